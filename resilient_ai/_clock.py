@@ -1,0 +1,45 @@
+"""Time comes in through here: monotonic seconds, sleep, and scopes that end on the same clock."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Protocol
+
+import anyio
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+
+class Clock(Protocol):
+    """What a registry needs of time. `anyio.current_time()` will not do: trio starts each run at a random offset."""
+
+    def now(self) -> float:
+        """Monotonic seconds; only differences mean something."""
+        ...
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait for so many seconds."""
+        ...
+
+    def move_on_after(self, seconds: float) -> AbstractContextManager[anyio.CancelScope]:
+        """A cancel scope that ends by itself after so many seconds."""
+        ...
+
+
+class SystemClock:
+    """The machine's monotonic clock and anyio's timers."""
+
+    now = staticmethod(time.monotonic)
+    sleep = staticmethod(anyio.sleep)
+
+    def move_on_after(self, seconds: float) -> AbstractContextManager[anyio.CancelScope]:
+        return anyio.move_on_after(seconds)
+
+    def __repr__(self) -> str:
+        return "SystemClock()"
+
+
+def seconds_left() -> float:
+    """Seconds until the enclosing anyio scope (or trio's own) ends; inf without one."""
+    return anyio.current_effective_deadline() - anyio.current_time()

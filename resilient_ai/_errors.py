@@ -1,0 +1,211 @@
+"""
+The exception tree: everything this library raises on purpose.
+
+ResilienceError
+├── CircuitOpenError          a circuit refused the call
+├── RejectedResultError       a returned value was really a failure
+├── AIServiceError            retries are over
+├── AllEndpointsFailedError   no endpoint answered
+├── QueueFullError            a batch queue is full
+├── BatchResultError          a batch function broke its contract
+└── CallTimeoutError          a call ran into its own timeout (also a TimeoutError)
+
+Messages name what happened, to whom and with which numbers. They never hold prompts, answers or keys.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class ErrorType(StrEnum):
+    """What a failure means for the next attempt; values are the lower-case names."""
+
+    RATE_LIMIT = "rate_limit"
+    QUOTA_EXCEEDED = "quota_exceeded"
+    AUTHENTICATION = "authentication"
+    PERMISSION = "permission"
+    MODEL_OVERLOADED = "model_overloaded"
+    NETWORK_ERROR = "network_error"
+    TIMEOUT = "timeout"
+    INVALID_REQUEST = "invalid_request"
+    CONTEXT_LENGTH = "context_length"
+    CONTENT_FILTER = "content_filter"
+    NOT_FOUND = "not_found"
+    INTERNAL_ERROR = "internal_error"
+    CIRCUIT_OPEN = "circuit_open"
+
+
+class StackOrderWarning(UserWarning):
+    """Policies are stacked in an order that undoes one of their guarantees."""
+
+
+class DoubleRetryWarning(UserWarning):
+    """The decorated SDK client retries on its own, so every attempt here is several there."""
+
+
+class ResilienceError(Exception):
+    """
+    Base of all errors that this library raises.
+
+    Attributes:
+        error_type: What the failure means.
+        retry_after: Seconds until it is worth asking again, or None when nobody said.
+        timestamp: When it was raised (aware, UTC).
+    """
+
+    error_type: ErrorType = ErrorType.INTERNAL_ERROR
+    retry_after: float | None = None
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.timestamp = datetime.now(UTC)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Subclasses take other arguments than the message; rebuild without calling __init__.
+        # __cause__ is not part of __dict__, so it travels beside it.
+        return _rebuild, (type(self), self.args, dict(self.__dict__), self.__cause__)
+
+
+def _rebuild(
+    cls: type[ResilienceError], args: tuple[Any, ...], attributes: dict[str, Any], cause: BaseException | None
+) -> ResilienceError:
+    error = cls.__new__(cls, *args)
+    error.args = args
+    error.__dict__.update(attributes)
+    error.__cause__ = cause
+    return error
+
+
+def _in_seconds(seconds: float) -> str:
+    return f"{seconds:.1f} s"
+
+
+class CircuitOpenError(ResilienceError):
+    """
+    A circuit refused the call without touching the function.
+
+    Attributes:
+        name: The circuit.
+        reason: "open", "half_open_full" or "forced_open".
+        retry_after: Seconds until the next probe is allowed; None when an operator forced it open.
+    """
+
+    error_type = ErrorType.CIRCUIT_OPEN
+
+    def __init__(self, name: str, *, retry_after: float | None = None, reason: str = "open") -> None:
+        if reason == "forced_open":
+            message = f"circuit {name!r} is forced open by an operator; call .reset() on it to let calls through"
+        elif reason == "half_open_full":
+            message = f"circuit {name!r} is half-open and all its probes are in flight"
+        else:
+            message = f"circuit {name!r} is open; next probe allowed in {_in_seconds(retry_after or 0.0)}"
+        super().__init__(message)
+        self.name = name
+        self.reason = reason
+        self.retry_after = retry_after
+
+
+class RejectedResultError(ResilienceError):
+    """A returned value counts as a failure; it is kept in `.result` and never printed."""
+
+    def __init__(self, result: object, error_type: ErrorType, *, function: str = "the function") -> None:
+        super().__init__(f"{function} returned a {type(result).__name__} that its reject= calls {error_type.value}")
+        self.result = result
+        self.error_type = error_type
+
+
+class AIServiceError(ResilienceError):
+    """
+    Retries are over; the last failure is `.original_error` and `__cause__`.
+
+    Attributes:
+        attempts: Calls made, the first included.
+        elapsed: Seconds from the first call to giving up.
+        reason: Why there was no further attempt.
+    """
+
+    def __init__(
+        self,
+        function: str,
+        original_error: BaseException,
+        *,
+        error_type: ErrorType,
+        attempts: int,
+        elapsed: float,
+        retry_after: float | None = None,
+        reason: str = "",
+    ) -> None:
+        calls = "1 attempt" if attempts == 1 else f"{attempts} attempts"
+        why = f"; {reason}" if reason else ""
+        super().__init__(
+            f"{function} failed with {error_type.value} ({type(original_error).__name__})"
+            f" after {calls} in {_in_seconds(elapsed)}{why}"
+        )
+        self.original_error = original_error
+        self.error_type = error_type
+        self.attempts = attempts
+        self.elapsed = elapsed
+        self.retry_after = retry_after
+        self.reason = reason
+        self.__cause__ = original_error
+
+
+class AllEndpointsFailedError(ResilienceError):
+    """
+    No endpoint answered; `.errors` maps each endpoint's name to what it raised.
+
+    `error_type` is that of the endpoint that failed last, `retry_after` the soonest hope of any.
+    """
+
+    def __init__(
+        self,
+        function: str,
+        errors: Mapping[str, BaseException],
+        *,
+        error_types: Mapping[str, ErrorType],
+        retry_after: float | None = None,
+    ) -> None:
+        each = ", ".join(
+            f"{name}: {error_types[name].value} ({type(error).__name__})" for name, error in errors.items()
+        )
+        super().__init__(f"all {len(errors)} endpoints failed for {function}: {each}")
+        self.errors = dict(errors)
+        self.error_types = dict(error_types)
+        self.retry_after = retry_after
+        if error_types:
+            self.error_type = list(error_types.values())[-1]
+
+
+class QueueFullError(ResilienceError):
+    """A batch queue holds `.max_queue_size` items already; this one was not accepted."""
+
+    error_type = ErrorType.MODEL_OVERLOADED
+
+    def __init__(self, name: str, *, max_queue_size: int) -> None:
+        super().__init__(
+            f"the queue of batch {name!r} is full with {max_queue_size} items;"
+            " slow the callers down or raise max_queue_size"
+        )
+        self.name = name
+        self.max_queue_size = max_queue_size
+
+
+class BatchResultError(ResilienceError):
+    """A batch function returned something else than one result per item."""
+
+
+class CallTimeoutError(ResilienceError, TimeoutError):
+    """A call was cancelled because it ran longer than `.timeout_seconds`."""
+
+    error_type = ErrorType.TIMEOUT
+
+    def __init__(self, name: str, *, timeout_seconds: float) -> None:
+        super().__init__(f"a call through {name!r} took longer than timeout_seconds={timeout_seconds:g}")
+        self.name = name
+        self.timeout_seconds = timeout_seconds
