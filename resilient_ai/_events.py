@@ -1,0 +1,218 @@
+"""
+Events: one frozen dataclass per thing that happened, told to listeners after the fact and outside locks.
+
+Fields are plain values. Prompts, answers and keys never get in; error messages are scrubbed first.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+import structlog
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Level = Literal["debug", "info", "warning", "error", "critical"]
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Base of all events; `log_name` and `level` say how structlog shows one."""
+
+    log_name: ClassVar[str] = "resilient_ai.event"
+    level: ClassVar[Level] = "info"
+
+    name: str
+
+
+
+
+@dataclass(frozen=True, slots=True)
+class CircuitOpened(Event):
+    log_name: ClassVar[str] = "resilient_ai.circuit_opened"
+    level: ClassVar[Level] = "warning"
+
+    failures: int
+    reason: str
+    retry_after: float
+
+
+@dataclass(frozen=True, slots=True)
+class CircuitHalfOpened(Event):
+    log_name: ClassVar[str] = "resilient_ai.circuit_half_opened"
+
+
+@dataclass(frozen=True, slots=True)
+class CircuitClosed(Event):
+    log_name: ClassVar[str] = "resilient_ai.circuit_closed"
+
+
+@dataclass(frozen=True, slots=True)
+class CircuitModeSet(Event):
+    """An operator took the wheel."""
+
+    log_name: ClassVar[str] = "resilient_ai.circuit_mode_set"
+    level: ClassVar[Level] = "warning"
+
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class CallRejected(Event):
+    log_name: ClassVar[str] = "resilient_ai.call_rejected"
+    level: ClassVar[Level] = "debug"
+
+    reason: str
+    retry_after: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptFailed(Event):
+    """One failed attempt below a retry; `args_hash` tells repeated requests apart without showing them."""
+
+    log_name: ClassVar[str] = "resilient_ai.attempt_failed"
+
+    function: str
+    attempt: int
+    error_type: str
+    error_message: str
+    args_hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class QuotaExceeded(AttemptFailed):
+    """No retry can help: somebody has to pay or to raise a limit."""
+
+    log_name: ClassVar[str] = "resilient_ai.quota_exceeded"
+    level: ClassVar[Level] = "critical"
+
+
+@dataclass(frozen=True, slots=True)
+class RetryScheduled(Event):
+    log_name: ClassVar[str] = "resilient_ai.retry_scheduled"
+
+    attempt: int
+    error_type: str
+    delay: float
+
+
+@dataclass(frozen=True, slots=True)
+class RetriesExhausted(Event):
+    log_name: ClassVar[str] = "resilient_ai.retries_exhausted"
+    level: ClassVar[Level] = "warning"
+
+    attempts: int
+    elapsed: float
+    error_type: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointDown(Event):
+    log_name: ClassVar[str] = "resilient_ai.endpoint_down"
+    level: ClassVar[Level] = "warning"
+
+    endpoint: str
+    error_type: str
+    rest: float
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointUp(Event):
+    log_name: ClassVar[str] = "resilient_ai.endpoint_up"
+
+    endpoint: str
+
+
+@dataclass(frozen=True, slots=True)
+class FailedOver(Event):
+    log_name: ClassVar[str] = "resilient_ai.failed_over"
+
+    endpoint: str
+    error_type: str
+
+
+@dataclass(frozen=True, slots=True)
+class BatchSent(Event):
+    log_name: ClassVar[str] = "resilient_ai.batch_sent"
+    level: ClassVar[Level] = "debug"
+
+    size: int
+    waited: float
+
+
+@dataclass(frozen=True, slots=True)
+class Degraded(Event):
+    log_name: ClassVar[str] = "resilient_ai.degraded"
+    level: ClassVar[Level] = "warning"
+
+    rung: str
+    error_type: str
+
+
+@dataclass(frozen=True, slots=True)
+class RungFailed(Event):
+    """A fallback of the user's own raised; the next rung is tried."""
+
+    log_name: ClassVar[str] = "resilient_ai.rung_failed"
+    level: ClassVar[Level] = "error"
+
+    rung: str
+    error: str
+
+
+_logger = structlog.stdlib.get_logger("resilient_ai")
+
+
+def log_event(event: Event) -> None:
+    """Send one event to structlog; the default listener of every registry."""
+    fields = {field.name: getattr(event, field.name) for field in dataclasses.fields(event)}
+    getattr(_logger, event.level)(event.log_name, **fields)
+
+
+_SECRETS = re.compile(
+    r"""(?ix)
+    \b(?:sk|pk|rk|gsk|xai|AIza|hf|ghp|AKIA)[-_]?[A-Za-z0-9_\-*]{8,}   # keys by their well-known prefixes
+    | \beyJ[\w-]{8,}\.[\w-]+\.?[\w-]*                                  # JSON web tokens
+    | (?:bearer|basic)\s+[\w\-.=+/~]+
+    | (?:api[-_ ]?key|authorization|x-api-key|token|password|secret)["']?\s*[:=]\s*["']?[^\s"',;]+
+    | (?<=://)[^/\s:@]+:[^/\s@]+(?=@)                                  # credentials in a URL
+    """
+)
+_MESSAGE_LIMIT = 200
+
+
+def scrub(text: str, *, private: tuple[object, ...] = ()) -> str:
+    """
+    Make an error message fit for a log: no keys, no text of the request, one line, at most 200 characters.
+
+    Args:
+        text: The message.
+        private: Values of the request; every string of 4 characters or more among them is taken out.
+    """
+    text = text[:20_000]
+    for value in private:
+        if isinstance(value, str) and len(value) >= 4:
+            text = text.replace(value, "[request]")
+    text = " ".join(_SECRETS.sub("[secret]", text).split())
+    return text if len(text) <= _MESSAGE_LIMIT else text[: _MESSAGE_LIMIT - 1] + "…"
+
+
+_SALT = os.urandom(16)
+
+
+def args_hash(args: tuple[object, ...], kwargs: dict[str, object]) -> str:
+    """Eight hex digits that are equal for equal arguments within this process and mean nothing outside it."""
+    digest = hashlib.blake2b(key=_SALT, digest_size=4)
+    for part in (args, sorted(kwargs.items())):
+        try:
+            digest.update(repr(part).encode(errors="replace"))
+        except Exception:  # noqa: BLE001 - a repr of the user's; the hash is only a hint
+            digest.update(b"?")
+    return digest.hexdigest()

@@ -1,0 +1,237 @@
+"""The registry: one place for clock, chance, listeners and the state of every policy, keyed by (kind, name)."""
+
+from __future__ import annotations
+
+import dataclasses
+import fnmatch
+import random
+import threading
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
+
+from ._clock import SystemClock
+from ._events import Event, log_event
+from ._report import Row, html_table, text_table
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from ._clock import Clock
+
+
+class Handle(Protocol):
+    """State of one policy under one name, as the registry sees it."""
+
+    def row(self) -> Row: ...
+    def stats(self) -> Any: ...
+    def reset(self) -> None: ...
+
+
+H = TypeVar("H", bound=Handle)
+
+
+class View(Mapping[str, H], Generic[H]):
+    """A live, read-only mapping of the states of one kind, by name."""
+
+    def __init__(self, states: dict[tuple[str, str], Any], kind: str) -> None:
+        self._states = states
+        self._kind = kind
+
+    def __getitem__(self, name: str) -> H:
+        try:
+            return cast("H", self._states[self._kind, name][0])
+        except KeyError:
+            known = ", ".join(repr(each) for each in self) or "none yet"
+            raise KeyError(f"no {self._kind} named {name!r}; there are: {known}") from None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter([name for kind, name in list(self._states) if kind == self._kind])
+
+    def __len__(self) -> int:
+        return sum(kind == self._kind for kind, _ in list(self._states))
+
+    def __contains__(self, name: object) -> bool:
+        return (self._kind, name) in self._states
+
+    def __repr__(self) -> str:
+        return text_table([handle.row() for handle in self.values()]) if self else f"no {self._kind} yet"
+
+
+class Registry:
+    """
+    What every policy of a process shares.
+
+    Args:
+        clock: `now()`, `sleep()`, `move_on_after()`; default the machine's monotonic clock.
+        rng: Source of jitter and of random choices; default a fresh `random.Random`.
+        listeners: Called with every event; default one structured log line each. `()` for silence.
+    """
+
+    def __init__(
+        self,
+        *,
+        clock: Clock | None = None,
+        rng: random.Random | None = None,
+        listeners: Iterable[Callable[[Event], object]] = (log_event,),
+    ) -> None:
+        self.clock: Clock = clock if clock is not None else SystemClock()
+        self.rng = rng if rng is not None else random.Random()  # noqa: S311 - jitter, not secrets
+        self._listeners = tuple(listeners)
+        self._broken: set[int] = set()
+        self._states: dict[tuple[str, str], tuple[Any, object]] = {}
+        self._lock = threading.RLock()
+
+    # -- states
+
+    def claim(self, kind: str, name: str, config: object, make: Callable[[], H]) -> H:
+        """
+        The state of that kind and name, made on first use.
+
+        Raises:
+            ValueError: The name is taken with other settings; the message shows both.
+        """
+        with self._lock:
+            known = self._states.get((kind, name))
+            if known is None:
+                known = self._states[kind, name] = (make(), config)
+            handle, settings = known
+        if settings != config:
+            raise ValueError(
+                f"{kind} {name!r} already exists with other settings: {_difference(settings, config)};"
+                " use the same settings or another name"
+            )
+        return cast("H", handle)
+
+    def drop(self, kind: str, name: str) -> None:
+        """Forget one state; nothing happens when there is none."""
+        with self._lock:
+            self._states.pop((kind, name), None)
+
+    @property
+    def circuit_breakers(self) -> View[Any]:
+        return View(self._states, "circuit_breaker")
+
+    @property
+    def retries(self) -> View[Any]:
+        return View(self._states, "classified_retry")
+
+    @property
+    def batches(self) -> View[Any]:
+        return View(self._states, "batched")
+
+    @property
+    def failovers(self) -> View[Any]:
+        return View(self._states, "failover")
+
+    @property
+    def degradations(self) -> View[Any]:
+        return View(self._states, "degrade_to")
+
+    def find(self, pattern: str) -> list[Any]:
+        """Handles whose name matches a shell pattern such as `"summar*"`, whatever their kind."""
+        return [
+            handle
+            for (_, name), (handle, _) in list(self._states.items())
+            if fnmatch.fnmatchcase(name, pattern) or fnmatch.fnmatchcase(name.rpartition(".")[2], pattern)
+        ]
+
+    def stats(self) -> dict[str, dict[str, Any]]:
+        """Frozen statistics of everything: kind → name → dataclass."""
+        report: dict[str, dict[str, Any]] = {}
+        for (kind, name), (handle, _) in list(self._states.items()):
+            report.setdefault(kind, {})[name] = handle.stats()
+        return report
+
+    def as_dict(self) -> dict[str, Any]:
+        """`stats()` as plain JSON values."""
+        return {
+            kind: {name: _plain(dataclasses.asdict(stats)) for name, stats in states.items()}
+            for kind, states in self.stats().items()
+        }
+
+    def error_stats(self) -> dict[str, Any]:
+        """Errors that retries have seen: `error_counts` per function and type, `total_errors`, `functions_with_errors`."""
+        counts = {name: dict(retry.stats().error_counts) for name, retry in self.retries.items()}
+        counts = {name: errors for name, errors in counts.items() if errors}
+        return {
+            "error_counts": counts,
+            "total_errors": sum(sum(errors.values()) for errors in counts.values()),
+            "functions_with_errors": len(counts),
+        }
+
+    def reset(self) -> None:
+        """Back to the first day: every state forgets what it saw. Decorated functions keep working."""
+        for handle, _ in list(self._states.values()):
+            handle.reset()
+
+    # -- events
+
+    @property
+    def listening(self) -> bool:
+        """Whether anybody would hear an event; nobody makes one otherwise."""
+        return bool(self._listeners)
+
+    def subscribe(self, listener: Callable[[Event], object]) -> Callable[[], None]:
+        """Call `listener` with every event from now on; returns a function that ends it."""
+        with self._lock:
+            self._listeners = (*self._listeners, listener)
+
+        def unsubscribe() -> None:
+            with self._lock:
+                self._listeners = tuple(each for each in self._listeners if each is not listener)
+
+        return unsubscribe
+
+    def emit(self, event: Event) -> None:
+        """Tell every listener. One that raises is logged once and never breaks a call."""
+        for listener in self._listeners:
+            try:
+                listener(event)
+            except Exception as error:  # noqa: BLE001 - telemetry must not break a call
+                if id(listener) not in self._broken:
+                    self._broken.add(id(listener))
+                    _report_broken(listener, error)
+
+    # -- for people
+
+    def rows(self) -> list[Row]:
+        return [handle.row() for handle, _ in list(self._states.values())]
+
+    def __repr__(self) -> str:
+        rows = self.rows()
+        return text_table(rows) if rows else "<Registry: nothing decorated yet>"
+
+    def _repr_html_(self) -> str:
+        return html_table(self.rows())
+
+
+def _report_broken(listener: object, error: Exception) -> None:
+    import structlog
+
+    structlog.stdlib.get_logger("resilient_ai").error(
+        "resilient_ai.listener_failed",
+        listener=getattr(listener, "__qualname__", type(listener).__qualname__),
+        error=type(error).__name__,
+    )
+
+
+def _difference(old: object, new: object) -> str:
+    if dataclasses.is_dataclass(old) and type(old) is type(new):
+        pairs = (
+            (field.name, getattr(old, field.name), getattr(new, field.name)) for field in dataclasses.fields(old)
+        )
+        return ", ".join(f"{name} {before!r} there, {after!r} here" for name, before, after in pairs if before != after)
+    return f"{old!r} there, {new!r} here"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_plain(each) for each in value]
+    if isinstance(value, float) and value != value or value in (float("inf"), float("-inf")):
+        return None
+    return value if isinstance(value, str | int | float | bool | None) else str(value)
+
+
+registry = Registry()
