@@ -147,8 +147,31 @@ def _own(error: BaseException) -> Verdict | None:
 # -- replies
 
 _SDK_ROOTS = frozenset(
-    "openai anthropic google botocore aiobotocore mistralai cohere groq together httpx httpx2 aiohttp litellm ollama "
-    "openrouter fireworks requests urllib3 httpcore httpcore2 huggingface_hub replicate ai21".split()
+    [
+        "openai",
+        "anthropic",
+        "google",
+        "botocore",
+        "aiobotocore",
+        "mistralai",
+        "cohere",
+        "groq",
+        "together",
+        "httpx",
+        "httpx2",
+        "aiohttp",
+        "litellm",
+        "ollama",
+        "openrouter",
+        "fireworks",
+        "requests",
+        "urllib3",
+        "httpcore",
+        "httpcore2",
+        "huggingface_hub",
+        "replicate",
+        "ai21",
+    ]
 )
 
 
@@ -280,13 +303,13 @@ def _decide(
     if status == 498 and module == "cohere":
         return ErrorType.AUTHENTICATION, "cohere 498"
     by_code = next((each for each in CODE_ORDER if any(CODES.get(code) is each for code in plain)), None)
-    by_phrase = next(
-        (each for each, statuses, pattern in PHRASES if status in statuses and pattern.search(text)), None
-    )
+    by_phrase = next((each for each, statuses, pattern in PHRASES if status in statuses and pattern.search(text)), None)
     vague = {ErrorType.RATE_LIMIT, ErrorType.INTERNAL_ERROR, ErrorType.PERMISSION, ErrorType.AUTHENTICATION}
     if by_code is not None and (by_code not in vague or by_phrase is None):
         return by_code, f"code: {by_code.value}"
-    if by_phrase is not None and not (by_code is ErrorType.RATE_LIMIT and by_phrase is ErrorType.QUOTA_EXCEEDED and wait):
+    if by_phrase is not None and not (
+        by_code is ErrorType.RATE_LIMIT and by_phrase is ErrorType.QUOTA_EXCEEDED and wait
+    ):
         return by_phrase, f"text at {status}: {by_phrase.value}"
     if by_code is not None:
         return by_code, f"code: {by_code.value}"
@@ -320,7 +343,9 @@ def _text_of(error: BaseException) -> str:
 _MAX_WAIT = 366 * 86400.0
 _DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m(?!s))?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?\Z")
 _TEXT_WAITS = (
-    re.compile(r"(?:try again|retry|wait|available)\b[^.]{0,30}?\b((?:\d+d)?(?:\d+h)?(?:\d+m)?(?:\d+(?:\.\d+)?m?s))", re.I),
+    re.compile(
+        r"(?:try again|retry|wait|available)\b[^.]{0,30}?\b((?:\d+d)?(?:\d+h)?(?:\d+m)?(?:\d+(?:\.\d+)?m?s))", re.I
+    ),
     re.compile(r"(?:try again|retry|wait)\b[^.]{0,30}?\b(\d+(?:\.\d+)?) ?sec", re.I),
     re.compile(r"(?:replenished|reset|try again|retry) in (\d+:\d\d:\d\d)", re.I),
 )
@@ -385,7 +410,11 @@ def _wait(headers: dict[str, str], bodies: list[Any], text: str) -> float | None
         wait
         for name, left in headers.items()
         if "ratelimit" in name and "remaining" in name and _number(left) == 0
-        if (reset := headers.get(name.replace("remaining", "reset"), headers.get(name.removesuffix("-remaining") + "-reset")))
+        if (
+            reset := headers.get(
+                name.replace("remaining", "reset"), headers.get(name.removesuffix("-remaining") + "-reset")
+            )
+        )
         if (wait := _reset(reset)) is not None
     ]
     return max(resets) if resets else _wait_in_text(text)

@@ -31,7 +31,9 @@ class SystemClock:
     """The machine's monotonic clock and anyio's timers."""
 
     now = staticmethod(time.monotonic)
-    sleep = staticmethod(anyio.sleep)
+
+    async def sleep(self, seconds: float) -> None:
+        await anyio.sleep(seconds)
 
     def move_on_after(self, seconds: float) -> AbstractContextManager[anyio.CancelScope]:
         return anyio.move_on_after(seconds)

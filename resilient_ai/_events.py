@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import structlog
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    pass
 
 Level = Literal["debug", "info", "warning", "error", "critical"]
 
@@ -29,8 +29,6 @@ class Event:
     level: ClassVar[Level] = "info"
 
     name: str
-
-
 
 
 @dataclass(frozen=True, slots=True)

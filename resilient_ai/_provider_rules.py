@@ -15,64 +15,183 @@ from ._errors import ErrorType as E
 # Types that providers put on everything (`invalid_request_error`, `BadRequestError`) are not here: they decide nothing.
 CODES: dict[str, E] = {
     **dict.fromkeys(
-        """insufficientquota creditbalanceexhausted organizationspendlimitexceeded projectspendlimitexceeded
-        organizationusagelimitexceeded billinghardlimitreached billingnotactive enforcedspendlimitreached
-        contractspendlimitreached linkedorganizationspendlimitreached spendlimitreached billingerror
-        servicequotaexceededexception insufficientbalance insufficientcredits paymentrequired quotaexceeded
-        exceededcurrentquotaerror creditlimit spendinglimitexceeded freetierlimitexceeded accountbillingerror
-        linkedorganizationspendlimitreachederror enforcedspendlimitreachederror contractspendlimitreachederror
-        paymentrequirederror""".split(),
+        [
+            "insufficientquota",
+            "creditbalanceexhausted",
+            "organizationspendlimitexceeded",
+            "projectspendlimitexceeded",
+            "organizationusagelimitexceeded",
+            "billinghardlimitreached",
+            "billingnotactive",
+            "enforcedspendlimitreached",
+            "contractspendlimitreached",
+            "linkedorganizationspendlimitreached",
+            "spendlimitreached",
+            "billingerror",
+            "servicequotaexceededexception",
+            "insufficientbalance",
+            "insufficientcredits",
+            "paymentrequired",
+            "quotaexceeded",
+            "exceededcurrentquotaerror",
+            "creditlimit",
+            "spendinglimitexceeded",
+            "freetierlimitexceeded",
+            "accountbillingerror",
+            "linkedorganizationspendlimitreachederror",
+            "enforcedspendlimitreachederror",
+            "contractspendlimitreachederror",
+            "paymentrequirederror",
+        ],
         E.QUOTA_EXCEEDED,
     ),
     **dict.fromkeys(
-        """contextlengthexceeded exceedcontextsizeerror stringabovemaxlength contextwindowexceeded
-        maxtokensexceeded promptistoolong inputtoolong contextwindowexceedederror""".split(),
+        [
+            "contextlengthexceeded",
+            "exceedcontextsizeerror",
+            "stringabovemaxlength",
+            "contextwindowexceeded",
+            "maxtokensexceeded",
+            "promptistoolong",
+            "inputtoolong",
+            "contextwindowexceedederror",
+        ],
         E.CONTEXT_LENGTH,
     ),
     **dict.fromkeys(
-        """contentfilter contentpolicyviolation responsibleaipolicyviolation moderation moderationblocked
-        safety prohibitedcontent contentfiltered invalidprompt imagesafety guardrailintervened
-        contentpolicyviolationerror""".split(),
+        [
+            "contentfilter",
+            "contentpolicyviolation",
+            "responsibleaipolicyviolation",
+            "moderation",
+            "moderationblocked",
+            "safety",
+            "prohibitedcontent",
+            "contentfiltered",
+            "invalidprompt",
+            "imagesafety",
+            "guardrailintervened",
+            "contentpolicyviolationerror",
+        ],
         E.CONTENT_FILTER,
     ),
     **dict.fromkeys(
-        """overloadederror serverisoverloaded serviceunavailableerror engineoverloaded modelnotreadyexception
-        serviceunavailableexception unavailable capacityexceeded nocapacity modeloverloaded slowdown overloaded
-        modelcapacityexceeded 3505 serviceunavailable noavailableworkers""".split(),
+        [
+            "overloadederror",
+            "serverisoverloaded",
+            "serviceunavailableerror",
+            "engineoverloaded",
+            "modelnotreadyexception",
+            "serviceunavailableexception",
+            "unavailable",
+            "capacityexceeded",
+            "nocapacity",
+            "modeloverloaded",
+            "slowdown",
+            "overloaded",
+            "modelcapacityexceeded",
+            "3505",
+            "serviceunavailable",
+            "noavailableworkers",
+        ],
         E.MODEL_OVERLOADED,
     ),
     **dict.fromkeys(
-        """permissionerror permissiondenied accessdeniedexception accessdenied forbidden organizationonhold
-        countrynotsupported unsupportedcountryregionterritory orgonhold organizationonholderror
-        resourceblocked accountdeactivated insufficientpermissions ipnotauthorized""".split(),
+        [
+            "permissionerror",
+            "permissiondenied",
+            "accessdeniedexception",
+            "accessdenied",
+            "forbidden",
+            "organizationonhold",
+            "countrynotsupported",
+            "unsupportedcountryregionterritory",
+            "orgonhold",
+            "organizationonholderror",
+            "resourceblocked",
+            "accountdeactivated",
+            "insufficientpermissions",
+            "ipnotauthorized",
+        ],
         E.PERMISSION,
     ),
     **dict.fromkeys(
-        """invalidapikey apikeyinvalid authenticationerror unauthorized unauthenticated unrecognizedclientexception
-        expiredtokenexception invalidsignatureexception incorrectapikey missingauthenticationtoken
-        invalidauthentication invalidtoken tokenexpired apikeyexpired invalidapikeyerror
-        accesstokenexpired""".split(),
+        [
+            "invalidapikey",
+            "apikeyinvalid",
+            "authenticationerror",
+            "unauthorized",
+            "unauthenticated",
+            "unrecognizedclientexception",
+            "expiredtokenexception",
+            "invalidsignatureexception",
+            "incorrectapikey",
+            "missingauthenticationtoken",
+            "invalidauthentication",
+            "invalidtoken",
+            "tokenexpired",
+            "apikeyexpired",
+            "invalidapikeyerror",
+            "accesstokenexpired",
+        ],
         E.AUTHENTICATION,
     ),
     **dict.fromkeys(
-        """modelnotfound notfounderror notfound deploymentnotfound resourcenotfoundexception
-        resourcenotfound invalidmodel modelnotavailable unknownmodel""".split(),
+        [
+            "modelnotfound",
+            "notfounderror",
+            "notfound",
+            "deploymentnotfound",
+            "resourcenotfoundexception",
+            "resourcenotfound",
+            "invalidmodel",
+            "modelnotavailable",
+            "unknownmodel",
+        ],
         E.NOT_FOUND,
     ),
     **dict.fromkeys(
-        """timeouterror deadlineexceeded modeltimeoutexception requesttimeout gatewaytimeout timeout
-        operationtimeout 1301timeout""".split(),
+        [
+            "timeouterror",
+            "deadlineexceeded",
+            "modeltimeoutexception",
+            "requesttimeout",
+            "gatewaytimeout",
+            "timeout",
+            "operationtimeout",
+            "1301timeout",
+        ],
         E.TIMEOUT,
     ),
     **dict.fromkeys(
-        """ratelimitexceeded ratelimiterror ratelimitreached ramplimitexceeded throttlingexception
-        toomanyrequests toomanyrequestsexception resourceexhausted 1300 ratelimited throttled
-        requestlimitexceeded""".split(),
+        [
+            "ratelimitexceeded",
+            "ratelimiterror",
+            "ratelimitreached",
+            "ramplimitexceeded",
+            "throttlingexception",
+            "toomanyrequests",
+            "toomanyrequestsexception",
+            "resourceexhausted",
+            "1300",
+            "ratelimited",
+            "throttled",
+            "requestlimitexceeded",
+        ],
         E.RATE_LIMIT,
     ),
     **dict.fromkeys(
-        """servererror internalservererror internalserverexception modelerrorexception
-        modelstreamerrorexception internalerror apierror internal internalfailure""".split(),
+        [
+            "servererror",
+            "internalservererror",
+            "internalserverexception",
+            "modelerrorexception",
+            "modelstreamerrorexception",
+            "internalerror",
+            "apierror",
+            "internal",
+            "internalfailure",
+        ],
         E.INTERNAL_ERROR,
     ),
 }
@@ -132,9 +251,17 @@ PHRASES: tuple[tuple[E, frozenset[int | None], re.Pattern[str]], ...] = tuple(
             {400, 401, 403, None},
             r"permission|not authorized|access denied|on hold|not allowed to access|virtual network|firewall",
         ),
-        (E.NOT_FOUND, {400, 404, None}, r"model .{0,80}(?:does not exist|not found|not exist)|deployment .{0,40}does not exist"),
+        (
+            E.NOT_FOUND,
+            {400, 404, None},
+            r"model .{0,80}(?:does not exist|not found|not exist)|deployment .{0,40}does not exist",
+        ),
         (E.TIMEOUT, {None, 200, 500}, r"timed? ?out|deadline exceeded"),
-        (E.RATE_LIMIT, {429, None, 200, 403, 413}, r"rate.?limit|too many requests|throttl|requests? per (?:minute|second)|/ ?minute\b"),
+        (
+            E.RATE_LIMIT,
+            {429, None, 200, 403, 413},
+            r"rate.?limit|too many requests|throttl|requests? per (?:minute|second)|/ ?minute\b",
+        ),
     )
 )
 
@@ -172,9 +299,7 @@ TRANSPORT: tuple[tuple[E, re.Pattern[str]], ...] = (
     (E.INTERNAL_ERROR, re.compile(r"JSONDecodeError|ResponseValidation|DecodingError|BadHttpMessage|APIError$")),
 )
 
-RETRYABLE = frozenset(
-    {E.RATE_LIMIT, E.MODEL_OVERLOADED, E.NETWORK_ERROR, E.TIMEOUT, E.INTERNAL_ERROR, E.CIRCUIT_OPEN}
-)
+RETRYABLE = frozenset({E.RATE_LIMIT, E.MODEL_OVERLOADED, E.NETWORK_ERROR, E.TIMEOUT, E.INTERNAL_ERROR, E.CIRCUIT_OPEN})
 
 BLAME: dict[E, str] = {
     E.RATE_LIMIT: "account",

@@ -150,7 +150,7 @@ class Registry:
         }
 
     def error_stats(self) -> dict[str, Any]:
-        """Errors that retries have seen: `error_counts` per function and type, `total_errors`, `functions_with_errors`."""
+        """Errors that retries saw: `error_counts` per function and type, `total_errors`, `functions_with_errors`."""
         counts = {name: dict(retry.stats().error_counts) for name, retry in self.retries.items()}
         counts = {name: errors for name, errors in counts.items() if errors}
         return {
@@ -217,9 +217,7 @@ def _report_broken(listener: object, error: Exception) -> None:
 
 def _difference(old: object, new: object) -> str:
     if dataclasses.is_dataclass(old) and type(old) is type(new):
-        pairs = (
-            (field.name, getattr(old, field.name), getattr(new, field.name)) for field in dataclasses.fields(old)
-        )
+        pairs = ((field.name, getattr(old, field.name), getattr(new, field.name)) for field in dataclasses.fields(old))
         return ", ".join(f"{name} {before!r} there, {after!r} here" for name, before, after in pairs if before != after)
     return f"{old!r} there, {new!r} here"
 
@@ -229,7 +227,7 @@ def _plain(value: Any) -> Any:
         return {str(key): _plain(each) for key, each in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
         return [_plain(each) for each in value]
-    if isinstance(value, float) and value != value or value in (float("inf"), float("-inf")):
+    if (isinstance(value, float) and value != value) or value in (float("inf"), float("-inf")):
         return None
     return value if isinstance(value, str | int | float | bool | None) else str(value)
 
