@@ -1,5 +1,7 @@
 """Composable resilience decorators for async functions that call AI providers."""
 
+from ._circuit import NEUTRAL, CircuitState
+from ._circuit_breaker import CircuitBreaker, CircuitStats, circuit_breaker
 from ._classify import Verdict, classify, register_classifier
 from ._clock import Clock, SystemClock
 from ._errors import (
@@ -16,13 +18,18 @@ from ._errors import (
     StackOrderWarning,
 )
 from ._registry import Registry, registry
+from ._stack import describe
 
 __all__ = [
+    "NEUTRAL",
     "AIServiceError",
     "AllEndpointsFailedError",
     "BatchResultError",
     "CallTimeoutError",
+    "CircuitBreaker",
     "CircuitOpenError",
+    "CircuitState",
+    "CircuitStats",
     "Clock",
     "DoubleRetryWarning",
     "ErrorType",
@@ -33,7 +40,9 @@ __all__ = [
     "StackOrderWarning",
     "SystemClock",
     "Verdict",
+    "circuit_breaker",
     "classify",
+    "describe",
     "register_classifier",
     "registry",
 ]

@@ -1,15 +1,18 @@
 """
 What a policy is: something that is bound once to what lies below it, and then is one async function.
 
-The whole stack of a decorated function is folded when it is first called. A failover binds what lies below it
-once per endpoint; that is how a circuit below it becomes one circuit per endpoint, without being told.
+The whole stack of a decorated function is folded at decoration. A failover binds what lies below it once per
+endpoint; that is how a circuit below it becomes one circuit per endpoint, without being told.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+
+from ._registry import Handle
 
 if TYPE_CHECKING:
     import inspect
@@ -19,6 +22,10 @@ if TYPE_CHECKING:
 # (bound function, instance or None, positional arguments, keyword arguments) -> coroutine.
 # The instance is what a method is bound to; the bound function already knows it.
 Handler = Callable[[Callable[..., Any], Any, "tuple[Any, ...]", "dict[str, Any]"], Coroutine[Any, Any, Any]]
+# The same for async generator functions: the call gives an async generator.
+StreamHandler = Callable[[Callable[..., Any], Any, "tuple[Any, ...]", "dict[str, Any]"], AsyncGenerator[Any, Any]]
+
+S = TypeVar("S", bound=Handle)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +37,30 @@ class Site:
     endpoint: str | None = None
 
 
-class Policy(Protocol):
-    """One layer of a stack."""
+class Policy(ABC, Generic[S]):
+    """
+    One layer of one decorated function.
 
-    kind: str
-    name: str | None
-    registry: Registry
+    A decorator makes a new policy for every function it is put on; policies of one name share one state.
+    """
 
+    kind: ClassVar[str]
+    per_endpoint: ClassVar[bool] = False  # below a failover: one state for each endpoint
+    injected: ClassVar[bool] = False  # hands an argument to the layer below that the caller does not pass
+
+    def __init__(self, name: Any, config: Any, registry: Registry) -> None:
+        if name is not None and (not isinstance(name, str) or not name):
+            raise ValueError(f"name of a {self.kind} must be a non-empty string, got {name!r}")
+        self.name: str | None = name
+        self.config = config
+        self.registry = registry
+        self._states: dict[str, S] = {}
+
+    @abstractmethod
+    def make_state(self, name: str) -> S:
+        """A fresh state; the registry keeps it."""
+
+    @abstractmethod
     def bind(self, below: Callable[[Site], Handler], site: Site) -> Handler:
         """
         Make the function that runs this layer.
@@ -45,12 +69,32 @@ class Policy(Protocol):
             below: Binds what lies below for a site; a failover asks once per endpoint, the others once.
             site: Where this layer stands.
         """
-        ...
 
-    def prepare(self, site: Site) -> None:
-        """Claim the state in the registry, so that clashing settings are an error at decoration."""
-        ...
+    def bind_stream(self, below: Callable[[Site], StreamHandler], site: Site) -> StreamHandler:  # noqa: ARG002
+        """`bind` for async generator functions."""
+        raise TypeError(f"@{self.kind} needs an `async def` that returns; {site.function} is an async generator")
 
-    def describe(self, site: Site) -> str:
-        """One line: settings and live state."""
-        ...
+    def state(self, site: Site) -> S:
+        """The state for a site, claimed in the registry on first use."""
+        name = self.state_name(site)
+        if name not in self._states:
+            self._states[name] = self.registry.claim(
+                self.kind, name, self.config, lambda: self.make_state(name), replace=self.name is None
+            )
+        return self._states[name]
+
+    def state_name(self, site: Site) -> str:
+        name = self.name or site.function
+        return f"{name}[{site.endpoint}]" if self.per_endpoint and site.endpoint is not None else name
+
+    def release(self, site: Site) -> None:
+        """Give back a claim that is not needed: a failover came on top, and there is one state per endpoint now."""
+        if self.per_endpoint and self._states.pop(self.state_name(site), None) is not None:
+            self.registry.release(self.kind, self.state_name(site))
+
+    def status(self) -> str:
+        """Live state in a few words, of all states that this layer uses."""
+        return ", ".join(
+            f"{name!r} {row.state}" if row.state else repr(name)
+            for name, row in ((name, state.row()) for name, state in list(self._states.items()))
+        )

@@ -30,16 +30,32 @@ class Handle(Protocol):
 H = TypeVar("H", bound=Handle)
 
 
+_KEY_IDLE_SECONDS = 900.0
+_MOST_KEYS = 10_000
+
+
+class _Claim:
+    """A state, the settings it was made with, and how many layers use it."""
+
+    __slots__ = ("config", "handle", "keyed", "users")
+
+    def __init__(self, handle: Any, config: object) -> None:
+        self.handle = handle
+        self.config = config
+        self.users = 0
+        self.keyed = False  # made for one value of `key=`, on the way
+
+
 class View(Mapping[str, H], Generic[H]):
     """A live, read-only mapping of the states of one kind, by name."""
 
-    def __init__(self, states: dict[tuple[str, str], Any], kind: str) -> None:
+    def __init__(self, states: dict[tuple[str, str], _Claim], kind: str) -> None:
         self._states = states
         self._kind = kind
 
     def __getitem__(self, name: str) -> H:
         try:
-            return cast("H", self._states[self._kind, name][0])
+            return cast("H", self._states[self._kind, name].handle)
         except KeyError:
             known = ", ".join(repr(each) for each in self) or "none yet"
             raise KeyError(f"no {self._kind} named {name!r}; there are: {known}") from None
@@ -78,34 +94,73 @@ class Registry:
         self.rng = rng if rng is not None else random.Random()  # noqa: S311 - jitter, not secrets
         self._listeners = tuple(listeners)
         self._broken: set[int] = set()
-        self._states: dict[tuple[str, str], tuple[Any, object]] = {}
+        self._states: dict[tuple[str, str], _Claim] = {}
         self._lock = threading.RLock()
+        self._swept = self.clock.now()
 
     # -- states
 
-    def claim(self, kind: str, name: str, config: object, make: Callable[[], H]) -> H:
+    def claim(self, kind: str, name: str, config: object, make: Callable[[], H], *, replace: bool = False) -> H:
         """
         The state of that kind and name, made on first use.
+
+        Args:
+            kind: The decorator's name.
+            name: The state's name; call sites that share it share the state.
+            config: The settings; compared by equality.
+            make: Makes the state.
+            replace: With other settings, start afresh instead of raising: a function without an explicit name
+                was defined anew, in a REPL say.
 
         Raises:
             ValueError: The name is taken with other settings; the message shows both.
         """
         with self._lock:
             known = self._states.get((kind, name))
-            if known is None:
-                known = self._states[kind, name] = (make(), config)
-            handle, settings = known
-        if settings != config:
-            raise ValueError(
-                f"{kind} {name!r} already exists with other settings: {_difference(settings, config)};"
-                " use the same settings or another name"
-            )
-        return cast("H", handle)
+            if known is None or (replace and known.config != config):
+                known = self._states[kind, name] = _Claim(make(), config)
+            elif known.config != config:
+                raise ValueError(
+                    f"{kind} {name!r} already exists with other settings: {_difference(known.config, config)};"
+                    " use the same settings or another name"
+                )
+            known.users += 1
+            return cast("H", known.handle)
 
-    def drop(self, kind: str, name: str) -> None:
-        """Forget one state; nothing happens when there is none."""
+    def claim_key(self, kind: str, name: str, config: object, make: Callable[[], H]) -> H:
+        """The state of one key of a keyed policy; idle ones go, so that keys cannot fill the memory."""
+        known = self._states.get((kind, name))
+        if known is None:
+            self._sweep(kind)
+            known = _Claim(make(), config)
+            known.keyed = True
+            with self._lock:
+                known = self._states.setdefault((kind, name), known)
+        return cast("H", known.handle)
+
+    def _sweep(self, kind: str) -> None:
+        now = self.clock.now()
         with self._lock:
-            self._states.pop((kind, name), None)
+            keyed = [name for (each, name), claim in self._states.items() if each == kind and claim.keyed]
+            crowded = len(keyed) >= _MOST_KEYS
+            if not crowded and now - self._swept < _KEY_IDLE_SECONDS / 10:
+                return
+            self._swept = now
+            idle = [name for name in keyed if self._states[kind, name].handle.idle(now) >= _KEY_IDLE_SECONDS]
+            if crowded and len(idle) < _MOST_KEYS // 10:
+                idle = sorted(keyed, key=lambda name: -self._states[kind, name].handle.idle(now))[: _MOST_KEYS // 10]
+            for name in idle:
+                if self._states[kind, name].handle.idle(now) >= 0:
+                    del self._states[kind, name]
+
+    def release(self, kind: str, name: str) -> None:
+        """Take one claim back; the state goes with the last."""
+        with self._lock:
+            known = self._states.get((kind, name))
+            if known is not None:
+                known.users -= 1
+                if known.users <= 0:
+                    del self._states[kind, name]
 
     @property
     def circuit_breakers(self) -> View[Any]:
@@ -130,16 +185,16 @@ class Registry:
     def find(self, pattern: str) -> list[Any]:
         """Handles whose name matches a shell pattern such as `"summar*"`, whatever their kind."""
         return [
-            handle
-            for (_, name), (handle, _) in list(self._states.items())
+            claim.handle
+            for (_, name), claim in list(self._states.items())
             if fnmatch.fnmatchcase(name, pattern) or fnmatch.fnmatchcase(name.rpartition(".")[2], pattern)
         ]
 
     def stats(self) -> dict[str, dict[str, Any]]:
         """Frozen statistics of everything: kind → name → dataclass."""
         report: dict[str, dict[str, Any]] = {}
-        for (kind, name), (handle, _) in list(self._states.items()):
-            report.setdefault(kind, {})[name] = handle.stats()
+        for (kind, name), claim in list(self._states.items()):
+            report.setdefault(kind, {})[name] = claim.handle.stats()
         return report
 
     def as_dict(self) -> dict[str, Any]:
@@ -161,8 +216,8 @@ class Registry:
 
     def reset(self) -> None:
         """Back to the first day: every state forgets what it saw. Decorated functions keep working."""
-        for handle, _ in list(self._states.values()):
-            handle.reset()
+        for claim in list(self._states.values()):
+            claim.handle.reset()
 
     # -- events
 
@@ -185,17 +240,21 @@ class Registry:
     def emit(self, event: Event) -> None:
         """Tell every listener. One that raises is logged once and never breaks a call."""
         for listener in self._listeners:
-            try:
-                listener(event)
-            except Exception as error:  # noqa: BLE001 - telemetry must not break a call
-                if id(listener) not in self._broken:
-                    self._broken.add(id(listener))
-                    _report_broken(listener, error)
+            self.tell(listener, event)
+
+    def tell(self, listener: Callable[[Event], object], event: Event) -> None:
+        """Tell one listener."""
+        try:
+            listener(event)
+        except Exception as error:  # noqa: BLE001 - telemetry must not break a call
+            if id(listener) not in self._broken:
+                self._broken.add(id(listener))
+                _report_broken(listener, error)
 
     # -- for people
 
     def rows(self) -> list[Row]:
-        return [handle.row() for handle, _ in list(self._states.values())]
+        return [claim.handle.row() for claim in list(self._states.values())]
 
     def __repr__(self) -> str:
         rows = self.rows()
@@ -233,3 +292,16 @@ def _plain(value: Any) -> Any:
 
 
 registry = Registry()
+_default = registry
+
+
+def default_registry() -> Registry:
+    """Where decorators without `registry=` put their state."""
+    return _default
+
+
+def set_default_registry(new: Registry) -> Registry:
+    """Put another one in its place, for tests; returns the one before."""
+    global _default
+    before, _default = _default, new
+    return before

@@ -1,0 +1,47 @@
+"""Checks of settings: each raises a ValueError that names the parameter, the rule and the value."""
+
+from __future__ import annotations
+
+import math
+
+
+def check_number(
+    name: str,
+    value: object,
+    *,
+    least: float | None = None,
+    above: float | None = None,
+    most: float | None = None,
+    whole: bool = False,
+    optional: bool = False,
+) -> None:
+    """
+    Refuse what is not a finite number within bounds.
+
+    Args:
+        name: The parameter.
+        value: What was given.
+        least: Smallest legal value.
+        above: Bound that itself is not legal.
+        most: Largest legal value.
+        whole: Only integers.
+        optional: None is legal too.
+    """
+    if value is None and optional:
+        return
+    kind = "an integer" if whole else "a number"
+    rules = [
+        f"of at least {least:g}" if least is not None else "",
+        f"above {above:g}" if above is not None else "",
+        f"up to {most:g}" if most is not None else "",
+    ]
+    fits = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
+    if (
+        not fits
+        or not math.isfinite(value)  # type: ignore[arg-type]
+        or (least is not None and value < least)  # type: ignore[operator]
+        or (above is not None and value <= above)  # type: ignore[operator]
+        or (most is not None and value > most)  # type: ignore[operator]
+    ):
+        rule = " ".join([kind, *filter(None, rules)])
+        raise ValueError(f"{name} must be {rule}{' or None' if optional else ''}, got {value!r}")

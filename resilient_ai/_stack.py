@@ -1,0 +1,337 @@
+"""
+One wrapper per decorated function, however many policies are stacked.
+
+Putting a policy on a function that has some already adds it to the same wrapper and folds the whole stack
+into one function again. Stacked wrapt wrappers would cost more with every layer; here a layer costs one await.
+This is the only file that knows wrapt.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import inspect
+import sys
+import warnings
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any, ParamSpec, Protocol, TypeVar, overload
+
+import wrapt
+
+from ._errors import StackOrderWarning
+from ._policy import Handler, Policy, Site
+
+P = ParamSpec("P")
+R = TypeVar("R")
+Y = TypeVar("Y")
+
+
+class Decorator(Protocol):
+    """A decorator that keeps the type of what it is put on."""
+
+    @overload
+    def __call__(self, fn: Callable[P, Coroutine[Any, Any, R]], /) -> Callable[P, Coroutine[Any, Any, R]]: ...
+    @overload
+    def __call__(self, fn: Callable[P, AsyncGenerator[Y, None]], /) -> Callable[P, AsyncGenerator[Y, None]]: ...
+    @overload
+    def __call__(self, fn: Callable[P, AsyncIterator[Y]], /) -> Callable[P, AsyncIterator[Y]]: ...
+
+
+class Stack:
+    """A function and its policies, outermost first, folded into one handler."""
+
+    __slots__ = ("function", "handler", "name", "policies", "site", "streaming")
+
+    def __init__(self, function: Any, policies: tuple[Policy[Any], ...]) -> None:
+        self.function = function
+        self.policies = policies
+        self.streaming = _is_stream(function, policies[0].kind)
+        self.name = _unique_name(function)
+        self.site = Site(self.name, _signature_of(function))
+        self.handler = self._fold()
+
+    def _fold(self) -> Any:
+        policies, streaming = self.policies, self.streaming
+
+        def below(index: int) -> Callable[[Site], Any]:
+            if index == len(policies):
+                return lambda _site: _call
+            policy = policies[index]
+            bind: Callable[..., Any] = policy.bind_stream if streaming else policy.bind
+            return lambda site: bind(below(index + 1), site)
+
+        handler = below(0)(self.site)
+        for index, policy in enumerate(policies):
+            if policy.injected:
+                for lower in policies[index + 1 :]:
+                    lower.release(self.site)
+        return handler
+
+    @property
+    def injected(self) -> int:
+        """How many leading arguments the caller does not pass."""
+        return sum(policy.injected for policy in self.policies)
+
+    def signature(self, of: Callable[..., Any], skip: int = 0) -> inspect.Signature:
+        """Signature as the caller sees it: without what a policy hands in; `skip` parameters lead (self)."""
+        signature = inspect.signature(of)
+        if not self.injected:
+            return signature
+        parameters = list(signature.parameters.values())
+        return signature.replace(parameters=parameters[:skip] + parameters[skip + self.injected :])
+
+
+def _call(fn: Callable[..., Any], _instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    return fn(*args, **kwargs)
+
+
+class ResilientMethod(wrapt.BoundFunctionWrapper):  # type: ignore[type-arg]
+    """A decorated function bound to an instance or a class."""
+
+    @property
+    def __signature__(self) -> inspect.Signature:
+        stack: Stack = self._self_parent._self_stack
+        # Looked up on the class itself, a method still shows its `self` before what a failover hands in.
+        skip = int(self._self_binding == "function" and self._self_instance is None)
+        return stack.signature(self.__wrapped__, skip)
+
+    def __repr__(self) -> str:
+        return repr(self._self_parent)
+
+    __str__ = __repr__
+
+    # Copied and pickled like any bound method: the instance, and a name to find on it.
+    def __copy__(self) -> ResilientMethod:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        return getattr(copy.deepcopy(self.__self__, memo), self.__name__)
+
+    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
+        return getattr, (self.__self__, self.__name__)
+
+
+class ResilientFunction(wrapt.FunctionWrapper):  # type: ignore[type-arg]
+    """The one wrapper; `_self_` attributes live on it and not on the function."""
+
+    __bound_function_wrapper__ = ResilientMethod
+
+    def __init__(self, stack: Stack) -> None:
+        super().__init__(stack.function, stack.handler)
+        self._self_stack = stack
+        self._self_handler: Handler = stack.handler
+
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
+        # Only what is called without binding comes here; wrapt's own way looks for an instance first, which costs
+        # more than the rest of the call.
+        return self._self_handler(self.__wrapped__, None, args, kwargs)
+
+    @property
+    def __signature__(self) -> inspect.Signature:
+        skip = int(_is_method(self._self_stack.function))
+        return self._self_stack.signature(self.__wrapped__, skip)
+
+    def __repr__(self) -> str:
+        lines = [f"{policy.kind} {policy.status()}".rstrip() for policy in self._self_stack.policies]
+        return f"<{_headline(self)}\n  " + "\n  ".join(lines) + ">"
+
+    __str__ = __repr__
+
+    # A function is copied and pickled as the name under which it can be found; so is this.
+    def __copy__(self) -> ResilientFunction:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> ResilientFunction:
+        return self
+
+    def __reduce_ex__(self, protocol: Any) -> str:
+        return str(self.__qualname__)
+
+
+def decorate(fn: Any, policy: Policy[Any]) -> Any:
+    """
+    Put a policy on a function, or on top of the policies it has.
+
+    Raises:
+        TypeError: `fn` is not an async function, method or callable.
+    """
+    stack: Stack | None = fn._self_stack if type(fn) is ResilientFunction else None
+    function = stack.function if stack is not None else fn
+    above = stack.policies if stack is not None else ()
+    wrapper = ResilientFunction(Stack(function, (policy, *above)))
+    reason = next((reason for lower in above if (reason := _wrong_order(policy.kind, lower.kind))), None)
+    if reason is not None:
+        warn(f"{wrapper._self_stack.name}: {reason}", StackOrderWarning)
+    return wrapper
+
+
+_ORDER = {
+    ("circuit_breaker", "classified_retry"): (
+        "circuit_breaker outside classified_retry counts a whole retry loop as one failure;"
+        " put @circuit_breaker nearer to the function"
+    ),
+    ("circuit_breaker", "batched"): (
+        "circuit_breaker outside batched counts one failed call once per waiter;"
+        " put @circuit_breaker nearer to the function"
+    ),
+    ("classified_retry", "classified_retry"): "two classified_retry multiply their attempts; keep one",
+    ("batched", "batched"): "two batched would batch batches; keep one",
+    ("adaptive_limit", "classified_retry"): (
+        "adaptive_limit outside classified_retry holds its place while a retry sleeps;"
+        " put @adaptive_limit nearest to the function"
+    ),
+    ("adaptive_limit", "batched"): (
+        "adaptive_limit outside batched counts waiting for a batch as the provider's latency;"
+        " put @adaptive_limit nearest to the function"
+    ),
+    ("adaptive_limit", "failover"): (
+        "adaptive_limit outside failover learns one limit for all endpoints;"
+        " put @adaptive_limit nearest to the function"
+    ),
+}
+
+
+def _wrong_order(outer: str, inner: str) -> str | None:
+    if inner == "degrade_to" and outer != "degrade_to":
+        return f"{outer} outside degrade_to never sees a failure, because degrade_to answers it; put @degrade_to on top"
+    return _ORDER.get((outer, inner))
+
+
+def warn(message: str, category: type[Warning]) -> None:
+    """Warn at the line outside this package that caused it."""
+    level, frame = 2, sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "resilient_ai":
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, category, stacklevel=level - 1)
+
+
+# -- what a function is
+
+
+def _layers(fn: Any) -> list[Any]:
+    """The function itself, and what it stands for: partials, methods and well-behaved decorators opened."""
+    found: list[Any] = []
+    while fn is not None and len(found) < 50:
+        found.append(fn)
+        if isinstance(fn, classmethod | staticmethod) or inspect.ismethod(fn):
+            fn = fn.__func__
+        elif isinstance(fn, functools.partial):
+            fn = fn.func
+        else:
+            fn = getattr(fn, "__wrapped__", None)
+    return found
+
+
+def _is_stream(fn: Any, kind: str) -> bool:
+    if inspect.isclass(fn):
+        raise TypeError(f"@{kind} needs an async function, got the class {fn.__qualname__}; decorate its methods")
+    for layer in _layers(fn):
+        call = layer if inspect.isroutine(layer) else getattr(type(layer), "__call__", None)  # noqa: B004 - the method itself is wanted
+        if inspect.iscoroutinefunction(layer) or inspect.iscoroutinefunction(call):
+            return False
+        if inspect.isasyncgenfunction(layer) or inspect.isasyncgenfunction(call):
+            return True
+    shown = f"the plain function {fn.__qualname__}" if inspect.isroutine(fn) else f"a {type(fn).__qualname__}"
+    raise TypeError(
+        f"@{kind} needs an async function, got {shown};"
+        " make it `async def`, and call blocking code with `await anyio.to_thread.run_sync(...)`"
+    )
+
+
+def _signature_of(fn: Any) -> inspect.Signature | None:
+    try:
+        return inspect.signature(fn.__func__ if isinstance(fn, classmethod | staticmethod) else fn)
+    except (TypeError, ValueError):
+        return None
+
+
+def _is_method(fn: Any) -> bool:
+    """Whether a function was written in a class body, so that its first parameter is `self`."""
+    parts = getattr(fn, "__qualname__", "").split(".")
+    return inspect.isfunction(fn) and len(parts) > 1 and parts[-2] != "<locals>"
+
+
+_homes: dict[str, str] = {}  # qualified name → the module that used it first
+
+
+def _unique_name(fn: Any) -> str:
+    """The qualified name; with the module in front if another module has one of the same name."""
+    named = next((layer for layer in _layers(fn) if getattr(layer, "__qualname__", None)), type(fn))
+    name, module = str(named.__qualname__), str(getattr(named, "__module__", None) or "")
+    return name if _homes.setdefault(name, module) == module else f"{module}.{name}"
+
+
+# -- for people
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One policy of a stack, as `describe` shows it."""
+
+    kind: str
+    settings: dict[str, Any]
+    status: str
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Description:
+    """The stack of a decorated function, outermost first."""
+
+    function: str
+    layers: tuple[Layer, ...]
+
+    def __repr__(self) -> str:
+        lines = [self.function]
+        for layer in self.layers:
+            lines.append(f"  {layer.kind} {layer.status}".rstrip())
+            settings = ", ".join(f"{name}={_brief(value)}" for name, value in layer.settings.items())
+            if settings:
+                lines.append(f"      {settings}")
+        return "\n".join(lines)
+
+
+def describe(fn: Callable[..., Any]) -> Description:
+    """
+    The stack of a decorated function: kinds, settings and live state, outermost first.
+
+    Args:
+        fn: A decorated function or method.
+
+    Raises:
+        TypeError: `fn` carries none of our decorators.
+    """
+    wrapper: Any = getattr(fn, "_self_parent", fn)
+    if type(wrapper) is not ResilientFunction:
+        raise TypeError(f"{getattr(fn, '__qualname__', type(fn).__qualname__)} has none of our decorators on it")
+    return Description(
+        _headline(wrapper),
+        tuple(Layer(policy.kind, _settings(policy.config), policy.status()) for policy in wrapper._self_stack.policies),
+    )
+
+
+def _settings(config: Any) -> dict[str, Any]:
+    if not is_dataclass(config):
+        return {}
+    values = {field.name: getattr(config, field.name) for field in fields(config) if field.repr}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _brief(value: Any) -> str:
+    if inspect.isroutine(value):
+        return str(value.__qualname__)
+    text = repr(value)
+    return text if len(text) <= 60 else text[:59] + "…"
+
+
+def _headline(fn: Any) -> str:
+    """Name and signature; defaults are left out, because one of them may be a key."""
+    name = getattr(fn, "__qualname__", type(fn).__qualname__)
+    try:
+        signature = fn.__signature__
+    except (TypeError, ValueError):
+        return str(name)
+    bare = [
+        each.replace(default="…") if each.default is not each.empty else each for each in signature.parameters.values()
+    ]
+    return f"{name}{signature.replace(parameters=bare)}".replace("'…'", "…")

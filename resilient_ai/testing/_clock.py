@@ -1,0 +1,106 @@
+"""A clock that stands still until it is told to move."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import math
+from contextlib import asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING
+
+import anyio
+from anyio.lowlevel import checkpoint
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator
+
+
+class VirtualClock:
+    """
+    Hours in milliseconds, on asyncio and on trio: `Registry(clock=VirtualClock())`.
+
+    `advance(seconds)` moves the time and wakes what is due; the woken tasks run at the test's next `await`.
+    With `async with clock.autojump():` the clock jumps to the next sleeper by itself whenever every task waits.
+
+    Args:
+        start: First value of `now()`, in seconds.
+    """
+
+    def __init__(self, start: float = 0.0) -> None:
+        self._now = start
+        self._order = itertools.count()
+        self._waiting: list[tuple[float, int, Callable[[], None]]] = []
+        self._cancelled: set[int] = set()
+
+    def now(self) -> float:
+        """Virtual seconds."""
+        return self._now
+
+    def advance(self, seconds: float) -> None:
+        """Move on by so many seconds and wake, in order, what is due by then."""
+        if not seconds >= 0:
+            raise ValueError(f"time only goes forward, got {seconds!r} seconds")
+        end = self._now + seconds
+        while self._waiting and self._waiting[0][0] <= end:
+            due, number, wake = heapq.heappop(self._waiting)
+            self._now = max(self._now, due)
+            if number in self._cancelled:
+                self._cancelled.discard(number)
+            else:
+                wake()
+        self._now = end
+
+    @property
+    def next_due(self) -> float:
+        """Seconds until something wakes; inf when nothing waits."""
+        while self._waiting and self._waiting[0][1] in self._cancelled:
+            self._cancelled.discard(heapq.heappop(self._waiting)[1])
+        return self._waiting[0][0] - self._now if self._waiting else math.inf
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait until the clock has moved by so many seconds."""
+        if seconds <= 0:
+            await checkpoint()
+            return
+        woken = anyio.Event()
+        with self._at(self._now + seconds, woken.set):
+            await woken.wait()
+
+    @contextmanager
+    def move_on_after(self, seconds: float) -> Iterator[anyio.CancelScope]:
+        """A cancel scope that ends once the clock has moved by so many seconds."""
+        with anyio.CancelScope() as scope, self._at(self._now + seconds, scope.cancel):
+            yield scope
+
+    @contextmanager
+    def _at(self, due: float, wake: Callable[[], None]) -> Iterator[None]:
+        number = next(self._order)
+        heapq.heappush(self._waiting, (due, number, wake))
+        try:
+            yield
+        finally:
+            # Either it has rung and is off the heap, or it must not ring any more.
+            if any(each[1] == number for each in self._waiting):
+                self._cancelled.add(number)
+
+    @asynccontextmanager
+    async def autojump(self) -> AsyncIterator[None]:
+        """Inside, time jumps to the next sleeper whenever all other tasks wait."""
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._jump)
+            try:
+                yield
+            finally:
+                tasks.cancel_scope.cancel()
+
+    async def _jump(self) -> None:
+        while True:
+            await anyio.wait_all_tasks_blocked()
+            if math.isfinite(self.next_due):
+                self.advance(self.next_due)
+            else:
+                # Every task waits for something outside, a socket say; look again a little later.
+                await anyio.sleep(0.001)
+
+    def __repr__(self) -> str:
+        return f"VirtualClock(now={self._now:g}, waiting={len(self._waiting) - len(self._cancelled)})"

@@ -1,0 +1,45 @@
+"""A registry of a test's own, and a list of what happened."""
+
+from __future__ import annotations
+
+import random
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from resilient_ai._registry import Registry, default_registry, set_default_registry
+
+from ._clock import VirtualClock
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from resilient_ai._clock import Clock
+    from resilient_ai._events import Event
+
+
+@contextmanager
+def isolated_registry(*, clock: Clock | None = None, seed: int = 0) -> Iterator[Registry]:
+    """
+    A fresh registry that decorators without `registry=` use inside the block.
+
+    Args:
+        clock: Default a `VirtualClock`.
+        seed: Of the registry's chance, so that jitter repeats.
+    """
+    fresh = Registry(clock=clock if clock is not None else VirtualClock(), rng=random.Random(seed), listeners=())  # noqa: S311
+    before = set_default_registry(fresh)
+    try:
+        yield fresh
+    finally:
+        set_default_registry(before)
+
+
+@contextmanager
+def capture_events(registry: Registry | None = None) -> Iterator[list[Event]]:
+    """A list that fills with the events of a registry; default: the one that decorators use now."""
+    events: list[Event] = []
+    unsubscribe = (registry if registry is not None else default_registry()).subscribe(events.append)
+    try:
+        yield events
+    finally:
+        unsubscribe()
