@@ -301,7 +301,7 @@ def describe(fn: Callable[..., Any]) -> Description:
     Raises:
         TypeError: `fn` carries none of our decorators.
     """
-    wrapper: Any = getattr(fn, "_self_parent", fn)
+    wrapper: Any = fn if type(fn) is ResilientFunction else getattr(fn, "_self_parent", fn)
     if type(wrapper) is not ResilientFunction:
         raise TypeError(f"{getattr(fn, '__qualname__', type(fn).__qualname__)} has none of our decorators on it")
     return Description(

@@ -1,0 +1,43 @@
+"""Both backends for every async test, and virtual time."""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import settings
+
+from resilient_ai import Registry
+from resilient_ai.testing import VirtualClock, capture_events
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from resilient_ai._events import Event
+
+settings.register_profile("ci", max_examples=200, deadline=None, print_blob=True)
+settings.register_profile("deep", max_examples=2_000, deadline=None)
+settings.load_profile("ci")
+
+
+@pytest.fixture(params=["asyncio", "trio"])
+def anyio_backend(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def clock() -> VirtualClock:
+    return VirtualClock()
+
+
+@pytest.fixture
+def registry(clock: VirtualClock) -> Registry:
+    """A registry of the test's own: virtual time, repeatable chance, no log lines."""
+    return Registry(clock=clock, rng=random.Random(1), listeners=())
+
+
+@pytest.fixture
+def events(registry: Registry) -> Iterator[list[Event]]:
+    with capture_events(registry) as seen:
+        yield seen
