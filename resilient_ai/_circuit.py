@@ -112,9 +112,14 @@ _RECENT_SECONDS = 300.0
 
 
 class Circuit:
-    """One circuit. Methods that may change the state return the new state if they did, else None."""
+    """
+    One circuit. Methods that may change the state return the new state if they did, else None.
+
+    In metrics_only, METRICS_ONLY is returned when a closed circuit would have opened.
+    """
 
     __slots__ = (
+        "_announced",
         "_era",
         "_next_recent",
         "_outcomes",
@@ -127,6 +132,7 @@ class Circuit:
         "cause",
         "failures",
         "late",
+        "neutral",
         "open_pass",
         "open_until",
         "opened_count",
@@ -148,7 +154,8 @@ class Circuit:
 
     def clear(self) -> None:
         """The first day again: closed, every count zero."""
-        self.total_calls = self.total_failures = self.rejected = self.late = self.slow = self.opened_count = 0
+        self.total_calls = self.total_failures = self.neutral = self.slow = 0
+        self.rejected = self.late = self.opened_count = 0
         self._recent_times = array("d")
         self._recent_seconds = array("f")
         self._outcomes = bytearray()
@@ -160,6 +167,7 @@ class Circuit:
         self.state = state
         self.failures = self.successes = 0
         self._probes: list[Ticket] = []
+        self._announced = False  # metrics_only: each breach is told once
         if self._window is not None:
             self._window.clear()
         if state is CircuitState.CLOSED:
@@ -207,11 +215,6 @@ class Circuit:
             return max(0.0, min(probe.lease_end or now for probe in self._probes) - now)
         return None if self.state is CircuitState.FORCED_OPEN else 0.0
 
-    def shown_state(self, now: float) -> CircuitState:
-        """The state as an observer reads it: an open circuit whose period is over lets probes through."""
-        over = self.state is CircuitState.OPEN and now >= self.open_until
-        return CircuitState.HALF_OPEN if over else self.state
-
     # -- results
 
     def succeed(self, ticket: Ticket, now: float, seconds: float, *, roll: float = 0.0) -> CircuitState | None:
@@ -257,6 +260,7 @@ class Circuit:
         """The call ended without news (cancelled, or the caller's own fault); a probe gives its slot back."""
         if ticket.era == self._era:
             self.total_calls += 1
+            self.neutral += 1
             self._return(ticket)
         else:
             self._too_late(ticket)
@@ -308,7 +312,11 @@ class Circuit:
         self, now: float, error: BaseException | None, retry_after: float | None, roll: float
     ) -> CircuitState | None:
         reason = self._breach()
-        if reason is None or self.state is not CircuitState.CLOSED:
+        if self.state is CircuitState.METRICS_ONLY:
+            first, self._announced = reason is not None and not self._announced, reason is not None
+            self.reason = reason or ""
+            return CircuitState.METRICS_ONLY if first else None
+        if reason is None:
             return None
         return self._open(now, reason, error, retry_after, roll)
 
@@ -349,11 +357,22 @@ class Circuit:
 
     # -- numbers
 
+    @property
+    def probes_in_flight(self) -> int:
+        return len(self._probes)
+
     def recent(self, now: float) -> tuple[int, int]:
         """(calls, successes) of the last 5 minutes, of the last 100 calls at most."""
         pairs = zip(self._recent_times, self._outcomes, strict=True)
         fresh = [failed for when, failed in pairs if now - when <= _RECENT_SECONDS]
         return len(fresh), len(fresh) - sum(fresh)
+
+    def window(self, now: float) -> tuple[int, int, int]:
+        """(calls, failures, slow) in the window; zeros without one."""
+        if self._window is None:
+            return 0, 0, 0
+        self._window.forget(now)
+        return self._window.calls, self._window.failures, self._window.slow
 
     def p95(self) -> float | None:
         """Seconds that 95 of 100 of the last calls took at most."""

@@ -13,7 +13,15 @@ import anyio.lowlevel
 from ._circuit import NEUTRAL, Circuit, CircuitConfig, CircuitState, Ticket
 from ._classify import Verdict, classify
 from ._errors import CallTimeoutError, CircuitOpenError, ErrorType, RejectedResultError
-from ._events import CallRejected, CircuitClosed, CircuitHalfOpened, CircuitModeSet, CircuitOpened, Event
+from ._events import (
+    CallRejected,
+    CircuitClosed,
+    CircuitHalfOpened,
+    CircuitModeSet,
+    CircuitOpened,
+    CircuitWouldOpen,
+    Event,
+)
 from ._policy import Handler, Policy, Site, StreamHandler
 from ._registry import Registry, default_registry
 from ._report import Row
@@ -36,23 +44,29 @@ class CircuitStats:
     What a circuit has seen.
 
     Attributes:
-        state: As an observer reads it; an open circuit whose period is over reads half-open.
+        state: Half-open begins with the first call after the recovery period; until then it reads open.
         total_calls: Calls that were let through and have ended.
         total_failures: Those that failed.
-        failure_rate: total_failures / total_calls, 0.0 without calls.
+        neutral: Those that said nothing about the provider: cancelled, rate limited, the caller's own mistake.
+        failure_rate: Share of failures among calls that were not neutral, 0.0 without any.
         recent_success_rate: Of the last 5 minutes, at most 100 calls; 1.0 when there were none.
         current_failure_count: Up with a failure, down with a success.
         rejected: Calls refused.
         late: Results that came back after the state had changed.
         slow: Calls longer than slow_call_seconds.
         opened_count: Times it opened.
-        retry_after: Seconds until a probe is allowed; None when closed or when only an operator knows.
+        probes_in_flight: Probes that hold a slot now.
+        window_calls: Calls in the sliding window, 0 when no rate is watched.
+        window_failures: Failures among them.
+        window_slow: Slow calls among them.
+        retry_after: Seconds until a probe is allowed; None when not open or when only an operator knows.
         p95: Seconds, over the last 100 calls; None without calls.
     """
 
     state: CircuitState
     total_calls: int
     total_failures: int
+    neutral: int
     failure_rate: float
     recent_success_rate: float
     current_failure_count: int
@@ -60,6 +74,10 @@ class CircuitStats:
     late: int
     slow: int
     opened_count: int
+    probes_in_flight: int
+    window_calls: int
+    window_failures: int
+    window_slow: int
     retry_after: float | None
     p95: float | None
 
@@ -127,7 +145,7 @@ class CircuitBreaker:
 
     @property
     def state(self) -> CircuitState:
-        return self._circuit.shown_state(self._registry.clock.now())
+        return self._circuit.state
 
     def stats(self) -> CircuitStats:
         """The numbers of this moment."""
@@ -135,19 +153,25 @@ class CircuitBreaker:
         with self._lock:
             circuit = self._circuit
             calls, successes = circuit.recent(now)
-            state = circuit.shown_state(now)
+            judged = circuit.total_calls - circuit.neutral
+            in_window, window_failures, window_slow = circuit.window(now)
             return CircuitStats(
-                state=state,
+                state=circuit.state,
                 total_calls=circuit.total_calls,
                 total_failures=circuit.total_failures,
-                failure_rate=circuit.total_failures / circuit.total_calls if circuit.total_calls else 0.0,
+                neutral=circuit.neutral,
+                failure_rate=circuit.total_failures / judged if judged else 0.0,
                 recent_success_rate=successes / calls if calls else 1.0,
                 current_failure_count=circuit.failures,
                 rejected=circuit.rejected,
                 late=circuit.late,
                 slow=circuit.slow,
                 opened_count=circuit.opened_count,
-                retry_after=circuit.retry_after(now) if state is CircuitState.OPEN else None,
+                probes_in_flight=circuit.probes_in_flight,
+                window_calls=in_window,
+                window_failures=window_failures,
+                window_slow=window_slow,
+                retry_after=circuit.retry_after(now) if circuit.state is CircuitState.OPEN else None,
                 p95=circuit.p95(),
             )
 
@@ -155,11 +179,10 @@ class CircuitBreaker:
         stats = self.stats()
         state = stats.state.value.replace("_", "-")
         if stats.retry_after is not None:
-            state += f", probe in {stats.retry_after:.1f} s"
+            state += f", probe in {stats.retry_after:.1f} s" if stats.retry_after else ", probe due"
         failed = stats.total_failures
-        return Row(
-            self.name, "circuit_breaker", state, stats.total_calls, stats.total_calls - failed, failed, p95=stats.p95
-        )
+        ok = stats.total_calls - stats.neutral - failed
+        return Row(self.name, "circuit_breaker", state, stats.total_calls, ok, failed, p95=stats.p95)
 
     def trip(self) -> None:
         """
@@ -222,6 +245,8 @@ class CircuitBreaker:
     def _announce(self, state: CircuitState, now: float) -> None:
         if state is CircuitState.CLOSED:
             self._tell(CircuitClosed(self.name))
+        elif state is CircuitState.METRICS_ONLY:
+            self._tell(CircuitWouldOpen(self.name, self._circuit.reason))
         else:
             circuit = self._circuit
             self._tell(CircuitOpened(self.name, circuit.failures, circuit.reason, max(0.0, circuit.open_until - now)))

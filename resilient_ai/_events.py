@@ -52,6 +52,16 @@ class CircuitClosed(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class CircuitWouldOpen(Event):
+    """A circuit that only measures would have opened; told once per breach."""
+
+    log_name: ClassVar[str] = "resilient_ai.circuit_would_open"
+    level: ClassVar[Level] = "warning"
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class CircuitModeSet(Event):
     """An operator took the wheel."""
 
