@@ -29,7 +29,7 @@ from resilient_ai.testing import VirtualClock
 CASES = json.loads((Path(__file__).parent.parent / "data" / "breaker_cases.json").read_text())["cases"]
 
 
-class Failure(Exception):
+class FailureError(Exception):
     def __init__(self, kind: str) -> None:
         super().__init__(kind)
         self.kind = kind
@@ -147,7 +147,7 @@ class Adapter:
             handle.succeeded(ticket, now, now - started)
         elif outcome == "fail":
             fault = verdict(ErrorType.INTERNAL_ERROR, retry_after=step.get("retry_after"))
-            handle.failed(ticket, now, now - started, Failure(step.get("kind", "error")), fault)
+            handle.failed(ticket, now, now - started, FailureError(step.get("kind", "error")), fault)
         else:
             handle.released(ticket)
 
