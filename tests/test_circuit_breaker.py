@@ -2,26 +2,594 @@
 
 from __future__ import annotations
 
+import gc
+import threading
+from contextlib import aclosing
+
+import anyio
 import pytest
 
-from resilient_ai import CircuitOpenError, CircuitState, circuit_breaker
+from resilient_ai import (
+    CallTimeoutError,
+    CircuitOpenError,
+    CircuitState,
+    ErrorType,
+    Registry,
+    RejectedResultError,
+    ResilienceError,
+    circuit_breaker,
+    register_classifier,
+)
+from resilient_ai._classify import verdict
+from resilient_ai._events import CallRejected, CircuitClosed, CircuitHalfOpened, CircuitModeSet, CircuitOpened
 
 
-async def test_it_opens_at_the_threshold_and_then_does_not_call(registry, clock):
-    calls = 0
+class ProviderError(Exception):
+    """Classified by its own attributes; see the fixture below."""
 
-    @circuit_breaker("openai", failure_threshold=2, registry=registry)
-    async def ask() -> None:
-        nonlocal calls
-        calls += 1
-        raise OSError("down")
+    def __init__(self, error_type: ErrorType, retry_after: float | None = None) -> None:
+        super().__init__(error_type.value)
+        self.error_type = error_type
+        self.retry_after = retry_after
 
-    for _ in range(2):
-        with pytest.raises(OSError, match="down"):
+
+@pytest.fixture(autouse=True)
+def _provider_errors():
+    unregister = register_classifier(
+        lambda error: (
+            verdict(error.error_type, retry_after=error.retry_after) if isinstance(error, ProviderError) else None
+        )
+    )
+    yield
+    unregister()
+
+
+def scripted(*outcomes):
+    """An async function that gives one outcome per call, the last one for ever; exceptions are raised."""
+    left = list(outcomes)
+
+    async def call(*args, **kwargs):
+        call.calls += 1
+        outcome = left.pop(0) if len(left) > 1 else left[0]
+        if isinstance(outcome, BaseException):
+            raise outcome
+        return outcome
+
+    call.calls = 0
+    return call
+
+
+async def fail(ask, times, error=OSError):
+    for _ in range(times):
+        with pytest.raises(error):
             await ask()
+
+
+# -- opening
+
+
+async def test_it_opens_at_the_threshold_and_then_does_not_call(registry):
+    down = scripted(OSError("down"))
+    ask = circuit_breaker("openai", failure_threshold=2, registry=registry)(down)
+    await fail(ask, 2)
     with pytest.raises(CircuitOpenError, match=r"'openai' is open; next probe allowed in 60\.0 s") as caught:
         await ask()
 
-    assert calls == 2
-    assert isinstance(caught.value.__cause__, OSError)
+    assert down.calls == 2
     assert registry.circuit_breakers["openai"].state is CircuitState.OPEN
+    assert (caught.value.name, caught.value.reason, caught.value.retry_after) == ("openai", "open", 60.0)
+    assert isinstance(caught.value.__cause__, OSError)
+
+
+async def test_a_success_takes_one_failure_off(registry):
+    ask = circuit_breaker("up-and-down", failure_threshold=2, registry=registry)(
+        scripted(OSError(), "ok", OSError(), "ok", OSError(), OSError())
+    )
+    for _ in range(2):
+        await fail(ask, 1)
+        assert await ask() == "ok"
+    await fail(ask, 1)
+    assert registry.circuit_breakers["up-and-down"].state is CircuitState.CLOSED
+    await fail(ask, 1)
+
+    assert registry.circuit_breakers["up-and-down"].state is CircuitState.OPEN
+
+
+@pytest.mark.parametrize(
+    "error_type",
+    ["invalid_request", "context_length", "content_filter", "not_found", "authentication", "permission", "rate_limit"],
+)
+async def test_the_callers_own_mistakes_and_rate_limits_are_neutral(registry, error_type):
+    ask = circuit_breaker("neutral", failure_threshold=1, registry=registry)(
+        scripted(ProviderError(ErrorType(error_type)))
+    )
+    await fail(ask, 3, ProviderError)
+    stats = registry.circuit_breakers["neutral"].stats()
+
+    assert stats.state is CircuitState.CLOSED
+    assert (stats.total_calls, stats.neutral, stats.total_failures) == (3, 3, 0)
+
+
+@pytest.mark.parametrize("error_type", ["model_overloaded", "network_error", "timeout", "internal_error"])
+async def test_the_providers_failures_count(registry, error_type):
+    ask = circuit_breaker("bad", failure_threshold=1, registry=registry)(scripted(ProviderError(ErrorType(error_type))))
+    await fail(ask, 1, ProviderError)
+
+    assert registry.circuit_breakers["bad"].state is CircuitState.OPEN
+
+
+async def test_a_used_up_quota_opens_at_once(registry):
+    ask = circuit_breaker("quota", registry=registry)(scripted(ProviderError(ErrorType.QUOTA_EXCEEDED)))
+    await fail(ask, 1, ProviderError)
+
+    assert registry.circuit_breakers["quota"].state is CircuitState.OPEN
+
+
+async def test_the_providers_wait_lengthens_the_period_up_to_the_cap(registry, clock):
+    error = ProviderError(ErrorType.MODEL_OVERLOADED, retry_after=100)
+    for name, most, period in (("uncapped", None, 100), ("capped", 80, 80)):
+        ask = circuit_breaker(name, failure_threshold=1, max_recovery_timeout=most, registry=registry)(scripted(error))
+        await fail(ask, 1, ProviderError)
+
+        assert registry.circuit_breakers[name].stats().retry_after == period
+
+
+async def test_reopening_doubles_the_period_up_to_its_maximum(registry, clock):
+    ask = circuit_breaker(
+        "growing", failure_threshold=1, recovery_timeout=1, max_recovery_timeout=5, registry=registry
+    )(scripted(OSError()))
+    periods = []
+    for _ in range(4):
+        await fail(ask, 1)
+        periods.append(registry.circuit_breakers["growing"].stats().retry_after)
+        clock.advance(periods[-1])
+
+    assert periods == [1, 2, 4, 5]
+
+
+async def test_jitter_lengthens_the_period_by_at_most_its_share(registry):
+    ask = circuit_breaker("jitter", failure_threshold=1, recovery_timeout=10, recovery_jitter=0.5, registry=registry)(
+        scripted(OSError())
+    )
+    periods = set()
+    for _ in range(20):
+        await fail(ask, 1)
+        periods.add(registry.circuit_breakers["jitter"].stats().retry_after)
+        registry.circuit_breakers["jitter"].reset()
+
+    assert len(periods) == 20
+    assert all(10 <= period <= 15 for period in periods)
+
+
+async def test_a_call_over_the_timeout_is_cancelled_and_fails(registry, clock):
+    @circuit_breaker("slow", failure_threshold=1, timeout_seconds=5, registry=registry)
+    async def ask() -> None:
+        await clock.sleep(60)
+
+    async with clock.autojump():
+        with pytest.raises(CallTimeoutError, match="'slow' took longer than timeout_seconds=5"):
+            await ask()
+
+    assert clock.now() == 5
+    assert registry.circuit_breakers["slow"].state is CircuitState.OPEN
+
+
+async def test_the_callers_own_deadline_is_not_a_timeout(registry, clock):
+    @circuit_breaker("patient", failure_threshold=1, timeout_seconds=5, registry=registry)
+    async def ask() -> None:
+        await clock.sleep(60)
+
+    async with clock.autojump():
+        with clock.move_on_after(2) as scope:
+            await ask()
+
+    assert scope.cancelled_caught
+    assert registry.circuit_breakers["patient"].stats().neutral == 1
+
+
+async def test_slow_answers_open_it(registry, clock):
+    @circuit_breaker("slow", slow_call_seconds=2, minimum_calls=2, registry=registry)
+    async def ask() -> None:
+        await clock.sleep(3)
+
+    async with clock.autojump():
+        await ask()
+        await ask()
+    stats = registry.circuit_breakers["slow"].stats()
+
+    assert stats.state is CircuitState.OPEN
+    assert (stats.slow, stats.total_failures, stats.p95) == (2, 0, 3.0)
+
+
+async def test_a_busy_window_of_seconds_stays_exact_and_bounded(registry):
+    ask = circuit_breaker(
+        "busy", failure_threshold=None, failure_rate_threshold=1.0, timeout_seconds=None, registry=registry
+    )(scripted("ok"))
+    for _ in range(10_050):
+        await ask()
+
+    assert registry.circuit_breakers["busy"].stats().window_calls == 10_000
+
+
+# -- what counts
+
+
+async def test_ignore_nothing_counts_every_exception(registry):
+    ask = circuit_breaker("strict", failure_threshold=1, ignore=(), registry=registry)(
+        scripted(ProviderError(ErrorType.RATE_LIMIT))
+    )
+    await fail(ask, 1, ProviderError)
+
+    assert registry.circuit_breakers["strict"].state is CircuitState.OPEN
+
+
+@pytest.mark.parametrize(
+    "ignore",
+    [
+        KeyError,
+        (KeyError, OSError),
+        ErrorType.INTERNAL_ERROR,
+        lambda error: isinstance(error, LookupError),
+        [ErrorType.TIMEOUT, KeyError],
+    ],
+)
+async def test_ignore_takes_types_error_types_and_predicates(registry, ignore):
+    ask = circuit_breaker("lenient", failure_threshold=1, ignore=ignore, registry=registry)(scripted(KeyError("k")))
+    await fail(ask, 2, KeyError)
+
+    assert registry.circuit_breakers["lenient"].state is CircuitState.CLOSED
+
+
+async def test_a_rejected_result_is_a_failure_with_the_result_inside(registry):
+    ask = circuit_breaker(
+        "picky",
+        failure_threshold=1,
+        reject=lambda answer: ErrorType.INTERNAL_ERROR if answer.startswith("<html") else None,
+        registry=registry,
+    )(scripted("fine", "<html>secret prompt"))
+    assert await ask() == "fine"
+    with pytest.raises(RejectedResultError) as caught:
+        await ask()
+
+    assert caught.value.result == "<html>secret prompt"
+    assert "secret" not in str(caught.value)
+    assert registry.circuit_breakers["picky"].state is CircuitState.OPEN
+
+
+# -- probing
+
+
+async def test_probes_close_it_and_the_story_is_told_once(registry, clock, events):
+    ask = circuit_breaker("story", failure_threshold=1, recovery_timeout=20, registry=registry)(
+        scripted(OSError(), "pong")
+    )
+    await fail(ask, 1)
+    with pytest.raises(CircuitOpenError):
+        await ask()
+    clock.advance(20)
+    for _ in range(4):
+        assert await ask() == "pong"
+
+    assert [type(event) for event in events] == [CircuitOpened, CallRejected, CircuitHalfOpened, CircuitClosed]
+
+
+async def test_callers_beyond_the_probes_are_refused(registry, clock):
+    gate = anyio.Event()
+
+    @circuit_breaker("full", success_threshold=2, registry=registry)
+    async def ask() -> str:
+        await gate.wait()
+        return "pong"
+
+    registry.circuit_breakers["full"].trip()
+    clock.advance(60)
+    async with anyio.create_task_group() as tasks:
+        for _ in range(2):
+            tasks.start_soon(ask)
+        await anyio.wait_all_tasks_blocked()
+        with pytest.raises(CircuitOpenError, match="half-open and all its probes are in flight") as caught:
+            await ask()
+        gate.set()
+
+    assert caught.value.reason == "half_open_full"
+    assert registry.circuit_breakers["full"].state is CircuitState.CLOSED
+
+
+async def test_a_probe_that_never_ends_cannot_wedge_it_and_still_counts(registry, clock):
+    gate = anyio.Event()
+
+    @circuit_breaker("hung", success_threshold=2, half_open_max_calls=1, timeout_seconds=None, registry=registry)
+    async def ask(wait: bool) -> str:
+        if wait:
+            await gate.wait()
+        return "pong"
+
+    breaker = registry.circuit_breakers["hung"]
+    breaker.trip()
+    clock.advance(60)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(ask, True)
+        await anyio.wait_all_tasks_blocked()
+        clock.advance(60)
+        assert await ask(False) == "pong"
+        assert breaker.state is CircuitState.HALF_OPEN
+        gate.set()
+
+    assert breaker.state is CircuitState.CLOSED
+
+
+# -- the operator
+
+
+async def test_forced_open_refuses_until_reset(registry, clock):
+    ask = circuit_breaker("ops", registry=registry)(scripted("pong"))
+    breaker = registry.circuit_breakers["ops"]
+    breaker.force_open()
+    clock.advance(1e6)
+    with pytest.raises(CircuitOpenError, match="forced open by an operator") as caught:
+        await ask()
+    assert (caught.value.reason, caught.value.retry_after) == ("forced_open", None)
+    breaker.reset()
+
+    assert await ask() == "pong"
+
+
+async def test_a_probe_in_flight_when_forced_open_changes_nothing(registry, clock):
+    gate = anyio.Event()
+
+    @circuit_breaker("ops", success_threshold=1, registry=registry)
+    async def ask() -> None:
+        await gate.wait()
+
+    breaker = registry.circuit_breakers["ops"]
+    breaker.trip()
+    clock.advance(60)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(ask)
+        await anyio.wait_all_tasks_blocked()
+        breaker.force_open()
+        gate.set()
+
+    assert breaker.state is CircuitState.FORCED_OPEN
+    assert breaker.stats().late == 1
+
+
+async def test_disabled_records_nothing_and_metrics_only_never_opens(registry):
+    ask = circuit_breaker("ops", failure_threshold=1, registry=registry)(scripted(OSError()))
+    breaker = registry.circuit_breakers["ops"]
+    breaker.disable()
+    await fail(ask, 3)
+    assert breaker.stats().total_calls == 0
+    breaker.metrics_only()
+    await fail(ask, 3)
+
+    assert breaker.state is CircuitState.METRICS_ONLY
+    assert breaker.stats().total_failures == 3
+
+
+async def test_a_listener_may_read_drive_and_fail_without_harm(registry):
+    ask = circuit_breaker("heard", failure_threshold=1, registry=registry)(scripted(OSError(), "pong"))
+    breaker = registry.circuit_breakers["heard"]
+    heard = []
+    breaker.on_transition(lambda event: 1 / 0)
+    stop = breaker.on_transition(lambda event: (heard.append((event, breaker.stats())), breaker.force_closed()))
+    await fail(ask, 1)
+
+    assert [type(event) for event, _ in heard] == [CircuitOpened, CircuitClosed]
+    assert await ask() == "pong"
+    stop()
+    breaker.force_open()
+    assert len(heard) == 2
+
+
+async def test_mode_changes_are_told(registry, events):
+    circuit_breaker("ops", registry=registry)(scripted("pong"))
+    breaker = registry.circuit_breakers["ops"]
+    breaker.force_open()
+    breaker.force_open()
+    breaker.reset()
+
+    assert events == [CircuitModeSet("ops", "forced_open"), CircuitModeSet("ops", "reset")]
+
+
+# -- names and keys
+
+
+async def test_one_name_is_one_circuit(registry):
+    down = circuit_breaker("shared", failure_threshold=1, registry=registry)(scripted(OSError()))
+    other = circuit_breaker("shared", failure_threshold=1, registry=registry)(scripted("pong"))
+    await fail(down, 1)
+
+    with pytest.raises(CircuitOpenError):
+        await other()
+
+
+def test_one_name_with_two_settings_is_an_error_that_shows_both(registry):
+    circuit_breaker("shared", failure_threshold=1, registry=registry)(scripted("pong"))
+    with pytest.raises(ValueError, match=r"'shared' already exists.*failure_threshold 1 there, 2 here"):
+        circuit_breaker("shared", failure_threshold=2, registry=registry)(scripted("pong"))
+
+
+async def test_a_key_has_a_circuit_of_its_own(registry):
+    @circuit_breaker("tenants", failure_threshold=1, key=lambda tenant: tenant, registry=registry)
+    async def ask(tenant: str) -> str:
+        if tenant == "a":
+            raise OSError
+        return "pong"
+
+    with pytest.raises(OSError):
+        await ask("a")
+    with pytest.raises(CircuitOpenError, match=r"tenants\[a\]"):
+        await ask("a")
+
+    assert await ask("b") == "pong"
+
+
+async def test_idle_keys_go_and_open_ones_stay(registry, clock):
+    @circuit_breaker("tenants", failure_threshold=1, key=lambda tenant: tenant, registry=registry)
+    async def ask(tenant: str) -> None:
+        if tenant == "bad":
+            raise OSError
+
+    with pytest.raises(OSError):
+        await ask("bad")
+    for each in range(50):
+        await ask(str(each))
+    clock.advance(600)
+    await ask("7")
+    clock.advance(600)
+    await ask("new")
+
+    assert sorted(registry.circuit_breakers) == ["tenants[7]", "tenants[bad]", "tenants[new]"]
+
+
+async def test_keys_cannot_fill_the_memory(registry):
+    @circuit_breaker("keys", key=lambda key: key, timeout_seconds=None, registry=registry)
+    async def ask(key: int) -> None: ...
+
+    for key in range(10_500):
+        await ask(key)
+
+    assert len(registry.circuit_breakers) <= 10_000
+
+
+# -- streams
+
+
+async def test_a_stream_counts_when_it_ends(registry):
+    @circuit_breaker("stream", failure_threshold=1, registry=registry)
+    async def tokens(break_at: int | None = None):
+        for number in range(3):
+            if number == break_at:
+                raise OSError("cut")
+            yield number
+
+    stats = registry.circuit_breakers["stream"].stats
+    assert [token async for token in tokens()] == [0, 1, 2]
+    assert (stats().total_calls, stats().total_failures) == (1, 0)
+    async with aclosing(tokens()) as stream:
+        async for _ in stream:
+            break
+    assert (stats().total_calls, stats().neutral) == (2, 1)
+    with pytest.raises(OSError, match="cut"):
+        _ = [token async for token in tokens(2)]
+
+    assert stats().state is CircuitState.OPEN
+
+
+async def test_what_the_consumer_throws_into_a_stream_is_not_the_providers_failure(registry):
+    closed = []
+
+    @circuit_breaker("stream", failure_threshold=1, registry=registry)
+    async def tokens():
+        try:
+            yield 1
+            yield 2
+        finally:
+            closed.append(True)
+
+    stream = tokens()
+    await anext(stream)
+    with pytest.raises(RuntimeError, match="mine"):
+        await stream.athrow(RuntimeError("mine"))
+
+    assert closed == [True]
+    assert registry.circuit_breakers["stream"].stats().neutral == 1
+
+
+async def test_timeouts_of_a_stream_bound_the_first_item_and_each_gap(registry, clock):
+    @circuit_breaker("gaps", timeout_seconds=10, idle_timeout_seconds=2, failure_threshold=9, registry=registry)
+    async def tokens(first: float, gap: float):
+        await clock.sleep(first)
+        yield 1
+        await clock.sleep(gap)
+        yield 2
+
+    async with clock.autojump():
+        assert [token async for token in tokens(9, 1)] == [1, 2]
+        with pytest.raises(CallTimeoutError, match="timeout_seconds=10"):
+            _ = [token async for token in tokens(11, 1)]
+        seen = []
+        with pytest.raises(CallTimeoutError, match="timeout_seconds=2"):
+            async for token in tokens(1, 3):
+                seen.append(token)  # noqa: PERF401 - what came before the error counts
+
+    assert seen == [1]
+    assert registry.circuit_breakers["gaps"].stats().total_failures == 2
+
+
+# -- settings and threads
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"failure_threshold": 0}, "failure_threshold must be an integer of at least 1 or None, got 0"),
+        ({"failure_threshold": 1.5}, "failure_threshold must be an integer"),
+        ({"recovery_timeout": -1}, "recovery_timeout must be a number of at least 0, got -1"),
+        ({"recovery_timeout": float("nan")}, "recovery_timeout must be a number of at least 0, got nan"),
+        ({"success_threshold": 0}, "success_threshold must be an integer of at least 1, got 0"),
+        ({"timeout_seconds": 0}, "timeout_seconds must be a number above 0 or None, got 0"),
+        ({"failure_rate_threshold": 1.1}, "failure_rate_threshold must be a number above 0 up to 1 or None, got 1.1"),
+        ({"max_recovery_timeout": 5}, "max_recovery_timeout must be a number of at least 60 or None, got 5"),
+        ({"failure_threshold": None}, "a circuit needs a rule to open by"),
+        ({"ignore": int}, "ignore takes exception types, ErrorTypes or predicates, got the class int"),
+        ({"ignore": ["timeout"]}, "ignore takes exception types, ErrorTypes or predicates, got 'timeout'"),
+        ({"name": 5}, "name of a circuit_breaker must be a non-empty string, got 5"),
+        ({"name": ""}, "name of a circuit_breaker must be a non-empty string, got ''"),
+    ],
+)
+def test_a_bad_setting_is_a_value_error_at_decoration(registry, settings, message):
+    with pytest.raises(ValueError, match=message.replace("(", r"\(")):
+        circuit_breaker(registry=registry, **settings)(scripted("pong"))
+
+
+def test_counts_are_exact_after_many_threads_and_loops():
+    registry = Registry(listeners=())
+
+    @circuit_breaker("hammer", failure_threshold=10**9, timeout_seconds=None, registry=registry)
+    async def ask(number: int) -> None:
+        await anyio.lowlevel.checkpoint()
+        if number % 3 == 0:
+            raise OSError
+
+    async def caller(start: int) -> None:
+        for number in range(start, start + 150):
+            try:
+                await ask(number)
+            except OSError:
+                continue
+
+    async def run() -> None:
+        async with anyio.create_task_group() as tasks:
+            for start in range(4):
+                tasks.start_soon(caller, start)
+
+    threads = [
+        threading.Thread(target=anyio.run, args=(run,), kwargs={"backend": backend})
+        for backend in ["asyncio", "trio"] * 4
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    stats = registry.circuit_breakers["hammer"].stats()
+
+    assert stats.total_calls == 8 * 4 * 150
+    assert stats.total_failures == 8 * sum(
+        number % 3 == 0 for start in range(4) for number in range(start, start + 150)
+    )
+
+
+async def test_nothing_of_a_good_call_stays_behind_in_cycles(registry):
+    ask = circuit_breaker("clean", registry=registry)(scripted("pong"))
+    await ask()
+    gc.collect()
+    for _ in range(50):
+        await ask()
+
+    assert gc.collect() < 50
+
+
+def test_every_refusal_is_a_resilience_error():
+    assert issubclass(CircuitOpenError, ResilienceError)
