@@ -1,0 +1,184 @@
+"""One place for state: what a person sees in a REPL and what a program reads from it."""
+
+from __future__ import annotations
+
+import json
+import threading
+
+import pytest
+import structlog
+
+from resilient_ai import Registry, circuit_breaker, describe, registry
+from resilient_ai._events import CircuitOpened, args_hash, scrub
+from resilient_ai.testing import VirtualClock, capture_events, isolated_registry
+
+
+async def ping() -> str:
+    return "pong"
+
+
+async def broken() -> None:
+    raise OSError("down")
+
+
+@pytest.fixture
+def call(registry):
+    return circuit_breaker("openai", registry=registry)(ping)
+
+
+async def test_repr_is_a_table_with_one_line_per_policy(registry, call):
+    assert repr(Registry()) == "<Registry: nothing decorated yet>"
+    await call()
+    head, line = repr(registry).splitlines()
+
+    assert head.split() == ["call", "site", "policy", "state", "calls", "ok", "failed", "retried", "degraded", "p95"]
+    assert line.split()[:5] == ["openai", "circuit_breaker", "closed", "1", "1"]
+    assert registry._repr_html_().count("<tr>") == 2
+
+
+async def test_numbers_come_as_dataclasses_and_as_plain_json(registry, call):
+    await call()
+
+    assert registry.stats()["circuit_breaker"]["openai"].total_calls == 1
+    assert json.loads(json.dumps(registry.as_dict()))["circuit_breaker"]["openai"]["total_calls"] == 1
+
+
+def test_views_are_read_only_mappings_that_name_what_there_is(registry, call):
+    view = registry.circuit_breakers
+
+    assert list(view) == ["openai"]
+    assert "openai" in view
+    assert "anthropic" not in view
+    with pytest.raises(KeyError, match="no circuit_breaker named 'anthropic'; there are: 'openai'"):
+        view["anthropic"]
+    with pytest.raises(TypeError):
+        view["openai"] = 1
+
+
+def test_find_matches_shell_patterns(registry, call):
+    assert [handle.name for handle in registry.find("open*")] == ["openai"]
+    assert registry.find("claude*") == []
+
+
+async def test_reading_changes_nothing(registry, clock, events):
+    call = circuit_breaker("x", failure_threshold=1, registry=registry)(broken)
+    with pytest.raises(OSError):
+        await call()
+    clock.advance(61)
+    seen = len(events)
+    before = registry.as_dict()
+    for _ in range(2):
+        repr(registry)
+        registry.stats()
+        repr(call)
+        repr(describe(call))
+
+    assert registry.as_dict() == before
+    assert len(events) == seen
+
+
+async def test_reset_forgets_everything_and_functions_go_on(registry, call):
+    await call()
+    registry.reset()
+
+    assert registry.circuit_breakers["openai"].stats().total_calls == 0
+    assert await call() == "pong"
+
+
+async def test_a_listener_that_raises_is_told_of_once_and_breaks_nothing():
+    own = Registry(clock=VirtualClock(), listeners=[lambda event: 1 / 0])
+    call = circuit_breaker("x", failure_threshold=1, registry=own)(broken)
+    with structlog.testing.capture_logs() as lines, pytest.raises(OSError):
+        await call()
+    with structlog.testing.capture_logs() as again:
+        own.circuit_breakers["x"].reset()
+
+    assert [line["event"] for line in lines] == ["resilient_ai.listener_failed"]
+    assert again == []
+
+
+async def test_events_are_structured_log_lines_by_default():
+    own = Registry(clock=VirtualClock())
+    call = circuit_breaker("x", failure_threshold=1, registry=own)(broken)
+    with structlog.testing.capture_logs() as lines, pytest.raises(OSError):
+        await call()
+
+    assert lines == [
+        {
+            "event": "resilient_ai.circuit_opened",
+            "log_level": "warning",
+            "name": "x",
+            "failures": 1,
+            "reason": "failure count reached 1",
+            "retry_after": 60.0,
+        }
+    ]
+
+
+def test_subscribing_ends_when_told(registry):
+    heard: list[object] = []
+    stop = registry.subscribe(heard.append)
+    event = CircuitOpened("x", 1, "why", 1.0)
+    registry.emit(event)
+    stop()
+    registry.emit(event)
+
+    assert heard == [event]
+
+
+def test_an_isolated_registry_takes_new_decorators_and_gives_the_default_back():
+    with isolated_registry() as own, capture_events() as events:
+        circuit_breaker("isolated")(ping)
+        own.circuit_breakers["isolated"].trip()
+
+    assert "isolated" in own.circuit_breakers
+    assert "isolated" not in registry.circuit_breakers
+    assert [type(event) for event in events] == [CircuitOpened]
+
+
+def test_one_state_is_made_when_threads_claim_it_at_once(registry):
+    functions = []
+    start = threading.Barrier(8)
+
+    def claim() -> None:
+        start.wait()
+        functions.append(circuit_breaker("raced", registry=registry)(ping))
+
+    threads = [threading.Thread(target=claim) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert len(functions) == 8
+    assert list(registry.circuit_breakers) == ["raced"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Incorrect API key provided: sk-proj-abcdefghijklmnop",
+        "Authorization: Bearer abc.def.ghi",
+        "https://user:hunter22@proxy.example/v1",
+        "x-api-key=abcdefgh12345678",
+    ],
+)
+def test_scrubbing_takes_keys_out(text):
+    assert not any(secret in scrub(text) for secret in ("abcdefgh", "abc.def", "hunter22"))
+
+
+def test_scrubbing_takes_the_request_out_and_keeps_one_short_line():
+    text = scrub("bad input:\n'tell me a secret'" + "x" * 500, private=("tell me a secret", 5))
+
+    assert "secret" not in text
+    assert "\n" not in text
+    assert len(text) <= 200
+
+
+def test_args_hash_is_equal_for_equal_arguments_and_survives_a_bad_repr():
+    class Bad:
+        def __repr__(self) -> str:
+            raise RuntimeError
+
+    assert args_hash(("a",), {"b": 1}) == args_hash(("a",), {"b": 1}) != args_hash(("a",), {"b": 2})
+    assert len(args_hash((Bad(),), {})) == 8
