@@ -121,27 +121,27 @@ class Circuit:
     __slots__ = (
         "_announced",
         "_era",
-        "_next_recent",
-        "_outcomes",
+        "_failure_times",
+        "_ok_before",
         "_period",
         "_probes",
-        "_recent_seconds",
-        "_recent_times",
         "_rules",
         "_window",
         "cause",
         "failures",
         "late",
         "neutral",
+        "ok_seconds",
+        "ok_times",
         "open_pass",
         "open_until",
         "opened_count",
+        "quiet_pass",
         "reason",
         "rejected",
         "slow",
         "state",
         "successes",
-        "total_calls",
         "total_failures",
     )
 
@@ -150,16 +150,19 @@ class Circuit:
         rated = rules.failure_rate_threshold is not None or rules.slow_call_seconds is not None
         self._window = Window(seconds=rules.window_seconds, calls=rules.window_calls) if rated else None
         self._era = 0
+        # Successes are two appends, which no thread can come between; everything else here is under the shell's lock.
+        self.ok_times = array("d")  # when, the latest up to 200
+        self.ok_seconds = array("f")  # how long they took
+        self._failure_times = array("d")
         self.clear()
 
     def clear(self) -> None:
         """The first day again: closed, every count zero."""
-        self.total_calls = self.total_failures = self.neutral = self.slow = 0
+        self.total_failures = self.neutral = self.slow = 0
         self.rejected = self.late = self.opened_count = 0
-        self._recent_times = array("d")
-        self._recent_seconds = array("f")
-        self._outcomes = bytearray()
-        self._next_recent = 0
+        self._ok_before = 0
+        for times in (self.ok_times, self.ok_seconds, self._failure_times):
+            del times[:]
         self._enter(CircuitState.CLOSED)
 
     def _enter(self, state: CircuitState) -> CircuitState:
@@ -183,7 +186,13 @@ class Circuit:
             self.open_pass = Ticket(_NO_RECORD)
         else:
             self.open_pass = None
+        self._set_quiet()
         return state
+
+    def _set_quiet(self) -> None:
+        # While this pass is set, a success that holds it changes nothing but the times of good answers.
+        quiet = not self.failures and self._window is None and self.state is not CircuitState.DISABLED
+        self.quiet_pass = self.open_pass if quiet else None
 
     # -- admission
 
@@ -229,6 +238,7 @@ class Circuit:
             return self._enter(CircuitState.CLOSED) if self.successes >= self._rules.success_threshold else None
         if self.failures:
             self.failures -= 1
+            self._set_quiet()
         return self._open_if_due(now, None, None, roll) if slow else None
 
     def fail(
@@ -252,6 +262,7 @@ class Circuit:
             self._grow()
             return self._open(now, "a probe failed", error, retry_after, roll)
         self.failures += 1
+        self.quiet_pass = None
         if at_once and self.state is CircuitState.CLOSED:
             return self._open(now, "quota exceeded", error, retry_after, roll)
         return self._open_if_due(now, error, retry_after, roll)
@@ -259,7 +270,6 @@ class Circuit:
     def release(self, ticket: Ticket) -> None:
         """The call ended without news (cancelled, or the caller's own fault); a probe gives its slot back."""
         if ticket.era == self._era:
-            self.total_calls += 1
             self.neutral += 1
             self._return(ticket)
         else:
@@ -274,18 +284,14 @@ class Circuit:
             self._probes.remove(ticket)
 
     def _record(self, now: float, seconds: float, *, failed: bool) -> bool:
-        self.total_calls += 1
-        self.total_failures += failed
-        if len(self._outcomes) < _RECENT:
-            self._recent_times.append(now)
-            self._recent_seconds.append(seconds)
-            self._outcomes.append(failed)
+        if failed:
+            self.total_failures += 1
+            self._failure_times.append(now)
+            del self._failure_times[:-_RECENT]
         else:
-            index = self._next_recent
-            self._recent_times[index] = now
-            self._recent_seconds[index] = seconds
-            self._outcomes[index] = failed
-            self._next_recent = index + 1 if index + 1 < _RECENT else 0
+            self.ok_times.append(now)
+            self.ok_seconds.append(seconds)
+            self.trim()
         limit = self._rules.slow_call_seconds
         slow = limit is not None and seconds > limit
         self.slow += slow
@@ -361,11 +367,22 @@ class Circuit:
     def probes_in_flight(self) -> int:
         return len(self._probes)
 
+    @property
+    def total_calls(self) -> int:
+        return self._ok_before + len(self.ok_times) + self.total_failures + self.neutral
+
+    def trim(self) -> None:
+        """Keep the memory of good answers bounded."""
+        if len(self.ok_times) >= 2 * _RECENT:
+            self._ok_before += _RECENT
+            del self.ok_times[:_RECENT], self.ok_seconds[:_RECENT]
+
     def recent(self, now: float) -> tuple[int, int]:
         """(calls, successes) of the last 5 minutes, of the last 100 calls at most."""
-        pairs = zip(self._recent_times, self._outcomes, strict=True)
-        fresh = [failed for when, failed in pairs if now - when <= _RECENT_SECONDS]
-        return len(fresh), len(fresh) - sum(fresh)
+        outcomes = [(when, True) for when in self.ok_times[-_RECENT:]]
+        outcomes += [(when, False) for when in self._failure_times]
+        fresh = [good for when, good in sorted(outcomes)[-_RECENT:] if now - when <= _RECENT_SECONDS]
+        return len(fresh), sum(fresh)
 
     def window(self, now: float) -> tuple[int, int, int]:
         """(calls, failures, slow) in the window; zeros without one."""
@@ -375,5 +392,6 @@ class Circuit:
         return self._window.calls, self._window.failures, self._window.slow
 
     def p95(self) -> float | None:
-        """Seconds that 95 of 100 of the last calls took at most."""
-        return sorted(self._recent_seconds)[int(0.95 * (len(self._recent_seconds) - 1))] if self._outcomes else None
+        """Seconds that 95 of 100 of the last good answers took at most."""
+        seconds = sorted(self.ok_seconds[-_RECENT:])
+        return seconds[int(0.95 * (len(seconds) - 1))] if seconds else None

@@ -60,7 +60,7 @@ class CircuitStats:
         window_failures: Failures among them.
         window_slow: Slow calls among them.
         retry_after: Seconds until a probe is allowed; None when not open or when only an operator knows.
-        p95: Seconds, over the last 100 calls; None without calls.
+        p95: Seconds, over the last 100 good answers; None without any.
     """
 
     state: CircuitState
@@ -85,11 +85,11 @@ class CircuitStats:
 class CircuitBreaker:
     """One circuit in the registry: its numbers, and an operator's hand on it. Thread-safe."""
 
-    __slots__ = ("_circuit", "_listeners", "_lock", "_registry", "last_used", "name")
+    __slots__ = ("_listeners", "_lock", "_registry", "circuit", "last_used", "name")
 
     def __init__(self, name: str, config: CircuitConfig, registry: Registry) -> None:
         self.name = name
-        self._circuit = Circuit(config)
+        self.circuit = Circuit(config)
         self._registry = registry
         self._lock = threading.Lock()
         self._listeners: tuple[Callable[[Event], object], ...] = ()
@@ -100,8 +100,8 @@ class CircuitBreaker:
     def admit(self, now: float) -> Ticket:
         """A ticket for one call; `CircuitOpenError` when the circuit refuses."""
         with self._lock:
-            ticket, changed = self._circuit.admit(now)
-            wait, reason, cause = self._circuit.retry_after(now), self._circuit.refusal(), self._circuit.cause
+            ticket, changed = self.circuit.admit(now)
+            wait, reason, cause = self.circuit.retry_after(now), self.circuit.refusal(), self.circuit.cause
         if changed is not None:
             self._tell(CircuitHalfOpened(self.name))
         if ticket is not None:
@@ -113,7 +113,7 @@ class CircuitBreaker:
     def succeeded(self, ticket: Ticket, now: float, seconds: float) -> None:
         with self._lock:
             self.last_used = now
-            changed = self._circuit.succeed(ticket, now, seconds)
+            changed = self.circuit.succeed(ticket, now, seconds)
         if changed is not None:
             self._announce(changed, now)
 
@@ -121,7 +121,7 @@ class CircuitBreaker:
         roll = self._registry.rng.random()
         with self._lock:
             self.last_used = now
-            changed = self._circuit.fail(
+            changed = self.circuit.fail(
                 ticket,
                 now,
                 seconds,
@@ -135,23 +135,26 @@ class CircuitBreaker:
 
     def released(self, ticket: Ticket) -> None:
         with self._lock:
-            self._circuit.release(ticket)
+            self.circuit.release(ticket)
 
     def idle(self, now: float) -> float:
         """Seconds without a result; -1 for a circuit that must be kept, because it is not simply closed."""
-        return now - self.last_used if self._circuit.state is CircuitState.CLOSED else -1.0
+        if self.circuit.state is not CircuitState.CLOSED:
+            return -1.0
+        good = self.circuit.ok_times
+        return now - max(self.last_used, good[-1] if good else self.last_used)
 
     # -- for people
 
     @property
     def state(self) -> CircuitState:
-        return self._circuit.state
+        return self.circuit.state
 
     def stats(self) -> CircuitStats:
         """The numbers of this moment."""
         now = self._registry.clock.now()
         with self._lock:
-            circuit = self._circuit
+            circuit = self.circuit
             calls, successes = circuit.recent(now)
             judged = circuit.total_calls - circuit.neutral
             in_window, window_failures, window_slow = circuit.window(now)
@@ -193,7 +196,7 @@ class CircuitBreaker:
         """
         now = self._registry.clock.now()
         with self._lock:
-            changed = self._circuit.trip(now)
+            changed = self.circuit.trip(now)
         if changed is not None:
             self._announce(changed, now)
 
@@ -216,7 +219,7 @@ class CircuitBreaker:
     def reset(self) -> None:
         """Closed, with every number at zero."""
         with self._lock:
-            self._circuit.clear()
+            self.circuit.clear()
         self._tell(CircuitModeSet(self.name, "reset"))
 
     def on_transition(self, listener: Callable[[Event], object]) -> Callable[[], None]:
@@ -236,7 +239,7 @@ class CircuitBreaker:
 
     def _force(self, state: CircuitState) -> None:
         with self._lock:
-            changed = self._circuit.force(state)
+            changed = self.circuit.force(state)
         if changed is CircuitState.CLOSED:
             self._tell(CircuitClosed(self.name))
         elif changed is not None:
@@ -246,9 +249,9 @@ class CircuitBreaker:
         if state is CircuitState.CLOSED:
             self._tell(CircuitClosed(self.name))
         elif state is CircuitState.METRICS_ONLY:
-            self._tell(CircuitWouldOpen(self.name, self._circuit.reason))
+            self._tell(CircuitWouldOpen(self.name, self.circuit.reason))
         else:
-            circuit = self._circuit
+            circuit = self.circuit
             self._tell(CircuitOpened(self.name, circuit.failures, circuit.reason, max(0.0, circuit.open_until - now)))
 
     def _tell(self, event: Event) -> None:
@@ -279,11 +282,11 @@ class CircuitBreakerPolicy(Policy[CircuitBreaker]):
         return CircuitBreaker(name, self.config, self.registry)
 
     def bind(self, below: Callable[[Site], Handler], site: Site) -> Handler:
-        call = partial(_guard, below(site), self, self.registry.clock, self.config.timeout_seconds, self._reject)
+        inner = below(site)
         if (key := self._key) is None:
-            return partial(call, self.state(site))
-        return lambda fn, instance, args, kwargs: call(
-            self._keyed(key, site, instance, args, kwargs), fn, instance, args, kwargs
+            return self._guard(inner, self.state(site))
+        return lambda fn, instance, args, kwargs: self._guard(inner, self._keyed(key, site, instance, args, kwargs))(
+            fn, instance, args, kwargs
         )
 
     def bind_stream(self, below: Callable[[Site], StreamHandler], site: Site) -> StreamHandler:
@@ -301,6 +304,45 @@ class CircuitBreakerPolicy(Policy[CircuitBreaker]):
         name = f"{self.state_name(site)}[{key}]"
         return self.registry.claim_key(self.kind, name, self.config, lambda: self.make_state(name))
 
+    def _guard(self, inner: Handler, breaker: CircuitBreaker) -> Handler:
+        timeout, reject, clock = self.config.timeout_seconds, self._reject, self.registry.clock
+        now, circuit = clock.now, breaker.circuit
+        ok_times, ok_seconds = circuit.ok_times, circuit.ok_seconds
+
+        async def guarded(fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            started = now()
+            # A closed circuit is asked with one look and no lock.
+            ticket = circuit.open_pass
+            if ticket is None:
+                await anyio.lowlevel.checkpoint_if_cancelled()  # a cancelled caller hears of that, not of the circuit
+                ticket = breaker.admit(started)
+            try:
+                if timeout is None:
+                    result = await inner(fn, instance, args, kwargs)
+                else:
+                    with clock.move_on_after(timeout) as scope:
+                        result = await inner(fn, instance, args, kwargs)
+                    if scope.cancelled_caught:
+                        raise CallTimeoutError(breaker.name, timeout_seconds=timeout)
+                if reject is not None and (error_type := reject(result)) is not None:
+                    raise RejectedResultError(result, error_type, function=breaker.name)
+            except Exception as error:
+                ended = now()
+                self.settle(breaker, ticket, ended, ended - started, error)
+                raise
+            except BaseException:
+                breaker.released(ticket)
+                raise
+            ended = now()
+            if ticket is circuit.quiet_pass and len(ok_times) < 199:
+                ok_times.append(ended)
+                ok_seconds.append(ended - started)
+            else:
+                breaker.succeeded(ticket, ended, ended - started)
+            return result
+
+        return guarded
+
     def settle(self, breaker: CircuitBreaker, ticket: Ticket, now: float, seconds: float, error: Exception) -> None:
         """A call raised: tell the circuit, unless the error says nothing about the provider."""
         verdict = classify(error)
@@ -308,46 +350,6 @@ class CircuitBreakerPolicy(Policy[CircuitBreaker]):
             breaker.released(ticket)
         else:
             breaker.failed(ticket, now, seconds, error, verdict)
-
-
-async def _guard(
-    inner: Handler,
-    policy: CircuitBreakerPolicy,
-    clock: Clock,
-    timeout: float | None,
-    reject: Reject | None,
-    breaker: CircuitBreaker,
-    fn: Callable[..., Any],
-    instance: Any,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-) -> Any:
-    started = clock.now()
-    # A closed circuit is asked with one look and no lock; the result takes the lock.
-    ticket = breaker._circuit.open_pass
-    if ticket is None:
-        await anyio.lowlevel.checkpoint_if_cancelled()  # a cancelled caller hears of that, not of the circuit
-        ticket = breaker.admit(started)
-    try:
-        if timeout is None:
-            result = await inner(fn, instance, args, kwargs)
-        else:
-            with clock.move_on_after(timeout) as scope:
-                result = await inner(fn, instance, args, kwargs)
-            if scope.cancelled_caught:
-                raise CallTimeoutError(breaker.name, timeout_seconds=timeout)
-        if reject is not None and (error_type := reject(result)) is not None:
-            raise RejectedResultError(result, error_type, function=breaker.name)
-    except Exception as error:
-        now = clock.now()
-        policy.settle(breaker, ticket, now, now - started, error)
-        raise
-    except BaseException:
-        breaker.released(ticket)
-        raise
-    now = clock.now()
-    breaker.succeeded(ticket, now, now - started)
-    return result
 
 
 async def _guard_stream(
@@ -361,7 +363,7 @@ async def _guard_stream(
     kwargs: dict[str, Any],
 ) -> AsyncGenerator[Any, None]:
     started = clock.now()
-    ticket: Ticket | None = breaker._circuit.open_pass
+    ticket: Ticket | None = breaker.circuit.open_pass
     if ticket is None:
         await anyio.lowlevel.checkpoint_if_cancelled()
         ticket = breaker.admit(started)

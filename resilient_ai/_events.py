@@ -189,7 +189,7 @@ _SECRETS = re.compile(
     \b(?:sk|pk|rk|gsk|xai|AIza|hf|ghp|AKIA)[-_]?[A-Za-z0-9_\-*]{8,}   # keys by their well-known prefixes
     | \beyJ[\w-]{8,}\.[\w-]+\.?[\w-]*                                  # JSON web tokens
     | (?:bearer|basic)\s+[\w\-.=+/~]+
-    | (?:api[-_ ]?key|authorization|x-api-key|token|password|secret)["']?\s*[:=]\s*["']?(?:(?:bearer|basic)\s+)?[^\s"',;]+
+    | (?:api[-_ ]?key|authorization|token|password|secret)["']?\s*[:=]\s*["']?(?:(?:bearer|basic)\s+)?[^\s"',;]+
     | (?<=://)[^/\s:@]+:[^/\s@]+(?=@)                                  # credentials in a URL
     """
 )
