@@ -74,8 +74,10 @@ class Model:
                 self.open(now, wait)
             elif sum(each == "ok" for _, each, _ in self.history) >= self.config.success_threshold:
                 self.enter(CLOSED)
-        elif self.state is CLOSED and (outcome == "fail" or slow) and (at_once or self.breached(now)):
-            self.open(now, wait)
+        elif self.state is CLOSED and (
+            (outcome == "fail" and at_once) or ((outcome == "fail" or slow) and self.breached(now))
+        ):
+            self.open(now, wait if outcome == "fail" else None)  # an answer names no wait
 
     def level(self) -> int:
         level = 0
