@@ -2,6 +2,7 @@
 
 from ._circuit import NEUTRAL, CircuitState
 from ._circuit_breaker import CircuitBreaker, CircuitStats, circuit_breaker
+from ._classified_retry import RetryRule, RetryStats, classified_retry
 from ._classify import Verdict, classify, register_classifier
 from ._clock import Clock, SystemClock
 from ._errors import (
@@ -18,6 +19,7 @@ from ._errors import (
     StackOrderWarning,
 )
 from ._registry import Registry, registry
+from ._retry_budget import RetryBudget
 from ._stack import describe
 
 __all__ = [
@@ -37,10 +39,14 @@ __all__ = [
     "Registry",
     "RejectedResultError",
     "ResilienceError",
+    "RetryBudget",
+    "RetryRule",
+    "RetryStats",
     "StackOrderWarning",
     "SystemClock",
     "Verdict",
     "circuit_breaker",
+    "classified_retry",
     "classify",
     "describe",
     "register_classifier",
