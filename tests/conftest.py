@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from resilient_ai._events import Event
 
 settings.register_profile("ci", max_examples=200, deadline=None, print_blob=True)
+settings.register_profile("quick", max_examples=25, deadline=None)
 settings.register_profile("deep", max_examples=2_000, deadline=None)
 settings.load_profile("ci")
 

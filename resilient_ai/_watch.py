@@ -1,0 +1,61 @@
+"""`watch()`: what happened to a call, told beside its answer, because an answer should not have to be wrapped."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@dataclass(slots=True)
+class Seen:
+    """
+    Facts about the calls made inside one `watch()`; of several calls, counts add up and the latest one's facts stay.
+
+    Attributes:
+        endpoint: Name of the endpoint that gave the answer; None without a failover.
+        endpoints_tried: Names of all endpoints asked, in order.
+        attempts: Attempts below `classified_retry`, the first included.
+        retries: Attempts after the first.
+        degraded: Whether a fallback answered.
+        source: The rung that answered; None when the provider did.
+        similarity: Cosine similarity of the recalled question, when a similar answer was given.
+        age: Seconds since a recalled answer was given by the provider.
+        error: Why a fallback was needed; None when the provider answered.
+    """
+
+    endpoint: str | None = None
+    endpoints_tried: tuple[str, ...] = ()
+    attempts: int = 0
+    retries: int = 0
+    degraded: bool = False
+    source: str | None = None
+    similarity: float | None = None
+    age: float | None = None
+    error: BaseException | None = None
+
+
+_seen: ContextVar[Seen | None] = ContextVar("resilient_ai.seen", default=None)
+
+# For policies: whoever watches this call, or None. One look-up, and nothing more while nobody does.
+watching = _seen.get
+
+
+@contextmanager
+def watch() -> Iterator[Seen]:
+    """
+    Collect facts about the decorated calls made inside the block, in tasks started there too.
+
+    Returns:
+        A `Seen` that fills while calls end; the inner of two nested blocks gets the facts.
+    """
+    seen = Seen()
+    token = _seen.set(seen)
+    try:
+        yield seen
+    finally:
+        _seen.reset(token)
