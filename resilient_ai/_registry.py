@@ -7,6 +7,7 @@ import fnmatch
 import random
 import threading
 from collections.abc import Iterator, Mapping
+from enum import Enum
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
 
 from ._clock import SystemClock
@@ -30,6 +31,8 @@ class Handle(Protocol):
 H = TypeVar("H", bound=Handle)
 
 
+# The recommended order of a stack, which is how its rows are read.
+_OUTERMOST_FIRST = ["degrade_to", "batched", "classified_retry", "failover", "circuit_breaker", "adaptive_limit"]
 _KEY_IDLE_SECONDS = 900.0
 _MOST_KEYS = 10_000
 
@@ -254,7 +257,11 @@ class Registry:
     # -- for people
 
     def rows(self) -> list[Row]:
-        return [claim.handle.row() for claim in list(self._states.values())]
+        """One row for each state: call sites in the order they were decorated, each from the outermost policy in."""
+        states = [(kind, name.partition("[")[0], claim) for (kind, name), claim in list(self._states.items())]
+        sites = {site: number for number, site in reversed([*enumerate(site for _, site, _ in states)])}
+        states.sort(key=lambda state: (sites[state[1]], _OUTERMOST_FIRST.index(state[0])))
+        return [claim.handle.row() for _, _, claim in states]
 
     def __repr__(self) -> str:
         rows = self.rows()
@@ -288,6 +295,8 @@ def _plain(value: Any) -> Any:
         return [_plain(each) for each in value]
     if (isinstance(value, float) and value != value) or value in (float("inf"), float("-inf")):
         return None
+    if isinstance(value, Enum):
+        return value.value
     return value if isinstance(value, str | int | float | bool | None) else str(value)
 
 

@@ -15,6 +15,7 @@ import sys
 import warnings
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass, fields, is_dataclass
+from enum import Enum
 from typing import Any, ParamSpec, Protocol, TypeVar, overload
 
 import wrapt
@@ -322,20 +323,43 @@ def _settings(config: Any) -> dict[str, Any]:
 
 
 def _brief(value: Any) -> str:
-    if inspect.isroutine(value):
-        return str(value.__qualname__)
-    text = repr(value)
+    text = _plain(value)
     return text if len(text) <= 60 else text[:59] + "…"
+
+
+def _plain(value: Any) -> str:
+    if inspect.isroutine(value) or inspect.isclass(value):
+        return str(value.__qualname__)
+    if isinstance(value, Enum):
+        return str(value.value)
+    if isinstance(value, tuple):
+        return f"({', '.join(map(_plain, value))})"
+    return repr(value)
 
 
 def _headline(fn: Any) -> str:
     """Name and signature; defaults are left out, because one of them may be a key."""
-    name = getattr(fn, "__qualname__", type(fn).__qualname__)
+    # A partial or a callable has no name of its own; the stack has found one.
+    name = getattr(fn, "__qualname__", None) or fn._self_stack.name
     try:
         signature = fn.__signature__
     except (TypeError, ValueError):
         return str(name)
-    bare = [
-        each.replace(default="…") if each.default is not each.empty else each for each in signature.parameters.values()
+
+    def bare(annotation: Any) -> Any:
+        return _Bare(annotation) if isinstance(annotation, str) else annotation
+
+    shown = [
+        each.replace(annotation=bare(each.annotation), default=each.empty if each.default is each.empty else _Bare("…"))
+        for each in signature.parameters.values()
     ]
-    return f"{name}{signature.replace(parameters=bare)}".replace("'…'", "…")
+    return f"{name}{signature.replace(parameters=shown, return_annotation=bare(signature.return_annotation))}"
+
+
+class _Bare(str):
+    """Text that a signature shows without quotes."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return str(self)

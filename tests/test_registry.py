@@ -8,7 +8,7 @@ import threading
 import pytest
 import structlog
 
-from resilient_ai import Registry, circuit_breaker, describe, registry
+from resilient_ai import Registry, circuit_breaker, classified_retry, describe, registry
 from resilient_ai._events import CircuitOpened, args_hash, scrub
 from resilient_ai.testing import VirtualClock, capture_events, isolated_registry
 
@@ -41,6 +41,7 @@ async def test_numbers_come_as_dataclasses_and_as_plain_json(registry, call):
 
     assert registry.stats()["circuit_breaker"]["openai"].total_calls == 1
     assert json.loads(json.dumps(registry.as_dict()))["circuit_breaker"]["openai"]["total_calls"] == 1
+    assert type(registry.as_dict()["circuit_breaker"]["openai"]["state"]) is str
 
 
 def test_views_are_read_only_mappings_that_name_what_there_is(registry, call):
@@ -182,3 +183,20 @@ def test_args_hash_is_equal_for_equal_arguments_and_survives_a_bad_repr():
 
     assert args_hash(("a",), {"b": 1}) == args_hash(("a",), {"b": 1}) != args_hash(("a",), {"b": 2})
     assert len(args_hash((Bad(),), {})) == 8
+
+
+def test_the_table_shows_one_call_site_after_the_other_and_the_outermost_policy_first(registry):
+    for name in ("first", "second"):
+
+        @classified_retry(name, registry=registry)
+        @circuit_breaker(name, registry=registry)
+        async def call() -> None: ...
+
+    lines = [line.split()[:2] for line in repr(registry).splitlines()[1:]]
+
+    assert lines == [
+        ["first", "classified_retry"],
+        ["first", "circuit_breaker"],
+        ["second", "classified_retry"],
+        ["second", "circuit_breaker"],
+    ]

@@ -168,6 +168,13 @@ def test_describe_works_on_methods_and_refuses_what_is_not_ours():
         describe(scale)
 
 
+def test_a_partial_and_a_callable_are_shown_by_the_name_of_what_they_call(registry):
+    guarded = circuit_breaker(registry=registry)
+
+    assert repr(guarded(functools.partial(Client().ask, "hi"))).startswith("<Client.ask()")
+    assert repr(guarded(Client())).startswith("<Client(prompt: str) -> str")
+
+
 # -- order
 
 
