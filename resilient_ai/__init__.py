@@ -2,7 +2,7 @@
 
 from ._circuit import NEUTRAL, CircuitState
 from ._circuit_breaker import CircuitBreaker, CircuitStats, circuit_breaker
-from ._classified_retry import RetryRule, RetryStats, classified_retry
+from ._classified_retry import classified_retry
 from ._classify import Verdict, classify, register_classifier
 from ._clock import Clock, SystemClock
 from ._errors import (
@@ -20,6 +20,8 @@ from ._errors import (
 )
 from ._registry import Registry, registry
 from ._retry_budget import RetryBudget
+from ._retry_rules import RetryRule
+from ._retry_state import RetryStats
 from ._stack import describe
 
 __all__ = [

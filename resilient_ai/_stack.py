@@ -235,6 +235,9 @@ def _is_stream(fn: Any, kind: str) -> bool:
         call = layer if inspect.isroutine(layer) else getattr(type(layer), "__call__", None)  # noqa: B004 - the method itself is wanted
         if inspect.iscoroutinefunction(layer) or inspect.iscoroutinefunction(call):
             return False
+        # A method of an aiobotocore client is a plain function that hands out this one's coroutine.
+        if inspect.iscoroutinefunction(getattr(getattr(layer, "__self__", None), "_make_api_call", None)):
+            return False
         if inspect.isasyncgenfunction(layer) or inspect.isasyncgenfunction(call):
             return True
     shown = f"the plain function {fn.__qualname__}" if inspect.isroutine(fn) else f"a {type(fn).__qualname__}"

@@ -11,12 +11,25 @@ import resilient_ai
 
 PACKAGE = Path(resilient_ai.__file__).parent
 LAYERS: tuple[frozenset[str], ...] = (
-    frozenset({"_errors", "_clock", "_events", "_checks", "_window", "_report", "_detached", "_deadline", "_watch"}),
+    frozenset(
+        {
+            "_errors",
+            "_clock",
+            "_events",
+            "_checks",
+            "_window",
+            "_report",
+            "_detached",
+            "_deadline",
+            "_watch",
+            "_double_retry",
+        }
+    ),
     frozenset({"_provider_rules", "_wait_hints", "_circuit", "_retry_budget", "_latency", "_pacing"}),
     frozenset({"_classify"}),
-    frozenset({"_rungs", "_rules", "_endpoint_health"}),
+    frozenset({"_rungs", "_rules", "_endpoint_health", "_retry_rules"}),
     frozenset({"_registry"}),
-    frozenset({"_policy"}),
+    frozenset({"_policy", "_retry_state"}),
     frozenset({"_stack"}),
     frozenset({"_circuit_breaker", "_classified_retry", "_batched", "_failover", "_degrade_to", "_adaptive_limit"}),
     frozenset({"providers", "similar", "testing", "redis", "__init__", "__main__", "_pytest_plugin", "_demo"}),
