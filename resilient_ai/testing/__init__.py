@@ -1,6 +1,18 @@
 """Parts for tests: virtual time, a scripted provider on loopback, captured events, a registry of one's own."""
 
 from ._clock import VirtualClock
+from ._faults import Fault, fault_names
+from ._provider import FakeProvider, Received
 from ._registry import capture_events, isolated_registry
+from ._trouble import Outage
 
-__all__ = ["VirtualClock", "capture_events", "isolated_registry"]
+__all__ = [
+    "FakeProvider",
+    "Fault",
+    "Outage",
+    "Received",
+    "VirtualClock",
+    "capture_events",
+    "fault_names",
+    "isolated_registry",
+]

@@ -1,0 +1,148 @@
+"""What can go wrong at a provider: named replies as providers really send them, delays, and broken connections."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Then = Literal["answer", "reply", "cut", "tear", "reset", "stall"]
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """
+    One thing that goes wrong with one request. Made by the class methods; scripted by `FakeProvider`.
+
+    Attributes:
+        name: How it shows in `Received.fault`.
+        then: What happens: the normal "answer" (late), an error "reply", a stream that ends early but cleanly
+            ("cut"), one that breaks off in the middle of a frame ("tear"), a connection "reset", or silence ("stall").
+        status: HTTP status of a reply.
+        headers: Headers of a reply. Values `@httpdate+N`, `@rfc3339+N`, `@unix+N` become now + N seconds.
+        body: Body of a reply: text as it is, anything else as JSON.
+        delay: Seconds before it happens.
+        after_items: Items of a stream that come through first; None: before the reply has begun.
+    """
+
+    name: str
+    then: Then
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: Any = None
+    delay: float = 0.0
+    after_items: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.delay < 0:
+            raise ValueError(f"delay must not be negative, got {self.delay!r}")
+        if self.after_items is not None and self.after_items < 0:
+            raise ValueError(f"after_items must not be negative, got {self.after_items!r}")
+
+    @classmethod
+    def named(cls, name: str) -> Fault:
+        """
+        A reply as a provider sends it, such as `"openai_insufficient_quota"` or `"anthropic_overloaded"`.
+
+        Raises:
+            ValueError: There is no such name; the message lists them.
+        """
+        try:
+            reply = _replies()[name]
+        except KeyError:
+            raise ValueError(f"no fault named {name!r}; there are: {', '.join(fault_names())}") from None
+        return cls(name, "reply", reply["status"], reply["headers"], reply["body"])
+
+    @classmethod
+    def reply(cls, status: int, body: Any = "", headers: Mapping[str, str] | None = None) -> Fault:
+        """Any HTTP reply: status, body (text, or a value sent as JSON), headers."""
+        kind = "text/plain" if isinstance(body, str) else "application/json"
+        return cls(f"status {status}", "reply", status, {"content-type": kind, **(headers or {})}, body)
+
+    @classmethod
+    def in_stream(cls, name: str, *, after_items: int = 1) -> Fault:
+        """An error event inside a stream that began with status 200; a request without stream gets it as its reply."""
+        fault = cls.named(name)
+        return cls(f"{name} in stream", "reply", fault.status, fault.headers, fault.body, after_items=after_items)
+
+    @classmethod
+    def slow(cls, seconds: float) -> Fault:
+        """The normal answer, so many seconds late."""
+        return cls("slow", "answer", delay=seconds)
+
+    @classmethod
+    def reset(cls, *, after_items: int | None = None) -> Fault:
+        """The connection is reset: before the reply, or after so many items of a stream."""
+        return cls("reset", "reset", after_items=after_items)
+
+    @classmethod
+    def stall(cls, *, after_items: int | None = None) -> Fault:
+        """Nothing more comes, and the connection stays open until the client leaves."""
+        return cls("stall", "stall", after_items=after_items)
+
+    @classmethod
+    def cut(cls, *, after_items: int = 1) -> Fault:
+        """A stream that ends cleanly after so many items, without its closing event; a plain reply loses its tail."""
+        return cls("cut", "cut", after_items=after_items)
+
+    @classmethod
+    def tear(cls, *, after_items: int = 1) -> Fault:
+        """A stream whose connection closes in the middle of a frame; a plain reply loses its tail."""
+        return cls("tear", "tear", after_items=after_items)
+
+
+def fault_names() -> list[str]:
+    """The names that `Fault.named` knows."""
+    return sorted(_replies())
+
+
+def as_fault(fault: Fault | str | int, *, api: str = "openai") -> Fault:
+    """
+    A fault from what a script may hold.
+
+    Args:
+        fault: A `Fault`; a name, also without the provider in front (`"overloaded"`); or a bare HTTP status.
+        api: Whose reply a name without a provider stands for, if that provider has one of that name.
+
+    Raises:
+        ValueError: An unknown name, or something else than a fault.
+    """
+    if isinstance(fault, Fault):
+        return fault
+    if isinstance(fault, str):
+        names = (fault, f"{api}_{fault}", f"openai_{fault}", f"anthropic_{fault}")
+        return Fault.named(next((name for name in names if name in _replies()), fault))
+    if type(fault) is int and 100 <= fault <= 999:
+        return Fault.reply(fault, {"error": {"message": f"status {fault}", "type": None, "param": None, "code": None}})
+    raise ValueError(f"a fault is a Fault, a name or an HTTP status, got {fault!r}")
+
+
+def moments(headers: Mapping[str, str]) -> dict[str, str]:
+    """Headers with `@httpdate+N`, `@rfc3339+N` and `@unix+N` filled in."""
+    now = datetime.now(UTC)
+    return {name: _MOMENT.sub(lambda found: _moment(now, found), value) for name, value in headers.items()}
+
+
+_MOMENT = re.compile(r"@(httpdate|rfc3339|unix)\+(\d+)")
+
+
+def _moment(now: datetime, found: re.Match[str]) -> str:
+    then = now + timedelta(seconds=int(found[2]))
+    if found[1] == "httpdate":
+        return format_datetime(then, usegmt=True)
+    return f"{then.timestamp():.0f}" if found[1] == "unix" else then.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+@cache
+def _replies() -> dict[str, dict[str, Any]]:
+    text = Path(__file__).with_name("faults.json").read_text(encoding="utf-8")
+    replies: dict[str, dict[str, Any]] = json.loads(text)
+    return replies
