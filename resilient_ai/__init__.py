@@ -1,5 +1,6 @@
 """Composable resilience decorators for async functions that call AI providers."""
 
+from ._adaptive_limit import AdaptiveLimit, LimitStats, adaptive_limit
 from ._circuit import NEUTRAL, CircuitState
 from ._circuit_breaker import CircuitBreaker, CircuitStats, circuit_breaker
 from ._classified_retry import classified_retry
@@ -13,6 +14,7 @@ from ._errors import (
     CircuitOpenError,
     DoubleRetryWarning,
     ErrorType,
+    LimitReachedError,
     QueueFullError,
     RejectedResultError,
     ResilienceError,
@@ -27,6 +29,7 @@ from ._stack import describe
 __all__ = [
     "NEUTRAL",
     "AIServiceError",
+    "AdaptiveLimit",
     "AllEndpointsFailedError",
     "BatchResultError",
     "CallTimeoutError",
@@ -37,6 +40,8 @@ __all__ = [
     "Clock",
     "DoubleRetryWarning",
     "ErrorType",
+    "LimitReachedError",
+    "LimitStats",
     "QueueFullError",
     "Registry",
     "RejectedResultError",
@@ -47,6 +52,7 @@ __all__ = [
     "StackOrderWarning",
     "SystemClock",
     "Verdict",
+    "adaptive_limit",
     "circuit_breaker",
     "classified_retry",
     "classify",

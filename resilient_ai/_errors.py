@@ -7,6 +7,7 @@ ResilienceError
 ├── AIServiceError            retries are over
 ├── AllEndpointsFailedError   no endpoint answered
 ├── QueueFullError            a batch queue is full
+├── LimitReachedError         no place for the call in time; the provider was not asked
 ├── BatchResultError          a batch function broke its contract
 └── CallTimeoutError          a call ran into its own timeout (also a TimeoutError)
 
@@ -194,6 +195,28 @@ class QueueFullError(ResilienceError):
         )
         self.name = name
         self.max_queue_size = max_queue_size
+
+
+class LimitReachedError(ResilienceError):
+    """
+    A limit had no place for the call in time; the provider was not asked, and it is no endpoint's fault.
+
+    Attributes:
+        name: The limit.
+        retry_after: Seconds after which there may be a place.
+    """
+
+    error_type = ErrorType.MODEL_OVERLOADED
+
+    def __init__(self, name: str, *, limit: int, waiting: int, retry_after: float) -> None:
+        super().__init__(
+            f"limit {name!r} has no place in time: {limit} at once and {waiting} in line;"
+            f" ask again in {_in_seconds(retry_after)}"
+        )
+        self.name = name
+        self.limit = limit
+        self.waiting = waiting
+        self.retry_after = retry_after
 
 
 class BatchResultError(ResilienceError):

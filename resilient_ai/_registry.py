@@ -182,6 +182,10 @@ class Registry:
         return View(self._states, "failover")
 
     @property
+    def limits(self) -> View[Any]:
+        return View(self._states, "adaptive_limit")
+
+    @property
     def degradations(self) -> View[Any]:
         return View(self._states, "degrade_to")
 

@@ -25,7 +25,7 @@ LAYERS: tuple[frozenset[str], ...] = (
             "_double_retry",
         }
     ),
-    frozenset({"_provider_rules", "_wait_hints", "_circuit", "_retry_budget", "_latency", "_pacing"}),
+    frozenset({"_provider_rules", "_wait_hints", "_circuit", "_retry_budget", "_latency", "_pacing", "_limit"}),
     frozenset({"_classify"}),
     frozenset({"_rungs", "_rules", "_endpoint_health", "_retry_rules"}),
     frozenset({"_registry"}),
