@@ -6,6 +6,7 @@ from ._circuit_breaker import CircuitBreaker, CircuitStats, circuit_breaker
 from ._classified_retry import classified_retry
 from ._classify import Verdict, classify, register_classifier
 from ._clock import Clock, SystemClock
+from ._degrade_to import UNAVAILABLE, Degradation, DegradeStats, degrade_to
 from ._errors import (
     AIServiceError,
     AllEndpointsFailedError,
@@ -24,10 +25,14 @@ from ._registry import Registry, registry
 from ._retry_budget import RetryBudget
 from ._retry_rules import RetryRule
 from ._retry_state import RetryStats
+from ._rungs import NO_ANSWER, FailedCall, Recalled, Recalling
 from ._stack import describe
+from ._watch import Seen, watch
 
 __all__ = [
     "NEUTRAL",
+    "NO_ANSWER",
+    "UNAVAILABLE",
     "AIServiceError",
     "AdaptiveLimit",
     "AllEndpointsFailedError",
@@ -38,17 +43,23 @@ __all__ = [
     "CircuitState",
     "CircuitStats",
     "Clock",
+    "Degradation",
+    "DegradeStats",
     "DoubleRetryWarning",
     "ErrorType",
+    "FailedCall",
     "LimitReachedError",
     "LimitStats",
     "QueueFullError",
+    "Recalled",
+    "Recalling",
     "Registry",
     "RejectedResultError",
     "ResilienceError",
     "RetryBudget",
     "RetryRule",
     "RetryStats",
+    "Seen",
     "StackOrderWarning",
     "SystemClock",
     "Verdict",
@@ -56,7 +67,9 @@ __all__ = [
     "circuit_breaker",
     "classified_retry",
     "classify",
+    "degrade_to",
     "describe",
     "register_classifier",
     "registry",
+    "watch",
 ]

@@ -49,6 +49,21 @@ class Verdict:
     evidence: str = ""
 
 
+# Raised by Python itself when the program is wrong. One that is raised while another error is handled is still that.
+PROGRAMMING_ERRORS = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    ImportError,
+    LookupError,
+    NameError,
+    NotImplementedError,
+    RecursionError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+)
+
 _classifiers: list[Callable[[BaseException], Verdict | ErrorType | None]] = []
 
 
@@ -127,7 +142,8 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         yield each
         if isinstance(each, BaseExceptionGroup):
             queue.extend(each.exceptions[:10])
-        follow = each.__cause__ or (None if each.__suppress_context__ else each.__context__)
+        silent = each.__suppress_context__ or isinstance(each, PROGRAMMING_ERRORS)
+        follow = each.__cause__ or (None if silent else each.__context__)
         if follow is not None:
             queue.append(follow)
 

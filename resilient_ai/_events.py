@@ -172,21 +172,26 @@ class BatchSent(Event):
 
 @dataclass(frozen=True, slots=True)
 class Degraded(Event):
+    """A fallback answered; similarity and age (seconds) are those of a recalled answer."""
+
     log_name: ClassVar[str] = "resilient_ai.degraded"
     level: ClassVar[Level] = "warning"
 
     rung: str
     error_type: str
+    similarity: float | None = None
+    age: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class RungFailed(Event):
-    """A fallback of the user's own raised; the next rung is tried."""
+    """A rung raised: in `recall`, and the next one is tried, or in `remember`, and one answer is not kept."""
 
     log_name: ClassVar[str] = "resilient_ai.rung_failed"
     level: ClassVar[Level] = "error"
 
     rung: str
+    doing: str
     error: str
 
 

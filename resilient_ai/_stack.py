@@ -14,7 +14,7 @@ import inspect
 import sys
 import warnings
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from enum import Enum
 from typing import Any, ParamSpec, Protocol, TypeVar, overload
 
@@ -60,7 +60,8 @@ class Stack:
                 return lambda _site: _call
             policy = policies[index]
             bind: Callable[..., Any] = policy.bind_stream if streaming else policy.bind
-            return lambda site: bind(below(index + 1), site)
+            signature = self._seen_from(index)
+            return lambda site: bind(below(index + 1), replace(site, signature=signature))
 
         handler = below(0)(self.site)
         for index, policy in enumerate(policies):
@@ -68,6 +69,16 @@ class Stack:
                 for lower in policies[index + 1 :]:
                     lower.release(self.site)
         return handler
+
+    def _seen_from(self, index: int) -> inspect.Signature | None:
+        """The signature as the layer above a policy calls it: without what that policy or a lower one hands in."""
+        signature = self.site.signature
+        injected = sum(policy.injected for policy in self.policies[index:])
+        if signature is None or not injected:
+            return signature
+        skip = int(_is_method(self.function))
+        parameters = list(signature.parameters.values())
+        return signature.replace(parameters=parameters[:skip] + parameters[skip + injected :])
 
     @property
     def injected(self) -> int:

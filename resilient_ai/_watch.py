@@ -59,3 +59,16 @@ def watch() -> Iterator[Seen]:
         yield seen
     finally:
         _seen.reset(token)
+
+
+@dataclass(slots=True)
+class Fate:
+    """Whether a fallback answered anywhere inside one call, so that nobody remembers its answer as a real one."""
+
+    degraded: bool = False
+
+
+fate: ContextVar[Fate | None] = ContextVar("resilient_ai.fate", default=None)
+
+# Differ from call to call by our own doing, and say nothing about the request.
+OWN_VARIABLES = frozenset({_seen, fate})

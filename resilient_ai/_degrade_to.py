@@ -1,0 +1,496 @@
+"""`@degrade_to`: when the AI is unavailable, the first fallback that has an answer gives it."""
+
+from __future__ import annotations
+
+import inspect
+import threading
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable, Iterable
+from dataclasses import asdict, dataclass, field, is_dataclass, replace
+from typing import Any, Final, Literal
+
+from ._checks import check_number
+from ._classify import PROGRAMMING_ERRORS, Verdict, classify
+from ._error_rules import ErrorRule, error_rules, matches
+from ._errors import BatchResultError, ErrorType
+from ._events import Degraded, RungFailed, scrub
+from ._ladder import Answer, Ladder, Rung, rungs_of
+from ._policy import Handler, Policy, Site, StreamHandler
+from ._registry import Registry, default_registry
+from ._report import Row
+from ._rungs import FailedCall, Recalled
+from ._stack import Decorator, decorate
+from ._watch import Fate, Seen, fate, watching
+
+Mark = Literal["prefix"] | Callable[[Recalled], Any]
+
+UNAVAILABLE: Final[tuple[ErrorType, ...]] = tuple(
+    kind
+    for kind in ErrorType
+    if kind not in (ErrorType.INVALID_REQUEST, ErrorType.CONTEXT_LENGTH, ErrorType.CONTENT_FILTER)
+)
+"""The default of `on=`: another answer is worth having, because the request itself was fine."""
+
+_LONGEST_STREAM = 1_000_000  # characters that are collected to be remembered
+
+
+@dataclass(frozen=True, slots=True)
+class DegradeConfig:
+    """Settings that call sites of one name share."""
+
+    rungs: tuple[Rung, ...]
+    on: tuple[ErrorRule, ...] = field(default=UNAVAILABLE, repr=False)
+    mark: Mark | None = None
+    rung_timeout: float | None = 5.0
+    max_concurrency: int = 64
+
+    def __post_init__(self) -> None:
+        check_number("rung_timeout", self.rung_timeout, above=0, optional=True)
+        check_number("max_concurrency", self.max_concurrency, least=1, whole=True)
+        if self.mark is not None and self.mark != "prefix" and not callable(self.mark):
+            raise ValueError(f'mark must be "prefix", a function of the Recalled answer or None, got {self.mark!r}')
+
+    def degrades(self, error: Exception, verdict: Verdict) -> bool:
+        """Whether the rungs are asked."""
+        named = tuple(rule for rule in self.on if not isinstance(rule, ErrorType))
+        if matches(named, error, verdict):
+            return True
+        bug = verdict.blame == "unknown" and isinstance(error, PROGRAMMING_ERRORS)
+        return verdict.error_type in self.on and not bug and not isinstance(error, BatchResultError)
+
+
+@dataclass(frozen=True, slots=True)
+class DegradeStats:
+    """
+    What a fallback has done.
+
+    Attributes:
+        calls: Calls that have ended, cancelled ones not counted.
+        degraded: Those that a rung answered.
+        degraded_share: Their share, 0.0 without calls.
+        by_rung: Answers by rung.
+        misses: Calls that failed because every rung passed.
+        passed: Calls whose error was not degraded: the caller's mistake, or a bug.
+        rung_failures: Times a rung raised or ran out of time, by rung.
+        forgotten: Answers that were not remembered because a rung was too slow to take them.
+        rungs: What the rungs say of themselves, for those with `stats()`.
+    """
+
+    calls: int
+    degraded: int
+    degraded_share: float
+    by_rung: dict[str, int]
+    misses: int
+    passed: int
+    rung_failures: dict[str, int]
+    forgotten: int
+    rungs: dict[str, Any]
+
+
+class Degradation:
+    """The numbers of one fallback. Thread-safe."""
+
+    __slots__ = ("_by_rung", "_forgotten", "_lock", "_misses", "_passed", "_rung_failures", "_rungs", "name", "ok")
+
+    def __init__(self, name: str, rungs: tuple[Rung, ...]) -> None:
+        self.name = name
+        self._rungs = rungs
+        self._lock = threading.Lock()
+        self.reset()
+
+    def reset(self) -> None:
+        """Numbers at zero. What rungs remember stays: this may be the middle of an outage."""
+        with self._lock:
+            # Good answers are counted without the lock: between two calls or jumps the interpreter does not switch.
+            self.ok = self._misses = self._passed = self._forgotten = 0
+            self._by_rung: Counter[str] = Counter()
+            self._rung_failures: Counter[str] = Counter()
+
+    def answered(self, rung: str) -> None:
+        with self._lock:
+            self._by_rung[rung] += 1
+
+    def missed(self) -> None:
+        with self._lock:
+            self._misses += 1
+
+    def passed(self) -> None:
+        with self._lock:
+            self._passed += 1
+
+    def rung_failed(self, rung: str) -> None:
+        with self._lock:
+            self._rung_failures[rung] += 1
+
+    def forgot(self) -> None:
+        with self._lock:
+            self._forgotten += 1
+
+    def stats(self) -> DegradeStats:
+        """The numbers of this moment."""
+        counting = [rung for rung in self._rungs if callable(getattr(rung.given, "stats", None))]
+        own = {rung.name: _plain(rung.given.stats()) for rung in counting}
+        with self._lock:
+            degraded = self._by_rung.total()
+            calls = self.ok + degraded + self._misses + self._passed
+            return DegradeStats(
+                calls=calls,
+                degraded=degraded,
+                degraded_share=degraded / calls if calls else 0.0,
+                by_rung=dict(self._by_rung),
+                misses=self._misses,
+                passed=self._passed,
+                rung_failures=dict(self._rung_failures),
+                forgotten=self._forgotten,
+                rungs=own,
+            )
+
+    def row(self) -> Row:
+        with self._lock:
+            degraded, failed = self._by_rung.total(), self._misses + self._passed
+        calls = self.ok + degraded + failed
+        state = f"{degraded / calls:.0%} degraded" if degraded else ""
+        return Row(self.name, "degrade_to", state, calls, self.ok, failed, degraded=degraded)
+
+    def __repr__(self) -> str:
+        row = self.row()
+        return f"<Degradation {self.name!r}: {row.calls} calls, {row.degraded} degraded, {row.failed} failed>"
+
+
+def _plain(stats: Any) -> Any:
+    return asdict(stats) if is_dataclass(stats) and not isinstance(stats, type) else stats
+
+
+class DegradePolicy(Policy[Degradation]):
+    kind = "degrade_to"
+
+    def __init__(self, name: object, config: DegradeConfig, registry: Registry) -> None:
+        super().__init__(name, config, registry)
+        self.config: DegradeConfig = config
+
+    def make_state(self, name: str) -> Degradation:
+        return Degradation(name, self.config.rungs)
+
+    def bind(self, below: Callable[[Site], Handler], site: Site) -> Handler:
+        for rung in self.config.rungs:
+            if rung.streams:
+                raise TypeError(f"rung {rung.name} of @degrade_to is a stream, but {site.function} returns one answer")
+        inner, desk = below(site), _Desk(self, site)
+        state, watched, remembers = desk.state, watching, desk.remembers
+
+        async def degraded(fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            if remembers or watched() is not None:
+                return await attended(fn, instance, args, kwargs)
+            try:
+                result = await inner(fn, instance, args, kwargs)
+            except Exception as error:
+                answer = await desk.answer(error, instance, args, kwargs)
+                if answer is None:
+                    raise
+                return answer[0]
+            state.ok += 1
+            return result
+
+        async def attended(fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            own, outer = Fate(), fate.get()
+            token = fate.set(own)
+            try:
+                result = await inner(fn, instance, args, kwargs)
+            except Exception as error:
+                answer = await desk.answer(error, instance, args, kwargs)
+                if answer is None:
+                    raise
+                return answer[0]
+            finally:
+                fate.reset(token)
+                if own.degraded and outer is not None:
+                    outer.degraded = True
+            state.ok += 1
+            if not own.degraded:
+                desk.succeeded(result, instance, args, kwargs)
+            return result
+
+        return degraded
+
+    def bind_stream(self, below: Callable[[Site], StreamHandler], site: Site) -> StreamHandler:
+        inner, desk = below(site), _Desk(self, site)
+
+        async def degraded(
+            fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+        ) -> AsyncGenerator[Any, None]:
+            own = Fate()
+            collected = _Collected() if desk.remembers else None
+            stream = inner(fn, instance, args, kwargs)
+            try:
+                try:
+                    item = await _next(stream, own)
+                except StopAsyncIteration:
+                    desk.state.ok += 1
+                    return
+                except Exception as error:
+                    fallback = await desk.answer_stream(error, instance, args, kwargs)
+                    if fallback is None:
+                        raise
+                else:
+                    fallback = None
+                    while True:
+                        if collected is not None:
+                            collected.add(item)
+                        yield item
+                        try:
+                            item = await _next(stream, own)
+                        except StopAsyncIteration:
+                            break
+                        except Exception:
+                            desk.state.passed()
+                            raise
+            finally:
+                await stream.aclose()
+            if fallback is not None:
+                try:
+                    async for item in fallback:
+                        yield item
+                finally:
+                    await fallback.aclose()
+                return
+            desk.state.ok += 1
+            if not own.degraded:
+                desk.succeeded(collected.text() if collected is not None else None, instance, args, kwargs)
+
+        return degraded
+
+
+async def _next(stream: AsyncGenerator[Any, None], own: Fate) -> Any:
+    """The next item; whether a fallback gave it is noted. Between items the consumer's context is its own again."""
+    outer = fate.get()
+    token = fate.set(own)
+    try:
+        return await anext(stream)
+    finally:
+        fate.reset(token)
+        if own.degraded and outer is not None:
+            outer.degraded = True
+
+
+class _Collected:
+    """The text of a stream while it passes; anything else, or too much, is not kept."""
+
+    __slots__ = ("_length", "_pieces")
+
+    def __init__(self) -> None:
+        self._pieces: list[str] | None = []
+        self._length = 0
+
+    def add(self, item: Any) -> None:
+        if self._pieces is None:
+            return
+        if not isinstance(item, str) or self._length + len(item) > _LONGEST_STREAM:
+            self._pieces = None
+        else:
+            self._pieces.append(item)
+            self._length += len(item)
+
+    def text(self) -> str | None:
+        return None if self._pieces is None else "".join(self._pieces)
+
+
+class _Desk:
+    """What happens beside the call of one function: failures are answered, good answers remembered."""
+
+    def __init__(self, policy: DegradePolicy, site: Site) -> None:
+        self.state = policy.state(site)
+        self._site = site
+        self._config = policy.config
+        self._registry = policy.registry
+        self._memories = [rung for rung in policy.config.rungs if rung.remember is not None]
+        self.remembers = bool(self._memories)
+        self._ladder = Ladder(
+            policy.config.rungs,
+            policy.registry.clock,
+            timeout=policy.config.rung_timeout,
+            most=policy.config.max_concurrency,
+            failed=self._rung_failed,
+        )
+
+    async def answer(
+        self, error: Exception, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[Any] | None:
+        """The caller's answer, in a tuple because it may be None; None when the error is to be raised."""
+        call = self._failed_call(error, instance, args, kwargs)
+        if call is None:
+            return None
+        answer = await self._ladder.climb(call)
+        if answer is None:
+            self._missed(error)
+            return None
+        try:
+            value = self._marked(answer, answer.value)
+        except Exception as broken:  # noqa: BLE001 - a fallback must not pass for an answer, so it is not given
+            self._rung_failed(answer.rung, call, broken, doing="mark")
+            self._missed(error)
+            return None
+        self._tell(answer, error, call)
+        return (value,)
+
+    async def answer_stream(
+        self, error: Exception, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> AsyncGenerator[Any, None] | None:
+        """The fallback's items; None when the error is to be raised."""
+        call = self._failed_call(error, instance, args, kwargs)
+        if call is None:
+            return None
+        found = await self._ladder.climb_stream(call)
+        if found is None:
+            self._missed(error)
+            return None
+        answer, items = found
+        self._tell(answer, error, call)
+        return self._marked_items(answer, items) if self._config.mark is not None else items
+
+    def _failed_call(
+        self, error: Exception, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> FailedCall | None:
+        verdict = classify(error)
+        if self._config.degrades(error, verdict):
+            return replace(self._call(instance, args, kwargs), error=error, verdict=verdict)
+        self.state.passed()
+        _note(watching(), error)
+        return None
+
+    def _missed(self, error: Exception) -> None:
+        self.state.missed()
+        _note(watching(), error)
+
+    def _call(self, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> FailedCall:
+        arguments = _arguments(self._site.signature, instance is not None, args, kwargs)
+        return FailedCall(self._site.function, args, kwargs, arguments, instance, now=self._registry.clock.now())
+
+    def _marked(self, answer: Answer, value: Any) -> Any:
+        mark, label = self._config.mark, answer.rung.label
+        if mark is None:
+            return value
+        if mark != "prefix":
+            return mark(replace(answer.recalled, answer=value))
+        return f"[{label}] {value}" if label is not None and isinstance(value, str) else value
+
+    async def _marked_items(self, answer: Answer, items: AsyncGenerator[Any, None]) -> AsyncGenerator[Any, None]:
+        try:
+            yield self._marked(answer, await anext(items))
+            async for item in items:
+                yield item
+        finally:
+            await items.aclose()
+
+    def _tell(self, answer: Answer, error: Exception, call: FailedCall) -> None:
+        self.state.answered(answer.rung.name)
+        recalled = answer.recalled
+        if (mine := fate.get()) is not None:
+            mine.degraded = True
+        if (seen := watching()) is not None:
+            seen.degraded, seen.error = True, error
+            seen.source, seen.similarity, seen.age = recalled.source, recalled.similarity, recalled.age
+        if self._registry.listening and call.verdict is not None:
+            kind = call.verdict.error_type.value
+            self._registry.emit(Degraded(self.state.name, answer.rung.name, kind, recalled.similarity, recalled.age))
+
+    def succeeded(self, result: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """The provider answered: say so to who watches, and let the rungs remember it."""
+        _note(watching(), None)
+        if not self._memories or result is None or _half_read(result):
+            return
+        call = self._call(instance, args, kwargs)
+        for rung in self._memories:
+            try:
+                if rung.remember is not None:
+                    rung.remember(call, result)
+            except Exception as error:  # noqa: BLE001 - a memory must not break a call that went well
+                self._rung_failed(rung, call, error, doing="remember")
+
+    def _rung_failed(self, rung: Rung, call: FailedCall, error: Exception, doing: str = "recall") -> None:
+        self.state.rung_failed(rung.name)
+        if self._registry.listening:
+            text = scrub(str(error), private=(*call.args, *call.kwargs.values()))
+            self._registry.emit(RungFailed(self.state.name, rung.name, doing, f"{type(error).__name__}: {text}"))
+
+
+def _note(seen: Seen | None, error: Exception | None) -> None:
+    """The latest call was not degraded."""
+    if seen is not None:
+        seen.degraded, seen.error = False, error
+        seen.source = seen.similarity = seen.age = None
+
+
+def _half_read(result: Any) -> bool:
+    """An iterator is no answer yet: who reads it later reads what is left."""
+    kind = type(result)
+    return any(hasattr(kind, name) for name in ("__anext__", "__aiter__", "__next__", "__await__"))
+
+
+def _arguments(
+    signature: inspect.Signature | None, bound: bool, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> dict[str, Any]:
+    if signature is not None:
+        parameters = list(signature.parameters.values())[int(bound) :]
+        try:
+            given = signature.replace(parameters=parameters).bind(*args, **kwargs)
+        except (TypeError, ValueError):  # `def method(*args)`, or a call that the function itself refused
+            given = None
+        if given is not None:
+            given.apply_defaults()
+            return given.arguments
+    return {**{str(number): value for number, value in enumerate(args)}, **kwargs}
+
+
+def degrade_to(
+    *rungs: Any,
+    name: str | None = None,
+    on: ErrorRule | Iterable[ErrorRule] = UNAVAILABLE,
+    mark: Mark | None = None,
+    rung_timeout: float | None = 5.0,
+    max_concurrency: int = 64,
+    registry: Registry | None = None,
+) -> Decorator:
+    """
+    Answer from the next best source when the AI is unavailable.
+
+    The rungs are asked in order, and the first that has an answer gives it. A rung is a value (the caller gets a copy
+    of a mutable one), a function `(call: FailedCall) -> answer | NO_ANSWER`, sync or async, or an object with
+    `recall(call)` and optionally `remember(call, answer)`, such as `LastAnswer()`. A rung that raises or runs out of
+    time is logged and passed over. When every rung passes, the caller gets the original error.
+
+    Args:
+        *rungs: From the best answer to the plainest. A value always answers, so that it comes last.
+        name: Call sites of one name share one set of numbers. Default: the function's qualified name.
+        on: Exception types, ErrorTypes or predicates that mean "unavailable", in place of the default: every error
+            type but invalid request, context length and content filter. An ErrorType never means a plain Python
+            error of a programmer (TypeError, KeyError, ValueError, ...) that nothing recognises as a provider's;
+            name the exception type to degrade on it. Other exceptions that nothing recognises are degraded.
+        mark: "prefix" puts "[CACHED] " before text from a rung that recalls and "[RULE-BASED] " before text from a
+            function; values stay as they are. Or a function that gets a `Recalled` and returns the answer.
+        rung_timeout: Seconds that an async rung has for one call, waiting for its turn included. Default 5; None: no
+            bound. A rung that is not async runs at once and must not block.
+        max_concurrency: Async rungs at work at a time, per event loop. Default 64. Equal calls that fail together
+            are answered by one computation.
+        registry: Where the numbers live. Default: `resilient_ai.registry`.
+
+    Raises:
+        TypeError: At decoration: not an async function.
+        ValueError: At decoration: a bad setting, or the name exists with other settings.
+    """
+    config = DegradeConfig(
+        rungs_of(rungs),
+        error_rules("on", on),
+        mark,
+        rung_timeout,
+        max_concurrency,
+    )
+
+    def put_on(fn: Any) -> Any:
+        if not callable(fn) and not isinstance(fn, classmethod | staticmethod):
+            raise TypeError(
+                f"@degrade_to needs an async function, got a {type(fn).__qualname__};"
+                " write @degrade_to(fallback, ...) with its rungs in parentheses"
+            )
+        return decorate(fn, DegradePolicy(name, config, registry if registry is not None else default_registry()))
+
+    return put_on
