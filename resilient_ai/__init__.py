@@ -7,6 +7,8 @@ from ._classified_retry import classified_retry
 from ._classify import Verdict, classify, register_classifier
 from ._clock import Clock, SystemClock
 from ._degrade_to import UNAVAILABLE, Degradation, DegradeStats, degrade_to
+from ._endpoint import Endpoint, EndpointStats
+from ._endpoint_health import EndpointState
 from ._errors import (
     AIServiceError,
     AllEndpointsFailedError,
@@ -14,6 +16,7 @@ from ._errors import (
     CallTimeoutError,
     CircuitOpenError,
     DoubleRetryWarning,
+    EndpointRestingError,
     ErrorType,
     LimitReachedError,
     QueueFullError,
@@ -21,6 +24,7 @@ from ._errors import (
     ResilienceError,
     StackOrderWarning,
 )
+from ._failover import FailoverStats, failover
 from ._registry import Registry, registry
 from ._retry_budget import RetryBudget
 from ._retry_rules import RetryRule
@@ -46,8 +50,13 @@ __all__ = [
     "Degradation",
     "DegradeStats",
     "DoubleRetryWarning",
+    "Endpoint",
+    "EndpointRestingError",
+    "EndpointState",
+    "EndpointStats",
     "ErrorType",
     "FailedCall",
+    "FailoverStats",
     "LimitReachedError",
     "LimitStats",
     "QueueFullError",
@@ -69,6 +78,7 @@ __all__ = [
     "classify",
     "degrade_to",
     "describe",
+    "failover",
     "register_classifier",
     "registry",
     "watch",

@@ -6,6 +6,7 @@ ResilienceError
 ├── RejectedResultError       a returned value was really a failure
 ├── AIServiceError            retries are over
 ├── AllEndpointsFailedError   no endpoint answered
+├── EndpointRestingError      why one of them was not asked
 ├── QueueFullError            a batch queue is full
 ├── LimitReachedError         no place for the call in time; the provider was not asked
 ├── BatchResultError          a batch function broke its contract
@@ -159,9 +160,10 @@ class AIServiceError(ResilienceError):
 
 class AllEndpointsFailedError(ResilienceError):
     """
-    No endpoint answered; `.errors` maps each endpoint's name to what it raised.
+    No endpoint answered; `.errors` maps each endpoint's name to what it raised, or to why it was not asked.
 
-    `error_type` is that of the endpoint that failed last, `retry_after` the soonest hope of any.
+    `error_type` is that of the endpoint with the soonest hope, `retry_after` the seconds until then, where the
+    provider or a circuit named them.
     """
 
     def __init__(
@@ -170,17 +172,56 @@ class AllEndpointsFailedError(ResilienceError):
         errors: Mapping[str, BaseException],
         *,
         error_types: Mapping[str, ErrorType],
+        error_type: ErrorType | None = None,
         retry_after: float | None = None,
     ) -> None:
         each = ", ".join(
-            f"{name}: {error_types[name].value} ({type(error).__name__})" for name, error in errors.items()
+            f"{name}: {error.state}"
+            if isinstance(error, EndpointRestingError)
+            else f"{name}: {error_types[name].value} ({type(error).__name__})"
+            for name, error in errors.items()
         )
         super().__init__(f"all {len(errors)} endpoints failed for {function}: {each}")
         self.errors = dict(errors)
         self.error_types = dict(error_types)
         self.retry_after = retry_after
-        if error_types:
+        if error_type is not None:
+            self.error_type = error_type
+        elif error_types:
             self.error_type = list(error_types.values())[-1]
+
+
+class EndpointRestingError(ResilienceError):
+    """
+    An endpoint was not asked, because it rests or an operator marked it down; found in `AllEndpointsFailedError`.
+
+    Attributes:
+        name: The endpoint.
+        marked_down: Whether an operator did it.
+    """
+
+    error_type = ErrorType.MODEL_OVERLOADED
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        error_type: ErrorType | None = None,
+        retry_after: float | None = None,
+        marked_down: bool = False,
+    ) -> None:
+        if marked_down:
+            message = f"endpoint {name!r} is marked down by an operator; call .mark_up({name!r}) to use it again"
+        else:
+            why = f" after {error_type.value}" if error_type is not None else ""
+            message = f"endpoint {name!r} rests{why} for another {_in_seconds(retry_after or 0.0)}"
+        super().__init__(message)
+        self.name = name
+        self.marked_down = marked_down
+        self.state = "marked down" if marked_down else f"resting for {_in_seconds(retry_after or 0.0)}"
+        self.retry_after = retry_after
+        if error_type is not None:
+            self.error_type = error_type
 
 
 class QueueFullError(ResilienceError):

@@ -147,6 +147,14 @@ class EndpointDown(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class EndpointDenied(EndpointDown):
+    """Credentials, rights, quota or a wrong name: somebody has to act. Told once until the endpoint is up again."""
+
+    log_name: ClassVar[str] = "resilient_ai.endpoint_denied"
+    level: ClassVar[Level] = "error"
+
+
+@dataclass(frozen=True, slots=True)
 class EndpointUp(Event):
     log_name: ClassVar[str] = "resilient_ai.endpoint_up"
 
@@ -154,11 +162,25 @@ class EndpointUp(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class EndpointMarked(Event):
+    """An operator took an endpoint out of rotation, or back in; `mark` is "down" or "up"."""
+
+    log_name: ClassVar[str] = "resilient_ai.endpoint_marked"
+    level: ClassVar[Level] = "warning"
+
+    endpoint: str
+    mark: str
+
+
+@dataclass(frozen=True, slots=True)
 class FailedOver(Event):
+    """A call went on from `endpoint` to `to`."""
+
     log_name: ClassVar[str] = "resilient_ai.failed_over"
 
     endpoint: str
     error_type: str
+    to: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -186,6 +186,10 @@ class Registry:
         return View(self._states, "adaptive_limit")
 
     @property
+    def endpoints(self) -> View[Any]:
+        return View(self._states, "endpoint")
+
+    @property
     def degradations(self) -> View[Any]:
         return View(self._states, "degrade_to")
 

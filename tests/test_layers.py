@@ -30,7 +30,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"_rungs", "_error_rules", "_endpoint_health", "_retry_rules"}),
     frozenset({"_call_key"}),
     frozenset({"_ladder", "_rules", "_last_answer"}),
-    frozenset({"_registry"}),
+    frozenset({"_registry", "_endpoint", "_strategy", "_search"}),
     frozenset({"_policy", "_retry_state"}),
     frozenset({"_stack"}),
     frozenset({"_circuit_breaker", "_classified_retry", "_batched", "_failover", "_degrade_to", "_adaptive_limit"}),

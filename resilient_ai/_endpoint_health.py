@@ -1,0 +1,314 @@
+"""
+An endpoint's health: a state machine without clock, lock, logger or task.
+
+    up ──── a failure ───▶ resting ──── rest over, one trial call is good ───▶ returning ───▶ up
+                              ▲           │                                       │
+                              └── longer ─┴────────────── a failure ──────────────┘
+
+Every call holds a ticket of one era, and every rest and every comeback begins a new one: what began before says
+nothing about now. A call may be forced on a resting endpoint when there is no better one; its good answer ends the
+rest as well.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from enum import StrEnum
+
+from ._errors import ErrorType
+
+
+class EndpointState(StrEnum):
+    """Where an endpoint stands; the last one is set by an operator."""
+
+    UP = "up"
+    RESTING = "resting"
+    RETURNING = "returning"
+    MARKED_DOWN = "marked_down"
+
+
+# The provider knows us and says no: asking again soon cannot help, somebody has to act.
+DENIED = frozenset({ErrorType.AUTHENTICATION, ErrorType.PERMISSION, ErrorType.QUOTA_EXCEEDED, ErrorType.NOT_FOUND})
+
+LONG_REST = 600.0
+LONGEST_REST = 3600.0
+LEAST_REST = 0.1  # a "retry-after: 0" must not make the endpoint that just failed the first choice of the next call
+TRIAL_LEASE = 60.0  # a trial call that has not ended by then no longer keeps others out
+AT_HOME = 8  # returning calls at a time from which on an endpoint with room to spare is simply up
+FULL_ROOM = 64
+SAMPLES = 200
+HALF_LIFE = 10.0  # of what an unused endpoint's latency still means
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """One call's admission; `limited` ones hold one of the few places of an endpoint that comes back."""
+
+    era: int
+    limited: bool = False
+
+
+class EndpointHealth:
+    """What is known of one endpoint. All times are seconds of one monotonic clock."""
+
+    __slots__ = (
+        "_held",
+        "_trial_since",
+        "_up_since",
+        "due",
+        "era",
+        "failures",
+        "in_flight",
+        "last_error_type",
+        "latency",
+        "latency_at",
+        "ok",
+        "open_pass",
+        "rest",
+        "room",
+        "samples",
+        "state",
+        "strikes",
+    )
+
+    def __init__(self) -> None:
+        self.era = 0
+        self.in_flight = 0
+        self.clear(0.0)
+
+    def clear(self, now: float) -> None:
+        """Up, with every number at zero; calls in flight end without a say."""
+        self.ok = self.failures = 0
+        self.last_error_type: ErrorType | None = None
+        self.samples: deque[float] = deque(maxlen=SAMPLES)
+        self.latency: float | None = None  # moving average
+        self.latency_at = now
+        self.due = now
+        self.rest = 0.0
+        self._open(now)
+
+    def _open(self, now: float) -> None:
+        self.era += 1
+        self.state = EndpointState.UP
+        self.strikes = 0
+        self.room = 0
+        self._held = 0
+        self._trial_since = now
+        self._up_since = now
+        # Everybody's ticket while all is well: asked with one look and no lock.
+        self.open_pass: Ticket | None = Ticket(self.era)
+
+    # -- reading
+
+    def available(self, now: float, *, trial: bool = True) -> bool:
+        """
+        Whether a call may go there in the normal run of things.
+
+        Args:
+            now: Seconds.
+            trial: Whether a rest that is over allows a trial call; False where a health check has to pass first.
+        """
+        if self.open_pass is not None:
+            return True
+        if self.state is EndpointState.RESTING:
+            return trial and now >= self.due and (self._held == 0 or now >= self._trial_since + TRIAL_LEASE)
+        return self.state is EndpointState.RETURNING and self._held < self.room
+
+    def resting_for(self, now: float) -> float:
+        """Seconds until a trial; 0.0 when it does not rest."""
+        return max(0.0, self.due - now) if self.state is EndpointState.RESTING else 0.0
+
+    def score(self, now: float) -> float:
+        """How long a call would take there, roughly; an old measurement fades, so that it is tried again."""
+        if self.latency is None:
+            return 0.0
+        faded = 0.5 ** (max(0.0, now - self.latency_at) / HALF_LIFE) if self.in_flight == 0 else 1.0
+        return self.latency * faded * (self.in_flight + 1)
+
+    def quantile(self, share: float) -> float | None:
+        """Latency that this share of the last 200 answers did not exceed; None without any."""
+        ranked = sorted(self.samples)
+        return ranked[min(len(ranked) - 1, int(share * len(ranked)))] if ranked else None
+
+    # -- calls
+
+    def admit(self, now: float, *, trial: bool = True, forced: bool = False) -> Ticket | None:
+        """A ticket for one call; None when the endpoint is not available, unless `forced`."""
+        if self.open_pass is not None:
+            self.in_flight += 1
+            return self.open_pass
+        if self.available(now, trial=trial):
+            if self.state is EndpointState.RESTING:
+                if self._held:  # its lease is over
+                    self.era += 1
+                    self._held = 0
+                self._trial_since = now
+            self._held += 1
+            self.in_flight += 1
+            return Ticket(self.era, limited=True)
+        if forced and self.state is not EndpointState.MARKED_DOWN:
+            self.in_flight += 1
+            return Ticket(self.era)
+        return None
+
+    def quick_success(self, now: float, seconds: float) -> None:
+        """A good answer for a ticket that is still everybody's; the caller has looked."""
+        # In CPython a thread switch cannot fall between reading and writing here: there is no call in between.
+        self.in_flight -= 1
+        self.ok += 1
+        self.samples.append(seconds)
+        before = self.latency
+        self.latency = seconds if before is None else before + 0.1 * (seconds - before)
+        self.latency_at = now
+
+    def succeed(self, ticket: Ticket, now: float, seconds: float) -> bool:
+        """A good answer; True when it brought the endpoint back."""
+        self.ok += 1
+        self.observe(seconds, now)
+        if not self._hand_in(ticket):
+            return False
+        if self.state is EndpointState.RESTING:
+            self._return(now, room=2)
+            return True
+        if self.state is EndpointState.RETURNING:
+            self.room += 1
+            if self.room >= FULL_ROOM or (self.room >= AT_HOME and self._held <= self.room // 2):
+                strikes, since = self.strikes, self._up_since
+                self._open(now)
+                self.strikes, self._up_since = strikes, since
+        return False
+
+    def fail(
+        self,
+        ticket: Ticket,
+        now: float,
+        error_type: ErrorType,
+        *,
+        interval: float,
+        hint: float | None = None,
+        roll: float = 0.0,
+    ) -> float | None:
+        """
+        A failure of the endpoint's.
+
+        Args:
+            ticket: The call's.
+            now: Seconds.
+            error_type: What it was.
+            interval: Seconds of a first rest when the provider names no wait.
+            hint: Seconds that the provider asked to wait.
+            roll: In [0, 1); shortens a repeated rest by up to a tenth, so that a fleet does not come back in step.
+
+        Returns:
+            Seconds of the rest that begins; None when none does.
+        """
+        self.failures += 1
+        if not self._hand_in(ticket):
+            if self.state is EndpointState.RESTING and hint is not None:
+                self.due = max(self.due, now + hint)
+            return None
+        self.last_error_type = error_type
+        if self.state is EndpointState.RESTING and not ticket.limited:
+            # Forced on it: no more than a sign that the rest is not over. The next one is sent elsewhere.
+            self.due = max(self.due, now + (self.rest if hint is None else hint))
+            return None
+        healthy = now - self._up_since if self.state is not EndpointState.RESTING else 0.0
+        forgiven = int(healthy / interval) if interval > 0 else self.strikes
+        self.strikes = max(0, self.strikes - forgiven) + 1
+        first = interval if hint is None else hint
+        if error_type in DENIED:
+            first = max(first, LONG_REST)
+        rest = first
+        if self.strikes > 1:
+            longest = max(first, min(LONGEST_REST, 10 * max(interval, first)))
+            rest = min(longest, first * 2.0 ** min(self.strikes - 1, 30)) * (1 - 0.1 * roll)
+        self._lie_down(now, max(LEAST_REST, first, rest))
+        return self.rest
+
+    def refuse(self, ticket: Ticket, now: float, wait: float | None) -> None:
+        """
+        Something on our side refused the call, a circuit say: no failure of the endpoint's.
+
+        Args:
+            ticket: The call's.
+            now: Seconds.
+            wait: Seconds for which it will go on refusing; None when it did not say.
+        """
+        if self._hand_in(ticket) and wait is not None:
+            if self.state is EndpointState.RESTING:
+                self.due = max(self.due, now + wait)
+            else:
+                self._lie_down(now, max(LEAST_REST, wait))
+
+    def release(self, ticket: Ticket) -> None:
+        """The call ended without news of the endpoint: cancelled, or the caller's own mistake."""
+        self._hand_in(ticket)
+
+    def lose(self, ticket: Ticket, now: float, seconds: float) -> None:
+        """Cancelled because another endpoint was faster: it would have taken at least so long."""
+        self._hand_in(ticket)
+        self.observe(seconds, now)
+
+    def checked(self, now: float) -> bool:
+        """A health check passed: one call may come; True when that ended a rest."""
+        if self.state is not EndpointState.RESTING:
+            return False
+        self._return(now, room=1)
+        return True
+
+    def check_failed(self, now: float, interval: float) -> None:
+        """A health check failed: look again after another rest."""
+        if self.state is EndpointState.RESTING:
+            self.due = max(self.due, now + max(self.rest, min(interval, LONG_REST), LEAST_REST))
+
+    def observe(self, seconds: float, now: float) -> None:
+        """Learn how long an answer took."""
+        self.samples.append(seconds)
+        before = self.latency
+        self.latency = seconds if before is None else before + 0.1 * (seconds - before)
+        self.latency_at = now
+
+    # -- the operator
+
+    def mark_down(self) -> bool:
+        """Send nothing there until `mark_up`; False when it was so already."""
+        if self.state is EndpointState.MARKED_DOWN:
+            return False
+        self.era += 1
+        self.state = EndpointState.MARKED_DOWN
+        self.open_pass = None
+        return True
+
+    def mark_up(self, now: float) -> bool:
+        """Up at once, whatever was; False when it was up already."""
+        if self.state is EndpointState.UP:
+            return False
+        self._open(now)
+        return True
+
+    # -- inside
+
+    def _hand_in(self, ticket: Ticket) -> bool:
+        """Take the ticket back; False when it is of an earlier era."""
+        self.in_flight -= 1
+        if ticket.era != self.era:
+            return False
+        if ticket.limited:
+            self._held -= 1
+        return True
+
+    def _lie_down(self, now: float, rest: float) -> None:
+        self.era += 1
+        self.state = EndpointState.RESTING
+        self.open_pass = None
+        self._held = 0
+        self.rest = rest
+        self.due = now + rest
+
+    def _return(self, now: float, room: int) -> None:
+        self.era += 1
+        self.state = EndpointState.RETURNING
+        self.room = room
+        self._held = 0
+        self._up_since = now

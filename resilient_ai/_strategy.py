@@ -1,0 +1,120 @@
+"""Which of the available endpoints a call goes to. Chance comes in as the registry's rng."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from ._checks import check_number
+
+if TYPE_CHECKING:
+    import random
+
+    from ._endpoint import EndpointHandle
+    from ._endpoint_health import EndpointHealth
+
+Strategy = Literal["round_robin", "priority", "weighted", "least_latency"]
+STRATEGIES = ("round_robin", "priority", "weighted", "least_latency")
+
+
+@dataclass(slots=True, eq=False)
+class Lane:
+    """One endpoint as one call site uses it."""
+
+    index: int
+    endpoint: Any
+    name: str
+    weight: float
+    handle: EndpointHandle
+    health: EndpointHealth = field(init=False)
+    call: Any = None  # what lies below the failover, bound for this endpoint
+
+    def __post_init__(self) -> None:
+        self.health = self.handle.health
+
+
+First = Callable[["tuple[Lane, ...]", float], Lane]
+Among = Callable[["Sequence[Lane]", float, "Lane | None"], Lane]
+
+
+def choosers(strategy: Strategy | Callable[[Sequence[Any]], Any], rng: random.Random) -> tuple[First | None, Among]:
+    """
+    How to choose.
+
+    Returns:
+        A quick pick from all lanes, which the caller does not follow if that lane is not open (None: there is no
+        quick pick); and a pick from those that are available, knowing which one failed before in this call.
+    """
+    if strategy == "priority":
+        return lambda lanes, _now: lanes[0], lambda lanes, _now, _failed: lanes[0]
+    if strategy == "weighted":
+        return (
+            lambda lanes, _now: by_weight(lanes, rng.random()),
+            lambda lanes, _now, _failed: by_weight(lanes, rng.random()),
+        )
+    if strategy == "least_latency":
+        return (
+            lambda lanes, now: of_two(lanes, now, rng.random(), rng.random()),
+            lambda lanes, now, _failed: of_two(lanes, now, rng.random(), rng.random()),
+        )
+    if strategy == "round_robin":
+        # Two counters: the turns of lanes that rest are dealt out evenly among the others.
+        turn, spare = itertools.count(), itertools.count()
+        return (
+            lambda lanes, _now: lanes[next(turn) % len(lanes)],
+            lambda lanes, _now, failed: lanes[next(spare) % len(lanes)] if failed is None else after(lanes, failed),
+        )
+    return None, lambda lanes, _now, _failed: by_user(strategy, lanes)
+
+
+def after(lanes: Sequence[Lane], failed: Lane) -> Lane:
+    """The next one in the ring."""
+    return next((lane for lane in lanes if lane.index > failed.index), lanes[0])
+
+
+def by_weight(lanes: Sequence[Lane], roll: float) -> Lane:
+    """By chance, in proportion to the weights; weight 0 only when there is nothing else."""
+    mark = roll * sum(lane.weight for lane in lanes)
+    for lane in lanes:
+        mark -= lane.weight
+        if mark < 0:
+            return lane
+    return lanes[-1] if lanes[-1].weight else max(lanes, key=lambda lane: lane.weight)
+
+
+def of_two(lanes: Sequence[Lane], now: float, first: float, second: float) -> Lane:
+    """
+    The better of two random ones, by expected latency times calls in flight.
+
+    The best of all would draw the whole crowd to one endpoint until its next measurement; two random choices do not:
+    https://www.eecs.harvard.edu/~michaelm/postscripts/tpds2001.pdf
+    """
+    if len(lanes) == 1:
+        return lanes[0]
+    one = int(first * len(lanes))
+    other = (one + 1 + int(second * (len(lanes) - 1))) % len(lanes)
+    a, b = lanes[one], lanes[other]
+    score_a, score_b = a.health.score(now), b.health.score(now)
+    if score_a == score_b:
+        return a if a.health.in_flight <= b.health.in_flight else b
+    return a if score_a < score_b else b
+
+
+def by_user(strategy: Callable[[Sequence[Any]], Any], lanes: Sequence[Lane]) -> Lane:
+    chosen = strategy([lane.endpoint for lane in lanes])
+    for lane in lanes:
+        if lane.endpoint is chosen:
+            return lane
+    names = ", ".join(lane.name for lane in lanes)
+    raise ValueError(
+        f"strategy returned a {type(chosen).__name__} that is not one of the endpoints it was given: {names}"
+    )
+
+
+def weight_of(endpoint: Any, name: str) -> float:
+    """The endpoint's own weight, 1.0 without one."""
+    weight = getattr(endpoint, "weight", 1.0)
+    check_number(f"weight of endpoint {name!r}", weight, least=0)
+    return float(weight)
