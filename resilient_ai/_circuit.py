@@ -12,14 +12,16 @@ changes nothing but the count of late results.
 
 from __future__ import annotations
 
+import math
+import sys
 from array import array
-from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING
 
-from ._checks import check_number
-from ._errors import ErrorType
-from ._window import Window
+from ._window import TICK, CallsWindow, SecondsWindow, Window
+
+if TYPE_CHECKING:
+    from ._circuit_config import CircuitConfig
 
 
 class CircuitState(StrEnum):
@@ -33,82 +35,21 @@ class CircuitState(StrEnum):
     METRICS_ONLY = "metrics_only"
 
 
-# Neither failure nor success: the caller's own mistakes, and a limit that a healthy provider keeps.
-NEUTRAL: tuple[ErrorType, ...] = (
-    ErrorType.INVALID_REQUEST,
-    ErrorType.CONTEXT_LENGTH,
-    ErrorType.CONTENT_FILTER,
-    ErrorType.NOT_FOUND,
-    ErrorType.AUTHENTICATION,
-    ErrorType.PERMISSION,
-    ErrorType.RATE_LIMIT,
-    ErrorType.CIRCUIT_OPEN,
-)
-
-
-@dataclass(frozen=True, slots=True)
-class CircuitConfig:
-    """Settings of a circuit, as `circuit_breaker` documents them. Times are in seconds."""
-
-    failure_threshold: int | None = 5
-    recovery_timeout: float = 60.0
-    success_threshold: int = 3
-    timeout_seconds: float | None = 30.0
-    idle_timeout_seconds: float | None = 30.0
-    failure_rate_threshold: float | None = None
-    window_seconds: float = 60.0
-    window_calls: int | None = None
-    minimum_calls: int = 20
-    slow_call_seconds: float | None = None
-    slow_call_rate_threshold: float = 0.5
-    half_open_max_calls: int | None = None
-    max_recovery_timeout: float | None = None
-    recovery_jitter: float = 0.0
-    ignore: tuple[Any, ...] = NEUTRAL
-
-    def __post_init__(self) -> None:
-        check_number("failure_threshold", self.failure_threshold, least=1, whole=True, optional=True)
-        check_number("recovery_timeout", self.recovery_timeout, least=0)
-        check_number("success_threshold", self.success_threshold, least=1, whole=True)
-        check_number("timeout_seconds", self.timeout_seconds, above=0, optional=True)
-        check_number("idle_timeout_seconds", self.idle_timeout_seconds, above=0, optional=True)
-        check_number("failure_rate_threshold", self.failure_rate_threshold, above=0, most=1, optional=True)
-        check_number("window_seconds", self.window_seconds, above=0)
-        check_number("window_calls", self.window_calls, least=1, whole=True, optional=True)
-        check_number("minimum_calls", self.minimum_calls, least=1, whole=True)
-        check_number("slow_call_seconds", self.slow_call_seconds, least=0, optional=True)
-        check_number("slow_call_rate_threshold", self.slow_call_rate_threshold, above=0, most=1)
-        check_number("half_open_max_calls", self.half_open_max_calls, least=1, whole=True, optional=True)
-        check_number("max_recovery_timeout", self.max_recovery_timeout, least=self.recovery_timeout, optional=True)
-        check_number("recovery_jitter", self.recovery_jitter, least=0, most=1)
-        if self.failure_threshold is None and self.failure_rate_threshold is None and self.slow_call_seconds is None:
-            raise ValueError(
-                "a circuit needs a rule to open by: set failure_threshold, failure_rate_threshold or slow_call_seconds"
-            )
-
-    @property
-    def probes_at_once(self) -> int:
-        return self.half_open_max_calls if self.half_open_max_calls is not None else self.success_threshold
-
-    @property
-    def probe_lease(self) -> float:
-        """Seconds after which a probe that has not answered gives its slot back."""
-        return max(self.recovery_timeout, self.timeout_seconds or 0.0)
-
-
 class Ticket:
     """One admission. Tickets of the closed state are one shared object; a probe has its own."""
 
     __slots__ = ("era", "lease_end")
 
-    def __init__(self, era: int, lease_end: float | None = None) -> None:
+    def __init__(self, era: int, lease_end: float = math.inf) -> None:
         self.era = era
-        self.lease_end = lease_end  # None: not a probe
+        self.lease_end = lease_end
 
 
 _NO_RECORD = -1  # era of tickets whose results nobody wants
 _RECENT = 100  # calls
 _RECENT_SECONDS = 300.0
+# Appending to an array needs no lock while one thread runs at a time. Without a GIL every result takes the lock.
+_LOCK_FREE: bool = getattr(sys, "_is_gil_enabled", lambda: True)()
 
 
 class Circuit:
@@ -126,6 +67,7 @@ class Circuit:
         "_period",
         "_probes",
         "_rules",
+        "_usual",
         "_window",
         "cause",
         "failures",
@@ -148,21 +90,26 @@ class Circuit:
     def __init__(self, rules: CircuitConfig) -> None:
         self._rules = rules
         rated = rules.failure_rate_threshold is not None or rules.slow_call_seconds is not None
-        self._window = Window(seconds=rules.window_seconds, calls=rules.window_calls) if rated else None
+        self._window: Window | None = None
+        if rated and rules.window_calls is not None:
+            self._window = CallsWindow(rules.window_calls)
+        elif rated:
+            self._window = SecondsWindow(rules.window_seconds)
         self._era = 0
-        # Successes are two appends, which no thread can come between; everything else here is under the shell's lock.
-        self.ok_times = array("d")  # when, the latest up to 200
-        self.ok_seconds = array("f")  # how long they took
-        self._failure_times = array("d")
         self.clear()
 
     def clear(self) -> None:
         """The first day again: closed, every count zero."""
+        # A success may be two appends to these arrays, under no lock: who took hold of them and then still sees its
+        # pass here may append. So the pass goes first, and the arrays are replaced, never emptied: what is appended
+        # to the old ones was before this.
+        self.quiet_pass: Ticket | None = None
+        self.ok_times = array("d")  # when, the latest up to 200
+        self.ok_seconds = array("f")  # how long they took
+        self._failure_times = array("d")
+        self._ok_before = 0
         self.total_failures = self.neutral = self.slow = 0
         self.rejected = self.late = self.opened_count = 0
-        self._ok_before = 0
-        for times in (self.ok_times, self.ok_seconds, self._failure_times):
-            del times[:]
         self._enter(CircuitState.CLOSED)
 
     def _enter(self, state: CircuitState) -> CircuitState:
@@ -191,7 +138,7 @@ class Circuit:
 
     def _set_quiet(self) -> None:
         # While this pass is set, a success that holds it changes nothing but the times of good answers.
-        quiet = not self.failures and self._window is None and self.state is not CircuitState.DISABLED
+        quiet = _LOCK_FREE and not self.failures and self._window is None and self.state is not CircuitState.DISABLED
         self.quiet_pass = self.open_pass if quiet else None
 
     # -- admission
@@ -201,10 +148,12 @@ class Circuit:
         if self.open_pass is not None:
             return self.open_pass, None
         changed = None
-        if self.state is CircuitState.OPEN and now >= self.open_until:
+        if self.state is CircuitState.OPEN and self.retry_after(now) == 0:
+            usual = self.p95()
+            self._usual = usual if usual is not None else math.inf
             changed = self._enter(CircuitState.HALF_OPEN)
         if self.state is CircuitState.HALF_OPEN:
-            self._probes = [probe for probe in self._probes if probe.lease_end is None or now < probe.lease_end]
+            self._probes = [probe for probe in self._probes if now + TICK < probe.lease_end]
             if len(self._probes) < self._rules.probes_at_once:
                 probe = Ticket(self._era, now + self._rules.probe_lease)
                 self._probes.append(probe)
@@ -217,17 +166,23 @@ class Circuit:
         return "half_open_full" if self.state is CircuitState.HALF_OPEN else self.state.value
 
     def retry_after(self, now: float) -> float | None:
-        """Seconds until it is worth asking; 0 when a call would be let through, None when only an operator knows."""
+        """
+        Seconds until it is worth asking; 0 when a call would be let through, None when only an operator knows.
+
+        While all probes are in flight: as long as a good answer usually takes, or until the first lease is over.
+        """
         if self.state is CircuitState.OPEN:
-            return max(0.0, self.open_until - now)
-        if self.state is CircuitState.HALF_OPEN and len(self._probes) >= self._rules.probes_at_once:
-            return max(0.0, min(probe.lease_end or now for probe in self._probes) - now)
-        return None if self.state is CircuitState.FORCED_OPEN else 0.0
+            wait = self.open_until - now
+        elif self.state is CircuitState.HALF_OPEN and len(self._probes) >= self._rules.probes_at_once:
+            wait = min(self._usual, min(probe.lease_end for probe in self._probes) - now)
+        else:
+            return None if self.state is CircuitState.FORCED_OPEN else 0.0
+        return wait if wait > TICK else 0.0
 
     # -- results
 
     def succeed(self, ticket: Ticket, now: float, seconds: float, *, roll: float = 0.0) -> CircuitState | None:
-        """The call of this ticket gave a good answer after so many seconds."""
+        """The call of this ticket gave a good answer after so many seconds; `roll` in [0, 1) is for jitter."""
         if ticket.era != self._era:
             self._too_late(ticket)
             return None
@@ -239,7 +194,7 @@ class Circuit:
         if self.failures:
             self.failures -= 1
             self._set_quiet()
-        return self._open_if_due(now, None, None, roll) if slow else None
+        return self._open_if(self._breach(), now, None, None, roll) if slow else None
 
     def fail(
         self,
@@ -252,7 +207,7 @@ class Circuit:
         at_once: bool = False,
         roll: float = 0.0,
     ) -> CircuitState | None:
-        """The call of this ticket failed; `at_once` opens whatever the counts say; `roll` in [0, 1) is for jitter."""
+        """The call of this ticket failed; `at_once` opens whatever the counts say."""
         if ticket.era != self._era:
             self._too_late(ticket)
             return None
@@ -263,9 +218,7 @@ class Circuit:
             return self._open(now, "a probe failed", error, retry_after, roll)
         self.failures += 1
         self.quiet_pass = None
-        if at_once and self.state is CircuitState.CLOSED:
-            return self._open(now, "quota exceeded", error, retry_after, roll)
-        return self._open_if_due(now, error, retry_after, roll)
+        return self._open_if("quota exceeded" if at_once else self._breach(), now, error, retry_after, roll)
 
     def release(self, ticket: Ticket) -> None:
         """The call ended without news (cancelled, or the caller's own fault); a probe gives its slot back."""
@@ -296,7 +249,7 @@ class Circuit:
         slow = limit is not None and seconds > limit
         self.slow += slow
         if self._window is not None:
-            self._window.add(now, failed=failed, slow=slow)
+            self._window.add(now, failed, slow)
         return slow
 
     # -- opening
@@ -314,10 +267,9 @@ class Circuit:
             return f"{window.slow} of {window.calls} calls were slow"
         return None
 
-    def _open_if_due(
-        self, now: float, error: BaseException | None, retry_after: float | None, roll: float
+    def _open_if(
+        self, reason: str | None, now: float, error: BaseException | None, retry_after: float | None, roll: float
     ) -> CircuitState | None:
-        reason = self._breach()
         if self.state is CircuitState.METRICS_ONLY:
             first, self._announced = reason is not None and not self._announced, reason is not None
             self.reason = reason or ""
@@ -327,12 +279,9 @@ class Circuit:
         return self._open(now, reason, error, retry_after, roll)
 
     def _open(
-        self, now: float, reason: str, error: BaseException | None, retry_after: float | None, roll: float = 0.0
+        self, now: float, reason: str, error: BaseException | None, retry_after: float | None, roll: float
     ) -> CircuitState:
-        # Up to recovery_jitter longer, so that a fleet which opened together does not probe together.
-        period = max(self._period * (1 + self._rules.recovery_jitter * roll), retry_after or 0.0)
-        if self._rules.max_recovery_timeout is not None:
-            period = min(period, self._rules.max_recovery_timeout)
+        period = self._open_seconds(retry_after, roll)
         failures = self.failures
         self._enter(CircuitState.OPEN)
         self.failures = failures  # what opened it stays readable until it closes
@@ -341,25 +290,43 @@ class Circuit:
         self.reason, self.cause = reason, error
         return CircuitState.OPEN
 
+    def _open_seconds(self, retry_after: float | None, roll: float) -> float:
+        """
+        How long it stays open: the period, or the provider's wait if longer, but never above the cap.
+
+        With jitter up to that share longer, so that a fleet which opened together does not probe together. At the
+        cap the spread lies below it; below what the provider asked for only where the cap is below that already.
+        """
+        most = self._rules.max_recovery_timeout
+        most = math.inf if most is None else most
+        floor = retry_after if retry_after is not None and math.isfinite(retry_after) else 0.0
+        longest = min(max(self._period, floor) * (1 + self._rules.recovery_jitter), most)
+        shortest = longest / (1 + self._rules.recovery_jitter)
+        if floor <= most:
+            shortest = max(shortest, floor)
+        return shortest + (longest - shortest) * roll
+
     def _grow(self) -> None:
         if self._rules.max_recovery_timeout is not None:
             self._period = min(self._period * 2, self._rules.max_recovery_timeout)
 
     # -- the operator
 
-    def trip(self, now: float) -> CircuitState | None:
+    def trip(self, now: float, *, roll: float = 0.0) -> CircuitState | None:
         """Open now, for a normal period; nothing if it is open already."""
         if self.state in (CircuitState.DISABLED, CircuitState.METRICS_ONLY, CircuitState.FORCED_OPEN):
             raise ValueError(f"a circuit that is {self.state.value} cannot be tripped; call .reset() first")
-        if self.state is CircuitState.OPEN and now < self.open_until:
+        if self.state is CircuitState.OPEN and self.retry_after(now):
             return None
-        return self._open(now, "tripped by an operator", None, None)
+        return self._open(now, "tripped by an operator", None, None, roll)
 
     def force(self, state: CircuitState) -> CircuitState | None:
-        """Go to a state and stay; None if it was there already."""
-        if state is self.state:
-            return None
-        return self._enter(state)
+        """Go to a state and stay; None if it was there already. Closed by force starts from zero in any case."""
+        if state is not self.state:
+            return self._enter(state)
+        if state is CircuitState.CLOSED:
+            self._enter(state)
+        return None
 
     # -- numbers
 

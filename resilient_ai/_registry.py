@@ -100,6 +100,7 @@ class Registry:
         self._states: dict[tuple[str, str], _Claim] = {}
         self._lock = threading.RLock()
         self._swept = self.clock.now()
+        self._room = _MOST_KEYS  # states; when it is full, somebody looks what may go
 
     # -- states
 
@@ -144,17 +145,21 @@ class Registry:
     def _sweep(self, kind: str) -> None:
         now = self.clock.now()
         with self._lock:
-            keyed = [name for (each, name), claim in self._states.items() if each == kind and claim.keyed]
-            crowded = len(keyed) >= _MOST_KEYS
-            if not crowded and now - self._swept < _KEY_IDLE_SECONDS / 10:
+            if len(self._states) < self._room and now - self._swept < _KEY_IDLE_SECONDS / 10:
                 return
             self._swept = now
-            idle = [name for name in keyed if self._states[kind, name].handle.idle(now) >= _KEY_IDLE_SECONDS]
-            if crowded and len(idle) < _MOST_KEYS // 10:
-                idle = sorted(keyed, key=lambda name: -self._states[kind, name].handle.idle(now))[: _MOST_KEYS // 10]
-            for name in idle:
-                if self._states[kind, name].handle.idle(now) >= 0:
-                    del self._states[kind, name]
+            keyed = {key: claim.handle for key, claim in self._states.items() if key[0] == kind and claim.keyed}
+            gone = [key for key, handle in keyed.items() if handle.idle(now) >= _KEY_IDLE_SECONDS]
+            many = _MOST_KEYS // 10
+            if len(self._states) >= _MOST_KEYS and len(gone) < many:
+                # Those that nobody came to probe for as long as it takes to be idle, then the ones used least lately.
+                gone += [key for key, handle in keyed.items() if handle.overdue(now) >= _KEY_IDLE_SECONDS]
+                rest = [key for key, handle in keyed.items() if 0 <= handle.idle(now) < _KEY_IDLE_SECONDS]
+                gone += sorted(rest, key=lambda key: -keyed[key].idle(now))[: max(0, many - len(gone))]
+            for key in gone:
+                del self._states[key]
+            # If all must be kept (open now, or set by an operator), looking through them again waits for many more.
+            self._room = _MOST_KEYS if len(self._states) < _MOST_KEYS else len(self._states) + many
 
     def release(self, kind: str, name: str) -> None:
         """Take one claim back; the state goes with the last."""

@@ -1,51 +1,121 @@
-"""Outcomes of the recent past, counted exactly: the last n calls, or the calls of the last n seconds."""
+"""Outcomes of the recent past, counted as they come and go: the last n calls, or the calls of the last n seconds."""
 
 from __future__ import annotations
 
+import math
+from abc import ABC, abstractmethod
 from collections import deque
 
-_MOST_CALLS = 10_000  # a busier window of seconds keeps this many of its latest calls, so that memory has a bound
+_GRAINS = 10_000  # a window of seconds is told apart into so many moments, so that its memory has a bound
+TICK = 1e-6  # seconds; sums of floats that mean the same moment differ by less
 
 
-class Window:
+class Window(ABC):
     """
-    A sliding window. Adding is O(1); every outcome leaves once.
+    A sliding window. Adding is O(1), and every outcome leaves once.
 
-    Args:
-        seconds: Age at which an outcome is forgotten; one exactly this old is out. Not used with `calls`.
-        calls: Remember so many outcomes instead.
+    Attributes:
+        calls: Outcomes inside.
+        failures: Failures among them.
+        slow: Slow calls among them.
+        most: Outcomes it can hold at a time.
     """
 
-    __slots__ = ("_outcomes", "_seconds", "calls", "failures", "most", "slow")
+    __slots__ = ("calls", "failures", "most", "slow")
 
-    def __init__(self, *, seconds: float, calls: int | None = None) -> None:
-        self._seconds = None if calls is not None else seconds
-        self.most = calls if calls is not None else _MOST_CALLS
+    def __init__(self, most: float) -> None:
+        self.most = most
         self.clear()
 
     def clear(self) -> None:
-        self._outcomes: deque[tuple[float, bool, bool]] = deque()
+        """Empty it."""
         self.calls = self.failures = self.slow = 0
 
-    def add(self, now: float, *, failed: bool, slow: bool) -> None:
+    @abstractmethod
+    def add(self, now: float, failed: bool, slow: bool) -> None:
         """Remember one outcome."""
+
+    @abstractmethod
+    def forget(self, now: float) -> None:
+        """Let go of what is too old."""
+
+
+class CallsWindow(Window):
+    """The last so many calls, one byte each."""
+
+    __slots__ = ("_next", "_ring")
+
+    def __init__(self, calls: int) -> None:
+        super().__init__(calls)
+
+    def clear(self) -> None:
+        super().clear()
+        self._ring = bytearray()
+        self._next = 0  # where the oldest lies once the ring is full
+
+    def add(self, now: float, failed: bool, slow: bool) -> None:  # noqa: ARG002 - age does not matter here
+        ring, outcome = self._ring, failed | slow << 1
+        self.failures += failed
+        self.slow += slow
+        if self.calls < self.most:
+            self.calls += 1
+            ring.append(outcome)
+            return
+        oldest = ring[self._next]
+        self.failures -= oldest & 1
+        self.slow -= oldest >> 1
+        ring[self._next] = outcome
+        self._next = (self._next + 1) % self.calls
+
+    def forget(self, now: float) -> None:
+        """Nothing: only newer calls push older ones out."""
+
+
+class SecondsWindow(Window):
+    """
+    The calls of the last so many seconds, however many; one exactly that old is out.
+
+    Outcomes less than a ten-thousandth of the window apart leave together, with the first of them.
+    """
+
+    __slots__ = ("_grain", "_moments", "_seconds")
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._grain = seconds / _GRAINS
+        super().__init__(math.inf)
+
+    def clear(self) -> None:
+        super().clear()
+        self._moments: deque[_Moment] = deque()
+
+    def add(self, now: float, failed: bool, slow: bool) -> None:
         self.forget(now)
-        self._outcomes.append((now, failed, slow))
         self.calls += 1
         self.failures += failed
         self.slow += slow
-        if self.calls > self.most:
-            self._drop()
+        latest = self._moments[-1] if self._moments else None
+        if latest is not None and now - latest.when < self._grain:
+            latest.calls += 1
+            latest.failures += failed
+            latest.slow += slow
+        else:
+            self._moments.append(_Moment(now, failed, slow))
 
     def forget(self, now: float) -> None:
-        """Let go of what is too old."""
-        if self._seconds is not None:
-            oldest = now - self._seconds
-            while self._outcomes and self._outcomes[0][0] <= oldest:
-                self._drop()
+        oldest = now - self._seconds + TICK
+        while self._moments and self._moments[0].when <= oldest:
+            gone = self._moments.popleft()
+            self.calls -= gone.calls
+            self.failures -= gone.failures
+            self.slow -= gone.slow
 
-    def _drop(self) -> None:
-        _, failed, slow = self._outcomes.popleft()
-        self.calls -= 1
-        self.failures -= failed
-        self.slow -= slow
+
+class _Moment:
+    __slots__ = ("calls", "failures", "slow", "when")
+
+    def __init__(self, when: float, failed: bool, slow: bool) -> None:
+        self.when = when
+        self.calls = 1
+        self.failures = int(failed)
+        self.slow = int(slow)
