@@ -1,8 +1,10 @@
 """Composable resilience decorators for async functions that call AI providers."""
 
 from ._adaptive_limit import AdaptiveLimit, LimitStats, adaptive_limit
-from ._circuit import NEUTRAL, CircuitState
-from ._circuit_breaker import CircuitBreaker, CircuitStats, circuit_breaker
+from ._circuit import CircuitState
+from ._circuit_breaker import circuit_breaker
+from ._circuit_config import NEUTRAL
+from ._circuit_handle import CircuitBreaker, CircuitStats
 from ._classified_retry import classified_retry
 from ._classify import Verdict, classify, register_classifier
 from ._clock import Clock, SystemClock

@@ -45,3 +45,9 @@ def check_number(
     ):
         rule = " ".join([kind, *filter(None, rules)])
         raise ValueError(f"{name} must be {rule}{' or None' if optional else ''}, got {value!r}")
+
+
+def check_callable(name: str, value: object) -> None:
+    """Refuse what is neither callable nor None."""
+    if value is not None and not callable(value):
+        raise ValueError(f"{name} must be callable or None, got {value!r}")

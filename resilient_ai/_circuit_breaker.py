@@ -2,33 +2,23 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterable
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 import anyio.lowlevel
 
-from ._circuit import NEUTRAL, Circuit, CircuitConfig, CircuitState, Ticket
+from ._checks import check_callable
+from ._circuit_config import NEUTRAL, CircuitConfig
+from ._circuit_handle import CircuitBreaker
 from ._classify import Verdict, classify
-from ._errors import CallTimeoutError, CircuitOpenError, ErrorType, RejectedResultError
-from ._events import (
-    CallRejected,
-    CircuitClosed,
-    CircuitHalfOpened,
-    CircuitModeSet,
-    CircuitOpened,
-    CircuitWouldOpen,
-    Event,
-)
+from ._errors import CallTimeoutError, ErrorType, RejectedResultError
 from ._policy import Handler, Policy, Site, StreamHandler
 from ._registry import Registry, default_registry
-from ._report import Row
 from ._stack import Decorator, decorate
 
 if TYPE_CHECKING:
-    from ._clock import Clock
+    from ._circuit import Ticket
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -36,228 +26,6 @@ Y = TypeVar("Y")
 
 Ignored = type[BaseException] | ErrorType | Callable[[BaseException], bool]
 Reject = Callable[[Any], ErrorType | None]
-
-
-@dataclass(frozen=True, slots=True)
-class CircuitStats:
-    """
-    What a circuit has seen.
-
-    Attributes:
-        state: Half-open begins with the first call after the recovery period; until then it reads open.
-        total_calls: Calls that were let through and have ended.
-        total_failures: Those that failed.
-        neutral: Those that said nothing about the provider: cancelled, rate limited, the caller's own mistake.
-        failure_rate: Share of failures among calls that were not neutral, 0.0 without any.
-        recent_success_rate: Of the last 5 minutes, at most 100 calls; 1.0 when there were none.
-        current_failure_count: Up with a failure, down with a success.
-        rejected: Calls refused.
-        late: Results that came back after the state had changed.
-        slow: Calls longer than slow_call_seconds.
-        opened_count: Times it opened.
-        probes_in_flight: Probes that hold a slot now.
-        window_calls: Calls in the sliding window, 0 when no rate is watched.
-        window_failures: Failures among them.
-        window_slow: Slow calls among them.
-        retry_after: Seconds until a probe is allowed; None when not open or when only an operator knows.
-        p95: Seconds, over the last 100 good answers; None without any.
-    """
-
-    state: CircuitState
-    total_calls: int
-    total_failures: int
-    neutral: int
-    failure_rate: float
-    recent_success_rate: float
-    current_failure_count: int
-    rejected: int
-    late: int
-    slow: int
-    opened_count: int
-    probes_in_flight: int
-    window_calls: int
-    window_failures: int
-    window_slow: int
-    retry_after: float | None
-    p95: float | None
-
-
-class CircuitBreaker:
-    """One circuit in the registry: its numbers, and an operator's hand on it. Thread-safe."""
-
-    __slots__ = ("_listeners", "_lock", "_registry", "circuit", "last_used", "name")
-
-    def __init__(self, name: str, config: CircuitConfig, registry: Registry) -> None:
-        self.name = name
-        self.circuit = Circuit(config)
-        self._registry = registry
-        self._lock = threading.Lock()
-        self._listeners: tuple[Callable[[Event], object], ...] = ()
-        self.last_used = registry.clock.now()
-
-    # -- for the policy
-
-    def admit(self, now: float) -> Ticket:
-        """A ticket for one call; `CircuitOpenError` when the circuit refuses."""
-        with self._lock:
-            ticket, changed = self.circuit.admit(now)
-            wait, reason, cause = self.circuit.retry_after(now), self.circuit.refusal(), self.circuit.cause
-        if changed is not None:
-            self._tell(CircuitHalfOpened(self.name))
-        if ticket is not None:
-            return ticket
-        if self._registry.listening:
-            self._registry.emit(CallRejected(self.name, reason, wait))
-        raise CircuitOpenError(self.name, retry_after=wait, reason=reason) from cause
-
-    def succeeded(self, ticket: Ticket, now: float, seconds: float) -> None:
-        with self._lock:
-            self.last_used = now
-            changed = self.circuit.succeed(ticket, now, seconds)
-        if changed is not None:
-            self._announce(changed, now)
-
-    def failed(self, ticket: Ticket, now: float, seconds: float, error: BaseException, verdict: Verdict) -> None:
-        roll = self._registry.rng.random()
-        with self._lock:
-            self.last_used = now
-            changed = self.circuit.fail(
-                ticket,
-                now,
-                seconds,
-                error=error,
-                retry_after=verdict.retry_after,
-                at_once=verdict.error_type is ErrorType.QUOTA_EXCEEDED,
-                roll=roll,
-            )
-        if changed is not None:
-            self._announce(changed, now)
-
-    def released(self, ticket: Ticket) -> None:
-        with self._lock:
-            self.circuit.release(ticket)
-
-    def idle(self, now: float) -> float:
-        """Seconds without a result; -1 for a circuit that must be kept, because it is not simply closed."""
-        if self.circuit.state is not CircuitState.CLOSED:
-            return -1.0
-        good = self.circuit.ok_times
-        return now - max(self.last_used, good[-1] if good else self.last_used)
-
-    # -- for people
-
-    @property
-    def state(self) -> CircuitState:
-        return self.circuit.state
-
-    def stats(self) -> CircuitStats:
-        """The numbers of this moment."""
-        now = self._registry.clock.now()
-        with self._lock:
-            circuit = self.circuit
-            calls, successes = circuit.recent(now)
-            judged = circuit.total_calls - circuit.neutral
-            in_window, window_failures, window_slow = circuit.window(now)
-            return CircuitStats(
-                state=circuit.state,
-                total_calls=circuit.total_calls,
-                total_failures=circuit.total_failures,
-                neutral=circuit.neutral,
-                failure_rate=circuit.total_failures / judged if judged else 0.0,
-                recent_success_rate=successes / calls if calls else 1.0,
-                current_failure_count=circuit.failures,
-                rejected=circuit.rejected,
-                late=circuit.late,
-                slow=circuit.slow,
-                opened_count=circuit.opened_count,
-                probes_in_flight=circuit.probes_in_flight,
-                window_calls=in_window,
-                window_failures=window_failures,
-                window_slow=window_slow,
-                retry_after=circuit.retry_after(now) if circuit.state is CircuitState.OPEN else None,
-                p95=circuit.p95(),
-            )
-
-    def row(self) -> Row:
-        stats = self.stats()
-        state = stats.state.value.replace("_", "-")
-        if stats.retry_after is not None:
-            state += f", probe in {stats.retry_after:.1f} s" if stats.retry_after else ", probe due"
-        failed = stats.total_failures
-        ok = stats.total_calls - stats.neutral - failed
-        return Row(self.name, "circuit_breaker", state, stats.total_calls, ok, failed, p95=stats.p95)
-
-    def trip(self) -> None:
-        """
-        Open now, for a normal recovery period.
-
-        Raises:
-            ValueError: An operator has set another state; `.reset()` it first.
-        """
-        now = self._registry.clock.now()
-        with self._lock:
-            changed = self.circuit.trip(now)
-        if changed is not None:
-            self._announce(changed, now)
-
-    def force_open(self) -> None:
-        """Refuse every call until told otherwise."""
-        self._force(CircuitState.FORCED_OPEN)
-
-    def force_closed(self) -> None:
-        """Let calls through again, counts from zero."""
-        self._force(CircuitState.CLOSED)
-
-    def disable(self) -> None:
-        """Let every call through and record nothing."""
-        self._force(CircuitState.DISABLED)
-
-    def metrics_only(self) -> None:
-        """Let every call through, record, never open."""
-        self._force(CircuitState.METRICS_ONLY)
-
-    def reset(self) -> None:
-        """Closed, with every number at zero."""
-        with self._lock:
-            self.circuit.clear()
-        self._tell(CircuitModeSet(self.name, "reset"))
-
-    def on_transition(self, listener: Callable[[Event], object]) -> Callable[[], None]:
-        """Call `listener` with this circuit's events after each change; returns a function that ends it."""
-        with self._lock:
-            self._listeners = (*self._listeners, listener)
-
-        def unsubscribe() -> None:
-            with self._lock:
-                self._listeners = tuple(each for each in self._listeners if each is not listener)
-
-        return unsubscribe
-
-    def __repr__(self) -> str:
-        row = self.row()
-        return f"<CircuitBreaker {self.name!r} {row.state}: {row.calls} calls, {row.failed} failed>"
-
-    def _force(self, state: CircuitState) -> None:
-        with self._lock:
-            changed = self.circuit.force(state)
-        if changed is CircuitState.CLOSED:
-            self._tell(CircuitClosed(self.name))
-        elif changed is not None:
-            self._tell(CircuitModeSet(self.name, changed.value))
-
-    def _announce(self, state: CircuitState, now: float) -> None:
-        if state is CircuitState.CLOSED:
-            self._tell(CircuitClosed(self.name))
-        elif state is CircuitState.METRICS_ONLY:
-            self._tell(CircuitWouldOpen(self.name, self.circuit.reason))
-        else:
-            circuit = self.circuit
-            self._tell(CircuitOpened(self.name, circuit.failures, circuit.reason, max(0.0, circuit.open_until - now)))
-
-    def _tell(self, event: Event) -> None:
-        self._registry.emit(event)
-        for listener in self._listeners:
-            self._registry.tell(listener, event)
 
 
 class CircuitBreakerPolicy(Policy[CircuitBreaker]):
@@ -277,6 +45,7 @@ class CircuitBreakerPolicy(Policy[CircuitBreaker]):
         self.config: CircuitConfig = config
         self._key = key
         self._reject = reject
+        self._by_blame = all(each in config.ignore for each in NEUTRAL)
 
     def make_state(self, name: str) -> CircuitBreaker:
         return CircuitBreaker(name, self.config, self.registry)
@@ -285,12 +54,17 @@ class CircuitBreakerPolicy(Policy[CircuitBreaker]):
         inner = below(site)
         if (key := self._key) is None:
             return self._guard(inner, self.state(site))
-        return lambda fn, instance, args, kwargs: self._guard(inner, self._keyed(key, site, instance, args, kwargs))(
-            fn, instance, args, kwargs
-        )
+
+        async def keyed(fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            breaker = self._keyed(key, site, instance, args, kwargs)
+            return await self._guard(inner, breaker)(fn, instance, args, kwargs)
+
+        return keyed
 
     def bind_stream(self, below: Callable[[Site], StreamHandler], site: Site) -> StreamHandler:
-        stream = partial(_guard_stream, below(site), self, self.registry.clock)
+        if self._reject is not None:
+            raise ValueError(f"reject looks at a returned value, and {site.function} is a stream; leave it out")
+        stream = partial(self._guard_stream, below(site))
         if (key := self._key) is None:
             return partial(stream, self.state(site))
         return lambda fn, instance, args, kwargs: stream(
@@ -302,12 +76,13 @@ class CircuitBreakerPolicy(Policy[CircuitBreaker]):
     ) -> CircuitBreaker:
         key = key_of(*args, **kwargs) if instance is None else key_of(instance, *args, **kwargs)
         name = f"{self.state_name(site)}[{key}]"
-        return self.registry.claim_key(self.kind, name, self.config, lambda: self.make_state(name))
+        breaker = self.registry.claim_key(self.kind, name, self.config, lambda: self.make_state(name))
+        breaker.last_used = self.registry.clock.now()  # a call in flight keeps its key
+        return breaker
 
     def _guard(self, inner: Handler, breaker: CircuitBreaker) -> Handler:
         timeout, reject, clock = self.config.timeout_seconds, self._reject, self.registry.clock
         now, circuit = clock.now, breaker.circuit
-        ok_times, ok_seconds = circuit.ok_times, circuit.ok_seconds
 
         async def guarded(fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             started = now()
@@ -324,16 +99,17 @@ class CircuitBreakerPolicy(Policy[CircuitBreaker]):
                         result = await inner(fn, instance, args, kwargs)
                     if scope.cancelled_caught:
                         raise CallTimeoutError(breaker.name, timeout_seconds=timeout)
-                if reject is not None and (error_type := reject(result)) is not None:
-                    raise RejectedResultError(result, error_type, function=breaker.name)
             except Exception as error:
-                ended = now()
-                self.settle(breaker, ticket, ended, ended - started, error)
+                self._settle(breaker, ticket, started, error)
                 raise
             except BaseException:
                 breaker.released(ticket)
                 raise
+            if reject is not None:
+                self._judge(reject, breaker, ticket, started, result)
             ended = now()
+            # The arrays first, the pass after: the other way round a reset could come between.
+            ok_times, ok_seconds = circuit.ok_times, circuit.ok_seconds
             if ticket is circuit.quiet_pass and len(ok_times) < 199:
                 ok_times.append(ended)
                 ok_seconds.append(ended - started)
@@ -343,80 +119,109 @@ class CircuitBreakerPolicy(Policy[CircuitBreaker]):
 
         return guarded
 
-    def settle(self, breaker: CircuitBreaker, ticket: Ticket, now: float, seconds: float, error: Exception) -> None:
+    async def _guard_stream(
+        self,
+        inner: StreamHandler,
+        breaker: CircuitBreaker,
+        fn: Callable[..., Any],
+        instance: Any,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> AsyncGenerator[Any, None]:
+        clock, timeout = self.registry.clock, self.config.timeout_seconds
+        started = clock.now()
+        ticket: Ticket | None = breaker.circuit.open_pass
+        if ticket is None:
+            await anyio.lowlevel.checkpoint_if_cancelled()
+            ticket = breaker.admit(started)
+        stream: AsyncGenerator[Any, Any] | None = None
+        seconds: float | None = None  # how long the provider took to answer; reading on is at the consumer's pace
+        try:
+            while True:
+                try:
+                    if stream is None:
+                        stream = inner(fn, instance, args, kwargs)
+                    if timeout is None:
+                        item = await anext(stream)
+                    else:
+                        with clock.move_on_after(timeout) as scope:
+                            item = await anext(stream)
+                        if scope.cancelled_caught:
+                            raise CallTimeoutError(breaker.name, timeout_seconds=timeout)
+                except StopAsyncIteration:
+                    break
+                except Exception as error:
+                    held, ticket = ticket, None
+                    self._settle(breaker, held, started, error, seconds)
+                    raise
+                if seconds is None:
+                    seconds = clock.now() - started
+                    timeout = self.config.idle_timeout_seconds
+                # Outside the inner try: what the consumer throws in here is not the provider's doing.
+                yield item
+            now = clock.now()
+            held, ticket = ticket, None
+            breaker.succeeded(held, now, seconds if seconds is not None else now - started)
+        finally:
+            if ticket is not None:
+                breaker.released(ticket)
+            if stream is not None:
+                await stream.aclose()
+
+    def _settle(
+        self, breaker: CircuitBreaker, ticket: Ticket, started: float, error: Exception, seconds: float | None = None
+    ) -> None:
         """A call raised: tell the circuit, unless the error says nothing about the provider."""
-        verdict = classify(error)
-        if _ignores(self.config.ignore, error, verdict):
+        now = self.registry.clock.now()
+        try:
+            verdict = classify(error)
+            neutral = self._ignores(error, verdict)
+        except BaseException:  # out of a classifier of the user's own: no news, and the slot must come back
+            breaker.released(ticket)
+            raise
+        if neutral:
             breaker.released(ticket)
         else:
-            breaker.failed(ticket, now, seconds, error, verdict)
+            breaker.failed(ticket, now, seconds if seconds is not None else now - started, error, verdict)
 
-
-async def _guard_stream(
-    inner: StreamHandler,
-    policy: CircuitBreakerPolicy,
-    clock: Clock,
-    breaker: CircuitBreaker,
-    fn: Callable[..., Any],
-    instance: Any,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-) -> AsyncGenerator[Any, None]:
-    started = clock.now()
-    ticket: Ticket | None = breaker.circuit.open_pass
-    if ticket is None:
-        await anyio.lowlevel.checkpoint_if_cancelled()
-        ticket = breaker.admit(started)
-    stream = inner(fn, instance, args, kwargs)
-    timeout, seconds = policy.config.timeout_seconds, None
-    try:
-        while True:
-            try:
-                if timeout is None:
-                    item = await anext(stream)
-                else:
-                    with clock.move_on_after(timeout) as scope:
-                        item = await anext(stream)
-                    if scope.cancelled_caught:
-                        raise CallTimeoutError(breaker.name, timeout_seconds=timeout)
-            except StopAsyncIteration:
-                break
-            except Exception as error:
-                now = clock.now()
-                held, ticket = ticket, None
-                policy.settle(breaker, held, now, seconds if seconds is not None else now - started, error)
-                raise
-            if seconds is None:  # how long the provider took to answer; reading on is at the consumer's pace
-                seconds = clock.now() - started
-                timeout = policy.config.idle_timeout_seconds
-            # Outside the inner try: what the consumer throws in here is not the provider's doing.
-            yield item
-        now = clock.now()
-        held, ticket = ticket, None
-        breaker.succeeded(held, now, seconds if seconds is not None else now - started)
-    finally:
-        if ticket is not None:
+    def _judge(self, reject: Reject, breaker: CircuitBreaker, ticket: Ticket, started: float, result: Any) -> None:
+        """Raise what `reject` calls the result; if it fails itself, that is nobody's news."""
+        try:
+            error_type = reject(result)
+            if error_type is None:
+                return
+            if not isinstance(error_type, ErrorType):
+                raise TypeError(f"reject of {breaker.name!r} must return an ErrorType or None, got {error_type!r}")
+        except BaseException:
             breaker.released(ticket)
-        await stream.aclose()
+            raise
+        error = RejectedResultError(result, error_type, function=breaker.name)
+        self._settle(breaker, ticket, started, error)
+        raise error
 
-
-def _ignores(ignored: tuple[Any, ...], error: BaseException, verdict: Verdict) -> bool:
-    if ignored is NEUTRAL and verdict.blame in ("request", "credential"):
-        return True
-    return any(
-        each is verdict.error_type
-        if isinstance(each, ErrorType)
-        else isinstance(error, each)
-        if isinstance(each, type)
-        else each(error)
-        for each in ignored
-    )
+    def _ignores(self, error: Exception, verdict: Verdict) -> bool:
+        if self._by_blame and verdict.blame in ("request", "credential"):
+            return True
+        for each in self.config.ignore:
+            if isinstance(each, ErrorType):
+                if each is verdict.error_type:
+                    return True
+            elif isinstance(each, type):
+                if isinstance(error, each):
+                    return True
+            else:
+                try:
+                    if each(error):
+                        return True
+                except Exception as broken:  # noqa: BLE001 - the caller must see the provider's error, not this one
+                    name = getattr(each, "__qualname__", type(each).__qualname__)
+                    error.add_note(f"ignore predicate {name} raised {type(broken).__name__}; the failure counts")
+        return False
 
 
 def _ignore_rules(ignore: Ignored | Iterable[Ignored]) -> tuple[Ignored, ...]:
-    if isinstance(ignore, ErrorType | type) or callable(ignore):
-        ignore = (ignore,)
-    rules = tuple(ignore)
+    alone = isinstance(ignore, str | type) or callable(ignore) or not isinstance(ignore, Iterable)
+    rules: tuple[Any, ...] = (ignore,) if alone else tuple(ignore)  # type: ignore[arg-type]
     for each in rules:
         if isinstance(each, type) and not issubclass(each, BaseException):
             raise ValueError(f"ignore takes exception types, ErrorTypes or predicates, got the class {each.__name__}")
@@ -495,7 +300,7 @@ def circuit_breaker(
             item. Default 30; None: no bound.
         idle_timeout_seconds: Streams: the wait for each later item. Default 30; None: no bound.
         failure_rate_threshold: Share of failures in the window, 0 to 1, that opens (inclusive). Default off.
-        window_seconds: Sliding window of the rates. Default 60. It holds 10,000 calls at most.
+        window_seconds: Sliding window of the rates, exact to a ten-thousandth of itself. Default 60.
         window_calls: Let the window be the last so many calls instead. Default off.
         minimum_calls: Calls in the window before a rate counts. Default 20.
         slow_call_seconds: A call that took strictly longer is slow; of a stream, its first item. Default off.
@@ -504,12 +309,13 @@ def circuit_breaker(
         max_recovery_timeout: Re-opening doubles the period up to this; it caps the provider's wait as well.
             Default None: no growth, no cap.
         recovery_jitter: Lengthen each period by up to this share, by chance, so that a fleet does not probe in
-            step. Default 0.
+            step; at max_recovery_timeout the spread lies below it. Default 0: the periods are the ones you set.
         ignore: Exception types, ErrorTypes or predicates that are neutral, in place of the default; `()` counts
-            every exception.
+            every exception, `(*NEUTRAL, MyError)` adds to the default.
         key: Called with the call's arguments (the instance first, for a method); one circuit per value. Circuits
-            that are closed and idle for 15 minutes are dropped.
-        reject: Called with every result; an ErrorType makes it a failure, None lets it pass. Not for streams.
+            that are closed and idle for 15 minutes are dropped; above 10,000, those idle longest.
+        reject: Called with every result; an ErrorType makes it a failure of that type, None lets it pass.
+            Not for streams. What it raises itself is raised, and nobody's failure.
         registry: Where the circuit lives. Default: `resilient_ai.registry`.
 
     Raises:
@@ -524,6 +330,8 @@ def circuit_breaker(
         where = registry if registry is not None else default_registry()
         return decorate(fn, CircuitBreakerPolicy(shared_name, config, where, key=key, reject=reject))
 
+    check_callable("key", key)
+    check_callable("reject", reject)
     bare = callable(name)
     shared_name = None if bare else name
     config = CircuitConfig(

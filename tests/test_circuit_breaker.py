@@ -10,6 +10,7 @@ import anyio
 import pytest
 
 from resilient_ai import (
+    NEUTRAL,
     CallTimeoutError,
     CircuitOpenError,
     CircuitState,
@@ -17,6 +18,7 @@ from resilient_ai import (
     Registry,
     RejectedResultError,
     ResilienceError,
+    Verdict,
     circuit_breaker,
     register_classifier,
 )
@@ -161,6 +163,25 @@ async def test_jitter_lengthens_the_period_by_at_most_its_share(registry):
     assert all(10 <= period <= 15 for period in periods)
 
 
+async def test_slow_answers_open_it_with_jitter_too(registry, clock):
+    @circuit_breaker("slow", slow_call_seconds=1, minimum_calls=1, recovery_jitter=0.5, registry=registry)
+    async def ask() -> None:
+        await clock.sleep(2)
+
+    async with clock.autojump():
+        await ask()
+
+    assert 60 < registry.circuit_breakers["slow"].stats().retry_after < 90
+
+
+async def test_without_jitter_chance_is_not_asked(registry):
+    before = registry.rng.getstate()
+    ask = circuit_breaker("plain", failure_threshold=1, registry=registry)(scripted(OSError()))
+    await fail(ask, 1)
+
+    assert registry.rng.getstate() == before
+
+
 async def test_a_call_over_the_timeout_is_cancelled_and_fails(registry, clock):
     @circuit_breaker("slow", failure_threshold=1, timeout_seconds=5, registry=registry)
     async def ask() -> None:
@@ -201,14 +222,14 @@ async def test_slow_answers_open_it_at_exactly_their_share(registry, clock):
     assert (stats.slow, stats.total_calls, stats.total_failures) == (1, 2, 0)
 
 
-async def test_a_busy_window_of_seconds_stays_exact_and_bounded(registry):
+async def test_a_busy_window_of_seconds_counts_every_call(registry):
     ask = circuit_breaker(
         "busy", failure_threshold=None, failure_rate_threshold=1.0, timeout_seconds=None, registry=registry
     )(scripted("ok"))
     for _ in range(10_050):
         await ask()
 
-    assert registry.circuit_breakers["busy"].stats().window_calls == 10_000
+    assert registry.circuit_breakers["busy"].stats().window_calls == 10_050
 
 
 # -- what counts
@@ -238,6 +259,81 @@ async def test_ignore_takes_types_error_types_and_predicates(registry, ignore):
     await fail(ask, 2, KeyError)
 
     assert registry.circuit_breakers["lenient"].state is CircuitState.CLOSED
+
+
+async def test_adding_to_the_default_of_ignore_keeps_all_of_it(registry):
+    def blamed(error):
+        return Verdict(ErrorType.INTERNAL_ERROR, retryable=False, endpoint_fault=False, blame="request")
+
+    unregister = register_classifier(lambda error: blamed(error) if isinstance(error, LookupError) else None)
+    for name, ignore in (("default", NEUTRAL), ("more", (*NEUTRAL, OSError))):
+        ask = circuit_breaker(name, failure_threshold=1, ignore=ignore, registry=registry)(scripted(KeyError("k")))
+        await fail(ask, 1, KeyError)
+
+        assert registry.circuit_breakers[name].stats().neutral == 1
+    unregister()
+
+
+async def test_a_predicate_that_raises_hides_no_error_and_holds_no_slot(registry, clock):
+    ask = circuit_breaker("typo", success_threshold=1, ignore=lambda error: error.nope, registry=registry)(
+        scripted(OSError("down"))
+    )
+    breaker = registry.circuit_breakers["typo"]
+    breaker.trip()
+    clock.advance(60)
+    with pytest.raises(OSError, match="down") as caught:
+        await ask()
+
+    assert "raised AttributeError; the failure counts" in caught.value.__notes__[0]
+    assert (breaker.state, breaker.stats().probes_in_flight) == (CircuitState.OPEN, 0)
+
+
+async def test_an_exit_in_a_predicate_holds_no_slot(registry, clock):
+    def leave(error):
+        raise KeyboardInterrupt
+
+    ask = circuit_breaker("exit", ignore=leave, registry=registry)(scripted(OSError("down")))
+    breaker = registry.circuit_breakers["exit"]
+    breaker.trip()
+    clock.advance(60)
+    with pytest.raises(KeyboardInterrupt):
+        await ask()
+
+    assert (breaker.state, breaker.stats().probes_in_flight) == (CircuitState.HALF_OPEN, 0)
+
+
+@pytest.mark.parametrize(
+    ("reject", "error"),
+    [(lambda answer: answer.nope, AttributeError), (lambda answer: True, TypeError)],
+    ids=["raises", "answers something else"],
+)
+async def test_a_reject_that_is_broken_is_nobodys_failure(registry, clock, reject, error):
+    ask = circuit_breaker("typo", failure_threshold=1, reject=reject, registry=registry)(scripted("pong"))
+    breaker = registry.circuit_breakers["typo"]
+    breaker.trip()
+    clock.advance(60)
+    with pytest.raises(error):
+        await ask()
+    stats = breaker.stats()
+
+    assert (stats.state, stats.probes_in_flight, stats.neutral) == (CircuitState.HALF_OPEN, 0, 1)
+
+
+async def test_a_result_rejected_as_the_callers_mistake_is_neutral(registry):
+    ask = circuit_breaker(
+        "refused", failure_threshold=1, reject=lambda answer: ErrorType.CONTENT_FILTER, registry=registry
+    )(scripted("I cannot help with that"))
+    await fail(ask, 2, RejectedResultError)
+
+    assert registry.circuit_breakers["refused"].stats().neutral == 2
+
+
+def test_a_stream_has_no_result_to_reject(registry):
+    async def tokens():
+        yield 1
+
+    with pytest.raises(ValueError, match=r"reject looks at a returned value, and .*tokens is a stream"):
+        circuit_breaker("stream", reject=lambda answer: None, registry=registry)(tokens)
 
 
 async def test_a_rejected_result_is_a_failure_with_the_result_inside(registry):
@@ -443,6 +539,57 @@ async def test_idle_keys_go_and_open_ones_stay(registry, clock):
     assert sorted(registry.circuit_breakers) == ["tenants[7]", "tenants[bad]", "tenants[new]"]
 
 
+async def test_a_call_in_flight_keeps_its_key(registry, clock):
+    gate = anyio.Event()
+
+    @circuit_breaker("tenants", failure_threshold=1, timeout_seconds=None, key=lambda tenant: tenant, registry=registry)
+    async def ask(tenant: str) -> None:
+        if tenant == "long":
+            await gate.wait()
+            raise OSError
+
+    await ask("long") if gate.is_set() else None
+    await ask("other")
+    clock.advance(890)
+    async with anyio.create_task_group() as tasks:
+        with anyio.CancelScope():
+            tasks.start_soon(fail, lambda: ask("long"), 1)
+            await anyio.wait_all_tasks_blocked()
+            clock.advance(890)
+            await ask("new")
+            gate.set()
+
+    assert sorted(registry.circuit_breakers) == ["tenants[long]", "tenants[new]"]
+    assert registry.circuit_breakers["tenants[long]"].state is CircuitState.OPEN
+
+
+async def test_open_keys_that_nobody_comes_to_probe_go_when_there_is_no_room(registry, clock):
+    @circuit_breaker("keys", failure_threshold=1, key=lambda key: key, timeout_seconds=None, registry=registry)
+    async def ask(key: int) -> None:
+        raise OSError
+
+    for key in range(10_500):
+        await fail(lambda: ask(key), 1)  # noqa: B023 - called at once
+    assert len(registry.circuit_breakers) == 10_500  # all are open now
+    clock.advance(60 + 900)
+    for key in range(10_500, 11_100):
+        await fail(lambda: ask(key), 1)  # noqa: B023
+
+    assert len(registry.circuit_breakers) < 1_000
+    assert all(handle.stats().retry_after == 60 for handle in registry.circuit_breakers.values())
+
+
+async def test_a_key_that_cannot_be_told_is_an_error_of_the_call(registry):
+    @circuit_breaker("tenants", key=lambda tenant: tenant["id"], registry=registry)
+    async def ask(tenant: dict) -> None: ...
+
+    call = ask({})
+    with pytest.raises(KeyError):
+        await call
+
+    assert len(registry.circuit_breakers) == 0
+
+
 async def test_keys_cannot_fill_the_memory(registry):
     @circuit_breaker("keys", key=lambda key: key, timeout_seconds=None, registry=registry)
     async def ask(key: int) -> None: ...
@@ -475,6 +622,126 @@ async def test_a_stream_counts_when_it_ends(registry):
         _ = [token async for token in tokens(2)]
 
     assert stats().state is CircuitState.OPEN
+
+
+async def test_a_stream_that_cannot_begin_holds_no_slot(registry, clock):
+    @circuit_breaker("stream", registry=registry)
+    async def tokens(prompt: str):
+        yield prompt
+
+    breaker = registry.circuit_breakers["stream"]
+    breaker.trip()
+    clock.advance(60)
+    with pytest.raises(TypeError, match="prompt"):
+        _ = [token async for token in tokens()]
+
+    assert breaker.stats().probes_in_flight == 0
+
+
+@pytest.mark.parametrize("leaving", [KeyboardInterrupt, SystemExit, anyio.get_cancelled_exc_class])
+@pytest.mark.parametrize("when", ["closed", "half_open"])
+@pytest.mark.parametrize("after", [0, 2])
+async def test_an_exit_in_a_stream_is_neutral_and_returns_the_slot(registry, clock, leaving, when, after):
+    @circuit_breaker("stream", failure_threshold=1, registry=registry)
+    async def tokens():
+        for number in range(3):
+            if number == after:
+                if leaving is anyio.get_cancelled_exc_class:
+                    scope.cancel()
+                    await anyio.lowlevel.checkpoint()
+                raise leaving
+            yield number
+
+    breaker = registry.circuit_breakers["stream"]
+    if when == "half_open":
+        breaker.trip()
+        clock.advance(60)
+    with anyio.CancelScope() as scope:
+        if leaving is anyio.get_cancelled_exc_class:
+            _ = [token async for token in tokens()]
+        else:
+            with pytest.raises(leaving):
+                _ = [token async for token in tokens()]
+    stats = breaker.stats()
+
+    assert (stats.probes_in_flight, stats.neutral, stats.total_failures) == (0, 1, 0)
+
+
+@pytest.mark.parametrize("throw", [GeneratorExit, KeyboardInterrupt, RuntimeError])
+async def test_a_consumer_that_leaves_a_probing_stream_returns_the_slot(registry, clock, throw):
+    closed = []
+
+    @circuit_breaker("stream", failure_threshold=1, registry=registry)
+    async def tokens():
+        try:
+            yield 1
+            yield 2
+        finally:
+            await anyio.lowlevel.checkpoint()
+            closed.append(True)
+
+    breaker = registry.circuit_breakers["stream"]
+    breaker.trip()
+    clock.advance(60)
+    stream = tokens()
+    await anext(stream)
+    assert breaker.stats().probes_in_flight == 1
+    with pytest.raises(throw):
+        await stream.athrow(throw)
+    stats = breaker.stats()
+
+    assert closed == [True]
+    assert (stats.probes_in_flight, stats.neutral, stats.state) == (0, 1, CircuitState.HALF_OPEN)
+
+
+async def test_streams_that_end_well_close_it_and_their_first_item_tells_how_slow_they_were(registry, clock):
+    @circuit_breaker("stream", success_threshold=2, slow_call_seconds=5, minimum_calls=99, registry=registry)
+    async def tokens(first: float):
+        await clock.sleep(first)
+        yield 1
+        await clock.sleep(20)
+        yield 2
+
+    breaker = registry.circuit_breakers["stream"]
+    breaker.trip()
+    clock.advance(60)
+    async with clock.autojump():
+        for first in (5, 6):
+            assert breaker.state is not CircuitState.CLOSED
+            assert [token async for token in tokens(first)] == [1, 2]
+
+    assert breaker.state is CircuitState.CLOSED
+    assert (breaker.stats().slow, breaker.stats().p95) == (1, 5)
+
+
+async def test_a_refused_stream_is_not_begun(registry):
+    begun = []
+
+    @circuit_breaker("stream", registry=registry)
+    async def tokens():
+        begun.append(True)
+        yield 1
+
+    registry.circuit_breakers["stream"].force_open()
+    with pytest.raises(CircuitOpenError):
+        _ = [token async for token in tokens()]
+
+    assert not begun
+
+
+async def test_a_stream_has_one_circuit_per_key(registry):
+    @circuit_breaker("stream", failure_threshold=1, key=lambda tenant: tenant, registry=registry)
+    async def tokens(tenant: str):
+        if tenant == "a":
+            raise OSError
+        yield tenant
+
+    with pytest.raises(OSError):
+        _ = [token async for token in tokens("a")]
+
+    assert [token async for token in tokens("b")] == ["b"]
+    assert registry.circuit_breakers["stream[a]"].state is CircuitState.OPEN
+    assert registry.circuit_breakers["stream[b]"].state is CircuitState.CLOSED
 
 
 async def test_what_the_consumer_throws_into_a_stream_is_not_the_providers_failure(registry):
@@ -534,6 +801,10 @@ async def test_timeouts_of_a_stream_bound_the_first_item_and_each_gap(registry, 
         ({"max_recovery_timeout": 5}, "max_recovery_timeout must be a number of at least 60 or None, got 5"),
         ({"failure_threshold": None}, "a circuit needs a rule to open by"),
         ({"ignore": int}, "ignore takes exception types, ErrorTypes or predicates, got the class int"),
+        ({"ignore": "timeout"}, "ignore takes exception types, ErrorTypes or predicates, got 'timeout'"),
+        ({"ignore": None}, "ignore takes exception types, ErrorTypes or predicates, got None"),
+        ({"key": "tenant"}, "key must be callable or None, got 'tenant'"),
+        ({"reject": ErrorType.TIMEOUT}, "reject must be callable or None, got"),
         ({"ignore": ["timeout"]}, "ignore takes exception types, ErrorTypes or predicates, got 'timeout'"),
         ({"name": 5}, "name of a circuit_breaker must be a non-empty string, got 5"),
         ({"name": ""}, "name of a circuit_breaker must be a non-empty string, got ''"),

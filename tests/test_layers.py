@@ -25,13 +25,24 @@ LAYERS: tuple[frozenset[str], ...] = (
             "_double_retry",
         }
     ),
-    frozenset({"_provider_rules", "_wait_hints", "_circuit", "_retry_budget", "_latency", "_pacing", "_limit"}),
+    frozenset(
+        {
+            "_provider_rules",
+            "_wait_hints",
+            "_circuit",
+            "_circuit_config",
+            "_retry_budget",
+            "_latency",
+            "_pacing",
+            "_limit",
+        }
+    ),
     frozenset({"_classify"}),
     frozenset({"_rungs", "_error_rules", "_endpoint_health", "_retry_rules"}),
     frozenset({"_call_key"}),
     frozenset({"_ladder", "_rules", "_last_answer"}),
     frozenset({"_registry", "_endpoint", "_strategy", "_search"}),
-    frozenset({"_policy", "_retry_state"}),
+    frozenset({"_policy", "_retry_state", "_circuit_handle"}),
     frozenset({"_stack"}),
     frozenset({"_circuit_breaker", "_classified_retry", "_batched", "_failover", "_degrade_to", "_adaptive_limit"}),
     frozenset({"providers", "similar", "testing", "redis", "__init__", "__main__", "_pytest_plugin", "_demo"}),

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, precondition, rule
 
 from resilient_ai import CircuitState
-from resilient_ai._circuit import Circuit, CircuitConfig
+from resilient_ai._circuit import Circuit
+from resilient_ai._circuit_config import CircuitConfig
 
 CLOSED, OPEN, HALF_OPEN = CircuitState.CLOSED, CircuitState.OPEN, CircuitState.HALF_OPEN
 FORCED_OPEN, DISABLED, METRICS_ONLY = CircuitState.FORCED_OPEN, CircuitState.DISABLED, CircuitState.METRICS_ONLY
@@ -243,8 +244,11 @@ class CircuitMachine(RuleBasedStateMachine):
 
     @rule(state=st.sampled_from([FORCED_OPEN, CLOSED, DISABLED, METRICS_ONLY]))
     def force(self, state: CircuitState) -> None:
-        if state is not self.model.state:
+        silent = state is self.model.state
+        if not silent or state is CLOSED:
             self.model.enter(state)
+        if silent:  # closed by force starts from zero, and nobody has to hear of it
+            self.changes = self.model.changes
         self.heard(self.circuit.force(state))
 
     @rule()

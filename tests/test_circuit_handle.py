@@ -1,0 +1,307 @@
+"""What an operator, a listener and many threads can rely on."""
+
+from __future__ import annotations
+
+import random
+import signal
+import sys
+import threading
+from contextlib import suppress
+
+import anyio
+import pytest
+
+from resilient_ai import CircuitBreaker, CircuitOpenError, CircuitState, ErrorType, Registry, circuit_breaker
+from resilient_ai._circuit_config import CircuitConfig
+from resilient_ai._classify import verdict
+from resilient_ai._events import CallRejected, CircuitClosed, CircuitHalfOpened, CircuitModeSet, CircuitOpened
+
+FAULT = verdict(ErrorType.INTERNAL_ERROR)
+
+
+def handle(registry: Registry, **settings: object) -> CircuitBreaker:
+    return CircuitBreaker("openai", CircuitConfig(**settings), registry)
+
+
+def fail(breaker: CircuitBreaker, now: float) -> None:
+    breaker.failed(breaker.admit(now), now, 0.1, OSError("down"), FAULT)
+
+
+# -- listeners
+
+
+def test_listeners_hear_one_order_though_one_of_them_drives_the_circuit(registry):
+    breaker, heard = handle(registry, failure_threshold=1), []
+    breaker.on_transition(lambda event: breaker.force_closed() if isinstance(event, CircuitOpened) else None)
+    breaker.on_transition(lambda event: heard.append((type(event), breaker.state)))
+    fail(breaker, 0)
+
+    assert heard == [(CircuitOpened, CircuitState.CLOSED), (CircuitClosed, CircuitState.CLOSED)]
+
+
+def test_a_listener_that_undoes_what_it_hears_cannot_hold_a_call_for_ever(registry):
+    breaker, heard = handle(registry, failure_threshold=1), []
+
+    def fight(event):
+        heard.append(event)
+        if isinstance(event, CircuitOpened):
+            breaker.force_closed()
+        else:
+            breaker.trip()
+
+    breaker.on_transition(fight)
+    fail(breaker, 0)
+
+    assert len(heard) == 100
+
+
+def test_an_event_shows_what_was_when_it_happened(registry):
+    breaker, heard = handle(registry, failure_threshold=2, recovery_timeout=20), []
+    breaker.on_transition(lambda event: (breaker.reset(), heard.append(event)))
+    fail(breaker, 0)
+    fail(breaker, 0)
+
+    assert heard[0] == CircuitOpened("openai", 2, "failure count reached 2", 20.0)
+    assert heard[1] == CircuitModeSet("openai", "reset")
+
+
+@pytest.mark.parametrize("leaving", [KeyboardInterrupt, SystemExit])
+def test_an_exit_in_a_listener_gives_the_probes_slot_back_and_silences_nobody(registry, clock, leaving):
+    breaker, heard = handle(registry), []
+
+    def leave(event):
+        if isinstance(event, CircuitHalfOpened):
+            raise leaving
+
+    breaker.trip()
+    breaker.on_transition(leave)
+    breaker.on_transition(heard.append)
+    clock.advance(60)
+    with pytest.raises(leaving):
+        breaker.admit(clock.now())
+    assert breaker.stats().probes_in_flight == 0
+    breaker.force_open()
+
+    assert heard == [CircuitModeSet("openai", "forced_open")]
+
+
+def test_a_listener_that_has_left_hears_nothing_more_and_takes_no_other_along(registry):
+    breaker, heard = handle(registry), []
+    hear = heard.append
+    leave = breaker.on_transition(hear)
+    breaker.on_transition(hear)
+    leave()
+    leave()
+    breaker.trip()
+
+    assert [type(event) for event in heard] == [CircuitOpened]
+
+
+def test_a_refusal_tells_why_and_how_long(registry, clock, events):
+    breaker = handle(registry, success_threshold=1)
+    breaker.trip()
+    clock.advance(20)
+    with suppress(CircuitOpenError):
+        breaker.admit(clock.now())
+    clock.advance(40)
+    breaker.admit(clock.now())
+    with suppress(CircuitOpenError):
+        breaker.admit(clock.now())
+    breaker.force_open()
+    with suppress(CircuitOpenError):
+        breaker.admit(clock.now())
+
+    assert [event for event in events if isinstance(event, CallRejected)] == [
+        CallRejected("openai", "open", 40.0),
+        CallRejected("openai", "half_open_full", 60.0),
+        CallRejected("openai", "forced_open", None),
+    ]
+
+
+# -- the operator
+
+
+def test_closed_by_force_starts_the_counts_from_zero_even_when_closed_and_silently_then(registry, events):
+    breaker = handle(registry, failure_threshold=2, failure_rate_threshold=0.5)
+    straggler = breaker.admit(0)
+    fail(breaker, 0)
+    breaker.force_closed()
+    assert (breaker.stats().current_failure_count, breaker.stats().window_calls) == (0, 0)
+    breaker.failed(straggler, 0, 0, OSError(), FAULT)
+
+    assert (breaker.state, breaker.stats().late, events) == (CircuitState.CLOSED, 1, [])
+
+
+@pytest.mark.parametrize("operate", ["force_open", "disable", "metrics_only"])
+def test_what_an_operator_set_cannot_be_tripped(registry, operate):
+    breaker = handle(registry)
+    getattr(breaker, operate)()
+    before = breaker.state
+    with pytest.raises(ValueError, match=r"cannot be tripped; call \.reset\(\) first"):
+        breaker.trip()
+
+    assert breaker.state is before
+
+
+def test_tripping_twice_is_one_opening(registry, clock, events):
+    breaker = handle(registry)
+    breaker.trip()
+    clock.advance(10)
+    breaker.trip()
+
+    assert len(events) == breaker.stats().opened_count == 1
+    assert breaker.stats().retry_after == 50
+
+
+def test_the_repr_and_the_row_say_when_a_probe_may_run(registry, clock):
+    breaker = handle(registry)
+    assert repr(breaker) == "<CircuitBreaker 'openai' closed: 0 calls, 0 failed>"
+    breaker.trip()
+    assert breaker.row().state == "open, probe in 60.0 s"
+    clock.advance(60)
+    assert breaker.row().state == "open, probe due"
+    breaker.force_open()
+
+    assert breaker.row().state == "forced-open"
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs interval timers")
+def test_a_signal_handler_may_read_the_circuit_at_any_moment():
+    """A lock that the interrupted thread holds itself would hang it here for ever."""
+    breaker, seen = handle(Registry(listeners=()), failure_threshold=10**9), []
+    before = signal.signal(signal.SIGALRM, lambda *_: seen.append(breaker.stats()))
+    signal.setitimer(signal.ITIMER_REAL, 0.001, 0.0005)
+    try:
+        while len(seen) < 50:
+            fail(breaker, 0)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+    assert breaker.stats().total_failures >= seen[-1].total_failures >= seen[0].total_failures
+
+
+# -- threads
+
+
+@pytest.fixture
+def switching_often():
+    """Threads change places every few bytecodes instead of every 5 ms."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+OPERATIONS = ["trip", "force_open", "force_closed", "metrics_only", "force_closed", "stats"]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"failure_threshold": 3, "recovery_timeout": 0.0005},
+        {"failure_threshold": None, "failure_rate_threshold": 0.6, "minimum_calls": 5, "recovery_timeout": 0.0005},
+    ],
+    ids=["counting", "opening", "rated"],
+)
+@pytest.mark.parametrize("operated", [False, True], ids=["alone", "operated"])
+def test_every_call_of_many_threads_and_loops_is_counted_exactly_once(switching_often, settings, operated):
+    registry = Registry(listeners=())
+    settings = {"failure_threshold": 10**9, "timeout_seconds": None, **settings}
+
+    @circuit_breaker("hammer", registry=registry, **settings)
+    async def ask(number: int) -> None:
+        if number % 7 == 0:
+            await anyio.lowlevel.checkpoint()
+        if number % 3 == 0:
+            raise OSError
+        if number % 11 == 0:
+            raise KeyboardInterrupt  # neutral
+
+    breaker = registry.circuit_breakers["hammer"]
+    results: list[dict[str, int]] = []
+
+    async def caller(start: int, seen: dict[str, int]) -> None:
+        for number in range(start, start + 400):
+            try:
+                await ask(number)
+            except OSError:
+                seen["failed"] += 1
+            except CircuitOpenError:
+                seen["rejected"] += 1
+            except KeyboardInterrupt:
+                seen["neutral"] += 1
+            else:
+                seen["ok"] += 1
+
+    async def run() -> None:
+        seen = dict.fromkeys(["ok", "failed", "rejected", "neutral"], 0)
+        async with anyio.create_task_group() as tasks:
+            for start in range(3):
+                tasks.start_soon(caller, start, seen)
+        results.append(seen)
+
+    done = threading.Event()
+
+    def operate() -> None:
+        chance = random.Random(1)
+        while not done.is_set():
+            with suppress(ValueError):
+                getattr(breaker, chance.choice(OPERATIONS))()
+
+    threads = [
+        threading.Thread(target=anyio.run, args=(run,), kwargs={"backend": backend})
+        for backend in ["asyncio", "trio"] * 3
+    ]
+    operator = threading.Thread(target=operate)
+    if operated:
+        operator.start()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    done.set()
+    if operated:
+        operator.join()
+    stats = breaker.stats()
+    seen = {key: sum(result[key] for result in results) for key in results[0]}
+
+    assert sum(seen.values()) == 6 * 3 * 400
+    assert stats.rejected == seen["rejected"]
+    assert stats.total_calls + stats.late == seen["ok"] + seen["failed"] + seen["neutral"]
+    assert stats.total_failures <= seen["failed"]
+    assert stats.neutral <= seen["neutral"]
+    assert stats.probes_in_flight == 0
+    if not operated and not settings.get("recovery_timeout"):
+        assert (stats.total_failures, stats.neutral, stats.late) == (seen["failed"], seen["neutral"], 0)
+
+
+def test_counts_are_exact_again_after_resets_amid_many_threads(switching_often):
+    registry = Registry(listeners=())
+    begun = threading.Barrier(5)
+
+    @circuit_breaker("openai", timeout_seconds=None, registry=registry)
+    async def ask() -> None: ...
+
+    async def many(calls: int) -> None:
+        begun.wait()
+        for _ in range(calls):
+            await ask()
+
+    breaker = registry.circuit_breakers["openai"]
+    for resets in (300, 0):
+        threads = [threading.Thread(target=anyio.run, args=(many, 2030)) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        begun.wait()
+        for _ in range(resets):
+            breaker.reset()
+        for thread in threads:
+            thread.join()
+        if resets:
+            assert breaker.stats().total_calls <= 4 * 2030
+            breaker.reset()
+            assert (breaker.stats().total_calls, breaker.stats().p95) == (0, None)
+
+    assert breaker.stats().total_calls == 4 * 2030
