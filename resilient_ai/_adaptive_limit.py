@@ -62,8 +62,8 @@ class _InLine(Waiter):
 
     __slots__ = ("_call_soon", "_thread", "event")
 
-    def __init__(self, ends: float) -> None:
-        super().__init__(ends)
+    def __init__(self, ends: float, deadline: float) -> None:
+        super().__init__(ends, deadline)
         loop: Any = current_token().native_token
         self._call_soon = loop.run_sync_soon if hasattr(loop, "run_sync_soon") else loop.call_soon_threadsafe
         self._thread = threading.get_ident()
@@ -114,9 +114,8 @@ class AdaptiveLimit:
             patience = self._limit.patience(now, left)
             if patience is None:
                 raise self._refusal(now)
-            waiter = _InLine(now + patience)
+            waiter = _InLine(now + patience, now + left)
             self._limit.join(waiter)
-        place: Place | float = 0.0
         try:
             while True:
                 now = clock.now()
@@ -124,7 +123,7 @@ class AdaptiveLimit:
                     place = self._limit.turn(waiter, now)
                 if isinstance(place, Place):
                     return place
-                if now >= waiter.ends:
+                if place is None or now >= waiter.ends:
                     raise self._refusal(now)
                 with clock.move_on_after(min(place, waiter.ends - now)):
                     await waiter.event.wait()

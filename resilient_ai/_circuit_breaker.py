@@ -12,7 +12,8 @@ from ._checks import check_callable
 from ._circuit_config import NEUTRAL, CircuitConfig
 from ._circuit_handle import CircuitBreaker
 from ._classify import Verdict, classify
-from ._errors import CallTimeoutError, ErrorType, RejectedResultError
+from ._deadline import bounded
+from ._errors import ErrorType, RejectedResultError
 from ._policy import Handler, Policy, Site, StreamHandler
 from ._registry import Registry, default_registry
 from ._stack import Decorator, decorate
@@ -51,7 +52,7 @@ class CircuitBreakerPolicy(Policy[CircuitBreaker]):
         return CircuitBreaker(name, self.config, self.registry)
 
     def bind(self, below: Callable[[Site], Handler], site: Site) -> Handler:
-        inner = below(site)
+        inner = self._bounded(below(site), site, self.config.timeout_seconds)
         if (key := self._key) is None:
             return self._guard(inner, self.state(site))
 
@@ -64,12 +65,17 @@ class CircuitBreakerPolicy(Policy[CircuitBreaker]):
     def bind_stream(self, below: Callable[[Site], StreamHandler], site: Site) -> StreamHandler:
         if self._reject is not None:
             raise ValueError(f"reject looks at a returned value, and {site.function} is a stream; leave it out")
-        stream = partial(self._guard_stream, below(site))
+        first = self._bounded(_next_item, site, self.config.timeout_seconds)
+        later = self._bounded(_next_item, site, self.config.idle_timeout_seconds)
+        stream = partial(self._guard_stream, below(site), first, later)
         if (key := self._key) is None:
             return partial(stream, self.state(site))
         return lambda fn, instance, args, kwargs: stream(
             self._keyed(key, site, instance, args, kwargs), fn, instance, args, kwargs
         )
+
+    def _bounded(self, inner: Handler, site: Site, seconds: float | None) -> Handler:
+        return inner if seconds is None else bounded(inner, seconds, self.registry.clock, self.state_name(site))
 
     def _keyed(
         self, key_of: Callable[..., object], site: Site, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -81,8 +87,7 @@ class CircuitBreakerPolicy(Policy[CircuitBreaker]):
         return breaker
 
     def _guard(self, inner: Handler, breaker: CircuitBreaker) -> Handler:
-        timeout, reject, clock = self.config.timeout_seconds, self._reject, self.registry.clock
-        now, circuit = clock.now, breaker.circuit
+        reject, now, circuit = self._reject, self.registry.clock.now, breaker.circuit
 
         async def guarded(fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             started = now()
@@ -92,13 +97,7 @@ class CircuitBreakerPolicy(Policy[CircuitBreaker]):
                 await anyio.lowlevel.checkpoint_if_cancelled()  # a cancelled caller hears of that, not of the circuit
                 ticket = breaker.admit(started)
             try:
-                if timeout is None:
-                    result = await inner(fn, instance, args, kwargs)
-                else:
-                    with clock.move_on_after(timeout) as scope:
-                        result = await inner(fn, instance, args, kwargs)
-                    if scope.cancelled_caught:
-                        raise CallTimeoutError(breaker.name, timeout_seconds=timeout)
+                result = await inner(fn, instance, args, kwargs)
             except Exception as error:
                 self._settle(breaker, ticket, started, error)
                 raise
@@ -122,14 +121,16 @@ class CircuitBreakerPolicy(Policy[CircuitBreaker]):
     async def _guard_stream(
         self,
         inner: StreamHandler,
+        first: Handler,
+        later: Handler,
         breaker: CircuitBreaker,
         fn: Callable[..., Any],
         instance: Any,
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
     ) -> AsyncGenerator[Any, None]:
-        clock, timeout = self.registry.clock, self.config.timeout_seconds
-        started = clock.now()
+        now, next_item = self.registry.clock.now, first
+        started = now()
         ticket: Ticket | None = breaker.circuit.open_pass
         if ticket is None:
             await anyio.lowlevel.checkpoint_if_cancelled()
@@ -141,13 +142,7 @@ class CircuitBreakerPolicy(Policy[CircuitBreaker]):
                 try:
                     if stream is None:
                         stream = inner(fn, instance, args, kwargs)
-                    if timeout is None:
-                        item = await anext(stream)
-                    else:
-                        with clock.move_on_after(timeout) as scope:
-                            item = await anext(stream)
-                        if scope.cancelled_caught:
-                            raise CallTimeoutError(breaker.name, timeout_seconds=timeout)
+                    item = await next_item(stream.__anext__, None, (), {})
                 except StopAsyncIteration:
                     break
                 except Exception as error:
@@ -155,13 +150,12 @@ class CircuitBreakerPolicy(Policy[CircuitBreaker]):
                     self._settle(breaker, held, started, error, seconds)
                     raise
                 if seconds is None:
-                    seconds = clock.now() - started
-                    timeout = self.config.idle_timeout_seconds
+                    seconds, next_item = now() - started, later
                 # Outside the inner try: what the consumer throws in here is not the provider's doing.
                 yield item
-            now = clock.now()
+            ended = now()
             held, ticket = ticket, None
-            breaker.succeeded(held, now, seconds if seconds is not None else now - started)
+            breaker.succeeded(held, ended, seconds if seconds is not None else ended - started)
         finally:
             if ticket is not None:
                 breaker.released(ticket)
@@ -228,6 +222,10 @@ def _ignore_rules(ignore: Ignored | Iterable[Ignored]) -> tuple[Ignored, ...]:
         if not isinstance(each, ErrorType) and not callable(each):
             raise ValueError(f"ignore takes exception types, ErrorTypes or predicates, got {each!r}")
     return rules
+
+
+async def _next_item(fn: Callable[..., Any], _instance: Any, _args: tuple[Any, ...], _kwargs: dict[str, Any]) -> Any:
+    return await fn()
 
 
 @overload

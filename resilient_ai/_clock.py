@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import anyio
 
+from ._deadline import own_seconds_left
+
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
@@ -31,6 +33,7 @@ class SystemClock:
     """The machine's monotonic clock and anyio's timers."""
 
     now = staticmethod(time.monotonic)
+    real = True  # its seconds are those of the event loop, so that the loop's own timers may stand for it
 
     async def sleep(self, seconds: float) -> None:
         await anyio.sleep(seconds)
@@ -43,5 +46,5 @@ class SystemClock:
 
 
 def seconds_left() -> float:
-    """Seconds until the enclosing anyio scope (or trio's own) ends; inf without one."""
-    return anyio.current_effective_deadline() - anyio.current_time()
+    """Seconds until the enclosing anyio scope (or trio's own), or a timeout of ours, ends; inf without one."""
+    return min(anyio.current_effective_deadline() - anyio.current_time(), own_seconds_left())

@@ -63,10 +63,11 @@ class Place:
 class Waiter:
     """One caller in line; the shell keeps beside it what wakes its task."""
 
-    __slots__ = ("ends",)
+    __slots__ = ("deadline", "ends")
 
-    def __init__(self, ends: float) -> None:
+    def __init__(self, ends: float, deadline: float) -> None:
         self.ends = ends  # when its patience does
+        self.deadline = deadline  # of the whole call
 
 
 class Limit:
@@ -169,17 +170,19 @@ class Limit:
         free = max(0, behind) * self._seconds / max(1, self.places)  # Little's law
         return max(free, self.pace.wait(now, len(self._line)))
 
-    def turn(self, waiter: Waiter, now: float) -> Place | float:
+    def turn(self, waiter: Waiter, now: float) -> Place | float | None:
         """
         A place for the first in line, or seconds after which to ask again; inf: only when called.
 
-        The caller is still in line after a number, and out of it after a place.
+        None: the turn has come, but too late for an answer. The caller is out of the line with a place only.
         """
         if next(iter(self._line)) is not waiter or self.in_flight >= self.places:
             return math.inf
         wait = self.pace.wait(now)
         if wait > 0:
             return wait
+        if waiter.deadline - now < self.normal.typical:
+            return None
         del self._line[waiter]
         return self._let_in(now)
 

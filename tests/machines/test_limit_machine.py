@@ -80,7 +80,7 @@ class LimitMachine(RuleBasedStateMachine):
         assert not full
         assert 0 <= patience <= (left if left < math.inf else 60.0)
         assert self.config.max_wait is None or patience <= self.config.max_wait
-        waiter = Waiter(self.now + patience)
+        waiter = Waiter(self.now + patience, self.now + left)
         self.limit.join(waiter)
         self.line.append((waiter, self.now + patience))
 
@@ -93,6 +93,11 @@ class LimitMachine(RuleBasedStateMachine):
             assert waiter is self.line[0][0]  # first come, first served
             self.line.pop(0)
             return self.took(answer)
+        if answer is None:
+            assert waiter.deadline - self.now < self.limit.normal.typical  # too late for an answer
+            self.line.pop(0)
+            self.limit.leave(waiter)
+            return multiple()
         assert answer > 0
         if waiter is self.line[0][0] and len(self.held) < self.limit.places:
             assert answer < math.inf  # the first in line with a place free waits for time alone, and knows how long
@@ -212,6 +217,9 @@ class LimitMachine(RuleBasedStateMachine):
             if isinstance(answer, Place):
                 self.line.pop(0)
                 self.limit.succeed(answer, self.now)
+            elif answer is None:
+                self.line.pop(0)
+                self.limit.leave(waiter)
             else:
                 assert answer < math.inf
                 self.now += answer

@@ -1,0 +1,191 @@
+"""
+What a decorated call costs while nothing fails, as a multiple of a bare `await`.
+
+    python -m tests.bench.overhead [pattern] [--rounds 150]
+
+Thread CPU time, in blocks of 0.8 ms. Each block stands between two blocks of the bare control, the order of the
+cases is shuffled every round, and what is shown is the median of the paired ratios: on a busy machine the ratio of
+neighbours stays when times do not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import fnmatch
+import random
+import statistics
+import sys
+import time
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+import resilient_ai
+from resilient_ai import CircuitOpenError, Registry, adaptive_limit, circuit_breaker, classified_retry
+
+Call = Callable[..., Coroutine[Any, Any, Any]]
+BLOCK_SECONDS = 0.0008
+
+
+@dataclass(frozen=True)
+class Case:
+    name: str
+    make: Callable[[Registry], Call]
+    aim: float | None = None
+    raises: type[BaseException] | None = None
+
+
+async def bare(text: str) -> str:
+    return text
+
+
+async def with_endpoint(_endpoint: object, text: str) -> str:
+    return text
+
+
+def _endpoints() -> tuple[Any, Any]:
+    endpoint = getattr(resilient_ai, "Endpoint")  # noqa: B009
+    return endpoint("a"), endpoint("b")
+
+
+def _stack(registry: Registry, **breaker: Any) -> Call:
+    call = circuit_breaker(registry=registry, **breaker)(with_endpoint)
+    call = resilient_ai.failover(*_endpoints(), registry=registry)(call)  # type: ignore[attr-defined]
+    call = classified_retry(registry=registry)(call)
+    return resilient_ai.degrade_to("sorry", registry=registry)(call)  # type: ignore[attr-defined, no-any-return]
+
+
+def _open(registry: Registry) -> Call:
+    call = circuit_breaker("open", timeout_seconds=None, registry=registry)(bare)
+    registry.circuit_breakers["open"].force_open()
+    return call
+
+
+def _fails_once(registry: Registry) -> Call:
+    """Every second call fails: one failure and one success make one good answer."""
+    turn = [False]
+
+    async def flaky(text: str) -> str:
+        turn[0] = not turn[0]
+        if turn[0]:
+            raise ConnectionError
+        return text
+
+    return classified_retry(registry=registry, budget=None)(flaky)
+
+
+def cases() -> list[Case]:
+    found = [
+        Case("bare await (control)", lambda _: bare),
+        Case(
+            "circuit_breaker(timeout_seconds=None)",
+            lambda r: circuit_breaker(timeout_seconds=None, registry=r)(bare),
+            6,
+        ),
+        Case("circuit_breaker", lambda r: circuit_breaker(registry=r)(bare)),
+        Case("classified_retry", lambda r: classified_retry(registry=r)(bare), 6),
+        Case("adaptive_limit", lambda r: adaptive_limit(registry=r)(bare)),
+    ]
+    if hasattr(resilient_ai, "degrade_to"):
+        found.append(Case("degrade_to", lambda r: resilient_ai.degrade_to("x", registry=r)(bare), 5))  # type: ignore[attr-defined]
+    if hasattr(resilient_ai, "failover"):
+        found += [
+            Case(
+                "failover, two endpoints",
+                lambda r: resilient_ai.failover(*_endpoints(), registry=r)(with_endpoint),  # type: ignore[attr-defined]
+                10,
+            ),
+            Case("all four, no deadline", lambda r: _stack(r, timeout_seconds=None), 12),
+            Case("all four, 30 s deadline", _stack, 60),
+        ]
+    found += [
+        Case("refused by an open circuit", _open, 15, CircuitOpenError),
+        Case("one failure, then success", _fails_once, 150),
+        Case("asyncio.timeout alone", lambda _: _timeout),
+    ]
+    return found
+
+
+async def _timeout(text: str) -> str:
+    async with asyncio.timeout(30):
+        return await bare(text)
+
+
+class _InstantClock:
+    """Real time, but no sleep: the wait before a retry is not overhead."""
+
+    now = staticmethod(time.monotonic)
+
+    def __init__(self) -> None:
+        self.move_on_after = resilient_ai.SystemClock().move_on_after
+
+    async def sleep(self, seconds: float) -> None:
+        pass
+
+
+async def _block(call: Call, times: int, raises: type[BaseException] | None) -> float:
+    """Thread CPU nanoseconds of one call, over a block of so many."""
+    start = time.thread_time_ns()
+    if raises is None:
+        for _ in range(times):
+            await call("text")
+    else:
+        for _ in range(times):
+            with contextlib.suppress(raises):
+                await call("text")
+    return (time.thread_time_ns() - start) / times
+
+
+async def _calibrated(call: Call, raises: type[BaseException] | None) -> int:
+    """Calls that fill a block."""
+    times = 1
+    while True:
+        seconds = await _block(call, times, raises) * times / 1e9
+        if seconds >= BLOCK_SECONDS / 4:
+            return max(1, round(times * BLOCK_SECONDS / seconds))
+        times *= 2
+
+
+async def ratios(which: list[Case], rounds: int) -> dict[str, list[float]]:
+    prepared = []
+    for case in which:
+        clock = _InstantClock() if case.name.startswith("one failure") else None
+        call = case.make(Registry(clock=clock, listeners=()))
+        for _ in range(300):
+            await _block(call, 1, case.raises)
+        prepared.append((case, call, await _calibrated(call, case.raises)))
+    control_times = await _calibrated(bare, None)
+    found: dict[str, list[float]] = {case.name: [] for case in which}
+    for _ in range(rounds):
+        random.shuffle(prepared)
+        for case, call, times in prepared:
+            before = await _block(bare, control_times, None)
+            taken = await _block(call, times, case.raises)
+            after = await _block(bare, control_times, None)
+            found[case.name].append(2 * taken / (before + after))
+    return found
+
+
+def table(which: list[Case], found: dict[str, list[float]]) -> str:
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    lines = [f"| Python {version} | × bare await | quartiles | aim |", "|---|---|---|---|"]
+    for case in which:
+        low, middle, high = statistics.quantiles(found[case.name], n=4)
+        aim = f"≤ {case.aim:g}" if case.aim else ""
+        lines.append(f"| {case.name} | {middle:.1f} | {low:.1f} – {high:.1f} | {aim} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("pattern", nargs="?", default="*")
+    parser.add_argument("--rounds", type=int, default=150)
+    options = parser.parse_args()
+    which = [case for case in cases() if fnmatch.fnmatch(case.name, options.pattern)]
+    print(table(which, asyncio.run(ratios(which, options.rounds))))
+
+
+if __name__ == "__main__":
+    main()
