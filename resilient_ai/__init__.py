@@ -27,11 +27,14 @@ from ._errors import (
     StackOrderWarning,
 )
 from ._failover import FailoverStats, failover
+from ._last_answer import LastAnswer, LastAnswerStats
 from ._registry import Registry, registry
 from ._retry_budget import RetryBudget
 from ._retry_rules import RetryRule
 from ._retry_state import RetryStats
+from ._rules import first_sentences, key_sentences, sentiment, static_texts
 from ._rungs import NO_ANSWER, FailedCall, Recalled, Recalling
+from ._sentiment import Sentiment
 from ._stack import describe
 from ._watch import Seen, watch
 
@@ -59,6 +62,8 @@ __all__ = [
     "ErrorType",
     "FailedCall",
     "FailoverStats",
+    "LastAnswer",
+    "LastAnswerStats",
     "LimitReachedError",
     "LimitStats",
     "QueueFullError",
@@ -71,6 +76,7 @@ __all__ = [
     "RetryRule",
     "RetryStats",
     "Seen",
+    "Sentiment",
     "StackOrderWarning",
     "SystemClock",
     "Verdict",
@@ -81,7 +87,11 @@ __all__ = [
     "degrade_to",
     "describe",
     "failover",
+    "first_sentences",
+    "key_sentences",
     "register_classifier",
     "registry",
+    "sentiment",
+    "static_texts",
     "watch",
 ]

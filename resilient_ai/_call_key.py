@@ -28,12 +28,8 @@ def call_key(call: FailedCall) -> Hashable:
     Raises:
         UnkeyableError: An argument can be neither hashed nor looked into, or is nested too deeply.
     """
-    return (
-        call.function,
-        frozen(call.instance),
-        tuple(frozen(value) for value in call.args),
-        frozenset((name, frozen(value)) for name, value in call.kwargs.items()),
-    )
+    arguments = frozenset((name, frozen(value)) for name, value in call.arguments.items())
+    return call.function, frozen(call.instance), arguments
 
 
 def frozen(value: Any, depth: int = 0) -> Hashable:

@@ -38,8 +38,8 @@ LAYERS: tuple[frozenset[str], ...] = (
         }
     ),
     frozenset({"_classify"}),
-    frozenset({"_rungs", "_error_rules", "_endpoint_health", "_retry_rules"}),
-    frozenset({"_call_key"}),
+    frozenset({"_rungs", "_error_rules", "_words", "_endpoint_health", "_retry_rules"}),
+    frozenset({"_call_key", "_sentences", "_sentiment"}),
     frozenset({"_ladder", "_rules", "_last_answer"}),
     frozenset({"_registry", "_endpoint", "_strategy", "_search"}),
     frozenset({"_policy", "_retry_state", "_circuit_handle"}),
