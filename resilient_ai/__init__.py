@@ -21,10 +21,13 @@ from ._errors import (
     EndpointRestingError,
     ErrorType,
     LimitReachedError,
+    MissingKeyError,
+    ParameterError,
     QueueFullError,
     RejectedResultError,
     ResilienceError,
     StackOrderWarning,
+    StreamTruncatedError,
 )
 from ._failover import FailoverStats, failover
 from ._last_answer import LastAnswer, LastAnswerStats
@@ -66,6 +69,8 @@ __all__ = [
     "LastAnswerStats",
     "LimitReachedError",
     "LimitStats",
+    "MissingKeyError",
+    "ParameterError",
     "QueueFullError",
     "Recalled",
     "Recalling",
@@ -78,6 +83,7 @@ __all__ = [
     "Seen",
     "Sentiment",
     "StackOrderWarning",
+    "StreamTruncatedError",
     "SystemClock",
     "Verdict",
     "adaptive_limit",

@@ -10,6 +10,9 @@ ResilienceError
 ├── QueueFullError            a batch queue is full
 ├── LimitReachedError         no place for the call in time; the provider was not asked
 ├── BatchResultError          a batch function broke its contract
+├── StreamTruncatedError      a stream ended without its closing event
+├── MissingKeyError           an endpoint has no API key
+├── ParameterError            an endpoint cannot take a parameter (also a TypeError)
 └── CallTimeoutError          a call ran into its own timeout (also a TimeoutError)
 
 Messages name what happened, to whom and with which numbers. They never hold prompts, answers or keys.
@@ -262,6 +265,39 @@ class LimitReachedError(ResilienceError):
 
 class BatchResultError(ResilienceError):
     """A batch function returned something else than one result per item."""
+
+
+class StreamTruncatedError(ResilienceError):
+    """A stream of endpoint `.name` ended after `.items` items as if all were well, but without its closing event."""
+
+    error_type = ErrorType.NETWORK_ERROR
+
+    def __init__(self, name: str, *, items: int) -> None:
+        after = "1 item" if items == 1 else f"{items} items"
+        super().__init__(f"the stream of endpoint {name!r} broke off after {after}, without its closing event")
+        self.name = name
+        self.items = items
+
+
+class MissingKeyError(ResilienceError):
+    """Endpoint `.name` has no API key, neither given nor in the environment."""
+
+    error_type = ErrorType.AUTHENTICATION
+
+    def __init__(self, name: str, *, variable: str) -> None:
+        super().__init__(f"endpoint {name!r} has no API key; set {variable} or pass api_key=")
+        self.name = name
+        self.variable = variable
+
+
+class ParameterError(ResilienceError, TypeError):
+    """A call asked endpoint `.name` for something that it cannot take; nothing was sent."""
+
+    error_type = ErrorType.INVALID_REQUEST
+
+    def __init__(self, name: str, problem: str) -> None:
+        super().__init__(f"endpoint {name!r}: {problem}")
+        self.name = name
 
 
 class CallTimeoutError(ResilienceError, TimeoutError):
