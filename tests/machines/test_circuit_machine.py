@@ -176,7 +176,7 @@ class CircuitMachine(RuleBasedStateMachine):
         call = Call(
             ticket,
             self.model.period,
-            self.now + max(self.config.recovery_timeout, self.config.timeout_seconds or 0.0),
+            self.now + (max(self.config.recovery_timeout, self.config.timeout_seconds or 0.0) or 30.0),
             recorded=self.model.state is not DISABLED,
         )
         if self.model.state is HALF_OPEN:
