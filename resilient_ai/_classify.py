@@ -1,26 +1,41 @@
 """
 `classify`: what an exception means for the next attempt, read from what the SDK really carries.
 
-No SDK is imported. Evidence is taken in this order: a user's classifier, our own exceptions, machine codes, phrases
-believed only at fitting statuses, the status, and last the names of transport exceptions. Attributes are read
-under guard: an SDK's properties may raise.
+No SDK is imported. Evidence is asked in this order: the user's classifiers, our own exceptions, what the reply
+carries (see `_provider_rules`), and last the names of transport exceptions.
 """
 
 from __future__ import annotations
 
-import json
-import math
 import re
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Literal
 
-from ._errors import ErrorType, ResilienceError
-from ._provider_rules import BLAME, CODE_ORDER, CODES, PHRASES, RETRYABLE, STATUSES, TRANSPORT
+import structlog
+
+from ._errors import AIServiceError, ErrorType, ResilienceError
+from ._evidence import SDK_ROOTS, Evidence, gather, read, root_of, text_of
+from ._provider_rules import (
+    BLAME,
+    CATCH_ALL,
+    CODE_ORDER,
+    CODES,
+    CODES_AT,
+    NEVER_WORTH_A_RETRY,
+    PHRASES,
+    PLAIN_PHRASES,
+    RETRYABLE,
+    SDK_STATUSES,
+    STATUS_NAMES,
+    STATUSES,
+    TRANSPORT,
+    WORTH_A_RETRY,
+    plain,
+)
+from ._wait_hints import wait_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
 Blame = Literal["request", "credential", "account", "deployment", "provider", "network", "unknown"]
 
@@ -49,7 +64,8 @@ class Verdict:
     evidence: str = ""
 
 
-# Raised by Python itself when the program is wrong. One that is raised while another error is handled is still that.
+# Raised by Python itself when the program is wrong; one that is raised while another error is handled is still that.
+# The text of one is about the program too: "rate_limit must be positive" is no rate limit.
 PROGRAMMING_ERRORS = (
     ArithmeticError,
     AssertionError,
@@ -62,9 +78,16 @@ PROGRAMMING_ERRORS = (
     SyntaxError,
     TypeError,
     ValueError,
+    ReferenceError,
+    MemoryError,
+    BufferError,
+    StopIteration,
+    StopAsyncIteration,
 )
 
-_classifiers: list[Callable[[BaseException], Verdict | ErrorType | None]] = []
+Classifier = "Callable[[BaseException], Verdict | ErrorType | None]"
+_classifiers: tuple[Callable[[BaseException], Verdict | ErrorType | None], ...] = ()
+_broken: set[int] = set()
 
 
 def register_classifier(
@@ -74,18 +97,75 @@ def register_classifier(
     Ask `fn` before the built-in rules.
 
     Args:
-        fn: Returns a `Verdict`, an `ErrorType`, or None for "not mine". The latest registered is asked first.
+        fn: Returns a `Verdict`, an `ErrorType`, or None for "not mine". The latest registered is asked first. One that
+            raises is logged once and passed over.
 
     Returns:
         A function that takes it out again.
     """
-    _classifiers.insert(0, fn)
+    global _classifiers
+    _classifiers = (fn, *_classifiers)
 
     def unregister() -> None:
-        if fn in _classifiers:
-            _classifiers.remove(fn)
+        global _classifiers
+        _classifiers = tuple(each for each in _classifiers if each is not fn)
 
     return unregister
+
+
+def register_rules(
+    *,
+    codes: Mapping[str, ErrorType] | None = None,
+    phrases: Mapping[str, ErrorType] | None = None,
+    statuses: Mapping[int, ErrorType] | None = None,
+    sdk: str | None = None,
+) -> Callable[[], None]:
+    """
+    Add rows to the tables of codes, phrases and statuses, in front of the built-in ones.
+
+    Args:
+        codes: Machine codes as the provider writes them; case and separators do not matter.
+        phrases: Regular expressions, searched without regard to case in the messages of error replies.
+        statuses: HTTP statuses.
+        sdk: Only for exceptions of this package (`"openai"`, say). Default: for every reply.
+
+    Returns:
+        A function that takes the rows out again.
+
+    Raises:
+        ValueError: A row does not lead to an `ErrorType`, or a phrase is no regular expression.
+    """
+    for rows in (codes, phrases, statuses):
+        for key, kind in (rows or {}).items():
+            if not isinstance(kind, ErrorType):
+                raise ValueError(f"a rule leads to an ErrorType, got {key!r}: {kind!r}")
+    try:
+        patterns = [(re.compile(phrase, re.IGNORECASE), kind) for phrase, kind in (phrases or {}).items()]
+    except re.error as error:
+        raise ValueError(f"a phrase is no regular expression: {error}") from error
+    by_code = {plain(code): kind for code, kind in (codes or {}).items()}
+    by_status = dict(statuses or {})
+
+    def look_up(error: BaseException) -> Verdict | None:
+        if isinstance(error, ResilienceError) or not (by_code or patterns or by_status):
+            return None
+        found = gather(error)
+        if (sdk is not None and found.sdk != sdk) or not _is_reply(found):
+            return None
+        kind, evidence = next(
+            ((by_code[each], each) for each in map(plain, found.codes) if each in by_code), (None, "")
+        )
+        if kind is None:
+            kind, evidence = next(
+                ((each, pattern.pattern) for pattern, each in patterns if pattern.search(found.text)), (None, "")
+            )
+        if kind is None and found.status in by_status:
+            kind, evidence = by_status[found.status], f"status {found.status}"
+        if kind is None:
+            return None
+        return verdict(kind, retry_after=_wait(found), in_stream=not found.failed, evidence=f"own rule: {evidence}")
+
+    return register_classifier(look_up)
 
 
 def verdict(
@@ -103,6 +183,9 @@ def verdict(
     )
 
 
+_UNRECOGNISED = Verdict(ErrorType.INTERNAL_ERROR, retryable=False, endpoint_fault=True, blame="unknown")
+
+
 def classify(error: BaseException) -> Verdict:
     """
     Decide what an exception means for the next attempt.
@@ -111,24 +194,43 @@ def classify(error: BaseException) -> Verdict:
         error: What the call raised; its causes, contexts and group members are searched too.
 
     Returns:
-        A verdict. An exception that nothing recognises is INTERNAL_ERROR, not retryable, blame unknown.
+        A verdict. An exception that nothing recognises is INTERNAL_ERROR, not retryable, blame unknown; so is a
+        cancellation or another exit, which is nobody's failure.
     """
     for fn in _classifiers:
-        answer = fn(error)
-        if answer is not None:
-            return answer if isinstance(answer, Verdict) else verdict(answer, evidence="registered classifier")
+        if (answer := _ask(fn, error)) is not None:
+            return answer
+    if not issubclass(type(error), Exception) and not issubclass(type(error), BaseExceptionGroup):
+        return replace(_UNRECOGNISED, endpoint_fault=False, evidence=f"{type(error).__name__} is no failure")
     # The outermost exception that says anything decides; causes are asked only when it is silent.
-    for each in _chain(error):
+    chain = list(_chain(error))
+    if any(type(each) is RuntimeError and "no running event loop" in text_of(each) for each in chain):
+        return replace(_UNRECOGNISED, evidence="an SDK for asyncio on another event loop")
+    for each in chain:
         found = _own(each) or _from_reply(each) or _from_transport(each)
         if found is not None:
             return found
-    text = _text_of(error)
-    for error_type, statuses, pattern in PHRASES:
-        if None in statuses and error_type in RETRYABLE | {ErrorType.QUOTA_EXCEEDED} and pattern.search(text):
-            return verdict(error_type, retry_after=_wait_in_text(text), evidence=f"text: {error_type.value}")
-    return Verdict(
-        ErrorType.INTERNAL_ERROR, retryable=False, endpoint_fault=True, blame="unknown", evidence="unrecognised"
-    )
+    for each in chain:
+        if not issubclass(type(each), PROGRAMMING_ERRORS) and (found := _from_text(each)) is not None:
+            return found
+    return replace(_UNRECOGNISED, evidence="unrecognised")
+
+
+def _ask(fn: Callable[[BaseException], Any], error: BaseException) -> Verdict | None:
+    try:
+        answer = fn(error)
+        if answer is None or isinstance(answer, Verdict):
+            return answer
+        return verdict(ErrorType(answer), evidence="registered classifier")
+    except Exception as problem:  # noqa: BLE001 - a broken classifier must not break the call
+        if id(fn) not in _broken:
+            _broken.add(id(fn))
+            structlog.stdlib.get_logger("resilient_ai").error(
+                "resilient_ai.classifier_failed",
+                classifier=str(getattr(fn, "__qualname__", type(fn).__qualname__)),
+                error=type(problem).__name__,
+            )
+        return None
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
@@ -136,23 +238,34 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
     queue = [error]
     while queue and len(seen) < 20:
         each = queue.pop(0)
-        if id(each) in seen:
+        if id(each) in seen or not issubclass(type(each), Exception | BaseExceptionGroup):
             continue
         seen.add(id(each))
         yield each
-        if isinstance(each, BaseExceptionGroup):
-            queue.extend(each.exceptions[:10])
-        silent = each.__suppress_context__ or isinstance(each, PROGRAMMING_ERRORS)
-        follow = each.__cause__ or (None if silent else each.__context__)
+        if issubclass(type(each), BaseExceptionGroup):
+            queue.extend(each.exceptions[:10])  # type: ignore[attr-defined]
+        silent = read(each, "__suppress_context__") or issubclass(type(each), PROGRAMMING_ERRORS)
+        follow = read(each, "__cause__") or (None if silent else read(each, "__context__"))
         if follow is not None:
             queue.append(follow)
 
 
+_LOCAL_FILES = (FileNotFoundError, FileExistsError, IsADirectoryError, NotADirectoryError, PermissionError)
+
+
 def _own(error: BaseException) -> Verdict | None:
-    if not isinstance(error, ResilienceError):
+    said = read(error, "error_type")
+    if not isinstance(said, ErrorType):
         return None
-    fault = verdict(error.error_type, retry_after=error.retry_after, evidence=type(error).__name__)
     name = type(error).__name__
+    if not isinstance(error, ResilienceError):  # an exception of the user's that says what it is
+        wait = read(error, "retry_after")
+        wait = float(wait) if isinstance(wait, int | float) and 0 <= wait < float("inf") else None
+        return verdict(said, retry_after=wait, evidence=f"error_type of {name}")
+    if isinstance(error, AIServiceError) and error.original_error is not error:
+        # Retries were made already; making them again further out would multiply them.
+        return replace(classify(error.original_error), retryable=False, evidence="retries are over")
+    fault = verdict(said, retry_after=error.retry_after, evidence=name)
     if name == "BatchResultError":
         return replace(fault, retryable=False, endpoint_fault=False, blame="request")
     if name in {"QueueFullError", "LimitReachedError"}:
@@ -162,182 +275,91 @@ def _own(error: BaseException) -> Verdict | None:
 
 # -- replies
 
-_SDK_ROOTS = frozenset(
-    [
-        "openai",
-        "anthropic",
-        "google",
-        "botocore",
-        "aiobotocore",
-        "mistralai",
-        "cohere",
-        "groq",
-        "together",
-        "httpx",
-        "httpx2",
-        "aiohttp",
-        "litellm",
-        "ollama",
-        "openrouter",
-        "fireworks",
-        "requests",
-        "urllib3",
-        "httpcore",
-        "httpcore2",
-        "huggingface_hub",
-        "replicate",
-        "ai21",
-    ]
-)
+
+def _is_reply(found: Evidence) -> bool:
+    return found.failed or (found.sdk in SDK_ROOTS and (found.status is not None or bool(found.bodies)))
 
 
-def _get(thing: object, name: str) -> Any:
-    try:
-        return getattr(thing, name, None)
-    except Exception:  # noqa: BLE001 - an SDK's property may raise (httpx: ResponseNotRead)
-        return None
-
-
-def _status_of(error: BaseException) -> int | None:
-    response = _get(error, "response")
-    metadata = response.get("ResponseMetadata") if isinstance(response, dict) else None
-    for value in (
-        _get(error, "status_code"),
-        _get(error, "code"),
-        _get(error, "status"),
-        _get(error, "http_status"),
-        _get(response, "status_code"),
-        _get(response, "status"),
-        metadata.get("HTTPStatusCode") if isinstance(metadata, dict) else None,
-    ):
-        if isinstance(value, int) and not isinstance(value, bool) and 100 <= value <= 599:
-            return value
-    return None
-
-
-def _headers_of(error: BaseException) -> dict[str, str]:
-    response = _get(error, "response")
-    metadata = response.get("ResponseMetadata") if isinstance(response, dict) else None
-    for source in (
-        _get(response, "headers"),
-        _get(error, "headers"),
-        metadata.get("HTTPHeaders") if isinstance(metadata, dict) else None,
-    ):
-        try:
-            if source:
-                return {str(name).lower(): str(value) for name, value in list(source.items())[:100]}
-        except Exception:  # noqa: BLE001, S112 - headers of an odd kind say nothing
-            continue
-    return {}
-
-
-def _bodies_of(error: BaseException) -> list[Any]:
-    response = _get(error, "response")
-    found = []
-    sources = [_get(error, "body"), _get(error, "details"), _get(error, "raw_response")]
-    sources.append(response if isinstance(response, dict) else _get(response, "text"))
-    for source in sources:
-        if isinstance(source, bytes):
-            source = source[:50_000].decode(errors="replace")
-        if isinstance(source, str):
-            try:
-                source = json.loads(source[:50_000])
-            except ValueError:
-                source = {"message": source[:2_000]}
-        if isinstance(source, dict | list):
-            found.append(source)
-    return found
-
-
-_CODE_KEYS = frozenset({"code", "type", "status", "reason", "error_code", "@type", "quotaid", "finish_reason"})
-_TEXT_KEYS = frozenset({"message", "error", "detail", "msg", "error_message", "description"})
-
-
-def _walk(thing: Any, codes: list[str], texts: list[str], depth: int = 0) -> None:
-    if depth > 8 or len(codes) + len(texts) > 200:
-        return
-    if isinstance(thing, dict):
-        for key, value in list(thing.items())[:50]:
-            name = str(key).lower()
-            if name in _CODE_KEYS and isinstance(value, str | int):
-                codes.append(str(value))
-            elif name in _TEXT_KEYS and isinstance(value, str):
-                texts.append(value)
-            elif name == "responsemetadata":
-                continue
-            else:
-                if name.endswith("exception"):  # bedrock's event stream: {"throttlingException": {...}}
-                    codes.append(str(key))
-                _walk(value, codes, texts, depth + 1)
-    elif isinstance(thing, list):
-        for value in thing[:50]:
-            _walk(value, codes, texts, depth + 1)
-
-
-def _plain_code(code: str) -> str:
-    return re.sub(r"[^a-z0-9]", "", code.lower())
+def _wait(found: Evidence) -> float | None:
+    # In a message about a bad request a duration is about something else.
+    text = "" if found.status in (400, 401, 404, 413, 422) else found.text
+    return wait_of(found.headers, found.bodies, text)
 
 
 def _from_reply(error: BaseException) -> Verdict | None:
-    module = type(error).__module__.partition(".")[0]
-    status = _status_of(error)
-    bodies = _bodies_of(error)
-    if module not in _SDK_ROOTS and status is None and not bodies:
+    if root_of(type(error)) == "builtins" and not read(error, "args"):
         return None
-    codes: list[str] = []
-    texts: list[str] = []
-    for body in bodies:
-        _walk(body, codes, texts)
-    codes.extend(str(value) for name in ("code", "type") if isinstance(value := _get(error, name), str))
-    if module in {"anthropic", "botocore", "aiobotocore"}:
-        codes.append(type(error).__name__)
-    if not texts or status is None:
-        texts.append(_text_of(error))
-    headers = _headers_of(error)
-    text = " \n".join(texts)[:20_000]
-    in_stream = status is None or status < 400
-    wait = _wait(headers, bodies, text)
-
-    found, evidence = _decide(module, status, {_plain_code(code) for code in codes}, codes, text, wait)
-    if found is None:
+    found = gather(error)
+    if not _is_reply(found):
         return None
-    fault = verdict(found, retry_after=wait, in_stream=in_stream and status is not None, evidence=evidence)
-    should_retry = headers.get("x-should-retry")
-    if should_retry == "false" and fault.retryable and found is not ErrorType.RATE_LIMIT:
-        fault = replace(fault, retryable=False, evidence=f"{evidence}, x-should-retry: false")
-    return fault
+    wait = _wait(found)
+    codes = [plain(code) for code in found.codes]
+    # AWS shapes and SDK classes carry an ending that bodies leave out.
+    codes += [code.removesuffix("exception") for code in codes if code.endswith("exception")]
+    codes += [code.removesuffix("error") for code in codes if code.endswith("error")]
+    kind, retryable, evidence = _decide(found, codes, wait)
+    fault = verdict(kind, retry_after=wait, in_stream=not found.failed, evidence=evidence)
+    if retryable is None and not WORTH_A_RETRY.isdisjoint(found.codes):
+        retryable = True
+    if retryable is None and (told := found.headers.get("x-should-retry")) in ("true", "false"):
+        # "true" speaks against the table of statuses only: no retry pays a bill.
+        retryable = fault.retryable if told == "true" and not evidence.startswith("status") else told == "true"
+    return fault if retryable in (None, fault.retryable) else replace(fault, retryable=retryable)
 
 
-def _decide(
-    module: str, status: int | None, plain: set[str], codes: list[str], text: str, wait: float | None
-) -> tuple[ErrorType | None, str]:
-    # A daily quota of Google's says RESOURCE_EXHAUSTED like any rate limit; only the quota's id tells.
-    if any("PerDay" in code for code in codes):
-        return ErrorType.QUOTA_EXCEEDED, "quotaId per day"
+def _decide(found: Evidence, codes: list[str], wait: float | None) -> tuple[ErrorType, bool | None, str]:
+    """What the reply means, whether that is worth a retry (None: as usual for its type), and the rule that said so."""
+    status = _effective_status(found, codes)
+    # A daily quota of Google's says RESOURCE_EXHAUSTED like any rate limit and names a short wait; its id tells.
+    if any("perday" in code for code in codes):
+        return ErrorType.QUOTA_EXCEEDED, None, "quota per day"
+    by_code = {kind: code for code in reversed(codes) if (kind := CODES_AT.get((code, status), CODES.get(code)))}
+    for kind in CODE_ORDER:
+        if kind in by_code:
+            return kind, None, f"code {by_code[kind]}"
+    text = found.text
+    for kind, statuses, pattern in PHRASES:
+        if status in statuses and (match := pattern.search(text)):
+            if kind is ErrorType.QUOTA_EXCEEDED and wait is not None and status in (402, 429):
+                kind = ErrorType.RATE_LIMIT  # what comes back in seconds is no matter of money
+            return kind, None, f"text at {status or 'no status'}: {match[0][:60].lower()!r}"
+    if special := SDK_STATUSES.get((found.sdk, found.status or 0)):
+        return *special, f"status {found.status} of {found.sdk}"
     if status == 402 and wait is not None:
-        return ErrorType.RATE_LIMIT, "402 with a wait"
-    if status == 498 and module == "cohere":
-        return ErrorType.AUTHENTICATION, "cohere 498"
-    by_code = next((each for each in CODE_ORDER if any(CODES.get(code) is each for code in plain)), None)
-    by_phrase = next((each for each, statuses, pattern in PHRASES if status in statuses and pattern.search(text)), None)
-    vague = {ErrorType.RATE_LIMIT, ErrorType.INTERNAL_ERROR, ErrorType.PERMISSION, ErrorType.AUTHENTICATION}
-    if by_code is not None and (by_code not in vague or by_phrase is None):
-        return by_code, f"code: {by_code.value}"
-    if by_phrase is not None and not (
-        by_code is ErrorType.RATE_LIMIT and by_phrase is ErrorType.QUOTA_EXCEEDED and wait
-    ):
-        return by_phrase, f"text at {status}: {by_phrase.value}"
-    if by_code is not None:
-        return by_code, f"code: {by_code.value}"
-    if status is not None and status >= 400:
+        return ErrorType.RATE_LIMIT, None, "status 402 with a wait"
+    if status:
         default = ErrorType.INVALID_REQUEST if status < 500 else ErrorType.INTERNAL_ERROR
-        return STATUSES.get(status, default), f"status {status}"
-    if status is not None:
-        return ErrorType.INTERNAL_ERROR, f"error inside a {status} reply"
-    return None, ""
+        never = False if status in NEVER_WORTH_A_RETRY else None
+        return STATUSES.get(status, default), never, f"status {status}"
+    return ErrorType.INTERNAL_ERROR, None, "an error inside a stream"
+
+
+def _effective_status(found: Evidence, codes: list[str]) -> int:
+    """
+    The status to go by; 0 when there is none.
+
+    Inside a stream the told status is 200 or nonsense, and proxies put 400 or 500 on anything: then a code that is
+    the name of a status, or a status in the body, is believed instead.
+    """
+    told = found.status if found.status is not None and found.failed else 0
+    if told and told not in CATCH_ALL:
+        return told
+    named = [
+        int(code) if len(code) == 3 and code.isdecimal() and "400" <= code <= "599" else STATUS_NAMES.get(code, 0)
+        for code in codes
+    ]
+    definite = next((status for status in named if status and status not in (400, 500)), 0)
+    if told in (401, 403) and definite not in (401, 403, 429):
+        definite = 0
+    return definite or told or next((status for status in named if status), 0)
+
+
+# -- what is no reply
 
 
 def _from_transport(error: BaseException) -> Verdict | None:
+    if issubclass(type(error), _LOCAL_FILES) and root_of(type(error)) == "builtins":
+        return None  # about a file of ours
     for cls in type(error).__mro__:
         if cls is Exception:
             break
@@ -347,113 +369,10 @@ def _from_transport(error: BaseException) -> Verdict | None:
     return None
 
 
-def _text_of(error: BaseException) -> str:
-    try:
-        return str(error)[:20_000]
-    except Exception:  # noqa: BLE001 - an exception's __str__ may raise
-        return ""
-
-
-# -- waits
-
-_MAX_WAIT = 366 * 86400.0
-_DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m(?!s))?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?\Z")
-_TEXT_WAITS = (
-    re.compile(
-        r"(?:try again|retry|wait|available)\b[^.]{0,30}?\b((?:\d+d)?(?:\d+h)?(?:\d+m)?(?:\d+(?:\.\d+)?m?s))", re.I
-    ),
-    re.compile(r"(?:try again|retry|wait)\b[^.]{0,30}?\b(\d+(?:\.\d+)?) ?sec", re.I),
-    re.compile(r"(?:replenished|reset|try again|retry) in (\d+:\d\d:\d\d)", re.I),
-)
-
-
-def _valid(seconds: float) -> float | None:
-    return seconds if math.isfinite(seconds) and 0 <= seconds <= _MAX_WAIT else None
-
-
-def _number(text: str | None) -> float | None:
-    try:
-        return _valid(float(text)) if text is not None else None
-    except ValueError:
-        return None
-
-
-def _moment(text: str) -> float | None:
-    for parse in (parsedate_to_datetime, datetime.fromisoformat):
-        try:
-            when = parse(text)
-        except (ValueError, TypeError, IndexError):
-            continue
-        when = when if when.tzinfo else when.replace(tzinfo=UTC)
-        return _valid(max(0.0, (when - datetime.now(UTC)).total_seconds()))
-    return None
-
-
-def _duration(text: str) -> float | None:
-    text = text.strip()
-    if (number := _number(text)) is not None:
-        return number
-    if ":" in text and re.fullmatch(r"\d+:\d\d:\d\d", text):
-        hours, minutes, seconds = (int(part) for part in text.split(":"))
-        return _valid(hours * 3600.0 + minutes * 60 + seconds)
-    match = _DURATION.match(text)
-    if not match or not any(match.groups()):
-        return None
-    days, hours_, minutes_, seconds_, millis = (float(part or 0) for part in match.groups())
-    return _valid(days * 86400 + hours_ * 3600 + minutes_ * 60 + seconds_ + millis / 1000)
-
-
-def _wait_in_text(text: str) -> float | None:
-    for pattern in _TEXT_WAITS:
+def _from_text(error: BaseException) -> Verdict | None:
+    text = text_of(error)
+    for error_type, pattern in PLAIN_PHRASES:
         if match := pattern.search(text):
-            return _duration(match[1])
-    return None
-
-
-def _wait(headers: dict[str, str], bodies: list[Any], text: str) -> float | None:
-    for name in ("retry-after-ms", "x-ms-retry-after-ms"):
-        if (millis := _number(headers.get(name))) is not None:
-            return millis / 1000
-    if (after := headers.get("retry-after")) is not None:
-        wait = _number(after)
-        wait = wait if wait is not None else _moment(after)
-        if wait is not None:
-            return wait
-    for body in bodies:
-        if (delay := _retry_delay(body)) is not None:
-            return delay
-    resets = [
-        wait
-        for name, left in headers.items()
-        if "ratelimit" in name and "remaining" in name and _number(left) == 0
-        if (
-            reset := headers.get(
-                name.replace("remaining", "reset"), headers.get(name.removesuffix("-remaining") + "-reset")
-            )
-        )
-        if (wait := _reset(reset)) is not None
-    ]
-    return max(resets) if resets else _wait_in_text(text)
-
-
-def _reset(text: str) -> float | None:
-    if (wait := _duration(text)) is None:
-        return _moment(text)
-    if wait > 1e9:  # a unix time, in seconds or milliseconds
-        wait = (wait / 1000 if wait > 1e11 else wait) - datetime.now(UTC).timestamp()
-        return _valid(max(0.0, wait))
-    return wait
-
-
-def _retry_delay(thing: Any, depth: int = 0) -> float | None:
-    if depth > 8:
-        return None
-    if isinstance(thing, dict):
-        if isinstance(delay := thing.get("retryDelay"), str):
-            return _duration(delay)
-        thing = list(thing.values())
-    if isinstance(thing, list):
-        for each in thing[:50]:
-            if (delay := _retry_delay(each, depth + 1)) is not None:
-                return delay
+            wait = wait_of({}, [], text)
+            return verdict(error_type, retry_after=wait, evidence=f"text: {match[0][:60].lower()!r}")
     return None

@@ -29,6 +29,7 @@ LAYERS: tuple[frozenset[str], ...] = (
         {
             "_provider_rules",
             "_wait_hints",
+            "_evidence",
             "_circuit",
             "_circuit_config",
             "_retry_budget",

@@ -1,0 +1,242 @@
+"""
+What an exception carries: status, headers, machine codes and messages, wherever its SDK put them.
+
+Everything is read under guard and within bounds: an SDK's properties may raise, a body may be huge, and no two SDKs
+agree on shapes.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+SDK_ROOTS = _words(
+    "openai anthropic google botocore aiobotocore boto3 mistralai cohere groq together fireworks litellm ollama openrouter"
+    " httpx httpx2 httpcore httpcore2 aiohttp requests urllib3 urllib grpc huggingface_hub replicate ai21 voyageai"
+    " cerebras xai_sdk zhipuai dashscope ibm_watsonx_ai langchain_core langchain_openai azure"
+)
+_TEXT_LIMIT = 4_000
+_BODY_LIMIT = 50_000
+
+
+@dataclass(slots=True)
+class Evidence:
+    """What one exception carries."""
+
+    sdk: str  # root of the module that defines its class
+    status: int | None = None  # as it is told; see `Evidence.failed`
+    headers: dict[str, str] = field(default_factory=dict)
+    bodies: list[Any] = field(default_factory=list)
+    codes: list[str] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)
+
+    @property
+    def failed(self) -> bool:
+        """Whether the status is one of a failed request; inside a stream it is 200, -1 or missing."""
+        return self.status is not None and 400 <= self.status <= 599
+
+    @property
+    def text(self) -> str:
+        return " \n".join(self.texts)[:_TEXT_LIMIT]
+
+
+def gather(error: BaseException) -> Evidence:
+    """Everything that `error` itself carries, its causes left out."""
+    found = Evidence(root_of(type(error)))
+    response = read(error, "response")
+    found.status = _status(error, response)
+    found.headers = _headers(error, response)
+    found.bodies = list(_bodies(error, response))
+    for body in found.bodies:
+        _walk(body, found, 0)
+    for name in ("code", "type", "error_code", "reason"):
+        if isinstance(value := read(error, name), str):
+            _note_code(value, found)
+    if found.sdk == "grpc" and callable(code := read(error, "code")):
+        _note_code(str(read(_called(code), "name") or ""), found)
+    found.codes.extend(_name(cls) for cls in islice(type(error).__mro__, 3) if root_of(cls) == found.sdk)
+    if isinstance(kind := found.headers.get("x-amzn-errortype"), str):
+        found.codes.append(kind.partition(":")[0])
+    if not found.texts or not found.failed:
+        text = text_of(error)
+        found.texts.append(text)
+        if not found.bodies:
+            _walk(_embedded(text), found, 0)
+    return found
+
+
+def read(thing: object, name: str) -> Any:
+    """An attribute, None when there is none or when it raises (httpx: ResponseNotRead)."""
+    try:
+        return getattr(thing, name, None)
+    except Exception:  # noqa: BLE001 - an SDK's property may raise
+        return None
+
+
+def text_of(error: BaseException) -> str:
+    """What the exception prints, or nothing."""
+    try:
+        return _clipped(str(error))
+    except Exception:  # noqa: BLE001 - an exception's __str__ may raise
+        return ""
+
+
+def root_of(cls: type) -> str:
+    return str(read(cls, "__module__")).partition(".")[0]
+
+
+def _name(cls: type) -> str:
+    return str(read(cls, "__name__"))[:100]
+
+
+def _clipped(text: str) -> str:
+    # What a provider says stands at the beginning; some end with the advice after a long echo of the request.
+    return text if len(text) <= _TEXT_LIMIT else text[: _TEXT_LIMIT - 500] + " " + text[-500:]
+
+
+def _called(fn: Callable[[], Any]) -> Any:
+    try:
+        return fn()
+    except Exception:  # noqa: BLE001 - as for attributes
+        return None
+
+
+def _status(error: BaseException, response: Any) -> int | None:
+    metadata = response.get("ResponseMetadata") if isinstance(response, dict) else None
+    told: list[int] = []
+    for value in (
+        read(error, "status_code"),
+        # The clients of one maker copy the body's code there, which inside a stream is no status of this reply.
+        None if root_of(type(error)) in ("openai", "groq", "together") else read(error, "code"),
+        read(error, "status"),
+        read(error, "http_status"),
+        read(response, "status_code"),
+        read(response, "status"),
+        metadata.get("HTTPStatusCode") if isinstance(metadata, dict) else None,
+    ):
+        if isinstance(value, str) and len(value) == 3 and value.isdecimal():
+            value = int(value)
+        if isinstance(value, int) and not isinstance(value, bool) and -1 <= value <= 599:
+            told.append(int(value))
+    return next((status for status in told if status >= 400), told[0] if told else None)
+
+
+def _headers(error: BaseException, response: Any) -> dict[str, str]:
+    metadata = response.get("ResponseMetadata") if isinstance(response, dict) else None
+    for source in (
+        read(response, "headers"),
+        read(error, "headers"),
+        metadata.get("HTTPHeaders") if isinstance(metadata, dict) else None,
+    ):
+        if source and (headers := _as_headers(source)):
+            return headers
+    return {}
+
+
+def _as_headers(source: Any) -> dict[str, str]:
+    try:
+        pairs = islice(source.items(), 100)
+        return {str(name).lower(): str(value)[:500] for name, value in pairs if isinstance(value, str | int | float)}
+    except Exception:  # noqa: BLE001 - headers of an odd kind say nothing
+        return {}
+
+
+def _bodies(error: BaseException, response: Any) -> Iterator[Any]:
+    args = read(error, "args")
+    sources = [read(error, name) for name in ("body", "details", "raw_response", "error", "json_body")]
+    sources.append(response if isinstance(response, dict) else read(response, "text"))
+    sources.append(args[0] if isinstance(args, tuple) and args and isinstance(args[0], dict) else None)
+    for source in sources:
+        decoded = _decoded(source)
+        if isinstance(decoded, dict | list):
+            yield decoded
+
+
+def _decoded(source: Any) -> Any:
+    if isinstance(source, bytes | bytearray):
+        source = bytes(source[:_BODY_LIMIT]).decode(errors="replace")
+    if not isinstance(source, str):
+        return source
+    source = source[:_BODY_LIMIT].strip()
+    if source[:1] in ("{", "["):
+        try:
+            return json.loads(source)
+        except (ValueError, RecursionError):
+            pass
+    if source[:1] == "<":  # a page from a proxy: its title says what it is, its body says anything
+        source = " ".join(re.findall(r"<(?:title|h1)[^>]*>([^<]{1,200})", source[:5_000], re.IGNORECASE))
+    return {"message": source} if source else None
+
+
+def _embedded(text: str) -> Any:
+    """The object that a message quotes: `Error code: 429 - {'error': ...}`."""
+    start, end = text.find("{"), text.rfind("}")
+    if start < 0 or end < start:
+        return None
+    for parse in (json.loads, ast.literal_eval):
+        try:
+            return parse(text[start : end + 1])
+        except (ValueError, SyntaxError, RecursionError, MemoryError, TypeError):
+            continue
+    return None
+
+
+_CODE_KEYS = _words(
+    "code type status reason error_code errorcode error_type __type @type quotaid finish_reason finishreason stop_reason"
+    " blockreason statuscode status_code limit_source errortype subcode"
+)
+_TEXT_KEYS = _words(
+    "message error detail msg error_message errormessage error_msg description error_description title raw details quotaid"
+)
+# What a server echoes of the request says nothing about the reply.
+_ECHOES = _words("input prompt messages request params ctx loc prompt_token_ids responsemetadata headers body url")
+_SIGNS = frozenset({"flagged_input", "blockreason", "promptfeedback"})
+
+
+def _note_code(value: object, found: Evidence) -> None:
+    code = str(value)[:200]
+    if isinstance(value, str) and " " in code:  # xAI and others put a sentence there
+        found.texts.append(code)
+    else:
+        found.codes.append(code.rpartition("#")[2])
+
+
+def _walk(thing: Any, found: Evidence, depth: int) -> None:
+    if depth > 8 or len(found.codes) + len(found.texts) > 100:
+        return
+    if isinstance(thing, list):
+        for value in thing[:30]:
+            _walk(value, found, depth + 1)
+        return
+    if not isinstance(thing, dict):
+        return
+    for key, value in islice(thing.items(), 50):
+        name = str(key)[:60].lower()
+        if name in _SIGNS:
+            found.codes.append(name)
+        if name in _ECHOES:
+            if name == "headers" and isinstance(value, dict):  # OpenRouter hands on the provider's
+                found.headers = {**_as_headers(value), **found.headers}
+        elif isinstance(value, str | int) and not isinstance(value, bool) and name in _CODE_KEYS | _TEXT_KEYS:
+            if name in _TEXT_KEYS and isinstance(value, str):
+                found.texts.append(_clipped(value))
+                if value[:1] == "{":  # an upstream's reply, quoted
+                    _walk(_decoded(value[:_BODY_LIMIT]), found, depth + 1)
+            if name in _CODE_KEYS or (name == "error" and isinstance(value, str) and " " not in value):
+                _note_code(value, found)
+        else:
+            if name.endswith("exception"):  # Bedrock's event stream: {"throttlingException": {...}}
+                found.codes.append(str(key)[:100])
+            _walk(value, found, depth + 1)
