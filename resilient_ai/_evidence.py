@@ -23,8 +23,8 @@ def _words(text: str) -> frozenset[str]:
 
 
 SDK_ROOTS = _words(
-    "openai anthropic google botocore aiobotocore boto3 mistralai cohere groq together fireworks litellm ollama openrouter"
-    " httpx httpx2 httpcore httpcore2 aiohttp requests urllib3 urllib grpc huggingface_hub replicate ai21 voyageai"
+    "openai anthropic google botocore aiobotocore boto3 mistralai cohere groq together fireworks litellm ollama"
+    " httpx httpx2 httpcore httpcore2 aiohttp requests urllib3 urllib grpc huggingface_hub replicate ai21 voyageai openrouter"
     " cerebras xai_sdk zhipuai dashscope ibm_watsonx_ai langchain_core langchain_openai azure"
 )
 _TEXT_LIMIT = 4_000
@@ -194,11 +194,12 @@ def _embedded(text: str) -> Any:
 
 
 _CODE_KEYS = _words(
-    "code type status reason error_code errorcode error_type __type @type quotaid finish_reason finishreason stop_reason"
-    " blockreason statuscode status_code limit_source errortype subcode"
+    "code type status reason error_code errorcode error_type __type @type quotaid finish_reason finishreason"
+    " stop_reason blockreason statuscode status_code limit_source errortype subcode"
 )
 _TEXT_KEYS = _words(
-    "message error detail msg error_message errormessage error_msg description error_description title raw details quotaid"
+    "message error detail msg error_message errormessage error_msg description error_description title raw details"
+    " quotaid"
 )
 # What a server echoes of the request says nothing about the reply.
 _ECHOES = _words("input prompt messages request params ctx loc prompt_token_ids responsemetadata headers body url")
