@@ -24,8 +24,8 @@ def _words(text: str) -> frozenset[str]:
 
 SDK_ROOTS = _words(
     "openai anthropic google botocore aiobotocore boto3 mistralai cohere groq together fireworks litellm ollama"
-    " httpx httpx2 httpcore httpcore2 aiohttp requests urllib3 urllib grpc huggingface_hub replicate ai21 voyageai openrouter"
-    " cerebras xai_sdk zhipuai dashscope ibm_watsonx_ai langchain_core langchain_openai azure"
+    " httpx httpx2 httpcore httpcore2 aiohttp requests urllib3 urllib grpc huggingface_hub replicate ai21 voyageai"
+    " openrouter cerebras xai_sdk zhipuai dashscope ibm_watsonx_ai langchain_core langchain_openai azure"
 )
 _TEXT_LIMIT = 4_000
 _BODY_LIMIT = 50_000
