@@ -66,7 +66,8 @@ def gather(error: BaseException) -> Evidence:
             _note_code(value, found)
     if found.sdk == "grpc" and callable(code := read(error, "code")):
         _note_code(str(read(_called(code), "name") or ""), found)
-    found.codes.extend(_name(cls) for cls in islice(type(error).__mro__, 3) if root_of(cls) == found.sdk)
+    if found.sdk in SDK_ROOTS:  # classes are named for what they mean, in SDKs
+        found.codes.extend(_name(cls) for cls in islice(type(error).__mro__, 3) if root_of(cls) == found.sdk)
     if isinstance(kind := found.headers.get("x-amzn-errortype"), str):
         found.codes.append(kind.partition(":")[0])
     if not found.texts or not found.failed:
