@@ -277,7 +277,8 @@ def _own(error: BaseException) -> Verdict | None:
 
 
 def _is_reply(found: Evidence) -> bool:
-    return found.failed or (found.sdk in SDK_ROOTS and (found.status is not None or bool(found.bodies)))
+    known, told, said = found.sdk in SDK_ROOTS, found.status is not None, bool(found.bodies)
+    return found.failed or known + told + said >= 2
 
 
 def _wait(found: Evidence) -> float | None:
