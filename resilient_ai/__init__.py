@@ -1,6 +1,8 @@
 """Composable resilience decorators for async functions that call AI providers."""
 
 from ._adaptive_limit import AdaptiveLimit, LimitStats, adaptive_limit
+from ._batched import batched
+from ._batcher import BatchStats
 from ._circuit import CircuitState
 from ._circuit_breaker import circuit_breaker
 from ._circuit_config import NEUTRAL
@@ -49,6 +51,7 @@ __all__ = [
     "AdaptiveLimit",
     "AllEndpointsFailedError",
     "BatchResultError",
+    "BatchStats",
     "CallTimeoutError",
     "CircuitBreaker",
     "CircuitOpenError",
@@ -87,6 +90,7 @@ __all__ = [
     "SystemClock",
     "Verdict",
     "adaptive_limit",
+    "batched",
     "circuit_breaker",
     "classified_retry",
     "classify",

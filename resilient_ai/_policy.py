@@ -74,6 +74,10 @@ class Policy(ABC, Generic[S]):
         """`bind` for async generator functions."""
         raise TypeError(f"@{self.kind} needs an `async def` that returns; {site.function} is an async generator")
 
+    def shown(self, parameters: list[inspect.Parameter], returned: Any) -> tuple[list[inspect.Parameter], Any]:
+        """Parameters (without self) and return annotation as this layer's caller sees them."""
+        return parameters, returned
+
     def state(self, site: Site) -> S:
         """The state for a site, claimed in the registry on first use."""
         name = self.state_name(site)

@@ -86,12 +86,13 @@ class Stack:
         return sum(policy.injected for policy in self.policies)
 
     def signature(self, of: Callable[..., Any], skip: int = 0) -> inspect.Signature:
-        """Signature as the caller sees it: without what a policy hands in; `skip` parameters lead (self)."""
+        """Signature as the caller sees it, which a policy may change; `skip` parameters lead (self)."""
         signature = inspect.signature(of)
-        if not self.injected:
-            return signature
         parameters = list(signature.parameters.values())
-        return signature.replace(parameters=parameters[:skip] + parameters[skip + self.injected :])
+        shown, returned = parameters[skip + self.injected :], signature.return_annotation
+        for policy in reversed(self.policies):
+            shown, returned = policy.shown(shown, returned)
+        return signature.replace(parameters=parameters[:skip] + shown, return_annotation=returned)
 
 
 def _call(fn: Callable[..., Any], _instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -107,6 +108,13 @@ class ResilientMethod(wrapt.BoundFunctionWrapper):  # type: ignore[type-arg]
         # Looked up on the class itself, a method still shows its `self` before what a failover hands in.
         skip = int(self._self_binding == "function" and self._self_instance is None)
         return stack.signature(self.__wrapped__, skip)
+
+    @property
+    def __func__(self) -> ResilientFunction:
+        # inspect takes the signature of a method from here. What is bound to nothing raises AttributeError.
+        self.__wrapped__.__func__  # noqa: B018
+        parent: ResilientFunction = self._self_parent
+        return parent
 
     def __repr__(self) -> str:
         return repr(self._self_parent)
@@ -142,8 +150,10 @@ class ResilientFunction(wrapt.FunctionWrapper):  # type: ignore[type-arg]
 
     @property
     def __signature__(self) -> inspect.Signature:
-        skip = int(_is_method(self._self_stack.function))
-        return self._self_stack.signature(self.__wrapped__, skip)
+        function = self._self_stack.function
+        if isinstance(function, classmethod):
+            return self._self_stack.signature(function.__func__, 1)
+        return self._self_stack.signature(self.__wrapped__, int(_is_method(function)))
 
     def __repr__(self) -> str:
         lines = [f"{policy.kind} {policy.status()}".rstrip() for policy in self._self_stack.policies]

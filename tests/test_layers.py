@@ -36,9 +36,11 @@ LAYERS: tuple[frozenset[str], ...] = (
             "_latency",
             "_pacing",
             "_limit",
+            "_batch",
+            "_batch_key",
         }
     ),
-    frozenset({"_classify"}),
+    frozenset({"_classify", "_batcher", "_batch_results"}),
     frozenset({"_rungs", "_error_rules", "_words", "_endpoint_health", "_retry_rules"}),
     frozenset({"_call_key", "_sentences", "_sentiment"}),
     frozenset({"_ladder", "_rules", "_last_answer"}),

@@ -1,0 +1,125 @@
+"""
+What anyio does not have: a short-lived task that belongs to no scope of its maker, and a promise that one task
+awaits and another fulfils, cheap enough to have one per item.
+
+The only file that knows which backend runs. A loop is named by a token: the asyncio loop, or trio's token.
+"""
+
+from __future__ import annotations
+
+import asyncio  # noqa: TID251 - a task outside every scope is made by the backend, there is no other way
+import sys
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Generator
+    from contextvars import Context
+
+
+class Promise(Protocol):
+    """Awaited by one task. Fulfil it only while it is not `done()`: its task may have been cancelled."""
+
+    def done(self) -> bool: ...
+    def set_result(self, result: Any, /) -> None: ...
+    def __await__(self) -> Generator[Any, None, Any]: ...
+
+
+def current_loop() -> Any:
+    """The token of the loop that runs this task; it can be referred to weakly."""
+    # trio is asked first: in its guest mode an asyncio loop runs below it, and both would answer.
+    trio = sys.modules.get("trio")
+    if trio is not None and trio.lowlevel.in_trio_task():
+        return trio.lowlevel.current_trio_token()
+    return asyncio.get_running_loop()
+
+
+def is_asyncio(loop: Any) -> bool:
+    return isinstance(loop, asyncio.AbstractEventLoop)
+
+
+def is_closed(loop: Any) -> bool:
+    """Whether no task of the loop can run again, as far as it tells; trio ends its tasks before it ends."""
+    return is_asyncio(loop) and loop.is_closed()
+
+
+def promise_class(loop: Any) -> Callable[..., Promise]:
+    """What makes a promise for a loop, called with `loop=loop`."""
+    return asyncio.Future if is_asyncio(loop) else _TrioPromise
+
+
+async def next_turn(loop: Any) -> None:
+    """Let every task that is ready now run once."""
+    if is_asyncio(loop):
+        await asyncio.sleep(0)
+    else:
+        import trio
+
+        await trio.lowlevel.checkpoint()
+
+
+def spawn(
+    loop: Any, run: Callable[[], Coroutine[Any, Any, None]], context: Context, ended: Callable[[], None]
+) -> object:
+    """
+    Start a task that no scope of the caller's can cancel.
+
+    Args:
+        loop: The token of the running loop.
+        run: Must not raise but for cancellation.
+        context: Context variables of the task.
+        ended: Called once the task is over, also when it was cancelled before its first step.
+
+    Returns:
+        Something to keep until then: asyncio itself holds tasks only weakly.
+    """
+    if is_asyncio(loop):
+        # Not loop.create_task: an eager task factory would run it in the middle of the caller's step.
+        task: asyncio.Task[None] = asyncio.Task(run(), loop=loop, context=context)
+        task.add_done_callback(lambda _task: ended())
+        return task
+    import trio
+
+    async def system_task() -> None:
+        try:
+            await run()
+        finally:
+            ended()
+
+    return trio.lowlevel.spawn_system_task(system_task, name=run, context=context)
+
+
+class _TrioPromise:
+    """What an asyncio future does here, for trio."""
+
+    __slots__ = ("_done", "_result", "_task")
+
+    def __init__(self, *, loop: Any) -> None:  # noqa: ARG002 - asyncio's future wants to know
+        self._done = False
+        self._result: Any = None
+        self._task: Any = None
+
+    def done(self) -> bool:
+        return self._done
+
+    def set_result(self, result: Any, /) -> None:
+        self._done, self._result = True, result
+        if self._task is not None:
+            import trio
+
+            task, self._task = self._task, None
+            trio.lowlevel.reschedule(task)
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        # trio runs the tasks of a turn in random order: it may be fulfilled before anybody waits.
+        if not self._done:
+            import trio
+
+            self._task = trio.lowlevel.current_task()
+            yield from trio.lowlevel.wait_task_rescheduled(self._abort).__await__()  # noqa: ASYNC105
+        return self._result
+
+    def _abort(self, _raise_cancel: object) -> Any:
+        import trio
+
+        self._done, self._task = True, None
+        return trio.lowlevel.Abort.SUCCEEDED
