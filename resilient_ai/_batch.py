@@ -255,6 +255,10 @@ class Line:
             self._drop(batch)
         return [item for item in batch.items if item.waiters and not item.settled]
 
+    def is_empty(self) -> bool:
+        """Whether nothing waits, nothing runs, and nothing is remembered."""
+        return not (self._open or self._ripe or self._twins or self.running)
+
     # -- inside
 
     def _close(self, batch: Batch, now: float) -> None:
