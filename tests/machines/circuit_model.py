@@ -1,0 +1,194 @@
+"""
+What a circuit should do, worked out the slow way.
+
+The model knows no eras, no passes and no running counts: it remembers every outcome since the last reset, and finds
+each answer by going through the whole list again.
+"""
+
+from __future__ import annotations
+
+import math
+
+from resilient_ai import CircuitState
+from resilient_ai._circuit_config import CircuitConfig
+
+CLOSED, OPEN, HALF_OPEN = CircuitState.CLOSED, CircuitState.OPEN, CircuitState.HALF_OPEN
+FORCED_OPEN, DISABLED, METRICS_ONLY = CircuitState.FORCED_OPEN, CircuitState.DISABLED, CircuitState.METRICS_ONLY
+
+
+class Call:
+    """One admission as the model sees it."""
+
+    def __init__(self, period: object, lease_end: float, *, recorded: bool) -> None:
+        self.period = period  # the stretch between two changes of state in which it began
+        self.lease_end = lease_end
+        self.recorded = recorded
+
+
+class Model:
+    def __init__(self, config: CircuitConfig) -> None:
+        self.config = config
+        self.reset()
+
+    def reset(self) -> None:
+        self.late = self.rejected = self.opened = self.neutral = self.slow = 0
+        self.all: list[tuple[float, bool, float]] = []  # (when, good, seconds), since the last reset
+        self.openings = 0  # since the last time it closed
+        self.enter(CLOSED)
+
+    def enter(self, state: CircuitState) -> CircuitState:
+        self.state = state
+        self.period = object()
+        self.history: list[tuple[float, str, bool]] = []  # (when, outcome, slow) of this period
+        self.probes: list[Call] = []
+        self.warned = False
+        self.until = math.nan
+        if state not in (OPEN, HALF_OPEN):
+            self.openings = 0
+        return state
+
+    # -- what callers do
+
+    def ask(self, now: float) -> tuple[Call | None, CircuitState | None]:
+        change = None
+        if self.state is OPEN and now >= self.until:
+            self.usual = self.p95()
+            change = self.enter(HALF_OPEN)
+        config = self.config
+        lease = max(config.recovery_timeout, config.timeout_seconds or 0)
+        call = Call(self.period, now + (lease if lease > 0 else 30), recorded=self.state is not DISABLED)
+        if self.state is HALF_OPEN:
+            self.probes = [probe for probe in self.probes if probe.lease_end > now]
+            if len(self.probes) < (config.half_open_max_calls or config.success_threshold):
+                self.probes.append(call)
+                return call, change
+        elif self.state in (CLOSED, DISABLED, METRICS_ONLY):
+            return call, change
+        self.rejected += 1
+        return None, change
+
+    def end(
+        self,
+        call: Call,
+        outcome: str,
+        now: float,
+        seconds: float,
+        wait: float | None = None,
+        at_once: bool = False,
+        roll: float = 0.0,
+    ) -> CircuitState | None:
+        """The announced change of state, if any. `wait` and `at_once` belong to failures only."""
+        if not call.recorded:
+            return None
+        if call.period is not self.period:
+            self.late += 1
+            return None
+        if call in self.probes:
+            self.probes.remove(call)
+        if outcome == "neutral":
+            self.neutral += 1
+            return None
+        good = outcome == "ok"
+        limit = self.config.slow_call_seconds
+        slow = limit is not None and seconds > limit
+        self.slow += slow
+        self.all.append((now, good, seconds))
+        self.history.append((now, outcome, slow))
+        wait, at_once = (None, False) if good else (wait, at_once)
+        if self.state is HALF_OPEN:
+            if not good:
+                return self.open(now, wait, roll)
+            good_probes = sum(each == "ok" for _, each, _ in self.history)
+            return self.enter(CLOSED) if good_probes >= self.config.success_threshold else None
+        if good and not slow:
+            return None
+        due = at_once or self.breached(now)
+        if self.state is METRICS_ONLY:
+            told, self.warned = due and not self.warned, due
+            return METRICS_ONLY if told else None
+        return self.open(now, wait, roll) if due else None
+
+    # -- what an operator does
+
+    def force(self, state: CircuitState) -> CircuitState | None:
+        same = state is self.state
+        if not same or state is CLOSED:
+            self.enter(state)
+        return None if same else state
+
+    def may_trip(self) -> bool:
+        return self.state not in (FORCED_OPEN, DISABLED, METRICS_ONLY)
+
+    def trip(self, now: float, roll: float = 0.0) -> CircuitState | None:
+        if self.state is OPEN and now < self.until:
+            return None
+        if self.state is not CLOSED:
+            self.openings -= 1  # an operator's opening does not lengthen the period
+        return self.open(now, None, roll)
+
+    # -- what can be read
+
+    def level(self) -> int:
+        level = 0
+        for _, outcome, _ in self.history:
+            level = level + 1 if outcome == "fail" else max(0, level - 1)
+        return level
+
+    def window(self, now: float) -> list[tuple[float, str, bool]]:
+        config = self.config
+        if config.failure_rate_threshold is None and config.slow_call_seconds is None:
+            return []
+        if config.window_calls is not None:
+            return self.history[-config.window_calls :]
+        return [each for each in self.history if now - each[0] < config.window_seconds]
+
+    def breached(self, now: float) -> bool:
+        config, window = self.config, self.window(now)
+        if config.failure_threshold is not None and self.level() >= config.failure_threshold:
+            return True
+        if not window or len(window) < min(config.minimum_calls, config.window_calls or 10**9):
+            return False
+        failures = sum(outcome == "fail" for _, outcome, _ in window)
+        slow = sum(each for _, _, each in window)
+        rate, slow_rate = config.failure_rate_threshold, config.slow_call_rate_threshold
+        return (rate is not None and failures / len(window) >= rate) or (
+            config.slow_call_seconds is not None and slow / len(window) >= slow_rate
+        )
+
+    def open(self, now: float, wait: float | None, roll: float) -> CircuitState:
+        config, most, wait = self.config, self.config.max_recovery_timeout, wait or 0.0
+        openings = self.openings
+        period = config.recovery_timeout
+        if most is not None:
+            period = min(period * 2**openings, most)
+        low = max(period, wait)
+        high = low * (1 + config.recovery_jitter)
+        if most is not None and high > most:
+            high, low = most, most / (1 + config.recovery_jitter)
+            if wait <= most:
+                low = max(low, wait)
+        self.enter(OPEN)
+        self.until = now + low + (high - low) * roll
+        self.openings = openings + 1
+        self.opened += 1
+        return OPEN
+
+    def p95(self) -> float | None:
+        seconds = sorted([seconds for _, good, seconds in self.all if good][-100:])
+        return seconds[int(0.95 * (len(seconds) - 1))] if seconds else None
+
+    def recent(self, now: float) -> tuple[int, int]:
+        latest = sorted((when, good) for when, good, _ in self.all)[-100:]
+        fresh = [good for when, good in latest if now - when <= 300]
+        return len(fresh), sum(fresh)
+
+    def retry_after(self, now: float) -> float | None:
+        if self.state is OPEN:
+            return max(0.0, self.until - now)
+        if self.state is FORCED_OPEN:
+            return None
+        full = len(self.probes) >= (self.config.half_open_max_calls or self.config.success_threshold)
+        if self.state is HALF_OPEN and full:
+            lease = min(probe.lease_end for probe in self.probes) - now
+            return max(0.0, lease if self.usual is None else min(lease, self.usual))
+        return 0.0
