@@ -437,8 +437,22 @@ def _arguments(
             given = None
         if given is not None:
             given.apply_defaults()
-            return given.arguments
+            return _flat(parameters, given.arguments)
     return {**{str(number): value for number, value in enumerate(args)}, **kwargs}
+
+
+def _flat(parameters: list[inspect.Parameter], arguments: dict[str, Any]) -> dict[str, Any]:
+    """What `*args` and `**kwargs` took, by number and by name."""
+    flat: dict[str, Any] = {}
+    for parameter in parameters:
+        value = arguments[parameter.name]
+        if parameter.kind is parameter.VAR_POSITIONAL:
+            flat.update((str(number), each) for number, each in enumerate(value, len(flat)))
+        elif parameter.kind is parameter.VAR_KEYWORD:
+            flat.update(value)
+        else:
+            flat[parameter.name] = value
+    return flat
 
 
 def degrade_to(

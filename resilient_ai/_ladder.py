@@ -91,7 +91,8 @@ class Rung:
     def __repr__(self) -> str:
         if self.kind == "value":
             return repr(self.given) if isinstance(self.given, _ATOMS) else f"<a {type(self.given).__name__}>"
-        return self.name
+        code = getattr(self.given, "__code__", None)
+        return f"<lambda in line {code.co_firstlineno}>" if code and code.co_name == "<lambda>" else self.name
 
 
 def _name_of(given: Any, number: int) -> str:

@@ -37,8 +37,8 @@ class FailedCall:
         function: Qualified name of the decorated function.
         args: Positional arguments, without `self`.
         kwargs: Keyword arguments.
-        arguments: All of them by parameter name, defaults filled in, without `self`; positional ones by number
-            where the function has no signature.
+        arguments: All of them by parameter name, defaults filled in, without `self`. What only `*args` takes goes
+            by its number, "0", and what only `**kwargs` takes by its name.
         instance: What a method is bound to, else None.
         error: What the call below raised; None when an answer is to be remembered.
         verdict: What `classify` says of it; None likewise.

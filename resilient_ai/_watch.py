@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class Seen:
     """
     Facts about the calls made inside one `watch()`; of several calls, counts add up and the latest one's facts stay.
@@ -37,6 +37,15 @@ class Seen:
     similarity: float | None = None
     age: float | None = None
     error: BaseException | None = None
+
+    def __repr__(self) -> str:
+        """What differs from a first good answer; of an error its type alone, because a message may hold a prompt."""
+        shown = [
+            f"{each.name}={type(value).__name__ if each.name == 'error' else repr(value)}"
+            for each in fields(self)
+            if (value := getattr(self, each.name)) != each.default
+        ]
+        return f"<Seen {' '.join(shown) or 'nothing yet'}>"
 
 
 _seen: ContextVar[Seen | None] = ContextVar("resilient_ai.seen", default=None)
