@@ -1,5 +1,6 @@
 """Parts for tests: virtual time, a scripted provider on loopback, captured events, a registry of one's own."""
 
+from ._chaos import InjectedError, chaos
 from ._clock import VirtualClock
 from ._faults import Fault, fault_names
 from ._provider import FakeProvider, Received
@@ -9,10 +10,12 @@ from ._trouble import Outage
 __all__ = [
     "FakeProvider",
     "Fault",
+    "InjectedError",
     "Outage",
     "Received",
     "VirtualClock",
     "capture_events",
+    "chaos",
     "fault_names",
     "isolated_registry",
 ]

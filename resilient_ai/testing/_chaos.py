@@ -1,0 +1,118 @@
+"""Faults by chance in a function of one's own, without any server."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import inspect
+import random
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any
+
+from resilient_ai._checks import check_number
+from resilient_ai._errors import ErrorType, ResilienceError
+from resilient_ai._registry import default_registry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from resilient_ai._registry import Registry
+    from resilient_ai._stack import Decorator
+
+    AnyError = Exception | type[Exception] | ErrorType | Callable[[], Exception]
+
+
+class InjectedError(ResilienceError):
+    """What `chaos` raises for an `ErrorType`."""
+
+    def __init__(self, error_type: ErrorType) -> None:
+        super().__init__(f"{error_type.value}, injected by chaos")
+        self.error_type = error_type
+
+
+def chaos(
+    rate: float,
+    *,
+    errors: Iterable[AnyError] = (ConnectionResetError,),
+    delay: float = 0.0,
+    after_items: int = 0,
+    seed: int = 0,
+    registry: Registry | None = None,
+) -> Decorator:
+    """
+    Let a share of the calls of an async function fail, or come late; put it nearest to the function.
+
+    Args:
+        rate: Share of the calls that are struck, from 0 to 1.
+        errors: One of them is raised, by chance: exceptions, exception classes, functions that make one, or
+            `ErrorType`s. Default `ConnectionResetError`; `()` raises nothing, for calls that are only late.
+        delay: Seconds, on the registry's clock, that a struck call takes before it fails or begins. Default 0.
+        after_items: Of a stream: items that come through before the error. Default 0.
+        seed: The same seed strikes the same calls.
+        registry: Whose clock is used. Default: `resilient_ai.registry`.
+
+    Raises:
+        ValueError: At decoration: a bad setting.
+        TypeError: At decoration: not an async function.
+
+    Examples:
+        >>> @chaos(0.2, errors=[ErrorType.MODEL_OVERLOADED, TimeoutError], seed=7)
+        ... async def ask(prompt: str) -> str: ...
+    """
+    check_number("rate", rate, least=0, most=1)
+    check_number("delay", delay, least=0)
+    check_number("after_items", after_items, least=0, whole=True)
+    choices = tuple(errors)
+    for each in choices:
+        if not isinstance(each, Exception | ErrorType) and not callable(each):
+            raise ValueError(f"errors takes exceptions, functions that make one and ErrorTypes, got {each!r}")
+    rng = random.Random(seed)  # noqa: S311 - repeatable on purpose
+    clock = (registry if registry is not None else default_registry()).clock
+
+    def struck() -> bool:
+        return rng.random() < rate
+
+    def strike() -> None:
+        if choices:
+            raise _raised(rng.choice(choices))
+
+    def put_on(fn: Callable[..., Any]) -> Any:
+        if inspect.isasyncgenfunction(fn):
+
+            @functools.wraps(fn)
+            async def stream(*args: Any, **kwargs: Any) -> Any:
+                hit = struck()
+                if hit and delay:
+                    await clock.sleep(delay)
+                if hit and not after_items:
+                    strike()
+                async with aclosing(fn(*args, **kwargs)) as items:
+                    number = 0
+                    async for item in items:
+                        yield item
+                        number += 1
+                        if hit and number == after_items:
+                            strike()
+
+            return stream
+        if not inspect.iscoroutinefunction(fn):
+            raise TypeError(f"@chaos needs an async function, got {getattr(fn, '__qualname__', type(fn).__qualname__)}")
+
+        @functools.wraps(fn)
+        async def call(*args: Any, **kwargs: Any) -> Any:
+            if struck():
+                if delay:
+                    await clock.sleep(delay)
+                strike()
+            return await fn(*args, **kwargs)
+
+        return call
+
+    return put_on
+
+
+def _raised(error: AnyError) -> Exception:
+    if isinstance(error, ErrorType):
+        return InjectedError(error)
+    # An exception that is raised again would drag its old traceback along.
+    return copy.copy(error) if isinstance(error, Exception) else error()
