@@ -53,7 +53,9 @@ class EndpointHealth:
     """What is known of one endpoint. All times are seconds of one monotonic clock."""
 
     __slots__ = (
+        "_averaged",
         "_held",
+        "_latency",
         "_trial_since",
         "_up_since",
         "due",
@@ -61,12 +63,12 @@ class EndpointHealth:
         "failures",
         "in_flight",
         "last_error_type",
-        "latency",
-        "latency_at",
+        "lost",
         "ok",
         "open_pass",
         "rest",
         "room",
+        "sampled_at",
         "samples",
         "state",
         "strikes",
@@ -81,9 +83,11 @@ class EndpointHealth:
         """Up, with every number at zero; calls in flight end without a say."""
         self.ok = self.failures = 0
         self.last_error_type: ErrorType | None = None
+        self.lost = 0
         self.samples: deque[float] = deque(maxlen=SAMPLES)
-        self.latency: float | None = None  # moving average
-        self.latency_at = now
+        self.sampled_at = now
+        self._latency: float | None = None
+        self._averaged = 0
         self.due = now
         self.rest = 0.0
         self._open(now)
@@ -121,10 +125,20 @@ class EndpointHealth:
 
     def score(self, now: float) -> float:
         """How long a call would take there, roughly; an old measurement fades, so that it is tried again."""
-        if self.latency is None:
+        if (latency := self.latency()) is None:
             return 0.0
-        faded = 0.5 ** (max(0.0, now - self.latency_at) / HALF_LIFE) if self.in_flight == 0 else 1.0
-        return self.latency * faded * (self.in_flight + 1)
+        faded = 0.5 ** (max(0.0, now - self.sampled_at) / HALF_LIFE) if self.in_flight == 0 else 1.0
+        return latency * faded * (self.in_flight + 1)
+
+    def latency(self) -> float | None:
+        """Moving average of the answers' seconds; None without any."""
+        # Averaged when somebody asks: most strategies never do, and the path of a good call stays short.
+        new = min(self.ok + self.lost - self._averaged, len(self.samples))
+        self._averaged = self.ok + self.lost
+        for place in range(-new, 0):
+            seconds, before = self.samples[place], self._latency
+            self._latency = seconds if before is None else before + 0.1 * (seconds - before)
+        return self._latency
 
     def quantile(self, share: float) -> float | None:
         """Latency that this share of the last 200 answers did not exceed; None without any."""
@@ -152,20 +166,11 @@ class EndpointHealth:
             return Ticket(self.era)
         return None
 
-    def quick_success(self, now: float, seconds: float) -> None:
-        """A good answer for a ticket that is still everybody's; the caller has looked."""
-        # In CPython a thread switch cannot fall between reading and writing here: there is no call in between.
-        self.in_flight -= 1
-        self.ok += 1
-        self.samples.append(seconds)
-        before = self.latency
-        self.latency = seconds if before is None else before + 0.1 * (seconds - before)
-        self.latency_at = now
-
     def succeed(self, ticket: Ticket, now: float, seconds: float) -> bool:
         """A good answer; True when it brought the endpoint back."""
         self.ok += 1
-        self.observe(seconds, now)
+        self.samples.append(seconds)
+        self.sampled_at = now
         if not self._hand_in(ticket):
             return False
         if self.state is EndpointState.RESTING:
@@ -248,7 +253,9 @@ class EndpointHealth:
     def lose(self, ticket: Ticket, now: float, seconds: float) -> None:
         """Cancelled because another endpoint was faster: it would have taken at least so long."""
         self._hand_in(ticket)
-        self.observe(seconds, now)
+        self.lost += 1
+        self.samples.append(seconds)
+        self.sampled_at = now
 
     def checked(self, now: float) -> bool:
         """A health check passed: one call may come; True when that ended a rest."""
@@ -261,13 +268,6 @@ class EndpointHealth:
         """A health check failed: look again after another rest."""
         if self.state is EndpointState.RESTING:
             self.due = max(self.due, now + max(self.rest, min(interval, LONG_REST), LEAST_REST))
-
-    def observe(self, seconds: float, now: float) -> None:
-        """Learn how long an answer took."""
-        self.samples.append(seconds)
-        before = self.latency
-        self.latency = seconds if before is None else before + 0.1 * (seconds - before)
-        self.latency_at = now
 
     # -- the operator
 

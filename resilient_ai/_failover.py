@@ -17,7 +17,7 @@ from ._registry import Registry, default_registry
 from ._report import Row
 from ._search import Rules, Search, Step
 from ._stack import decorate
-from ._strategy import STRATEGIES, Lane, Strategy, choosers, weight_of
+from ._strategy import STRATEGIES, Lane, Strategy, choice_among, quick_choice, weight_of
 from ._watch import watching
 
 P = ParamSpec("P")
@@ -178,7 +178,7 @@ class FailoverPolicy(Policy[Failover]):
             for name in config.endpoints
         }
         self._endpoints = tuple(endpoints)
-        self._first, self._among = choosers(config.strategy, registry.rng)
+        self._among = choice_among(config.strategy, registry.rng)
 
     def make_state(self, name: str) -> Failover:
         return Failover(name, self.handles, self.registry)
@@ -203,14 +203,14 @@ class FailoverPolicy(Policy[Failover]):
 
     def bind(self, below: Callable[[Site], Handler], site: Site) -> Handler:
         failover, lanes, reject, now = self.state(site), self._lanes(below, site), self.reject, self.registry.clock.now
-        first, rules = self._first, self._rules(failover, site)
+        rules = self._rules(failover, site)
+        quick = quick_choice(self.config.strategy, lanes, self.registry.rng, self.registry.clock)
 
         async def asked(fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             search: Search | None = None
             started = now()
-            lane = first(lanes, started) if first is not None else lanes[0]
-            ticket = lane.health.open_pass if first is not None else None
-            if ticket is not None:
+            # An endpoint that is simply up is taken with one look, no lock and no search.
+            if quick is not None and (ticket := (lane := quick()).health.open_pass) is not None:
                 lane.health.in_flight += 1
             else:
                 await anyio.lowlevel.checkpoint_if_cancelled()
@@ -235,10 +235,14 @@ class FailoverPolicy(Policy[Failover]):
                         search.abandon()
                     raise
                 else:
-                    ended = now()
+                    ended, health = now(), lane.health
                     failover.ok += 1
-                    if ticket is lane.health.open_pass:
-                        lane.health.quick_success(ended, ended - started)
+                    if ticket is health.open_pass:
+                        # In CPython no thread switch falls between reading and writing here: no call is in between.
+                        health.in_flight -= 1
+                        health.ok += 1
+                        health.samples.append(ended - started)
+                        health.sampled_at = ended
                     else:
                         lane.handle.succeeded(ticket, ended, ended - started)
                     if search is not None:

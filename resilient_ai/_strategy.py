@@ -12,6 +12,7 @@ from ._checks import check_number
 if TYPE_CHECKING:
     import random
 
+    from ._clock import Clock
     from ._endpoint import EndpointHandle
     from ._endpoint_health import EndpointHealth
 
@@ -35,38 +36,42 @@ class Lane:
         self.health = self.handle.health
 
 
-First = Callable[["tuple[Lane, ...]", float], Lane]
+Quick = Callable[[], Lane]
 Among = Callable[["Sequence[Lane]", float, "Lane | None"], Lane]
 
 
-def choosers(strategy: Strategy | Callable[[Sequence[Any]], Any], rng: random.Random) -> tuple[First | None, Among]:
+def quick_choice(
+    strategy: Strategy | Callable[[Sequence[Any]], Any], lanes: tuple[Lane, ...], rng: random.Random, clock: Clock
+) -> Quick | None:
     """
-    How to choose.
+    A pick from all lanes that knows nothing of this call; not followed if that lane is not open.
 
-    Returns:
-        A quick pick from all lanes, which the caller does not follow if that lane is not open (None: there is no
-        quick pick); and a pick from those that are available, knowing which one failed before in this call.
+    None where the strategy has to see first which lanes are open.
     """
-    if strategy == "priority":
-        return lambda lanes, _now: lanes[0], lambda lanes, _now, _failed: lanes[0]
-    if strategy == "weighted":
-        return (
-            lambda lanes, _now: by_weight(lanes, rng.random()),
-            lambda lanes, _now, _failed: by_weight(lanes, rng.random()),
-        )
-    if strategy == "least_latency":
-        return (
-            lambda lanes, now: of_two(lanes, now, rng.random(), rng.random()),
-            lambda lanes, now, _failed: of_two(lanes, now, rng.random(), rng.random()),
-        )
     if strategy == "round_robin":
-        # Two counters: the turns of lanes that rest are dealt out evenly among the others.
-        turn, spare = itertools.count(), itertools.count()
-        return (
-            lambda lanes, _now: lanes[next(turn) % len(lanes)],
-            lambda lanes, _now, failed: lanes[next(spare) % len(lanes)] if failed is None else after(lanes, failed),
-        )
-    return None, lambda lanes, _now, _failed: by_user(strategy, lanes)
+        return itertools.cycle(lanes).__next__
+    if strategy == "priority":
+        return itertools.repeat(lanes[0]).__next__
+    if strategy == "weighted":
+        return lambda: by_weight(lanes, rng.random())
+    if strategy == "least_latency":
+        return lambda: of_two(lanes, clock.now(), rng.random(), rng.random())
+    return None
+
+
+def choice_among(strategy: Strategy | Callable[[Sequence[Any]], Any], rng: random.Random) -> Among:
+    """The pick from those lanes that are available, knowing which one failed before in this call."""
+    if strategy == "round_robin":
+        # The turns of lanes that rest are dealt out evenly among the others.
+        spare = itertools.count()
+        return lambda lanes, _now, failed: lanes[next(spare) % len(lanes)] if failed is None else after(lanes, failed)
+    if strategy == "priority":
+        return lambda lanes, _now, _failed: lanes[0]
+    if strategy == "weighted":
+        return lambda lanes, _now, _failed: by_weight(lanes, rng.random())
+    if strategy == "least_latency":
+        return lambda lanes, now, _failed: of_two(lanes, now, rng.random(), rng.random())
+    return lambda lanes, _now, _failed: by_user(strategy, lanes)
 
 
 def after(lanes: Sequence[Lane], failed: Lane) -> Lane:
