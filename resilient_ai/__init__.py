@@ -31,7 +31,8 @@ from ._errors import (
     StackOrderWarning,
     StreamTruncatedError,
 )
-from ._failover import FailoverStats, failover
+from ._failover import failover
+from ._failover_handle import FailoverStats
 from ._last_answer import LastAnswer, LastAnswerStats
 from ._registry import Registry, registry
 from ._retry_budget import RetryBudget

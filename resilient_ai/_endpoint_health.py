@@ -253,6 +253,8 @@ class EndpointHealth:
     def lose(self, ticket: Ticket, now: float, seconds: float) -> None:
         """Cancelled because another endpoint was faster: it would have taken at least so long."""
         self._hand_in(ticket)
+        if seconds < (self.latency() or 0.0):
+            return  # it had no time to be slow
         self.lost += 1
         self.samples.append(seconds)
         self.sampled_at = now

@@ -184,6 +184,18 @@ class FailedOver(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class Hedged(Event):
+    """A second endpoint was asked because the first had not answered after so many seconds."""
+
+    log_name: ClassVar[str] = "resilient_ai.hedged"
+    level: ClassVar[Level] = "debug"
+
+    endpoint: str
+    after: float
+    won: bool
+
+
+@dataclass(frozen=True, slots=True)
 class BatchSent(Event):
     log_name: ClassVar[str] = "resilient_ai.batch_sent"
     level: ClassVar[Level] = "debug"

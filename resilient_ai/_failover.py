@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Concatenate, Literal, ParamSpec, Protocol, TypeVar, overload
 
 import anyio.lowlevel
 
 from ._checks import check_number
-from ._endpoint import EndpointHandle, EndpointStats, Named
+from ._endpoint import EndpointHandle, Named
 from ._errors import RejectedResultError
+from ._events import Hedged
+from ._failover_handle import Failover
+from ._first_item import Opened, dispose, opened
+from ._hedge import HedgeBudget, HedgeDelay, Race
 from ._policy import Handler, Policy, Site, StreamHandler
 from ._registry import Registry, default_registry
-from ._report import Row
-from ._search import Rules, Search, Step
+from ._search import Answer, Rules, Search, in_turn
 from ._stack import decorate
 from ._strategy import STRATEGIES, Lane, Strategy, choice_among, quick_choice, weight_of
 from ._watch import watching
@@ -66,6 +69,9 @@ class FailoverConfig:
     health_check: Any = None
     health_check_interval: float = 30.0
     max_endpoints: int | None = None
+    hedge_after: float | Literal["p95"] | None = None
+    hedge_budget: float = 0.05
+    idempotent: Any = True
 
     def __post_init__(self) -> None:
         if not callable(self.strategy) and self.strategy not in STRATEGIES:
@@ -75,87 +81,13 @@ class FailoverConfig:
             raise ValueError(f"health_check must be an async function, None or False, got {self.health_check!r}")
         check_number("health_check_interval", self.health_check_interval, least=0)
         check_number("max_endpoints", self.max_endpoints, least=1, whole=True, optional=True)
-
-
-@dataclass(frozen=True, slots=True)
-class FailoverStats:
-    """
-    What a failover has seen.
-
-    Attributes:
-        calls: Calls that have ended with an answer or with no endpoint left.
-        ok: Those that were answered.
-        failures: Those that no endpoint answered.
-        moves: Times a call went on to another endpoint.
-        endpoints: Per endpoint, by name; shared with other call sites that use it.
-    """
-
-    calls: int
-    ok: int
-    failures: int
-    moves: int
-    endpoints: Mapping[str, EndpointStats]
-
-
-class Failover:
-    """One failover in the registry: its numbers, and an operator's hand on its endpoints. Thread-safe."""
-
-    __slots__ = ("_lock", "_registry", "endpoints", "failures", "moves", "name", "ok")
-
-    def __init__(self, name: str, endpoints: Mapping[str, EndpointHandle], registry: Registry) -> None:
-        self.name = name
-        self.endpoints = dict(endpoints)
-        self._registry = registry
-        self._lock = threading.Lock()
-        self.ok = self.failures = self.moves = 0
-
-    # -- for the policy
-
-    def moved(self) -> None:
-        with self._lock:
-            self.moves += 1
-
-    def failed(self) -> None:
-        with self._lock:
-            self.failures += 1
-
-    # -- for people
-
-    def stats(self) -> FailoverStats:
-        """The numbers of this moment."""
-        endpoints = {name: endpoint.stats() for name, endpoint in self.endpoints.items()}
-        return FailoverStats(self.ok + self.failures, self.ok, self.failures, self.moves, endpoints)
-
-    def row(self) -> Row:
-        up = sum(endpoint.stats().healthy for endpoint in self.endpoints.values())
-        state = f"{up} of {len(self.endpoints)} up"
-        return Row(self.name, "failover", state, self.ok + self.failures, self.ok, self.failures, self.moves)
-
-    def mark_down(self, name: str) -> None:
-        """Send nothing to that endpoint until `mark_up`, from any call site that uses it."""
-        self._endpoint(name).mark_down()
-
-    def mark_up(self, name: str) -> None:
-        """Take that endpoint back into rotation at once, its rests forgotten."""
-        self._endpoint(name).mark_up()
-
-    def reset(self) -> None:
-        """Every number at zero, every endpoint up."""
-        with self._lock:
-            self.ok = self.failures = self.moves = 0
-        for endpoint in self.endpoints.values():
-            endpoint.reset()
-
-    def _endpoint(self, name: str) -> EndpointHandle:
-        try:
-            return self.endpoints[name]
-        except KeyError:
-            known = ", ".join(repr(each) for each in self.endpoints)
-            raise KeyError(f"failover {self.name!r} has no endpoint named {name!r}; there are: {known}") from None
-
-    def __repr__(self) -> str:
-        each = ", ".join(f"{name} {endpoint.status()}" for name, endpoint in self.endpoints.items())
-        return f"<Failover {self.name!r}: {each}>"
+        if isinstance(self.hedge_after, str) and self.hedge_after != "p95":
+            raise ValueError(f"hedge_after must be seconds, 'p95' or None, got {self.hedge_after!r}")
+        if not isinstance(self.hedge_after, str):
+            check_number("hedge_after", self.hedge_after, least=0, optional=True)
+        check_number("hedge_budget", self.hedge_budget, least=0, most=1)
+        if not isinstance(self.idempotent, bool) and not callable(self.idempotent):
+            raise ValueError(f"idempotent must be True, False or a function, got {self.idempotent!r}")
 
 
 class FailoverPolicy(Policy[Failover]):
@@ -172,70 +104,53 @@ class FailoverPolicy(Policy[Failover]):
     ) -> None:
         super().__init__(name, config, registry)
         self.config: FailoverConfig = config
-        self.reject = reject
-        self.handles = {
-            name: registry.claim("endpoint", name, None, lambda name=name: EndpointHandle(name, registry))  # type: ignore[misc]
-            for name in config.endpoints
-        }
+        self._reject = reject
         self._endpoints = tuple(endpoints)
+        self._handles: dict[str, EndpointHandle] = {}
+        for each in config.endpoints:
+            make = partial(EndpointHandle, each, registry)
+            self._handles[each] = registry.claim("endpoint", each, None, make)
         self._among = choice_among(config.strategy, registry.rng)
 
     def make_state(self, name: str) -> Failover:
-        return Failover(name, self.handles, self.registry)
+        budget, delay = HedgeBudget(self.config.hedge_budget), HedgeDelay(self.config.hedge_after or 0.0)
+        return Failover(name, self._handles, budget, delay)
 
     def status(self) -> str:
         names = ", ".join(repr(name) for name in self._states)
-        return f"{names} over " + ", ".join(f"{name} {each.status()}" for name, each in self.handles.items())
-
-    def _lanes(self, below: Callable[[Site], Any], site: Site) -> tuple[Lane, ...]:
-        outer = f"{site.endpoint}/" if site.endpoint is not None else ""
-        return tuple(
-            Lane(
-                index,
-                endpoint,
-                endpoint.name,
-                weight_of(endpoint, endpoint.name),
-                self.handles[endpoint.name],
-                below(replace(site, endpoint=outer + endpoint.name)),
-            )
-            for index, endpoint in enumerate(self._endpoints)
-        )
+        return f"{names} over " + ", ".join(f"{name} {each.status()}" for name, each in self._handles.items())
 
     def bind(self, below: Callable[[Site], Handler], site: Site) -> Handler:
-        failover, lanes, reject, now = self.state(site), self._lanes(below, site), self.reject, self.registry.clock.now
-        rules = self._rules(failover, site)
+        failover, lanes, rules, now = (
+            self.state(site),
+            self._lanes(below, site),
+            self._rules(site),
+            self.registry.clock.now,
+        )
         quick = quick_choice(self.config.strategy, lanes, self.registry.rng, self.registry.clock)
+        reject, once = self._reject, self._once
 
         async def asked(fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-            search: Search | None = None
             started = now()
             # An endpoint that is simply up is taken with one look, no lock and no search.
             if quick is not None and (ticket := (lane := quick()).health.open_pass) is not None:
-                lane.health.in_flight += 1
-            else:
-                await anyio.lowlevel.checkpoint_if_cancelled()
-                search = Search(rules, lanes)
-                lane, ticket = _go(search.begin(started))
-            while True:
+                health = lane.health
+                health.in_flight += 1
                 try:
                     result = await lane.call(fn, instance, (lane.endpoint, *args), kwargs)
                     if reject is not None and (error_type := reject(result)) is not None:
                         raise RejectedResultError(result, error_type, function=site.function)
                 except Exception as error:
-                    if search is None:
-                        search = Search(rules, lanes)
-                        search.adopt(lane)
-                    step = search.after(lane, ticket, started := now(), error)
-                    if step is error:
+                    search = Search(rules, lanes, once=once(instance, args, kwargs))
+                    search.adopt(lane)
+                    step = search.after(lane, ticket, now(), error)
+                    if isinstance(step, Exception):
                         raise
-                    lane, ticket = _go(step, error)
                 except BaseException:
                     lane.handle.released(ticket)
-                    if search is not None:
-                        search.abandon()
                     raise
                 else:
-                    ended, health = now(), lane.health
+                    ended = now()
                     failover.ok += 1
                     if ticket is health.open_pass:
                         # In CPython no thread switch falls between reading and writing here: no call is in between.
@@ -245,71 +160,151 @@ class FailoverPolicy(Policy[Failover]):
                         health.sampled_at = ended
                     else:
                         lane.handle.succeeded(ticket, ended, ended - started)
-                    if search is not None:
-                        search.answered(ended)
                     if (seen := watching()) is not None:
                         seen.endpoint = lane.name
-                        seen.endpoints_tried += search.tried if search is not None else (lane.name,)
+                        seen.endpoints_tried += (lane.name,)
                     return result
+            else:
+                await anyio.lowlevel.checkpoint_if_cancelled()
+                search = Search(rules, lanes, once=once(instance, args, kwargs))
+                step = search.begin(started)
+            answer = await in_turn(search, step, attempt_of(fn, instance, args, kwargs), now)
+            return settle(search, answer)
 
-        return asked
+        def attempt_of(
+            fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+        ) -> Callable[[Lane], Awaitable[Any]]:
+            async def attempt(lane: Lane) -> Any:
+                result = await lane.call(fn, instance, (lane.endpoint, *args), kwargs)
+                if reject is not None and (error_type := reject(result)) is not None:
+                    raise RejectedResultError(result, error_type, function=site.function)
+                return result
+
+            return attempt
+
+        def settle(search: Search, answer: Answer) -> Any:
+            ended = now()
+            failover.ok += 1
+            answer.lane.handle.succeeded(answer.ticket, ended, ended - answer.started)
+            search.commit(ended, answer.lane)
+            return answer.value
+
+        async def hedged(fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            delay = None if once(instance, args, kwargs) else failover.delay.seconds()
+            started = now()
+            if delay is None:
+                result = await asked(fn, instance, args, kwargs)
+                failover.delay.learn(now() - started)
+                return result
+            await anyio.lowlevel.checkpoint_if_cancelled()
+            search = Search(rules, lanes)
+            attempt = attempt_of(fn, instance, args, kwargs)
+            answer = await self._race(failover, search, attempt, dispose, delay)
+            return settle(search, answer)
+
+        return asked if self.config.hedge_after is None else hedged
+
+    async def _race(
+        self,
+        failover: Failover,
+        search: Search,
+        attempt: Callable[[Lane], Awaitable[Any]],
+        close_late: Callable[[Any], Awaitable[None]],
+        delay: float,
+    ) -> Answer:
+        clock = self.registry.clock
+        started = clock.now()
+        failover.budget.called()
+        race = Race(search, attempt, close_late, clock)
+        try:
+            answer = await race.run(search.begin(started), delay, failover.budget)
+        except BaseException:
+            search.abandon()
+            raise
+        failover.delay.learn(clock.now() - started)
+        if race.hedge is not None:
+            failover.hedged(won=answer.hedged)
+            if self.registry.listening:
+                self.registry.emit(Hedged(failover.name, race.hedge.name, delay, answer.hedged))
+        return answer
 
     def bind_stream(self, below: Callable[[Site], StreamHandler], site: Site) -> StreamHandler:
-        failover, lanes, now = self.state(site), self._lanes(below, site), self.registry.clock.now
-        rules = self._rules(failover, site)
+        failover, lanes, rules, now = (
+            self.state(site),
+            self._lanes(below, site),
+            self._rules(site),
+            self.registry.clock.now,
+        )
+        once, hedging = self._once, self.config.hedge_after is not None
 
         async def asked(
             fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
         ) -> AsyncGenerator[Any, None]:
+            async def attempt(lane: Lane) -> Opened:
+                return await opened(lane.call(fn, instance, (lane.endpoint, *args), kwargs))
+
             await anyio.lowlevel.checkpoint_if_cancelled()
-            search = Search(rules, lanes)
-            started = now()
-            step: Step | Exception | None = search.begin(started)
-            while step is not None:
-                lane, ticket = _go(step)
-                step = None
-                stream = lane.call(fn, instance, (lane.endpoint, *args), kwargs)
-                seconds: float | None = None  # to the first item; reading on is at the consumer's pace
-                held = True
-                try:
+            only_once = once(instance, args, kwargs)
+            search = Search(rules, lanes, once=only_once)
+            delay = failover.delay.seconds() if hedging and not only_once else None
+            if delay is None:
+                answer = await in_turn(search, search.begin(now()), attempt, now)
+                failover.delay.learn(now() - answer.started)
+            else:
+                answer = await self._race(failover, search, attempt, Opened.close, delay)
+            lane, ticket, first = answer.lane, answer.ticket, answer.value
+            seconds = now() - answer.started  # to the first item; reading on is at the consumer's pace
+            held = True
+            try:
+                search.commit(now(), lane)
+                if not first.empty:
+                    # From here on another endpoint would repeat what the consumer has seen.
+                    yield first.item
                     while True:
                         try:
-                            item = await anext(stream)
+                            item = await anext(first.stream)
                         except StopAsyncIteration:
-                            held = False
-                            ended = now()
-                            lane.handle.succeeded(ticket, ended, ended - started if seconds is None else seconds)
-                            failover.ok += 1
-                            if seconds is None:
-                                search.commit(ended, lane)
                             break
                         except Exception as error:
                             held = False
-                            if seconds is not None:
-                                failover.failed()
-                                search.broke(lane, ticket, now(), error)
-                                raise
-                            step = search.after(lane, ticket, started := now(), error)
-                            if step is error:
-                                raise
-                            if isinstance(step, Exception):
-                                raise step from error
-                            break
-                        if seconds is None:
-                            seconds = now() - started
-                            search.commit(started + seconds, lane)
+                            failover.failed()
+                            search.broke(lane, ticket, now(), error)
+                            raise
                         # Outside the inner try: what the consumer throws in here is not the provider's doing.
                         yield item
-                finally:
-                    if held:
-                        lane.handle.released(ticket)
-                        search.abandon()
-                    await stream.aclose()
+                held = False
+                failover.ok += 1
+                lane.handle.succeeded(ticket, now(), seconds)
+            finally:
+                if held:
+                    lane.handle.released(ticket)
+                await first.stream.aclose()
 
         return asked
 
-    def _rules(self, failover: Failover, site: Site) -> Rules:
-        config = self.config
+    def _once(self, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+        """Whether this call must not run twice."""
+        idempotent = self.config.idempotent
+        if isinstance(idempotent, bool):
+            return not idempotent
+        return not (idempotent(*args, **kwargs) if instance is None else idempotent(instance, *args, **kwargs))
+
+    def _lanes(self, below: Callable[[Site], Any], site: Site) -> tuple[Lane, ...]:
+        outer = f"{site.endpoint}/" if site.endpoint is not None else ""
+        return tuple(
+            Lane(
+                index,
+                endpoint,
+                endpoint.name,
+                weight_of(endpoint, endpoint.name),
+                self._handles[endpoint.name],
+                below(replace(site, endpoint=outer + endpoint.name)),
+            )
+            for index, endpoint in enumerate(self._endpoints)
+        )
+
+    def _rules(self, site: Site) -> Rules:
+        config, failover = self.config, self.state(site)
         return Rules(
             failover.name,
             site.function,
@@ -322,12 +317,6 @@ class FailoverPolicy(Policy[Failover]):
         )
 
 
-def _go(step: Step | Exception, cause: Exception | None = None) -> Step:
-    if isinstance(step, Exception):
-        raise step from cause
-    return step
-
-
 def failover(
     *endpoints: F,
     name: str | None = None,
@@ -335,6 +324,9 @@ def failover(
     health_check: Callable[[F], Awaitable[object]] | Literal[False] | None = None,
     health_check_interval: float = 30.0,
     max_endpoints: int | None = None,
+    hedge_after: float | Literal["p95"] | None = None,
+    hedge_budget: float = 0.05,
+    idempotent: bool | Callable[..., bool] = True,
     reject: Reject | None = None,
     registry: Registry | None = None,
 ) -> FailoverDecorator[F]:
@@ -364,6 +356,13 @@ def failover(
             one; False: never.
         health_check_interval: Seconds of a first rest. Default 30.
         max_endpoints: Endpoints asked in one call. Default: all.
+        hedge_after: Seconds without an answer (of a stream, without its first item) after which another endpoint
+            is asked as well; the first answer wins, the other call is cancelled. "p95": as long as 95 % of the
+            answers take, learned from 20 answers on. Default: never.
+        hedge_budget: Extra calls by hedging, as a share of all calls; the first three are free. Default 0.05.
+        idempotent: False, or a function of the call's arguments (the instance first, for a method) that returns
+            False, for calls that must not run twice: they are not hedged, and go on only where the error proves
+            that the request was not processed. Default True.
         reject: Called with every result; an ErrorType makes it a failure, None lets it pass. Not for streams.
         registry: Where the state lives. Default: `resilient_ai.registry`.
 
@@ -378,7 +377,9 @@ def failover(
     twice = sorted({each for each in names if names.count(each) > 1})
     if twice:
         raise ValueError(f"endpoints of a failover need names of their own, got {twice[0]!r} twice")
-    config = FailoverConfig(names, strategy, health_check, health_check_interval, max_endpoints)
+    config = FailoverConfig(
+        names, strategy, health_check, health_check_interval, max_endpoints, hedge_after, hedge_budget, idempotent
+    )
 
     def put_on(fn: Any) -> Any:
         where = registry if registry is not None else default_registry()

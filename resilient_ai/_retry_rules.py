@@ -112,6 +112,7 @@ _BEFORE_SENDING = frozenset(
         "gaierror",
         "LimitReachedError",
         "QueueFullError",
+        "EndpointRestingError",
     ]
 )
 

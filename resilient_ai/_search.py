@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ._classify import Verdict, classify
-from ._endpoint_health import EndpointState, Ticket
-from ._errors import AllEndpointsFailedError, EndpointRestingError, ErrorType
+from ._endpoint_health import LONG_REST, EndpointState, Ticket
+from ._errors import AllEndpointsFailedError, CircuitOpenError, EndpointRestingError, ErrorType, LimitReachedError
 from ._events import FailedOver
+from ._retry_rules import unsent
 from ._watch import watching
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from ._registry import Registry
     from ._strategy import Among, Lane
@@ -40,47 +42,61 @@ class Search:
 
     Every endpoint is asked once at most: the available ones as the strategy says, then, if none is left, the
     resting one that is due soonest.
+
+    Args:
+        rules: Of the failover.
+        lanes: Its endpoints.
+        once: Whether the call must not run twice: it goes on only where the first endpoint proves that it did not
+            process it.
     """
 
-    __slots__ = ("_failures", "_forced", "_rules", "_suspects", "_untried", "tried")
+    __slots__ = ("_failures", "_forced", "_once", "_rules", "_suspects", "_untried", "tried")
 
-    def __init__(self, rules: Rules, lanes: Sequence[Lane]) -> None:
+    def __init__(self, rules: Rules, lanes: Sequence[Lane], *, once: bool = False) -> None:
         self._rules = rules
         self._untried = list(lanes)
+        self._once = once
         self._forced = False
         self._failures: list[tuple[Lane, Exception, Verdict]] = []
         # Failed with an error that may as well be the function's own; held against them once another has answered.
         self._suspects: list[tuple[Lane, Ticket, Verdict]] = []
         self.tried: tuple[str, ...] = ()
 
-    def begin(self, now: float) -> Step | Exception:
-        """The first endpoint, or the reason why there is none."""
-        return self._pick(now, None) or self._all_failed(now)
+    def begin(self, now: float) -> Step:
+        """The first endpoint; `AllEndpointsFailedError` when there is none."""
+        step = self._available(now, None) or self._soonest(now)
+        if step is None:
+            raise self.all_failed(now)
+        return step
 
     def adopt(self, lane: Lane) -> None:
         """Count a lane that was taken without asking."""
         self._untried.remove(lane)
         self.tried += (lane.name,)
 
-    def after(self, lane: Lane, ticket: Ticket, now: float, error: Exception) -> Step | Exception:
+    def spare(self, now: float) -> Step | None:
+        """One more endpoint to ask beside the first; None when no other is available."""
+        return self._available(now, None)
+
+    def after(self, lane: Lane, ticket: Ticket, now: float, error: Exception) -> Step | Exception | None:
         """
         Where to go after a failure.
 
         Returns:
-            The next endpoint; or the exception to raise, which is `error` itself when it is the caller's own.
+            The next endpoint; `error` itself when it is to be raised, because no other endpoint could do better;
+            None when none is left.
         """
         verdict = classify(error)
         self._failures.append((lane, error, verdict))
-        if not self._judge(lane, ticket, now, verdict):
+        if not self._judge(lane, ticket, now, error, verdict) or (self._once and not unsent(error, verdict)):
             self.abandon()
             return error
-        step = self._pick(now, lane)
-        if step is None:
-            return self._all_failed(now)
-        self._rules.moved()
-        registry = self._rules.registry
-        if registry.listening:
-            registry.emit(FailedOver(self._rules.name, lane.name, verdict.error_type.value, step[0].name))
+        step = self._available(now, lane) or self._soonest(now)
+        if step is not None:
+            self._rules.moved()
+            registry = self._rules.registry
+            if registry.listening:
+                registry.emit(FailedOver(self._rules.name, lane.name, verdict.error_type.value, step[0].name))
         return step
 
     def broke(self, lane: Lane, ticket: Ticket, now: float, error: Exception) -> None:
@@ -113,12 +129,15 @@ class Search:
 
     # -- inside
 
-    def _judge(self, lane: Lane, ticket: Ticket, now: float, verdict: Verdict) -> bool:
+    def _judge(self, lane: Lane, ticket: Ticket, now: float, error: Exception, verdict: Verdict) -> bool:
         """Tell the endpoint's health; False when no other endpoint could do better."""
         handle, kind = lane.handle, verdict.error_type
-        if kind is ErrorType.CIRCUIT_OPEN or verdict.evidence == "LimitReachedError":
-            # Refused on our side, without asking the provider.
-            handle.refused(ticket, now, verdict.retry_after if kind is ErrorType.CIRCUIT_OPEN else None)
+        if kind is ErrorType.CIRCUIT_OPEN:
+            # Refused on our side, without asking the provider. No rest while the circuit's probes are in flight.
+            probing = isinstance(error, CircuitOpenError) and error.reason == "half_open_full"
+            handle.refused(ticket, now, None if probing else verdict.retry_after)
+        elif isinstance(error, LimitReachedError):
+            handle.released(ticket)
         elif not verdict.endpoint_fault:
             handle.released(ticket)
             return False
@@ -133,30 +152,32 @@ class Search:
             handle.failed(ticket, now, kind, verdict.retry_after, self._rules.interval)
         return True
 
-    def _pick(self, now: float, failed: Lane | None) -> Step | None:
+    def _available(self, now: float, failed: Lane | None) -> Step | None:
         if len(self.tried) >= self._rules.most:
             return None
         ready = [lane for lane in self._untried if lane.health.available(now)]
         while ready:
             lane = self._rules.among(ready, now, failed)
-            ticket = lane.handle.admit(now)
-            if ticket is not None:
+            if (ticket := lane.handle.admit(now)) is not None:
                 self.adopt(lane)
                 return lane, ticket
             ready.remove(lane)  # another thread was faster
-        if self._forced:
+        return None
+
+    def _soonest(self, now: float) -> Step | None:
+        if self._forced or len(self.tried) >= self._rules.most:
             return None
         self._forced = True
         for lane in sorted(self._untried, key=lambda lane: lane.health.due):
-            ticket = lane.handle.admit(now, forced=True)
-            if ticket is not None:
+            if (ticket := lane.handle.admit(now, forced=True)) is not None:
                 self.adopt(lane)
                 return lane, ticket
         return None
 
-    def _all_failed(self, now: float) -> Exception:
-        self._rules.failed()
+    def all_failed(self, now: float) -> Exception:
+        """What to raise when no endpoint is left."""
         self.abandon()
+        self._rules.failed()
         if self._failures and all(verdict.blame == "unknown" for _, _, verdict in self._failures):
             # What nothing recognises, wherever it was asked: a programming error goes to whoever made it.
             error = self._failures[-1][1]
@@ -164,26 +185,80 @@ class Search:
             return error
         errors: dict[str, BaseException] = {lane.name: error for lane, error, _ in self._failures}
         types = {lane.name: verdict.error_type for lane, _, verdict in self._failures}
-        hopes = [
-            (0.0 if verdict.retry_after is None else verdict.retry_after, -number, verdict.error_type)
-            for number, (_, _, verdict) in enumerate(self._failures)
-            if verdict.retryable
-        ]
-        rests: list[tuple[float, int, ErrorType]] = [
-            (lane.health.resting_for(now), 0, verdict.error_type)
-            for lane, _, verdict in self._failures
-            if not verdict.retryable
-        ]
+        hopes = [_hope(error, verdict) for _, error, verdict in reversed(self._failures)]
         for lane in self._untried:
             if (resting := _resting(lane, now)) is not None:
                 errors[lane.name], types[lane.name] = resting, resting.error_type
-                if resting.retry_after is not None:
-                    hope = resting.retry_after, 1, resting.error_type
-                    (hopes if classify(resting).retryable else rests).append(hope)
-        wait, _, error_type = min(hopes or rests or [(0.0, 0, ErrorType.MODEL_OVERLOADED)])
-        return AllEndpointsFailedError(
-            self._rules.function, errors, error_types=types, error_type=error_type, retry_after=wait or None
+                hopes.append(_hope(resting, classify(resting)))
+        best = min(hopes, key=lambda hope: hope.order, default=_Hope(math.inf, None, ErrorType.MODEL_OVERLOADED))
+        failed = AllEndpointsFailedError(
+            self._rules.function, errors, error_types=types, error_type=best.error_type, retry_after=best.retry_after
         )
+        failed.__cause__ = self._failures[-1][1] if self._failures else None
+        return failed
+
+
+PROBES_ANSWER_WITHIN = 0.25  # seconds, a guess: a half-open circuit whose probes are all in flight cannot know
+
+
+class _Hope(NamedTuple):
+    """What one endpoint's failure says about asking again: how soon, and what to call it meanwhile."""
+
+    order: float
+    retry_after: float | None
+    error_type: ErrorType
+
+
+def _hope(error: BaseException, verdict: Verdict) -> _Hope:
+    kind, wait = verdict.error_type, verdict.retry_after
+    if isinstance(error, CircuitOpenError):
+        if error.reason == "half_open_full":
+            wait = PROBES_ANSWER_WITHIN
+        elif wait is None:  # an operator forced it open
+            return _Hope(math.inf, None, kind)
+    elif isinstance(error, EndpointRestingError) and error.marked_down:
+        return _Hope(math.inf, None, kind)
+    if not verdict.retryable:
+        return _Hope(LONG_REST + (wait or 0.0), wait, kind)
+    return _Hope(wait or 0.0, wait, kind)
+
+
+@dataclass(slots=True)
+class Answer:
+    """What an endpoint gave; its ticket is still to be handed in."""
+
+    value: Any
+    lane: Lane
+    ticket: Ticket
+    started: float
+    hedged: bool = False
+
+
+async def in_turn(
+    search: Search, step: Step | None, attempt: Callable[[Lane], Awaitable[Any]], now: Callable[[], float]
+) -> Answer:
+    """
+    Ask one endpoint after the other until one answers.
+
+    Raises:
+        AllEndpointsFailedError: None is left.
+        Exception: The caller's own mistake, as it is.
+    """
+    while step is not None:
+        lane, ticket = step
+        started = now()
+        try:
+            return Answer(await attempt(lane), lane, ticket, started)
+        except Exception as error:
+            after = search.after(lane, ticket, now(), error)
+            if isinstance(after, Exception):
+                raise
+            step = after
+        except BaseException:
+            lane.handle.released(ticket)
+            search.abandon()
+            raise
+    raise search.all_failed(now())
 
 
 def _resting(lane: Lane, now: float) -> EndpointRestingError | None:

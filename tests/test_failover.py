@@ -146,6 +146,10 @@ def test_wrong_endpoints_are_refused_with_the_way_out(endpoints, message, regist
         ({"health_check": "ping"}, "health_check must be an async function, None or False, got 'ping'"),
         ({"health_check_interval": -1}, "health_check_interval must be a number of at least 0, got -1"),
         ({"max_endpoints": 0}, "max_endpoints must be an integer of at least 1 or None, got 0"),
+        ({"hedge_after": "p99"}, "hedge_after must be seconds, 'p95' or None, got 'p99'"),
+        ({"hedge_after": -1}, "hedge_after must be a number of at least 0 or None, got -1"),
+        ({"hedge_budget": 2}, "hedge_budget must be a number of at least 0 up to 1, got 2"),
+        ({"idempotent": "no"}, "idempotent must be True, False or a function, got 'no'"),
     ],
 )
 def test_bad_settings_are_refused_at_decoration(settings, message, registry):
@@ -333,6 +337,28 @@ async def test_a_filtered_request_moves_only_to_another_provider(over, regions):
     assert regions.was_asked() == ["azure-1", "claude"]
 
 
+async def test_a_call_that_must_not_run_twice_moves_on_only_if_it_was_not_processed(over, regions):
+    ask = over(US, EU, strategy="priority", idempotent=False)
+    regions.faults["us"] = RefusalError(429)
+    moved = await ask()
+    regions.faults |= {"us": TimeoutError(), "eu": TimeoutError()}
+    regions.was_asked()
+    with pytest.raises(TimeoutError):
+        await ask()
+
+    assert moved == "eu: hi"
+    assert regions.was_asked() == ["eu"]
+
+
+async def test_idempotent_may_be_said_of_each_call(over, regions):
+    ask = over(US, EU, strategy="priority", idempotent=lambda prompt: not prompt.startswith("book"))
+    regions.faults["us"] = TimeoutError()
+    with pytest.raises(TimeoutError):
+        await ask("book a flight")
+
+    assert await ask("tell a joke") == "eu: tell a joke"
+
+
 # -- resting
 
 
@@ -354,18 +380,29 @@ async def test_a_failed_endpoint_rests_and_comes_back_with_one_trial_call(over, 
     assert registry.endpoints["us"].stats().state is EndpointState.RETURNING
 
 
-async def test_a_trial_that_is_cancelled_leaves_the_trial_to_the_next(over, regions, clock):
-    ask = over(US, EU, strategy="priority")
-    regions.faults["us"] = OSError("down")
-    await ask()
-    del regions.faults["us"]
-    clock.advance(30)
-    with anyio.CancelScope() as scope:
-        scope.cancel()
-        await ask()
-    regions.was_asked()
+async def test_a_trial_that_is_cancelled_leaves_the_trial_to_the_next(registry, clock):
+    hang, down = [True], [True]
 
-    assert await ask() == "us: hi"
+    async def ask(endpoint) -> str:
+        if endpoint.name == "us" and down:
+            raise OSError("down")
+        if endpoint.name == "us" and hang:
+            await anyio.sleep_forever()
+        return endpoint.name
+
+    call = failover(US, EU, strategy="priority", registry=registry)(ask)
+    await call()
+    down.clear()
+    clock.advance(30)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(call)
+        await anyio.wait_all_tasks_blocked()
+        meanwhile = await call()
+        tasks.cancel_scope.cancel()
+    hang.clear()
+
+    assert meanwhile == "eu"
+    assert await call() == "us"
 
 
 @pytest.mark.parametrize("asks", [2.0, 90.0])

@@ -23,6 +23,7 @@ LAYERS: tuple[frozenset[str], ...] = (
             "_deadline",
             "_watch",
             "_double_retry",
+            "_first_item",
         }
     ),
     frozenset(
@@ -44,8 +45,8 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"_rungs", "_error_rules", "_words", "_endpoint_health", "_retry_rules"}),
     frozenset({"_call_key", "_sentences", "_sentiment"}),
     frozenset({"_ladder", "_rules", "_last_answer"}),
-    frozenset({"_registry", "_endpoint", "_strategy", "_search"}),
-    frozenset({"_policy", "_retry_state", "_circuit_handle"}),
+    frozenset({"_registry", "_endpoint", "_strategy", "_search", "_hedge"}),
+    frozenset({"_policy", "_retry_state", "_circuit_handle", "_failover_handle"}),
     frozenset({"_stack"}),
     frozenset({"_circuit_breaker", "_classified_retry", "_batched", "_failover", "_degrade_to", "_adaptive_limit"}),
     frozenset({"providers", "similar", "testing", "redis", "__init__", "__main__", "_pytest_plugin", "_demo"}),
