@@ -43,6 +43,7 @@ from ._rungs import NO_ANSWER, FailedCall, Recalled, Recalling
 from ._sentiment import Sentiment
 from ._stack import describe
 from ._watch import Seen, watch
+from .similar import SimilarAnswers
 
 __all__ = [
     "NEUTRAL",
@@ -86,6 +87,7 @@ __all__ = [
     "RetryStats",
     "Seen",
     "Sentiment",
+    "SimilarAnswers",
     "StackOrderWarning",
     "StreamTruncatedError",
     "SystemClock",

@@ -1,0 +1,68 @@
+"""Whether an answer is whole and final: not cut off, not refused, not the call of a tool, not empty."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+_WHOLE: Final = frozenset(
+    "stop end_turn stop_sequence completed complete eos eos_token finish finished success done none".split()  # noqa: SIM905
+)
+"""Why the providers say a model stopped when it had said all; every other reason means that something is missing."""
+
+_UNFINISHED: Final = frozenset(("incomplete", "failed", "in_progress", "cancelled", "queued"))
+_REASONS: Final = ("finish_reason", "stop_reason", "finishReason", "stopReason", "done_reason")
+_MARKS: Final = ("tool_calls", "function_call", "refusal", "function_calls", "incomplete_details", "toolUse")
+_TOOL_PARTS: Final = frozenset(
+    ("tool_use", "server_tool_use", "tool_call", "function_call", "function", "computer_call", "custom_tool_call")
+)
+_INNER: Final = ("choices", "candidates", "output", "message", "delta", "content", "parts")
+
+
+def is_whole(answer: Any) -> bool:
+    """
+    Read what the SDKs' answers say of themselves, as objects or as dicts; text only has to be there.
+
+    OpenAI's `finish_reason`, `tool_calls`, `refusal` and `status`, Anthropic's `stop_reason`, Google's
+    `finish_reason` and function calls, Cohere's, Mistral's and Bedrock's likewise.
+    """
+    if answer is None:
+        return False
+    if isinstance(answer, str):
+        return bool(answer.strip())
+    if isinstance(answer, list | tuple | dict | set) and not answer:
+        return False
+    if isinstance(answer, int | float | bytes):
+        return True
+    return _says_whole(answer)
+
+
+def _says_whole(part: Any) -> bool:
+    for name in _REASONS:
+        reason = _get(part, name)
+        if reason and _word(reason) not in _WHOLE:
+            return False
+    # A `status` of the user's own may be anything; that of a provider's unfinished answer is one of these.
+    if _word(_get(part, "status")) in _UNFINISHED or any(_get(part, name) for name in _MARKS):
+        return False
+    if _get(part, "type") in _TOOL_PARTS:
+        return False
+    return all(_says_whole(each) for name in _INNER for each in _parts(_get(part, name)))
+
+
+def _word(reason: Any) -> str:
+    return str(getattr(reason, "name", reason)).lower().removeprefix("finish_reason_")
+
+
+def _parts(value: Any) -> list[Any]:
+    if isinstance(value, list | tuple):
+        return [each for each in value if not isinstance(each, str | int | float | bytes | None)]
+    return [] if value is None or isinstance(value, str | int | float | bytes) else [value]
+
+
+def _get(thing: Any, name: str) -> Any:
+    if isinstance(thing, dict):
+        return thing.get(name)
+    try:
+        return getattr(thing, name, None)
+    except Exception:  # noqa: BLE001 - a property of the SDK's that raises says nothing
+        return None

@@ -1,0 +1,167 @@
+"""Embedders: what turns a question into a vector, which of them are at hand, and one's own in their place."""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+from resilient_ai._checks import check_number
+
+from ._minilm import MiniLMEmbedder
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+_LEAST_SAFE = 0.80
+_UNKNOWN_THRESHOLD = 0.94  # right for the embedders whose neighbours crowd most, of those measured; hence safe for all
+
+
+@runtime_checkable
+class Embedder(Protocol):
+    """
+    Turns questions into vectors. `embed` may be `async def`; a plain one is called in a thread.
+
+    It may also have `covers(text) -> bool`: whether the vector of that text means anything.
+
+    Attributes:
+        id: Name and version: vectors of different ids are never compared.
+        default_threshold: Least cosine similarity at which this embedder's neighbours ask the same.
+    """
+
+    id: str
+    default_threshold: float
+
+    def embed(self, texts: list[str], /) -> Any:
+        """One vector per text, or an awaitable of them."""
+        ...
+
+
+EmbedFunction = Callable[[list[str]], Awaitable[Sequence[Sequence[float]]] | Sequence[Sequence[float]]]
+
+
+class Space:
+    """
+    One embedder as the rung uses it: with its threshold, and with vectors of length 1 only.
+
+    Attributes:
+        id: The embedder's.
+        threshold: In force.
+        remote: Whether it is `async`, so that it may be down when it is needed.
+    """
+
+    def __init__(self, embedder: Embedder, threshold: float | None, *, allow_unsafe: bool) -> None:
+        self.embedder = embedder
+        self.id = embedder.id
+        self.threshold = threshold if threshold is not None else embedder.default_threshold
+        self.remote = inspect.iscoroutinefunction(embedder.embed)
+        check_number("threshold", self.threshold, above=0, most=1)
+        if self.threshold < _LEAST_SAFE and not allow_unsafe:
+            raise ValueError(
+                f"threshold must be at least {_LEAST_SAFE} (cosine similarity, 1 is equal), got {self.threshold!r};"
+                " below that wrong answers are common: allow_unsafe=True if that is meant"
+            )
+
+    def covers(self, text: str) -> bool:
+        """Whether it can tell this text from others."""
+        covers = getattr(self.embedder, "covers", None)
+        return bool(covers(text)) if covers is not None else True
+
+    def embed(self, texts: list[str]) -> list[npt.NDArray[np.float32] | None]:
+        """Vectors of a plain embedder; None where it does not cover a text."""
+        covered = [text for text in texts if self.covers(text)]
+        vectors = iter(unit_vectors(self.embedder.embed(covered), len(covered)) if covered else ())
+        covering = set(covered)
+        return [next(vectors) if text in covering else None for text in texts]
+
+    async def embed_remotely(self, text: str) -> npt.NDArray[np.float32] | None:
+        """The vector of an async embedder."""
+        vectors: Any = await self.embedder.embed([text])
+        return unit_vectors(vectors, 1)[0]
+
+
+def unit_vectors(vectors: Any, count: int) -> list[npt.NDArray[np.float32] | None]:
+    """
+    Rows as float32 of length 1; None for a row of zeros.
+
+    Raises:
+        ValueError: Not one row of finite numbers per text.
+    """
+    import numpy as np
+
+    rows = np.asarray(vectors, dtype=np.float32)
+    if rows.ndim != 2 or len(rows) != count or not np.isfinite(rows).all():
+        raise ValueError(
+            f"an embedder must return one list of finite numbers per text, got shape {rows.shape} for {count}"
+        )
+    lengths = np.linalg.norm(rows, axis=1)
+    return [row / length if length > 0 else None for row, length in zip(rows, lengths, strict=True)]
+
+
+class _Function:
+    """A function in an embedder's clothes."""
+
+    default_threshold = _UNKNOWN_THRESHOLD
+
+    def __init__(self, function: EmbedFunction) -> None:
+        module, name = (
+            getattr(function, "__module__", ""),
+            getattr(function, "__qualname__", type(function).__qualname__),
+        )
+        self.id = f"{module}.{name}"
+        self.embed: Callable[[list[str]], Any]
+        call = function if inspect.isroutine(function) else type(function).__call__
+        self.embed = _awaiting(function) if inspect.iscoroutinefunction(call) else function
+
+
+def _awaiting(function: Callable[[list[str]], Any]) -> Callable[[list[str]], Any]:
+    async def embed(texts: list[str]) -> Any:
+        return await function(texts)
+
+    return embed
+
+
+def space_of(given: Any, threshold: float | None, *, allow_unsafe: bool) -> Space | None:
+    """
+    What stands beside the trigrams; None when they are all there is.
+
+    Raises:
+        ImportError: "minilm" is asked for and not installed.
+        ValueError: None of the known words, and no embedder.
+    """
+    if isinstance(given, str):
+        if given not in ("auto", "trigrams", "minilm"):
+            raise ValueError(f"embedder must be 'auto', 'trigrams', 'minilm', an embedder or a function, got {given!r}")
+        if given == "trigrams" or (given == "auto" and not MiniLMEmbedder.installed()):
+            return None
+        return Space(MiniLMEmbedder(), threshold, allow_unsafe=allow_unsafe)
+    if inspect.isclass(given):
+        raise ValueError(f"embedder must be an object, got the class {given.__qualname__}; call it")
+    if callable(getattr(given, "embed", None)):
+        for name, kind in (("id", str), ("default_threshold", float)):
+            if not isinstance(getattr(given, name, None), kind) and not (
+                name == "default_threshold" and threshold is not None
+            ):
+                raise ValueError(
+                    f"embedder {type(given).__qualname__} needs an attribute {name!r} of type {kind.__name__}"
+                )
+        return Space(given, threshold, allow_unsafe=allow_unsafe)
+    if callable(given):
+        function: Any = given
+        return Space(_Function(function), threshold, allow_unsafe=allow_unsafe)
+    raise ValueError(
+        f"embedder must be 'auto', 'trigrams', 'minilm', an embedder or a function, got a {type(given).__name__}"
+    )
+
+
+def require_numpy() -> None:
+    """
+    Say what to install, before the first call needs it.
+
+    Raises:
+        ImportError: numpy is missing.
+    """
+    if importlib.util.find_spec("numpy") is None:
+        raise ImportError("SimilarAnswers needs numpy: pip install 'resilient-ai[similar]'")

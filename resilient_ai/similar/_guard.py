@@ -1,0 +1,139 @@
+"""The guard: why two questions that look alike do not ask the same, although their vectors say so."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from ._features import Features, features
+from ._words import HOW, QUANTIFIED, STARTS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Guard = Callable[[str, str], str | None]
+
+REASONS = (
+    "script",
+    "number",
+    "unit",
+    "date",
+    "negation",
+    "opposite",
+    "name",
+    "quantifier",
+    "alternative",
+    "direction",
+    "frame",
+    "tense",
+    "words",
+)
+"""What `look_alike` may answer; `"words"` only when strict."""
+
+_FRAMES = frozenset((*STARTS.values(), *HOW.values(), "how", "how to"))
+
+
+def look_alike(asked: str, remembered: str, *, strict: bool = False) -> str | None:
+    """
+    Say why an answer to one question must not serve another, however alike they look.
+
+    Vectors cannot tell "turn it on" from "turn it off" or 5 mg from 50 mg; this compares what they miss. It knows
+    English words best; numbers, names, negation and scripts in other languages too.
+
+    Args:
+        asked: The question now.
+        remembered: The question that was answered.
+        strict: Their content words must be the same, too.
+
+    Returns:
+        The first reason found, one word of `REASONS`; None when nothing speaks against it.
+
+    >>> look_alike("How do I turn off dark mode?", "How do I turn on dark mode?")
+    'opposite'
+    >>> look_alike("convert pdf to word", "convert word to pdf")
+    'direction'
+    >>> look_alike("How can I reset my password?", "how do I reset the password") is None
+    True
+    """
+    return difference(features(asked), features(remembered), strict=strict)
+
+
+def difference(a: Features, b: Features, *, strict: bool = False) -> str | None:
+    """`look_alike` on what was read from the texts."""
+    for reason, differs in _CHECKS:
+        if differs(a, b):
+            return reason
+    if strict and set(a.content) != set(b.content):
+        return "words"
+    return None
+
+
+def _numbers(a: Features, b: Features) -> bool:
+    return [number for number, _ in a.numbers] != [number for number, _ in b.numbers]
+
+
+def _units(a: Features, b: Features) -> bool:
+    return any(one and other and one != other for (_, one), (_, other) in zip(a.numbers, b.numbers, strict=False))
+
+
+def _negation(a: Features, b: Features) -> bool:
+    if bool(a.negations) != bool(b.negations) or a.negations % 2 != b.negations % 2:
+        return True
+    if any(base in b.words for base in a.turned - b.turned) or any(base in a.words for base in b.turned - a.turned):
+        return True
+    moved, back = a.negated - b.negated, b.negated - a.negated
+    return bool(moved and back) and moved <= b.words and back <= a.words
+
+
+def _opposite(a: Features, b: Features) -> bool:
+    return any((pair, 1 - side) in b.poles - a.poles for pair, side in a.poles - b.poles)
+
+
+def _names(a: Features, b: Features) -> bool:
+    return not (a.entities <= b.words and b.entities <= a.words)
+
+
+def _quantifiers(a: Features, b: Features) -> bool:
+    mine, theirs = a.quantifiers - b.quantifiers, b.quantifiers - a.quantifiers
+    return bool(mine and theirs) or not (mine | theirs).isdisjoint(QUANTIFIED)
+
+
+def _alternatives(a: Features, b: Features) -> bool:
+    mine, theirs = set(a.kinds), set(b.kinds)
+    return not {kind for kind, _ in mine - theirs}.isdisjoint(kind for kind, _ in theirs - mine)
+
+
+def _direction(a: Features, b: Features) -> bool:
+    if any(
+        (arrow, y, x) in b.arrows and (arrow, x, y) not in b.arrows and (arrow, y, x) not in a.arrows
+        for arrow, x, y in a.arrows
+    ):
+        return True
+    if a.signs and sorted(a.signs) == sorted(b.signs) and a.signs != b.signs:
+        return True
+    if len(a.content) != len(b.content) or a.content == b.content or Counter(a.content) != Counter(b.content):
+        return False
+    exchanged = [i for i, (one, other) in enumerate(zip(a.content, b.content, strict=True)) if one != other]
+    return len(exchanged) == 2 and exchanged[1] - exchanged[0] > 1
+
+
+def _frame(a: Features, b: Features) -> bool:
+    # One asks why and the other how, or more is asked now than was answered then.
+    mine, theirs = a.frames & _FRAMES, b.frames & _FRAMES
+    return (bool(mine and theirs) and mine.isdisjoint(theirs)) or a.questions > b.questions > 0
+
+
+_CHECKS: tuple[tuple[str, Callable[[Features, Features], bool]], ...] = (
+    ("script", lambda a, b: a.script != b.script),
+    ("number", _numbers),
+    ("unit", _units),
+    ("date", lambda a, b: a.dates != b.dates),
+    ("negation", _negation),
+    ("opposite", _opposite),
+    ("name", _names),
+    ("quantifier", _quantifiers),
+    ("alternative", _alternatives),
+    ("direction", _direction),
+    ("frame", _frame),
+    ("tense", lambda a, b: bool(a.tense and b.tense) and a.tense != b.tense),
+)

@@ -1,0 +1,427 @@
+"""`SimilarAnswers`: during an outage, the answer that a question like this one got before."""
+
+from __future__ import annotations
+
+import threading
+import time
+import weakref
+from collections import Counter, OrderedDict
+from collections.abc import Sized
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+import anyio
+from anyio.lowlevel import RunVar
+
+from resilient_ai._checks import check_number
+from resilient_ai._rungs import NO_ANSWER, Recalled
+
+from ._codec import NotStorable, decode, encode
+from ._complete import is_whole
+from ._embedders import require_numpy, space_of
+from ._index import Draft, Index, check_guard
+from ._memory import MemoryStore
+from ._question import question_of
+from ._scope import NoScope, digest
+from ._writer import Writer
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable
+    from types import TracebackType
+
+    from resilient_ai._rungs import FailedCall
+
+    from ._embedders import Embedder, EmbedFunction
+    from ._question import Question
+    from ._store import Entry, StoreProtocol, Vector
+
+    Guard = Literal["default", "strict"] | Callable[[str, str], str | None] | None
+
+_REMOTE_SECONDS = 0.3  # an embedder that calls the provider is down when it is needed: do not wait for it
+_LOCAL_SECONDS = 1.0
+_REST_SECONDS = 30.0  # that a remote embedder is left alone after it failed
+_SETTLE_SECONDS = 0.25  # that a recall waits for what was remembered just before
+_SLEPT_SECONDS = 60.0
+_VECTORS_KEPT = 2_048
+
+
+@dataclass(frozen=True, slots=True)
+class SimilarStats:
+    """
+    What the memory has done.
+
+    Attributes:
+        entries: Answers remembered now.
+        remembered: Answers taken since the start.
+        not_remembered: Answers not taken, by reason: "incomplete", "not accepted", "no question", "no scope", "type",
+            "too large", "secret", "personal", "closed", "error".
+        recalled: Questions answered.
+        misses: Questions not answered.
+        refused: Candidates that were alike enough and that the guard refused, by reason.
+        dropped: Answers lost because the writer fell behind.
+        store_errors: Times the store raised.
+        embedder_errors: Times the embedder raised or was too late; the trigrams served instead.
+    """
+
+    entries: int | None
+    remembered: int
+    not_remembered: dict[str, int]
+    recalled: int
+    misses: int
+    refused: dict[str, int]
+    dropped: int
+    store_errors: int
+    embedder_errors: int
+
+
+class SimilarAnswers:
+    """
+    A rung for `degrade_to` that remembers good answers and gives them to questions that ask the same.
+
+    Needs `pip install 'resilient-ai[similar]'` (numpy). With `[minilm]` beside it, two to three times as many
+    questions are answered, at the same precision.
+
+    An answer serves another call only if everything but the question is equal: the function, the object of a
+    method, every other argument (system prompt and earlier messages included) and `scope`. A guard then refuses
+    look-alikes: another number, name, date, a "not", an opposite, a direction turned round. Only complete answers
+    are remembered, and nothing in which a key, a password or an account number seems to stand.
+
+    Args:
+        path: SQLite file that keeps the answers (mode 0600, several processes may share it). Default: in memory.
+        embedder: "auto" (MiniLM if installed, else trigrams), "trigrams", "minilm", an `Embedder`, or a function
+            `(list[str]) -> list[vector]`, sync or async. An async one gets 0.3 s and is never needed: the
+            trigrams are always kept beside it.
+        threshold: Least cosine similarity. Default: the embedder's own, 0.88 for the two that come with it and 0.94
+            for a function. Below 0.80 needs `allow_unsafe=True`.
+        guard: "default"; "strict": the content words must be the same, too; a function `(asked, remembered) ->
+            reason to refuse or None`; or None for no guard.
+        text: Which argument is the question: its name, or a function of the call. Default: the last user message of
+            `messages`, else an argument with a usual name such as `prompt`, else the first string. A question of one
+            word is answered by an equal one only.
+        scope: Who shares: a value, or a function of the call such as `lambda call: call.arguments["tenant"]`
+            (on methods it stands for the object, too). None from the function: nobody knows, nothing is shared.
+            Default: all callers with equal other arguments.
+        max_age: Seconds for which an answer may serve. Default one day.
+        max_entries: Most answers kept; the largest scope gives way first. Default 10,000.
+        max_bytes: Most memory, roughly. Default 64 MiB.
+        store_text: False keeps digests of the words instead of the question. (A vector still tells much about it.)
+        accept: `(answer) -> bool`: only these are remembered, beside all other rules.
+        store: A store of one's own, in place of `path`.
+        allow_unsafe: Accept a threshold below 0.80.
+
+    Raises:
+        ImportError: numpy, or what "minilm" needs, is missing.
+        ValueError: A bad setting.
+
+    >>> from resilient_ai import SimilarAnswers
+    >>> SimilarAnswers(embedder="trigrams")
+    <SimilarAnswers: 0 answers in memory, trigrams-448-1 from 0.88>
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        embedder: Literal["auto", "trigrams", "minilm"] | Embedder | EmbedFunction = "auto",
+        threshold: float | None = None,
+        guard: Guard = "default",
+        text: str | Callable[[FailedCall], str | None] | None = None,
+        scope: Any = None,
+        max_age: float = 86_400.0,
+        max_entries: int = 10_000,
+        max_bytes: int = 64 << 20,
+        store_text: bool = True,
+        accept: Callable[[Any], bool] | None = None,
+        store: StoreProtocol | None = None,
+        allow_unsafe: bool = False,
+    ) -> None:
+        require_numpy()
+        check_number("max_age", max_age, above=0)
+        check_guard(guard, store_text=store_text)
+        if text is not None and not isinstance(text, str) and not callable(text):
+            raise ValueError(f"text must be an argument's name, a function of the call or None, got {text!r}")
+        self._space = space_of(embedder, threshold, allow_unsafe=allow_unsafe)
+        self._path = path
+        self._store = _store(path, store, max_entries=max_entries, max_bytes=max_bytes)
+        self._index = Index(
+            self._store,
+            self._space,
+            threshold=threshold,
+            guard=guard,
+            store_text=store_text,
+            max_bytes=max_bytes,
+            allow_unsafe=allow_unsafe,
+        )
+        self._text, self._scope, self._accept, self._max_age = text, scope, accept, max_age
+        self._writer: Writer[Draft] = Writer(self._index.add)
+        self._lock = threading.Lock()
+        self._recalled = self._misses = 0
+        self._skipped: Counter[str] = Counter()
+        self._vectors: OrderedDict[str, Vector | None] = OrderedDict()
+        self._embedder_errors = 0
+        self._resting_until = 0.0
+        self._epoch: float | None = None
+        self._finalizer = weakref.finalize(self, _close, self._writer, self._store, 2.0)
+
+    # -- remembering
+
+    def remember(self, call: FailedCall, answer: Any) -> Any:
+        """
+        Take a good answer of the provider's. Returns at once, or, with an async embedder, an awaitable.
+
+        The answer is judged and written in a thread; up to 1,000 may wait there, then the oldest are dropped.
+        """
+        draft = self._draft(call, answer)
+        if isinstance(draft, str):
+            with self._lock:
+                self._skipped[draft] += 1
+            return None
+        if self._space is not None and self._space.remote:
+            return self._remember_remotely(draft)
+        if not self._writer.offer(draft):
+            self._index.skip("closed")
+        return None
+
+    def _draft(self, call: FailedCall, answer: Any) -> Draft | str:
+        """What is to be written, or why nothing is."""
+        if not is_whole(answer):
+            return "incomplete"
+        if self._accept is not None and not self._accept(answer):
+            return "not accepted"
+        try:
+            question = question_of(call, self._text, self._scope)
+        except NoScope:
+            return "no scope"
+        if question is None:
+            return "no question"
+        try:
+            # Now, because the caller may change the object once it has it.
+            return Draft(question, encode(answer), self._seconds(call))
+        except NotStorable:
+            return "type"
+
+    async def _remember_remotely(self, draft: Draft) -> None:
+        vector = await self._remote_vector(draft.question.text)
+        if not self._writer.offer(Draft(draft.question, draft.answer, draft.at, vector)):
+            self._index.skip("closed")
+
+    # -- recalling
+
+    def recall(self, call: FailedCall) -> Any:
+        """A `Recalled` answer or `NO_ANSWER`, at once if that needs no waiting, else as an awaitable."""
+        try:
+            question = question_of(call, self._text, self._scope)
+        except NoScope:
+            question = None
+        if question is None:
+            return self._counted(None)
+        since = self._seconds(call) - self._max_age
+        if self._space is None and not self._writer.waiting and self._ready(question.partition):
+            return self._counted(self._index.search(question, None, since), since)
+        return self._recall(question, since)
+
+    async def _recall(self, question: Question, since: float) -> Any:
+        if self._writer.waiting:
+            await _in_thread(self._writer.flush, _SETTLE_SECONDS)
+        vector = await self._vector(question.text)
+        if self._ready(question.partition):
+            return self._counted(self._index.search(question, vector, since), since)
+        return self._counted(await _in_thread(self._index.search, question, vector, since), since)
+
+    def _ready(self, partition: str) -> bool:
+        ready = getattr(self._store, "ready", None)
+        return ready is not None and bool(ready(partition))
+
+    def _counted(self, found: tuple[float, Entry] | None, since: float = 0.0) -> Any:
+        if found is not None:
+            similarity, entry = found
+            try:
+                answer = decode(entry.answer)
+            except NotStorable:
+                found = None
+            else:
+                with self._lock:
+                    self._recalled += 1
+                age = max(0.0, since + self._max_age - entry.at)
+                return Recalled(answer, similarity=min(1.0, similarity), age=age)
+        with self._lock:
+            self._misses += 1
+        return NO_ANSWER
+
+    async def _vector(self, text: str) -> Vector | None:
+        """The embedder's vector of a question, if it has one in time; equal questions are embedded once."""
+        if self._space is None:
+            return None
+        with self._lock:
+            if text in self._vectors:
+                self._vectors.move_to_end(text)
+                return self._vectors[text]
+        if self._space.remote:
+            return await self._remote_vector(text)
+        flights = _flights()
+        flight = flights.get((id(self), text))
+        with anyio.move_on_after(_LOCAL_SECONDS):
+            if flight is not None:
+                await flight.wait()
+                with self._lock:
+                    return self._vectors.get(text)
+            flight = flights[id(self), text] = anyio.Event()
+            try:
+                found: Vector | None = await _in_thread(self._embed_locally, text)
+                return found
+            finally:
+                flights.pop((id(self), text), None)
+                flight.set()
+        self._embedder_failed()
+        return None
+
+    def _embed_locally(self, text: str) -> Vector | None:
+        assert self._space is not None  # noqa: S101 - for the type checker
+        try:
+            vector = self._space.embed([text])[0]
+        except Exception:  # noqa: BLE001 - an embedder of the user's; the trigrams serve instead
+            self._embedder_failed()
+            return None
+        self._keep(text, vector)
+        return vector
+
+    async def _remote_vector(self, text: str) -> Vector | None:
+        if self._space is None or time.monotonic() < self._resting_until:
+            return None
+        try:
+            with anyio.move_on_after(_REMOTE_SECONDS):
+                vector = await self._space.embed_remotely(text)
+                self._keep(text, vector)
+                return vector
+        except Exception:  # noqa: BLE001, S110 - as above
+            pass
+        self._resting_until = time.monotonic() + _REST_SECONDS
+        self._embedder_failed()
+        return None
+
+    def _keep(self, text: str, vector: Vector | None) -> None:
+        with self._lock:
+            self._vectors[text] = vector
+            if len(self._vectors) > _VECTORS_KEPT:
+                self._vectors.popitem(last=False)
+
+    def _embedder_failed(self) -> None:
+        with self._lock:
+            self._embedder_errors += 1
+
+    # -- the owner's hand
+
+    def forget(self, scope: Any = ..., *, timeout: float = 5.0) -> int:
+        """
+        Delete answers now, from memory and file.
+
+        Args:
+            scope: The value of `scope=` (or what its function returned) whose answers go. Default: all of them.
+            timeout: Seconds to wait for answers that are just being written.
+
+        Returns:
+            How many there were.
+        """
+        self._writer.flush(timeout)
+        with self._lock:
+            self._vectors.clear()
+        return self._store.forget(None if scope is ... else digest(scope))
+
+    def flush(self, timeout: float = 5.0) -> bool:
+        """Wait until what was remembered is written; False if that takes longer than `timeout` seconds."""
+        return self._writer.flush(timeout)
+
+    def close(self, timeout: float = 5.0) -> None:
+        """Write what waits and give back thread and file; it remembers nothing any more. Runs at exit by itself."""
+        self._finalizer.detach()
+        _close(self._writer, self._store, timeout)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def stats(self) -> SimilarStats:
+        """The numbers of this moment."""
+        entries = len(self._store) if isinstance(self._store, Sized) else None
+        with self._lock:
+            return SimilarStats(
+                entries=entries,
+                remembered=self._index.added,
+                not_remembered=dict(self._skipped + self._index.skipped),
+                recalled=self._recalled,
+                misses=self._misses,
+                refused=dict(self._index.refused),
+                dropped=self._writer.dropped,
+                store_errors=self._index.store_errors,
+                embedder_errors=self._embedder_errors + self._index.embedder_errors,
+            )
+
+    def _seconds(self, call: FailedCall) -> float:
+        """
+        Seconds since 1970 on the registry's clock.
+
+        An age has to survive a restart, which monotonic seconds do not; but set clocks must not age answers, so that
+        the two are compared once, and again after the machine has slept.
+        """
+        wall = datetime.now(UTC).timestamp()
+        if self._epoch is None or wall - (self._epoch + call.now) > _SLEPT_SECONDS:
+            self._epoch = wall - call.now
+        return self._epoch + call.now
+
+    def __repr__(self) -> str:
+        entries = self.stats().entries
+        count = "answers" if entries is None else f"{entries} answer{'' if entries == 1 else 's'}"
+        place = "in memory" if isinstance(self._store, MemoryStore) else f"in {type(self._store).__name__}"
+        space = self._space if self._space is not None else self._index.trigrams
+        return f"<SimilarAnswers: {count} {place}, {space.id} from {space.threshold:g}>"
+
+
+def _store(
+    path: str | os.PathLike[str] | None,
+    store: StoreProtocol | None,
+    *,
+    max_entries: int,
+    max_bytes: int,
+) -> StoreProtocol:
+    if store is not None:
+        if path is not None:
+            raise ValueError("give path or store, not both")
+        for name in ("put", "exact", "nearest", "forget", "close"):
+            if not callable(getattr(store, name, None)):
+                raise ValueError(f"store {type(store).__qualname__} needs a method {name}(); see StoreProtocol")
+        return store
+    if path is not None:
+        raise NotImplementedError("answers are kept in memory only for now; leave path out")
+    return MemoryStore(max_entries=max_entries, max_bytes=max_bytes)
+
+
+def _close(writer: Writer[Draft], store: StoreProtocol, timeout: float) -> None:
+    writer.close(timeout)
+    store.close()
+
+
+_limiter: RunVar[anyio.CapacityLimiter] = RunVar("resilient_ai.similar.limiter")
+_flights_of_loop: RunVar[dict[tuple[int, str], anyio.Event]] = RunVar("resilient_ai.similar.flights")
+
+
+async def _in_thread(function: Callable[..., Any], *args: Any) -> Any:
+    """Few threads at a time, and none is waited for longer than the caller waits."""
+    limiter = _limiter.get(None)
+    if limiter is None:
+        limiter = anyio.CapacityLimiter(4)
+        _limiter.set(limiter)
+    return await anyio.to_thread.run_sync(function, *args, limiter=limiter, abandon_on_cancel=True)
+
+
+def _flights() -> dict[tuple[int, str], anyio.Event]:
+    flights = _flights_of_loop.get(None)
+    if flights is None:
+        flights = {}
+        _flights_of_loop.set(flights)
+    return flights

@@ -1,0 +1,80 @@
+"""What a store keeps and what it can be asked; guard, thresholds and ages are decided above it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import numpy as np
+    import numpy.typing as npt
+
+    Vector = npt.NDArray[np.float32]
+
+_OVERHEAD = 600  # bytes of objects, keys and index rows beside texts and vectors, measured with tracemalloc
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """
+    One remembered answer. Its repr shows neither question nor answer.
+
+    Attributes:
+        partition: Digest of everything that must be equal for the answer to serve.
+        owner: Digest of the user's scope; what `forget` goes by.
+        key: Digest of the exact question.
+        vectors: Length-1 vectors of the question, by embedder id.
+        answer: The answer as typed JSON.
+        at: Seconds since 1970 (UTC) when the provider gave it.
+        text: The question; None with `store_text=False`.
+        features: What the guard compares, as JSON of digests, when the text is not stored.
+    """
+
+    partition: str
+    owner: str
+    key: str
+    vectors: Mapping[str, Vector] = field(repr=False)
+    answer: str = field(repr=False)
+    at: float
+    text: str | None = field(default=None, repr=False)
+    features: str | None = field(default=None, repr=False)
+
+    @property
+    def size(self) -> int:
+        """Bytes it takes, roughly."""
+        texts = len(self.answer) + len(self.text or "") + len(self.features or "")
+        return texts + sum(vector.nbytes for vector in self.vectors.values()) + _OVERHEAD
+
+
+@runtime_checkable
+class StoreProtocol(Protocol):
+    """
+    Where entries live. Methods are plain functions; a store that may block is called in a thread.
+
+    A store may also have `ready(partition) -> bool`: that `exact` and `nearest` answer from memory right now, so that
+    no thread is needed. Whatever a store raises is counted, and the next rung is asked.
+    """
+
+    def put(self, entries: Sequence[Entry]) -> None:
+        """Keep entries; one with the partition and key of an earlier one takes its place."""
+        ...
+
+    def exact(self, partition: str, key: str) -> Entry | None:
+        """The entry with that very question."""
+        ...
+
+    def nearest(
+        self, partition: str, embedder: str, vector: Vector, at_least: float, limit: int
+    ) -> Sequence[tuple[float, Entry]]:
+        """Entries of the partition by cosine similarity, best first, none below `at_least`."""
+        ...
+
+    def forget(self, owner: str | None) -> int:
+        """Delete what belongs to an owner (None: everything); returns how many entries went."""
+        ...
+
+    def close(self) -> None:
+        """Give back files and connections."""
+        ...
