@@ -32,7 +32,15 @@ H = TypeVar("H", bound=Handle)
 
 
 # The recommended order of a stack, which is how its rows are read.
-_OUTERMOST_FIRST = ["degrade_to", "batched", "classified_retry", "failover", "circuit_breaker", "adaptive_limit"]
+_OUTERMOST_FIRST = [
+    "degrade_to",
+    "batched",
+    "classified_retry",
+    "failover",
+    "endpoint",
+    "circuit_breaker",
+    "adaptive_limit",
+]
 _KEY_IDLE_SECONDS = 900.0
 _MOST_KEYS = 10_000
 

@@ -8,7 +8,18 @@ import threading
 import pytest
 import structlog
 
-from resilient_ai import Registry, circuit_breaker, classified_retry, describe, registry
+from resilient_ai import (
+    Endpoint,
+    Registry,
+    adaptive_limit,
+    batched,
+    circuit_breaker,
+    classified_retry,
+    degrade_to,
+    describe,
+    failover,
+    registry,
+)
 from resilient_ai._events import CircuitOpened, args_hash, scrub
 from resilient_ai.testing import VirtualClock, capture_events, isolated_registry
 
@@ -34,6 +45,21 @@ async def test_repr_is_a_table_with_one_line_per_policy(registry, call):
     assert head.split() == ["call", "site", "policy", "state", "calls", "ok", "failed", "retried", "degraded", "p95"]
     assert line.split()[:5] == ["openai", "circuit_breaker", "closed", "1", "1"]
     assert registry._repr_html_().count("<tr>") == 2
+
+
+def test_the_table_has_room_for_every_policy_and_endpoint(registry):
+    @degrade_to("later", registry=registry)
+    @batched(registry=registry)
+    @classified_retry(registry=registry)
+    @failover(Endpoint("us"), Endpoint("eu"), registry=registry)
+    @circuit_breaker(registry=registry)
+    @adaptive_limit(registry=registry)
+    async def ask(endpoint: Endpoint, prompts: list[str]) -> list[str]:
+        return prompts
+
+    kinds = [line.split()[1] for line in repr(registry).splitlines()[1:]]
+
+    assert {"degrade_to", "batched", "classified_retry", "failover", "endpoint", "circuit_breaker"} <= set(kinds)
 
 
 async def test_numbers_come_as_dataclasses_and_as_plain_json(registry, call):
