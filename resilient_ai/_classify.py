@@ -319,8 +319,10 @@ def _decide(found: Evidence, codes: list[str], wait: float | None) -> tuple[Erro
         if kind in by_code:
             return kind, None, f"code {by_code[kind]}"
     text = found.text
+    # Inside a stream a vague name for "it failed" leaves all to the message.
+    gates = {status, 0} if not found.failed and status in (0, 500) else {status}
     for kind, statuses, pattern in PHRASES:
-        if status in statuses and (match := pattern.search(text)):
+        if not gates.isdisjoint(statuses) and (match := pattern.search(text)):
             if kind is ErrorType.QUOTA_EXCEEDED and wait is not None and status in (402, 429):
                 kind = ErrorType.RATE_LIMIT  # what comes back in seconds is no matter of money
             return kind, None, f"text at {status or 'no status'}: {match[0][:60].lower()!r}"

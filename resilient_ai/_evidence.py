@@ -67,7 +67,8 @@ def gather(error: BaseException) -> Evidence:
     if found.sdk == "grpc" and callable(code := read(error, "code")):
         _note_code(str(read(_called(code), "name") or ""), found)
     if found.sdk in SDK_ROOTS:  # classes are named for what they mean, in SDKs
-        found.codes.extend(_name(cls) for cls in islice(type(error).__mro__, 3) if root_of(cls) == found.sdk)
+        names = [_name(cls) for cls in islice(type(error).__mro__, 3) if root_of(cls) == found.sdk]
+        found.codes.extend(name for name in names if name != "APIError")  # the base class of all, not a 500
     if isinstance(kind := found.headers.get("x-amzn-errortype"), str):
         found.codes.append(kind.partition(":")[0])
     if not found.texts or not found.failed:

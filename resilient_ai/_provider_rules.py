@@ -146,9 +146,9 @@ _MONEY = (
     r"credit balance|(?:no|not enough|insufficient|out of|all available|add(?:ing)?(?: more)?|purchase|requires? more|buy|remaining|prepaid) (?:\w+ ){0,2}credits?\b"
     r"|credits? (?:\w+ ){0,3}(?:exhausted|depleted|used up|run out|ran out|too low)|(?:insufficient|low|negative) (?:\w+ )?(?:balance|funds)"
     r"|balance (?:\w+ ){0,3}(?:insufficient|too low|exhausted|depleted|not enough)|not enough (?:balance|money|funds)"
-    r"|billing|payment|prepaid|unpaid|overdue|past due|invoice|top[ -]?up|recharge|in arrears|spend(?:ing)?[ -](?:\w+ )?(?:limit|cap|budget)"
+    r"|\bbilling\b|\bpayments?\b|\bprepaid\b|unpaid|overdue|past due|\binvoices?\b|top[ -]?up|recharge|in arrears|good standing|余额不足|欠费|充值|spend(?:ing)?[ -](?:\w+ )?(?:limit|cap|budget)"
     r"|(?:monthly|daily|weekly|hard|total|your) (?:\w+ ){0,2}(?:budget|spend)|budget (?:\w+ ){0,4}(?:exceeded|exhausted|reached)|exceeded (?:\w+ ){0,3}budget"
-    r"|(?:account|organization|key|subscription) (?:\w+ ){0,3}(?:suspended|not active)|suspended due to|upgrade your (?:plan|account|subscription)|plan (?:limit|quota)"
+    r"|(?:account|organization|key|subscription) (?:\w+ ){0,3}(?:suspended|not active)|suspended due to|(?:free )?trial (?:\w+ ){0,3}(?:ended|expired|over)|(?:no|zero) (?:\w+ ){0,2}balance|upgrade your (?:plan|account|subscription)|plan (?:limit|quota)|\bextra usage|(?:key|total|lifetime) (?:\w+ )?limit (?:exceeded|reached)"
 )
 _LONG_WINDOW = (
     r"(?:per|/|a|each|this|in a|for the|for) ?(?:day|week|month|billing cycle|billing period)\b|(?:dai|week|month)ly (?:\w+ ){0,3}(?:limit|quota|usage|allowance|cap|request|token)"
@@ -158,7 +158,7 @@ _USED_UP = (
     r"exceeded (?:your|the|its) (?:\w+ ){0,2}quota|quota (?:\w+ ){0,3}(?:exceeded|exhausted|reached|used up|depleted|insufficient)|(?:insufficient|out of|no|exhausted|over)(?: \w+){0,4} quota"
     r"|(?:usage|session|free|trial|plan|subscription|included|account)(?:[ -]\w+){0,2} (?:limit|quota|allowance|usage)s? (?:\w+ ){0,4}(?:exceeded|exhausted|reached|hit|used up)"
     r"|(?:reached|exceeded|hit|used(?: up)?|exhausted|over)(?: \w+){0,5} (?:usage|session|free|trial|plan|subscription|included|account)(?:[ -]\w+){0,2} (?:limit|quota|allowance|usage|tokens|requests)"
-    r"|free (?:usage|quota|allocation|trial)|service quota"
+    r"|free (?:usage|quota|allocation|trial)|free[ -]tier(?: \S+){0,8} (?:exhausted|used up|exceeded|reached)|service quota|额度(?:不足|已|用)|配额"
 )
 _SHORT_WINDOW = (
     r"per[ _-]?(?:minute|second|hour|min|sec)(?![a-z])|/ ?(?:min|sec|hr|minute|second|hour)\b|\d ?/ ?[smh]\b|\b(?:rpm|tpm|rps|qps|itpm|otpm)\b|concurren|in[ -]flight|parallel requests|simultaneous"
@@ -168,28 +168,29 @@ _BUSY = (
     r"high (?:demand|load|traffic|volume)|heavy (?:load|traffic)|\boverload|(?:at|over|out of|exceed\w*|insufficient|no(?: available)?|lack of|limited) (?:\w+ ){0,2}capacity|capacity (?:\w+ ){0,3}(?:exceeded|exhausted|reached|limit|constraint|unavailable)"
     r"|(?:model|engine|server|service|system|endpoint|instance)s? (?:\w+ ){0,4}(?:busy|loading|warming|starting|not ready)|\bloading model|too busy|server busy|currently busy"
     r"|(?:temporarily|currently) (?:unavailable|unable|out of)|service (?:is )?unavailable|no (?:healthy|available) (?:\w+ )?(?:upstream|worker|server|instance|provider|replica|backend)s?"
-    r"|all (?:\w+ )?(?:workers|servers|instances|providers|slots) (?:are )?(?:\w+ )?(?:busy|unavailable|in use)|queue (?:is )?(?:full|length)|pending requests exceeded|cold start|scaling up"
+    r"|繁忙|过载|all (?:\w+ )?(?:workers|servers|instances|providers|slots) (?:are )?(?:\w+ )?(?:busy|unavailable|in use)|queue (?:is )?(?:full|length)|pending requests exceeded|cold start|scaling up"
 )
 _TOO_LONG = (
-    r"context[ _-]?(?:length|window|size|limit)|maximum context|max(?:imum)?(?: \w+){0,2} (?:context|sequence|prompt|input)(?: \w+)? (?:length|tokens?|size)"
+    r"context[ -]?(?:length|window|size|limit|budget|overflow)|maximum context|max(?:imum)?(?: \w+){0,2} (?:context|sequence|prompt|input)(?: \w+)? (?:length|tokens?|size)"
     r"|(?:prompt|input|request|message|conversation|text|query|content|sequence|document)s? (?:\w+ ){0,4}(?:is|are|was|were|has|have)?(?: \w+){0,2} ?(?:too long|too large for|longer than|too many tokens|over the token)"
     r"|too many (?:\w+ ){0,3}tokens|token (?:count|limit)(?:s)? (?:\S+ ){0,6}(?:exceed|reached|over|greater|more than)|(?:exceed|over|above|beyond|surpass|greater than|larger than|more than)\w*(?: \S+){0,8} (?:token limit|tokens? allowed|max(?:imum)? (?:number of )?tokens|maximum (?:allowed )?(?:input |prompt |token )?(?:length|tokens))"
-    r"|tokens? (?:\S+ ){0,8}(?:exceeds?|exceeded|cannot exceed|is greater than|is larger than|> )|reduce (?:the|your) (?:\w+ ){0,3}(?:length|size|input|prompt|tokens)|reduce the length|request too large for|requested \d+ tokens, max \d+"
+    r"|tokens? (?:\S+ ){0,8}(?:exceeds?|exceeded|cannot exceed|is greater than|is larger than|> )|reduce (?:the|your) (?:\w+ ){0,3}(?:length|size|input|prompt|tokens)|reduce the length|request too large for|exceeds? (?:the )?max(?:imum)? (?:\w+ )?length|requested \d+ tokens, max \d+"
     r"|(?:must|should) (?:have|be) (?:less|fewer|shorter) than (?:the )?(?:\d+ tokens|maximum|context)|shorter (?:prompt|input|message)|max_(?:total|input|model|prompt)_(?:tokens|len|length)|tokens? > \d+|available context|tokens? in your (?:prompt|request|messages?)"
+    r"|tokens?\b[^.]{0,60}\b(?:more|greater|larger|longer|higher) than|tokens?\b[^.]{0,40}must be (?:<|less|fewer|at most)|上下文.{0,10}(?:长|超|限)|超出.{0,8}上下文"
 )
 _FILTERED = (
-    r"content[ _-]?(?:filter|management|policy|policies|moderation|safety)|(?:blocked|rejected|refused|flagged|filtered|declined) (?:\w+ ){0,6}(?:safety|moderation|polic(?:y|ies)|guardrail|filter|classifier|inappropriate|harmful|sensitive)"
+    r"content[ _-]?(?:filter|management|policy|policies|moderation|safety)|(?:blocked|rejected|refused|flagged|filtered|declined) (?:\w+ ){0,6}(?:safety|moderation|(?:content|usage|use|our|responsible ai) polic(?:y|ies)|guardrail|filter|classifier|inappropriate|harmful|sensitive)"
     r"|flagged|safety (?:system|settings|reasons?|polic|filter|guideline|check)|(?:usage|acceptable use|trust (?:and|&) safety) (?:polic|guideline)|violat\w+ (?:\w+ ){0,4}(?:polic|guideline|terms|safety)|output blocked|prohibited content"
-    r"|inappropriate content|harmful content|sensitive (?:content|information|words)|guardrail|requires moderation|responsible ai"
+    r"|inappropriate content|harmful content|sensitive (?:content|information|words)|guardrail|requires moderation|responsible ai|敏感|违规"
 )
 _BAD_KEY = (
     r"(?:invalid|incorrect|no|missing|expired|wrong|bad|revoked|disabled|unknown|malformed|provided?|provide (?:a|an|your)|without (?:a|an)) (?:\w+ ){0,3}(?:x-)?(?:api|auth|access|secret|bearer)[ _-]?(?:key|token)s?"
     r"|(?:api|access|auth|secret)[ _-]?(?:key|token)s? (?:\w+ ){0,3}(?:not valid|invalid|expired|incorrect|revoked|missing|required|disabled|not found|not provided|deactivated|wrong|deleted)"
     r"|(?:invalid|expired|missing|bad|no) (?:\w+ ){0,2}(?:token|credentials?|authentication|authorization|signature)\b|token (?:\w+ ){0,3}(?:expired|invalid|revoked)|not authenticated|unauthenticated|unauthorized|authentication (?:fail|error|required|is required|credentials)"
-    r"|failed to authenticate|could not (?:be )?(?:authenticate|validate)\w*(?: \w+){0,2} credentials|login (?:is )?required|please (?:log|sign) in|security token|could not be authenticated"
+    r"|failed to authenticate|could not (?:be )?(?:authenticate|validate)\w*(?: \w+){0,2} credentials|provide (?:\w+ ){0,3}(?:credentials?|key|token)\b|login (?:is )?required|please (?:log|sign) in|security token|could not be authenticated"
 )
 _NOT_ALLOWED = (
-    r"permission|not authorized|not allowed|access (?:is |was |to \S+ (?:is|was) )?(?:denied|forbidden|restricted)|on hold|has been (?:disabled|deactivated|banned|blocked|restricted|terminated)|virtual network|firewall|not have access|no access to"
+    r"(?:no|not have|lack\w*|insufficient|without|required?|missing|grant) (?:\w+ ){0,4}permissions?\b|permissions? (?:\w+ )?(?:denied|required|missing)|not authorized|not allowed (?:to (?:access|use)|from|in)\b|access (?:is |was |to \S+ (?:is|was) )?(?:denied|forbidden|restricted)|on hold|has been (?:disabled|deactivated|banned|blocked|restricted|terminated)|virtual network|firewall|not have access|no access to"
     r"|(?:country|region|location|territory)(?: \w+){0,3} (?:not|un)[ -]?supported|not (?:supported|available) in your (?:country|region|location)|location is not supported|must be verified|verify your organi[sz]ation|not enabled for|allowlist|whitelist|forbidden|lacks the required"
 )
 _NO_MODEL = (
@@ -197,7 +198,7 @@ _NO_MODEL = (
     r"|(?:unknown|invalid|no such|nonexistent|unrecognized|could not (?:find|resolve)|unable to find)(?: \w+){0,2} (?:model|deployment|engine)\b"
 )
 _TIMED_OUT = r"timed? ?out\b|time-out|timeout (?:exceeded|error|reached|occurred|expired)|deadline (?:exceeded|expired)|took too long|(?:read|connect|request|gateway|upstream|operation) timeout"
-_THROTTLED = r"rate[ -]?limit(?:s|ed|ing)?\b|too many (?:\w+ ){0,2}requests|throttl|(?:request|token)s? (?:rate|limit) (?:\w+ ){0,3}(?:exceeded|reached)|exceeded (?:\w+ ){0,4}(?:rate|request|call)s? limit"
+_THROTTLED = r"rate[ -]?limit(?:s|ed|ing)?\b|too many (?:\w+ ){0,2}requests|throttl|(?:request|token)s? (?:rate|limit) (?:\w+ ){0,3}(?:exceeded|reached)|exceeded (?:\w+ ){0,4}(?:rate|request|call)s? limit|限流|频率|频繁"
 
 # For exceptions of no SDK's, whose text is all there is: what people write into a `raise` of their own.
 PLAIN_PHRASES: tuple[tuple[E, re.Pattern[str]], ...] = tuple(
@@ -225,7 +226,7 @@ PHRASES: tuple[tuple[E, frozenset[int], re.Pattern[str]], ...] = tuple(
         (E.CONTENT_FILTER, {400, 403, 422, 451, 0}, _FILTERED),
         (E.RATE_LIMIT, {402, 429}, _SHORT_WINDOW),
         (E.MODEL_OVERLOADED, {429, 0}, _BUSY),
-        (E.QUOTA_EXCEEDED, {400, 401, 402, 403, 412, 429, 0}, _MONEY),
+        (E.QUOTA_EXCEEDED, {400, 401, 402, 403, 412, 422, 429, 0}, _MONEY),
         (E.RATE_LIMIT, {0}, _SHORT_WINDOW),
         (E.QUOTA_EXCEEDED, {400, 402, 403, 412, 429, 0}, rf"{_USED_UP}|out of call volume|reached (?:\w+ ){{0,3}}API usage limits"),
         (E.QUOTA_EXCEEDED, {402, 403, 429, 0}, _LONG_WINDOW),
