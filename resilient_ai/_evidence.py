@@ -56,7 +56,9 @@ def gather(error: BaseException) -> Evidence:
     """Everything that `error` itself carries, its causes left out."""
     found = Evidence(root_of(type(error)))
     response = read(error, "response")
-    found.status = _status(error, response)
+    # aiohttp gives a reply that it cannot parse a status of 400 of its own making.
+    unparsed = str(read(type(read(error, "__cause__")), "__module__")) == "aiohttp.http_exceptions"
+    found.status = None if unparsed else _status(error, response)
     found.headers = _headers(error, response)
     found.bodies = list(_bodies(error, response))
     for body in found.bodies:

@@ -148,7 +148,7 @@ _MONEY = (
     r"|balance (?:\w+ ){0,3}(?:insufficient|too low|exhausted|depleted|not enough)|not enough (?:balance|money|funds)"
     r"|\bbilling\b|\bpayments?\b|\bprepaid\b|unpaid|overdue|past due|\binvoices?\b|top[ -]?up|recharge|in arrears|good standing|余额不足|欠费|充值|spend(?:ing)?[ -](?:\w+ )?(?:limit|cap|budget)"
     r"|(?:monthly|daily|weekly|hard|total|your) (?:\w+ ){0,2}(?:budget|spend)|budget (?:\w+ ){0,4}(?:exceeded|exhausted|reached)|exceeded (?:\w+ ){0,3}budget"
-    r"|(?:account|organization|key|subscription) (?:\w+ ){0,3}(?:suspended|not active)|suspended due to|(?:free )?trial (?:\w+ ){0,3}(?:ended|expired|over)|(?:no|zero) (?:\w+ ){0,2}balance|upgrade your (?:plan|account|subscription)|plan (?:limit|quota)|\bextra usage|(?:key|total|lifetime) (?:\w+ )?limit (?:exceeded|reached)"
+    r"|(?:account|organization|key|subscription) (?:\w+ ){0,3}(?:suspended|not active)|suspended due to|(?:free )?trial (?:\w+ ){0,3}(?:ended|expired|over)|(?:no|zero) (?:\w+ ){0,2}balance|upgrade your (?:plan|account|subscription)|plan (?:limit|quota)|\bextra usage|(?:key|lifetime) limit (?:exceeded|reached)|total limit\)"
 )
 _LONG_WINDOW = (
     r"(?:per|/|a|each|this|in a|for the|for) ?(?:day|week|month|billing cycle|billing period)\b|(?:dai|week|month)ly (?:\w+ ){0,3}(?:limit|quota|usage|allowance|cap|request|token)"

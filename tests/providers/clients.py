@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 import ssl
+import warnings
+from contextlib import contextmanager
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _HI = [{"role": "user", "content": "hi"}]
 
@@ -14,6 +19,26 @@ _HI = [{"role": "user", "content": "hi"}]
 def _tls() -> ssl.SSLContext:
     """Reading the machine's certificates takes longer than all the rest of a call; once will do."""
     return ssl.create_default_context()
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Let SDKs be as they are: some warn of themselves while they are imported or closed."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _httpx2(timeout: float) -> Any:
+    import httpx2
+
+    return httpx2.AsyncClient(verify=_tls(), timeout=timeout)
+
+
+def _httpx(timeout: float) -> Any:
+    import httpx
+
+    return httpx.AsyncClient(verify=_tls(), timeout=timeout)
 
 
 async def _drain(stream: Any) -> list[Any]:
@@ -34,7 +59,9 @@ async def _openai_like(client: Any, api: str, stream: bool) -> Any:
 async def openai(url: str, api: str, stream: bool, timeout: float) -> Any:
     from openai import AsyncOpenAI
 
-    client = AsyncOpenAI(api_key="sk-planted", base_url=f"{url}/v1", max_retries=0, timeout=timeout)
+    client = AsyncOpenAI(
+        api_key="sk-planted", base_url=f"{url}/v1", max_retries=0, timeout=timeout, http_client=_httpx2(timeout)
+    )
     return await _openai_like(client, api, stream)
 
 
@@ -42,7 +69,12 @@ async def azure(url: str, api: str, stream: bool, timeout: float) -> Any:
     from openai import AsyncAzureOpenAI
 
     client = AsyncAzureOpenAI(
-        api_key="planted", azure_endpoint=url, api_version="2024-10-21", max_retries=0, timeout=timeout
+        api_key="planted",
+        azure_endpoint=url,
+        api_version="2024-10-21",
+        max_retries=0,
+        timeout=timeout,
+        http_client=_httpx2(timeout),
     )
     return await _openai_like(client, api, stream)
 
@@ -51,7 +83,9 @@ async def groq(url: str, api: str, stream: bool, timeout: float) -> Any:
     from groq import AsyncGroq
 
     return await _openai_like(
-        AsyncGroq(api_key="gsk_planted", base_url=url, max_retries=0, timeout=timeout), api, stream
+        AsyncGroq(api_key="gsk_planted", base_url=url, max_retries=0, timeout=timeout, http_client=_httpx(timeout)),
+        api,
+        stream,
     )
 
 
@@ -59,14 +93,18 @@ async def together(url: str, api: str, stream: bool, timeout: float) -> Any:
     from together import AsyncTogether
 
     return await _openai_like(
-        AsyncTogether(api_key="planted", base_url=url, max_retries=0, timeout=timeout), api, stream
+        AsyncTogether(api_key="planted", base_url=url, max_retries=0, timeout=timeout, http_client=_httpx(timeout)),
+        api,
+        stream,
     )
 
 
 async def anthropic(url: str, api: str, stream: bool, timeout: float) -> Any:
     from anthropic import AsyncAnthropic
 
-    async with AsyncAnthropic(api_key="planted", base_url=url, max_retries=0, timeout=timeout) as client:
+    async with AsyncAnthropic(
+        api_key="planted", base_url=url, max_retries=0, timeout=timeout, http_client=_httpx2(timeout)
+    ) as client:
         result = await client.messages.create(model="m", max_tokens=5, messages=_HI, stream=stream)  # type: ignore[arg-type]
         return await _drain(result) if stream else result
 
@@ -95,17 +133,25 @@ async def google(url: str, api: str, stream: bool, timeout: float) -> Any:
 async def google_httpx2(url: str, api: str, stream: bool, timeout: float) -> Any:
     import httpx2
 
-    return await _google(url, stream, timeout, async_client_args={"transport": httpx2.AsyncHTTPTransport()})
+    return await _google(
+        url, stream, timeout, async_client_args={"transport": httpx2.AsyncHTTPTransport(verify=_tls())}
+    )
+
+
+@cache
+def _aws() -> Any:
+    from aiobotocore.session import get_session
+
+    return get_session()
 
 
 async def bedrock(url: str, api: str, stream: bool, timeout: float) -> Any:
     from aiobotocore.config import AioConfig
-    from aiobotocore.session import get_session
 
     config = AioConfig(
         retries={"total_max_attempts": 1, "mode": "standard"}, read_timeout=timeout, connect_timeout=timeout
     )
-    async with get_session().create_client(
+    async with _aws().create_client(
         "bedrock-runtime",
         region_name="us-east-1",
         endpoint_url=url,
@@ -123,7 +169,9 @@ async def bedrock(url: str, api: str, stream: bool, timeout: float) -> Any:
 async def mistral(url: str, api: str, stream: bool, timeout: float) -> Any:
     from mistralai.client import Mistral
 
-    async with Mistral(api_key="planted", server_url=url, timeout_ms=int(timeout * 1000)) as client:
+    async with Mistral(
+        api_key="planted", server_url=url, timeout_ms=int(timeout * 1000), async_client=_httpx2(timeout)
+    ) as client:
         if stream:
             return await _drain(await client.chat.stream_async(model="m", messages=_HI))  # type: ignore[arg-type]
         return await client.chat.complete_async(model="m", messages=_HI)  # type: ignore[arg-type]
@@ -132,7 +180,9 @@ async def mistral(url: str, api: str, stream: bool, timeout: float) -> Any:
 async def cohere(url: str, api: str, stream: bool, timeout: float) -> Any:
     from cohere import AsyncClientV2
 
-    async with AsyncClientV2(api_key="planted", base_url=url, timeout=timeout, max_retries=0) as client:
+    async with AsyncClientV2(
+        api_key="planted", base_url=url, timeout=timeout, max_retries=0, httpx_client=_httpx(timeout)
+    ) as client:
         if stream:
             return await _drain(client.chat_stream(model="m", messages=_HI))  # type: ignore[arg-type]
         return await client.chat(model="m", messages=_HI)  # type: ignore[arg-type]
@@ -141,7 +191,7 @@ async def cohere(url: str, api: str, stream: bool, timeout: float) -> Any:
 async def ollama(url: str, api: str, stream: bool, timeout: float) -> Any:
     from ollama import AsyncClient
 
-    client = AsyncClient(host=url, timeout=timeout)
+    client = AsyncClient(host=url, timeout=timeout, verify=_tls())
     try:
         result = await client.chat(model="m", messages=_HI, stream=stream)  # type: ignore[call-overload]
         return await _drain(result) if stream else result
@@ -150,17 +200,13 @@ async def ollama(url: str, api: str, stream: bool, timeout: float) -> Any:
 
 
 async def httpx(url: str, api: str, stream: bool, timeout: float) -> Any:
-    import httpx
-
-    async with httpx.AsyncClient(timeout=timeout, verify=_tls()) as client:
+    async with _httpx(timeout) as client:
         answer = await client.post(url, json={"messages": _HI})
         return answer.raise_for_status().json()
 
 
 async def httpx2(url: str, api: str, stream: bool, timeout: float) -> Any:
-    import httpx2
-
-    async with httpx2.AsyncClient(timeout=timeout, verify=_tls()) as client:
+    async with _httpx2(timeout) as client:
         answer = await client.post(url, json={"messages": _HI})
         return answer.raise_for_status().json()
 
