@@ -112,7 +112,8 @@ class ResilientMethod(wrapt.BoundFunctionWrapper):  # type: ignore[type-arg]
     @property
     def __func__(self) -> ResilientFunction:
         # inspect takes the signature of a method from here. What is bound to nothing raises AttributeError.
-        self.__wrapped__.__func__  # noqa: B018
+        wrapped: Any = self.__wrapped__
+        wrapped.__func__  # noqa: B018
         parent: ResilientFunction = self._self_parent
         return parent
 

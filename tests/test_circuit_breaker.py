@@ -24,6 +24,7 @@ from resilient_ai import (
 )
 from resilient_ai._classify import verdict
 from resilient_ai._events import CallRejected, CircuitClosed, CircuitHalfOpened, CircuitModeSet, CircuitOpened
+from resilient_ai.testing import VirtualClock
 
 
 class ProviderError(Exception):
@@ -864,3 +865,48 @@ async def test_nothing_of_a_good_call_stays_behind_in_cycles(registry):
 
 def test_every_refusal_is_a_resilience_error():
     assert issubclass(CircuitOpenError, ResilienceError)
+
+
+@pytest.mark.parametrize("start", [0.0, 0.3, 1e6 + 0.7])
+async def test_a_deadline_is_reached_however_the_time_was_added_up(start):
+    """Ten steps of a tenth are a little less than one, for a float; nobody is refused for that."""
+    clock = VirtualClock(start)
+    registry = Registry(clock=clock, listeners=())
+    gate = anyio.Event()
+
+    @circuit_breaker("sums", recovery_timeout=1, success_threshold=1, timeout_seconds=None, registry=registry)
+    async def ask(wait: bool) -> str:
+        if wait:
+            await gate.wait()
+        return "pong"
+
+    def a_second_passes():
+        for _ in range(10):
+            clock.advance(0.1)
+
+    breaker = registry.circuit_breakers["sums"]
+    breaker.trip()
+    a_second_passes()
+    assert breaker.stats().retry_after == 0
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(ask, True)
+        await anyio.wait_all_tasks_blocked()
+        a_second_passes()  # the lease of the probe is over as well
+
+        assert await ask(False) == "pong"
+        gate.set()
+    assert breaker.state is CircuitState.CLOSED
+
+
+async def test_whoever_sleeps_retry_after_gets_in(registry, clock):
+    ask = circuit_breaker("patient", recovery_timeout=0.7, success_threshold=9, registry=registry)(scripted("pong"))
+    breaker = registry.circuit_breakers["patient"]
+    for step in range(50):
+        breaker.reset()
+        breaker.trip()
+        clock.advance(0.013 * step)
+        with pytest.raises(CircuitOpenError) as caught:
+            await ask()
+        clock.advance(caught.value.retry_after)
+
+        assert await ask() == "pong"

@@ -155,14 +155,19 @@ class CircuitMachine(RuleBasedStateMachine):
             self.now = max(self.now, self.model.until)
         return straggler
 
-    @precondition(lambda self: self.model.state is HALF_OPEN)
-    @rule(target=calls)
-    def a_probe_hangs(self) -> tuple[Ticket, Call] | None:
-        """Until its slot is lost; what it says in the end is still said in the same period, perhaps."""
-        probe = self.ask()
-        if self.model.probes:
-            self.now = max(self.now, self.model.probes[-1].lease_end)
-        return probe
+    @precondition(lambda self: self.model.may_trip() and self.config.success_threshold > 1)
+    @rule(target=calls, outcome=st.sampled_from(["ok", "ok", "neutral", "fail"]))
+    def a_probe_hangs_and_answers_beside_its_successor(self, outcome: str) -> tuple[Ticket, Call] | None:
+        """Its slot is lost by then; its answer is not, and it takes nobody else's slot along."""
+        self.trip(0.0)
+        self.now = max(self.now, self.model.until)
+        overdue = self.ask()
+        assert overdue is not None
+        self.now = overdue[1].lease_end
+        successor = self.ask()
+        assert successor is not None
+        self.finish(overdue, outcome)
+        return successor
 
     @precondition(lambda self: self.model.state is CLOSED)
     @rule(count=st.integers(90, 210))
