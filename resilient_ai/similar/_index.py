@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ._embedders import Space
 from ._features import Features, features
+from ._forks import hold_while_forking
 from ._guard import difference
 from ._question import looks_personal, looks_secret
 from ._store import Entry
@@ -66,6 +67,7 @@ class Index:
         self._store_text = store_text
         self._largest = max_bytes // _LONGEST_ANSWER
         self._lock = threading.Lock()
+        hold_while_forking(self, self._lock, rank=3)
         self.added = self.store_errors = self.embedder_errors = 0
         self.skipped: Counter[str] = Counter()
         self.refused: Counter[str] = Counter()

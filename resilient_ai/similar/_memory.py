@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from resilient_ai._checks import check_number
 
+from ._forks import hold_while_forking
 from ._matrix import Matrix
 
 if TYPE_CHECKING:
@@ -78,6 +79,7 @@ class MemoryStore:
         self._max_entries = max_entries
         self._max_bytes = max_bytes
         self._lock = threading.Lock()
+        hold_while_forking(self, self._lock, rank=2)
         self._clear()
 
     def _clear(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 import weakref
@@ -20,6 +21,7 @@ from resilient_ai._rungs import NO_ANSWER, Recalled
 from ._codec import NotStorable, decode, encode
 from ._complete import is_whole
 from ._embedders import require_numpy, space_of
+from ._forks import hold_while_forking
 from ._index import Draft, Index, check_guard
 from ._memory import MemoryStore
 from ._question import question_of
@@ -27,7 +29,6 @@ from ._scope import NoScope, digest
 from ._writer import Writer
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Callable
     from types import TracebackType
 
@@ -61,7 +62,7 @@ class SimilarStats:
         misses: Questions not answered.
         refused: Candidates that were alike enough and that the guard refused, by reason.
         dropped: Answers lost because the writer fell behind.
-        store_errors: Times the store raised.
+        store_errors: Times the store raised, or its file could not be read or written.
         embedder_errors: Times the embedder raised or was too late; the trigrams served instead.
     """
 
@@ -143,8 +144,7 @@ class SimilarAnswers:
         if text is not None and not isinstance(text, str) and not callable(text):
             raise ValueError(f"text must be an argument's name, a function of the call or None, got {text!r}")
         self._space = space_of(embedder, threshold, allow_unsafe=allow_unsafe)
-        self._path = path
-        self._store = _store(path, store, max_entries=max_entries, max_bytes=max_bytes)
+        self._store = _store(path, store, max_age=max_age, max_entries=max_entries, max_bytes=max_bytes)
         self._index = Index(
             self._store,
             self._space,
@@ -157,6 +157,7 @@ class SimilarAnswers:
         self._text, self._scope, self._accept, self._max_age = text, scope, accept, max_age
         self._writer: Writer[Draft] = Writer(self._index.add)
         self._lock = threading.Lock()
+        hold_while_forking(self, self._lock, rank=4)
         self._recalled = self._misses = 0
         self._skipped: Counter[str] = Counter()
         self._vectors: OrderedDict[str, Vector | None] = OrderedDict()
@@ -358,7 +359,7 @@ class SimilarAnswers:
                 misses=self._misses,
                 refused=dict(self._index.refused),
                 dropped=self._writer.dropped,
-                store_errors=self._index.store_errors,
+                store_errors=self._index.store_errors + getattr(self._store, "file_errors", 0),
                 embedder_errors=self._embedder_errors + self._index.embedder_errors,
             )
 
@@ -377,7 +378,8 @@ class SimilarAnswers:
     def __repr__(self) -> str:
         entries = self.stats().entries
         count = "answers" if entries is None else f"{entries} answer{'' if entries == 1 else 's'}"
-        place = "in memory" if isinstance(self._store, MemoryStore) else f"in {type(self._store).__name__}"
+        path = getattr(self._store, "path", type(self._store).__name__)
+        place = "in memory" if isinstance(self._store, MemoryStore) else f"in {os.path.basename(path)}"
         space = self._space if self._space is not None else self._index.trigrams
         return f"<SimilarAnswers: {count} {place}, {space.id} from {space.threshold:g}>"
 
@@ -386,6 +388,7 @@ def _store(
     path: str | os.PathLike[str] | None,
     store: StoreProtocol | None,
     *,
+    max_age: float,
     max_entries: int,
     max_bytes: int,
 ) -> StoreProtocol:
@@ -397,7 +400,9 @@ def _store(
                 raise ValueError(f"store {type(store).__qualname__} needs a method {name}(); see StoreProtocol")
         return store
     if path is not None:
-        raise NotImplementedError("answers are kept in memory only for now; leave path out")
+        from ._sqlite import SQLiteStore
+
+        return SQLiteStore(path, max_entries=max_entries, max_bytes=max_bytes, max_age=max_age)
     return MemoryStore(max_entries=max_entries, max_bytes=max_bytes)
 
 

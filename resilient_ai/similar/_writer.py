@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 import weakref
 from collections import deque
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from ._forks import hold_while_forking
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,11 +33,8 @@ class Writer(Generic[T]):
         self._queue: deque[T] = deque()
         self._most = most
         self.dropped = 0
-        self._begin()
-        _writers.add(self)
-
-    def _begin(self) -> None:
         self._changed = threading.Condition()
+        hold_while_forking(self, self._changed, rank=0, in_child=_in_child(weakref.ref(self)))
         self._busy = 0
         self._thread: threading.Thread | None = None
         self._closed = False
@@ -102,19 +100,17 @@ class Writer(Generic[T]):
                     self._busy = 0
                     self._changed.notify_all()
 
-    def after_fork(self) -> None:
-        """In a forked child: the thread and the locks stayed behind, and the queue is the parent's to write."""
+    def start_over(self) -> None:
+        """In a forked child: the thread stayed behind, and the queue is the parent's to write."""
         self._queue.clear()
-        self._begin()
+        self._busy = 0
+        self._thread = None
 
 
-_writers: weakref.WeakSet[Writer[Any]] = weakref.WeakSet()
+def _in_child(writer: weakref.ref[Writer[Any]]) -> Callable[[], None]:
+    def in_child() -> None:
+        mine = writer()
+        if mine is not None:
+            mine.start_over()
 
-
-def _after_fork() -> None:
-    for writer in list(_writers):
-        writer.after_fork()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+    return in_child
