@@ -8,7 +8,8 @@ import time
 import weakref
 from collections import Counter, OrderedDict
 from collections.abc import Sized
-from dataclasses import dataclass
+from contextvars import copy_context
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -16,6 +17,7 @@ import anyio
 from anyio.lowlevel import RunVar
 
 from resilient_ai._checks import check_number
+from resilient_ai._detached import current_loop, spawn
 from resilient_ai._rungs import NO_ANSWER, Recalled
 
 from ._codec import NotStorable, decode, encode
@@ -46,6 +48,7 @@ _REST_SECONDS = 30.0  # that a remote embedder is left alone after it failed
 _SETTLE_SECONDS = 0.25  # that a recall waits for what was remembered just before
 _SLEPT_SECONDS = 60.0
 _VECTORS_KEPT = 2_048
+_BESIDE = 64  # async embeddings under way for answers to be remembered
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,27 +166,29 @@ class SimilarAnswers:
         self._vectors: OrderedDict[str, Vector | None] = OrderedDict()
         self._embedder_errors = 0
         self._resting_until = 0.0
+        self._beside: dict[int, object] = {}
         self._epoch: float | None = None
         self._finalizer = weakref.finalize(self, _close, self._writer, self._store, 2.0)
 
     # -- remembering
 
-    def remember(self, call: FailedCall, answer: Any) -> Any:
+    def remember(self, call: FailedCall, answer: Any) -> None:
         """
-        Take a good answer of the provider's. Returns at once, or, with an async embedder, an awaitable.
+        Take a good answer of the provider's, at once.
 
-        The answer is judged and written in a thread; up to 1,000 may wait there, then the oldest are dropped.
+        It is judged and written in a thread; up to 1,000 may wait there, then the oldest are dropped. An async
+        embedder is asked in a task beside the caller.
         """
         draft = self._draft(call, answer)
         if isinstance(draft, str):
             with self._lock:
                 self._skipped[draft] += 1
-            return None
-        if self._space is not None and self._space.remote:
-            return self._remember_remotely(draft)
+        elif self._space is None or not self._space.remote or not self._embed_beside(draft):
+            self._offer(draft)
+
+    def _offer(self, draft: Draft) -> None:
         if not self._writer.offer(draft):
             self._index.skip("closed")
-        return None
 
     def _draft(self, call: FailedCall, answer: Any) -> Draft | str:
         """What is to be written, or why nothing is."""
@@ -203,10 +208,24 @@ class SimilarAnswers:
         except NotStorable:
             return "type"
 
-    async def _remember_remotely(self, draft: Draft) -> None:
-        vector = await self._remote_vector(draft.question.text)
-        if not self._writer.offer(Draft(draft.question, draft.answer, draft.at, vector)):
-            self._index.skip("closed")
+    def _embed_beside(self, draft: Draft) -> bool:
+        """Ask the async embedder in a task of its own; False when there is no loop, or no room for one more."""
+        if len(self._beside) >= _BESIDE:
+            return False
+        vectors: list[Vector | None] = []
+
+        async def embed() -> None:
+            vectors.append(await self._remote_vector(draft.question.text))
+
+        def ended() -> None:  # also when the task was cancelled with its loop: then the trigrams alone
+            self._beside.pop(id(vectors), None)
+            self._offer(replace(draft, vector=vectors[0] if vectors else None))
+
+        try:
+            self._beside[id(vectors)] = spawn(current_loop(), embed, copy_context(), ended)
+        except RuntimeError:
+            return False
+        return True
 
     # -- recalling
 

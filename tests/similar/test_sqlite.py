@@ -17,7 +17,7 @@ import pytest
 from resilient_ai import NO_ANSWER, SimilarAnswers
 from resilient_ai._rungs import FailedCall, Recalled
 
-NUMBER = "zero one two three four five six seven eight nine".split()
+NUMBER = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 
 
 def call(text="How can I reset my password?", **arguments):
@@ -369,7 +369,7 @@ def test_a_path_that_names_no_file_is_refused(bad):
 
 
 def test_a_folder_that_is_missing_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match="the folder of .* does not exist"):
+    with pytest.raises(FileNotFoundError, match=r"the folder of .* does not exist"):
         SimilarAnswers(tmp_path / "no" / "answers.db", embedder="trigrams")
 
 
