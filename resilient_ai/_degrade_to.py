@@ -7,6 +7,7 @@ import threading
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Iterable
 from dataclasses import asdict, dataclass, field, is_dataclass, replace
+from functools import partial
 from typing import Any, Final, Literal
 
 from ._checks import check_number
@@ -17,6 +18,7 @@ from ._events import Degraded, RungFailed, scrub
 from ._ladder import Answer, Ladder, Rung, rungs_of
 from ._policy import Handler, Policy, Site, StreamHandler
 from ._registry import Registry, default_registry
+from ._remembering import Remembering
 from ._report import Row
 from ._rungs import FailedCall, Recalled
 from ._stack import Decorator, decorate
@@ -72,7 +74,7 @@ class DegradeStats:
         misses: Calls that failed because every rung passed.
         passed: Calls whose error was not degraded: the caller's mistake, or a bug.
         rung_failures: Times a rung raised or ran out of time, by rung.
-        forgotten: Answers that were not remembered because a rung was too slow to take them.
+        forgotten: Answers that were dropped because an async memory was too slow to take them.
         rungs: What the rungs say of themselves, for those with `stats()`.
     """
 
@@ -176,10 +178,10 @@ class DegradePolicy(Policy[Degradation]):
             if rung.streams:
                 raise TypeError(f"rung {rung.name} of @degrade_to is a stream, but {site.function} returns one answer")
         inner, desk = below(site), _Desk(self, site)
-        state, watched, remembers = desk.state, watching, desk.remembers
+        state, watched = desk.state, watching
 
         async def degraded(fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-            if remembers or watched() is not None:
+            if watched() is not None:
                 return await attended(fn, instance, args, kwargs)
             try:
                 result = await inner(fn, instance, args, kwargs)
@@ -210,7 +212,7 @@ class DegradePolicy(Policy[Degradation]):
                 desk.succeeded(result, instance, args, kwargs)
             return result
 
-        return degraded
+        return attended if desk.remembers else degraded
 
     def bind_stream(self, below: Callable[[Site], StreamHandler], site: Site) -> StreamHandler:
         inner, desk = below(site), _Desk(self, site)
@@ -311,6 +313,12 @@ class _Desk:
             most=policy.config.max_concurrency,
             failed=self._rung_failed,
         )
+        self._remembering = Remembering(
+            policy.registry.clock,
+            timeout=policy.config.rung_timeout,
+            failed=partial(self._rung_failed, doing="remember"),
+            forgot=self.state.forgot,
+        )
 
     async def answer(
         self, error: Exception, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -401,8 +409,9 @@ class _Desk:
         call = self._call(instance, args, kwargs)
         for rung in self._memories:
             try:
-                if rung.remember is not None:
-                    rung.remember(call, result)
+                taking = rung.remember(call, result) if rung.remember is not None else None
+                if inspect.isawaitable(taking):
+                    self._remembering.later(rung, call, taking)
             except Exception as error:  # noqa: BLE001 - a memory must not break a call that went well
                 self._rung_failed(rung, call, error, doing="remember")
 

@@ -48,6 +48,10 @@ def passes(call):
     return NO_ANSWER
 
 
+async def echo(value):
+    return value
+
+
 class Shelf:
     """A rung with a memory, as a user would write one."""
 
@@ -421,10 +425,11 @@ async def test_who_differs_in_anything_a_rung_can_see_never_shares_an_answer(reg
 
 
 async def test_a_leader_that_leaves_does_not_take_the_others_with_it(registry, clock):
-    started = []
+    started, begun = [], anyio.Event()
 
     async def slow(call):
         started.append(clock.now())
+        begun.set()
         await clock.sleep(1)
         return "slow"
 
@@ -444,7 +449,7 @@ async def test_a_leader_that_leaves_does_not_take_the_others_with_it(registry, c
                 await caller()
 
         tasks.start_soon(leader)
-        await anyio.wait_all_tasks_blocked()
+        await begun.wait()
         for _ in range(10):
             tasks.start_soon(caller)
 
@@ -549,6 +554,91 @@ def lambda_async(result):
         return result
 
     return ask
+
+
+class SlowShelf(Shelf):
+    """A memory behind a network, which answers once its gate is open."""
+
+    def __init__(self):
+        super().__init__()
+        self.gate, self.at_work, self.most = anyio.Event(), 0, 0
+
+    async def remember(self, call, answer):
+        self.at_work += 1
+        self.most = max(self.most, self.at_work)
+        await self.gate.wait()
+        self.at_work -= 1
+        self.kept.append((tenant.get("nobody"), answer))
+
+
+async def test_a_slow_memory_is_told_beside_the_caller_and_in_the_callers_context(registry):
+    shelf = SlowShelf()
+    ask = degrade_to(shelf, rung_timeout=None, registry=registry)(echo)
+
+    async def caller(number):
+        tenant.set(f"tenant {number}")
+        assert await ask(number) == number
+
+    async with anyio.create_task_group() as tasks:
+        for number in range(100):
+            tasks.start_soon(caller, number)
+    assert shelf.kept == []
+    shelf.gate.set()
+    await anyio.wait_all_tasks_blocked()
+
+    assert sorted(shelf.kept) == sorted((f"tenant {number}", number) for number in range(100))
+    assert shelf.most == 8
+
+
+async def test_a_memory_that_cannot_keep_up_forgets_the_oldest_and_says_how_many(registry):
+    shelf = SlowShelf()
+    ask = degrade_to(shelf, name="crowd", rung_timeout=None, registry=registry)(echo)
+    for number in range(1_100):
+        await ask(number)
+    await anyio.wait_all_tasks_blocked()
+    shelf.gate.set()
+    await anyio.wait_all_tasks_blocked()
+
+    assert registry.degradations["crowd"].stats().forgotten == 92
+    assert sorted(answer for _, answer in shelf.kept) == [*range(8), *range(100, 1_100)]
+
+
+async def test_a_memory_that_hangs_or_raises_later_is_told_and_holds_nobody_up(registry, clock, events):
+    class Bad(SlowShelf):
+        async def remember(self, call, answer):
+            if answer == 0:
+                raise ValueError("full")
+            await anyio.sleep_forever()
+
+    ask = degrade_to(Bad(), name="bad", rung_timeout=2, registry=registry)(echo)
+    async with clock.autojump():
+        for number in range(20):
+            assert await ask(number) == number
+        assert clock.now() == 0
+        await clock.sleep(60)
+    errors = [event.error for event in events]
+
+    assert errors[0] == "ValueError: full"
+    assert errors[1:] == ["CallTimeoutError: a call through 'Bad' took longer than timeout_seconds=2"] * 19
+    assert {event.doing for event in events} == {"remember"}
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_the_end_of_a_loop_ends_what_is_still_being_remembered(backend):
+    registry = Registry(listeners=())
+    shelf = SlowShelf()
+    ask = degrade_to(shelf, name="left", registry=registry)(echo)
+
+    async def main():
+        for number in range(50):
+            await ask(number)
+        await anyio.wait_all_tasks_blocked()
+
+    anyio.run(main, backend=backend)
+    gc.collect()
+
+    assert shelf.kept == []
+    assert registry.degradations["left"].stats().forgotten == 50
 
 
 async def test_last_answer_gives_the_latest_answer_to_the_same_call_with_its_age(registry, clock):
