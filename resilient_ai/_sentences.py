@@ -109,7 +109,11 @@ def key(text: str, count: int) -> str:
         for term in spread
     }
     vectors = [_unit({term: math.log1p(times) * weights[term] for term, times in bag.items()}) for bag in bags]
-    centroid = _unit({term: sum(vector.get(term, 0.0) for vector in vectors) for term in spread})
+    middle: dict[str, float] = dict.fromkeys(spread, 0.0)
+    for vector in vectors:
+        for term, value in vector.items():
+            middle[term] += value
+    centroid = _unit(middle)
     scores = [
         _likeness(vector, centroid) * (1 + _POSITION * (1 - at / len(given))) for at, vector in enumerate(vectors)
     ]

@@ -77,7 +77,7 @@ def by_words(text: str) -> Sentiment:
         elif before and before[-1] in DAMPERS:
             value *= 0.7
         negation = next((word for word in reversed(before) if _negates(word)), None)
-        if negation is not None:
+        if negation is not None and not (token in ("better", "happier") and "be" in before):  # "could not be better"
             value *= -0.7  # "not good" is less bad than "bad"
             shown = f"{negation} {token}"
         if turn is not None:

@@ -187,6 +187,7 @@ def test_a_sentiment_never_raises_and_says_what_decided(text):
         ("Terrible. Never again.", "negative", ("terrible",)),
         ("The room was nice but the service was horrible", "negative", ("nice", "horrible")),
         ("The room was horrible but the service was wonderful", "positive", ("horrible", "wonderful")),
+        ("We could not be happier", "positive", ("happier",)),
         ("good, bad", "neutral", ("good", "bad")),
         ("The parcel arrived on Tuesday", "neutral", ()),
         ("He kind of runs like the wind", "neutral", ()),
