@@ -8,7 +8,7 @@ from ._circuit_breaker import circuit_breaker
 from ._circuit_config import NEUTRAL
 from ._circuit_handle import CircuitBreaker, CircuitStats
 from ._classified_retry import classified_retry
-from ._classify import Verdict, classify, register_classifier
+from ._classify import Verdict, classify, register_classifier, register_rules
 from ._clock import Clock, SystemClock
 from ._degrade_to import UNAVAILABLE, Degradation, DegradeStats, degrade_to
 from ._endpoint import Endpoint, EndpointStats
@@ -103,6 +103,7 @@ __all__ = [
     "first_sentences",
     "key_sentences",
     "register_classifier",
+    "register_rules",
     "registry",
     "sentiment",
     "static_texts",

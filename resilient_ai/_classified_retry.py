@@ -21,13 +21,14 @@ from ._errors import (
     ErrorType,
     RejectedResultError,
 )
-from ._events import AttemptFailed, QuotaExceeded, RetriesExhausted, RetryScheduled, args_hash, scrub
+from ._events import AttemptFailed, QuotaExceeded, RetriesExhausted, RetryScheduled
 from ._policy import Handler, Policy, Site, StreamHandler
 from ._provider_rules import RETRYABLE
 from ._registry import Registry, default_registry
 from ._retry_budget import RetryBudget
 from ._retry_rules import PROBES_IN_FLIGHT, RetryConfig, RetryRule, merged_rules, unsent
 from ._retry_state import Retry
+from ._scrub import args_hash, scrub
 from ._stack import Decorator, decorate, warn
 from ._watch import watching
 

@@ -14,13 +14,14 @@ from ._checks import check_number
 from ._classify import PROGRAMMING_ERRORS, Verdict, classify
 from ._error_rules import ErrorRule, error_rules, matches
 from ._errors import BatchResultError, ErrorType
-from ._events import Degraded, RungFailed, scrub
+from ._events import Degraded, RungFailed
 from ._ladder import Answer, Ladder, Rung, rungs_of
 from ._policy import Handler, Policy, Site, StreamHandler
 from ._registry import Registry, default_registry
 from ._remembering import Remembering
 from ._report import Row
 from ._rungs import FailedCall, Recalled
+from ._scrub import scrub
 from ._stack import Decorator, decorate
 from ._watch import Fate, Seen, fate, watching
 

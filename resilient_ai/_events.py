@@ -7,9 +7,6 @@ Fields are plain values. Prompts, answers and keys never get in; error messages 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import os
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -236,45 +233,3 @@ def log_event(event: Event) -> None:
     """Send one event to structlog; the default listener of every registry."""
     fields = {field.name: getattr(event, field.name) for field in dataclasses.fields(event)}
     getattr(_logger, event.level)(event.log_name, **fields)
-
-
-_SECRETS = re.compile(
-    r"""(?ix)
-    \b(?:sk|pk|rk|gsk|xai|AIza|hf|ghp|AKIA)[-_]?[A-Za-z0-9_\-*]{8,}   # keys by their well-known prefixes
-    | \beyJ[\w-]{8,}\.[\w-]+\.?[\w-]*                                  # JSON web tokens
-    | (?:bearer|basic)\s+[\w\-.=+/~]+
-    | (?:api[-_ ]?key|authorization|token|password|secret)["']?\s*[:=]\s*["']?(?:(?:bearer|basic)\s+)?[^\s"',;]+
-    | (?<=://)[^/\s:@]+:[^/\s@]+(?=@)                                  # credentials in a URL
-    """
-)
-_MESSAGE_LIMIT = 200
-
-
-def scrub(text: str, *, private: tuple[object, ...] = ()) -> str:
-    """
-    Make an error message fit for a log: no keys, no text of the request, one line, at most 200 characters.
-
-    Args:
-        text: The message.
-        private: Values of the request; every string of 4 characters or more among them is taken out.
-    """
-    text = text[:20_000]
-    for value in private:
-        if isinstance(value, str) and len(value) >= 4:
-            text = text.replace(value, "[request]")
-    text = " ".join(_SECRETS.sub("[secret]", text).split())
-    return text if len(text) <= _MESSAGE_LIMIT else text[: _MESSAGE_LIMIT - 1] + "…"
-
-
-_SALT = os.urandom(16)
-
-
-def args_hash(args: tuple[object, ...], kwargs: dict[str, object]) -> str:
-    """Eight hex digits that are equal for equal arguments within this process and mean nothing outside it."""
-    digest = hashlib.blake2b(key=_SALT, digest_size=4)
-    for part in (args, sorted(kwargs.items())):
-        try:
-            digest.update(repr(part).encode(errors="replace"))
-        except Exception:  # noqa: BLE001 - a repr of the user's; the hash is only a hint
-            digest.update(b"?")
-    return digest.hexdigest()

@@ -160,6 +160,8 @@ def _google_delay(value: Any) -> float | None:
     if isinstance(value, str):
         return duration(value)
     if isinstance(value, dict):  # a protobuf Duration that was not turned into text
-        seconds, nanos = _number(value.get("seconds", 0)), _number(value.get("nanos", 0))
-        return None if seconds is None or nanos is None else _valid(seconds + nanos / 1e9)
+        try:
+            return _valid(float(value.get("seconds", 0)) + float(value.get("nanos", 0)) / 1e9)
+        except (TypeError, ValueError, OverflowError):
+            return None
     return _number(value)

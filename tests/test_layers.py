@@ -23,6 +23,7 @@ LAYERS: tuple[frozenset[str], ...] = (
             "_deadline",
             "_watch",
             "_double_retry",
+            "_scrub",
             "_first_item",
         }
     ),

@@ -20,7 +20,8 @@ from resilient_ai import (
     failover,
     registry,
 )
-from resilient_ai._events import CircuitOpened, args_hash, scrub
+from resilient_ai._events import CircuitOpened
+from resilient_ai._scrub import args_hash, scrub
 from resilient_ai.testing import VirtualClock, capture_events, isolated_registry
 
 
