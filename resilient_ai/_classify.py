@@ -325,7 +325,7 @@ def _decide(found: Evidence, codes: list[str], wait: float | None) -> tuple[Erro
         if not gates.isdisjoint(statuses) and (match := pattern.search(text)):
             if kind is ErrorType.QUOTA_EXCEEDED and wait is not None and status in (402, 429):
                 kind = ErrorType.RATE_LIMIT  # what comes back in seconds is no matter of money
-            return kind, None, f"text at {status or 'no status'}: {match[0][:60].lower()!r}"
+            return kind, None, f"text at {status or 'no status'}: {match[0][:60]!r}"
     if special := SDK_STATUSES.get((found.sdk, found.status or 0)):
         return *special, f"status {found.status} of {found.sdk}"
     if status == 402 and wait is not None:

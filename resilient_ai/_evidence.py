@@ -27,7 +27,7 @@ SDK_ROOTS = _words(
     " httpx httpx2 httpcore httpcore2 aiohttp requests urllib3 urllib grpc huggingface_hub replicate ai21 voyageai"
     " openrouter cerebras xai_sdk zhipuai dashscope ibm_watsonx_ai langchain_core langchain_openai azure"
 )
-_TEXT_LIMIT = 4_000
+_TEXT_LIMIT = 1_500
 _BODY_LIMIT = 50_000
 
 
@@ -49,7 +49,8 @@ class Evidence:
 
     @property
     def text(self) -> str:
-        return " \n".join(self.texts)[:_TEXT_LIMIT]
+        """The messages in lower case."""
+        return " \n".join(self.texts)[: 2 * _TEXT_LIMIT].lower()
 
 
 def gather(error: BaseException) -> Evidence:
@@ -107,7 +108,7 @@ def _name(cls: type) -> str:
 
 def _clipped(text: str) -> str:
     # What a provider says stands at the beginning; some end with the advice after a long echo of the request.
-    return text if len(text) <= _TEXT_LIMIT else text[: _TEXT_LIMIT - 500] + " " + text[-500:]
+    return text if len(text) <= _TEXT_LIMIT else text[: _TEXT_LIMIT - 400] + " " + text[-400:]
 
 
 def _called(fn: Callable[[], Any]) -> Any:

@@ -140,7 +140,8 @@ STATUS_NAMES: dict[str, int] = {
 # Statuses that servers put on anything; a code that names a definite one is believed instead.
 CATCH_ALL = frozenset({400, 401, 403, 500})
 
-# Whole phrases, and the statuses at which each may be believed; 0 stands for "no status at hand". A phrase never
+# Whole phrases in lower case, as the text is made before (half the time of ignoring case while searching), and the
+# statuses at which each may be believed; 0 stands for "no status at hand". A phrase never
 # turns a 400 or 422 into a rate limit: "unknown parameter 'rate_limit'" is the caller's mistake.
 _MONEY = (
     r"credit balance|(?:no|not enough|insufficient|out of|all available|add(?:ing)?(?: more)?|purchase|requires? more|buy|remaining|prepaid) (?:\w+ ){0,2}credits?\b"
@@ -162,7 +163,7 @@ _USED_UP = (
 )
 _SHORT_WINDOW = (
     r"per[ _-]?(?:minute|second|hour|min|sec)(?![a-z])|/ ?(?:min|sec|hr|minute|second|hour)\b|\d ?/ ?[smh]\b|\b(?:rpm|tpm|rps|qps|itpm|otpm)\b|concurren|in[ -]flight|parallel requests|simultaneous"
-    r"|(?:minute|hour|second)ly|PerMinute|PerSecond|PerHour|too (?:quickly|fast|frequent)|\bramp|\bburst|slow down"
+    r"|(?:minute|hour|second)ly|perminute|persecond|perhour|too (?:quickly|fast|frequent)|\bramp|\bburst|slow down"
 )
 _BUSY = (
     r"high (?:demand|load|traffic|volume)|heavy (?:load|traffic)|\boverload|(?:at|over|out of|exceed\w*|insufficient|no(?: available)?|lack of|limited) (?:\w+ ){0,2}capacity|capacity (?:\w+ ){0,3}(?:exceeded|exhausted|reached|limit|constraint|unavailable)"
@@ -217,7 +218,7 @@ PLAIN_PHRASES: tuple[tuple[E, re.Pattern[str]], ...] = tuple(
 
 _MESSAGE_AT_4XX = frozenset({400, 403, 413, 422})
 PHRASES: tuple[tuple[E, frozenset[int], re.Pattern[str]], ...] = tuple(
-    (kind, frozenset(statuses), re.compile(pattern, re.IGNORECASE))
+    (kind, frozenset(statuses), re.compile(pattern))
     for kind, statuses, pattern in (
         # A limit of nothing is not a matter of waiting.
         (E.QUOTA_EXCEEDED, {429}, r"\blimit:? 0\b(?![.\d])"),
@@ -228,7 +229,7 @@ PHRASES: tuple[tuple[E, frozenset[int], re.Pattern[str]], ...] = tuple(
         (E.MODEL_OVERLOADED, {429, 0}, _BUSY),
         (E.QUOTA_EXCEEDED, {400, 401, 402, 403, 412, 422, 429, 0}, _MONEY),
         (E.RATE_LIMIT, {0}, _SHORT_WINDOW),
-        (E.QUOTA_EXCEEDED, {400, 402, 403, 412, 429, 0}, rf"{_USED_UP}|out of call volume|reached (?:\w+ ){{0,3}}API usage limits"),
+        (E.QUOTA_EXCEEDED, {400, 402, 403, 412, 429, 0}, rf"{_USED_UP}|out of call volume|reached (?:\w+ ){{0,3}}api usage limits"),
         (E.QUOTA_EXCEEDED, {402, 403, 429, 0}, _LONG_WINDOW),
         (E.CONTEXT_LENGTH, {*_MESSAGE_AT_4XX, 500, 0}, _TOO_LONG),
         (E.AUTHENTICATION, {400, 403, 0}, _BAD_KEY),
