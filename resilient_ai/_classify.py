@@ -321,11 +321,11 @@ def _decide(found: Evidence, codes: list[str], wait: float | None) -> tuple[Erro
     text = found.text
     # Inside a stream a vague name for "it failed" leaves all to the message.
     gates = {status, 0} if not found.failed and status in (0, 500) else {status}
-    for kind, statuses, pattern in PHRASES:
-        if not gates.isdisjoint(statuses) and (match := pattern.search(text)):
+    for kind, name, statuses, pattern in PHRASES:
+        if not gates.isdisjoint(statuses) and pattern.search(text):
             if kind is ErrorType.QUOTA_EXCEEDED and wait is not None and status in (402, 429):
                 kind = ErrorType.RATE_LIMIT  # what comes back in seconds is no matter of money
-            return kind, None, f"text at {status or 'no status'}: {match[0][:60]!r}"
+            return kind, None, f"text at {status or 'no status'}: {name}"
     if special := SDK_STATUSES.get((found.sdk, found.status or 0)):
         return *special, f"status {found.status} of {found.sdk}"
     if status == 402 and wait is not None:
@@ -375,7 +375,7 @@ def _from_transport(error: BaseException) -> Verdict | None:
 def _from_text(error: BaseException) -> Verdict | None:
     text = text_of(error)
     for error_type, pattern in PLAIN_PHRASES:
-        if match := pattern.search(text):
+        if pattern.search(text):
             wait = wait_of({}, [], text)
-            return verdict(error_type, retry_after=wait, evidence=f"text: {match[0][:60].lower()!r}")
+            return verdict(error_type, retry_after=wait, evidence=f"text: {error_type.value}")
     return None

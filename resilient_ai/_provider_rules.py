@@ -217,27 +217,27 @@ PLAIN_PHRASES: tuple[tuple[E, re.Pattern[str]], ...] = tuple(
 )  # fmt: skip
 
 _MESSAGE_AT_4XX = frozenset({400, 403, 413, 422})
-PHRASES: tuple[tuple[E, frozenset[int], re.Pattern[str]], ...] = tuple(
-    (kind, frozenset(statuses), re.compile(pattern))
-    for kind, statuses, pattern in (
+PHRASES: tuple[tuple[E, str, frozenset[int], re.Pattern[str]], ...] = tuple(
+    (kind, name, frozenset(statuses), re.compile(pattern))
+    for kind, name, statuses, pattern in (
         # A limit of nothing is not a matter of waiting.
-        (E.QUOTA_EXCEEDED, {429}, r"\blimit:? 0\b(?![.\d])"),
+        (E.QUOTA_EXCEEDED, "a limit of 0", {429}, r"\blimit:? 0\b(?![.\d])"),
         # A 429 for a request that is larger than the whole limit never goes through.
-        (E.CONTEXT_LENGTH, {413, 429}, r"request too large|reduce your message size"),
-        (E.CONTENT_FILTER, {400, 403, 422, 451, 0}, _FILTERED),
-        (E.RATE_LIMIT, {402, 429}, _SHORT_WINDOW),
-        (E.MODEL_OVERLOADED, {429, 0}, _BUSY),
-        (E.QUOTA_EXCEEDED, {400, 401, 402, 403, 412, 422, 429, 0}, _MONEY),
-        (E.RATE_LIMIT, {0}, _SHORT_WINDOW),
-        (E.QUOTA_EXCEEDED, {400, 402, 403, 412, 429, 0}, rf"{_USED_UP}|out of call volume|reached (?:\w+ ){{0,3}}api usage limits"),
-        (E.QUOTA_EXCEEDED, {402, 403, 429, 0}, _LONG_WINDOW),
-        (E.CONTEXT_LENGTH, {*_MESSAGE_AT_4XX, 500, 0}, _TOO_LONG),
-        (E.AUTHENTICATION, {400, 403, 0}, _BAD_KEY),
-        (E.PERMISSION, {400, 0}, _NOT_ALLOWED),
-        (E.NOT_FOUND, {400, 422, 0}, _NO_MODEL),
-        (E.RATE_LIMIT, {403, 0}, _THROTTLED),
-        (E.TIMEOUT, {500, 502, 503, 0}, _TIMED_OUT),
-        (E.MODEL_OVERLOADED, {500, 502}, _BUSY),
+        (E.CONTEXT_LENGTH, "larger than the limit", {413, 429}, r"request too large|reduce your message size"),
+        (E.CONTENT_FILTER, "content", {400, 403, 422, 451, 0}, _FILTERED),
+        (E.RATE_LIMIT, "short window", {402, 429}, _SHORT_WINDOW),
+        (E.MODEL_OVERLOADED, "busy", {429, 0}, _BUSY),
+        (E.QUOTA_EXCEEDED, "money", {400, 401, 402, 403, 412, 422, 429, 0}, _MONEY),
+        (E.RATE_LIMIT, "short window", {0}, _SHORT_WINDOW),
+        (E.QUOTA_EXCEEDED, "used up", {400, 402, 403, 412, 429, 0}, rf"{_USED_UP}|out of call volume|reached (?:\w+ ){{0,3}}api usage limits"),
+        (E.QUOTA_EXCEEDED, "long window", {402, 403, 429, 0}, _LONG_WINDOW),
+        (E.CONTEXT_LENGTH, "too long", {*_MESSAGE_AT_4XX, 500, 0}, _TOO_LONG),
+        (E.AUTHENTICATION, "bad key", {400, 403, 0}, _BAD_KEY),
+        (E.PERMISSION, "not allowed", {400, 0}, _NOT_ALLOWED),
+        (E.NOT_FOUND, "no such model", {400, 422, 0}, _NO_MODEL),
+        (E.RATE_LIMIT, "throttled", {403, 0}, _THROTTLED),
+        (E.TIMEOUT, "timed out", {500, 502, 503, 0}, _TIMED_OUT),
+        (E.MODEL_OVERLOADED, "busy", {500, 502}, _BUSY),
     )
 )  # fmt: skip
 
