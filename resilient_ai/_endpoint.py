@@ -107,12 +107,12 @@ class EndpointStats:
 class EndpointHandle:
     """One endpoint in the registry: its numbers, and an operator's hand on it. Thread-safe."""
 
-    __slots__ = ("_denied", "_lock", "_registry", "health", "name", "probing")
+    __slots__ = ("_denied", "_lock", "_registry", "health", "name", "watched_in")
 
     def __init__(self, name: str, registry: Registry) -> None:
         self.name = name
         self.health = EndpointHealth()
-        self.probing = False  # a health check is under way
+        self.watched_in: object = None  # the event loop whose task checks its health
         self._denied = False  # a denial has been reported
         self._registry = registry
         self._lock = threading.Lock()
@@ -151,11 +151,11 @@ class EndpointHandle:
         with self._lock:
             self.health.lose(ticket, now, seconds)
 
-    def checked(self, error: Exception | None, now: float, interval: float) -> None:
+    def checked(self, passed: bool, now: float, interval: float) -> None:
         """A health check has ended."""
         with self._lock:
-            came_back = error is None and self.health.checked(now)
-            if error is not None:
+            came_back = passed and self.health.checked(now)
+            if not passed:
                 self.health.check_failed(now, interval)
         if came_back:
             self._up()

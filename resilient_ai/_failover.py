@@ -20,7 +20,7 @@ from ._policy import Handler, Policy, Site, StreamHandler
 from ._registry import Registry, default_registry
 from ._search import Answer, Rules, Search, in_turn
 from ._stack import decorate
-from ._strategy import STRATEGIES, Lane, Strategy, choice_among, quick_choice, weight_of
+from ._strategy import STRATEGIES, Lane, Strategy, check_of, choice_among, quick_choice, weight_of
 from ._watch import watching
 
 P = ParamSpec("P")
@@ -299,6 +299,7 @@ class FailoverPolicy(Policy[Failover]):
                 weight_of(endpoint, endpoint.name),
                 self._handles[endpoint.name],
                 below(replace(site, endpoint=outer + endpoint.name)),
+                check_of(endpoint, self.config.health_check),
             )
             for index, endpoint in enumerate(self._endpoints)
         )

@@ -10,6 +10,7 @@ from ._classify import Verdict, classify
 from ._endpoint_health import LONG_REST, EndpointState, Ticket
 from ._errors import AllEndpointsFailedError, CircuitOpenError, EndpointRestingError, ErrorType, LimitReachedError
 from ._events import FailedOver
+from ._health_check import watch_over
 from ._retry_rules import unsent
 from ._watch import watching
 
@@ -117,7 +118,7 @@ class Search:
     def answered(self, now: float) -> None:
         """Another endpoint gave what the suspects did not: it was them."""
         for lane, ticket, verdict in self._suspects:
-            lane.handle.failed(ticket, now, verdict.error_type, verdict.retry_after, self._rules.interval)
+            self._blame(lane, ticket, now, verdict)
         self._suspects.clear()
         self._failures.clear()  # exceptions know the frames they passed through, and this one among them
 
@@ -149,16 +150,29 @@ class Search:
         elif verdict.blame == "unknown" or kind is ErrorType.NOT_FOUND:
             self._suspects.append((lane, ticket, verdict))
         else:
-            handle.failed(ticket, now, kind, verdict.retry_after, self._rules.interval)
+            self._blame(lane, ticket, now, verdict)
         return True
+
+    def _blame(self, lane: Lane, ticket: Ticket, now: float, verdict: Verdict) -> None:
+        lane.handle.failed(ticket, now, verdict.error_type, verdict.retry_after, self._rules.interval)
+        self._watch(lane)
+
+    def _watch(self, lane: Lane) -> None:
+        if lane.check is not None:
+            watch_over(lane, self._rules.interval, self._rules.registry)
 
     def _available(self, now: float, failed: Lane | None) -> Step | None:
         if len(self.tried) >= self._rules.most:
             return None
-        ready = [lane for lane in self._untried if lane.health.available(now)]
+        ready = []
+        for lane in self._untried:
+            if lane.available(now):
+                ready.append(lane)
+            else:
+                self._watch(lane)
         while ready:
             lane = self._rules.among(ready, now, failed)
-            if (ticket := lane.handle.admit(now)) is not None:
+            if (ticket := lane.admit(now)) is not None:
                 self.adopt(lane)
                 return lane, ticket
             ready.remove(lane)  # another thread was faster

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from ._clock import Clock
     from ._endpoint import EndpointHandle
-    from ._endpoint_health import EndpointHealth
+    from ._endpoint_health import EndpointHealth, Ticket
 
 Strategy = Literal["round_robin", "priority", "weighted", "least_latency"]
 STRATEGIES = ("round_robin", "priority", "weighted", "least_latency")
@@ -31,9 +31,16 @@ class Lane:
     handle: EndpointHandle
     health: EndpointHealth = field(init=False)
     call: Any = None  # what lies below the failover, bound for this endpoint
+    check: Callable[[Any], Any] | None = None  # its health check; None: a trial call instead
 
     def __post_init__(self) -> None:
         self.health = self.handle.health
+
+    def available(self, now: float) -> bool:
+        return self.health.available(now, trial=self.check is None)
+
+    def admit(self, now: float) -> Ticket | None:
+        return self.handle.admit(now, trial=self.check is None)
 
 
 Quick = Callable[[], Lane]
@@ -116,6 +123,13 @@ def by_user(strategy: Callable[[Sequence[Any]], Any], lanes: Sequence[Lane]) -> 
     raise ValueError(
         f"strategy returned a {type(chosen).__name__} that is not one of the endpoints it was given: {names}"
     )
+
+
+def check_of(endpoint: Any, health_check: Any) -> Callable[[Any], Any] | None:
+    """The health check of an endpoint: the given one, else its own `.check()`, unless that was ruled out."""
+    if health_check is not None:
+        return health_check or None
+    return (lambda each: each.check()) if callable(getattr(endpoint, "check", None)) else None
 
 
 def weight_of(endpoint: Any, name: str) -> float:
