@@ -8,7 +8,9 @@ from ._embedders import Embedder
 from ._guard import REASONS, look_alike
 from ._memory import MemoryStore
 from ._minilm import MiniLMEmbedder
+from ._qdrant import QdrantStore
 from ._similar import SimilarAnswers, SimilarStats
+from ._sqlite import SQLiteStore
 from ._store import Entry, StoreProtocol
 from ._trigrams import TrigramEmbedder
 
@@ -18,6 +20,8 @@ __all__ = [
     "Entry",
     "MemoryStore",
     "MiniLMEmbedder",
+    "QdrantStore",
+    "SQLiteStore",
     "SimilarAnswers",
     "SimilarStats",
     "StoreProtocol",

@@ -10,8 +10,8 @@ if TYPE_CHECKING:
 
     Vector = npt.NDArray[np.float32]
 
-_SIEVE_FROM = 50_000  # rows; below that the product itself is as fast
-_SIEVED = 256  # rows that the sieve lets through; with 64 a true nearest one is lost in a few cases of a hundred
+_SIEVE_FROM = 4_000  # rows; below that the product itself is as fast
+_SIEVED = 512  # rows that it lets through: no nearest one was lost among 99,000; with 256, 2 of 118 were
 
 
 class Matrix:
@@ -62,10 +62,10 @@ class Matrix:
             return []
         if self._count <= _SIEVE_FROM:
             rows = None
-            similarities = self._rows[: self._count] @ vector
+            similarities = _products(self._rows[: self._count], vector)
         else:
             rows = self._sieve(vector)
-            similarities = self._rows[rows] @ vector
+            similarities = _products(self._rows[rows], vector)
         found = np.flatnonzero(similarities >= at_least)
         if len(found) > limit:
             found = found[np.argpartition(similarities[found], -limit)[-limit:]]
@@ -85,6 +85,17 @@ class Matrix:
         for word in range(1, self._bits.shape[1]):
             distances += np.bitwise_count(self._bits[: self._count, word] ^ wanted[word])
         return np.argpartition(distances, _SIEVED)[:_SIEVED]
+
+
+def _products(rows: Vector, vector: Vector) -> Vector:
+    """
+    `rows @ vector` in this thread alone. The libraries behind `@` share even a small product among threads, and on
+    a busy machine waiting for these takes a hundred times as long as the product: 24 ms for 10,000 rows.
+    """
+    import numpy as np
+
+    products: Vector = np.vecdot(rows, vector)
+    return products
 
 
 def _signs(rows: Vector) -> npt.NDArray[np.uint64]:

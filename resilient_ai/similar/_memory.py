@@ -98,6 +98,9 @@ class MemoryStore:
                 self._put(entry)
 
     def _put(self, entry: Entry) -> None:
+        if entry.size > self._max_bytes:
+            self.evicted += 1  # it alone: room for it is not to be had
+            return
         replaced = self._shelves.setdefault(entry.partition, Shelf()).put(entry)
         if replaced is not None:
             self._uncount(replaced)
