@@ -43,9 +43,9 @@ if TYPE_CHECKING:
     Guard = Literal["default", "strict"] | Callable[[str, str], str | None] | None
 
 _REMOTE_SECONDS = 0.3  # an embedder that calls the provider is down when it is needed: do not wait for it
-_LOCAL_SECONDS = 1.0
+_LOCAL_SECONDS = 0.5
 _REST_SECONDS = 30.0  # that a remote embedder is left alone after it failed
-_SETTLE_SECONDS = 0.25  # that a recall waits for what was remembered just before
+_SETTLE_SECONDS = 0.1  # that a recall waits for what was remembered just before
 _SLEPT_SECONDS = 60.0
 _VECTORS_KEPT = 2_048
 _BESIDE = 64  # async embeddings under way for answers to be remembered
@@ -102,8 +102,9 @@ class SimilarAnswers:
         guard: "default"; "strict": the content words must be the same, too; a function `(asked, remembered) ->
             reason to refuse or None`; or None for no guard.
         text: Which argument is the question: its name, or a function of the call. Default: the last user message of
-            `messages`, else an argument with a usual name such as `prompt`, else the first string. A question of one
-            word is answered by an equal one only.
+            `messages`, else an argument with a usual name such as `prompt`, else the first string. A function has
+            to return a text as it stands in an argument; everything else in the arguments has to be equal. A
+            question of one word, or of more than 4,000 characters, is answered by an equal one only.
         scope: Who shares: a value, or a function of the call such as `lambda call: call.arguments["tenant"]`
             (on methods it stands for the object, too). None from the function: nobody knows, nothing is shared.
             Default: all callers with equal other arguments.
@@ -244,11 +245,26 @@ class SimilarAnswers:
 
     async def _recall(self, question: Question, since: float) -> Any:
         if self._writer.waiting:
-            await _in_thread(self._writer.flush, _SETTLE_SECONDS)
+            await self._settle()
         vector = await self._vector(question.text)
         if self._ready(question.partition):
             return self._counted(self._index.search(question, vector, since), since)
         return self._counted(await _in_thread(self._index.search, question, vector, since), since)
+
+    async def _settle(self) -> None:
+        """What was remembered before is found; one thread waits for all who ask in this loop, and not for long."""
+        flights, key = _flights(), (id(self), "")
+        flight = flights.get(key)
+        with anyio.move_on_after(_SETTLE_SECONDS):
+            if flight is not None:
+                await flight.wait()
+                return
+            flight = flights[key] = anyio.Event()
+            try:
+                await _in_thread(self._writer.flush, _SETTLE_SECONDS)
+            finally:
+                flights.pop(key, None)
+                flight.set()
 
     def _ready(self, partition: str) -> bool:
         ready = getattr(self._store, "ready", None)

@@ -350,11 +350,14 @@ class SQLiteStore:
 
     def __len__(self) -> int:
         """Entries in the file; those in memory while it cannot be read."""
-        with self._lock:
-            if not self._closed:
-                with contextlib.suppress(sqlite3.Error, OSError):
-                    count: int = self._open().execute("SELECT count(*) FROM entries").fetchone()[0]
-                    return count
+        if self._lock.acquire(timeout=_READ_SECONDS):
+            try:
+                if not self._closed:
+                    with contextlib.suppress(sqlite3.Error, OSError):
+                        count: int = self._open().execute("SELECT count(*) FROM entries").fetchone()[0]
+                        return count
+            finally:
+                self._lock.release()
         return len(self._memory)
 
     def __repr__(self) -> str:

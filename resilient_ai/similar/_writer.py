@@ -33,16 +33,16 @@ class Writer(Generic[T]):
         self._queue: deque[T] = deque()
         self._most = most
         self.dropped = 0
+        self._offered = self._settled = 0  # things ever; written or dropped
         self._changed = threading.Condition()
         hold_while_forking(self, self._changed, rank=0, in_child=_in_child(weakref.ref(self)))
-        self._busy = 0
         self._thread: threading.Thread | None = None
         self._closed = False
 
     @property
     def waiting(self) -> bool:
         """Whether something is not written yet."""
-        return bool(self._queue or self._busy)
+        return self._settled < self._offered
 
     def offer(self, thing: T) -> bool:
         """Take a thing, at once; False when this writer is closed."""
@@ -52,7 +52,9 @@ class Writer(Generic[T]):
             if len(self._queue) >= self._most:
                 self._queue.popleft()
                 self.dropped += 1
+                self._settled += 1
             self._queue.append(thing)
+            self._offered += 1
             if self._thread is None:
                 # A daemon: a process that ends waits in `flush` for a bounded time, and never for ever.
                 self._thread = threading.Thread(target=self._run, name="resilient_ai.similar", daemon=True)
@@ -64,10 +66,8 @@ class Writer(Generic[T]):
         """Wait until all that was offered before is written; False when that takes longer than `timeout` seconds."""
         deadline = time.monotonic() + timeout
         with self._changed:
-            while self.waiting:
-                if not self._changed.wait(max(0.0, deadline - time.monotonic())) and time.monotonic() >= deadline:
-                    return not self.waiting
-        return True
+            last = self._offered
+            return self._changed.wait_for(lambda: self._settled >= last, max(0.0, deadline - time.monotonic()))
 
     def close(self, timeout: float) -> bool:
         """Take nothing more, write what waits, and let the thread end; True when it has within `timeout` seconds."""
@@ -92,18 +92,17 @@ class Writer(Generic[T]):
                     self._changed.notify_all()
                     return
                 batch = [self._queue.popleft() for _ in range(min(_BATCH, len(self._queue)))]
-                self._busy = len(batch)
             try:
                 self._work(batch)
             finally:
                 with self._changed:
-                    self._busy = 0
+                    self._settled += len(batch)
                     self._changed.notify_all()
 
     def start_over(self) -> None:
         """In a forked child: the thread stayed behind, and the queue is the parent's to write."""
         self._queue.clear()
-        self._busy = 0
+        self._settled = self._offered
         self._thread = None
 
 

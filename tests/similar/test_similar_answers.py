@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 
 import anyio
 import pytest
 
-from resilient_ai import SimilarAnswers, degrade_to, watch
+from resilient_ai import NO_ANSWER, SimilarAnswers, degrade_to, watch
+from resilient_ai._rungs import FailedCall
 
 ANSWER = "Open Settings, then Security, and choose Reset."
 
@@ -403,3 +405,116 @@ def test_bad_settings_are_refused_with_the_way_out(settings, message):
 
 def test_a_low_threshold_is_possible_for_who_says_so():
     assert "from 0.5" in repr(SimilarAnswers(embedder="trigrams", threshold=0.5, allow_unsafe=True))
+
+
+async def test_in_half_an_outage_a_steady_flow_of_answers_keeps_nobody_waiting(bot):
+    ask = bot()
+    memory = bot.made[0]
+    flowing = True
+
+    async def flow():
+        number = 0
+        while flowing:
+            number += 1
+            memory.remember(FailedCall("other", (), {}, {"text": f"What does part {number} cost?"}), "much")
+            await anyio.lowlevel.checkpoint()
+
+    first = FailedCall("other", (), {}, {"text": "How can I reset my password?"})
+    memory.remember(first, ANSWER)
+    memory.flush()
+    found = []
+
+    async def recall():
+        recalled = memory.recall(first)
+        found.append(await recalled if hasattr(recalled, "__await__") else recalled)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(flow)
+        with anyio.fail_after(5):
+            async with anyio.create_task_group() as asking:
+                for _ in range(300):
+                    asking.start_soon(recall)
+        flowing = False
+
+    assert [each.answer for each in found] == [ANSWER] * 300
+    del ask
+
+
+def test_threads_with_loops_of_their_own_share_one_memory(registry):
+    memory = SimilarAnswers(embedder="trigrams", max_entries=500)
+    wrong = []
+
+    def work(name):
+        async def turns():
+            for number in range(60):
+                asked = FailedCall("ask", (), {}, {"text": f"What does part {number} cost?", "tenant": name})
+                memory.remember(asked, f"{name} {number}")
+                recalled = memory.recall(asked)
+                recalled = await recalled if hasattr(recalled, "__await__") else recalled
+                if recalled is not NO_ANSWER and recalled.answer != f"{name} {number}":
+                    wrong.append(recalled)
+
+        anyio.run(turns, backend="trio" if name % 2 else "asyncio")
+
+    threads = [threading.Thread(target=work, args=(name,)) for name in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    memory.flush()
+
+    assert wrong == []
+    assert memory.stats().remembered == 360
+    assert memory.stats().entries == 360
+    memory.close()
+
+
+async def test_a_recall_that_is_cancelled_leaves_the_next_one_unharmed(bot, provider):
+    ask = bot(embedder="minilm")
+    await ask("How can I reset my password?")
+    bot.made[0].flush(30)
+    provider.down = True
+    with anyio.move_on_after(0):
+        await ask("how do I reset the password")
+
+    assert await ask("how do I reset the password") == ANSWER
+
+
+async def test_a_stream_is_remembered_whole_and_recalled_as_one_item(registry):
+    down = False
+
+    @degrade_to(SimilarAnswers(embedder="trigrams"), LATER, registry=registry)
+    async def tell(question: str):
+        if down:
+            raise OSError
+        for piece in ("Open ", "Settings."):
+            yield piece
+
+    assert [piece async for piece in tell("How can I reset my password?")] == ["Open ", "Settings."]
+    down = True
+
+    assert [piece async for piece in tell("how do I reset the password")] == ["Open Settings."]
+
+
+async def test_which_argument_is_the_question_can_be_said(registry):
+    down = False
+
+    def bot(**settings):
+        @degrade_to(SimilarAnswers(embedder="trigrams", **settings), LATER, name=str(settings), registry=registry)
+        async def ask(country: str, theme: str, detail: dict):
+            if down:
+                raise OSError
+            return ANSWER
+
+        return ask
+
+    named = bot(text="theme")
+    nested = bot(text=lambda call: call.arguments["detail"]["q"])
+    await named("DE", "How can I reset my password?", {})
+    await nested("DE", "account", {"q": "How can I reset my password?", "user": 7})
+    down = True
+
+    assert await named("DE", "how do I reset the password", {}) == ANSWER
+    assert await named("FR", "how do I reset the password", {}) == LATER
+    assert await nested("DE", "account", {"q": "how do I reset the password", "user": 7}) == ANSWER
+    assert await nested("DE", "account", {"q": "how do I reset the password", "user": 8}) == LATER
