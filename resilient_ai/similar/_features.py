@@ -14,19 +14,19 @@ from . import _words as table
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-_TOKEN = re.compile(
-    r"""(?x)
+# Patterns are compiled when the first question comes: importing the package must cost nothing.
+_PIECES = r"""(?x)
     https?://\S+ | [\w.+-]+@[\w-]+\.[\w.]+                       # addresses
     | [$€£¥₹]?\d[\d,]*(?:\.\d+)?(?:/\d[\d,]*(?:\.\d+)?)?     # numbers,
         (?:%|°?[^\W\d_]+)?(?:[-_./:][^\W_]+)*                  # with a unit or as an id
     | [^\W_]+(?:['’][^\W\d_]+)*(?:[-_./\\:&][^\W_]+)*(?:\+\+|\#)?   # words and ids
     | [%°€$£¥₹¢]+ | [.?!;\n。？！；]+ | [,，、:]
     """
-)
+
 _NUMBER = re.compile(r"([$€£¥₹]?)(\d[\d,]*(?:\.\d+)?(?:/\d[\d,]*(?:\.\d+)?)?)(%|°?[^\W\d_]+)?")
 _APOSTROPHES = str.maketrans("’`´ʼ", "''''")
 _ENDS = re.compile(r"[.?!;\n。？！；]+")
-_UNSPACED = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]")
+_UNSPACED = r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +78,11 @@ class Features:
 def features(text: str) -> Features:
     """Read a text once; equal texts are read from memory."""
     text = unicodedata.normalize("NFKC", text).translate(_APOSTROPHES)
-    tokens = [match.group() for match in _TOKEN.finditer(text)]
+    tokens = [match.group() for match in re.finditer(_PIECES, text)]
     lower = [token.casefold() for token in tokens]
     bare = [word.replace("'", "") for word in lower]
     content = tuple(stem(word) for word in bare if word[0].isalnum() and word not in table.STOP_WORDS)
-    signs = "".join(_UNSPACED.findall(text))
+    signs = "".join(re.findall(_UNSPACED, text))
     negations, negated = _negations(lower)
     return Features(
         numbers=tuple(_numbers(lower)) + tuple((table.NUMBER_SIGNS[c], "") for c in signs if c in table.NUMBER_SIGNS),

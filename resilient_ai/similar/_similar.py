@@ -45,7 +45,8 @@ if TYPE_CHECKING:
 _REMOTE_SECONDS = 0.3  # an embedder that calls the provider is down when it is needed: do not wait for it
 _LOCAL_SECONDS = 0.5
 _REST_SECONDS = 30.0  # that a remote embedder is left alone after it failed
-_SETTLE_SECONDS = 0.1  # that a recall waits for what was remembered just before
+_SETTLE_SECONDS = 1.0  # that a recall waits for what was remembered just before: milliseconds, on a machine at ease
+_SLOW_SETTLE_SECONDS = 0.25  # behind an embedder that may have a backlog
 _SLEPT_SECONDS = 60.0
 _VECTORS_KEPT = 2_048
 _BESIDE = 64  # async embeddings under way for answers to be remembered
@@ -255,13 +256,14 @@ class SimilarAnswers:
         """What was remembered before is found; one thread waits for all who ask in this loop, and not for long."""
         flights, key = _flights(), (id(self), "")
         flight = flights.get(key)
-        with anyio.move_on_after(_SETTLE_SECONDS):
+        seconds = _SETTLE_SECONDS if self._space is None else _SLOW_SETTLE_SECONDS
+        with anyio.move_on_after(seconds):
             if flight is not None:
                 await flight.wait()
                 return
             flight = flights[key] = anyio.Event()
             try:
-                await _in_thread(self._writer.flush, _SETTLE_SECONDS)
+                await _in_thread(self._writer.flush, seconds)
             finally:
                 flights.pop(key, None)
                 flight.set()
