@@ -215,15 +215,23 @@ def test_args_hash_is_equal_for_equal_arguments_and_survives_a_bad_repr():
 def test_the_table_shows_one_call_site_after_the_other_and_the_outermost_policy_first(registry):
     for name in ("first", "second"):
 
+        @degrade_to("sorry", name=name, registry=registry)
+        @batched(name, registry=registry)
         @classified_retry(name, registry=registry)
+        @failover(Endpoint("eu"), name=name, registry=registry)
         @circuit_breaker(name, registry=registry)
-        async def call() -> None: ...
+        @adaptive_limit(name, registry=registry)
+        async def call(endpoint: Endpoint, texts: list[str]) -> list[str]: ...
 
     lines = [line.split()[:2] for line in repr(registry).splitlines()[1:]]
+    kinds = ["degrade_to", "batched", "classified_retry", "failover"]
+    below = ["circuit_breaker", "adaptive_limit"]
 
-    assert lines == [
-        ["first", "classified_retry"],
-        ["first", "circuit_breaker"],
-        ["second", "classified_retry"],
-        ["second", "circuit_breaker"],
+    assert [site for site, _ in lines if site != "eu"] == [
+        *["first"] * 4,
+        *["first[eu]"] * 2,
+        *["second"] * 4,
+        *["second[eu]"] * 2,
     ]
+    assert [kind for site, kind in lines if site != "eu"] == (kinds + below) * 2
+    assert ["eu", "endpoint"] in lines
