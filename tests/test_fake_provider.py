@@ -358,7 +358,7 @@ async def test_a_server_lives_on_after_what_it_cannot_answer():
     with FakeProvider(answer=answer) as provider:
         async with await anyio.connect_tcp("127.0.0.1", int(provider.url.rpartition(":")[2])) as stream:
             await stream.send(b"nonsense\r\n\r\n")
-            with pytest.raises(anyio.EndOfStream):
+            with pytest.raises((anyio.EndOfStream, anyio.BrokenResourceError)):  # closed, or reset with bytes unread
                 await stream.receive()
         async with httpx2.AsyncClient() as client:
             unknown = await client.post(f"{provider.url}/complete", json={"prompt": "hello"})
