@@ -67,7 +67,7 @@ def raised() -> dict[tuple[str, str], BaseException | None]:
         api = "converse_stream" if sdk == "bedrock" and stream else "chat"
         seen[sdk, fault] = None
         try:
-            await CLIENTS[sdk](url, api, stream, 2.0 if fault in SLOW else 10.0)
+            await CLIENTS[sdk](url, api, stream, 0.5 if fault in SLOW else 10.0)
         except Exception as error:
             seen[sdk, fault] = error
 
