@@ -12,6 +12,7 @@ from ._events import EndpointDenied, EndpointDown, EndpointMarked, EndpointUp
 from ._report import Row
 
 if TYPE_CHECKING:
+    from ._classify import Verdict
     from ._errors import ErrorType
     from ._registry import Registry
 
@@ -129,10 +130,13 @@ class EndpointHandle:
         if came_back:
             self._up()
 
-    def failed(self, ticket: Ticket, now: float, error_type: ErrorType, hint: float | None, interval: float) -> None:
+    def failed(self, ticket: Ticket, now: float, verdict: Verdict, *, interval: float, forgiving: bool) -> None:
+        error_type = verdict.error_type
         roll = self._registry.rng.random()
         with self._lock:
-            rest = self.health.fail(ticket, now, error_type, interval=interval, hint=hint, roll=roll)
+            rest = self.health.fail(
+                ticket, now, error_type, interval=interval, hint=verdict.retry_after, roll=roll, forgiving=forgiving
+            )
             first_denial = error_type in DENIED and not self._denied
             self._denied = self._denied or first_denial
         if rest is not None and self._registry.listening:

@@ -31,6 +31,10 @@ class EndpointState(StrEnum):
 # The provider knows us and says no: asking again soon cannot help, somebody has to act.
 DENIED = frozenset({ErrorType.AUTHENTICATION, ErrorType.PERMISSION, ErrorType.QUOTA_EXCEEDED, ErrorType.NOT_FOUND})
 
+# What happens to a healthy endpoint now and then. A timeout does too, but a second one would cost too much time.
+PASSING = frozenset({ErrorType.NETWORK_ERROR, ErrorType.INTERNAL_ERROR, ErrorType.MODEL_OVERLOADED})
+GOOD_RUN = 20  # answers since the last failure that buy one of these
+
 LONG_REST = 600.0
 LONGEST_REST = 3600.0
 LEAST_REST = 0.1  # a "retry-after: 0" must not make the endpoint that just failed the first choice of the next call
@@ -54,6 +58,7 @@ class EndpointHealth:
 
     __slots__ = (
         "_averaged",
+        "_good_before",
         "_held",
         "_latency",
         "_trial_since",
@@ -84,6 +89,7 @@ class EndpointHealth:
         self.ok = self.failures = 0
         self.last_error_type: ErrorType | None = None
         self.lost = 0
+        self._good_before = 0  # answers up to the last failure
         self.samples: deque[float] = deque(maxlen=SAMPLES)
         self.sampled_at = now
         self._latency: float | None = None
@@ -193,6 +199,7 @@ class EndpointHealth:
         interval: float,
         hint: float | None = None,
         roll: float = 0.0,
+        forgiving: bool = False,
     ) -> float | None:
         """
         A failure of the endpoint's.
@@ -204,14 +211,19 @@ class EndpointHealth:
             interval: Seconds of a first rest when the provider names no wait.
             hint: Seconds that the provider asked to wait.
             roll: In [0, 1); shortens a repeated rest by up to a tenth, so that a fleet does not come back in step.
+            forgiving: Whether one failure after at least 20 good answers begins no rest: at a thousand calls a
+                minute, an endpoint that fails one in a hundred would else rest nearly always.
 
         Returns:
             Seconds of the rest that begins; None when none does.
         """
         self.failures += 1
+        good_run, self._good_before = self.ok - self._good_before, self.ok
         if not self._hand_in(ticket):
             if self.state is EndpointState.RESTING and hint is not None:
                 self.due = max(self.due, now + hint)
+            return None
+        if forgiving and self.open_pass is not None and good_run >= GOOD_RUN and hint is None and error_type in PASSING:
             return None
         self.last_error_type = error_type
         if self.state is EndpointState.RESTING and not ticket.limited:
@@ -267,9 +279,10 @@ class EndpointHealth:
         return True
 
     def check_failed(self, now: float, interval: float) -> None:
-        """A health check failed: look again after another rest."""
+        """A health check failed: look again after the interval, after a long rest if the provider denies us."""
         if self.state is EndpointState.RESTING:
-            self.due = max(self.due, now + max(self.rest, min(interval, LONG_REST), LEAST_REST))
+            rest = LONG_REST if self.last_error_type in DENIED else interval
+            self.due = max(self.due, now + max(LEAST_REST, rest))
 
     # -- the operator
 

@@ -311,8 +311,11 @@ class FailoverPolicy(Policy[Failover]):
             site.function,
             self._among,
             config.health_check_interval,
-            config.max_endpoints or len(self._endpoints),
+            most := config.max_endpoints or len(self._endpoints),
+            # Where a call leaves endpoints unasked, a retry above it would find the forgiven one first again.
+            most >= len(self._endpoints),
             self.registry,
+            failover.may_press,
             failover.moved,
             failover.failed,
         )
@@ -341,9 +344,9 @@ def failover(
 
     An endpoint that failed rests: for as long as the provider asks, else for `health_check_interval`, twice as
     long after each failure in a row; ten minutes at least when the provider denies us (credentials, rights,
-    quota). Then one trial call goes there, and after a good answer a few more at a time. When all rest, the one
-    that is due soonest is asked; a lone endpoint is never taken out altogether. A circuit breaker below has one
-    circuit per endpoint.
+    quota). Then one trial call goes there, and after a good answer a few more at a time. One passing failure after
+    20 good answers in a row is forgiven. When all rest, the one that is due soonest is asked; a lone endpoint is
+    never taken out altogether. A circuit breaker below has one circuit per endpoint.
 
     Args:
         endpoints: Anything with a unique `.name`. Call sites that use an endpoint of the same name share what is

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from ._endpoint import EndpointHandle, EndpointStats
     from ._hedge import HedgeBudget, HedgeDelay
 
+TOKENS_PER_ANSWER = 0.2
+MOST_TOKENS = 10.0
+
 
 @dataclass(frozen=True, slots=True)
 class FailoverStats:
@@ -44,6 +47,8 @@ class Failover:
 
     __slots__ = (
         "_lock",
+        "_paid_for",
+        "_tokens",
         "budget",
         "delay",
         "endpoints",
@@ -63,9 +68,20 @@ class Failover:
         self.budget = budget
         self.delay = delay
         self._lock = threading.Lock()
-        self.ok = self.failures = self.moves = self.hedges = self.hedges_won = 0
+        self._tokens = MOST_TOKENS
+        self.ok = self._paid_for = self.failures = self.moves = self.hedges = self.hedges_won = 0
 
     # -- for the policy
+
+    def may_press(self) -> bool:
+        """Takes a token for one more call to a resting endpoint; every good answer has put a fifth of one in."""
+        with self._lock:
+            self._tokens = min(MOST_TOKENS, self._tokens + TOKENS_PER_ANSWER * (self.ok - self._paid_for))
+            self._paid_for = self.ok
+            if self._tokens < 1:
+                return False
+            self._tokens -= 1
+            return True
 
     def moved(self) -> None:
         with self._lock:
@@ -111,7 +127,8 @@ class Failover:
     def reset(self) -> None:
         """Every number at zero, every endpoint up."""
         with self._lock:
-            self.ok = self.failures = self.moves = self.hedges = self.hedges_won = 0
+            self._tokens = MOST_TOKENS
+            self.ok = self._paid_for = self.failures = self.moves = self.hedges = self.hedges_won = 0
             self.budget.clear()
             self.delay.clear()
         for endpoint in self.endpoints.values():

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ._classify import Verdict, classify
-from ._endpoint_health import LONG_REST, EndpointState, Ticket
+from ._endpoint_health import DENIED, LONG_REST, EndpointState, Ticket
 from ._errors import AllEndpointsFailedError, CircuitOpenError, EndpointRestingError, ErrorType, LimitReachedError
 from ._events import FailedOver
 from ._health_check import watch_over
@@ -32,7 +32,9 @@ class Rules:
     among: Among
     interval: float  # seconds of a first rest
     most: int  # endpoints asked in one call
+    forgiving: bool  # whether one failure among many good answers is no reason to rest
     registry: Registry
+    may_press: Callable[[], bool]
     moved: Callable[[], None]
     failed: Callable[[], None]
 
@@ -41,8 +43,8 @@ class Search:
     """
     Begins where a first choice is not to be had or has failed.
 
-    Every endpoint is asked once at most: the available ones as the strategy says, then, if none is left, the
-    resting one that is due soonest.
+    Every endpoint is asked once at most: the available ones as the strategy says, then, if none is left, those that
+    rest, the one due soonest first.
 
     Args:
         rules: Of the failover.
@@ -51,13 +53,13 @@ class Search:
             process it.
     """
 
-    __slots__ = ("_failures", "_forced", "_once", "_rules", "_suspects", "_untried", "tried")
+    __slots__ = ("_failures", "_once", "_pressed", "_rules", "_suspects", "_untried", "tried")
 
     def __init__(self, rules: Rules, lanes: Sequence[Lane], *, once: bool = False) -> None:
         self._rules = rules
         self._untried = list(lanes)
         self._once = once
-        self._forced = False
+        self._pressed = False
         self._failures: list[tuple[Lane, Exception, Verdict]] = []
         # Failed with an error that may as well be the function's own; held against them once another has answered.
         self._suspects: list[tuple[Lane, Ticket, Verdict]] = []
@@ -106,7 +108,7 @@ class Search:
         if verdict.blame == "request" or not verdict.endpoint_fault:
             lane.handle.released(ticket)
         else:
-            lane.handle.failed(ticket, now, verdict.error_type, verdict.retry_after, self._rules.interval)
+            self._blame(lane, ticket, now, verdict)
 
     def commit(self, now: float, lane: Lane) -> None:
         """A stream's first item is out, or it was empty: from here on it is this endpoint's."""
@@ -135,9 +137,11 @@ class Search:
         handle, kind = lane.handle, verdict.error_type
         if kind is ErrorType.CIRCUIT_OPEN:
             # Refused on our side, without asking the provider. No rest while the circuit's probes are in flight.
+            self._pressed = False
             probing = isinstance(error, CircuitOpenError) and error.reason == "half_open_full"
             handle.refused(ticket, now, None if probing else verdict.retry_after)
         elif isinstance(error, LimitReachedError):
+            self._pressed = False
             handle.released(ticket)
         elif not verdict.endpoint_fault:
             handle.released(ticket)
@@ -154,7 +158,7 @@ class Search:
         return True
 
     def _blame(self, lane: Lane, ticket: Ticket, now: float, verdict: Verdict) -> None:
-        lane.handle.failed(ticket, now, verdict.error_type, verdict.retry_after, self._rules.interval)
+        lane.handle.failed(ticket, now, verdict, interval=self._rules.interval, forgiving=self._rules.forgiving)
         self._watch(lane)
 
     def _watch(self, lane: Lane) -> None:
@@ -179,11 +183,21 @@ class Search:
         return None
 
     def _soonest(self, now: float) -> Step | None:
-        if self._forced or len(self.tried) >= self._rules.most:
+        """
+        A resting endpoint, when there is no better one: the one that is due soonest.
+
+        The first of a call is free, further ones are paid for by good answers: where all endpoints fail now and
+        then, somebody always answers; where all are down, none is pressed by more than the calls there are.
+        """
+        if len(self.tried) >= self._rules.most:
             return None
-        self._forced = True
         for lane in sorted(self._untried, key=lambda lane: lane.health.due):
+            if self.tried and lane.health.last_error_type in DENIED:
+                continue  # somebody has to act first
+            if self._pressed and not self._rules.may_press():
+                return None
             if (ticket := lane.handle.admit(now, forced=True)) is not None:
+                self._pressed = True
                 self.adopt(lane)
                 return lane, ticket
         return None

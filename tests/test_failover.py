@@ -461,6 +461,71 @@ async def test_when_all_rest_the_one_due_soonest_is_asked(over, regions, clock):
     assert regions.was_asked() == ["eu"]
 
 
+async def test_when_all_rest_and_one_fails_again_the_next_is_asked(over, regions):
+    ask = over(US, EU, AP)
+    regions.faults |= {"us": OSError(), "eu": OSError(), "ap": OSError()}
+    with pytest.raises(AllEndpointsFailedError):
+        await ask()
+    regions.was_asked()
+    del regions.faults["ap"]
+
+    assert await ask() == "ap: hi"
+    assert regions.was_asked() == ["us", "eu", "ap"]
+
+
+async def test_in_a_long_outage_of_all_no_endpoint_is_pressed_by_more_than_one_call_each(over, regions):
+    ask = over(US, EU, AP)
+    regions.faults |= {"us": OSError(), "eu": OSError(), "ap": OSError()}
+    for _ in range(130):
+        with pytest.raises(AllEndpointsFailedError):
+            await ask()
+
+    assert len(regions.was_asked()) <= 130 + 2 + 10  # the first call's other two, and what earlier answers had paid for
+
+
+async def test_what_denies_us_is_not_pressed_while_there_is_another(over, regions):
+    ask = over(US, EU)
+    regions.faults |= {"us": RefusalError(401), "eu": OSError()}
+    for _ in range(5):
+        with pytest.raises(
+            AllEndpointsFailedError, match=r"us: resting for .* eu: |us: authentication|eu: .*, us: resting"
+        ):
+            await ask()
+
+    assert regions.was_asked() == ["us", "eu", "eu", "eu", "eu", "eu"]
+
+
+async def test_a_circuits_refusal_takes_no_chance_away_from_a_call(registry, regions):
+    async def ask(endpoint) -> str:
+        return await regions(endpoint)
+
+    call = failover(US, EU, AP, registry=registry)(circuit_breaker("c", failure_threshold=1, registry=registry)(ask))
+    regions.faults |= {"us": OSError(), "eu": OSError(), "ap": OSError()}
+    with pytest.raises(AllEndpointsFailedError):
+        await call()
+    regions.was_asked()
+    regions.faults.clear()
+    registry.circuit_breakers["c[ap]"].reset()
+
+    assert await call() == "ap: hi"
+    assert regions.was_asked() == ["ap"]
+
+
+async def test_one_failure_among_many_good_answers_begins_no_rest_and_a_second_does(over, regions, registry):
+    ask = over(US, EU, strategy="priority")
+    states = []
+    for _ in range(2):
+        for _ in range(20):
+            await ask()
+        for _ in range(1 + len(states)):
+            regions.faults["us"] = OSError("once")
+            await ask()
+        del regions.faults["us"]
+        states.append(registry.endpoints["us"].stats().state)
+
+    assert states == [EndpointState.UP, EndpointState.RESTING]
+
+
 async def test_a_lone_endpoint_is_never_taken_out(over, regions):
     ask = over(US)
     regions.faults["us"] = OSError("down")

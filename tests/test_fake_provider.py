@@ -407,3 +407,14 @@ async def test_it_starts_once_and_its_address_needs_it_running():
 def test_plans_that_cannot_be_played_are_refused_when_made(wrong, message):
     with pytest.raises(ValueError, match=message):
         wrong(FakeProvider())
+
+
+async def test_a_head_request_gets_no_body_and_leaves_the_connection_usable():
+    with FakeProvider("moon") as provider:
+        async with httpx2.AsyncClient() as client:
+            for _ in range(2):
+                assert (await client.head(f"{provider.url}/complete")).content == b""
+                answer = await client.post(f"{provider.url}/complete", json={"prompt": "hi"})
+                assert answer.json()["content"] == "[moon] hi"
+
+        assert provider.count() == 4

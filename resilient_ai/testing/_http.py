@@ -40,6 +40,7 @@ class Connection:
     def __init__(self, stream: SocketStream) -> None:
         self._stream = stream
         self._buffer = bytearray()
+        self._head_only = False
 
     async def receive(self) -> HTTPRequest | None:
         """The next request; None when the client has closed, or speaks something else than HTTP."""
@@ -60,6 +61,7 @@ class Connection:
             body = await self._chunks()
         else:
             body = await self._exactly(int(headers.get("content-length", 0)))
+        self._head_only = method == "HEAD"
         return HTTPRequest(method, unquote(target.partition("?")[0]), headers, body)
 
     async def _until(self, end: bytes) -> bytes:
@@ -130,6 +132,8 @@ class Connection:
     async def reply(self, status: int, headers: Mapping[str, str], body: bytes, *, torn: bool = False) -> None:
         """A whole reply, or one that announces more than it sends."""
         head = _head(status, {**headers, "content-length": str(len(body))})
+        if self._head_only:  # a body would be taken for the next reply
+            body = b""
         await self.send(head + (body[: len(body) // 2] if torn else body))
 
     async def start_stream(self, headers: Mapping[str, str]) -> None:
