@@ -93,6 +93,7 @@ class Search:
         self._failures.append((lane, error, verdict))
         if not self._judge(lane, ticket, now, error, verdict) or (self._once and not unsent(error, verdict)):
             self.abandon()
+            self._tell_watcher()
             return error
         step = self._available(now, lane) or self._soonest(now)
         if step is not None:
@@ -113,9 +114,7 @@ class Search:
     def commit(self, now: float, lane: Lane) -> None:
         """A stream's first item is out, or it was empty: from here on it is this endpoint's."""
         self.answered(now)
-        if (seen := watching()) is not None:
-            seen.endpoint = lane.name
-            seen.endpoints_tried += self.tried
+        self._tell_watcher(lane)
 
     def answered(self, now: float) -> None:
         """Another endpoint gave what the suspects did not: it was them."""
@@ -161,6 +160,11 @@ class Search:
         lane.handle.failed(ticket, now, verdict, interval=self._rules.interval, forgiving=self._rules.forgiving)
         self._watch(lane)
 
+    def _tell_watcher(self, answered: Lane | None = None) -> None:
+        if (seen := watching()) is not None:
+            seen.endpoint = answered.name if answered is not None else seen.endpoint
+            seen.endpoints_tried += self.tried
+
     def _watch(self, lane: Lane) -> None:
         if lane.check is not None:
             watch_over(lane, self._rules.interval, self._rules.registry)
@@ -205,6 +209,7 @@ class Search:
     def all_failed(self, now: float) -> Exception:
         """What to raise when no endpoint is left."""
         self.abandon()
+        self._tell_watcher()
         self._rules.failed()
         if self._failures and all(verdict.blame == "unknown" for _, _, verdict in self._failures):
             # What nothing recognises, wherever it was asked: a programming error goes to whoever made it.

@@ -686,6 +686,15 @@ async def test_watch_tells_which_endpoints_were_asked_and_which_answered(over, r
     assert (seen.endpoint, seen.endpoints_tried) == ("eu", ("us", "eu"))
 
 
+async def test_watch_tells_which_endpoints_were_asked_in_vain_too(over, regions):
+    ask = over(US, EU)
+    regions.faults |= {"us": OSError("down"), "eu": OSError("down")}
+    with watch() as seen, pytest.raises(AllEndpointsFailedError):
+        await ask()
+
+    assert (seen.endpoint, seen.endpoints_tried) == (None, ("us", "eu"))
+
+
 async def test_events_tell_of_rests_moves_and_comebacks_without_the_prompt(over, regions, clock, events):
     ask = over(US, EU)
     regions.faults["us"] = OSError("secret prompt")
