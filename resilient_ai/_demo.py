@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import textwrap
 import time
 from contextlib import AsyncExitStack, ExitStack
 from typing import TYPE_CHECKING, Any
@@ -37,12 +38,14 @@ MARKET = "The Saturday market moves to the harbour. There is more room for stall
 summarize: Callable[[str], Coroutine[Any, Any, str]]
 
 
-def decorate(registry: Registry, us: ProviderEndpoint, eu: ProviderEndpoint, claude: ProviderEndpoint) -> None:
+def decorate(
+    registry: Registry, memory: SimilarAnswers, us: ProviderEndpoint, eu: ProviderEndpoint, claude: ProviderEndpoint
+) -> None:
     """Make the decorated function that the demo is about."""
     global summarize  # so that it is called by its bare name in the table
 
     # --8<--
-    @degrade_to(SimilarAnswers(), first_sentences(1), mark="prefix", registry=registry)
+    @degrade_to(memory, first_sentences(1), mark="prefix", registry=registry)
     @batched(batch_size=4, batch_timeout=0.05, registry=registry)
     @classified_retry(rules={ErrorType.MODEL_OVERLOADED: RetryRule(1, 0.3, 1.0, jitter="none")}, registry=registry)
     @failover(us, eu, claude, strategy="priority", health_check_interval=1.0, registry=registry)
@@ -109,7 +112,7 @@ def _told(event: events.Event) -> tuple[str, str] | None:
 
 async def _play() -> None:
     teller = _Teller()
-    registry = Registry(listeners=(teller.event,))
+    registry, memory = Registry(listeners=(teller.event,)), SimilarAnswers()
     with ExitStack() as servers:
         us_east, eu_west, anthropic = (
             servers.enter_context(FakeProvider(name, answer=_answer(name), latency=0.02))
@@ -119,11 +122,10 @@ async def _play() -> None:
             us = OpenAIEndpoint("us-east", model="gpt-4o-mini", base_url=us_east.base_url, api_key="none")
             eu = OpenAIEndpoint("eu-west", model="gpt-4o-mini", base_url=eu_west.base_url, api_key="none")
             claude = AnthropicEndpoint("claude", model="claude-haiku-4-5", base_url=anthropic.url, api_key="none")
-            decorate(registry, us, eu, claude)
+            decorate(registry, memory, us, eu, claude)
             print("One function, five decorators, three providers on this machine (real SDKs, no key, no network):\n")
-            print(
-                inspect.cleandoc(inspect.getsource(decorate).split("# --8<--\n")[1]).replace(", registry=registry", "")
-            )
+            code = inspect.getsource(decorate).split("# --8<--\n")[1].replace(", registry=registry", "")
+            print(textwrap.dedent(code).strip().replace("memory", "SimilarAnswers()"))
             print("\nThe SDKs are being imported ...")
             for endpoint in (us, eu, claude):
                 await clients.enter_async_context(endpoint)
@@ -139,6 +141,7 @@ async def _play() -> None:
 
             teller.scene("All is well. Four callers ask at the same time.")
             await ask(TRAINS, LIBRARY, BRIDGE, MARKET)
+            memory.flush()  # it is written beside the callers, and this machine may be slow
             teller.scene("us-east is overloaded (503).")
             us_east.outage("openai_overloaded")
             await ask(LIBRARY)

@@ -112,9 +112,9 @@ class FakeProvider:
 
     # -- its life
 
-    def start(self) -> None:
+    def start(self) -> Self:
         """
-        Begin to listen, on a free port.
+        Begin to listen, on a free port, until `close()`.
 
         Raises:
             RuntimeError: It runs already.
@@ -126,6 +126,7 @@ class FakeProvider:
             _, (self._port, scope) = portal.start_task(self._serve)
             stack.callback(portal.call, scope.cancel)
             self._running = stack.pop_all()
+        return self
 
     def close(self) -> None:
         """Stop listening and close every connection; twice is fine."""
@@ -134,8 +135,7 @@ class FakeProvider:
             running.close()
 
     def __enter__(self) -> Self:
-        self.start()
-        return self
+        return self.start()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -143,8 +143,7 @@ class FakeProvider:
         self.close()
 
     async def __aenter__(self) -> Self:
-        self.start()
-        return self
+        return self.start()
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
