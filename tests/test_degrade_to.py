@@ -294,6 +294,18 @@ async def test_cancellation_passes_through(registry, where):
     assert registry.degradations["left"].stats().calls == 0
 
 
+async def test_a_broken_predicate_does_not_replace_the_error(registry):
+    def broken(error):
+        raise LookupError("mine")
+
+    error = OSError("down")
+    with pytest.raises(OSError, match="down") as caught:
+        await degrade_to("sorry", on=broken, registry=registry)(failing(error))()
+
+    assert caught.value is error
+    assert error.__notes__ == ["a predicate of on= raised LookupError; the failure is not degraded"]
+
+
 # -- during an outage
 
 
@@ -333,6 +345,29 @@ async def test_equal_calls_are_computed_once_and_each_gets_its_own_answer(regist
     assert len(answers) == len({id(answer) for answer in answers}) == 1_000
     assert clock.now() == pytest.approx(0.02)
     assert registry.degradations[ask.__qualname__].stats().degraded == 1_000
+
+
+async def test_equal_calls_that_fail_together_are_computed_once_also_by_a_plain_function(registry):
+    computed, answers = [], []
+
+    def rule(call):
+        computed.append(call.args)
+        return call.arguments["text"].upper()
+
+    @degrade_to(rule, registry=registry)
+    async def ask(text: str) -> str:
+        raise OSError
+
+    async def caller(text):
+        answers.append(await ask(text))
+
+    async with anyio.create_task_group() as tasks:
+        for number in range(1_000):
+            tasks.start_soon(caller, "ab"[number % 2])
+    await ask("a")
+
+    assert sorted(answers) == ["A"] * 500 + ["B"] * 500
+    assert len(computed) == 3
 
 
 async def test_few_rungs_work_at_a_time_and_nobody_waits_longer_than_the_limit(registry, clock):
@@ -970,6 +1005,16 @@ async def test_each_fallback_is_told_once_with_its_reason(registry, events):
     await ask("my prompt")
 
     assert events == [Degraded("ask", "Cached", "timeout", 0.9, 3.0)]
+
+
+async def test_a_memory_whose_numbers_cannot_be_read_does_not_hide_the_others(registry):
+    class Mute(Cached):
+        def stats(self):
+            raise OSError("my prompt")
+
+    degrade_to(Mute(), name="mute", registry=registry)(failing())
+
+    assert registry.as_dict()["degrade_to"]["mute"]["rungs"] == {"Mute": "OSError while reading its stats()"}
 
 
 def test_describe_names_the_rungs_and_hides_what_is_no_text(registry):

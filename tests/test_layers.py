@@ -47,7 +47,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"_call_key", "_sentences", "_sentiment"}),
     frozenset({"_ladder", "_remembering", "_rules", "_last_answer"}),
     frozenset({"_registry", "_endpoint", "_strategy", "_search", "_hedge", "_health_check"}),
-    frozenset({"_policy", "_retry_state", "_circuit_handle", "_failover_handle"}),
+    frozenset({"_policy", "_degradation", "_retry_state", "_circuit_handle", "_failover_handle"}),
     frozenset({"_stack"}),
     frozenset({"_circuit_breaker", "_classified_retry", "_batched", "_failover", "_degrade_to", "_adaptive_limit"}),
     frozenset({"providers", "similar", "testing", "redis", "__init__", "__main__", "_pytest_plugin", "_demo"}),
