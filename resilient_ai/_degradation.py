@@ -6,6 +6,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, is_dataclass
+from json import JSONDecodeError
 from typing import Any, Final, Literal
 
 from ._checks import check_number
@@ -48,6 +49,7 @@ class DegradeConfig:
         if matches(named, error, verdict):
             return True
         bug = verdict.blame == "unknown" and isinstance(error, PROGRAMMING_ERRORS)
+        bug = bug and not isinstance(error, JSONDecodeError)  # a gateway's HTML page, not a wrong program
         return verdict.error_type in self.on and not bug and not isinstance(error, BatchResultError)
 
 

@@ -213,8 +213,15 @@ class _Desk:
             self._missed(error)
             return None
         answer, items = found
+        try:
+            first = self._marked(answer, await anext(items))
+        except Exception as broken:  # noqa: BLE001 - as above
+            await items.aclose()
+            self._rung_failed(answer.rung, call, broken, doing="mark")
+            self._missed(error)
+            return None
         self._tell(answer, error, call)
-        return self._marked_items(answer, items) if self._config.mark is not None else items
+        return _led_by(first, items)
 
     def _failed_call(
         self, error: Exception, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -251,14 +258,6 @@ class _Desk:
             return mark(replace(answer.recalled, answer=value))
         return f"[{label}] {value}" if label is not None and isinstance(value, str) else value
 
-    async def _marked_items(self, answer: Answer, items: AsyncGenerator[Any, None]) -> AsyncGenerator[Any, None]:
-        try:
-            yield self._marked(answer, await anext(items))
-            async for item in items:
-                yield item
-        finally:
-            await items.aclose()
-
     def _tell(self, answer: Answer, error: Exception, call: FailedCall) -> None:
         self.state.answered(answer.rung.name)
         recalled = answer.recalled
@@ -290,6 +289,15 @@ class _Desk:
         if self._registry.listening:
             text = scrub(str(error), private=(*call.args, *call.kwargs.values()))
             self._registry.emit(RungFailed(self.state.name, rung.name, doing, f"{type(error).__name__}: {text}"))
+
+
+async def _led_by(first: Any, items: AsyncGenerator[Any, None]) -> AsyncGenerator[Any, None]:
+    try:
+        yield first
+        async for item in items:
+            yield item
+    finally:
+        await items.aclose()
 
 
 def _note(seen: Seen | None, error: Exception | None) -> None:
@@ -357,13 +365,15 @@ def degrade_to(
         on: Exception types, ErrorTypes or predicates that mean "unavailable", in place of the default: every error
             type but invalid request, context length and content filter. An ErrorType never means a plain Python
             error of a programmer (TypeError, KeyError, ValueError, ...) that nothing recognises as a provider's;
-            name the exception type to degrade on it. Other exceptions that nothing recognises are degraded.
+            name the exception type to degrade on it. Other exceptions that nothing recognises are degraded, and so
+            is a reply that is no JSON.
         mark: "prefix" puts "[CACHED] " before text from a rung that recalls and "[RULE-BASED] " before text from a
             function; values stay as they are. Or a function that gets a `Recalled` and returns the answer.
         rung_timeout: Seconds that an async rung has for one call, waiting for its turn included. Default 5; None: no
             bound. A rung that is not async runs at once and must not block.
-        max_concurrency: Async rungs at work at a time, per event loop. Default 64. Equal calls that fail together
-            are answered by one computation.
+        max_concurrency: Async rungs at work at a time, per event loop. Default 64. Calls that fail together are
+            answered by one computation if nothing that a rung can see tells them apart: function, instance,
+            arguments, kind of error, context variables.
         registry: Where the numbers live. Default: `resilient_ai.registry`.
 
     Raises:

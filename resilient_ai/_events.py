@@ -216,7 +216,10 @@ class Degraded(Event):
 
 @dataclass(frozen=True, slots=True)
 class RungFailed(Event):
-    """A rung raised: in `recall`, and the next one is tried, or in `remember`, and one answer is not kept."""
+    """
+    A rung raised: `doing` "recall", and the next one is tried; "remember", and one answer is not kept; or what marks
+    its answer did, "mark", and the answer is not given.
+    """
 
     log_name: ClassVar[str] = "resilient_ai.rung_failed"
     level: ClassVar[Level] = "error"

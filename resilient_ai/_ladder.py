@@ -232,18 +232,18 @@ class Ladder:
             except Exception as error:  # noqa: BLE001 - a broken fallback must not break the others
                 self._failed(rung, call, error)
                 continue
-            if answer is not NO_ANSWER:
-                return Answer(rung, _in_full(answer, rung))
+            recalled = _in_full(answer, rung)
+            if recalled.answer is not NO_ANSWER:
+                return Answer(rung, recalled)
         return None
 
     async def climb_stream(self, call: FailedCall) -> tuple[Answer, AsyncGenerator[Any, None]] | None:
         """The first rung that has an item to give, and all its items."""
         for rung in self.rungs:
             try:
-                answer = await self._ask(rung, call)
-                if answer is NO_ANSWER:
+                recalled = _in_full(await self._ask(rung, call), rung)
+                if recalled.answer is NO_ANSWER:
                     continue
-                recalled = _in_full(answer, rung)
                 if not isinstance(recalled.answer, AsyncIterator):
                     found = Answer(rung, recalled)
                     return found, _one(found.value)

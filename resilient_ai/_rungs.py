@@ -78,7 +78,8 @@ class Recalling(Protocol):
     """
     A rung with a memory: asked on failure, and told the good answers if it also has `remember(call, answer)`.
 
-    Both may be `async def`. `remember` is called after successes that are real and complete. A plain one runs
+    Both may be `async def`. `remember` is called after successes that are real and complete; never with
+    None or an iterator, and of a stream with its whole text. A plain one runs
     before the caller has the answer and must not block; an async one runs beside the caller.
 
     A rung, function or object, may have these attributes too:

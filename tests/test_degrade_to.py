@@ -7,6 +7,7 @@ import threading
 import weakref
 from contextlib import aclosing
 from contextvars import ContextVar
+from json import JSONDecodeError
 
 import anyio
 import pytest
@@ -238,7 +239,11 @@ class OwnError(Exception):
     """Nothing recognises it."""
 
 
-@pytest.mark.parametrize("error", [RuntimeError("boom"), Exception("boom"), OwnError("boom")])
+@pytest.mark.parametrize(
+    "error",
+    [RuntimeError("boom"), Exception("boom"), OwnError("boom"), JSONDecodeError("no JSON", "<html>", 0)],
+    ids=["RuntimeError", "Exception", "own", "JSONDecodeError"],
+)
 async def test_an_error_that_nothing_recognises_and_no_bug_is_degraded(registry, error):
     assert await degrade_to("sorry", registry=registry)(failing(error))() == "sorry"
 
@@ -860,6 +865,23 @@ async def test_a_stream_that_fails_before_its_first_item_becomes_one_item_or_a_s
     marked = stream_of(registry, fallback, mark="prefix", error=down)
     assert await all_of(marked()) == ["[RULE-BASED] from", "a", "rung"]
     assert registry.degradations["stream"].stats().by_rung == {"fallback": 1}
+
+
+async def test_a_stream_that_cannot_be_marked_is_not_given(registry, events):
+    closed = []
+
+    async def fallback(call):
+        try:
+            yield "text"
+        finally:
+            closed.append(True)
+
+    tokens = stream_of(registry, fallback, mark=lambda recalled: 1 / 0, error=OSError("down"))
+    with pytest.raises(OSError, match="down"):
+        await all_of(tokens())
+
+    assert closed == [True]
+    assert events[0].doing == "mark"
 
 
 async def test_after_the_first_item_an_error_is_the_consumers(registry):
