@@ -918,6 +918,26 @@ async def test_a_rungs_stream_that_breaks_or_stalls_before_its_first_item_is_pas
     assert [type(event) for event in events] == [RungFailed, RungFailed, Degraded]
 
 
+async def test_an_iterator_that_breaks_at_its_first_item_is_closed(registry):
+    class Connection:
+        closed = False
+
+        def __aiter__(self):
+            return self
+
+        async def __anext__(self):
+            raise ValueError("handshake")
+
+        async def aclose(self):
+            self.closed = True
+
+    connection = Connection()
+    tokens = stream_of(registry, lambda call: connection, "sorry", error=OSError())
+
+    assert await all_of(tokens()) == ["sorry"]
+    assert connection.closed
+
+
 async def test_a_rungs_stream_that_stalls_later_ends_in_an_error(registry, clock):
     async def stalling(call):
         yield "first"
