@@ -1152,13 +1152,13 @@ async def test_below_a_failover_rungs_see_the_arguments_that_the_caller_passed(r
         async def ask(self, endpoint, prompt: str) -> str:
             raise OSError
 
-        @classmethod
         @degrade_to(lambda call: seen.append(call.arguments) or "sorry", registry=registry)
+        @classmethod
         async def of_class(cls, prompt: str) -> str:
             raise OSError
 
-        @staticmethod
         @degrade_to(lambda call: seen.append(call.arguments) or "sorry", registry=registry)
+        @staticmethod
         async def of_none(prompt: str) -> str:
             raise OSError
 
