@@ -36,6 +36,7 @@ from ._failover import failover
 from ._failover_handle import FailoverStats
 from ._last_answer import LastAnswer, LastAnswerStats
 from ._registry import Registry, registry
+from ._results import classify_result
 from ._retry_budget import RetryBudget
 from ._retry_rules import RetryRule
 from ._retry_state import RetryStats
@@ -98,6 +99,7 @@ __all__ = [
     "circuit_breaker",
     "classified_retry",
     "classify",
+    "classify_result",
     "degrade_to",
     "describe",
     "failover",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import math
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Coroutine, Mapping
 from dataclasses import dataclass
@@ -83,7 +82,7 @@ class _Call:
     async def failed(self, error: Exception) -> Exception | None:
         """Waits when there is another attempt; what to raise when there is none."""
         verdict, now = self._note(error)
-        if verdict.blame == "unknown" and self.policy.choices.retry is None:
+        if verdict.blame == "unknown" and not verdict.retryable and self.policy.choices.retry is None:
             self.retry.gave_up()
             return error  # nothing we know of: a programming error goes to whoever made it
         delay = self._decide(error, verdict, now)
@@ -169,7 +168,7 @@ class _Call:
             return "its stop= says so"
         if config.max_elapsed is not None and now - self.started + delay >= config.max_elapsed:
             return f"max_elapsed={config.max_elapsed:g} would end before the next attempt"
-        if not delay < min(seconds_left(), math.inf):
+        if not delay < seconds_left():
             return "the caller's deadline would end before the next attempt"
         price = self.retry.may_retry(now, kind)
         if price is None:
@@ -423,7 +422,8 @@ def classified_retry(
         reraise: Raise the original error in the end, with a note, instead of AIServiceError.
         retry_unsent_only: Retry only errors that prove that the request was not processed, for calls that must not
             be paid for twice.
-        reject: Called with every result; an ErrorType makes it a failure, None lets it pass. Not for streams.
+        reject: Called with every result; an ErrorType makes it a failure, None lets it pass. `classify_result` knows
+            what SDKs return instead of raising. Not for streams.
         stop: A tenacity condition: no further attempt once it is true. `max_attempts` and the rules still hold.
         wait: A tenacity wait in place of the rules' backoff; the provider's own wait stays its floor.
         retry: A tenacity condition in place of the rules' choice of errors and their `max_retries`; it may look at

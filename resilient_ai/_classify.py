@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import structlog
 
 from ._errors import AIServiceError, ErrorType, ResilienceError
-from ._evidence import SDK_ROOTS, Evidence, gather, read, root_of, text_of
+from ._evidence import SDK_ROOTS, Evidence, gather, gather_body, read, root_of, text_of
 from ._provider_rules import (
     BLAME,
     CATCH_ALL,
@@ -85,7 +85,6 @@ PROGRAMMING_ERRORS = (
     StopAsyncIteration,
 )
 
-Classifier = "Callable[[BaseException], Verdict | ErrorType | None]"
 _classifiers: tuple[Callable[[BaseException], Verdict | ErrorType | None], ...] = ()
 _broken: set[int] = set()
 
@@ -262,9 +261,13 @@ def _own(error: BaseException) -> Verdict | None:
         wait = read(error, "retry_after")
         wait = float(wait) if isinstance(wait, int | float) and 0 <= wait < float("inf") else None
         return verdict(said, retry_after=wait, evidence=f"error_type of {name}")
-    if isinstance(error, AIServiceError) and error.original_error is not error:
+    inner: BaseException = error
+    for _ in range(10):
+        if isinstance(inner, AIServiceError):
+            inner = inner.original_error
+    if inner is not error and not isinstance(inner, AIServiceError):
         # Retries were made already; making them again further out would multiply them.
-        return replace(classify(error.original_error), retryable=False, evidence="retries are over")
+        return replace(classify(inner), retryable=False, evidence="retries are over")
     fault = verdict(said, retry_after=error.retry_after, evidence=name)
     if name == "BatchResultError":
         return replace(fault, retryable=False, endpoint_fault=False, blame="request")
@@ -294,11 +297,7 @@ def _from_reply(error: BaseException) -> Verdict | None:
     if not _is_reply(found):
         return None
     wait = _wait(found)
-    codes = [plain(code) for code in found.codes]
-    # AWS shapes and SDK classes carry an ending that bodies leave out.
-    codes += [code.removesuffix("exception") for code in codes if code.endswith("exception")]
-    codes += [code.removesuffix("error") for code in codes if code.endswith("error")]
-    kind, retryable, evidence = _decide(found, codes, wait)
+    kind, retryable, evidence = _decide(found, wait)
     fault = verdict(kind, retry_after=wait, in_stream=not found.failed, evidence=evidence)
     if retryable is None and not WORTH_A_RETRY.isdisjoint(found.codes):
         retryable = True
@@ -308,8 +307,18 @@ def _from_reply(error: BaseException) -> Verdict | None:
     return fault if retryable in (None, fault.retryable) else replace(fault, retryable=retryable)
 
 
-def _decide(found: Evidence, codes: list[str], wait: float | None) -> tuple[ErrorType, bool | None, str]:
+def classify_body(body: Any) -> ErrorType:
+    """The type of an error that stands inside a returned value."""
+    found = gather_body(body)
+    return _decide(found, _wait(found))[0]
+
+
+def _decide(found: Evidence, wait: float | None) -> tuple[ErrorType, bool | None, str]:
     """What the reply means, whether that is worth a retry (None: as usual for its type), and the rule that said so."""
+    codes = [plain(code) for code in found.codes]
+    # AWS shapes and SDK classes carry an ending that bodies leave out.
+    codes += [code.removesuffix("exception") for code in codes if code.endswith("exception")]
+    codes += [code.removesuffix("error") for code in codes if code.endswith("error")]
     status = _effective_status(found, codes)
     # A daily quota of Google's says RESOURCE_EXHAUSTED like any rate limit and names a short wait; its id tells.
     if any("perday" in code for code in codes):

@@ -82,6 +82,13 @@ def gather(error: BaseException) -> Evidence:
     return found
 
 
+def gather_body(body: Any) -> Evidence:
+    """What an error inside a returned value carries."""
+    found = Evidence("", bodies=[body if isinstance(body, dict) else {"message": str(body)}])
+    _walk(found.bodies[0], found, 0)
+    return found
+
+
 def read(thing: object, name: str) -> Any:
     """An attribute, None when there is none or when it raises (httpx: ResponseNotRead)."""
     try:
@@ -133,7 +140,7 @@ def _status(error: BaseException, response: Any) -> int | None:
     ):
         if isinstance(value, str) and len(value) == 3 and value.isdecimal():
             value = int(value)
-        if isinstance(value, int) and not isinstance(value, bool) and -1 <= value <= 599:
+        if isinstance(value, int) and not isinstance(value, bool) and (value == -1 or 100 <= value <= 599):
             told.append(int(value))
     return next((status for status in told if status >= 400), told[0] if told else None)
 

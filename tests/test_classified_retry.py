@@ -7,6 +7,7 @@ import random
 import threading
 import weakref
 from contextlib import aclosing, suppress
+from dataclasses import replace
 
 import anyio
 import pytest
@@ -177,6 +178,22 @@ async def test_only_the_types_of_on_are_retried(registry, clock):
                 await ask()
 
         assert down.calls == attempts
+
+
+async def test_a_verdict_of_the_users_own_is_taken_at_its_word(registry, clock):
+    class OddError(Exception):
+        verdict = replace(verdict(ErrorType.INTERNAL_ERROR), blame="unknown")
+
+    unregister = register_classifier(lambda error: getattr(error, "verdict", None))
+    try:
+        down = scripted(OddError())
+        async with clock.autojump():
+            with pytest.raises(AIServiceError):
+                await retrying(registry, down)()
+    finally:
+        unregister()
+
+    assert down.calls == 3
 
 
 # -- how long it waits

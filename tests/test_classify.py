@@ -24,6 +24,7 @@ from resilient_ai import (
     RejectedResultError,
     Verdict,
     classify,
+    classify_result,
     register_classifier,
     register_rules,
 )
@@ -257,6 +258,22 @@ def test_our_own_exceptions_say_what_they_are():
     assert (kind(everywhere), classify(everywhere).retry_after) == ("rate_limit", 2)
 
 
+def test_errors_that_name_each_other_as_original_end_somewhere():
+    one, two = (
+        AIServiceError("ask", OSError(), error_type=ErrorType.TIMEOUT, attempts=1, elapsed=0.0) for _ in range(2)
+    )
+    one.original_error, two.original_error = two, one
+
+    assert kind(one) == "timeout"
+
+
+def test_a_small_number_called_code_is_no_status():
+    error = RuntimeError({"message": "exit"})
+    error.code = 1
+
+    assert classify(error).blame == "unknown"
+
+
 def test_an_exception_of_the_users_may_carry_its_type():
     class OurGatewayError(Exception):
         error_type = ErrorType.MODEL_OVERLOADED
@@ -332,6 +349,34 @@ def test_a_user_adds_rows_to_the_tables(rules):
 def test_a_bad_row_is_a_value_error(rows, message):
     with pytest.raises(ValueError, match=message):
         register_rules(**rows)
+
+
+# -- results
+
+ANSWER = {"choices": [{"finish_reason": "stop", "message": {"content": "an error occurred: rate limit"}}]}
+
+
+@pytest.mark.parametrize(
+    ("result", "kind"),
+    [
+        ("<html><body>502</body></html>", ErrorType.INTERNAL_ERROR),
+        ({"error": {"code": 429, "message": "slow down"}}, ErrorType.RATE_LIMIT),
+        ({"error": {"code": "insufficient_quota"}}, ErrorType.QUOTA_EXCEEDED),
+        ({"choices": [{"finish_reason": "error", "error": {"code": 502, "message": "x"}}]}, ErrorType.INTERNAL_ERROR),
+        ({"status": "failed"}, ErrorType.INTERNAL_ERROR),
+        ({"status": "incomplete", "incomplete_details": {"reason": "content_filter"}}, ErrorType.CONTENT_FILTER),
+        ({"candidates": [{"finishReason": "SAFETY"}]}, ErrorType.CONTENT_FILTER),
+        ([{"type": "delta"}, {"type": "error", "code": "rate_limit_exceeded"}], ErrorType.RATE_LIMIT),
+        (ANSWER, None),
+        ("rate limit", None),
+        ("", None),
+        (None, None),
+        (3.5, None),
+        ({"error": None, "status": "completed"}, None),
+    ],
+)
+def test_a_returned_failure_is_told_from_an_answer(result, kind):
+    assert classify_result(result) is kind
 
 
 # -- waits
@@ -501,6 +546,11 @@ def test_any_exception_whatever_is_classified_in_bounded_time(answers, module, a
     assert isinstance(verdict, Verdict)
     assert verdict.retry_after is None or verdict.retry_after >= 0
     assert time.perf_counter() - started < 1
+
+
+@given(VALUES)
+def test_any_result_whatever_is_looked_at_without_raising(result):
+    assert classify_result(result) is None or isinstance(classify_result(result), ErrorType)
 
 
 @pytest.mark.parametrize(

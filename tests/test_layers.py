@@ -43,7 +43,7 @@ LAYERS: tuple[frozenset[str], ...] = (
         }
     ),
     frozenset({"_classify", "_batcher", "_batch_results"}),
-    frozenset({"_rungs", "_error_rules", "_words", "_endpoint_health", "_retry_rules"}),
+    frozenset({"_rungs", "_error_rules", "_words", "_endpoint_health", "_retry_rules", "_results"}),
     frozenset({"_call_key", "_sentences", "_sentiment"}),
     frozenset({"_ladder", "_remembering", "_rules", "_last_answer"}),
     frozenset({"_registry", "_endpoint", "_strategy", "_search", "_hedge", "_health_check"}),

@@ -8,7 +8,7 @@ from dataclasses import replace
 import anyio
 import pytest
 
-from resilient_ai import Verdict, classify
+from resilient_ai import Verdict, classify, classify_result
 from tests.providers.clients import CLIENTS, quiet
 from tests.providers.replay import CASES, ReplayServer, replaying
 
@@ -23,20 +23,21 @@ def _routes(case):
 
 ROUTES = [(case, sdk) for case in CASES for sdk in _routes(case)]
 RAISING = [(case, sdk) for case, sdk in ROUTES if case["raises"]]
+RETURNING = [(case, sdk) for case, sdk in ROUTES if not case["raises"]]
 
 
 @pytest.fixture(scope="module")
-def raised() -> dict[tuple[str, str], BaseException | None]:
+def raised():
     """What each SDK raised for each reply, all sent in one go; classified while fresh, because dates decay."""
-    seen: dict[tuple[str, str], tuple[BaseException | None, Verdict | None]] = {}
+    seen: dict[tuple[str, str], tuple[BaseException | None, Verdict | None, object]] = {}
 
     async def send(server: ReplayServer, case, sdk) -> None:
-        error = None
+        error = result = None
         try:
-            await CLIENTS[sdk](f"{server.origin}/case/{case['id']}", case["api"], case["in_stream"], 10)
+            result = await CLIENTS[sdk](f"{server.origin}/case/{case['id']}", case["api"], case["in_stream"], 10)
         except Exception as caught:
             error = caught
-        seen[case["id"], sdk] = error, classify(error) if error is not None else None
+        seen[case["id"], sdk] = error, classify(error) if error is not None else None, result
 
     async def send_all() -> None:
         with replaying() as server:
@@ -54,7 +55,7 @@ def _id(value):
 
 @pytest.mark.parametrize(("case", "sdk"), RAISING, ids=_id)
 def test_a_recorded_reply_has_its_class_its_decision_and_its_wait(raised, case, sdk):
-    error, seen = raised[case["id"], sdk]
+    error, seen, _ = raised[case["id"], sdk]
 
     assert error is not None, "the SDK returned the error as a result"
     assert seen.error_type.value in {case["expected_class"], *case["accept"]}, seen.evidence
@@ -65,11 +66,19 @@ def test_a_recorded_reply_has_its_class_its_decision_and_its_wait(raised, case, 
     assert seen.retry_after == (None if wait is None else pytest.approx(wait, abs=1.5))
 
 
+@pytest.mark.parametrize(("case", "sdk"), RETURNING, ids=_id)
+def test_an_error_that_an_sdk_returns_is_known_by_its_result(raised, case, sdk):
+    error, _, result = raised[case["id"], sdk]
+
+    assert error is None
+    assert classify_result(result).value in {case["expected_class"], *case["accept"]}
+
+
 def test_the_score_per_provider(raised):
     """Prints the table; `-s` shows it."""
     right, decided, total = Counter(), Counter(), Counter()
     for case, sdk in RAISING:
-        _, seen = raised[case["id"], sdk]
+        _, seen, _ = raised[case["id"], sdk]
         total[sdk] += 1
         right[sdk] += seen.error_type.value == case["expected_class"] or seen.error_type.value in case["accept"]
         decided[sdk] += seen.retryable is case["retryable"]
@@ -83,7 +92,7 @@ def test_the_score_per_provider(raised):
 
 def test_an_sdks_error_looks_the_same_to_classify_after_a_longer_name(raised):
     """Verdicts come from what is carried: a subclass of the user's own changes nothing."""
-    error, seen = raised["openai_429_rpm", "openai"]
+    error, seen, _ = raised["openai_429_rpm", "openai"]
     own = type("Renamed", (type(error),), {})
     error.__class__ = own
 
