@@ -49,6 +49,7 @@ _SETTLE_SECONDS = 1.0  # that a recall waits for what was remembered just before
 _SLOW_SETTLE_SECONDS = 0.25  # behind an embedder that may have a backlog
 _SLEPT_SECONDS = 60.0
 _VECTORS_KEPT = 2_048
+_EMBEDDED_AT_ONCE = 12  # questions in a thread or waiting for one, per event loop
 _BESIDE = 64  # async embeddings under way for answers to be remembered
 
 
@@ -67,7 +68,7 @@ class SimilarStats:
         refused: Candidates that were alike enough and that the guard refused, by reason.
         dropped: Answers lost because the writer fell behind.
         store_errors: Times the store raised, or its file could not be read or written.
-        embedder_errors: Times the embedder raised or was too late; the trigrams served instead.
+        embedder_errors: Times the embedder raised, was too late or had too much to do; the trigrams served instead.
     """
 
     entries: int | None
@@ -300,6 +301,10 @@ class SimilarAnswers:
             return await self._remote_vector(text)
         flights = _flights()
         flight = flights.get((id(self), text))
+        if flight is None and len(flights) >= _EMBEDDED_AT_ONCE:
+            # In a storm the trigrams answer now; in a queue for the better vector most would get neither in time.
+            self._embedder_failed()
+            return None
         with anyio.move_on_after(_LOCAL_SECONDS):
             if flight is not None:
                 await flight.wait()

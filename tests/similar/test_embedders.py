@@ -96,6 +96,27 @@ async def test_minilm_runs_beside_the_loop():
         assert [found.answer for found in answers] == ["yes"] * 300
 
 
+async def test_in_a_storm_of_different_questions_the_trigrams_answer_those_for_whom_minilm_has_no_time():
+    with SimilarAnswers(embedder="minilm", max_entries=100) as memory:
+        for number in range(40):
+            memory.remember(call(f"How do I repair the machine of line {number}?"), str(number))
+        memory.flush(120)
+        answers: dict[int, str] = {}
+
+        async def ask(number):
+            found = await recalled(memory, f"how do I repair the machine on line {number}")
+            answers[number] = found.answer
+
+        began = anyio.current_time()
+        async with anyio.create_task_group() as group:
+            for number in range(40):
+                group.start_soon(ask, number)
+
+        assert answers == {number: str(number) for number in range(40)}
+        assert anyio.current_time() - began < 5
+        assert memory.stats().embedder_errors > 20
+
+
 class Counting:
     """An embedder of ones own: letters, counted."""
 
