@@ -19,7 +19,7 @@ from ._store import Entry
 from ._trigrams import TrigramEmbedder
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from ._question import Question
     from ._store import StoreProtocol, Vector
@@ -99,7 +99,7 @@ class Index:
         text = draft.question.text
         if len(draft.answer) + len(text) > self._largest:
             reason = "too large"
-        elif looks_secret(text) or looks_secret(draft.answer):
+        elif any(map(looks_secret, (text, draft.answer, *_strings(json.loads(draft.answer))))):
             reason = "secret"
         elif looks_personal(text):
             reason = "personal"
@@ -176,24 +176,21 @@ class Index:
         self, space: Space, question: Question, vector: Vector, since: float, *, without: str | None = None
     ) -> tuple[float, Entry] | None:
         """The newest of the most similar entries that the guard lets pass."""
-        best: tuple[float, Entry] | None = None
+        top, best = 0.0, None
         for similarity, entry in self._store.nearest(
             question.partition, space.id, vector, space.threshold, _CANDIDATES
         ):
-            if best is not None and (similarity < best[0] - _EQUAL or entry.at <= best[1].at):
-                if similarity < best[0] - _EQUAL:
-                    break
-                continue
-            if entry.at < since or (without is not None and without in entry.vectors):
+            if similarity < top - _EQUAL:
+                break
+            late = entry.at < since or (best is not None and entry.at <= best[1].at)
+            if late or (without is not None and without in entry.vectors):
                 continue
             reason = self._refuses(question, entry)
             if reason is not None:
                 with self._lock:
                     self.refused[reason] += 1
-            elif best is None:
-                best = similarity, entry
             else:
-                best = best[0], entry
+                top, best = top or similarity, (similarity, entry)
         return best
 
     def _refuses(self, question: Question, entry: Entry) -> str | None:
@@ -236,6 +233,15 @@ def check_guard(guard: Any, *, store_text: bool) -> None:
 def _comparable(text: str) -> bool:
     """Whether likeness means something: of one word (a name, an id) only the same word is the same question."""
     return len(text.split()) > 1 or any(ord(sign) > 0x2E7F for sign in text)
+
+
+def _strings(value: Any) -> Iterator[str]:
+    """Every text in an answer, because JSON's own signs may hide where a word begins."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, list | dict):
+        for each in value if isinstance(value, list) else (*value, *value.values()):
+            yield from _strings(each)
 
 
 def _seal(question: Question) -> Any:

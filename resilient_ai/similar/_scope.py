@@ -13,6 +13,7 @@ import pathlib
 import threading
 import uuid
 import weakref
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -101,20 +102,23 @@ class _Writer:
                 yield from _piece("str", value.encode("utf-8", "surrogatepass"))
         elif kind in _PLAIN:
             yield from _piece(kind.__name__, bytes(value) if kind in (bytes, bytearray) else repr(value).encode())
-        elif kind in (list, tuple):
-            yield from _piece(kind.__name__, str(len(value)).encode())
+        elif isinstance(value, list | tuple):
+            yield from _piece(_name(kind), str(len(value)).encode())
             for each in value:
                 yield from self.write(each)
-        elif kind in (set, frozenset):
+        elif isinstance(value, set | frozenset):
             # Nothing in a set is the question: leaving one member out must not depend on the order of a set.
-            yield from _piece(kind.__name__, b"".join(sorted(_piece_of(each) for each in value)))
-        elif isinstance(value, dict):
+            yield from _piece(_name(kind), b"".join(sorted(_piece_of(each) for each in value)))
+        elif isinstance(value, Mapping):
             yield from _piece(_name(kind), str(len(value)).encode())
             for key, each in sorted(((_piece_of(key), each) for key, each in value.items()), key=lambda pair: pair[0]):
                 yield key
                 yield from self.write(each)
         elif isinstance(value, enum.Enum):
             yield from _piece(_name(kind), value.name.encode())
+        elif isinstance(value, str | int | float | bytes) and "<locals>" not in kind.__qualname__:
+            yield from _piece(_name(kind), b"")  # a class of the user's over a plain value
+            yield from self.write(next(base(value) for base in (str, int, float, bytes) if isinstance(value, base)))
         elif isinstance(value, _NAMED):
             yield from _piece(_name(kind), repr(value).encode())
         elif isinstance(value, type) and "<locals>" not in value.__qualname__:
@@ -126,6 +130,8 @@ class _Writer:
             yield from _piece(_name(kind), b"model")
             model: Any = value
             yield from self.write(model.model_dump())
+        elif _has_no_state(value):
+            yield from _piece("sentinel", _name(kind).encode())
         else:
             yield from _piece("object", TOKENS.of(value).encode())
 
@@ -137,6 +143,20 @@ def _piece(kind: str, body: bytes) -> Iterator[bytes]:
 
 def _piece_of(value: Any) -> bytes:
     return b"".join(_Writer(None).write(value))
+
+
+def _has_no_state(value: object) -> bool:
+    """
+    Whether a Python class made it and nothing is in it: the SDKs' "not given" are such, and their defaults.
+
+    A class written in C may keep something where nobody sees it, but then its objects are larger.
+    """
+    kind = type(value)
+    written_in_python = bool(kind.__flags__ & 1 << 9) and kind.__basicsize__ <= object.__basicsize__ + 16
+    slots = any(getattr(each, "__slots__", ()) for each in kind.__mro__)
+    return (
+        written_in_python and not slots and not getattr(value, "__dict__", None) and "<locals>" not in kind.__qualname__
+    )
 
 
 def _name(kind: type) -> str:

@@ -109,7 +109,8 @@ class SimilarAnswers:
             question of one word, or of more than 4,000 characters, is answered by an equal one only.
         scope: Who shares: a value, or a function of the call such as `lambda call: call.arguments["tenant"]`
             (on methods it stands for the object, too). None from the function: nobody knows, nothing is shared.
-            Default: all callers with equal other arguments.
+            Default: all callers with equal other arguments. Clients of two accounts whose bound methods share one
+            memory need it: a bound method counts by its name.
         max_age: Seconds for which an answer may serve. Default one day.
         max_entries: Most answers kept; the largest scope gives way first. Default 10,000.
         max_bytes: Most memory, roughly. Default 64 MiB.

@@ -8,6 +8,8 @@ import decimal
 import enum
 import subprocess
 import sys
+from types import MappingProxyType
+from typing import NamedTuple
 
 import pytest
 from hypothesis import assume, given
@@ -116,6 +118,34 @@ def test_enums_dataclasses_and_dates_count_by_value():
     assert digest(Colour.RED) != digest(Mood.RED)
     assert digest(Point(1, now)) == digest(Point(1, now))
     assert digest(Point(1, now)) != digest(Point(2, now))
+
+
+class Tenant(str):
+    __slots__ = ()
+
+
+class Pair(NamedTuple):
+    one: int
+    other: int
+
+
+class NotGiven:
+    """What SDKs have for a parameter that was not given."""
+
+
+def test_classes_of_the_users_over_plain_values_count_with_their_value():
+    assert digest(Tenant("a")) == digest(Tenant("a"))
+    assert len({digest(each) for each in (Tenant("a"), Tenant("b"), "a", "b")}) == 4
+    assert len({digest(each) for each in (Pair(1, 2), Pair(2, 1), (1, 2), [1, 2])}) == 4
+    assert digest(MappingProxyType({"a": 1})) != digest(MappingProxyType({"a": 2}))
+
+
+def test_an_object_with_nothing_in_it_counts_by_its_class():
+    assert digest(NotGiven()) == digest(NotGiven())
+    filled = NotGiven()
+    filled.value = 1
+
+    assert digest(NotGiven()) != digest(filled)
 
 
 def test_objects_without_a_value_equal_only_themselves():

@@ -53,6 +53,23 @@ def test_a_secret_is_never_remembered(secret, in_answer):
 
 
 @pytest.mark.parametrize(
+    "answer",
+    [
+        "first\nsk-proj-abcdefghijklmnop1234\nlast",
+        {"lines": ["first", "tab\tghp_abcdefghijklmnopqrstuvwxyz0123456789"]},
+        {"password": "hunter2-forever"},
+        [("a", b""), {1: "Bearer abcdefghijklmnopqrst"}],
+    ],
+)
+def test_a_secret_is_seen_wherever_it_stands_in_an_answer(answer):
+    with SimilarAnswers(embedder="trigrams") as memory:
+        memory.remember(FailedCall("ask", (), {}, {"text": "How can I use this here?"}), answer)
+        memory.flush()
+
+        assert memory.stats().not_remembered == {"secret": 1}
+
+
+@pytest.mark.parametrize(
     "text",
     [
         "How do I reset my password?",
