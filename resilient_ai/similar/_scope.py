@@ -101,7 +101,7 @@ class _Writer:
             else:
                 yield from _piece("str", value.encode("utf-8", "surrogatepass"))
         elif kind in _PLAIN:
-            yield from _piece(kind.__name__, bytes(value) if kind in (bytes, bytearray) else repr(value).encode())
+            yield from _piece(kind.__name__, repr(value).encode())
         elif isinstance(value, list | tuple):
             yield from _piece(_name(kind), str(len(value)).encode())
             for each in value:
@@ -118,7 +118,7 @@ class _Writer:
             yield from _piece(_name(kind), value.name.encode())
         elif isinstance(value, str | int | float | bytes) and "<locals>" not in kind.__qualname__:
             yield from _piece(_name(kind), b"")  # a class of the user's over a plain value
-            yield from self.write(next(base(value) for base in (str, int, float, bytes) if isinstance(value, base)))
+            yield from self.write(_plain(value))
         elif isinstance(value, _NAMED):
             yield from _piece(_name(kind), repr(value).encode())
         elif isinstance(value, type) and "<locals>" not in value.__qualname__:
@@ -143,6 +143,15 @@ def _piece(kind: str, body: bytes) -> Iterator[bytes]:
 
 def _piece_of(value: Any) -> bytes:
     return b"".join(_Writer(None).write(value))
+
+
+def _plain(value: str | float | bytes) -> object:
+    """The value without its class."""
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, bytes):
+        return bytes(memoryview(value))
+    return int.__int__(value) if isinstance(value, int) else float.__float__(value)
 
 
 def _has_no_state(value: object) -> bool:

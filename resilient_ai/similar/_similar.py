@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 import weakref
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Sized
-from contextvars import copy_context
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import anyio
-from anyio.lowlevel import RunVar
 
 from resilient_ai._checks import check_number
-from resilient_ai._detached import current_loop, spawn
 from resilient_ai._rungs import NO_ANSWER, Recalled
 
 from ._codec import NotStorable, decode, encode
@@ -28,6 +24,7 @@ from ._index import Draft, Index, check_guard
 from ._memory import MemoryStore
 from ._question import question_of
 from ._scope import NoScope, digest
+from ._vectors import Vectors, flights_of_loop, in_thread
 from ._writer import Writer
 
 if TYPE_CHECKING:
@@ -42,15 +39,9 @@ if TYPE_CHECKING:
 
     Guard = Literal["default", "strict"] | Callable[[str, str], str | None] | None
 
-_REMOTE_SECONDS = 0.3  # an embedder that calls the provider is down when it is needed: do not wait for it
-_LOCAL_SECONDS = 0.5
-_REST_SECONDS = 30.0  # that a remote embedder is left alone after it failed
 _SETTLE_SECONDS = 1.0  # that a recall waits for what was remembered just before: milliseconds, on a machine at ease
 _SLOW_SETTLE_SECONDS = 0.25  # behind an embedder that may have a backlog
 _SLEPT_SECONDS = 60.0
-_VECTORS_KEPT = 2_048
-_EMBEDDED_AT_ONCE = 12  # questions in a thread or waiting for one, per event loop
-_BESIDE = 64  # async embeddings under way for answers to be remembered
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,10 +158,7 @@ class SimilarAnswers:
         hold_while_forking(self, self._lock, rank=4)
         self._recalled = self._misses = 0
         self._skipped: Counter[str] = Counter()
-        self._vectors: OrderedDict[str, Vector | None] = OrderedDict()
-        self._embedder_errors = 0
-        self._resting_until = 0.0
-        self._beside: dict[int, object] = {}
+        self._vectors = Vectors(self._space) if self._space is not None else None
         self._epoch: float | None = None
         self._finalizer = weakref.finalize(self, _close, self._writer, self._store, 2.0)
 
@@ -187,11 +175,16 @@ class SimilarAnswers:
         if isinstance(draft, str):
             with self._lock:
                 self._skipped[draft] += 1
-        elif self._space is None or not self._space.remote or not self._embed_beside(draft):
+        elif (
+            self._vectors is None
+            or self._space is None
+            or not self._space.remote
+            or not self._vectors.beside(draft.question.text, lambda vector: self._offer(draft, vector))
+        ):
             self._offer(draft)
 
-    def _offer(self, draft: Draft) -> None:
-        if not self._writer.offer(draft):
+    def _offer(self, draft: Draft, vector: Vector | None = None) -> None:
+        if not self._writer.offer(draft if vector is None else replace(draft, vector=vector)):
             self._index.skip("closed")
 
     def _draft(self, call: FailedCall, answer: Any) -> Draft | str:
@@ -212,25 +205,6 @@ class SimilarAnswers:
         except NotStorable:
             return "type"
 
-    def _embed_beside(self, draft: Draft) -> bool:
-        """Ask the async embedder in a task of its own; False when there is no loop, or no room for one more."""
-        if len(self._beside) >= _BESIDE:
-            return False
-        vectors: list[Vector | None] = []
-
-        async def embed() -> None:
-            vectors.append(await self._remote_vector(draft.question.text))
-
-        def ended() -> None:  # also when the task was cancelled with its loop: then the trigrams alone
-            self._beside.pop(id(vectors), None)
-            self._offer(replace(draft, vector=vectors[0] if vectors else None))
-
-        try:
-            self._beside[id(vectors)] = spawn(current_loop(), embed, copy_context(), ended)
-        except RuntimeError:
-            return False
-        return True
-
     # -- recalling
 
     def recall(self, call: FailedCall) -> Any:
@@ -249,14 +223,14 @@ class SimilarAnswers:
     async def _recall(self, question: Question, since: float) -> Any:
         if self._writer.waiting:
             await self._settle()
-        vector = await self._vector(question.text)
+        vector = await self._vectors.of(question.text) if self._vectors is not None else None
         if self._ready(question.partition):
             return self._counted(self._index.search(question, vector, since), since)
-        return self._counted(await _in_thread(self._index.search, question, vector, since), since)
+        return self._counted(await in_thread(self._index.search, question, vector, since), since)
 
     async def _settle(self) -> None:
         """What was remembered before is found; one thread waits for all who ask in this loop, and not for long."""
-        flights, key = _flights(), (id(self), "")
+        flights, key = flights_of_loop(), (id(self), "")
         flight = flights.get(key)
         seconds = _SETTLE_SECONDS if self._space is None else _SLOW_SETTLE_SECONDS
         with anyio.move_on_after(seconds):
@@ -265,7 +239,7 @@ class SimilarAnswers:
                 return
             flight = flights[key] = anyio.Event()
             try:
-                await _in_thread(self._writer.flush, seconds)
+                await in_thread(self._writer.flush, seconds)
             finally:
                 flights.pop(key, None)
                 flight.set()
@@ -290,71 +264,6 @@ class SimilarAnswers:
             self._misses += 1
         return NO_ANSWER
 
-    async def _vector(self, text: str) -> Vector | None:
-        """The embedder's vector of a question, if it has one in time; equal questions are embedded once."""
-        if self._space is None:
-            return None
-        with self._lock:
-            if text in self._vectors:
-                self._vectors.move_to_end(text)
-                return self._vectors[text]
-        if self._space.remote:
-            return await self._remote_vector(text)
-        flights = _flights()
-        flight = flights.get((id(self), text))
-        if flight is None and len(flights) >= _EMBEDDED_AT_ONCE:
-            # In a storm the trigrams answer now; in a queue for the better vector most would get neither in time.
-            self._embedder_failed()
-            return None
-        with anyio.move_on_after(_LOCAL_SECONDS):
-            if flight is not None:
-                await flight.wait()
-                with self._lock:
-                    return self._vectors.get(text)
-            flight = flights[id(self), text] = anyio.Event()
-            try:
-                found: Vector | None = await _in_thread(self._embed_locally, text)
-                return found
-            finally:
-                flights.pop((id(self), text), None)
-                flight.set()
-        self._embedder_failed()
-        return None
-
-    def _embed_locally(self, text: str) -> Vector | None:
-        assert self._space is not None  # noqa: S101 - for the type checker
-        try:
-            vector = self._space.embed([text])[0]
-        except Exception:  # noqa: BLE001 - an embedder of the user's; the trigrams serve instead
-            self._embedder_failed()
-            return None
-        self._keep(text, vector)
-        return vector
-
-    async def _remote_vector(self, text: str) -> Vector | None:
-        if self._space is None or time.monotonic() < self._resting_until:
-            return None
-        try:
-            with anyio.move_on_after(_REMOTE_SECONDS):
-                vector = await self._space.embed_remotely(text)
-                self._keep(text, vector)
-                return vector
-        except Exception:  # noqa: BLE001, S110 - as above
-            pass
-        self._resting_until = time.monotonic() + _REST_SECONDS
-        self._embedder_failed()
-        return None
-
-    def _keep(self, text: str, vector: Vector | None) -> None:
-        with self._lock:
-            self._vectors[text] = vector
-            if len(self._vectors) > _VECTORS_KEPT:
-                self._vectors.popitem(last=False)
-
-    def _embedder_failed(self) -> None:
-        with self._lock:
-            self._embedder_errors += 1
-
     # -- the owner's hand
 
     def forget(self, scope: Any = ..., *, timeout: float = 5.0) -> int:
@@ -369,8 +278,8 @@ class SimilarAnswers:
             How many there were.
         """
         self._writer.flush(timeout)
-        with self._lock:
-            self._vectors.clear()
+        if self._vectors is not None:
+            self._vectors.forget()
         return self._store.forget(None if scope is ... else digest(scope))
 
     def flush(self, timeout: float = 5.0) -> bool:
@@ -403,7 +312,8 @@ class SimilarAnswers:
                 refused=dict(self._index.refused),
                 dropped=self._writer.dropped,
                 store_errors=self._index.store_errors + getattr(self._store, "file_errors", 0),
-                embedder_errors=self._embedder_errors + self._index.embedder_errors,
+                embedder_errors=self._index.embedder_errors
+                + (self._vectors.errors if self._vectors is not None else 0),
             )
 
     def _seconds(self, call: FailedCall) -> float:
@@ -452,24 +362,3 @@ def _store(
 def _close(writer: Writer[Draft], store: StoreProtocol, timeout: float) -> None:
     writer.close(timeout)
     store.close()
-
-
-_limiter: RunVar[anyio.CapacityLimiter] = RunVar("resilient_ai.similar.limiter")
-_flights_of_loop: RunVar[dict[tuple[int, str], anyio.Event]] = RunVar("resilient_ai.similar.flights")
-
-
-async def _in_thread(function: Callable[..., Any], *args: Any) -> Any:
-    """Few threads at a time, and none is waited for longer than the caller waits."""
-    limiter = _limiter.get(None)
-    if limiter is None:
-        limiter = anyio.CapacityLimiter(4)
-        _limiter.set(limiter)
-    return await anyio.to_thread.run_sync(function, *args, limiter=limiter, abandon_on_cancel=True)
-
-
-def _flights() -> dict[tuple[int, str], anyio.Event]:
-    flights = _flights_of_loop.get(None)
-    if flights is None:
-        flights = {}
-        _flights_of_loop.set(flights)
-    return flights

@@ -174,9 +174,6 @@ class SQLiteStore:
             if isinstance(error, sqlite3.DatabaseError) and _is_broken(error):
                 with contextlib.suppress(OSError):
                     self._set_aside(self._inode)
-            elif self._file is not None and self._file.in_transaction:
-                with contextlib.suppress(sqlite3.Error):
-                    self._file.rollback()
             if not self._failing:
                 cause = f"{type(error).__name__}: {error}"
                 _logger.warning("resilient_ai.store_failing", path=str(self.path), error=cause)
@@ -261,26 +258,26 @@ class SQLiteStore:
 
     def _write(self, file: sqlite3.Connection) -> None:
         now = datetime.now(UTC).timestamp()
-        file.execute("BEGIN IMMEDIATE")
-        file.executemany(
-            "INSERT OR REPLACE INTO entries (partition, owner, key, at, used, size, vectors, answer, text, features)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            [
-                (e.partition, e.owner, e.key, e.at, now, e.size, _packed(e.vectors), e.answer, e.text, e.features)
-                for e in self._unsaved
-            ],
-        )
-        file.executemany(
-            "UPDATE entries SET used = ? WHERE partition = ? AND key = ?",
-            [(used, *place) for place, used in self._touched.items()],
-        )
-        if self._max_age is not None and self._unsaved:
-            newest = max(entry.at for entry in self._unsaved)
-            file.execute("DELETE FROM entries WHERE at < ?", (newest - self._max_age,))
-        self._make_room(file)
-        file.execute("COMMIT")
+        touched, self._touched = self._touched, {}  # the other threads go on touching
+        with _transaction(file):
+            file.executemany(
+                "INSERT OR REPLACE INTO entries"
+                " (partition, owner, key, at, used, size, vectors, answer, text, features)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                [
+                    (e.partition, e.owner, e.key, e.at, now, e.size, _packed(e.vectors), e.answer, e.text, e.features)
+                    for e in self._unsaved
+                ],
+            )
+            file.executemany(
+                "UPDATE entries SET used = ? WHERE partition = ? AND key = ?",
+                [(used, *place) for place, used in touched.items()],
+            )
+            if self._max_age is not None and self._unsaved:
+                newest = max(entry.at for entry in self._unsaved)
+                file.execute("DELETE FROM entries WHERE at < ?", (newest - self._max_age,))
+            self._make_room(file)
         self._unsaved.clear()
-        self._touched.clear()
 
     def _make_room(self, file: sqlite3.Connection) -> None:
         """The owner with the most entries gives way, its longest unused first."""
@@ -319,15 +316,10 @@ class SQLiteStore:
             if self._closed:
                 return gone
             file = self._open()
-            file.execute("BEGIN IMMEDIATE")
-            try:
+            with _transaction(file):
                 where, values = ("", ()) if owner is None else (" WHERE owner = ?", (owner,))
                 deleted = file.execute(f"DELETE FROM entries{where}", values).rowcount  # noqa: S608 - no input in it
                 file.execute("UPDATE epochs SET number = number + 1")
-                file.execute("COMMIT")
-            except BaseException:
-                file.rollback()
-                raise
             self._forget_what_was_read()
             self._memory.forget(None)  # read again when asked for, without what is gone
             with contextlib.suppress(sqlite3.Error):
@@ -379,6 +371,19 @@ def _in_child(store: weakref.ref[SQLiteStore]) -> Any:
             mine.leave_to_parent()
 
     return in_child
+
+
+@contextlib.contextmanager
+def _transaction(file: sqlite3.Connection) -> Iterator[None]:
+    """All or nothing, and nothing left open."""
+    file.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        file.execute("COMMIT")
+    except BaseException:
+        with contextlib.suppress(sqlite3.Error):  # the file itself may be what is broken
+            file.rollback()
+        raise
 
 
 def _data_version(file: sqlite3.Connection) -> int:
