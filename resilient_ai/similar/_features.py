@@ -15,18 +15,19 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 # Patterns are compiled when the first question comes: importing the package must cost nothing.
-_PIECES = r"""(?x)
-    https?://\S+ | [\w.+-]+@[\w-]+\.[\w.]+                       # addresses
-    | [$€£¥₹]?\d[\d,]*(?:\.\d+)?(?:/\d[\d,]*(?:\.\d+)?)?     # numbers,
-        (?:%|°?[^\W\d_]+)?(?:[-_./:][^\W_]+)*                  # with a unit or as an id
-    | [^\W_]+(?:['’][^\W\d_]+)*(?:[-_./\\:&][^\W_]+)*(?:\+\+|\#)?   # words and ids
+_UNSPACED = r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]"
+_AMOUNT = r"\d[\d,]*(?:\.\d+)?(?:/\d[\d,]*(?:\.\d+)?)?"
+_UNIT = r"%|°?[a-zA-Zµа-яА-Я]+"
+_PIECES = rf"""(?x)
+    https?://\S+ | [\w.+-]+@[\w-]+\.[\w.]+                        # addresses
+    | {_UNSPACED}+                                                 # a run of a script that does not part its words
+    | [$€£¥₹]?{_AMOUNT}(?:{_UNIT})?(?:[-_./:][^\W_]+)*             # numbers, with a unit or as an id
+    | (?:(?!{_UNSPACED})[^\W_])+(?:['’][^\W\d_]+)*(?:[-_./\\:&][^\W_]+)*(?:\+\+|\#)?   # words and ids
     | [%°€$£¥₹¢]+ | [.?!;\n。？！；]+ | [,，、:]
     """
-
-_NUMBER = re.compile(r"([$€£¥₹]?)(\d[\d,]*(?:\.\d+)?(?:/\d[\d,]*(?:\.\d+)?)?)(%|°?[^\W\d_]+)?")
+_NUMBER = rf"([$€£¥₹]?)({_AMOUNT})({_UNIT})?"
 _APOSTROPHES = str.maketrans("’`´ʼ", "''''")
 _ENDS = re.compile(r"[.?!;\n。？！；]+")
-_UNSPACED = r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +128,7 @@ def _numbers(lower: list[str]) -> Iterator[tuple[str, str]]:
         if word in table.NUMBER_WORDS:
             yield table.NUMBER_WORDS[word], table.UNITS.get(after, "")
             continue
-        match = _NUMBER.fullmatch(word)
+        match = re.fullmatch(_NUMBER, word)
         if match is not None:
             currency, digits, unit = match.groups()
             before = lower[i - 1] if i else ""
@@ -159,7 +160,7 @@ def _entities(tokens: list[str]) -> Iterator[str]:
         letters = [character for character in token if character.isalpha()]
         digits = any(character.isdigit() for character in token)
         if letters and digits:
-            if _NUMBER.fullmatch(token.casefold()) is None:
+            if re.fullmatch(_NUMBER, token.casefold()) is None:
                 yield token.casefold()
         elif letters and any(mark in token for mark in ("/", "@", "_", "\\", "+", "#", ":", ".", "&")):
             yield token.casefold()

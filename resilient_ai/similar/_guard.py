@@ -73,7 +73,7 @@ def _numbers(a: Features, b: Features) -> bool:
 
 
 def _units(a: Features, b: Features) -> bool:
-    return any(one and other and one != other for (_, one), (_, other) in zip(a.numbers, b.numbers, strict=False))
+    return [unit for _, unit in a.numbers] != [unit for _, unit in b.numbers]
 
 
 def _negation(a: Features, b: Features) -> bool:

@@ -175,12 +175,9 @@ class SimilarAnswers:
         if isinstance(draft, str):
             with self._lock:
                 self._skipped[draft] += 1
-        elif (
-            self._vectors is None
-            or self._space is None
-            or not self._space.remote
-            or not self._vectors.beside(draft.question.text, lambda vector: self._offer(draft, vector))
-        ):
+            return
+        vectors = self._vectors
+        if vectors is None or not vectors.beside(draft.question.text, lambda vector: self._offer(draft, vector)):
             self._offer(draft)
 
     def _offer(self, draft: Draft, vector: Vector | None = None) -> None:

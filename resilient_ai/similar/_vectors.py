@@ -84,9 +84,9 @@ class Vectors:
             then: Called with its vector, or with None when the task was cancelled with its loop.
 
         Returns:
-            False, and nothing is called, when there is no loop or too much under way.
+            False, and nothing is called, when the embedder is not async, there is no loop, or too much is under way.
         """
-        if len(self._beside) >= _BESIDE:
+        if not self._space.remote or len(self._beside) >= _BESIDE:
             return False
         vectors: list[Vector | None] = []
 

@@ -96,7 +96,7 @@ UNITS: Final = {
             "h hr hrs hour hours", "day days", "week weeks wk wks", "month months", "year years yr yrs", "decade decades", "century centuries",
             "kb kilobyte kilobytes", "mb megabyte megabytes", "gb gigabyte gigabytes", "tb terabyte terabytes", "bit bits", "byte bytes",
             "c celsius °c", "f fahrenheit °f", "kelvin", "w watt watts", "kw kilowatt kilowatts", "v volt volts", "hz hertz", "mph", "kmh km/h kph",
-            "am a.m", "pm p.m", "bc bce", "ad ce", "k", "bn",
+            "am a.m", "pm p.m", "bc bce", "ad ce",
         )
     )
     for spelling in spellings
@@ -108,7 +108,7 @@ DATES: Final = {
     for spellings in (
         line.split()
         for line in (
-            "monday mondays mon", "tuesday tuesdays tue tues", "wednesday wednesdays", "thursday thursdays thu thurs", "friday fridays fri",
+            "monday mondays", "tuesday tuesdays tue tues", "wednesday wednesdays", "thursday thursdays thu thurs", "friday fridays fri",
             "saturday saturdays", "sunday sundays", "january jan", "february feb", "april apr", "june", "july", "august",
             "september sept", "october oct", "november nov", "december dec", "today todays tonight", "tomorrow tomorrows", "yesterday yesterdays",
             "weekend weekends", "weekday weekdays", "spring", "summer", "autumn", "winter", "noon midday", "midnight", "christmas xmas", "easter",

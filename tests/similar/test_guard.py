@@ -17,8 +17,11 @@ from resilient_ai.similar import REASONS, look_alike
         ("number", "What is 3/4 of 80?", "What is 1/4 of 80?"),
         ("number", "send 5 to her and 10 to him", "send 10 to her and 5 to him"),
         ("number", "Does the plan include storage?", "Does the 2nd plan include storage?"),
+        ("number", "5天内到货吗", "8天内到货吗"),
         ("number", "三天内到货吗", "五天内到货吗"),
         ("unit", "take 5 mg of ibuprofen", "take 5 g of ibuprofen"),
+        ("number", "a loan of 5k", "a loan of 5"),
+        ("unit", "take 5 mg of it", "take 5 of it"),
         ("unit", "costs $20 a month", "costs €20 a month"),
         ("date", "is it open on monday", "is it open on friday"),
         ("date", "Weather in June", "Weather in July"),
@@ -77,6 +80,8 @@ def test_a_look_alike_is_refused_whichever_came_first(reason, one, other):
         ("When will my card arrive?", "when will the card be arriving"),
         ("WHY IS MY CARD BLOCKED", "why is my card blocked"),
         ("怎么重置密码", "怎么重置密码?"),
+        ("订单5天内到货吗", "订单5天内能到货吗"),
+        ("Does it cost $20?", "does it cost 20 dollars"),
     ],
 )
 def test_a_rewording_passes(one, other):
