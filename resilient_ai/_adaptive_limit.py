@@ -160,6 +160,8 @@ class AdaptiveLimit:
                 self._limit.too_fast(place, now, verdict.retry_after)
             elif kind is ErrorType.MODEL_OVERLOADED:
                 self._limit.overload(place)
+            elif kind is ErrorType.CIRCUIT_OPEN:
+                self._limit.give_back(place)
             elif kind is ErrorType.TIMEOUT:
                 self._limit.time_out(place, now)
             else:
@@ -323,14 +325,16 @@ def adaptive_limit(
     Send no more than the provider takes: a limit of calls at a time, and of calls a second, that is learnt.
 
     The limit grows while answers come in normal time and the places are used. It shrinks when the provider is
-    overloaded, when calls time out, and when half of the latest answers take far longer than is normal for them.
+    overloaded, when calls time out, and, by half at most, while answers take far longer than they normally do.
     After a rate limit calls are paced: not before the provider's `retry_after`, then at 0.7 of the rate that was
-    being accepted, back at that rate after 10 seconds, carefully faster, and free after 30.
+    being accepted, back at that rate after 5 seconds, carefully faster, and free after 15.
 
     Callers without a place wait in line, first come first served. Whoever would not be served in time is turned
     away at once: in time means that wait and a slow answer fit into the deadline of the enclosing anyio scope.
 
-    Put it nearest to the function. Below `failover` each endpoint has a limit of its own.
+    Put it below `failover`, where each endpoint has a limit of its own, and best right above `circuit_breaker`: then
+    neither the timeout nor the slow calls of the circuit include the wait in line. (Below the circuit it is safe as
+    well: nobody waits in line past the circuit's timeout.)
 
     Args:
         name: Call sites of one name share one limit. Default: the function's qualified name.

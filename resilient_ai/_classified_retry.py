@@ -15,9 +15,13 @@ from ._clock import seconds_left
 from ._double_retry import own_retries
 from ._errors import (
     AIServiceError,
+    AllEndpointsFailedError,
     CircuitOpenError,
     DoubleRetryWarning,
+    EndpointRestingError,
     ErrorType,
+    LimitReachedError,
+    QueueFullError,
     RejectedResultError,
 )
 from ._events import AttemptFailed, QuotaExceeded, RetriesExhausted, RetryScheduled
@@ -70,7 +74,7 @@ class _Call:
         self.request = args, kwargs
         self.attempts = 0
         self.price = 0.0  # of the retry that is being made
-        self.by_type: Counter[ErrorType] = Counter()
+        self.by_reason: Counter[str] = Counter()
         # What tenacity's conditions look at; its clock is ours.
         self.state = tenacity.RetryCallState(None, None, args, kwargs)  # type: ignore[arg-type]
         self.state.start_time = started
@@ -135,11 +139,14 @@ class _Call:
         rule = config.rule(kind)
         if rule is None and verdict.retryable and kind not in RETRYABLE:
             rule = config.rule(ErrorType.INTERNAL_ERROR)  # an invalid request that was the model's doing, say
-        if isinstance(error, CircuitOpenError):
-            if error.reason == "half_open_full":
-                asked, rule = 0.0, rule and PROBES_IN_FLIGHT
-            elif asked is None:
-                return "nobody knows when the circuit may be asked again"
+        probing = kind is ErrorType.CIRCUIT_OPEN and _probing(error)
+        if probing:
+            asked, rule = 0.0, rule and PROBES_IN_FLIGHT
+            # To look whether the probes are back asks nothing of the provider: no attempt, and counted by itself.
+            self.attempts -= 1
+            self.state.attempt_number = self.attempts
+        elif isinstance(error, CircuitOpenError) and asked is None:
+            return "nobody knows when the circuit may be asked again"
         if choices.retry is not None:
             if not choices.retry(self.state):
                 return "its retry= says no"
@@ -152,16 +159,17 @@ class _Call:
             return "the request may have been processed"
         if self.max_attempts(self.state):
             return f"max_attempts={config.max_attempts} reached"
-        self.by_type[kind] += 1
-        if self.by_type[kind] > rule.max_retries and choices.retry is None:
-            return f"{rule.max_retries} retries for {kind.value} used up"
+        reason = "half_open_full" if probing else kind.value
+        self.by_reason[reason] += 1
+        if self.by_reason[reason] > rule.max_retries and choices.retry is None:
+            return f"{rule.max_retries} retries for {reason} used up"
         asked = asked or 0.0
         if asked > rule.max_delay:
             return f"the provider asks to wait {asked:.1f} s, longer than max_delay={rule.max_delay:g}"
         if choices.wait is not None:
             backoff = choices.wait(self.state)
         else:
-            backoff = rule.delay(self.by_type[kind], self.policy.registry.rng.random())
+            backoff = rule.delay(self.by_reason[reason], self.policy.registry.rng.random())
         delay = max(backoff, asked)
         self.state.upcoming_sleep = delay
         if choices.stop is not None and choices.stop(self.state):
@@ -170,7 +178,8 @@ class _Call:
             return f"max_elapsed={config.max_elapsed:g} would end before the next attempt"
         if not delay < seconds_left():
             return "the caller's deadline would end before the next attempt"
-        price = self.retry.may_retry(now, kind)
+        # What our own side refused was not sent, so that a retry of it multiplies nothing.
+        price = self.retry.may_retry(now, ErrorType.CIRCUIT_OPEN if _not_sent(error) else kind)
         if price is None:
             return "the retry budget is empty"
         self.price = price
@@ -217,6 +226,19 @@ class _Call:
 
 class _UnwantedResultError(RejectedResultError):
     """A result that the call site's own `retry=` wants to try again for."""
+
+
+def _not_sent(error: BaseException) -> bool:
+    """Whether only limits, queues and circuits of our own refused, so that no provider was asked."""
+    if isinstance(error, AllEndpointsFailedError):
+        return all(_not_sent(each) for each in error.errors.values())
+    return isinstance(error, CircuitOpenError | EndpointRestingError | LimitReachedError | QueueFullError)
+
+
+def _probing(error: Exception) -> bool:
+    """Whether a circuit refused because its probes are in flight, be it that of one endpoint among several."""
+    each = error.errors.values() if isinstance(error, AllEndpointsFailedError) else (error,)
+    return any(isinstance(one, CircuitOpenError) and one.reason == "half_open_full" for one in each)
 
 
 def _text_of(error: Exception) -> str:

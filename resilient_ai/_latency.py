@@ -1,53 +1,73 @@
-"""What is normal for a provider's answers: how long they take, and how much that varies."""
+"""What is normal for a provider's answers: how long they take, how much that varies, and how it is just now."""
 
 from __future__ import annotations
 
 import math
 
 _FULL_MEMORY = 100  # answers after which the oldest count for little
+_LATEST = 0.15  # share of one answer in what is just now
 _LEARNED = 10  # answers before anything is called slow
-_LEAST_RATIO = 2.0  # however regular the answers are, twice the typical time is the least that is slow
+_LEAST_TOLERANCE = math.log(1.5)  # as in Netflix' gradient limit
+_LEAST_SLOW = math.log(2.0)  # however regular the answers are, twice the typical time is the least that is slow
 
 
 class Normal:
     """
-    A running mean and deviation of the logarithm of seconds, because answers vary by factors and not by seconds.
+    Running means of the logarithm of seconds, because answers vary by factors and not by seconds.
 
-    The estimator is that of TCP's retransmission timer (RFC 6298): a smoothed time plus a multiple of the smoothed
-    absolute deviation. What lies above is slow, about 2 of 100 answers when nothing is wrong.
+    The long mean and its absolute deviation are those of TCP's retransmission timer (RFC 6298): what lies 2.5
+    deviations above, which is two standard deviations, is slow, and happens to about 2 of 100 answers when nothing is
+    wrong. The short mean over the long one is the strain.
     """
 
-    __slots__ = ("_deviation", "_mean", "seen", "slow_after")
+    __slots__ = ("_answered", "_deviation", "_latest", "_mean", "excess", "seen", "slow_after")
 
     def __init__(self) -> None:
-        self._mean = self._deviation = 0.0
+        self._mean = self._deviation = self._latest = self._answered = 0.0
         self.seen = 0
         self.slow_after = math.inf  # seconds
+        self.excess = 0.0  # 0: answers come in normal time; towards 1 the longer they take
 
     @property
     def typical(self) -> float:
         """Seconds that a middling answer takes; 0.0 before the first."""
         return math.exp(self._mean) if self.seen else 0.0
 
+    @property
+    def latest(self) -> float:
+        """Seconds that a middling one of the latest answers has taken; 0.0 before the first."""
+        return math.exp(self._answered) if self.seen else 0.0
+
     def add(self, seconds: float) -> None:
         """
         Learn from one answer.
 
-        A slow one counts as just slow and a tenth of it: trouble must not become the new normal while it lasts,
-        yet a provider that stays slower is believed in the end.
+        While answers take unusually long, one counts a tenth, and no more than as just slow: trouble must not become
+        the new normal while it lasts, yet a provider that stays slower is believed in the end.
         """
-        share = 1.0
-        if seconds > self.slow_after:
-            seconds, share = self.slow_after, 0.1
         value = math.log(max(seconds, 1e-6))
         if not self.seen:
-            self._mean = value
+            self._mean = self._latest = self._answered = value
         self.seen += 1
-        gain = share / min(self.seen, _FULL_MEMORY)
+        self._answered += _LATEST * (value - self._answered)
+        self._see(value)
+        gain = 1.0 / min(self.seen, _FULL_MEMORY)
         error = value - self._mean
+        if self.excess or seconds > self.slow_after:
+            gain *= 0.1
+            error = min(error, math.log(self.slow_after) - self._mean)
         self._mean += gain * error
         self._deviation += gain * (abs(error) - self._deviation)
         if self.seen >= _LEARNED:
-            # 2.5 mean absolute deviations are two standard deviations of a normal distribution.
-            ratio = max(_LEAST_RATIO, math.exp(min(2.5 * self._deviation, 10.0)))
-            self.slow_after = math.exp(self._mean) * ratio
+            self.slow_after = math.exp(self._mean + min(max(_LEAST_SLOW, 2.5 * self._deviation), 10.0))
+
+    def at_least(self, seconds: float) -> None:
+        """A call has taken so long, and what it would have taken in the end is not known."""
+        if self.seen:
+            self._see(math.log(max(seconds, 1e-6)))
+
+    def _see(self, value: float) -> None:
+        self._latest += _LATEST * (value - self._latest)
+        strain = self._latest - self._mean
+        tolerance = max(_LEAST_TOLERANCE, self._deviation)
+        self.excess = 1.0 - math.exp(tolerance - strain) if self.seen >= _LEARNED and strain > tolerance else 0.0

@@ -1,10 +1,11 @@
 """
 How many calls one provider takes at a time, learnt from how it answers: no clock, lock, logger or task in here.
 
-    places   grow with every normal answer while they are used: by as many as answer in a round until the first
-             setback, then by their square root a round (the headroom of Netflix' gradient limit and of Envoy)
-             shrink once a round: to 0.9 of the calls that were taken when one was refused as overload, at most by
-             half; by half when most answers are far above what is normal
+    places   grow with every answer in normal time while they are used: by as many as answer in a round until the
+             first setback, then by their square root a round (the headroom of Netflix' gradient limit and of Envoy)
+             shrink with every answer while answers take far longer than normal, the more the longer, to half of
+             what they were before the trouble; once a round when a call is refused as overload, to 0.9 of the calls
+             that were taken, by half at most
     pace     after a rate limit: `Pace`
 
 A round is the calls begun since the last change for the worse; what was sent before it says nothing about it.
@@ -22,9 +23,9 @@ from ._latency import Normal
 from ._pacing import Pace
 
 _TAKEN = 0.9  # of what an overloaded provider was taking (AIMD in Netflix' concurrency-limits: the same)
+_KEPT = 0.7  # of what was taken before the trouble is taken again as fast as at the beginning (CUBIC's share)
 _HALF = 0.5  # most that one setback takes
-_OUTCOMES = 10  # latest answers of a round that are asked for slow ones
-_SLOW_OUTCOMES = 5  # so many of them halve the limit
+_LEAST_FOR_SLOWNESS = 0.5  # of the limit stays however slow the answers are: they may just be longer ones
 _LONGEST_WAIT = 60.0  # seconds in line for a caller without deadline and without max_wait
 
 
@@ -74,13 +75,14 @@ class Limit:
     """Places, pace and the line of one provider."""
 
     __slots__ = (
+        "_aim",
+        "_bottom",
         "_config",
-        "_free_running",
         "_line",
-        "_outcomes",
         "_round",
         "_running",
-        "_seconds",
+        "_strained",
+        "_troubled",
         "answered",
         "failed",
         "in_flight",
@@ -107,13 +109,11 @@ class Limit:
         self.pace = Pace()
         self.total = self.answered = self.failed = self.refused = 0
         self.news = ""  # why the limit or the pace was lowered; the shell tells it and empties it
-        self._free_running = True  # no setback yet
-        self._seconds = 0.0  # of the latest answers, slow ones included
-        self._new_round()
-
-    def _new_round(self) -> None:
+        self._aim = math.inf  # below this the limit doubles in a round: what was taken before the trouble
+        self._strained = False  # answers take far longer than normal
+        self._troubled = False  # and from then, or from another setback, until it is back at its aim
+        self._bottom = 0.0  # while they do, it does not fall below this
         self._round += 1
-        self._outcomes = 0  # one bit each, the latest lowest: slow or not
 
     # -- coming in
 
@@ -167,7 +167,7 @@ class Limit:
     def wait(self, now: float) -> float:
         """Seconds that a newcomer would stand in line, as far as can be told."""
         behind = len(self._line) + 1 + self.in_flight - self.places
-        free = max(0, behind) * self._seconds / max(1, self.places)  # Little's law
+        free = max(0, behind) * self.normal.latest / max(1, self.places)  # Little's law
         return max(free, self.pace.wait(now, len(self._line)))
 
     def turn(self, waiter: Waiter, now: float) -> Place | float | None:
@@ -198,17 +198,9 @@ class Limit:
 
     def answer(self, place: Place, now: float) -> None:
         """The provider answers; a stream keeps its place until it ends."""
-        if place.measured:
-            return
-        took = now - place.started
-        slow = took > self.normal.slow_after
-        used = 2 * self.in_flight >= self.places or bool(self._line)
-        self.normal.add(took)
-        self._weigh(place, took, slow=slow)
-        # Below the initial limit it grows although unused: a quiet service must not keep an old setback for ever.
-        if not slow and place.round == self._round and (used or self.limit < self._config.initial):
-            step = 1.0 if self._free_running else 1.0 / math.sqrt(self.limit)
-            self.limit = min(self.limit + step, float(self._config.max_limit))
+        if not place.measured:
+            self.normal.add(now - place.started)
+            self._steer(place, answered=True)
 
     def succeed(self, place: Place, now: float) -> None:
         """A good answer, whole."""
@@ -220,14 +212,15 @@ class Limit:
         """The provider refused the call because it has too many."""
         self.failed += 1
         self._go(place)
-        self._shrink(place, max(_TAKEN * self.in_flight, _HALF * self.limit), "overloaded")
+        if self._set_back(place, max(_TAKEN * self.in_flight, _HALF * self.limit), "overloaded"):
+            self._aim = self.limit  # it said exactly how much it takes
 
     def time_out(self, place: Place, now: float) -> None:
         """The call took too long and was given up."""
         self.failed += 1
-        self._weigh(place, now - place.started, slow=True)
+        self._late(place, now)
         self._go(place)
-        self._shrink(place, _TAKEN * self.limit, "timeout")
+        self._set_back(place, max(_TAKEN * self.limit, min(self._bottom, self.limit)), "timeout")
 
     def too_fast(self, place: Place, now: float, retry_after: float | None) -> None:
         """The provider's rate limit was met."""
@@ -237,7 +230,7 @@ class Limit:
         self.failed += 1
         self._go(place)
         if self.pace.refused(now, place.started, retry_after, news=place.round == self._round):
-            self._new_round()
+            self._round += 1
             self.news = "rate limit"
 
     def fail(self, place: Place) -> None:
@@ -245,18 +238,23 @@ class Limit:
         self.failed += 1
         self._go(place)
 
+    def give_back(self, place: Place) -> None:
+        """A circuit below refused the call: nothing was sent."""
+        self.total -= 1
+        self.pace.not_sent(place.started)
+        self._go(place)
+
     def release(self, place: Place, now: float) -> None:
         """The caller left. That is no failure, but a call given up after an unusual time was a slow one."""
-        took = now - place.started
-        if took > self.normal.slow_after:
-            self._weigh(place, took, slow=True)
+        if now - place.started > self.normal.slow_after:
+            self._late(place, now)
         self._go(place)
 
     def _go(self, place: Place) -> None:
         self._running.pop(place, None)
         self.in_flight -= 1
 
-    # -- slow answers
+    # -- the limit
 
     def _count_overdue(self, now: float) -> None:
         """Calls still running that are slow by now: a provider that hangs gives no answers to measure."""
@@ -265,22 +263,44 @@ class Limit:
             oldest = next(iter(self._running))
             if oldest.started >= limit:
                 break
-            self._weigh(oldest, now - oldest.started, slow=True)
+            self._late(oldest, now)
 
-    def _weigh(self, place: Place, seconds: float, *, slow: bool) -> None:
-        if place.measured:
-            return
+    def _late(self, place: Place, now: float) -> None:
+        if not place.measured:
+            self.normal.at_least(now - place.started)
+            self._steer(place, answered=False)
+
+    def _steer(self, place: Place, *, answered: bool) -> None:
+        """After each call whose time is known, at least in part: up or down by a little."""
         place.measured = True
         self._running.pop(place, None)
-        self._seconds += (seconds - self._seconds) * (0.2 if self._seconds else 1.0)
-        if place.round == self._round:
-            self._outcomes = (self._outcomes << 1 | slow) & ((1 << _OUTCOMES) - 1)
-            if self._outcomes.bit_count() >= _SLOW_OUTCOMES:
-                self._shrink(place, _HALF * self.limit, "slow answers")
+        excess = self.normal.excess
+        if excess:
+            if not self._strained:
+                self._strained, self.news = True, "slow answers"
+                self._mark()
+            self.limit = max(self.limit - min(excess, _HALF), min(self.limit, self._bottom))
+            return
+        self._strained = False
+        used = 2 * self.in_flight >= self.places
+        # Below the initial limit it grows although unused: a quiet service must not keep an old setback for ever.
+        if answered and place.round == self._round and (used or self.limit < self._config.initial):
+            step = 1.0 if self.limit < self._aim else 1.0 / math.sqrt(self.limit)
+            self.limit = min(self.limit + step, float(self._config.max_limit))
+            self._troubled &= self.limit < self._aim
 
-    def _shrink(self, place: Place, limit: float, why: str) -> None:
-        if place.round == self._round:
-            self.limit = max(float(self._config.min_limit), min(limit, self.limit))
-            self._free_running = False
-            self._new_round()
-            self.news = why
+    def _mark(self) -> None:
+        """Trouble begins: keep in mind what was taken before; while it has not come back, it is the same trouble."""
+        if not self._troubled:
+            self._troubled = True
+            self._aim = _KEPT * self.limit
+            self._bottom = _LEAST_FOR_SLOWNESS * self.limit
+
+    def _set_back(self, place: Place, limit: float, why: str) -> bool:
+        if place.round != self._round:
+            return False
+        self._mark()
+        self.limit = max(float(self._config.min_limit), min(limit, self.limit))
+        self._round += 1
+        self.news = why
+        return True

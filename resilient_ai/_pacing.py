@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 _KEPT = 0.7  # CUBIC's share of the rate that is kept after a cut (RFC 9438, section 4.6)
-_PLATEAU_SECONDS = 10.0  # until the rate is back where it was; for as long again it is hardly exceeded
+_PLATEAU_SECONDS = 5.0  # until the rate is back where it was; for as long again it is hardly exceeded
 _FREE_AFTER_SECONDS = 3 * _PLATEAU_SECONDS  # by then the curve is at 3.4 times the old rate
 _MEMORY_SECONDS = 10  # of sends, from which the accepted rate is read
 
@@ -52,6 +52,12 @@ class Pace:
         if rate is not None:
             self._next = max(now, self._next) + 1.0 / rate
 
+    def not_sent(self, when: float) -> None:
+        """A call that was to go out then has not been taken."""
+        second = math.floor(when)
+        if self._second - second < _MEMORY_SECONDS and self._counts[second % _MEMORY_SECONDS]:
+            self._counts[second % _MEMORY_SECONDS] -= 1
+
     def refused(self, now: float, sent: float, retry_after: float | None, *, news: bool) -> bool:
         """
         The provider said that this is too fast.
@@ -66,9 +72,7 @@ class Pace:
             Whether the rate was cut.
         """
         self._forget(now)
-        second = math.floor(sent)
-        if self._second - second < _MEMORY_SECONDS and self._counts[second % _MEMORY_SECONDS]:
-            self._counts[second % _MEMORY_SECONDS] -= 1
+        self.not_sent(sent)
         self._resume = max(self._resume, now + (retry_after or 0.0))
         if news:
             paced, accepted = self.rate(now), self._accepted_rate(now)

@@ -65,7 +65,7 @@ DEFAULT_RULES: Mapping[ErrorType, RetryRule] = {
 
 # When a circuit's probes are all in flight, the only wait it can name is how long a probe may take at most. Probes
 # that are answered are answered much sooner, so the question is put again after a short while.
-PROBES_IN_FLIGHT = RetryRule(3, 0.25, 5.0, jitter="equal")
+PROBES_IN_FLIGHT = RetryRule(20, 0.25, 2.0, jitter="equal")
 
 
 @dataclass(frozen=True, slots=True)

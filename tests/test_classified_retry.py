@@ -18,6 +18,7 @@ from resilient_ai import (
     AllEndpointsFailedError,
     CircuitOpenError,
     ErrorType,
+    LimitReachedError,
     Registry,
     RejectedResultError,
     RetryBudget,
@@ -345,6 +346,26 @@ async def test_it_looks_again_soon_while_the_probes_are_in_flight(registry, cloc
         assert await retrying(registry, scripted(full, full, full, "pong"))() == "pong"
 
     assert 0.5 < clock.now() < 2
+
+
+async def test_looking_whether_the_probes_are_back_is_no_attempt(registry, clock):
+    full = CircuitOpenError("openai", retry_after=60, reason="half_open_full")
+    behind = AllEndpointsFailedError("ask", {"a": full}, error_types={"a": full.error_type}, retry_after=60)
+    async with clock.autojump():
+        ask = retrying(registry, scripted(*[full, behind] * 4, "pong"), max_attempts=2)
+        assert await ask() == "pong"
+
+    assert clock.now() < 15
+
+
+async def test_what_only_our_own_side_refused_costs_no_budget(registry, clock):
+    refusal = LimitReachedError("a", limit=1, waiting=0, retry_after=1)
+    behind = AllEndpointsFailedError("ask", {"a": refusal}, error_types={"a": refusal.error_type}, retry_after=1)
+    ask = retrying(registry, scripted(refusal, behind, "pong"), budget=RetryBudget(capacity=1, per_second=0))
+    async with clock.autojump():
+        await ask()
+
+    assert stats(registry).budget == 1
 
 
 async def test_waiting_for_a_circuit_costs_no_budget(registry, clock):

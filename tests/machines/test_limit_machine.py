@@ -23,6 +23,7 @@ from hypothesis.stateful import (
 
 from resilient_ai._limit import Limit, LimitConfig, Place, Waiter
 
+OUTCOMES = st.sampled_from(["succeed", "overload", "time_out", "fail", "give_back", "release"])
 CONFIGS = st.builds(
     LimitConfig,
     initial=st.integers(2, 6),
@@ -48,12 +49,19 @@ class LimitMachine(RuleBasedStateMachine):
         self.pause_until = -math.inf
         self.not_before = -math.inf  # earliest send that the pace allows, by the rate after the last send
         self.let_in = self.good = self.bad = 0
+        self.rounds = 0  # setbacks so far
+        self.begun: dict[Place, int] = {}  # how many there had been when a call began
+
+    def news(self, place: Place) -> bool:
+        """Whether a call began since the last setback; an older one says nothing about what is sent now."""
+        return self.begun[place] == self.rounds
 
     def took(self, place: Place) -> Place:
         assert len(self.held) < self.limit.places  # somebody stood up first
         assert self.now >= self.pause_until  # not before the provider's own wait
         assert self.now >= self.not_before - 1e-9
         self.held.append(place)
+        self.begun[place] = self.rounds
         self.sends.append(self.now)
         self.let_in += 1
         rate = self.limit.pace.rate(self.now)
@@ -111,21 +119,26 @@ class LimitMachine(RuleBasedStateMachine):
 
     # -- the provider
 
-    @rule(place=consumes(places), outcome=st.sampled_from(["succeed", "overload", "time_out", "fail", "release"]))
+    @rule(
+        place=consumes(places),
+        outcome=st.sampled_from(["succeed", "overload", "time_out", "fail", "give_back", "release"]),
+    )
     def end(self, place: Place, outcome: str) -> None:
-        before, others, started_since = self.limit.limit, len(self.held) - 1, place.round == self.limit._round
+        before, others, news = self.limit.limit, len(self.held) - 1, self.news(place)
         self.held.remove(place)
+        self.rounds += news and outcome in ("overload", "time_out")
         if outcome in ("succeed", "time_out", "release"):
             getattr(self.limit, outcome)(place, self.now)
         else:
             getattr(self.limit, outcome)(place)
         self.good += outcome == "succeed"
+        self.let_in -= outcome == "give_back"
         self.bad += outcome in ("overload", "time_out", "fail")
-        if outcome == "fail":
+        if outcome in ("fail", "give_back"):
             assert self.limit.limit == before
         if outcome == "overload":
             expected = max(self.config.min_limit, min(before, max(0.9 * others, before / 2)))
-            assert self.limit.limit == (expected if started_since else before)
+            assert self.limit.limit == (expected if news else before)
         if outcome == "time_out":
             assert self.limit.limit <= before
 
@@ -133,6 +146,7 @@ class LimitMachine(RuleBasedStateMachine):
     def hit_the_rate_limit(self, place: Place, retry_after: float | None) -> None:
         self.held.remove(place)
         before = self.limit.limit
+        self.rounds += self.news(place)
         self.limit.too_fast(place, self.now, retry_after)
         self.bad += 1
         if self.config.pace:
@@ -171,6 +185,7 @@ class LimitMachine(RuleBasedStateMachine):
         after = []
         for place in pair:
             self.held.remove(place)
+            self.rounds += self.news(place)
             self.limit.too_fast(place, self.now, None)
             self.bad += 1
             after.append((self.limit.pace.rate(self.now), self.limit.limit))
@@ -179,6 +194,7 @@ class LimitMachine(RuleBasedStateMachine):
     @rule()
     def reset(self) -> None:
         self.limit.clear()
+        self.rounds += 1
         self.let_in = self.good = self.bad = 0
         self.pause_until = self.not_before = -math.inf
         assert self.limit.limit == self.config.initial
