@@ -294,7 +294,7 @@ class Limit:
         if not self._troubled:
             self._troubled = True
             self._aim = _KEPT * self.limit
-            self._bottom = _LEAST_FOR_SLOWNESS * self.limit
+            self._bottom = max(_LEAST_FOR_SLOWNESS * self.limit, float(self._config.min_limit))
 
     def _set_back(self, place: Place, limit: float, why: str) -> bool:
         if place.round != self._round:

@@ -1,0 +1,10 @@
+"""Both tables: overhead, then goodput."""
+
+import asyncio
+
+from tests.bench import overhead
+from tests.bench.goodput import run
+
+print(overhead.table(overhead.cases(), asyncio.run(overhead.ratios(overhead.cases(), rounds=150))))
+print()
+print(run.table(run.installed(), seeds=3))

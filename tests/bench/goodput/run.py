@@ -1,0 +1,167 @@
+"""
+Goodput through outages: callers who got an answer within 15 s, from the fault's begin to the end, in percent.
+
+    python -m tests.bench.goodput.run [--seeds 3] [--plot]
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean
+
+from .contenders import ALL, Ask
+from .world import Endpoint, Fault, Request, VirtualLoop, now
+
+RATE = 10.0  # calls a second, over all clients
+PATIENCE = 15.0  # seconds until a caller hangs up
+CLIENTS = 4  # processes that share nothing
+END = 160.0
+PLOT = Path(__file__).parent.parent / "goodput.png"
+
+
+@dataclass(frozen=True)
+class Scenario:
+    title: str
+    begin: float
+    endpoints: Callable[[int], list[Endpoint]]
+
+
+def _one(*faults: Fault, slots: int = 40, queue: int = 80) -> Callable[[int], list[Endpoint]]:
+    return lambda seed: [Endpoint("east", faults, slots, queue, seed)]
+
+
+def _three(*faults: Fault, small: int = 40) -> Callable[[int], list[Endpoint]]:
+    return lambda seed: [
+        Endpoint("east", faults, seed=seed),
+        Endpoint("west", (), small, 2 * small, seed),
+        Endpoint("other", (), small, 2 * small, seed),
+    ]
+
+
+FLAPS = tuple(Fault("down", begin, begin + 5) for begin in range(30, 100, 10))
+SCENARIOS = {
+    "hang": Scenario("the only endpoint hangs for 60 s", 30, _one(Fault("hang", 30, 90))),
+    "errors": Scenario("3 of 10 calls fail for 60 s", 30, _one(Fault("errors", 30, 90, 0.3))),
+    "rate": Scenario("half the rate for 60 s, then 429", 30, _one(Fault("rate", 30, 90, RATE / 2))),
+    "overload": Scenario("5x slower for 20 s at 87 % load", 30, _one(Fault("slow", 30, 50, 0.2), slots=28, queue=4000)),
+    "region": Scenario("one of three regions down for 60 s", 30, _three(Fault("down", 30, 90), small=18)),
+    "brownout": Scenario("one of three regions 10x slower", 30, _three(Fault("slow", 30, 90, 0.1))),
+    "flapping": Scenario("one of three regions 5 s down, 5 s up", 30, _three(*FLAPS)),
+}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    arrival: float
+    good: bool
+
+
+def simulate(make: Callable[[Sequence[Endpoint]], Ask], scenario: Scenario, seed: int) -> tuple[list[Outcome], int]:
+    """One run; the outcome of every call, and how many calls the endpoints got."""
+    outcomes: list[Outcome] = []
+    endpoints = scenario.endpoints(seed)
+
+    async def user(ask: Ask, request: Request) -> None:
+        try:
+            await asyncio.wait_for(ask(request), 60)
+            good = now() <= request.deadline
+        except Exception:
+            good = False
+        outcomes.append(Outcome(request.arrival, good))
+
+    async def main() -> None:
+        clients = [make(endpoints) for _ in range(CLIENTS)]
+        arrivals = random.Random(seed)
+        when, number = 0.0, 0
+        async with asyncio.TaskGroup() as users:
+            while (when := when + arrivals.expovariate(RATE)) < END:
+                await asyncio.sleep(when - now())
+                number += 1
+                users.create_task(user(clients[number % CLIENTS], Request(number, when, when + PATIENCE)))
+
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        runner.run(main())
+    return outcomes, sum(len(endpoint.sent) for endpoint in endpoints)
+
+
+def goodput(outcomes: list[Outcome], begin: float) -> float:
+    after = [each.good for each in outcomes if each.arrival >= begin]
+    return 100 * sum(after) / len(after)
+
+
+def table(names: Sequence[str], seeds: int) -> str:
+    lines = ["| | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
+    every: dict[str, list[float]] = {name: [] for name in names}
+    for scenario in SCENARIOS.values():
+        cells = []
+        for name in names:
+            runs = [simulate(ALL[name], scenario, seed) for seed in range(1, seeds + 1)]
+            share = mean(goodput(outcomes, scenario.begin) for outcomes, _ in runs)
+            calls = mean(sent / len(outcomes) for outcomes, sent in runs)
+            every[name].append(share)
+            cells.append(f"{share:.1f} ({calls:.2f})")
+        lines.append(f"| {scenario.title} | " + " | ".join(cells) + " |")
+    lines.append("| **mean** | " + " | ".join(f"**{mean(every[name]):.1f}**" for name in names) + " |")
+    return "\n".join(lines)
+
+
+def plot(names: Sequence[str], path: Path = PLOT, seeds: int = 3) -> None:
+    """Goodput over time through two outages, as a picture."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    colours = {"naive": "0.65", "tenacity + pybreaker": "tab:orange", "resilient_ai": "tab:blue", "oracle": "0.2"}
+    figure, panels = plt.subplots(1, 2, figsize=(11, 3.6), sharey=True)
+    for panel, key in zip(panels, ("overload", "region"), strict=True):
+        scenario = SCENARIOS[key]
+        for name in names:
+            came: Counter[int] = Counter()
+            good: Counter[int] = Counter()
+            for seed in range(1, seeds + 1):
+                for each in simulate(ALL[name], scenario, seed)[0]:
+                    came[int(each.arrival // 4)] += 1
+                    good[int(each.arrival // 4)] += each.good
+            style = "--" if name == "oracle" else "-"
+            width = 2.2 if name == "resilient_ai" else 1.3
+            panel.plot([4 * step for step in sorted(came)], [100 * good[step] / came[step] for step in sorted(came)],
+                       style, label=name, color=colours[name], linewidth=width)  # fmt: skip
+        fault = scenario.endpoints(1)[0].faults[0]
+        panel.axvspan(fault.begin, fault.end, color="tab:red", alpha=0.08, linewidth=0)
+        panel.set(title=scenario.title, xlabel="seconds", xlim=(0, 140), ylim=(-3, 103))
+    panels[0].set_ylabel("answered within 15 s, %")
+    panels[0].legend(frameon=False, loc="lower right", fontsize=8)
+    for panel in panels:
+        panel.spines[["top", "right"]].set_visible(False)
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+
+
+def installed() -> list[str]:
+    """The contenders whose packages are here."""
+    try:
+        import pybreaker  # noqa: F401
+    except ImportError:
+        return [name for name in ALL if "pybreaker" not in name]
+    return list(ALL)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--plot", action="store_true", help=f"write {PLOT.name} as well (needs the bench extra)")
+    options = parser.parse_args()
+    print(table(installed(), options.seeds))
+    if options.plot:
+        plot(installed())
+
+
+if __name__ == "__main__":
+    main()

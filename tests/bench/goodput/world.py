@@ -1,0 +1,160 @@
+"""
+Virtual time, and a provider that queues, slows down, limits, breaks and hangs by a script.
+
+All chance is a function of (seed, endpoint, request, attempt): every contender meets the same luck.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import heapq
+import math
+import random
+import selectors
+from dataclasses import dataclass, field
+from statistics import NormalDist
+
+TYPICAL_SECONDS = 2.1  # of an answer, lognormal about that: 19 of 20 within 5.2 s
+SPREAD = 0.55
+GIVE_UP = 120.0  # a connection that hangs breaks in the end
+
+
+class _Jump(selectors.DefaultSelector):
+    loop: VirtualLoop
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        if timeout is not None and timeout > 0:
+            self.loop.elapsed += timeout
+            return []
+        return super().select(timeout if timeout is None else 0)
+
+
+class VirtualLoop(asyncio.SelectorEventLoop):
+    """An event loop whose clock jumps to the next timer instead of waiting for it."""
+
+    def __init__(self) -> None:
+        selector = _Jump()
+        selector.loop = self
+        self.elapsed = 0.0
+        super().__init__(selector)
+
+    def time(self) -> float:
+        return self.elapsed
+
+
+def now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+class ProviderError(Exception):
+    """A reply that is no answer."""
+
+    def __init__(self, status_code: int, retry_after: float | None = None) -> None:
+        super().__init__(f"status {status_code}")
+        self.status_code = status_code
+        self.headers = {} if retry_after is None else {"retry-after": f"{retry_after:g}"}
+
+
+@dataclass(frozen=True)
+class Request:
+    number: int
+    arrival: float
+    deadline: float
+
+
+@dataclass(frozen=True)
+class Fault:
+    """From `begin` to `end`: "down", "hang", "errors" (a share), "slow" (a speed) or "rate" (calls a second)."""
+
+    kind: str
+    begin: float
+    end: float
+    amount: float = 1.0
+
+    def on(self, when: float) -> bool:
+        return self.begin <= when < self.end
+
+
+@dataclass
+class Endpoint:
+    """One region: so many calls at a time, the others queue, and more than that are refused with a 529."""
+
+    name: str
+    faults: tuple[Fault, ...] = ()
+    slots: int = 40
+    queue: int = 80
+    seed: int = 0
+    sent: list[float] = field(default_factory=list)
+    _free: list[float] = field(default_factory=list)  # when each slot is free again
+    _under_way: list[float] = field(default_factory=list)  # when each accepted call ends
+    _tokens: float = 5.0
+    _filled: float = 0.0
+    _attempts: dict[int, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._free = [0.0] * self.slots
+
+    def fate(self, when: float, request: Request, *, real: bool) -> tuple[float, Exception | None]:
+        """How long a call would take that is sent then, and what comes of it; `real`: it is sent."""
+        luck = self._luck(request)
+        broken, answer_luck, seconds = luck.random(), luck.random(), math.exp(SPREAD * _quantile(luck.random()))
+        for fault in self.faults:
+            if not fault.on(when):
+                continue
+            if fault.kind == "down":
+                return 0.05, ProviderError(503)
+            if fault.kind == "hang":
+                return GIVE_UP, ConnectionError("no answer")
+            if fault.kind == "errors" and broken < fault.amount:
+                return answer_luck, ProviderError(500)
+            if fault.kind == "rate" and (wait := self._take_token(when, fault.amount, real=real)):
+                return 0.05, ProviderError(429, retry_after=max(1.0, math.ceil(wait)))
+        while self._under_way and self._under_way[0] <= when:
+            heapq.heappop(self._under_way)
+        if len(self._under_way) >= self.slots + self.queue:
+            return 0.1, ProviderError(529)
+        start = max(when, self._free[0])
+        end = self._finish(start, TYPICAL_SECONDS * seconds)
+        if real:
+            heapq.heapreplace(self._free, end)
+            heapq.heappush(self._under_way, end)
+        return end - when, None
+
+    async def call(self, request: Request) -> str:
+        when = now()
+        seconds, error = self.fate(when, request, real=True)
+        self.sent.append(when)
+        self._attempts[request.number] = self._attempts.get(request.number, 0) + 1
+        await asyncio.sleep(seconds)
+        if error is not None:
+            raise error
+        return self.name
+
+    def _luck(self, request: Request) -> random.Random:
+        attempt = self._attempts.get(request.number, 0)
+        text = f"{self.seed}/{self.name}/{request.number}/{attempt}"
+        return random.Random(hashlib.blake2b(text.encode(), digest_size=8).digest())
+
+    def _take_token(self, when: float, rate: float, *, real: bool) -> float:
+        """Seconds until there is a token; a refused call uses up a quarter of one."""
+        tokens = min(rate, self._tokens + (when - self._filled) * rate)
+        if real:
+            self._tokens, self._filled = (tokens - 1 if tokens >= 1 else tokens - 0.25), when
+        return 0.0 if tokens >= 1 else (1 - tokens) / rate
+
+    def _finish(self, start: float, work: float) -> float:
+        """When work ends that begins then, given when the endpoint is slow."""
+        when = start
+        edges = sorted({edge for fault in self.faults if fault.kind == "slow" for edge in (fault.begin, fault.end)})
+        for edge in [edge for edge in edges if edge > start] + [math.inf]:
+            speed = math.prod(fault.amount for fault in self.faults if fault.kind == "slow" and fault.on(when))
+            if when + work / speed <= edge:
+                return when + work / speed
+            work -= (edge - when) * speed
+            when = edge
+        return when
+
+
+def _quantile(share: float) -> float:
+    return NormalDist().inv_cdf(min(max(share, 1e-9), 1 - 1e-9))
