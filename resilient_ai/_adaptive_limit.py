@@ -97,16 +97,17 @@ class AdaptiveLimit:
 
     # -- for the policy
 
-    async def enter(self) -> Place:
-        """A place, after a wait in line if need be; `LimitReachedError` when there is none in time."""
+    def enter(self) -> Place | None:
+        """A place, if there is one at once."""
         now = self._registry.clock.now()
         with self._lock:
             place = self._limit.enter(now)
         if self._limit.news:
             self._tell()
-        return place if place is not None else await self._wait_in_line()
+        return place
 
-    async def _wait_in_line(self) -> Place:
+    async def wait_in_line(self) -> Place:
+        """A place, after a wait; `LimitReachedError` when there is none in time."""
         await checkpoint_if_cancelled()  # a cancelled caller hears of that, not of the limit
         clock, left = self._registry.clock, seconds_left()
         now = clock.now()
@@ -242,7 +243,7 @@ class AdaptiveLimitPolicy(Policy[AdaptiveLimit]):
         inner, limit = below(site), self.state(site)
 
         async def limited(fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-            place = await limit.enter()
+            place = limit.enter() or await limit.wait_in_line()
             try:
                 result = await inner(fn, instance, args, kwargs)
             except Exception as error:
@@ -268,7 +269,7 @@ async def _limited_stream(
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
 ) -> AsyncGenerator[Any, None]:
-    place: Place | None = await limit.enter()
+    place: Place | None = limit.enter() or await limit.wait_in_line()
     stream = inner(fn, instance, args, kwargs)
     try:
         while True:

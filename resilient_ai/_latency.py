@@ -7,6 +7,8 @@ import math
 _FULL_MEMORY = 100  # answers after which the oldest count for little
 _LATEST = 0.15  # share of one answer in what is just now
 _LEARNED = 10  # answers before anything is called slow
+_SHORTEST = 1e-6  # seconds
+_LOG_SHORTEST = math.log(_SHORTEST)
 _LEAST_TOLERANCE = math.log(1.5)  # as in Netflix' gradient limit
 _LEAST_SLOW = math.log(2.0)  # however regular the answers are, twice the typical time is the least that is slow
 
@@ -20,12 +22,12 @@ class Normal:
     wrong. The short mean over the long one is the strain.
     """
 
-    __slots__ = ("_answered", "_deviation", "_latest", "_mean", "excess", "seen", "slow_after")
+    __slots__ = ("_answered", "_deviation", "_latest", "_mean", "_slow", "excess", "seen")
 
     def __init__(self) -> None:
         self._mean = self._deviation = self._latest = self._answered = 0.0
         self.seen = 0
-        self.slow_after = math.inf  # seconds
+        self._slow = math.inf  # from here on, as a logarithm
         self.excess = 0.0  # 0: answers come in normal time; towards 1 the longer they take
 
     @property
@@ -38,6 +40,11 @@ class Normal:
         """Seconds that a middling one of the latest answers has taken; 0.0 before the first."""
         return math.exp(self._answered) if self.seen else 0.0
 
+    @property
+    def slow_after(self) -> float:
+        """Seconds from which on an answer is slow; inf until that is known."""
+        return math.exp(self._slow) if self._slow < 100.0 else math.inf
+
     def add(self, seconds: float) -> None:
         """
         Learn from one answer.
@@ -45,29 +52,32 @@ class Normal:
         While answers take unusually long, one counts a tenth, and no more than as just slow: trouble must not become
         the new normal while it lasts, yet a provider that stays slower is believed in the end.
         """
-        value = math.log(max(seconds, 1e-6))
-        if not self.seen:
+        value = math.log(seconds) if seconds > _SHORTEST else _LOG_SHORTEST
+        seen = self.seen = self.seen + 1
+        if seen == 1:
             self._mean = self._latest = self._answered = value
-        self.seen += 1
         self._answered += _LATEST * (value - self._answered)
         self._see(value)
-        gain = 1.0 / min(self.seen, _FULL_MEMORY)
+        gain = 1.0 / (seen if seen < _FULL_MEMORY else _FULL_MEMORY)
         error = value - self._mean
-        if self.excess or seconds > self.slow_after:
+        if self.excess or value > self._slow:
             gain *= 0.1
-            error = min(error, math.log(self.slow_after) - self._mean)
+            error = min(error, self._slow - self._mean)
         self._mean += gain * error
         self._deviation += gain * (abs(error) - self._deviation)
-        if self.seen >= _LEARNED:
-            self.slow_after = math.exp(self._mean + min(max(_LEAST_SLOW, 2.5 * self._deviation), 10.0))
+        if seen >= _LEARNED:
+            above = 2.5 * self._deviation
+            self._slow = self._mean + (above if above > _LEAST_SLOW else _LEAST_SLOW)
 
     def at_least(self, seconds: float) -> None:
         """A call has taken so long, and what it would have taken in the end is not known."""
         if self.seen:
-            self._see(math.log(max(seconds, 1e-6)))
+            self._see(math.log(max(seconds, _SHORTEST)))
 
     def _see(self, value: float) -> None:
         self._latest += _LATEST * (value - self._latest)
         strain = self._latest - self._mean
-        tolerance = max(_LEAST_TOLERANCE, self._deviation)
-        self.excess = 1.0 - math.exp(tolerance - strain) if self.seen >= _LEARNED and strain > tolerance else 0.0
+        if strain <= _LEAST_TOLERANCE or strain <= self._deviation or self.seen < _LEARNED:
+            self.excess = 0.0
+        else:
+            self.excess = 1.0 - math.exp(max(_LEAST_TOLERANCE, self._deviation) - strain)

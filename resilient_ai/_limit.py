@@ -26,6 +26,7 @@ _TAKEN = 0.9  # of what an overloaded provider was taking (AIMD in Netflix' conc
 _KEPT = 0.7  # of what was taken before the trouble is taken again as fast as at the beginning (CUBIC's share)
 _HALF = 0.5  # most that one setback takes
 _LEAST_FOR_SLOWNESS = 0.5  # of the limit stays however slow the answers are: they may just be longer ones
+_LOOK_SECONDS = 0.05  # between two looks for calls that are overdue; a look costs as much as a call
 _LONGEST_WAIT = 60.0  # seconds in line for a caller without deadline and without max_wait
 
 
@@ -79,6 +80,7 @@ class Limit:
         "_bottom",
         "_config",
         "_line",
+        "_look_at",
         "_round",
         "_running",
         "_strained",
@@ -97,9 +99,10 @@ class Limit:
     def __init__(self, config: LimitConfig) -> None:
         self._config = config
         self._line: OrderedDict[Waiter, None] = OrderedDict()
-        self._running: OrderedDict[Place, None] = OrderedDict()  # oldest first; without those that count as slow
+        self._running: dict[Place, None] = {}  # oldest first; without those that count as slow
         self.in_flight = 0
         self._round = 0
+        self._look_at = -math.inf  # when to look for calls that are slow by now
         self.clear()
 
     def clear(self) -> None:
@@ -128,7 +131,8 @@ class Limit:
 
     def enter(self, now: float) -> Place | None:
         """A place, if there is one and nobody waits for it."""
-        self._count_overdue(now)
+        if now >= self._look_at:
+            self._count_overdue(now)
         if self._line or self.in_flight >= self.places or self.pace.wait(now) > 0:
             return None
         return self._let_in(now)
@@ -229,7 +233,7 @@ class Limit:
             return
         self.failed += 1
         self._go(place)
-        if self.pace.refused(now, place.started, retry_after, news=place.round == self._round):
+        if self.pace.refused(now, retry_after, news=place.round == self._round):
             self._round += 1
             self.news = "rate limit"
 
@@ -241,7 +245,7 @@ class Limit:
     def give_back(self, place: Place) -> None:
         """A circuit below refused the call: nothing was sent."""
         self.total -= 1
-        self.pace.not_sent(place.started)
+        self.pace.not_sent()
         self._go(place)
 
     def release(self, place: Place, now: float) -> None:
@@ -258,10 +262,11 @@ class Limit:
 
     def _count_overdue(self, now: float) -> None:
         """Calls still running that are slow by now: a provider that hangs gives no answers to measure."""
-        limit = now - self.normal.slow_after
+        slow_after = self.normal.slow_after
+        self._look_at = now + _LOOK_SECONDS
         while self._running:
             oldest = next(iter(self._running))
-            if oldest.started >= limit:
+            if now - oldest.started <= slow_after:
                 break
             self._late(oldest, now)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 
 _KEPT = 0.7  # CUBIC's share of the rate that is kept after a cut (RFC 9438, section 4.6)
 _PLATEAU_SECONDS = 5.0  # until the rate is back where it was; for as long again it is hardly exceeded
@@ -18,12 +19,12 @@ class Pace:
     near it, slowly past it, then away. AWS SDKs throttle themselves by it in their adaptive retry mode.
     """
 
-    __slots__ = ("_before", "_counts", "_cut", "_next", "_resume", "_second", "_since")
+    __slots__ = ("_before", "_cut", "_marks", "_next", "_resume", "accepted", "mark_at")
 
     def __init__(self) -> None:
-        self._counts = [0] * _MEMORY_SECONDS  # accepted sends, by second
-        self._second = 0  # the latest second counted
-        self._since = math.inf  # when the counting began
+        self.accepted = 0  # calls that went out and were not refused for their rate
+        self._marks: deque[tuple[float, int]] = deque(maxlen=_MEMORY_SECONDS + 1)  # how many there were when
+        self.mark_at = -math.inf  # when the next mark is due
         self._before = math.inf  # the rate that was too fast
         self._cut = -math.inf  # from when on the rate grows again
         self._next = -math.inf  # no send before this
@@ -39,40 +40,37 @@ class Pace:
 
     def wait(self, now: float, ahead: int = 0) -> float:
         """Seconds until the next call may be sent, or one with so many others ahead of it."""
-        rate = self.rate(now)
+        rate = self.rate(now) if self._before < math.inf else None
         if rate is None:
             return max(0.0, self._resume - now)
         return max(0.0, self._next - now, self._resume - now) + ahead / rate
 
     def sent(self, now: float) -> None:
         """A call goes out."""
-        self._forget(now)
-        self._counts[self._second % _MEMORY_SECONDS] += 1
-        rate = self.rate(now)
-        if rate is not None:
+        if now >= self.mark_at:
+            self._marks.append((now, self.accepted))
+            self.mark_at = now + 1.0
+        self.accepted += 1
+        if self._before < math.inf and (rate := self.rate(now)) is not None:
             self._next = max(now, self._next) + 1.0 / rate
 
-    def not_sent(self, when: float) -> None:
-        """A call that was to go out then has not been taken."""
-        second = math.floor(when)
-        if self._second - second < _MEMORY_SECONDS and self._counts[second % _MEMORY_SECONDS]:
-            self._counts[second % _MEMORY_SECONDS] -= 1
+    def not_sent(self) -> None:
+        """A call that was to go out has not been taken."""
+        self.accepted -= 1
 
-    def refused(self, now: float, sent: float, retry_after: float | None, *, news: bool) -> bool:
+    def refused(self, now: float, retry_after: float | None, *, news: bool) -> bool:
         """
         The provider said that this is too fast.
 
         Args:
             now: The moment.
-            sent: When the refused call went out.
             retry_after: Seconds that the provider asks to wait.
             news: Whether the call went out since the last cut; an older one says nothing about the present rate.
 
         Returns:
             Whether the rate was cut.
         """
-        self._forget(now)
-        self.not_sent(sent)
+        self.not_sent()
         self._resume = max(self._resume, now + (retry_after or 0.0))
         if news:
             paced, accepted = self.rate(now), self._accepted_rate(now)
@@ -84,15 +82,6 @@ class Pace:
         self._cut = max(now if news else self._cut, self._resume)
         return news
 
-    def _forget(self, now: float) -> None:
-        second = math.floor(now)
-        if second != self._second:
-            for gone in range(max(self._second + 1, second - _MEMORY_SECONDS + 1), second + 1):
-                self._counts[gone % _MEMORY_SECONDS] = 0
-            self._second = second
-        if self._since == math.inf:
-            self._since = now
-
     def _accepted_rate(self, now: float) -> float:
-        counted = _MEMORY_SECONDS - 1 + now - self._second  # seconds that the counts cover
-        return max(sum(self._counts), 1) / max(1.0, min(counted, now - self._since))
+        when, count = next((mark for mark in self._marks if now - mark[0] <= _MEMORY_SECONDS), (now, self.accepted))
+        return max(self.accepted - count, 1) / max(now - when, 1.0)
