@@ -14,11 +14,20 @@ from ._sentiment import Sentiment, judged
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-# During an outage the same text comes again and again: it is worked on once.
-_key = lru_cache(maxsize=128)(key)
-_judged = lru_cache(maxsize=128)(judged)
+    TextOf = str | Callable[[FailedCall], str | None] | None
 
-Which = "str | Callable[[FailedCall], str | None] | None"
+# During an outage the same texts come again and again: they are worked on once, unless keeping them costs too much.
+_LONGEST_KEPT = 20_000
+_kept_key = lru_cache(maxsize=128)(key)
+_kept_judged = lru_cache(maxsize=128)(judged)
+
+
+def _key(text: str, count: int) -> str:
+    return _kept_key(text, count) if len(text) <= _LONGEST_KEPT else key(text, count)
+
+
+def _judged(text: str) -> Sentiment:
+    return _kept_judged(text) if len(text) <= _LONGEST_KEPT else judged(text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +35,13 @@ class Rule:
     """A rule as a rung: answers from the text of the call, or passes when there is none."""
 
     name: str
-    work: Callable[[str], str] = field(repr=False)
-    text: str | Callable[[FailedCall], str | None] | None = None
+    work: Callable[..., str] = field(repr=False)
+    settings: tuple[int, ...] = ()
+    text: TextOf = None
 
     def __call__(self, call: FailedCall) -> Any:
         found = text_of(call, self.text)
-        return self.work(found) if found is not None and found.strip() else NO_ANSWER
+        return self.work(found, *self.settings) if found is not None and found.strip() else NO_ANSWER
 
 
 @overload
@@ -39,7 +49,7 @@ def first_sentences(given: FailedCall, /) -> Any: ...
 @overload
 def first_sentences(given: str, /, count: int = 3) -> str: ...
 @overload
-def first_sentences(given: int = 3, /, *, text: str | Callable[[FailedCall], str | None] | None = None) -> Rule: ...
+def first_sentences(given: int = 3, /, *, text: TextOf = None) -> Rule: ...
 def first_sentences(given: Any = 3, /, count: int = 3, *, text: Any = None) -> Any:
     """
     The first sentences of the text that the call is about: a plain summary.
@@ -67,7 +77,7 @@ def key_sentences(given: FailedCall, /) -> Any: ...
 @overload
 def key_sentences(given: str, /, count: int = 3) -> str: ...
 @overload
-def key_sentences(given: int = 3, /, *, text: str | Callable[[FailedCall], str | None] | None = None) -> Rule: ...
+def key_sentences(given: int = 3, /, *, text: TextOf = None) -> Rule: ...
 def key_sentences(given: Any = 3, /, count: int = 3, *, text: Any = None) -> Any:
     """
     The sentences that say most about the whole text, in their order: an extractive summary.
@@ -88,12 +98,12 @@ def key_sentences(given: Any = 3, /, count: int = 3, *, text: Any = None) -> Any
 
 def _rule(name: str, work: Callable[[str, int], str], given: Any, count: int, text: Any) -> Any:
     if isinstance(given, FailedCall):
-        return Rule(name, lambda found: work(found, 3))(given)
+        return Rule(name, work, (3,))(given)
     if isinstance(given, str):
         check_number("count", count, least=1, whole=True)
         return work(given, count)
     check_number("count", given, least=1, whole=True)
-    return Rule(name, lambda found: work(found, given), text)
+    return Rule(name, work, (given,), text)
 
 
 @overload
@@ -101,7 +111,7 @@ def sentiment(given: FailedCall, /) -> Any: ...
 @overload
 def sentiment(given: str, /) -> Sentiment: ...
 @overload
-def sentiment(*, text: str | Callable[[FailedCall], str | None] | None = None) -> Rule: ...
+def sentiment(*, text: TextOf = None) -> Rule: ...
 def sentiment(given: Any = None, /, *, text: Any = None) -> Any:
     """
     Whether an English text sounds positive or negative, from its words; neutral when unsure.
@@ -119,7 +129,7 @@ def sentiment(given: Any = None, /, *, text: Any = None) -> Any:
     """
     if isinstance(given, FailedCall):
         return Rule("sentiment", _judged)(given)
-    return _judged(given) if isinstance(given, str) else Rule("sentiment", _judged, text)
+    return _judged(given) if isinstance(given, str) else Rule("sentiment", _judged, text=text)
 
 
 @dataclass(frozen=True, slots=True)

@@ -272,6 +272,15 @@ def test_a_rule_takes_the_text_it_is_told_to_take():
     assert first_sentences(1, text="absent")(call) is NO_ANSWER
 
 
+def test_equal_rules_may_share_a_name_and_others_may_not(registry):
+    async def ask(text: str) -> str: ...
+
+    for _ in range(2):
+        degrade_to(first_sentences(2), key_sentences(text="text"), name="both", registry=registry)(ask)
+    with pytest.raises(ValueError, match="'both' already exists with other settings"):
+        degrade_to(first_sentences(3), key_sentences(text="text"), name="both", registry=registry)(ask)
+
+
 async def test_static_texts_answer_by_the_kind_of_request(registry):
     texts = static_texts({"summary": "No summary now.", "translation": "No translation now."})
 
