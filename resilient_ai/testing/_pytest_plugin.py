@@ -1,8 +1,8 @@
 """
 The pytest plugin: fixtures from `resilient_ai.testing`.
 
-It lies beside the package because pytest imports plugins at every start, in projects that never use them too:
-here nothing is imported until a fixture is asked for.
+pytest imports plugins at every start, in projects that never use them too. So the wheel holds a copy of this file
+beside the package, which imports nothing of it until a fixture is asked for.
 """
 
 from __future__ import annotations
