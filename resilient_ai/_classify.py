@@ -30,6 +30,7 @@ from ._provider_rules import (
     STATUSES,
     TRANSPORT,
     WORTH_A_RETRY,
+    compiled,
     plain,
 )
 from ._wait_hints import wait_of
@@ -331,7 +332,7 @@ def _decide(found: Evidence, wait: float | None) -> tuple[ErrorType, bool | None
     # Inside a stream a vague name for "it failed" leaves all to the message.
     gates = {status, 0} if not found.failed and status in (0, 500) else {status}
     for kind, name, statuses, pattern in PHRASES:
-        if not gates.isdisjoint(statuses) and pattern.search(text):
+        if not gates.isdisjoint(statuses) and compiled(pattern).search(text):
             if kind is ErrorType.QUOTA_EXCEEDED and wait is not None and status in (402, 429):
                 kind = ErrorType.RATE_LIMIT  # what comes back in seconds is no matter of money
             return kind, None, f"text at {status or 'no status'}: {name}"
@@ -376,15 +377,15 @@ def _from_transport(error: BaseException) -> Verdict | None:
         if cls is Exception:
             break
         for error_type, pattern in TRANSPORT:
-            if pattern.search(cls.__name__):
+            if compiled(pattern).search(cls.__name__):
                 return verdict(error_type, evidence=f"class {cls.__name__}")
     return None
 
 
 def _from_text(error: BaseException) -> Verdict | None:
-    text = text_of(error)
+    text = text_of(error).lower()
     for error_type, pattern in PLAIN_PHRASES:
-        if pattern.search(text):
+        if compiled(pattern).search(text):
             wait = wait_of({}, [], text)
             return verdict(error_type, retry_after=wait, evidence=f"text: {error_type.value}")
     return None

@@ -9,6 +9,7 @@ table the first match decides, so the most specific comes first. Sources: the pr
 from __future__ import annotations
 
 import re
+from functools import cache
 
 from ._errors import ErrorType as E
 
@@ -19,6 +20,13 @@ def plain(code: str) -> str:
 
 
 _SEPARATORS = re.compile(r"[^a-z0-9]")
+
+
+@cache
+def compiled(pattern: str) -> re.Pattern[str]:
+    """A pattern of the tables below; compiled with the first error, so that importing the package stays cheap."""
+    return re.compile(pattern)
+
 
 # Codes that name one thing, whatever status carries them. AWS shapes and SDK classes are here without "Exception" and
 # "Error", which are taken off before they are looked up.
@@ -202,23 +210,20 @@ _TIMED_OUT = r"timed? ?out\b|time-out|timeout (?:exceeded|error|reached|occurred
 _THROTTLED = r"rate[ -]?limit(?:s|ed|ing)?\b|too many (?:\w+ ){0,2}requests|throttl|(?:request|token)s? (?:rate|limit) (?:\w+ ){0,3}(?:exceeded|reached)|exceeded (?:\w+ ){0,4}(?:rate|request|call)s? limit|限流|频率|频繁"
 
 # For exceptions of no SDK's, whose text is all there is: what people write into a `raise` of their own.
-PLAIN_PHRASES: tuple[tuple[E, re.Pattern[str]], ...] = tuple(
-    (kind, re.compile(pattern, re.IGNORECASE))
-    for kind, pattern in (
-        (E.QUOTA_EXCEEDED, rf"insufficient[ _]quota|{_USED_UP}|credit balance|insufficient (?:balance|credits?|funds)|payment required"),
-        (E.CONTEXT_LENGTH, r"context[ _](?:length|window)[ _](?:\w+ )?exceed|maximum context length|prompt is too long"),
-        (E.MODEL_OVERLOADED, r"\boverloaded\b|service unavailable|(?:at|over) capacity|high demand"),
-        (E.RATE_LIMIT, r"\brate[ -]?limit(?:s|ed|ing)?\b|rate_limit_(?:exceeded|error)|too many requests|\bthrottl(?:ed|ing)\b"),
-        (E.AUTHENTICATION, r"(?:invalid|incorrect|missing|expired) (?:\w+ )?api key|authentication (?:failed|error)|\bunauthorized\b"),
-        (E.TIMEOUT, r"\btimed out\b|\bdeadline exceeded\b|(?:request|connection|gateway|read) timeout"),
-        (E.NETWORK_ERROR, r"connection (?:was )?(?:reset|refused|aborted|closed|lost|error|failed)|network (?:error|is unreachable)"),
-        (E.INTERNAL_ERROR, r"internal server error|bad gateway"),
-    )
+PLAIN_PHRASES: tuple[tuple[E, str], ...] = (
+    (E.QUOTA_EXCEEDED, rf"insufficient[ _]quota|{_USED_UP}|credit balance|insufficient (?:balance|credits?|funds)|payment required"),
+    (E.CONTEXT_LENGTH, r"context[ _](?:length|window)[ _](?:\w+ )?exceed|maximum context length|prompt is too long"),
+    (E.MODEL_OVERLOADED, r"\boverloaded\b|service unavailable|(?:at|over) capacity|high demand"),
+    (E.RATE_LIMIT, r"\brate[ -]?limit(?:s|ed|ing)?\b|rate_limit_(?:exceeded|error)|too many requests|\bthrottl(?:ed|ing)\b"),
+    (E.AUTHENTICATION, r"(?:invalid|incorrect|missing|expired) (?:\w+ )?api key|authentication (?:failed|error)|\bunauthorized\b"),
+    (E.TIMEOUT, r"\btimed out\b|\bdeadline exceeded\b|(?:request|connection|gateway|read) timeout"),
+    (E.NETWORK_ERROR, r"connection (?:was )?(?:reset|refused|aborted|closed|lost|error|failed)|network (?:error|is unreachable)"),
+    (E.INTERNAL_ERROR, r"internal server error|bad gateway"),
 )  # fmt: skip
 
 _MESSAGE_AT_4XX = frozenset({400, 403, 413, 422})
-PHRASES: tuple[tuple[E, str, frozenset[int], re.Pattern[str]], ...] = tuple(
-    (kind, name, frozenset(statuses), re.compile(pattern))
+PHRASES: tuple[tuple[E, str, frozenset[int], str], ...] = tuple(
+    (kind, name, frozenset(statuses), pattern)
     for kind, name, statuses, pattern in (
         # A limit of nothing is not a matter of waiting.
         (E.QUOTA_EXCEEDED, "a limit of 0", {429}, r"\blimit:? 0\b(?![.\d])"),
@@ -226,7 +231,7 @@ PHRASES: tuple[tuple[E, str, frozenset[int], re.Pattern[str]], ...] = tuple(
         (E.CONTEXT_LENGTH, "larger than the limit", {413, 429}, r"request too large|reduce your message size"),
         (E.CONTENT_FILTER, "content", {400, 403, 422, 451, 0}, _FILTERED),
         (E.RATE_LIMIT, "short window", {402, 429}, _SHORT_WINDOW),
-        (E.MODEL_OVERLOADED, "busy", {429, 0}, _BUSY),
+        (E.MODEL_OVERLOADED, "busy", {429, 498, 0}, _BUSY),
         (E.QUOTA_EXCEEDED, "money", {400, 401, 402, 403, 412, 422, 429, 0}, _MONEY),
         (E.RATE_LIMIT, "short window", {0}, _SHORT_WINDOW),
         (E.QUOTA_EXCEEDED, "used up", {400, 402, 403, 412, 429, 0}, rf"{_USED_UP}|out of call volume|reached (?:\w+ ){{0,3}}api usage limits"),
@@ -271,22 +276,18 @@ SDK_STATUSES: dict[tuple[str, int], tuple[E, bool | None]] = {
 NEVER_WORTH_A_RETRY = frozenset({501, 505, 510, 511})
 
 # Class names of transports, SDKs and the standard library, searched along the MRO when no reply came at all.
-TRANSPORT: tuple[tuple[E, re.Pattern[str]], ...] = (
-    (E.TIMEOUT, re.compile(r"Timeout|DeadlineExceeded|TooSlow")),
+TRANSPORT: tuple[tuple[E, str], ...] = (
+    (E.TIMEOUT, r"Timeout|DeadlineExceeded|TooSlow"),
     (
         E.NETWORK_ERROR,
-        re.compile(
-            r"Connect|^Read|^Write|RemoteProtocol|LocalProtocol|ClientOS|ClientPayload|ServerDisconnected|BrokenResource"
-            r"|IncompleteRead|Network|ClosedResource|^ProxyError$|^gaierror$|^SSLError$|^OSError$|EndOfStream|ChunkedEncoding"
-            r"|HTTPClientError|^BadStatusLine$|^RemoteDisconnected$|^HTTPException$|StreamReset|^StreamError$|^TransportError$|^CloseError$"
-        ),
+        r"Connect|^Read|^Write|RemoteProtocol|LocalProtocol|ClientOS|ClientPayload|ServerDisconnected|BrokenResource"
+        r"|IncompleteRead|Network|ClosedResource|^ProxyError$|^gaierror$|^SSLError$|^OSError$|EndOfStream|ChunkedEncoding"
+        r"|HTTPClientError|^BadStatusLine$|^RemoteDisconnected$|^HTTPException$|StreamReset|^StreamError$|^TransportError$|^CloseError$",
     ),
     (
         E.INTERNAL_ERROR,
-        re.compile(
-            r"JSONDecodeError|ResponseValidation|UnknownApiResponse|DecodingError|BadHttpMessage|ContentTypeError|APIError$"
-            r"|ResponseParser|EventStreamError|ChecksumMismatch|InvalidResponse|ClientResponseError"
-        ),
+        r"JSONDecodeError|ResponseValidation|UnknownApiResponse|DecodingError|BadHttpMessage|ContentTypeError|APIError$"
+        r"|ResponseParser|EventStreamError|ChecksumMismatch|InvalidResponse|ClientResponseError",
     ),
 )
 

@@ -17,13 +17,10 @@ _PART = re.compile(
 _PARTS = rf"{_PART.pattern}(?:(?:,| and|,? )?\s?{_PART.pattern}){{0,3}}"
 _CLOCK = re.compile(r"(\d{1,3}):(\d\d):(\d\d)\Z")
 _TRIGGER = r"\b(?:try again|retry(?:ing)?|retry[- ]after|wait|available|replenish\w*|resets?|reset)\b"
-_TEXT_WAITS = tuple(
-    re.compile(pattern, re.I)
-    for pattern in (
-        rf"{_TRIGGER}[^.\d]{{0,30}}?(?P<wait>{_PARTS})",
-        rf"{_TRIGGER}[^.\d]{{0,30}}?(?P<wait>\d{{1,3}}:\d\d:\d\d)\b",
-        r"\bretry[- ]after[:=]? ?(?P<wait>\d+(?:\.\d+)?)\b(?!\s*[a-z%])",
-    )
+_TEXT_WAITS = (
+    rf"{_TRIGGER}[^.\d]{{0,30}}?(?P<wait>{_PARTS})",
+    rf"{_TRIGGER}[^.\d]{{0,30}}?(?P<wait>\d{{1,3}}:\d\d:\d\d)\b",
+    r"\bretry[- ]after[:=]? ?(?P<wait>\d+(?:\.\d+)?)\b(?!\s*[a-z%])",
 )
 _BODY_SECONDS = frozenset({"retryafter", "retryafterseconds", "retryaftersecs", "estimatedtime"})
 _BODY_MILLIS = frozenset({"retryafterms", "retryaftermillis"})
@@ -110,7 +107,7 @@ def _unit(word: str) -> float:
 
 def _in_text(text: str) -> float | None:
     for pattern in _TEXT_WAITS:
-        if match := pattern.search(text):
+        if match := re.search(pattern, text, re.IGNORECASE):  # compiled with the first error; kept by `re`
             return duration(match["wait"])
     return None
 

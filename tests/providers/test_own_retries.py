@@ -208,3 +208,25 @@ async def test_a_used_up_quota_is_asked_once(server, registry):
 
     assert caught.value.error_type is ErrorType.QUOTA_EXCEEDED
     assert server.requests["quota"] == 1
+
+
+@pytest.mark.parametrize(
+    "sdk", [sdk for sdk in ("openai", "anthropic", "httpx2", "google", "aiohttp") if sdk in CLIENTS]
+)
+async def test_the_callers_own_deadline_is_no_timeout_of_the_provider(server, registry, sdk, anyio_backend_name):
+    if sdk in ("google", "aiohttp") and anyio_backend_name == "trio":
+        pytest.skip(f"{sdk} runs on asyncio")
+
+    @classified_retry("ask", rules={ErrorType.TIMEOUT: RetryRule(2, 0, 0)}, registry=registry)
+    async def ask(timeout: float) -> object:
+        return await CLIENTS[sdk](f"{server.origin}/fault/stall_before_response", "chat", False, timeout)
+
+    with quiet():
+        with anyio.move_on_after(0.3) as scope:
+            await ask(10.0)
+        assert scope.cancelled_caught
+        assert registry.retries["ask"].stats().error_counts == {}
+
+        with pytest.raises(AIServiceError, match=r"failed with timeout .* after 3 attempts"):
+            await ask(0.3)
+    assert registry.retries["ask"].stats().error_counts == {"timeout": 3}
