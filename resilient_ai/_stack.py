@@ -47,7 +47,7 @@ class Stack:
     def __init__(self, function: Any, policies: tuple[Policy[Any], ...]) -> None:
         self.function = function
         self.policies = policies
-        self.streaming = _is_stream(function, policies[0].kind)
+        self.streaming = is_stream(function, policies[0].kind)
         self.name = _unique_name(function)
         self.site = Site(self.name, _signature_of(function))
         self.handler = self._fold()
@@ -76,7 +76,7 @@ class Stack:
         injected = sum(policy.injected for policy in self.policies[index:])
         if signature is None or not injected:
             return signature
-        skip = int(_is_method(self.function))
+        skip = int(is_method(self.function))
         parameters = list(signature.parameters.values())
         return signature.replace(parameters=parameters[:skip] + parameters[skip + injected :])
 
@@ -152,7 +152,7 @@ class ResilientFunction(wrapt.FunctionWrapper):  # type: ignore[type-arg]
         function = self._self_stack.function
         if isinstance(function, classmethod):
             return self._self_stack.signature(function.__func__, 1)
-        return self._self_stack.signature(self.__wrapped__, int(_is_method(function)))
+        return self._self_stack.signature(self.__wrapped__, int(is_method(function)))
 
     def __repr__(self) -> str:
         lines = [f"{policy.kind} {policy.status()}".rstrip() for policy in self._self_stack.policies]
@@ -256,7 +256,7 @@ def _layers(fn: Any) -> list[Any]:
     return found
 
 
-def _is_stream(fn: Any, kind: str) -> bool:
+def is_stream(fn: Any, kind: str) -> bool:
     if inspect.isclass(fn):
         raise TypeError(f"@{kind} needs an async function, got the class {fn.__qualname__}; decorate its methods")
     for layer in _layers(fn):
@@ -282,7 +282,7 @@ def _signature_of(fn: Any) -> inspect.Signature | None:
         return None
 
 
-def _is_method(fn: Any) -> bool:
+def is_method(fn: Any) -> bool:
     """Whether a function was written in a class body, so that its first parameter is `self`."""
     parts = getattr(fn, "__qualname__", "").split(".")
     return inspect.isfunction(fn) and len(parts) > 1 and parts[-2] != "<locals>"

@@ -49,7 +49,9 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"_registry", "_endpoint", "_strategy", "_search", "_hedge", "_health_check"}),
     frozenset({"_policy", "_degradation", "_retry_state", "_circuit_handle", "_failover_handle"}),
     frozenset({"_stack"}),
-    frozenset({"_circuit_breaker", "_classified_retry", "_batched", "_failover", "_degrade_to", "_adaptive_limit"}),
+    frozenset(
+        {"_circuit_breaker", "_classified_retry", "_batched", "_failover", "_degrade_to", "_adaptive_limit", "_each"}
+    ),
     frozenset({"providers", "similar", "testing", "redis", "__init__", "__main__", "_pytest_plugin", "_demo"}),
 )
 FILES = sorted(path for path in PACKAGE.rglob("*.py"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import assert_type
 
-from resilient_ai import BatchStats, batched, circuit_breaker, classified_retry, registry
+from resilient_ai import BatchStats, batched, circuit_breaker, classified_retry, each, registry
 
 Vector = list[float]
 
@@ -46,6 +46,19 @@ async def check(client: Client) -> None:
 
 async def one(text: str) -> int:
     return len(text)
+
+
+@each(max_concurrency=3)
+async def two(text: str, model: str = "m") -> int:
+    return len(text)
+
+
+async def check_each(client: Client) -> None:
+    assert_type(await two(["a", "b"], model="m"), list[int | Exception])
+    assert_type(await each(one, max_concurrency=2)(["a"]), list[int | Exception])
+    assert_type(await each(client.embed)(["a"], model="m"), list[Vector | Exception])
+    assert_type(await batched(batch_size=2)(each(one))("a"), int)
+    await two("a")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
 batched(one)  # type: ignore[arg-type]  # pyright: ignore[reportCallIssue, reportArgumentType]
