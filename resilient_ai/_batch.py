@@ -153,8 +153,6 @@ class Line:
             known = self._twins.get(twin)
             if known is not None:
                 ledger.requests += 1
-                if known.batch.phase is RUNNING and not known.waiters:
-                    known.batch.awaited += 1
                 known.waiters.append(waiter)
                 return known
         if ledger.waiting >= config.max_queue_size:
@@ -203,17 +201,15 @@ class Line:
         if item.waiters:
             return False
         batch = item.batch
+        self._forget(item)  # it may not be sent, so nobody may join it any more
         if batch.phase is RUNNING:
             batch.awaited -= 1
-            if not batch.awaited:
-                self._forget_twins(batch)
             return not batch.awaited
         if batch.phase is ENDED:
             return False
         batch.items.remove(item)
         batch.weight -= item.weight
         self.ledger.waiting -= 1
-        self._twins.pop(item.twin, None)
         if batch.items:
             return False
         self._drop(batch)
@@ -228,7 +224,7 @@ class Line:
                 item.batch.awaited -= 1
             item.settled = True
             if item.twin is not None:
-                self._twins.pop(item.twin, None)
+                self._forget(item)
         if failed:
             self.ledger.failed += callers
         else:
@@ -243,15 +239,15 @@ class Line:
         """
         if batch.phase is ENDED:
             return []
+        for item in batch.items:
+            self._forget(item)
         if batch.phase is RUNNING:
-            self._forget_twins(batch)
             batch.phase = ENDED
             self.running.discard(batch)
             self.ledger.running -= 1
             self._next(now)
         else:
             self.ledger.waiting -= len(batch.items)
-            self._forget_twins(batch)
             self._drop(batch)
         return [item for item in batch.items if item.waiters and not item.settled]
 
@@ -311,8 +307,6 @@ class Line:
                 del self._ripe[batch.group]
         batch.phase = ENDED
 
-    def _forget_twins(self, batch: Batch) -> None:
-        if self._config.deduplicate:
-            for item in batch.items:
-                if item.twin is not None and self._twins.get(item.twin) is item:
-                    del self._twins[item.twin]
+    def _forget(self, item: Item) -> None:
+        if self._twins.get(item.twin) is item:
+            del self._twins[item.twin]

@@ -86,7 +86,7 @@ class BatchMachine(RuleBasedStateMachine):
             and caller.value == value
             and not caller.item.settled
             and (caller.item.batch.phase in (FILLING, RIPE, RUNNING))
-            and (caller.item.waiters or (caller.item.batch.phase is RUNNING and caller.item.batch.awaited))
+            and caller.item.waiters
         ]
         item = self.line.join(group, value, number, self.now, weight=weight, twin=twin)
         self.heard()
