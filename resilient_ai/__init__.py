@@ -11,7 +11,7 @@ from ._classified_retry import classified_retry
 from ._classify import Verdict, classify, register_classifier, register_rules
 from ._clock import Clock, SystemClock
 from ._degradation import UNAVAILABLE, Degradation, DegradeStats
-from ._degrade_to import UNAVAILABLE, Degradation, DegradeStats, degrade_to
+from ._degrade_to import degrade_to
 from ._each import each
 from ._endpoint import Endpoint, EndpointStats
 from ._endpoint_health import EndpointState

@@ -1,7 +1,7 @@
 """
 Batches of one event loop: which item waits in which batch, when a batch may leave, and who still waits for it.
 
-Pure state: no await, no clock, no lock, no waiter that belongs to a backend. A `Line` is used by one loop only; its
+Pure state: no await, no clock, no lock. Waiters are opaque and hashable. A `Line` is used by one loop only; its
 `Ledger` holds plain numbers that other threads may read.
 
 A batch is FILLING until it is full or due; RIPE while it wants a place among `max_concurrency` running ones;
@@ -19,7 +19,7 @@ from typing import Any
 
 from ._checks import check_number
 
-_WAITS_KEPT = 1_000
+_WAITS_KEPT = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,33 +53,24 @@ class Phase(Enum):
 FILLING, RIPE, RUNNING, ENDED = Phase
 
 
-class Item:
-    """One item of a batch, and whoever waits for its result; several when equal items are sent once."""
-
-    __slots__ = ("batch", "settled", "since", "twin", "value", "waiters", "weight")
-
-    def __init__(self, batch: Batch, value: Any, since: float, weight: float, twin: Hashable) -> None:
-        self.batch = batch
-        self.value = value
-        self.since = since
-        self.weight = weight
-        self.twin = twin
-        self.waiters: list[Any] = []
-        self.settled = False  # its outcome is known
-
-
 class Batch:
-    """Items that leave together. `cargo` is the shell's: what it needs to run them."""
+    """
+    Items that leave together.
 
-    __slots__ = ("awaited", "cargo", "due", "group", "items", "phase", "weight")
+    `items` maps those who wait to what they wait for, in order of arrival. Whoever leaves or has an outcome is taken
+    out, also while the batch runs. `cargo` is the shell's: what it needs to run the batch.
+    """
 
-    def __init__(self, group: Hashable, due: float) -> None:
+    __slots__ = ("cargo", "due", "group", "items", "phase", "since", "weight", "weights")
+
+    def __init__(self, group: Hashable, now: float, due: float) -> None:
         self.group = group
+        self.since = now
         self.due = due
-        self.items: list[Item] = []
-        self.weight = 0.0
+        self.items: dict[Any, Any] = {}
         self.phase = FILLING
-        self.awaited = 0  # while running: unsettled items that somebody waits for
+        self.weight = 0.0
+        self.weights: dict[Any, float] = {}
         self.cargo: Any = None
 
 
@@ -93,23 +84,30 @@ class Ledger:
         "items",
         "left",
         "rejected",
-        "requests",
         "running",
+        "shared",
+        "unsent",
         "waiting",
         "waits",
     )
 
     def __init__(self) -> None:
-        self.requests = 0
         self.rejected = 0
         self.batches = 0
         self.items = 0  # in those batches
+        self.unsent = 0  # items whose callers left before they were sent
+        self.shared = 0  # calls for an item that another call had brought
         self.answered = 0
         self.failed = 0
         self.left = 0
         self.waiting = 0
         self.running = 0
-        self.waits: deque[float] = deque(maxlen=_WAITS_KEPT)  # seconds of the items sent last
+        self.waits: deque[float] = deque(maxlen=_WAITS_KEPT)  # seconds of the batches sent last
+
+    @property
+    def requests(self) -> int:
+        """Calls accepted: not counted one by one, because that would cost each of them."""
+        return self.items + self.waiting + self.unsent + self.shared
 
 
 class Line:
@@ -119,20 +117,30 @@ class Line:
     Methods that let batches run append them to `started`, which the caller empties.
     """
 
-    __slots__ = ("_config", "_open", "_ripe", "_twins", "ledger", "running", "started")
+    __slots__ = ("_config", "_open", "_ripe", "_room", "ledger", "running", "started")
 
     def __init__(self, config: BatchConfig, ledger: Ledger) -> None:
         self._config = config
+        self._room = config.batch_size - 1 if config.max_weight is None else 0
         self.ledger = ledger
         self._open: dict[Hashable, Batch] = {}
         self._ripe: dict[Hashable, deque[Batch]] = {}  # groups in the order of their turn
-        self._twins: dict[Hashable, Item] = {}
         self.running: set[Batch] = set()
         self.started: list[Batch] = []
 
-    def join(
-        self, group: Hashable, value: Any, waiter: Any, now: float, *, weight: float = 0.0, twin: Hashable = None
-    ) -> Item | None:
+    def squeeze_in(self, group: Hashable, value: Any, waiter: Any) -> Batch | None:
+        """`join` for the usual case: there is an open batch, and this item does not fill it. None: call `join`."""
+        batch = self._open.get(group)
+        if batch is None:
+            return None
+        items, ledger = batch.items, self.ledger
+        if len(items) >= self._room or ledger.waiting >= self._config.max_queue_size:
+            return None
+        items[waiter] = value
+        ledger.waiting += 1
+        return batch
+
+    def join(self, group: Hashable, value: Any, waiter: Any, now: float, weight: float = 0.0) -> Batch | None:
         """
         Put an item into the open batch of its group.
 
@@ -142,19 +150,11 @@ class Line:
             waiter: Whoever waits for its result.
             now: Monotonic seconds.
             weight: Counts against `max_weight`.
-            twin: Equal for equal items of a group, when those are sent once.
 
         Returns:
-            The item in its batch; None when the queue is full.
+            The batch; None when the queue is full.
         """
         config, ledger = self._config, self.ledger
-        if twin is not None:
-            twin = group, twin
-            known = self._twins.get(twin)
-            if known is not None:
-                ledger.requests += 1
-                known.waiters.append(waiter)
-                return known
         if ledger.waiting >= config.max_queue_size:
             ledger.rejected += 1
             return None
@@ -164,96 +164,74 @@ class Line:
             self._close(batch, now)
             batch = None
         if batch is None:
-            batch = self._open[group] = Batch(group, now + config.batch_timeout)
-        item = Item(batch, value, now, weight, twin)
-        item.waiters.append(waiter)
-        items = batch.items
-        items.append(item)
-        ledger.requests += 1
+            batch = self._open[group] = Batch(group, now, now + config.batch_timeout)
+        batch.items[waiter] = value
         ledger.waiting += 1
-        if twin is not None:
-            self._twins[twin] = item
         if most is not None:
+            batch.weights[waiter] = weight
             batch.weight += weight
-            if batch.weight >= most:
-                self._close(batch, now)
-                return item
-        if len(items) >= config.batch_size:
+        if len(batch.items) >= config.batch_size or (most is not None and batch.weight >= most):
             self._close(batch, now)
-        return item
+        return batch
 
     def due(self, batch: Batch, now: float) -> None:
         """The window of a batch is over: it runs, or takes more items until there is a place for it."""
         if batch.phase is FILLING:
             self._ripen(batch, now)
 
-    def leave(self, item: Item, waiter: Any) -> bool:
+    def leave(self, batch: Batch, waiter: Any) -> bool:
         """
-        A caller goes away. What was to be sent for nobody else is not sent.
+        A caller goes away. What was to be sent for it is not sent.
 
         Returns:
             True when nobody waits for the batch any more: whatever the shell does for it has to end.
         """
-        if item.settled:
+        if waiter not in batch.items:
             return False
-        item.waiters.remove(waiter)
+        del batch.items[waiter]
         self.ledger.left += 1
-        if item.waiters:
-            return False
-        batch = item.batch
-        self._forget(item)  # it may not be sent, so nobody may join it any more
-        if batch.phase is RUNNING:
-            batch.awaited -= 1
-            return not batch.awaited
-        if batch.phase is ENDED:
-            return False
-        batch.items.remove(item)
-        batch.weight -= item.weight
-        self.ledger.waiting -= 1
-        if batch.items:
-            return False
-        self._drop(batch)
-        return True
+        if batch.phase in (FILLING, RIPE):
+            self.ledger.waiting -= 1
+            self.ledger.unsent += 1
+            batch.weight -= batch.weights.pop(waiter, 0.0)
+            if not batch.items:
+                self._drop(batch)
+        return not batch.items
 
-    def settle(self, items: Iterable[Item], *, failed: bool = False) -> None:
-        """The outcome of these items is known; nobody can join or leave them any more."""
-        callers = 0
-        for item in items:
-            if item.waiters:
-                callers += len(item.waiters)
-                item.batch.awaited -= 1
-            item.settled = True
-            if item.twin is not None:
-                self._forget(item)
+    def settle(self, batch: Batch, waiters: Iterable[Any], *, failed: bool = False) -> None:
+        """These have their outcome; they cannot leave any more."""
+        items = batch.items
+        before = len(items)
+        for waiter in waiters:
+            items.pop(waiter, None)
         if failed:
-            self.ledger.failed += callers
+            self.ledger.failed += before - len(items)
         else:
-            self.ledger.answered += callers
+            self.ledger.answered += before - len(items)
 
-    def finish(self, batch: Batch, now: float) -> list[Item]:
+    def finish(self, batch: Batch, now: float) -> list[Any]:
         """
         A batch has come to its end, whichever; the next one gets its place.
 
         Returns:
-            Items that have no outcome although somebody waits for them.
+            Those who wait for an outcome still.
         """
-        if batch.phase is ENDED:
-            return []
-        for item in batch.items:
-            self._forget(item)
         if batch.phase is RUNNING:
             batch.phase = ENDED
             self.running.discard(batch)
             self.ledger.running -= 1
             self._next(now)
-        else:
+        elif batch.phase is not ENDED:
             self.ledger.waiting -= len(batch.items)
+            self.ledger.unsent += len(batch.items)
             self._drop(batch)
-        return [item for item in batch.items if item.waiters and not item.settled]
+        else:
+            return []
+        return list(batch.items)
 
     def is_empty(self) -> bool:
-        """Whether nothing waits, nothing runs, and nothing is remembered."""
-        return not (self._open or self._ripe or self._twins or self.running)
+        """Whether nothing waits and nothing runs."""
+        return not (self._open or self._ripe or self.running)
 
     # -- inside
 
@@ -286,14 +264,13 @@ class Line:
         if self._open.get(batch.group) is batch:
             del self._open[batch.group]
         batch.phase = RUNNING
-        count = batch.awaited = len(batch.items)
         self.running.add(batch)
-        ledger = self.ledger
+        ledger, count = self.ledger, len(batch.items)
         ledger.running += 1
         ledger.batches += 1
         ledger.items += count
         ledger.waiting -= count
-        ledger.waits.extend([now - item.since for item in batch.items])
+        ledger.waits.append(now - batch.since)
         self.started.append(batch)
 
     def _drop(self, batch: Batch) -> None:
@@ -306,7 +283,3 @@ class Line:
             if not batches:
                 del self._ripe[batch.group]
         batch.phase = ENDED
-
-    def _forget(self, item: Item) -> None:
-        if self._twins.get(item.twin) is item:
-            del self._twins[item.twin]

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import weakref
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ._batch import BatchConfig, Ledger, Line
-from ._detached import is_closed, promise_class
+from ._batch import Batch, BatchConfig, Ledger, Line
+from ._batch_results import Failure
+from ._detached import Promise, is_closed, promise_class
 from ._report import Row
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Hashable, Sequence
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +33,9 @@ class BatchStats:
         left: Calls whose callers were cancelled or timed out before there was a result.
         rejected: Calls refused because the queue was full.
         is_running: Whether anything waits or runs.
-        wait_p50: Seconds from joining to being sent, of the last 1,000 items of each loop; None without any.
-        wait_p95: Same, for the slowest twentieth.
+        wait_p50: Seconds from a batch's first item to its leaving, of the last 100 batches of each loop; None
+            without any.
+        wait_p95: Same; one batch in twenty waited longer.
     """
 
     total_requests: int
@@ -52,16 +55,58 @@ class BatchStats:
 class Lane:
     """One loop's batches, and how that loop makes promises. It does not keep the loop alive."""
 
-    __slots__ = ("__weakref__", "line", "loop", "promise")
+    __slots__ = ("__weakref__", "crowds", "line", "loop", "promise")
 
     def __init__(self, loop: Any, line: Line) -> None:
         self.loop = weakref.ref(loop)
         self.line = line
         self.promise = promise_class(loop)
+        self.crowds: dict[Hashable, Crowd] = {}  # by group and item, when equal items are sent once
+
+    def leave(self, batch: Batch, crowd: Crowd, promise: Promise) -> bool:
+        """`Line.leave` for one of a crowd: the item goes with the last."""
+        if promise not in crowd.promises:
+            return False
+        if len(crowd.promises) > 1:
+            crowd.promises.remove(promise)
+            self.line.ledger.left += 1
+            return False
+        del self.crowds[crowd.twin]
+        crowd.promises.clear()
+        return self.line.leave(batch, crowd)
 
     def is_closed(self) -> bool:
         loop = self.loop()
         return loop is None or is_closed(loop)
+
+
+class Crowd:
+    """Callers that wait for one item; to its batch they are one."""
+
+    __slots__ = ("batch", "lane", "promises", "twin")
+
+    def __init__(self, lane: Lane, twin: Hashable, first: Promise) -> None:
+        self.lane = lane
+        self.twin = twin
+        self.promises = [first]
+        self.batch: Batch
+
+    def done(self) -> bool:
+        return not self.promises
+
+    def set_result(self, result: Any, /) -> None:
+        promises, ledger = self.promises[:], self.lane.line.ledger
+        del self.lane.crowds[self.twin]
+        self.promises.clear()
+        others = len(promises) - 1  # the batch has counted one
+        if type(result) is Failure:
+            ledger.failed += others
+            result = Failure(result.error, shared=result.shared or others > 0)
+        else:
+            ledger.answered += others
+        for promise in promises:
+            if not promise.done():
+                promise.set_result(result)
 
 
 _COUNTS = ("requests", "rejected", "batches", "items", "answered", "failed", "left")
@@ -77,15 +122,15 @@ class Batcher:
         self._lanes: weakref.WeakKeyDictionary[Any, Lane] = weakref.WeakKeyDictionary()
         self._ledgers: list[tuple[weakref.ref[Any], Ledger]] = []  # of loops that may still run
         self._past = dict.fromkeys(_COUNTS, 0)  # of loops that are gone, minus what was before a reset
-        self._recent: Lane | None = None  # of the call before
+        self.recent: Lane | None = None  # of the call before
 
     def lane(self, loop: Any) -> Lane:
         """The lane of a running loop."""
-        lane = self._recent
+        lane = self.recent
         if lane is None or lane.loop() is not loop:
             with self._lock:
                 lane = self._lanes.get(loop) or self._open_lane(loop)
-            self._recent = lane
+            self.recent = lane
         return lane
 
     def _open_lane(self, loop: Any) -> Lane:
@@ -149,4 +194,4 @@ class Batcher:
 
 
 def _quantile(ordered: Sequence[float], share: float) -> float | None:
-    return ordered[min(len(ordered) - 1, int(len(ordered) * share))] if ordered else None
+    return ordered[math.ceil(len(ordered) * share) - 1] if ordered else None

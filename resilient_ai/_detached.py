@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from contextvars import Context
 
 
+running_loop = asyncio._get_running_loop  # of asyncio, or None
+
+
 class Promise(Protocol):
     """Awaited by one task. Fulfil it only while it is not `done()`: its task may have been cancelled."""
 

@@ -42,13 +42,13 @@ LAYERS: tuple[frozenset[str], ...] = (
             "_batch_key",
         }
     ),
-    frozenset({"_classify", "_batcher", "_batch_results"}),
-    frozenset({"_rungs", "_error_rules", "_words", "_endpoint_health", "_retry_rules", "_results"}),
+    frozenset({"_classify", "_batch_results"}),
+    frozenset({"_rungs", "_batcher", "_error_rules", "_words", "_endpoint_health", "_retry_rules", "_results"}),
     frozenset({"_call_key", "_sentences", "_sentiment"}),
     frozenset({"_ladder", "_remembering", "_rules", "_last_answer"}),
     frozenset({"_registry", "_endpoint", "_strategy", "_search", "_hedge", "_health_check"}),
     frozenset({"_policy", "_degradation", "_retry_state", "_circuit_handle", "_failover_handle"}),
-    frozenset({"_stack"}),
+    frozenset({"_stack", "_batch_station"}),
     frozenset(
         {"_circuit_breaker", "_classified_retry", "_batched", "_failover", "_degrade_to", "_adaptive_limit", "_each"}
     ),

@@ -1,9 +1,9 @@
 """
 The batches of one loop under everything that callers, time and their own ends can do, beside a model.
 
-The model keeps the history of every item and works the answers out from that each time: who waits, what is full,
-whose turn it is. Conservation: every accepted item is sent at most once and, if somebody waits to the end, gets
-exactly one outcome; no batch mixes groups, exceeds its bounds or changes the order of arrival.
+The model keeps every caller that ever came and works the answers out from them each time: who waits, what is full,
+who is owed an outcome. Conservation: every accepted item is sent at most once and gets exactly one outcome unless
+its caller leaves first; no batch mixes groups, breaks a bound or changes the order of arrival.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from resilient_ai._batch import ENDED, FILLING, RIPE, RUNNING, BatchConfig, Item, Ledger, Line
+from resilient_ai._batch import ENDED, FILLING, RIPE, RUNNING, Batch, BatchConfig, Ledger, Line
 
 CONFIGS = st.builds(
     BatchConfig,
@@ -22,20 +22,17 @@ CONFIGS = st.builds(
     max_queue_size=st.sampled_from([2, 5, 100]),
     max_concurrency=st.sampled_from([None, 1, 2]),
     max_weight=st.sampled_from([None, 6.0]),
-    deduplicate=st.booleans(),
 )
 
 
 class Caller:
     """One call as the model sees it."""
 
-    def __init__(self, number: int, item: Item, group: str, value: int, weight: float, now: float) -> None:
+    def __init__(self, number: int, batch: Batch, group: str, weight: float) -> None:
         self.number = number
-        self.item = item
+        self.batch = batch
         self.group = group
-        self.value = value
         self.weight = weight
-        self.since = now
         self.gone = False
         self.outcomes = 0
 
@@ -48,20 +45,18 @@ class BatchMachine(RuleBasedStateMachine):
         self.ledger = Ledger()
         self.line = Line(config, self.ledger)
         self.callers: list[Caller] = []
-        self.sent: list[object] = []  # batches, in the order in which they started
-        self.rejected = 0
+        self.sent: list[Batch] = []  # in the order in which they started
+        self.sizes: list[int] = []  # what was in them then
+        self.rejected = self.unsent = 0
 
     # -- what the model knows
 
-    def waiting(self) -> list[Caller]:
-        """Callers whose item has not been sent; duplicates count once."""
-        seen: dict[int, Caller] = {}
-        for caller in self.callers:
-            if not caller.gone and caller.item.batch.phase in (FILLING, RIPE):
-                seen.setdefault(id(caller.item), caller)
-        return list(seen.values())
+    def present(self, *, waiting: bool = False) -> list[Caller]:
+        """Callers that are owed an outcome; with `waiting`, those not sent yet."""
+        owed = [caller for caller in self.callers if not caller.gone and not caller.outcomes]
+        return [caller for caller in owed if caller.batch.phase in (FILLING, RIPE)] if waiting else owed
 
-    def running(self) -> list[object]:
+    def running(self) -> list[Batch]:
         return [batch for batch in self.sent if batch.phase is RUNNING]
 
     def heard(self) -> None:
@@ -69,58 +64,55 @@ class BatchMachine(RuleBasedStateMachine):
         for batch in self.line.started:
             assert batch not in self.sent
             assert batch.phase is RUNNING
+            assert batch.items
             self.sent.append(batch)
+            self.sizes.append(len(batch.items))
         self.line.started.clear()
 
     # -- what callers do
 
-    @rule(group=st.sampled_from("xyz"), value=st.integers(0, 3), weight=st.sampled_from([0.0, 1.0, 2.5, 6.0, 9.0]))
-    def join(self, group: str, value: int, weight: float) -> None:
+    @rule(group=st.sampled_from("xyz"), weight=st.sampled_from([0.0, 1.0, 2.5, 6.0, 9.0]), shortcut=st.booleans())
+    def join(self, group: str, weight: float, shortcut: bool) -> None:
         number = len(self.callers)
-        full = len(self.waiting()) >= self.config.max_queue_size
-        twin = value if self.config.deduplicate else None
-        known = [
-            caller.item
-            for caller in self.callers
-            if caller.group == group
-            and caller.value == value
-            and not caller.item.settled
-            and (caller.item.batch.phase in (FILLING, RIPE, RUNNING))
-            and caller.item.waiters
-        ]
-        item = self.line.join(group, value, number, self.now, weight=weight, twin=twin)
-        self.heard()
-
-        if self.config.deduplicate and known:
-            assert item in known
-        elif full:
-            assert item is None
+        full = len(self.present(waiting=True)) >= self.config.max_queue_size
+        weighed = weight if self.config.max_weight is not None else 0.0
+        batch = self.line.squeeze_in(group, f"item {number}", number) if shortcut else None
+        if batch is not None:  # the short way is for items that change nothing
+            assert not self.line.started
+            assert self.config.max_weight is None
+            assert not full
         else:
-            assert item is not None
-            assert item.value == value
-            assert item.batch.group == group
-        if item is None:
-            self.rejected += 1
-        else:
-            self.callers.append(Caller(number, item, group, value, weight, self.now))
-
-    @precondition(lambda self: any(not caller.gone for caller in self.callers))
-    @rule(pick=st.integers(0, 50))
-    def leave(self, pick: int) -> None:
-        present = [caller for caller in self.callers if not caller.gone]
-        caller = present[pick % len(present)]
-        batch = caller.item.batch
-        others = [each for each in present if each is not caller and each.item.batch is batch and not each.outcomes]
-        settled = caller.item.settled
-        ended = batch.phase is ENDED
-        abandoned = self.line.leave(caller.item, caller.number)
-        self.heard()
-        caller.gone = True
-
-        assert abandoned == (not settled and not ended and not others)
-        if abandoned and batch.phase is RUNNING:  # the shell ends what nobody waits for
-            assert self.line.finish(batch, self.now) == []
+            batch = self.line.join(group, f"item {number}", number, self.now, weighed)
             self.heard()
+        assert (batch is None) == full
+        if batch is None:
+            self.rejected += 1
+            return
+        caller = Caller(number, batch, group, weighed)
+        self.callers.append(caller)
+
+        assert batch.group == group
+        assert batch.items[number] == f"item {number}"
+        heavy = sum(each.weight for each in self.callers if each.batch is batch and not each.gone)
+        most = self.config.max_weight
+        complete = len(batch.items) == self.config.batch_size or (most is not None and heavy >= most)
+        assert not complete or batch.phase in (RIPE, RUNNING)
+
+    @precondition(lambda self: self.callers)
+    @rule(pick=st.integers(0, 100))
+    def leave(self, pick: int) -> None:
+        caller = self.callers[pick % len(self.callers)]
+        batch, owed = caller.batch, caller in self.present()
+        waiting = caller in self.present(waiting=True)
+        others = [each for each in self.present() if each is not caller and each.batch is batch]
+        abandoned = self.line.leave(batch, caller.number)
+        self.heard()
+        caller.gone = caller.gone or owed
+        self.unsent += waiting
+
+        assert abandoned == (owed and not others)
+        if abandoned and batch.phase is RUNNING:  # the shell ends what nobody waits for
+            self.end(batch, lost=[])
 
     # -- what time does
 
@@ -128,11 +120,11 @@ class BatchMachine(RuleBasedStateMachine):
     def wait(self, seconds: float) -> None:
         self.now += seconds
 
-    @precondition(lambda self: self.waiting())
+    @precondition(lambda self: self.present(waiting=True))
     @rule(pick=st.integers(0, 50))
     def due(self, pick: int) -> None:
-        waiting = self.waiting()
-        batch = waiting[pick % len(waiting)].item.batch
+        waiting = self.present(waiting=True)
+        batch = waiting[pick % len(waiting)].batch
         self.now = max(self.now, batch.due)
         limit = self.config.max_concurrency
         place = limit is None or len(self.running()) < limit
@@ -150,85 +142,79 @@ class BatchMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.running())
     @rule(pick=st.integers(0, 50), failed=st.booleans(), half=st.booleans())
     def deal(self, pick: int, failed: bool, half: bool) -> None:
-        """The function answers, for all items or (when a batch is bisected) for the first half."""
+        """The function answers, for all items or (when a batch is halved) for the first half of those left."""
         running = self.running()
         batch = running[pick % len(running)]
-        items = [item for item in batch.items if not item.settled]
-        items = items[: (len(items) + 1) // 2] if half else items
-        for item in items:
-            for number in item.waiters:
-                self.callers[number].outcomes += 1
-        before = self.ledger.answered + self.ledger.failed
-        heard = sum(len(item.waiters) for item in items)
-        self.line.settle(items, failed=failed)
+        waiters = list(batch.items)
+        waiters = waiters[: (len(waiters) + 1) // 2] if half else waiters
+        before = self.ledger.answered, self.ledger.failed
+        for number in waiters:
+            self.callers[number].outcomes += 1
+        self.line.settle(batch, waiters, failed=failed)
 
-        assert self.ledger.answered + self.ledger.failed == before + heard
-        if not half:
-            self.end(batch, lost=0)
+        counted = self.ledger.answered - before[0], self.ledger.failed - before[1]
+        assert counted == ((0, len(waiters)) if failed else (len(waiters), 0))
+        self.line.settle(batch, waiters, failed=failed)  # a second outcome changes nothing
+        if not batch.items:
+            self.end(batch, lost=[])
 
     @precondition(lambda self: self.running())
     @rule(pick=st.integers(0, 50))
     def vanish(self, pick: int) -> None:
-        """The task that runs a batch goes away without a result: who waits must be told."""
+        """The task that runs a batch goes away without a result: whoever waits must be told."""
         running = self.running()
         batch = running[pick % len(running)]
-        lost = [item for item in batch.items if item.waiters and not item.settled]
-        for item in lost:
-            for number in item.waiters:
-                self.callers[number].outcomes += 1
-        self.end(batch, lost=len(lost))
-        self.line.settle(lost, failed=True)
+        lost = [caller.number for caller in self.present() if caller.batch is batch]
+        self.end(batch, lost=lost)
 
-    def end(self, batch: object, lost: int) -> None:
-        limit = self.config.max_concurrency
-        wanting = [caller.item.batch for caller in self.waiting() if caller.item.batch.phase is RIPE]
+    def end(self, batch: Batch, lost: list[int]) -> None:
+        wanting = any(caller.batch.phase is RIPE for caller in self.present(waiting=True))
         started = len(self.sent)
         left = self.line.finish(batch, self.now)
         self.heard()
 
-        assert len(left) == lost
+        assert left == lost
         assert batch.phase is ENDED
         assert self.line.finish(batch, self.now) == []
         # Its place goes to exactly one of those that want one.
-        assert len(self.sent) - started == int(limit is not None and bool(wanting))
+        assert len(self.sent) - started == int(wanting)
+        for number in lost:
+            self.callers[number].outcomes += 1
+        self.line.settle(batch, lost, failed=True)
 
     @precondition(lambda self: self.config.max_concurrency is not None)
     @rule()
     def three_groups_want_the_only_places(self) -> None:
         """Macro: fill every place, and let full batches of three groups queue for them."""
         for group in "xyzxyz":
-            for value in range(self.config.batch_size):
-                self.join(group, value, 1.0)
+            for _ in range(self.config.batch_size):
+                self.join(group, 1.0, shortcut=True)
 
     # -- what must always hold
 
     @invariant()
-    def no_batch_breaks_its_bounds(self) -> None:
-        for caller in self.callers:
-            batch = caller.item.batch
-            assert len(batch.items) <= self.config.batch_size
-            assert {item.batch for item in batch.items} <= {batch}
-            weight = sum(item.weight for item in batch.items)
-            if self.config.max_weight is not None and batch.phase in (FILLING, RIPE):
-                assert batch.weight == pytest.approx(weight)
-                assert weight <= self.config.max_weight or len(batch.items) == 1
+    def a_batch_holds_those_who_are_owed_an_outcome_in_the_order_in_which_they_came(self) -> None:
+        for batch in {caller.batch for caller in self.callers}:
+            owed = [caller.number for caller in self.present() if caller.batch is batch]
+            assert list(batch.items) == owed
+            assert len({caller.group for caller in self.callers if caller.batch is batch}) == 1
 
     @invariant()
-    def the_order_of_arrival_is_kept(self) -> None:
-        first = {}
-        for caller in self.callers:
-            first.setdefault(id(caller.item), caller.number)
-        for batch in {caller.item.batch for caller in self.callers}:
-            numbers = [first[id(item)] for item in batch.items]
-            assert numbers == sorted(numbers)
+    def no_batch_breaks_its_bounds(self) -> None:
+        assert all(size <= self.config.batch_size for size in self.sizes)
+        most = self.config.max_weight
+        for batch in {caller.batch for caller in self.present(waiting=True)}:
+            weight = sum(caller.weight for caller in self.present() if caller.batch is batch)
+            assert batch.weight == pytest.approx(weight)
+            assert most is None or weight <= most or len(batch.items) == 1
 
     @invariant()
     def batches_of_a_group_start_in_the_order_in_which_they_were_opened(self) -> None:
-        first: dict[int, int] = {}
+        first: dict[Batch, int] = {}
         for caller in self.callers:
-            first.setdefault(id(caller.item.batch), caller.number)
+            first.setdefault(caller.batch, caller.number)
         for group in "xyz":
-            opened = [first[id(batch)] for batch in self.sent if batch.group == group]
+            opened = [first[batch] for batch in self.sent if batch.group == group]
             assert opened == sorted(opened)
 
     @invariant()
@@ -236,40 +222,36 @@ class BatchMachine(RuleBasedStateMachine):
         ledger = self.ledger
         assert ledger.requests == len(self.callers)
         assert ledger.rejected == self.rejected
-        assert ledger.waiting == len(self.waiting())
+        assert ledger.waiting == len(self.present(waiting=True))
+        assert ledger.unsent == self.unsent
         assert ledger.running == len(self.running()) == len(self.line.running)
-        assert ledger.batches == len(self.sent)
+        assert (ledger.batches, ledger.items) == (len(self.sent), sum(self.sizes))
         assert ledger.answered + ledger.failed == sum(caller.outcomes for caller in self.callers)
+        assert ledger.left == sum(caller.gone for caller in self.callers)
         limit = self.config.max_concurrency
         assert limit is None or ledger.running <= limit
 
     @invariant()
-    def nobody_gets_two_outcomes(self) -> None:
-        assert all(caller.outcomes <= 1 for caller in self.callers)
+    def nobody_gets_two_outcomes_or_one_after_leaving(self) -> None:
+        assert all(caller.outcomes + caller.gone <= 1 for caller in self.callers)
 
     @invariant()
     def nothing_waits_for_a_place_while_one_is_free(self) -> None:
-        ripe = [caller for caller in self.waiting() if caller.item.batch.phase is RIPE]
-        if ripe:
+        if any(caller.batch.phase is RIPE for caller in self.present(waiting=True)):
             assert len(self.running()) == self.config.max_concurrency
 
     def teardown(self) -> None:
         """Let everything run out: whoever stayed has exactly one outcome, and nothing is left behind."""
         if not hasattr(self, "line"):
             return
-        for _ in range(10 * len(self.callers) + 10):
+        while self.present():
             if self.running():
                 self.deal(0, failed=False, half=False)
-            elif self.waiting():
+            else:
                 self.due(0)
-        assert not self.running()
-        assert not self.waiting()
-        for caller in self.callers:
-            assert caller.gone or caller.outcomes == 1
-        left = sum(caller.gone and not caller.outcomes for caller in self.callers)
-        assert self.ledger.left == left
-        assert not self.line.running
+        assert all(caller.outcomes + caller.gone == 1 for caller in self.callers)
         assert self.line.is_empty()
+        assert self.ledger.waiting == self.ledger.running == 0
 
 
 TestBatchMachine = BatchMachine.TestCase
@@ -284,6 +266,25 @@ def test_a_group_with_many_batches_does_not_hold_up_the_others() -> None:
     while line.running:
         (batch,) = line.running
         order.append(batch.group)
+        line.settle(batch, list(batch.items))
         line.finish(batch, 0.0)
 
     assert "".join(order) == "xxyzxx"
+
+
+def test_a_task_that_ends_before_its_batch_could_leave_gives_up_what_waited() -> None:
+    for limit in (None, 1):
+        line = Line(BatchConfig(batch_size=3, max_concurrency=limit), Ledger())
+        if limit is not None:
+            for number in range(3):
+                line.join("running", number, number, 0.0)
+        batch = line.join("x", "item", "waiter", 0.0)
+        assert batch is not None
+        if limit is not None:
+            line.due(batch, 1.0)
+        lost = line.finish(batch, 1.0)
+        line.settle(batch, lost, failed=True)
+
+        assert (lost, batch.phase) == (["waiter"], ENDED)
+        assert (line.ledger.waiting, line.ledger.failed, line.ledger.unsent) == (0, 1, 1)
+        assert line.join("x", "next", "other", 2.0) is not batch
