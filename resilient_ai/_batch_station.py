@@ -21,6 +21,7 @@ from ._classify import classify
 from ._detached import Promise, current_loop, next_turn, running_loop, spawn
 from ._errors import BatchResultError, ErrorType, QueueFullError
 from ._events import BatchSent
+from ._watch import Onlooker, fate, watching
 
 if TYPE_CHECKING:
     from ._policy import Handler, Site
@@ -36,7 +37,7 @@ _inside: contextvars.ContextVar[tuple[Batch, Any] | None] = contextvars.ContextV
 class _Trip:
     """What a batch needs to run: the call of its first caller, and the task that runs it once it is shared."""
 
-    __slots__ = ("args", "company", "context", "fn", "go", "instance", "kwargs", "scope", "task")
+    __slots__ = ("args", "company", "context", "fn", "go", "instance", "kwargs", "onlookers", "scope", "task")
 
     def __init__(self, fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self.fn = fn
@@ -48,6 +49,7 @@ class _Trip:
         self.go: Promise | None = None  # the task waits here
         self.scope: anyio.CancelScope | None = None  # of the task; None while there is none
         self.task: object = None
+        self.onlookers: list[tuple[Any, Onlooker]] = []  # each with whoever waits in the batch for it
 
 
 class Station:
@@ -110,6 +112,8 @@ class Station:
                 batch.cargo = _Trip(fn, instance, args, kwargs)
                 alone = self.plain  # an equal item may come while it runs
         trip: _Trip = batch.cargo
+        if watching() is not None or fate.get() is not None:
+            trip.onlookers.append((own if crowd is None else crowd, Onlooker.here()))
         if trip.scope is None and not alone:
             self._spawn(loop, lane, batch, trip)
         if line.started:
@@ -266,13 +270,17 @@ class Station:
 
     async def _send_and_deal(self, lane: Lane, batch: Batch, waiters: list[Any], items: list[Any]) -> None:
         trip: _Trip = batch.cargo
+        # Each caller hears of the calls made for it, and the first, whose context this is, of no others.
+        own = Onlooker.anew() if trip.onlookers else None
         try:
             results = await self._send(trip, batch, items)
         except Exception as error:  # noqa: BLE001 - it goes to the callers
+            _tell(trip, waiters, own)
             if len(waiters) == 1 or not self.config.bisect or classify(error).error_type not in POISON:
                 self._fail(lane, batch, waiters, error)
                 return
         else:
+            _tell(trip, waiters, own)
             self._deal(lane, batch, waiters, results)
             return
         middle = len(waiters) // 2
@@ -331,6 +339,13 @@ class Station:
             said = f"a batch of {self.function} was cancelled, but not by its callers"
             self._fail(lane, batch, lost, BatchResultError(said))
         _launch(lane)
+
+
+def _tell(trip: _Trip, waiters: list[Any], facts: Onlooker | None) -> None:
+    if facts is not None:
+        for waiter, onlooker in trip.onlookers:
+            if waiter in waiters:
+                onlooker.hear(facts)
 
 
 def _batches_inside() -> Iterator[Batch]:

@@ -38,6 +38,15 @@ class Seen:
     age: float | None = None
     error: BaseException | None = None
 
+    def add(self, other: Seen) -> None:
+        """Take over what another saw of a call made for this one's too."""
+        for each in fields(self):
+            mine, theirs = getattr(self, each.name), getattr(other, each.name)
+            if each.name in ("endpoints_tried", "attempts", "retries"):
+                setattr(self, each.name, mine + theirs)
+            elif theirs != each.default:
+                setattr(self, each.name, theirs)
+
     def __repr__(self) -> str:
         """What differs from a first good answer; of an error its type alone, because a message may hold a prompt."""
         shown = [
@@ -81,3 +90,30 @@ fate: ContextVar[Fate | None] = ContextVar("resilient_ai.fate", default=None)
 
 # Differ from call to call by our own doing, and say nothing about the request.
 OWN_VARIABLES = frozenset({_seen, fate})
+
+
+@dataclass(frozen=True, slots=True)
+class Onlooker:
+    """Whoever is to hear of a call that another task makes for several callers."""
+
+    seen: Seen | None
+    fate: Fate | None
+
+    @classmethod
+    def here(cls) -> Onlooker:
+        """Those of the running call."""
+        return cls(_seen.get(), fate.get())
+
+    @classmethod
+    def anew(cls) -> Onlooker:
+        """From now on this task collects facts apart from its maker's."""
+        seen, own = Seen(), Fate()
+        _seen.set(seen)
+        fate.set(own)
+        return cls(seen, own)
+
+    def hear(self, other: Onlooker) -> None:
+        if self.seen is not None and other.seen is not None:
+            self.seen.add(other.seen)
+        if self.fate is not None and other.fate is not None and other.fate.degraded:
+            self.fate.degraded = True
