@@ -12,7 +12,7 @@ batches fill themselves.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Hashable, Iterable
+from collections.abc import Collection, Hashable
 from dataclasses import KW_ONLY, dataclass
 from enum import Enum
 from typing import Any
@@ -61,7 +61,7 @@ class Batch:
     out, also while the batch runs. `cargo` is the shell's: what it needs to run the batch.
     """
 
-    __slots__ = ("cargo", "due", "group", "items", "phase", "since", "weight", "weights")
+    __slots__ = ("cargo", "due", "group", "items", "phase", "sent", "since", "weight", "weights")
 
     def __init__(self, group: Hashable, now: float, due: float) -> None:
         self.group = group
@@ -69,6 +69,7 @@ class Batch:
         self.due = due
         self.items: dict[Any, Any] = {}
         self.phase = FILLING
+        self.sent = 0  # items that it left with
         self.weight = 0.0
         self.weights: dict[Any, float] = {}
         self.cargo: Any = None
@@ -198,12 +199,15 @@ class Line:
                 self._drop(batch)
         return not batch.items
 
-    def settle(self, batch: Batch, waiters: Iterable[Any], *, failed: bool = False) -> None:
+    def settle(self, batch: Batch, waiters: Collection[Any], *, failed: bool = False) -> None:
         """These have their outcome; they cannot leave any more."""
         items = batch.items
         before = len(items)
-        for waiter in waiters:
-            items.pop(waiter, None)
+        if len(waiters) == batch.sent:
+            items.clear()  # they are all that it left with
+        else:
+            for waiter in waiters:
+                items.pop(waiter, None)
         if failed:
             self.ledger.failed += before - len(items)
         else:
@@ -266,6 +270,7 @@ class Line:
         batch.phase = RUNNING
         self.running.add(batch)
         ledger, count = self.ledger, len(batch.items)
+        batch.sent = count
         ledger.running += 1
         ledger.batches += 1
         ledger.items += count

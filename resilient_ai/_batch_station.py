@@ -21,7 +21,7 @@ from ._classify import classify
 from ._detached import Promise, current_loop, next_turn, running_loop, spawn
 from ._errors import BatchResultError, ErrorType, QueueFullError
 from ._events import BatchSent
-from ._watch import Onlooker, fate, watching
+from ._watch import Onlooker, fated, watching
 
 if TYPE_CHECKING:
     from ._policy import Handler, Site
@@ -101,8 +101,8 @@ class Station:
             self._refuse_a_deadlock(lane)
         own = lane.promise(loop=loop)
         crowd: Crowd | None = None
-        batch = line.squeeze_in(group, value, own) if self.plain else None
         alone = False
+        batch = line.squeeze_in(group, value, own) if self.plain else None
         if batch is None:
             batch, crowd = self._join(lane, group, value, own)
             if batch is None:
@@ -112,7 +112,7 @@ class Station:
                 batch.cargo = _Trip(fn, instance, args, kwargs)
                 alone = self.plain  # an equal item may come while it runs
         trip: _Trip = batch.cargo
-        if watching() is not None or fate.get() is not None:
+        if watching() is not None or fated() is not None:
             trip.onlookers.append((own if crowd is None else crowd, Onlooker.here()))
         if trip.scope is None and not alone:
             self._spawn(loop, lane, batch, trip)

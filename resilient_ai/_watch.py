@@ -87,6 +87,7 @@ class Fate:
 
 
 fate: ContextVar[Fate | None] = ContextVar("resilient_ai.fate", default=None)
+fated = fate.get
 
 # Differ from call to call by our own doing, and say nothing about the request.
 OWN_VARIABLES = frozenset({_seen, fate})

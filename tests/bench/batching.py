@@ -102,6 +102,9 @@ def of_bentoml(send: Send, wait: float, parallel: int) -> Call:
 
 def of_ray(send: Send, wait: float, parallel: int) -> Call:
     module = importlib.import_module("ray.serve")
+    # Its queue asks the server it runs in for a setting, only to warn; here is no server.
+    queue = importlib.import_module("ray.serve.batching")._BatchQueue
+    queue._warn_if_max_batch_size_exceeds_max_ongoing_requests = lambda _self: None
 
     @module.batch(max_batch_size=SIZE, batch_wait_timeout_s=wait, max_concurrent_batches=parallel)  # type: ignore[untyped-decorator]
     async def call(items: list[Any]) -> list[Any]:
