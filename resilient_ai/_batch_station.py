@@ -20,7 +20,7 @@ from ._batcher import Batcher, Crowd, Lane
 from ._classify import classify
 from ._detached import Promise, current_loop, next_turn, running_loop, spawn
 from ._errors import BatchResultError, ErrorType, QueueFullError
-from ._events import BatchSent
+from ._events import BatchSent, CallRejected
 from ._watch import Onlooker, fated, watching
 
 if TYPE_CHECKING:
@@ -80,6 +80,7 @@ class Station:
         self.of_method = Grouping(site.signature, self.before + 1)
         # Calls with nothing but an item. Two functions may share a name, and so a queue, but never a batch.
         self.usual = self.group_by is None and self.of_function.default is not None and not self.before
+        self.usual_hash = hash(self.of_function.default)
         self.plain = not self.config.deduplicate
         self.bounded = self.config.max_concurrency is not None
 
@@ -107,18 +108,18 @@ class Station:
             batch, crowd = self._join(lane, group, value, own)
             if batch is None:
                 await checkpoint_if_cancelled()  # a cancelled caller hears of that, not of the queue
-                raise QueueFullError(self.batcher.name, max_queue_size=self.config.max_queue_size)
+                raise self._refusal()
             if batch.cargo is None:
                 batch.cargo = _Trip(fn, instance, args, kwargs)
                 alone = self.plain  # an equal item may come while it runs
         trip: _Trip = batch.cargo
         if watching() is not None or fated() is not None:
             trip.onlookers.append((own if crowd is None else crowd, Onlooker.here()))
-        if trip.scope is None and not alone:
-            self._spawn(loop, lane, batch, trip)
-        if line.started:
-            _launch(lane)
         try:
+            if trip.scope is None and not alone:
+                self._spawn(loop, lane, batch, trip)
+            if line.started:
+                _launch(lane)
             inline = alone and await self._stays_alone(loop, lane, batch, trip)
             result = None if inline else await own
         except BaseException:
@@ -154,7 +155,8 @@ class Station:
         else:
             own = args[at:] if instance is None else (instance, *args[at:])
             key = hashable(self.group_by(*own, **kwargs))
-        if instance is None and self.usual and key == grouping.default:
+        # Equal as a dict would see it: some things raise when they are compared for no reason.
+        if instance is None and self.usual and hash(key) == self.usual_hash and key == grouping.default:
             return self, value, args, kwargs
         return (self, None if instance is None else id(instance), key), value, args, kwargs
 
@@ -183,6 +185,11 @@ class Station:
             crowd.batch = batch
             lane.crowds[twin] = crowd
         return batch, crowd
+
+    def _refusal(self) -> QueueFullError:
+        if self.registry.listening:
+            self.registry.emit(CallRejected(self.batcher.name, "queue_full", None))
+        return QueueFullError(self.batcher.name, max_queue_size=self.config.max_queue_size)
 
     def _refuse_a_deadlock(self, lane: Lane) -> None:
         if any(batch in lane.line.running for batch in _batches_inside()):
@@ -250,6 +257,8 @@ class Station:
                 if self.bounded or not self.plain:
                     _inside.set((batch, _inside.get()))
                 await self._send_and_deal(lane, batch, list(batch.items), list(batch.items.values()))
+        except GeneratorExit:
+            raise  # the loop is gone
         except anyio.get_cancelled_exc_class():
             raise
         except BaseException as error:  # noqa: BLE001 - trio takes what leaves a system task for a bug of its own

@@ -13,7 +13,7 @@ import anyio.lowlevel
 import pytest
 
 from resilient_ai import BatchResultError, ErrorType, QueueFullError, Registry, batched, register_classifier
-from resilient_ai._events import BatchSent
+from resilient_ai._events import BatchSent, CallRejected
 
 
 class Recorder:
@@ -59,6 +59,10 @@ async def gather(*calls):
             tasks.start_soon(run, number, call)
             await settled()
     return outcomes
+
+
+async def advance(clock):
+    clock.advance(1)
 
 
 def each(function, *items, **kwargs):
@@ -196,6 +200,32 @@ async def test_arguments_that_cannot_be_hashed_group_by_their_content_or_else_by
     )
 
     assert calls == [["a", "c"], ["b", "e"], ["d", "f"], ["g", "h"]]
+
+
+async def test_arguments_that_refuse_to_be_compared_group_by_identity(registry):
+    class Tensor:
+        """Hashable by identity, and compared by element, like torch's."""
+
+        def __eq__(self, other):
+            raise RuntimeError("truth value of a tensor is ambiguous")
+
+        __hash__ = object.__hash__
+
+    tensor, calls = Tensor(), []
+
+    @batched(batch_size=2, registry=registry)
+    async def embed(texts: list[str], bias: object = None) -> list[str]:
+        calls.append(texts)
+        return texts
+
+    await gather(
+        lambda: embed("a", tensor),
+        lambda: embed("b", Tensor()),
+        lambda: embed("c", bias=tensor),
+        functools.partial(advance, registry.clock),
+    )
+
+    assert calls == [["a", "c"], ["b"]]
 
 
 async def test_group_by_replaces_the_other_arguments_and_the_first_callers_go_with_the_batch(registry):
@@ -394,7 +424,7 @@ async def test_bisect_never_halves_for_errors_that_no_item_causes(registry):
 # -- limits
 
 
-async def test_over_the_queue_size_a_call_is_refused_at_once(registry):
+async def test_over_the_queue_size_a_call_is_refused_at_once(registry, events):
     provider = Recorder()
     provider.gate = anyio.Event()
     send = provider.batched(registry, batch_size=2, max_concurrency=1, max_queue_size=3)
@@ -409,6 +439,7 @@ async def test_over_the_queue_size_a_call_is_refused_at_once(registry):
         registry.clock.advance(1)
 
     assert (caught.value.name, caught.value.max_queue_size) == ("batch", 3)
+    assert events[1:2] == [CallRejected("batch", "queue_full", None)]
     assert (stats.queue_size, stats.in_flight, stats.rejected, stats.is_running) == (3, 1, 1, True)
     assert provider.calls == [["a", "b"], ["c", "d"], ["e"]]
     assert not registry.batches["batch"].stats().is_running
