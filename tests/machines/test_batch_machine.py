@@ -47,6 +47,7 @@ class BatchMachine(RuleBasedStateMachine):
         self.callers: list[Caller] = []
         self.sent: list[Batch] = []  # in the order in which they started
         self.sizes: list[int] = []  # what was in them then
+        self.closed: set[Batch] = set()  # to more items
         self.rejected = self.unsent = 0
 
     # -- what the model knows
@@ -55,6 +56,9 @@ class BatchMachine(RuleBasedStateMachine):
         """Callers that are owed an outcome; with `waiting`, those not sent yet."""
         owed = [caller for caller in self.callers if not caller.gone and not caller.outcomes]
         return [caller for caller in owed if caller.batch.phase in (FILLING, RIPE)] if waiting else owed
+
+    def weight_of(self, batch: Batch) -> float:
+        return sum(caller.weight for caller in self.present() if caller.batch is batch)
 
     def running(self) -> list[Batch]:
         return [batch for batch in self.sent if batch.phase is RUNNING]
@@ -75,7 +79,12 @@ class BatchMachine(RuleBasedStateMachine):
     def join(self, group: str, weight: float, shortcut: bool) -> None:
         number = len(self.callers)
         full = len(self.present(waiting=True)) >= self.config.max_queue_size
-        weighed = weight if self.config.max_weight is not None else 0.0
+        most = self.config.max_weight
+        weighed = weight if most is not None else 0.0
+        open_to = {caller.batch for caller in self.present(waiting=True) if caller.group == group} - self.closed
+        before = open_to.pop() if open_to else None
+        assert not open_to
+        fits = before is not None and (most is None or self.weight_of(before) + weighed <= most)
         batch = self.line.squeeze_in(group, f"item {number}", number) if shortcut else None
         if batch is not None:  # the short way is for items that change nothing
             assert not self.line.started
@@ -93,10 +102,16 @@ class BatchMachine(RuleBasedStateMachine):
 
         assert batch.group == group
         assert batch.items[number] == f"item {number}"
-        heavy = sum(each.weight for each in self.callers if each.batch is batch and not each.gone)
-        most = self.config.max_weight
-        complete = len(batch.items) == self.config.batch_size or (most is not None and heavy >= most)
-        assert not complete or batch.phase in (RIPE, RUNNING)
+        assert (batch is before) == fits
+        if before is not None and not fits:
+            self.closed.add(before)
+            assert before.phase in (RIPE, RUNNING)
+        owed = sum(each.batch is batch for each in self.present())
+        if owed == self.config.batch_size or (most is not None and self.weight_of(batch) >= most):
+            self.closed.add(batch)
+            assert batch.phase in (RIPE, RUNNING)
+        else:
+            assert batch.phase in (FILLING, RIPE)
 
     @precondition(lambda self: self.callers)
     @rule(pick=st.integers(0, 100))
@@ -204,7 +219,7 @@ class BatchMachine(RuleBasedStateMachine):
         assert all(size <= self.config.batch_size for size in self.sizes)
         most = self.config.max_weight
         for batch in {caller.batch for caller in self.present(waiting=True)}:
-            weight = sum(caller.weight for caller in self.present() if caller.batch is batch)
+            weight = self.weight_of(batch)
             assert batch.weight == pytest.approx(weight)
             assert most is None or weight <= most or len(batch.items) == 1
 
@@ -244,7 +259,9 @@ class BatchMachine(RuleBasedStateMachine):
         """Let everything run out: whoever stayed has exactly one outcome, and nothing is left behind."""
         if not hasattr(self, "line"):
             return
-        while self.present():
+        for _ in range(2 * len(self.callers) + 2):
+            if not self.present():
+                break
             if self.running():
                 self.deal(0, failed=False, half=False)
             else:
