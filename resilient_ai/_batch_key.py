@@ -6,8 +6,8 @@ import inspect
 from collections.abc import Hashable
 from typing import Any
 
-_EMPTY = inspect.Parameter.empty
-_NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+_STARRED = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
 class Grouping:
@@ -21,18 +21,18 @@ class Grouping:
 
     def __init__(self, signature: inspect.Signature | None, leading: int) -> None:
         self.item_name: str | None = None
-        self._signature = signature
-        self._leading = leading
         parameters = list(signature.parameters.values()) if signature is not None else []
         if len(parameters) > leading and parameters[leading].kind is inspect.Parameter.POSITIONAL_OR_KEYWORD:
             self.item_name = parameters[leading].name
-        others = parameters[leading + 1 :]
-        named = [each for each in others if each.kind in _NAMED]
-        self._template = {each.name: each.default for each in named}
-        self._positional = [each.name for each in named if each.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD]
-        # Names given by position only may be given again in **kwargs, with another meaning.
-        self._plain = all(each.kind is not inspect.Parameter.POSITIONAL_ONLY for each in others)
-        self.default = self.key((), {}) if self._plain else None
+        # A name that is given by position only goes by its number: **kwargs may hold the same name, for another thing.
+        names: dict[str, Any] = {
+            each.name: number if each.kind is inspect.Parameter.POSITIONAL_ONLY else each.name
+            for number, each in enumerate(parameters)
+        }
+        others = [each for each in parameters[leading + 1 :] if each.kind not in _STARRED]
+        self._template: dict[Any, Any] = {names[each.name]: each.default for each in others}
+        self._positional = [names[each.name] for each in others if each.kind in _POSITIONAL]
+        self.default = self.key((), {})
 
     def key(self, rest: tuple[Any, ...], kwargs: dict[str, Any]) -> Hashable:
         """
@@ -45,13 +45,12 @@ class Grouping:
         Raises:
             TypeError: An argument is given twice.
         """
-        if not self._plain:
-            return self._bound(rest, kwargs)
         values = {**self._template, **kwargs}
         names = self._positional
         if rest:
-            if kwargs and not kwargs.keys().isdisjoint(names[: len(rest)]):
-                return self._bound(rest, kwargs)
+            twice = kwargs.keys() & names[: len(rest)] if kwargs else None
+            if twice:
+                raise TypeError(f"{sorted(twice)[0]!r} is given twice, by position and by name")
             values.update(zip(names, rest, strict=False))
         key: Hashable
         if len(values) > len(self._template):
@@ -62,14 +61,6 @@ class Grouping:
         if len(rest) > len(names):
             key = key, rest[len(names) :]
         return hashable(key)
-
-    def _bound(self, rest: tuple[Any, ...], kwargs: dict[str, Any]) -> Hashable:
-        signature = self._signature
-        if signature is None:  # pragma: no cover - only a signature can say that names are positional
-            return hashable((rest, kwargs))
-        bound = signature.bind_partial(*(None,) * (self._leading + 1), *rest, **kwargs)
-        bound.apply_defaults()
-        return hashable(dict(bound.arguments))
 
 
 def _typed(value: Any) -> Any:

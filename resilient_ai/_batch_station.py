@@ -79,7 +79,7 @@ class Station:
         self.of_function = Grouping(site.signature, self.before)
         self.of_method = Grouping(site.signature, self.before + 1)
         # Calls with nothing but an item. Two functions may share a name, and so a queue, but never a batch.
-        self.usual = self.group_by is None and self.of_function.default is not None and not self.before
+        self.usual = self.group_by is None and not self.before
         self.usual_hash = hash(self.of_function.default)
         self.plain = not self.config.deduplicate
         self.bounded = self.config.max_concurrency is not None

@@ -434,13 +434,14 @@ async def test_over_the_queue_size_a_call_is_refused_at_once(registry, events):
             await settled()
         with pytest.raises(QueueFullError, match=r"'batch' is full with 3 items") as caught:
             await send("f")
-        stats = registry.batches["batch"].stats()
+        stats, state = registry.batches["batch"].stats(), registry.batches["batch"].row().state
         provider.gate.set()
         registry.clock.advance(1)
 
     assert (caught.value.name, caught.value.max_queue_size) == ("batch", 3)
     assert events[1:2] == [CallRejected("batch", "queue_full", None)]
     assert (stats.queue_size, stats.in_flight, stats.rejected, stats.is_running) == (3, 1, 1, True)
+    assert state == "2.0 per batch, 3 waiting, 1 in flight"
     assert provider.calls == [["a", "b"], ["c", "d"], ["e"]]
     assert not registry.batches["batch"].stats().is_running
 

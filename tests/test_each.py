@@ -109,7 +109,7 @@ def test_it_stays_true_to_what_it_lifts():
     assert inspect.iscoroutinefunction(lifted)
 
 
-def test_what_it_cannot_lift_is_refused():
+async def test_what_it_cannot_lift_is_refused():
     async def stream(item):
         yield item
 
@@ -117,5 +117,7 @@ def test_what_it_cannot_lift_is_refused():
         each(lambda item: item)
     with pytest.raises(TypeError, match="is an async generator"):
         each(stream)
+    with pytest.raises(TypeError, match="shout needs a list of items as its first argument"):
+        await each(shout)()
     with pytest.raises(ValueError, match="max_concurrency must be an integer of at least 1, got 0"):
         each(shout, max_concurrency=0)
