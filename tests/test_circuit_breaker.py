@@ -910,3 +910,13 @@ async def test_whoever_sleeps_retry_after_gets_in(registry, clock):
         clock.advance(caught.value.retry_after)
 
         assert await ask() == "pong"
+
+
+async def test_good_answers_are_remembered_within_bounds(registry):
+    ask = circuit_breaker("busy", timeout_seconds=None, registry=registry)(scripted("pong"))
+    breaker = registry.circuit_breakers["busy"]
+    for _ in range(1_000):
+        await ask()
+
+    assert breaker.stats().total_calls == 1_000
+    assert 100 <= len(breaker.circuit.ok_times) == len(breaker.circuit.ok_seconds) < 200

@@ -181,6 +181,39 @@ def test_a_signal_handler_may_read_the_circuit_at_any_moment():
     assert breaker.stats().total_failures >= seen[-1].total_failures >= seen[0].total_failures
 
 
+def test_a_refusal_names_only_what_opened_it_this_time(registry):
+    breaker, error = handle(registry, failure_threshold=1), OSError("down")
+    breaker.failed(breaker.admit(0), 0, 0.1, error, FAULT)
+    with pytest.raises(CircuitOpenError) as by_failure:
+        breaker.admit(0)
+    breaker.force_closed()
+    breaker.trip()
+    with pytest.raises(CircuitOpenError) as by_operator:
+        breaker.admit(0)
+
+    assert by_failure.value.__cause__ is error
+    assert by_operator.value.__cause__ is None
+
+
+def test_nothing_of_an_error_is_kept_once_it_is_closed_again(registry):
+    breaker = handle(registry, failure_threshold=1)
+    fail(breaker, 0)
+    breaker.reset()
+
+    assert breaker.circuit.cause is None
+    assert breaker.circuit.reason == ""
+
+
+def test_once_failures_are_made_good_successes_pass_without_a_lock_again(registry):
+    breaker = handle(registry)
+    assert breaker.circuit.quiet_pass is breaker.admit(0)
+    fail(breaker, 0)
+    assert breaker.circuit.quiet_pass is None
+    breaker.succeeded(breaker.admit(0), 0, 0.1)
+
+    assert breaker.circuit.quiet_pass is breaker.admit(0)
+
+
 # -- threads
 
 

@@ -156,7 +156,8 @@ class Model:
         )
 
     def open(self, now: float, wait: float | None, roll: float) -> CircuitState:
-        config, most, wait = self.config, self.config.max_recovery_timeout, wait or 0.0
+        config, most = self.config, self.config.max_recovery_timeout
+        wait = 0.0 if wait is None or wait == math.inf else wait  # "never" is no time to come back at
         openings = self.openings
         period = config.recovery_timeout
         if most is not None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, precondition, rule
@@ -19,8 +21,8 @@ CONFIGS = st.one_of(
         success_threshold=st.integers(1, 3),
         half_open_max_calls=st.sampled_from([None, 1, 2]),
         timeout_seconds=st.sampled_from([None, 7.0]),
-        max_recovery_timeout=st.sampled_from([None, 12.0]),
-        recovery_jitter=st.sampled_from([0.0, 0.0, 0.5]),
+        max_recovery_timeout=st.sampled_from([None, 12.0, 12.0]),
+        recovery_jitter=st.sampled_from([0.0, 0.5]),
     ),
     st.builds(
         CircuitConfig,
@@ -36,7 +38,7 @@ CONFIGS = st.one_of(
     ),
 )
 SECONDS = st.sampled_from([0.0, 0.1, 1.0, 4.9, 5.0, 7.0, 10.0, 31.0, 299.0])  # just before, exactly at, well past
-WAITS = st.sampled_from([None, 1.0, 8.0, 11.0, 40.0])
+WAITS = st.sampled_from([None, 1.0, 8.0, 11.0, 40.0, math.inf])
 ROLLS = st.sampled_from([0.0, 0.5, 0.999])
 
 
@@ -141,8 +143,8 @@ class CircuitMachine(RuleBasedStateMachine):
         self.now = max(self.now, min(probe.lease_end for probe in self.model.probes) - earlier)
 
     @precondition(lambda self: self.model.state is CLOSED)
-    @rule(target=calls)
-    def outage_with_a_straggler(self) -> tuple[Ticket, Call] | None:
+    @rule(target=calls, wait=WAITS, roll=ROLLS)
+    def outage_with_a_straggler(self, wait: float | None, roll: float) -> tuple[Ticket, Call] | None:
         """A call from before the outage is still running when the probing begins."""
         straggler = self.ask()
         for _ in range(10):
@@ -150,10 +152,26 @@ class CircuitMachine(RuleBasedStateMachine):
                 break
             call = self.ask()
             if call is not None:
-                self.finish(call, "fail", seconds=2.5)
+                self.finish(call, "fail", 2.5, wait, roll=roll)
         if self.model.state is OPEN:
             self.now = max(self.now, self.model.until)
         return straggler
+
+    @precondition(lambda self: self.model.state is OPEN)
+    @rule(wait=WAITS, roll=ROLLS, at_once=st.booleans())
+    def the_outage_goes_on(self, wait: float | None, roll: float, at_once: bool) -> None:
+        self.now = max(self.now, self.model.until)
+        probe = self.ask()
+        assert probe is not None
+        self.finish(probe, "fail", 0.1, wait, at_once, roll)
+
+    @precondition(lambda self: self.model.state is METRICS_ONLY)
+    @rule(at_once=st.lists(st.booleans(), min_size=1, max_size=4))
+    def an_outage_is_only_watched(self, at_once: list[bool]) -> None:
+        for each in at_once:
+            call = self.ask()
+            assert call is not None
+            self.finish(call, "fail", 0.1, at_once=each)
 
     @precondition(lambda self: self.model.may_trip() and self.config.success_threshold > 1)
     @rule(target=calls, outcome=st.sampled_from(["ok", "ok", "neutral", "fail"]))
@@ -169,7 +187,7 @@ class CircuitMachine(RuleBasedStateMachine):
         self.finish(overdue, outcome)
         return successor
 
-    @precondition(lambda self: self.model.state is CLOSED)
+    @precondition(lambda self: self.model.state is CLOSED and len(self.model.all) < 50)
     @rule(count=st.integers(90, 210))
     def many_good_answers(self, count: int) -> None:
         for _ in range(count):
