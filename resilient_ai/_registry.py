@@ -68,7 +68,9 @@ class View(Mapping[str, H], Generic[H]):
         try:
             return cast("H", self._states[self._kind, name].handle)
         except KeyError:
-            known = ", ".join(repr(each) for each in self) or "none yet"
+            names = list(self)
+            more = f" and {len(names) - 20} more" if len(names) > 20 else ""
+            known = ", ".join(map(repr, names[:20])) + more or "none yet"
             raise KeyError(f"no {self._kind} named {name!r}; there are: {known}") from None
 
     def __iter__(self) -> Iterator[str]:

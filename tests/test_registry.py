@@ -235,3 +235,12 @@ def test_the_table_shows_one_call_site_after_the_other_and_the_outermost_policy_
     ]
     assert [kind for site, kind in lines if site != "eu"] == (kinds + below) * 2
     assert ["eu", "endpoint"] in lines
+
+
+def test_a_name_that_is_not_there_is_answered_by_some_that_are(registry):
+    for number in range(30):
+        registry.claim("circuit_breaker", f"tenant-{number}", None, object)
+    with pytest.raises(
+        KeyError, match=r"no circuit_breaker named 'x'; there are: 'tenant-0', .*'tenant-19' and 10 more"
+    ):
+        registry.circuit_breakers["x"]

@@ -7,6 +7,7 @@ here it is seen that tasks, scopes, timeouts and streams tell the circuit the tr
 
 from __future__ import annotations
 
+import asyncio  # noqa: TID251 - what asyncio itself does to a task is told apart here
 import math
 from contextlib import suppress
 from typing import Any
@@ -368,3 +369,41 @@ async def test_a_timeout_and_a_cancellation_at_the_same_moment_are_one_outcome(r
     stats = registry.circuit_breakers["both"].stats()
 
     assert stats.total_calls == stats.total_failures + stats.neutral == 1
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@pytest.mark.parametrize("when", ["closed", "half_open"])
+@pytest.mark.parametrize("timeout", [None, 30])
+async def test_a_task_that_asyncio_itself_cancels_is_neutral_and_stays_cancelled(
+    when, timeout, registry, clock
+) -> None:
+    @circuit_breaker("native", timeout_seconds=timeout, registry=registry)
+    async def ask() -> None:
+        await anyio.sleep_forever()
+
+    breaker = registry.circuit_breakers["native"]
+    if when == "half_open":
+        breaker.trip()
+        clock.advance(60)
+    task = asyncio.ensure_future(ask())
+    await settled()
+    task.cancel("enough")
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    stats = breaker.stats()
+
+    assert (stats.probes_in_flight, stats.total_failures, stats.neutral) == (0, 0, 1)
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_deadline_of_asyncio_itself_is_the_callers_and_not_a_failure() -> None:
+    @circuit_breaker("native", failure_threshold=1, registry=Registry(listeners=()))
+    async def ask() -> None:
+        await anyio.sleep_forever()
+
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.01):
+            await ask()
+    with pytest.raises(TimeoutError):  # a circuit that had opened would say so
+        async with asyncio.timeout(0.01):
+            await ask()
