@@ -185,7 +185,8 @@ class CircuitBreakerPolicy(Policy[CircuitBreaker]):
             if error_type is None:
                 return
             if not isinstance(error_type, ErrorType):
-                raise TypeError(f"reject of {breaker.name!r} must return an ErrorType or None, got {error_type!r}")
+                kind = type(error_type).__qualname__  # not the value: it may be the answer
+                raise TypeError(f"reject of {breaker.name!r} must return an ErrorType or None, got a {kind}")
         except BaseException:
             breaker.released(ticket)
             raise

@@ -305,7 +305,7 @@ async def test_an_exit_in_a_predicate_holds_no_slot(registry, clock):
 
 @pytest.mark.parametrize(
     ("reject", "error"),
-    [(lambda answer: answer.nope, AttributeError), (lambda answer: True, TypeError)],
+    [(lambda answer: answer.nope, AttributeError), (lambda answer: f"no {answer}", TypeError)],
     ids=["raises", "answers something else"],
 )
 async def test_a_reject_that_is_broken_is_nobodys_failure(registry, clock, reject, error):
@@ -313,11 +313,12 @@ async def test_a_reject_that_is_broken_is_nobodys_failure(registry, clock, rejec
     breaker = registry.circuit_breakers["typo"]
     breaker.trip()
     clock.advance(60)
-    with pytest.raises(error):
+    with pytest.raises(error) as caught:
         await ask()
     stats = breaker.stats()
 
     assert (stats.state, stats.probes_in_flight, stats.neutral) == (CircuitState.HALF_OPEN, 0, 1)
+    assert "pong" not in str(caught.value)
 
 
 async def test_a_result_rejected_as_the_callers_mistake_is_neutral(registry):

@@ -39,6 +39,21 @@ def test_listeners_hear_one_order_though_one_of_them_drives_the_circuit(registry
     assert heard == [(CircuitOpened, CircuitState.CLOSED), (CircuitClosed, CircuitState.CLOSED)]
 
 
+def test_a_listener_may_wait_for_another_thread_that_uses_the_circuit(registry):
+    breaker, waited = handle(registry), []
+
+    def ask_elsewhere(event):
+        thread = threading.Thread(target=breaker.stats, daemon=True)
+        thread.start()
+        thread.join(timeout=10)
+        waited.append(thread.is_alive())
+
+    breaker.on_transition(ask_elsewhere)
+    breaker.trip()
+
+    assert waited == [False]
+
+
 def test_a_listener_that_undoes_what_it_hears_cannot_hold_a_call_for_ever(registry):
     breaker, heard = handle(registry, failure_threshold=1), []
 
