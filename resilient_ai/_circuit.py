@@ -213,7 +213,6 @@ class Circuit:
             return None
         self._record(now, seconds, failed=True)
         if self.state is CircuitState.HALF_OPEN:
-            self._return(ticket)
             self._grow()
             return self._open(now, "a probe failed", error, retry_after, roll)
         self.failures += 1

@@ -146,10 +146,7 @@ class CircuitBreaker:
 
     def idle(self, now: float) -> float:
         """Seconds without a call; -1 for a circuit that must be kept, because it is not simply closed."""
-        if self.circuit.state is not CircuitState.CLOSED:
-            return -1.0
-        good = self.circuit.ok_times
-        return now - max(self.last_used, good[-1] if good else self.last_used)
+        return now - self.last_used if self.circuit.state is CircuitState.CLOSED else -1.0
 
     def overdue(self, now: float) -> float:
         """Seconds for which an open circuit could have been probed, and nobody came; -1 in every other state."""

@@ -15,7 +15,14 @@ import pytest
 from resilient_ai import CircuitBreaker, CircuitOpenError, CircuitState, ErrorType, Registry, circuit_breaker
 from resilient_ai._circuit_config import CircuitConfig
 from resilient_ai._classify import verdict
-from resilient_ai._events import CallRejected, CircuitClosed, CircuitHalfOpened, CircuitModeSet, CircuitOpened
+from resilient_ai._events import (
+    CallRejected,
+    CircuitClosed,
+    CircuitHalfOpened,
+    CircuitModeSet,
+    CircuitOpened,
+    CircuitWouldOpen,
+)
 
 FAULT = verdict(ErrorType.INTERNAL_ERROR)
 
@@ -211,6 +218,66 @@ def test_a_refusal_names_only_what_opened_it_this_time(registry):
     assert by_operator.value.__cause__ is None
 
 
+def test_a_refusal_names_what_failed_last_while_probes_are_in_flight_and_after_one_failed(registry):
+    breaker, first, second = handle(registry, failure_threshold=1, success_threshold=1), OSError("1"), OSError("2")
+    breaker.failed(breaker.admit(0), 0, 0.1, first, FAULT)
+    probe = breaker.admit(60)
+    with pytest.raises(CircuitOpenError) as while_probing:
+        breaker.admit(60)
+    breaker.failed(probe, 60, 0.1, second, FAULT)
+    with pytest.raises(CircuitOpenError) as after:
+        breaker.admit(60)
+
+    assert (while_probing.value.reason, while_probing.value.__cause__) == ("half_open_full", first)
+    assert after.value.__cause__ is second
+
+
+def test_an_opening_says_why_in_words(registry, events):
+    quota = verdict(ErrorType.QUOTA_EXCEEDED)
+    fail(handle(registry, failure_threshold=1), 0)
+    fail(handle(registry, failure_rate_threshold=0.5, minimum_calls=1), 0)
+    slow = handle(registry, slow_call_seconds=1, minimum_calls=1)
+    slow.succeeded(slow.admit(0), 0, 2)
+    spent = handle(registry)
+    spent.failed(spent.admit(0), 0, 0.1, OSError(), quota)
+    spent.failed(spent.admit(60), 60, 0.1, OSError(), FAULT)
+    handle(registry).trip()
+
+    assert [event.reason for event in events if isinstance(event, CircuitOpened)] == [
+        "failure count reached 1",
+        "1 of 1 calls failed",
+        "1 of 1 calls were slow",
+        "quota exceeded",
+        "a probe failed",
+        "tripped by an operator",
+    ]
+
+
+def test_a_circuit_that_is_only_watched_tells_each_breach_once_and_why(registry, events):
+    breaker = handle(registry, failure_threshold=2)
+    breaker.metrics_only()
+    for _ in range(3):
+        fail(breaker, 0)
+    for _ in range(3):
+        breaker.succeeded(breaker.admit(0), 0, 0.1)
+    fail(breaker, 0)
+    fail(breaker, 0)
+
+    assert [event.reason for event in events if isinstance(event, CircuitWouldOpen)] == [
+        "failure count reached 2",
+        "failure count reached 2",
+    ]
+
+
+def test_the_memory_of_good_answers_is_bounded(registry):
+    breaker = handle(registry)
+    for _ in range(1_000):
+        breaker.succeeded(breaker.admit(0), 0, 0.1)
+
+    assert breaker.stats().total_calls == 1_000
+    assert len(breaker.circuit.ok_times) == len(breaker.circuit.ok_seconds) < 200
+
+
 def test_nothing_of_an_error_is_kept_once_it_is_closed_again(registry):
     breaker = handle(registry, failure_threshold=1)
     fail(breaker, 0)
@@ -398,3 +465,30 @@ def test_many_threads_at_one_moment_open_it_once_and_send_as_many_probes_as_allo
     assert {(each.opened_count, each.total_failures, each.late) for each in stats} == {(1, 1, calls - 1)}
     assert {(each.probes_in_flight, each.rejected) for each in stats} == {(2, calls - 2)}
     assert sorted(admitted) == sorted([*range(40), *range(40)])
+
+
+def test_probes_that_come_and_go_in_many_threads_leave_no_slot_taken(interleaved):
+    breaker = handle(Registry(listeners=()), success_threshold=2)
+    breaker.trip()
+    begun = threading.Barrier(6)
+    later = breaker.circuit.open_until
+    admitted: list[int] = []
+
+    def probe() -> None:
+        begun.wait()
+        for _ in range(60):
+            with suppress(CircuitOpenError):
+                ticket = breaker.admit(later)
+                admitted.append(breaker.stats().probes_in_flight)
+                breaker.released(ticket)
+
+    threads = [threading.Thread(target=probe) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    stats = breaker.stats()
+
+    assert set(admitted) <= {1, 2}
+    assert (stats.probes_in_flight, stats.neutral) == (0, len(admitted))
+    assert stats.rejected == 6 * 60 - len(admitted)

@@ -62,13 +62,14 @@ def test_a_busy_window_of_seconds_forgets_no_call_inside_it_and_needs_no_more_me
     tracemalloc.start()
     for minute in range(2):
         for call in range(60_000):
-            window.add(minute * 60 + call / 1000, call % 4 == 0, False)
+            window.add(minute * 60 + call / 1000, call % 4 == 0, call % 5 == 0)
         size.append(tracemalloc.get_traced_memory()[0])
     tracemalloc.stop()
 
     # One call each millisecond, and moments of 6 ms: of the oldest moment all calls have left together.
     assert 60_000 - 6 <= window.calls <= 60_000
     assert window.failures == pytest.approx(15_000, abs=2)
+    assert window.slow == pytest.approx(12_000, abs=2)
     assert size[1] < 1.1 * size[0] < 2_500_000
 
 

@@ -37,8 +37,10 @@ CONFIGS = st.one_of(
         slow_call_rate_threshold=st.sampled_from([0.5, 1.0]),
     ),
 )
-SECONDS = st.sampled_from([0.0, 0.1, 1.0, 4.9, 5.0, 7.0, 10.0, 31.0, 299.0])  # just before, exactly at, well past
-WAITS = st.sampled_from([None, 1.0, 8.0, 11.0, 40.0, math.inf])
+SECONDS = st.sampled_from(
+    [0.0, 0.1, 1.0, 4.9, 5.0, 7.0, 10.0, 31.0, 299.0, 300.0]
+)  # just before, exactly at, well past
+WAITS = st.sampled_from([None, 1.0, 8.0, 11.0, 12.0, 40.0, math.inf])
 ROLLS = st.sampled_from([0.0, 0.5, 0.999])
 
 
