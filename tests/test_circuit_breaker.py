@@ -565,20 +565,27 @@ async def test_a_call_in_flight_keeps_its_key(registry, clock):
     assert registry.circuit_breakers["tenants[long]"].state is CircuitState.OPEN
 
 
-async def test_open_keys_that_nobody_comes_to_probe_go_when_there_is_no_room(registry, clock):
-    @circuit_breaker("keys", failure_threshold=1, key=lambda key: key, timeout_seconds=None, registry=registry)
+async def test_open_keys_that_nobody_comes_to_probe_go_when_there_is_no_room_and_others_stay(registry, clock):
+    settings = {"failure_threshold": 1, "recovery_timeout": 1_000, "timeout_seconds": None}
+
+    @circuit_breaker("keys", key=lambda key: key, registry=registry, **settings)
     async def ask(key: int) -> None:
         raise OSError
 
-    for key in range(10_500):
-        await fail(lambda: ask(key), 1)  # noqa: B023 - called at once
-    assert len(registry.circuit_breakers) == 10_500  # all are open now
-    clock.advance(60 + 900)
-    for key in range(10_500, 11_100):
-        await fail(lambda: ask(key), 1)  # noqa: B023
+    async def use(keys: range) -> None:
+        for key in keys:
+            await fail(lambda: ask(key), 1)  # noqa: B023 - called at once
 
-    assert len(registry.circuit_breakers) < 1_000
-    assert all(handle.stats().retry_after == 60 for handle in registry.circuit_breakers.values())
+    await use(range(10_500))
+    clock.advance(950)
+    await use(range(10_500, 11_600))
+    assert len(registry.circuit_breakers) == 11_600  # all are open now
+    clock.advance(50 + 900)
+    await use(range(11_600, 12_700))
+    names = set(registry.circuit_breakers)
+
+    assert len(names) <= 2_200 + 1
+    assert {f"keys[{key}]" for key in range(10_500, 11_600)} <= names  # not due for as long
 
 
 async def test_a_key_that_cannot_be_told_is_an_error_of_the_call(registry):
