@@ -236,9 +236,10 @@ async def test_a_busy_window_of_seconds_counts_every_call(registry):
 # -- what counts
 
 
-async def test_ignore_nothing_counts_every_exception(registry):
+@pytest.mark.parametrize("error_type", ["rate_limit", "invalid_request", "authentication", "internal_error"])
+async def test_ignore_nothing_counts_every_exception(registry, error_type):
     ask = circuit_breaker("strict", failure_threshold=1, ignore=(), registry=registry)(
-        scripted(ProviderError(ErrorType.RATE_LIMIT))
+        scripted(ProviderError(ErrorType(error_type)))
     )
     await fail(ask, 1, ProviderError)
 
