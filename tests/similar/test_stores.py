@@ -52,12 +52,14 @@ class Plain:
 @pytest.fixture(params=["memory", "sqlite", "qdrant", "plain"])
 def store(request, tmp_path):
     client = QdrantClient(":memory:")
-    yield {
+    made = {
         "memory": MemoryStore,
         "sqlite": lambda: SQLiteStore(tmp_path / "answers.db"),
         "qdrant": lambda: QdrantStore(client),
         "plain": Plain,
     }[request.param]()
+    yield made
+    made.close()
     client.close()
 
 
@@ -147,8 +149,8 @@ async def test_while_qdrant_is_away_what_this_process_remembered_is_still_there(
         assert memory.stats().store_errors == 1
 
 
-async def test_machines_share_what_is_in_qdrant(tmp_path):
-    client = QdrantClient(path=str(tmp_path / "qdrant"))
+async def test_machines_share_what_is_in_qdrant():
+    client = QdrantClient(":memory:")
     with SimilarAnswers(store=QdrantStore(client), embedder="trigrams") as one:
         one.remember(call(), "Open Settings.")
     with SimilarAnswers(store=QdrantStore(client), embedder="trigrams") as other:
