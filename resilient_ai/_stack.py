@@ -145,7 +145,10 @@ class ResilientFunction(wrapt.FunctionWrapper):  # type: ignore[type-arg]
     def __init__(self, stack: Stack) -> None:
         super().__init__(stack.function, stack.handler)
         self._self_stack = stack
-        _set_call(self, _caller(stack.handler, stack.function))
+        call = _caller(stack.handler, stack.function)
+        if sys.version_info >= (3, 13) and is_method(stack.function):
+            call = _class_caller(stack, call)
+        _set_call(self, call)
 
     @property
     def __signature__(self) -> inspect.Signature:
@@ -180,6 +183,31 @@ def _caller(handler: Any, function: Any) -> Callable[..., Any]:
         return handler(function, None, args, kwargs)
 
     return call
+
+
+def _class_caller(stack: Stack, call: Callable[..., Any]) -> Callable[..., Any]:
+    """
+    `call`, but bound to the class where it is a class method's.
+
+    Since Python 3.13 `@classmethod` above a decorator no longer binds what it finds there; it passes the class as the
+    first argument, and a failover would put its endpoint in front of that.
+    """
+
+    def called(*args: Any, **kwargs: Any) -> Any:
+        if args and isinstance(args[0], type) and _has_class_method(args[0], stack):
+            return stack.handler(functools.partial(stack.function, args[0]), args[0], args[1:], kwargs)
+        return call(*args, **kwargs)
+
+    return called
+
+
+def _has_class_method(cls: type, stack: Stack) -> bool:
+    for each in cls.__mro__:
+        found = vars(each).get(stack.function.__name__)
+        if isinstance(found, classmethod):
+            wrapper = found.__func__
+            return type(wrapper) is ResilientFunction and wrapper._self_stack is stack
+    return False
 
 
 def decorate(fn: Any, policy: Policy[Any]) -> Any:

@@ -9,7 +9,7 @@ import pickle
 
 import pytest
 
-from resilient_ai import StackOrderWarning, circuit_breaker, describe
+from resilient_ai import Endpoint, StackOrderWarning, circuit_breaker, describe, failover
 from resilient_ai._stack import ResilientFunction, decorate
 
 guard = circuit_breaker("module-level", timeout_seconds=None)
@@ -166,6 +166,22 @@ def test_describe_works_on_methods_and_refuses_what_is_not_ours():
         def scale() -> None: ...
 
         describe(scale)
+
+
+@pytest.mark.parametrize("above", [False, True], ids=["classmethod-below", "classmethod-above"])
+async def test_an_endpoint_is_handed_in_after_the_class(registry, above):
+    handed = failover(Endpoint("eu"), registry=registry)
+
+    async def ask(cls, endpoint: Endpoint, prompt: str) -> str:
+        return f"{cls.__name__} {endpoint.name} {prompt}"
+
+    ask.__qualname__ = "Asking.ask"
+    bound = classmethod(handed(ask)) if above else handed(classmethod(ask))
+    asking = type("Asking", (), {"ask": bound})
+    heir = type("Heir", (asking,), {})
+
+    assert await asking.ask("hi") == "Asking eu hi"
+    assert await heir().ask("hi") == "Heir eu hi"
 
 
 def test_a_partial_and_a_callable_are_shown_by_the_name_of_what_they_call(registry):
