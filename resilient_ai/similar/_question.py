@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     Which = str | Callable[[FailedCall], str | None] | None
 
-_USUAL_NAMES = ("messages", "question", "query", "prompt", "text", "message", "input", "content", "q")
+_USUAL_NAMES = ("messages", "question", "query", "prompt", "text", "message", "input", "contents", "content", "q")
 _NO_SCOPE = object()
 
 

@@ -99,8 +99,9 @@ class SimilarAnswers:
             to return a text as it stands in an argument; everything else in the arguments has to be equal. A
             question of one word, or of more than 4,000 characters, is answered by an equal one only.
         scope: Who shares: a value, or a function of the call such as `lambda call: call.arguments["tenant"]`
-            (on methods it stands for the object, too). None from the function: nobody knows, nothing is shared.
-            Default: all callers with equal other arguments. Clients of two accounts whose bound methods share one
+            (on methods it stands for the object, too; without it a method's answers serve that object alone, and
+            none after a restart). None from the function: nobody knows, nothing is shared. Default: all callers
+            with equal other arguments. Clients of two accounts whose bound methods share one
             memory need it: a bound method counts by its name.
         max_age: Seconds for which an answer may serve. Default one day.
         max_entries: Most answers kept; the largest scope gives way first. Default 10,000.
