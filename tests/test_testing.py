@@ -132,6 +132,12 @@ def test_chaos_refuses_plain_functions():
         def plain() -> None: ...
 
 
+async def test_what_is_raised_under_autojump_comes_out_as_it_is(clock):
+    with pytest.raises(LookupError, match="planted"):
+        async with clock.autojump():
+            raise LookupError("planted")
+
+
 async def test_inside_an_isolated_registry_decorators_use_that_one():
     with isolated_registry() as registry, capture_events() as events:
 

@@ -86,12 +86,17 @@ class VirtualClock:
     @asynccontextmanager
     async def autojump(self) -> AsyncIterator[None]:
         """Inside, time jumps to the next sleeper whenever all other tasks wait."""
+        error: Exception | None = None
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._jump)
             try:
                 yield
+            except Exception as raised:  # noqa: BLE001 - raised below, on its own instead of in the tasks' group
+                error = raised
             finally:
                 tasks.cancel_scope.cancel()
+        if error is not None:
+            raise error
 
     async def _jump(self) -> None:
         while True:
