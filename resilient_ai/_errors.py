@@ -98,7 +98,8 @@ class CircuitOpenError(ResilienceError):
     Attributes:
         name: The circuit.
         reason: "open", "half_open_full" or "forced_open".
-        retry_after: Seconds until the next probe is allowed; None when an operator forced it open.
+        retry_after: Seconds until the next probe is allowed, or, while all probes are in flight, about how long an
+            answer takes; None when an operator forced it open.
     """
 
     error_type = ErrorType.CIRCUIT_OPEN
