@@ -75,7 +75,7 @@ class BatchMachine(RuleBasedStateMachine):
 
     # -- what callers do
 
-    @rule(group=st.sampled_from("xyz"), weight=st.sampled_from([0.0, 1.0, 2.5, 6.0, 9.0]), shortcut=st.booleans())
+    @rule(group=st.sampled_from("xyz"), weight=st.sampled_from([0.0, 2.0, 3.0, 6.0, 9.0]), shortcut=st.booleans())
     def join(self, group: str, weight: float, shortcut: bool) -> None:
         number = len(self.callers)
         full = len(self.present(waiting=True)) >= self.config.max_queue_size
