@@ -36,6 +36,7 @@ class Batching(Protocol):
 class BatchedPolicy(Policy[Batcher]):
     kind = "batched"
     per_endpoint = True
+    signed = True
 
     def __init__(
         self,

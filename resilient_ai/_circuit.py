@@ -45,6 +45,7 @@ class Ticket:
         self.lease_end = lease_end
 
 
+_NO_PROBES: list[Ticket] = []  # never filled: who admits a probe makes a new list
 _NO_RECORD = -1  # era of tickets whose results nobody wants
 _RECENT = 100  # calls
 _RECENT_SECONDS = 300.0
@@ -106,7 +107,7 @@ class Circuit:
         self.quiet_pass: Ticket | None = None
         self.ok_times = array("d")  # when, the latest up to 200
         self.ok_seconds = array("f")  # how long they took
-        self._failure_times = array("d")
+        self._failure_times: array[float] | tuple[()] = ()  # most circuits of a keyed breaker never see a failure
         self._ok_before = 0
         self.total_failures = self.neutral = self.slow = 0
         self.rejected = self.late = self.opened_count = 0
@@ -116,7 +117,7 @@ class Circuit:
         self._era += 1
         self.state = state
         self.failures = self.successes = 0
-        self._probes: list[Ticket] = []
+        self._probes = _NO_PROBES
         self._announced = False  # metrics_only: each breach is told once
         if self._window is not None:
             self._window.clear()
@@ -238,8 +239,10 @@ class Circuit:
     def _record(self, now: float, seconds: float, *, failed: bool) -> bool:
         if failed:
             self.total_failures += 1
-            self._failure_times.append(now)
-            del self._failure_times[:-_RECENT]
+            times = self._failure_times or array("d")
+            times.append(now)
+            del times[:-_RECENT]
+            self._failure_times = times
         else:
             self.ok_times.append(now)
             self.ok_seconds.append(seconds)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -21,7 +20,7 @@ from ._events import (
 from ._report import Row
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from ._circuit_config import CircuitConfig
     from ._classify import Verdict
@@ -74,6 +73,9 @@ class CircuitStats:
     p95: float | None
 
 
+_NOBODY: Mapping[object, Callable[[Event], object]] = {}  # one for all, since most circuits have no listener
+
+
 class CircuitBreaker:
     """One circuit in the registry: its numbers, and an operator's hand on it. Thread-safe."""
 
@@ -86,8 +88,10 @@ class CircuitBreaker:
         self._registry = registry
         # Reentrant: a signal handler may print the registry while its own thread is in here.
         self._lock = threading.RLock()
-        self._listeners: dict[object, Callable[[Event], object]] = {}
-        self._news: deque[Event] = deque()  # in the order in which it happened, not told yet
+        self._listeners: Mapping[object, Callable[[Event], object]] = _NOBODY
+        self._news: list[
+            Event
+        ] = []  # in the order in which it happened, not told yet; an empty deque is ten times as big
         self._telling = False
         self.last_used = registry.clock.now()
 
@@ -283,7 +287,7 @@ class CircuitBreaker:
                 if self._telling or not self._news:
                     return
                 self._telling = True
-                event = self._news.popleft()
+                event = self._news.pop(0)
             try:
                 self._registry.emit(event)
                 for listener in self._listeners.values():

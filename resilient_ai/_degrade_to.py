@@ -26,6 +26,7 @@ _LONGEST_STREAM = 1_000_000  # characters that are collected to be remembered
 
 class DegradePolicy(Policy[Degradation]):
     kind = "degrade_to"
+    signed = True
 
     def __init__(self, name: object, config: DegradeConfig, registry: Registry) -> None:
         super().__init__(name, config, registry)

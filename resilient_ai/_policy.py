@@ -46,6 +46,7 @@ class Policy(ABC, Generic[S]):
 
     kind: ClassVar[str]
     per_endpoint: ClassVar[bool] = False  # below a failover: one state for each endpoint
+    signed: ClassVar[bool] = False  # asks its site for the function's signature, which takes more room than a state
     injected: ClassVar[bool] = False  # hands an argument to the layer below that the caller does not pass
 
     def __init__(self, name: Any, config: Any, registry: Registry) -> None:

@@ -49,7 +49,7 @@ class Stack:
         self.policies = policies
         self.streaming = is_stream(function, policies[0].kind)
         self.name = _unique_name(function)
-        self.site = Site(self.name, _signature_of(function))
+        self.site = Site(self.name)
         self.handler = self._fold()
 
     def _fold(self) -> Any:
@@ -60,7 +60,7 @@ class Stack:
                 return lambda _site: _call
             policy = policies[index]
             bind: Callable[..., Any] = policy.bind_stream if streaming else policy.bind
-            signature = self._seen_from(index)
+            signature = self._seen_from(index) if policy.signed else None
             return lambda site: bind(below(index + 1), replace(site, signature=signature))
 
         handler = below(0)(self.site)
@@ -72,7 +72,7 @@ class Stack:
 
     def _seen_from(self, index: int) -> inspect.Signature | None:
         """The signature as the layer above a policy calls it: without what that policy or a lower one hands in."""
-        signature = self.site.signature
+        signature = _signature_of(self.function)
         injected = sum(policy.injected for policy in self.policies[index:])
         if signature is None or not injected:
             return signature
