@@ -1,0 +1,27 @@
+"""What the library keeps in memory; the figures are bytes, measured as `python -m tests.bench.memory` does."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+memory = pytest.importorskip("tests.bench.memory")
+
+
+@pytest.mark.parametrize("kind", ["circuit_breaker", "classified_retry", "adaptive_limit", "degrade_to"])
+def test_a_decorated_function_keeps_little(kind):
+    assert memory.per_function()[kind] < 4_600
+
+
+def test_a_key_of_a_circuit_keeps_little():
+    assert memory.per_key() < 1_200
+
+
+def test_successful_calls_leave_nothing_behind():
+    survived, cyclic = memory.left_behind(memory.stack())
+
+    assert survived < 4
+    assert cyclic == 0
