@@ -14,12 +14,14 @@ from resilient_ai import (
     CallTimeoutError,
     CircuitOpenError,
     CircuitState,
+    Endpoint,
     ErrorType,
     Registry,
     RejectedResultError,
     ResilienceError,
     Verdict,
     circuit_breaker,
+    failover,
     register_classifier,
 )
 from resilient_ai._classify import verdict
@@ -540,6 +542,21 @@ async def test_idle_keys_go_and_open_ones_stay(registry, clock):
     await ask("new")
 
     assert sorted(registry.circuit_breakers) == ["tenants[7]", "tenants[bad]", "tenants[new]"]
+
+
+async def test_under_a_failover_each_endpoint_has_a_circuit_without_being_told(registry):
+    @failover(Endpoint("us"), Endpoint("eu"), strategy="priority", registry=registry)
+    @circuit_breaker("ask", failure_threshold=1, registry=registry)
+    async def ask(endpoint: Endpoint) -> str:
+        if endpoint.name == "us":
+            raise OSError
+        return endpoint.name
+
+    assert await ask() == "eu"
+    assert {name: handle.state.value for name, handle in registry.circuit_breakers.items()} == {
+        "ask[us]": "open",
+        "ask[eu]": "closed",
+    }
 
 
 async def test_a_call_in_flight_keeps_its_key(registry, clock):
