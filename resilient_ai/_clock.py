@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import TYPE_CHECKING, Protocol
 
@@ -47,4 +48,5 @@ class SystemClock:
 
 def seconds_left() -> float:
     """Seconds until the enclosing anyio scope (or trio's own), or a timeout of ours, ends; inf without one."""
-    return min(anyio.current_effective_deadline() - anyio.current_time(), own_seconds_left())
+    deadline, own = anyio.current_effective_deadline(), own_seconds_left()
+    return own if deadline == math.inf else min(deadline - anyio.current_time(), own)

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio  # noqa: TID251 - the shortcut is asyncio's; on trio the clock's scopes are used
 import math
 from typing import TYPE_CHECKING, Any
-from weakref import WeakSet
 
 from anyio.lowlevel import checkpoint_if_cancelled
 
@@ -70,6 +69,7 @@ def bounded(inner: Handler, seconds: float, clock: Clock, name: str) -> Handler:
         calls[task] = loop.time() + seconds, task.cancelling()
         if line.timer is None:
             line.timer = loop.call_later(seconds, line.ring)
+            _busy.add(line)
         try:
             result = await inner(fn, instance, args, kwargs)
         except BaseException as error:
@@ -99,7 +99,7 @@ async def _was_only_us(line: Line, task: asyncio.Task[Any], error: BaseException
 class Line:
     """The calls of one layer in one loop, first come first due."""
 
-    __slots__ = ("__weakref__", "calls", "loop", "rung", "timer")
+    __slots__ = ("calls", "loop", "rung", "timer")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
@@ -116,43 +116,39 @@ class Line:
             task, (due, cancelling) = next(iter(self.calls.items()))
             if due > now:
                 self.timer = self.loop.call_at(due, self.ring)
-                break
+                return
             del self.calls[task]
             self.rung[task] = cancelling
             task.cancel()
+        _busy.discard(self)
 
 
 class Lines:
     """The lines of one layer, by loop: loops follow one another, and live side by side in threads."""
 
-    __slots__ = ("__weakref__", "_lines", "latest")
+    __slots__ = ("_lines", "latest")
 
     def __init__(self) -> None:
         self.latest: Line | None = None
         self._lines: tuple[Line, ...] = ()
-        _all.add(self)
 
     def of(self, loop: asyncio.AbstractEventLoop) -> Line:
         """The line of a loop; those of closed loops go."""
-        line = self.find(loop)
+        line = next((each for each in self._lines if each.loop is loop), None)
         if line is None:
             line = Line(loop)
+            _busy.difference_update([each for each in tuple(_busy) if each.loop.is_closed()])
             self._lines = (line, *(each for each in self._lines if not each.loop.is_closed()))
         self.latest = line
         return line
 
-    def find(self, loop: asyncio.AbstractEventLoop) -> Line | None:
-        return next((line for line in self._lines if line.loop is loop), None)
 
-
-_all: WeakSet[Lines] = WeakSet()
+_busy: set[Line] = set()  # those with a timer running
 
 
 def own_seconds_left() -> float:
     """Seconds until the first deadline of ours ends that this task runs under; inf without one."""
-    loop = _running_loop()
-    task = _current_task(loop) if loop is not None else None
-    if loop is None or task is None:
+    if not _busy or (loop := _running_loop()) is None or (task := _current_task(loop)) is None:
         return math.inf
-    due = [line.calls[task][0] for lines in list(_all) if (line := lines.find(loop)) is not None and task in line.calls]
-    return min(due, default=math.inf) - loop.time()
+    due = [entry[0] for line in tuple(_busy) if line.loop is loop and (entry := line.calls.get(task)) is not None]
+    return min(due) - loop.time() if due else math.inf
