@@ -132,7 +132,7 @@ class EndpointHealth:
     def score(self, now: float) -> float:
         """How long a call would take there, roughly; an old measurement fades, so that it is tried again."""
         if (latency := self.latency()) is None:
-            return 0.0
+            return float(self.in_flight)  # nothing known: one call is to find out, and not a crowd
         faded = 0.5 ** (max(0.0, now - self.sampled_at) / HALF_LIFE) if self.in_flight == 0 else 1.0
         return latency * faded * (self.in_flight + 1)
 
@@ -256,6 +256,7 @@ class EndpointHealth:
             if self.state is EndpointState.RESTING:
                 self.due = max(self.due, now + wait)
             else:
+                self.last_error_type = ErrorType.CIRCUIT_OPEN
                 self._lie_down(now, max(LEAST_REST, wait))
 
     def release(self, ticket: Ticket) -> None:

@@ -121,12 +121,8 @@ class FailoverPolicy(Policy[Failover]):
         return f"{names} over " + ", ".join(f"{name} {each.status()}" for name, each in self._handles.items())
 
     def bind(self, below: Callable[[Site], Handler], site: Site) -> Handler:
-        failover, lanes, rules, now = (
-            self.state(site),
-            self._lanes(below, site),
-            self._rules(site),
-            self.registry.clock.now,
-        )
+        failover, lanes, rules = self.state(site), self._lanes(below, site), self._rules(site)
+        now = self.registry.clock.now
         quick = quick_choice(self.config.strategy, lanes, self.registry.rng, self.registry.clock)
         reject, once = self._reject, self._once
 
@@ -229,12 +225,8 @@ class FailoverPolicy(Policy[Failover]):
         return answer
 
     def bind_stream(self, below: Callable[[Site], StreamHandler], site: Site) -> StreamHandler:
-        failover, lanes, rules, now = (
-            self.state(site),
-            self._lanes(below, site),
-            self._rules(site),
-            self.registry.clock.now,
-        )
+        failover, lanes, rules = self.state(site), self._lanes(below, site), self._rules(site)
+        now = self.registry.clock.now
         once, hedging = self._once, self.config.hedge_after is not None
 
         async def asked(

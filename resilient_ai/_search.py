@@ -196,6 +196,8 @@ class Search:
         if len(self.tried) >= self._rules.most:
             return None
         for lane in sorted(self._untried, key=lambda lane: lane.health.due):
+            if lane.health.state is EndpointState.MARKED_DOWN:
+                continue
             if self.tried and lane.health.last_error_type in DENIED:
                 continue  # somebody has to act first
             if self._pressed and not self._rules.may_press():

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import inspect
 import itertools
 import pickle
+import threading
 from collections import Counter
 
 import anyio
@@ -27,6 +29,7 @@ from resilient_ai import (
 )
 from resilient_ai._watch import watch
 
+BACKENDS = ("asyncio", "trio")
 US, EU, AP = Endpoint("us"), Endpoint("eu"), Endpoint("ap")
 
 
@@ -748,3 +751,55 @@ async def test_a_cancelled_call_is_nobodys_failure_and_leaves_nothing_in_flight(
     stats = registry.endpoints["us"].stats()
 
     assert (stats.calls, stats.failures, stats.in_flight, stats.state) == (0, 0, 0, EndpointState.UP)
+
+
+# -- threads, loops and garbage
+
+
+def test_several_loops_in_several_threads_share_the_endpoints(registry):
+    lock, count = threading.Lock(), [0]
+
+    @failover(US, EU, AP, registry=registry)
+    async def ask(endpoint, number: int) -> int:
+        await anyio.lowlevel.checkpoint()
+        with lock:
+            count[0] += 1
+            broken = count[0] % 7 == 0
+        if broken:
+            raise OSError("now and then")
+        return number
+
+    async def many() -> None:
+        for number in range(300):
+            try:
+                assert await ask(number) == number
+            except AllEndpointsFailedError:
+                failed.append(number)
+
+    failed: list[int] = []
+    threads = [threading.Thread(target=anyio.run, args=(many,), kwargs={"backend": each}) for each in BACKENDS * 2]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    stats = registry.failovers["test_several_loops_in_several_threads_share_the_endpoints.<locals>.ask"].stats()
+
+    assert (stats.ok, stats.failures) == (1_200 - len(failed), len(failed))
+    assert sum(each.calls for each in stats.endpoints.values()) == count[0]
+    assert {each.in_flight for each in stats.endpoints.values()} == {0}
+
+
+async def test_a_good_call_leaves_no_garbage_and_a_moved_one_no_cycle(over, regions):
+    ask = over(US, EU)
+    await ask()
+    regions.faults["us"] = OSError("down")
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(3):
+            await ask()
+        left = gc.collect()
+    finally:
+        gc.enable()
+
+    assert left == 0
