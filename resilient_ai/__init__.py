@@ -13,7 +13,7 @@ from ._clock import Clock, SystemClock
 from ._degradation import UNAVAILABLE, Degradation, DegradeStats
 from ._degrade_to import degrade_to
 from ._each import each
-from ._endpoint import Endpoint, EndpointStats
+from ._endpoint import Endpoint, EndpointHandle, EndpointStats
 from ._endpoint_health import EndpointState
 from ._errors import (
     AIServiceError,
@@ -34,7 +34,7 @@ from ._errors import (
     StreamTruncatedError,
 )
 from ._failover import failover
-from ._failover_handle import FailoverStats
+from ._failover_handle import Failover, FailoverStats
 from ._last_answer import LastAnswer, LastAnswerStats
 from ._registry import Registry, registry
 from ._results import classify_result
@@ -67,11 +67,13 @@ __all__ = [
     "DegradeStats",
     "DoubleRetryWarning",
     "Endpoint",
+    "EndpointHandle",
     "EndpointRestingError",
     "EndpointState",
     "EndpointStats",
     "ErrorType",
     "FailedCall",
+    "Failover",
     "FailoverStats",
     "LastAnswer",
     "LastAnswerStats",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import inspect
 import itertools
+import json
 import pickle
 import threading
 from collections import Counter
@@ -725,6 +726,14 @@ async def test_the_numbers_add_up(over, regions, registry):
     assert registry.failovers["ask"].row().state == "0 of 2 up"
     assert "resting 30.0 s (network_error)" in repr(registry.failovers["ask"])
     assert "failover 'ask' over us resting" in repr(describe(ask))
+
+
+async def test_the_numbers_are_plain_json_too(over, registry):
+    await over(US, EU)()
+    plain = json.loads(json.dumps(registry.as_dict()))
+
+    assert plain["failover"]["ask"]["endpoints"]["us"]["healthy"] is True
+    assert plain["endpoint"]["us"]["state"] == "up"
 
 
 async def test_reset_puts_every_endpoint_back_up(over, regions, registry):
