@@ -1,5 +1,7 @@
 """Composable resilience decorators for async functions that call AI providers."""
 
+import typing
+
 from ._adaptive_limit import AdaptiveLimit, LimitStats, adaptive_limit
 from ._batched import batched
 from ._batcher import BatchStats
@@ -46,7 +48,20 @@ from ._rungs import NO_ANSWER, FailedCall, Recalled, Recalling
 from ._sentiment import Sentiment
 from ._stack import describe
 from ._watch import Seen, watch
-from .similar import SimilarAnswers
+
+if typing.TYPE_CHECKING:
+    from .similar import SimilarAnswers
+else:
+
+    def __getattr__(name: str) -> object:
+        # Seventeen modules that most programs never need; they are imported when somebody asks for the name.
+        if name != "SimilarAnswers":
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from .similar import SimilarAnswers
+
+        globals()[name] = SimilarAnswers
+        return SimilarAnswers
+
 
 __all__ = [
     "NEUTRAL",

@@ -9,11 +9,22 @@ import pytest
 
 import resilient_ai
 
-HEAVY = ["openai", "anthropic", "httpx", "httpx2", "aiohttp", "trio", "numpy", "resilient_ai.testing"]
+HEAVY = [
+    "openai",
+    "anthropic",
+    "httpx",
+    "httpx2",
+    "aiohttp",
+    "trio",
+    "numpy",
+    "resilient_ai.testing",
+    "resilient_ai.similar",
+]
 
 
 def test_all_is_sorted_and_complete():
     names = resilient_ai.__all__
+    assert all(hasattr(resilient_ai, name) for name in names)  # one of them is imported when it is asked for
     public = {name for name in vars(resilient_ai) if not name.startswith("_")}
     modules = {name for name in public if type(getattr(resilient_ai, name)).__name__ == "module"}
 
