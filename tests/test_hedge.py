@@ -119,6 +119,16 @@ async def test_when_both_fail_the_error_names_both(hedged, clock):
             await hedged(slow)()
 
 
+async def test_when_every_endpoint_has_failed_before_the_delay_the_caller_hears_of_it_at_once(hedged, clock):
+    slow = Slow(clock, us=0.1, eu=0.1)
+    slow.faults |= {"us": OSError("down"), "eu": OSError("down")}
+    async with clock.autojump():
+        with pytest.raises(AllEndpointsFailedError):
+            await hedged(slow)()
+
+    assert clock.now() == pytest.approx(0.2)
+
+
 async def test_the_callers_own_mistake_ends_both(hedged, clock):
     class MistakeError(Exception):
         status_code = 400
