@@ -229,19 +229,27 @@ def _turned(bare: list[str]) -> Iterator[str]:
 def _arrows(bare: list[str]) -> Iterator[tuple[str, str, str]]:
     """(kind, source, target) for every pair of words that a directed word stands between."""
     for i, word in enumerate(bare):
+        if word == "only":
+            focus = next((stem(each) for each in bare[i + 1 : i + 4] if _counts(each)), "")
+            yield "only", focus, focus
         arrow = table.ARROWS.get(word)
         if arrow is None:
             continue
-        left = [stem(each) for each in bare[max(0, i - 4) : i] if each[0].isalnum() and each not in table.STOP_WORDS]
+        left = [stem(each) for each in bare[max(0, i - 4) : i] if _counts(each)]
         right = []
         for each in bare[i + 1 : i + 5]:
             if each in table.ARROWS or not each[0].isalnum():
                 break
-            if each not in table.STOP_WORDS:
+            if _counts(each):
                 right.append(stem(each))
         for one in left[-3:]:
             for other in right[:3]:
                 yield ("to", other, one) if arrow == "from" else (arrow, one, other)
+
+
+def _counts(word: str) -> bool:
+    """Whether a word may be what something is done to."""
+    return word[0].isalnum() and (word not in table.STOP_WORDS or word in table.MOVABLE)
 
 
 def _frames(bare: list[str]) -> Iterator[str]:
@@ -273,6 +281,10 @@ def _frames(bare: list[str]) -> Iterator[str]:
 
 
 def _tense(lower: list[str]) -> str:
+    story = any(_ENDS.fullmatch(word) for word in lower[:-1])  # whose question may be told in either tense
+    for word, verb in pairwise(lower):
+        if not story and word in table.IDENTITY and verb in ("is", "are", "was", "were"):
+            return "now" if verb in ("is", "are") else "past"
     past = any(word in table.PAST for word in lower)
     future = any(word in table.FUTURE or word.endswith("'ll") for word in lower)
     return "past" if past and not future else "future" if future and not past else ""

@@ -104,6 +104,9 @@ def _alternatives(a: Features, b: Features) -> bool:
 
 
 def _direction(a: Features, b: Features) -> bool:
+    mine, theirs = ({one for arrow, one, _ in each.arrows if arrow == "only"} for each in (a, b))
+    if mine and theirs and mine != theirs:
+        return True
     if any(
         (arrow, y, x) in b.arrows and (arrow, x, y) not in b.arrows and (arrow, y, x) not in a.arrows
         for arrow, x, y in a.arrows

@@ -169,7 +169,7 @@ start,begin,launch/end,finish,terminate buy,purchase,bought/sell,sold lend,lent/
 deposit,deposited/withdraw,withdrew,withdrawal withdraw,withdrawal/top-up,topup add,added,include,insert/remove,delete,drop,exclude,subtract
 install/uninstall,remove import/export upload/download increase,raise,grow,rise,gain/decrease,reduce,lower,shrink,fall,drop,lose
 more,greater,larger/less,fewer,smaller most,maximum,max,highest,largest,biggest,greatest/least,minimum,min,lowest,smallest above,over/below,under
-before,prior/after,following earlier/later early/late first/last previous,prior/next past/future old,older,oldest/new,newer,newest,young,younger,youngest
+before,prior,until,till/after,following,since within/after,beyond earlier/later early/late first/last previous,prior/next past/future old,older,oldest/new,newer,newest,young,younger,youngest
 big,large,huge/small,little,tiny long,longer,longest/short,shorter,shortest high,higher/low,lower tall,taller/short,shorter wide,broad/narrow thick/thin
 deep/shallow heavy/light,lightweight fast,faster,fastest,quick,quickly,quicker/slow,slower,slowest,slowly hot,warm,hotter,warmer/cold,cool,colder,cooler
 wet/dry hard,difficult,harder/easy,soft,easier,simple,softer strong,stronger/weak,weaker rich/poor cheap,cheaper,cheapest/expensive,costly,pricey
@@ -216,6 +216,12 @@ ASKING: Final = _table(
     "tell me know explain understand wonder wondering ask see describe so and but then about exactly idea determine out"
 )
 """Words after which a question word asks; elsewhere `when` and `where` only join sentences."""
+
+IDENTITY: Final = _table("who what which where whats whos wheres")
+"""Question words that ask for a thing: with `was` for the one of then, with `is` for the one of now."""
+
+MOVABLE: Final = _table("i me you we us")
+"""Persons who must not change places either."""
 
 YES_NO: Final = _table("is are am was were do does did can could will would should has have had may")
 AUXILIARY: Final = YES_NO | _table("might must")
