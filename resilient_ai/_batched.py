@@ -104,7 +104,6 @@ def batched(
 @overload
 def batched(
     name: str | None = None,
-    /,
     *,
     batch_size: int = 10,
     batch_timeout: float = 0.1,
@@ -119,7 +118,6 @@ def batched(
 ) -> Batching: ...
 def batched(
     name: Any = None,
-    /,
     *,
     batch_size: int = 10,
     batch_timeout: float = 0.1,

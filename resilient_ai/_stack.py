@@ -205,7 +205,7 @@ def _has_class_method(cls: type, stack: Stack) -> bool:
     for each in cls.__mro__:
         found = vars(each).get(stack.function.__name__)
         if isinstance(found, classmethod):
-            wrapper = found.__func__
+            wrapper: Any = found.__func__
             return type(wrapper) is ResilientFunction and wrapper._self_stack is stack
     return False
 
