@@ -11,9 +11,20 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from resilient_ai import (
+    BatchSent,
+    CircuitClosed,
+    CircuitHalfOpened,
+    CircuitOpened,
+    Degraded,
+    EndpointDown,
+    EndpointUp,
     ErrorType,
+    Event,
+    FailedOver,
     Registry,
+    RetriesExhausted,
     RetryRule,
+    RetryScheduled,
     batched,
     circuit_breaker,
     classified_retry,
@@ -21,7 +32,6 @@ from resilient_ai import (
     failover,
     first_sentences,
 )
-from resilient_ai import _events as events
 from resilient_ai.providers import AnthropicEndpoint, OpenAIEndpoint, ProviderEndpoint
 from resilient_ai.similar import SimilarAnswers
 from resilient_ai.testing import FakeProvider
@@ -78,33 +88,33 @@ class _Teller:
     def line(self, who: str, what: str) -> None:
         print(f"   {time.monotonic() - self._since:5.2f} s  {who:<17} {what}")
 
-    def event(self, event: events.Event) -> None:
+    def event(self, event: Event) -> None:
         told = _told(event)
         if told is not None:
             self.line(*told)
 
 
-def _told(event: events.Event) -> tuple[str, str] | None:
+def _told(event: Event) -> tuple[str, str] | None:
     match event:
-        case events.BatchSent(size=size):
+        case BatchSent(size=size):
             return "batched", f"sends {size} {'caller' if size == 1 else 'callers'} as one request"
-        case events.FailedOver(endpoint=endpoint, to=to, error_type=why):
+        case FailedOver(endpoint=endpoint, to=to, error_type=why):
             return "failover", f"{endpoint} failed ({why}), on to {to} at once"
-        case events.EndpointDown(endpoint=endpoint, rest=rest):
+        case EndpointDown(endpoint=endpoint, rest=rest):
             return "failover", f"{endpoint} rests for {rest:.1f} s"
-        case events.EndpointUp(endpoint=endpoint):
+        case EndpointUp(endpoint=endpoint):
             return "failover", f"{endpoint} is back in rotation"
-        case events.CircuitOpened(name=name, retry_after=wait):
+        case CircuitOpened(name=name, retry_after=wait):
             return "circuit_breaker", f"{name} opens for {wait:.1f} s"
-        case events.CircuitHalfOpened(name=name):
+        case CircuitHalfOpened(name=name):
             return "circuit_breaker", f"{name} lets one call through to see"
-        case events.CircuitClosed(name=name):
+        case CircuitClosed(name=name):
             return "circuit_breaker", f"{name} is closed again"
-        case events.RetryScheduled(delay=delay, error_type=why):
+        case RetryScheduled(delay=delay, error_type=why):
             return "classified_retry", f"nobody answered ({why}), tries again in {delay:.1f} s"
-        case events.RetriesExhausted(attempts=attempts):
+        case RetriesExhausted(attempts=attempts):
             return "classified_retry", f"gives up after {attempts} attempts"
-        case events.Degraded(rung=rung, similarity=similarity):
+        case Degraded(rung=rung, similarity=similarity):
             near = f", {similarity:.0%} similar" if similarity is not None else ""
             return "degrade_to", f"{rung} answers{near}"
     return None
