@@ -160,7 +160,7 @@ class AdaptiveLimit:
             if kind is ErrorType.RATE_LIMIT:
                 self._limit.too_fast(place, now, verdict.retry_after)
             elif kind is ErrorType.MODEL_OVERLOADED:
-                self._limit.overload(place)
+                self._limit.overload(place, now)
             elif kind is ErrorType.CIRCUIT_OPEN:
                 self._limit.give_back(place)
             elif kind is ErrorType.TIMEOUT:

@@ -4,8 +4,8 @@ How many calls one provider takes at a time, learnt from how it answers: no cloc
     places   grow with every answer in normal time while they are used: by as many as answer in a round until the
              first setback, then by their square root a round (the headroom of Netflix' gradient limit and of Envoy)
              shrink with every answer while answers take far longer than normal, the more the longer, to half of
-             what they were before the trouble; once a round when a call is refused as overload, to 0.9 of the calls
-             that were taken, by half at most
+             what they were before the trouble; once in the time of two answers when a call is refused as overload, to
+             0.9 of the calls that were taken, by half at most, and not below what was taken together in this round
     pace     after a rate limit: `Pace`
 
 A round is the calls begun since the last change for the worse; what was sent before it says nothing about it.
@@ -26,6 +26,7 @@ _TAKEN = 0.9  # of what an overloaded provider was taking (AIMD in Netflix' conc
 _KEPT = 0.7  # of what was taken before the trouble is taken again as fast as at the beginning (CUBIC's share)
 _HALF = 0.5  # most that one setback takes
 _LEAST_FOR_SLOWNESS = 0.5  # of the limit stays however slow the answers are: they may just be longer ones
+_ROUND_ANSWERS = 2.0  # a round of overload lasts so many answers: time for one to begin in it and to come back
 _LOOK_SECONDS = 0.05  # between two looks for calls that are overdue; a look costs as much as a call
 _LONGEST_WAIT = 60.0  # seconds in line for a caller without deadline and without max_wait
 
@@ -54,11 +55,12 @@ class LimitConfig:
 class Place:
     """One call that was let through."""
 
-    __slots__ = ("measured", "round", "started")
+    __slots__ = ("crowd", "measured", "round", "started")
 
-    def __init__(self, started: float, round_: int) -> None:
+    def __init__(self, started: float, round_: int, crowd: int) -> None:
         self.started = started
         self.round = round_
+        self.crowd = crowd  # calls under way when it began, itself included
         self.measured = False  # how long it took is known, or that it is slow by now
 
 
@@ -79,9 +81,11 @@ class Limit:
         "_aim",
         "_bottom",
         "_config",
+        "_crowd",
         "_line",
         "_look_at",
         "_round",
+        "_round_began",
         "_running",
         "_strained",
         "_troubled",
@@ -116,6 +120,8 @@ class Limit:
         self._strained = False  # answers take far longer than normal
         self._troubled = False  # and from then, or from another setback, until it is back at its aim
         self._bottom = 0.0  # while they do, it does not fall below this
+        self._round_began = -math.inf  # by an overload
+        self._crowd = 0  # the largest one in this round of which a call was taken
         self._round += 1
 
     # -- coming in
@@ -138,9 +144,9 @@ class Limit:
         return self._let_in(now)
 
     def _let_in(self, now: float) -> Place:
-        place = Place(now, self._round)
-        self._running[place] = None
         self.in_flight += 1
+        place = Place(now, self._round, self.in_flight)
+        self._running[place] = None
         self.total += 1
         self.pace.sent(now)
         return place
@@ -209,15 +215,21 @@ class Limit:
     def succeed(self, place: Place, now: float) -> None:
         """A good answer, whole."""
         self.answer(place, now)
+        if place.round == self._round and place.crowd > self._crowd:
+            self._crowd = place.crowd
         self.answered += 1
         self._go(place)
 
-    def overload(self, place: Place) -> None:
+    def overload(self, place: Place, now: float) -> None:
         """The provider refused the call because it has too many."""
         self.failed += 1
         self._go(place)
-        if self._set_back(place, max(_TAKEN * self.in_flight, _HALF * self.limit), "overloaded"):
+        if now < self._round_began + _ROUND_ANSWERS * self.normal.typical:
+            return  # a refusal comes quicker than the answers that would tell whether the last setback was enough
+        # Some providers refuse by chance, whoever asks. What they took together in this round they will take again.
+        if self._set_back(place, max(_TAKEN * self.in_flight, _HALF * self.limit, self._crowd), "overloaded"):
             self._aim = self.limit  # it said exactly how much it takes
+            self._round_began, self._crowd = now, 0
 
     def time_out(self, place: Place, now: float) -> None:
         """The call took too long and was given up."""
@@ -229,7 +241,7 @@ class Limit:
     def too_fast(self, place: Place, now: float, retry_after: float | None) -> None:
         """The provider's rate limit was met."""
         if not self._config.pace:
-            self.overload(place)
+            self.overload(place, now)
             return
         self.failed += 1
         self._go(place)

@@ -153,6 +153,30 @@ async def test_a_crowd_refused_together_is_one_setback(registry, provider):
     assert registry.limits["crowd"].stats().limit == 6
 
 
+async def test_a_provider_that_refuses_by_chance_keeps_the_places_that_it_takes(registry, clock, provider):
+    ask = adaptive_limit("by-chance", initial=20, registry=registry)(provider)
+    outcomes = []
+
+    async def one(number):
+        await clock.sleep(0.2 * number)  # five a second, a second each: five at a time are needed
+        if number % 3 == 0:
+            provider.errors = [BusyError()]
+        try:
+            outcomes.append(await ask(number))
+        except BusyError:
+            outcomes.append(None)
+
+    async with anyio.create_task_group() as tasks:
+        for number in range(200):
+            tasks.start_soon(one, number)
+        await anyio.wait_all_tasks_blocked()
+        async with clock.autojump():
+            while len(outcomes) < 200:
+                await clock.sleep(1.0)
+
+    assert 5 <= registry.limits["by-chance"].stats().limit <= 20
+
+
 class Gate:
     """Every call waits until it opens, and then fails so or answers."""
 

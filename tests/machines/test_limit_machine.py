@@ -51,10 +51,22 @@ class LimitMachine(RuleBasedStateMachine):
         self.let_in = self.good = self.bad = 0
         self.rounds = 0  # setbacks so far
         self.begun: dict[Place, int] = {}  # how many there had been when a call began
+        self.overloaded = -math.inf  # when an overload was the setback
+        self.crowd = 0  # most calls under way since then of which one was answered
+        self.crowds: dict[Place, int] = {}  # how many were under way when a call began
 
     def news(self, place: Place) -> bool:
         """Whether a call began since the last setback; an older one says nothing about what is sent now."""
         return self.begun[place] == self.rounds
+
+    def too_soon(self) -> bool:
+        """Whether an overload is followed by another before an answer could have come."""
+        return self.now < self.overloaded + 2 * self.limit.normal.typical
+
+    def set_back(self, *, overload: bool) -> None:
+        self.rounds += 1
+        if overload:
+            self.overloaded, self.crowd = self.now, 0
 
     def took(self, place: Place) -> Place:
         assert len(self.held) < self.limit.places  # somebody stood up first
@@ -62,6 +74,7 @@ class LimitMachine(RuleBasedStateMachine):
         assert self.now >= self.not_before - 1e-9
         self.held.append(place)
         self.begun[place] = self.rounds
+        self.crowds[place] = len(self.held)
         self.sends.append(self.now)
         self.let_in += 1
         rate = self.limit.pace.rate(self.now)
@@ -126,8 +139,14 @@ class LimitMachine(RuleBasedStateMachine):
     def end(self, place: Place, outcome: str) -> None:
         before, others, news = self.limit.limit, len(self.held) - 1, self.news(place)
         self.held.remove(place)
-        self.rounds += news and outcome in ("overload", "time_out")
-        if outcome in ("succeed", "time_out", "release"):
+        if outcome == "overload" and self.too_soon():
+            news = False
+        expected = max(self.config.min_limit, min(before, max(0.9 * others, before / 2, self.crowd)))
+        if outcome == "succeed" and news:
+            self.crowd = max(self.crowd, self.crowds[place])
+        if news and outcome in ("overload", "time_out"):
+            self.set_back(overload=outcome == "overload")
+        if outcome in ("succeed", "overload", "time_out", "release"):
             getattr(self.limit, outcome)(place, self.now)
         else:
             getattr(self.limit, outcome)(place)
@@ -137,7 +156,6 @@ class LimitMachine(RuleBasedStateMachine):
         if outcome in ("fail", "give_back"):
             assert self.limit.limit == before
         if outcome == "overload":
-            expected = max(self.config.min_limit, min(before, max(0.9 * others, before / 2)))
             assert self.limit.limit == (expected if news else before)
         if outcome == "time_out":
             assert self.limit.limit <= before
@@ -146,7 +164,8 @@ class LimitMachine(RuleBasedStateMachine):
     def hit_the_rate_limit(self, place: Place, retry_after: float | None) -> None:
         self.held.remove(place)
         before = self.limit.limit
-        self.rounds += self.news(place)
+        if self.news(place) and (self.config.pace or not self.too_soon()):
+            self.set_back(overload=not self.config.pace)
         self.limit.too_fast(place, self.now, retry_after)
         self.bad += 1
         if self.config.pace:
@@ -174,6 +193,7 @@ class LimitMachine(RuleBasedStateMachine):
             self.held.remove(place)
             self.now += seconds
             self.limit.succeed(place, self.now)
+            self.crowd = max(self.crowd, self.crowds[place])
             self.good += 1
 
     @rule()
@@ -185,7 +205,8 @@ class LimitMachine(RuleBasedStateMachine):
         after = []
         for place in pair:
             self.held.remove(place)
-            self.rounds += self.news(place)
+            if self.news(place) and (self.config.pace or not self.too_soon()):
+                self.set_back(overload=not self.config.pace)
             self.limit.too_fast(place, self.now, None)
             self.bad += 1
             after.append((self.limit.pace.rate(self.now), self.limit.limit))
@@ -195,6 +216,7 @@ class LimitMachine(RuleBasedStateMachine):
     def reset(self) -> None:
         self.limit.clear()
         self.rounds += 1
+        self.overloaded, self.crowd = -math.inf, 0
         self.let_in = self.good = self.bad = 0
         self.pause_until = self.not_before = -math.inf
         assert self.limit.limit == self.config.initial
