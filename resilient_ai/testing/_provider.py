@@ -267,7 +267,7 @@ class FakeProvider:
             with self._changed:
                 return self._changed.wait_for(lambda: bool(claim(self)), seconds)
 
-        if not await anyio.to_thread.run_sync(wait):
+        if not await anyio.to_thread.run_sync(wait, abandon_on_cancel=True):
             raise TimeoutError(f"not so within {seconds:g} s: {self!r}")
 
     def __repr__(self) -> str:
