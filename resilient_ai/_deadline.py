@@ -12,8 +12,6 @@ import asyncio  # noqa: TID251 - the shortcut is asyncio's; on trio the clock's 
 import math
 from typing import TYPE_CHECKING, Any
 
-from anyio.lowlevel import checkpoint_if_cancelled
-
 from ._errors import CallTimeoutError
 
 if TYPE_CHECKING:
@@ -73,7 +71,7 @@ def bounded(inner: Handler, seconds: float, clock: Clock, name: str) -> Handler:
         try:
             result = await inner(fn, instance, args, kwargs)
         except BaseException as error:
-            if calls.pop(task, None) is None and await _was_only_us(line, task, error):
+            if calls.pop(task, None) is None and _was_only_us(line, task, error):
                 raise CallTimeoutError(name, timeout_seconds=seconds) from error
             raise
         if calls.pop(task, None) is None:
@@ -85,15 +83,10 @@ def bounded(inner: Handler, seconds: float, clock: Clock, name: str) -> Handler:
     return in_line
 
 
-async def _was_only_us(line: Line, task: asyncio.Task[Any], error: BaseException) -> bool:
+def _was_only_us(line: Line, task: asyncio.Task[Any], error: BaseException) -> bool:
     """Whether the end of a call that has rung is our doing, and nobody's else."""
     others = task.uncancel() - line.rung.pop(task)
-    if not isinstance(error, asyncio.CancelledError):
-        return False
-    if others > 0:
-        # An anyio scope knows its own cancellation by the message, and asyncio folds two into one exception.
-        await checkpoint_if_cancelled()
-    return others <= 0
+    return isinstance(error, asyncio.CancelledError) and others <= 0
 
 
 class Line:

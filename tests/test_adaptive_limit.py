@@ -177,6 +177,15 @@ async def test_a_provider_that_refuses_by_chance_keeps_the_places_that_it_takes(
     assert 5 <= registry.limits["by-chance"].stats().limit <= 20
 
 
+async def test_an_overload_does_not_take_what_was_taken_together_since_the_last(registry, clock, provider):
+    ask = adaptive_limit("together", initial=20, max_limit=20, registry=registry)(provider)
+    await at_once(ask, 15, clock)
+    provider.errors = [BusyError()]
+    await fail(ask, BusyError)
+
+    assert registry.limits["together"].stats().limit == 15
+
+
 class Gate:
     """Every call waits until it opens, and then fails so or answers."""
 
