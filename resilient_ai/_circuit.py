@@ -164,7 +164,9 @@ class Circuit:
 
     def refusal(self) -> str:
         """Why `admit` said no: "open", "half_open_full" or "forced_open"."""
-        return "half_open_full" if self.state is CircuitState.HALF_OPEN else self.state.value
+        if self.state is CircuitState.OPEN:
+            return "open"
+        return "half_open_full" if self.state is CircuitState.HALF_OPEN else "forced_open"
 
     def retry_after(self, now: float) -> float | None:
         """

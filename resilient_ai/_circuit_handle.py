@@ -104,7 +104,8 @@ class CircuitBreaker:
             ticket, changed = circuit.admit(now)
             if changed is not None:
                 self._news.append(CircuitHalfOpened(self.name))
-            wait, reason, cause = circuit.retry_after(now), circuit.refusal(), circuit.cause
+            if ticket is None:
+                wait, reason, cause = circuit.retry_after(now), circuit.refusal(), circuit.cause
         if changed is not None:
             try:
                 self._tell()

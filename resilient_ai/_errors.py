@@ -105,16 +105,21 @@ class CircuitOpenError(ResilienceError):
     error_type = ErrorType.CIRCUIT_OPEN
 
     def __init__(self, name: str, *, retry_after: float | None = None, reason: str = "open") -> None:
-        if reason == "forced_open":
-            message = f"circuit {name!r} is forced open by an operator; call .reset() on it to let calls through"
-        elif reason == "half_open_full":
-            message = f"circuit {name!r} is half-open and all its probes are in flight"
-        else:
-            message = f"circuit {name!r} is open; next probe allowed in {_in_seconds(retry_after or 0.0)}"
-        super().__init__(message)
+        # An open circuit makes thousands of these in an outage, and few are ever printed: the sentence waits.
+        super().__init__(name)
         self.name = name
         self.reason = reason
         self.retry_after = retry_after
+
+    def __str__(self) -> str:
+        if self.reason == "forced_open":
+            return f"circuit {self.name!r} is forced open by an operator; call .reset() on it to let calls through"
+        if self.reason == "half_open_full":
+            return f"circuit {self.name!r} is half-open and all its probes are in flight"
+        return f"circuit {self.name!r} is open; next probe allowed in {_in_seconds(self.retry_after or 0.0)}"
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self)!r})"
 
 
 class RejectedResultError(ResilienceError):
