@@ -105,7 +105,7 @@ class Registry:
     ) -> None:
         self.clock: Clock = clock if clock is not None else SystemClock()
         self.rng = rng if rng is not None else random.Random()  # noqa: S311 - jitter, not secrets
-        self._listeners = tuple(listeners)
+        self._listeners: Mapping[object, Callable[[Event], object]] = {object(): each for each in listeners}
         self._broken: set[int] = set()
         self._states: dict[tuple[str, str], _Claim] = {}
         self._lock = threading.RLock()
@@ -253,19 +253,21 @@ class Registry:
         return bool(self._listeners)
 
     def subscribe(self, listener: Callable[[Event], object]) -> Callable[[], None]:
-        """Call `listener` with every event from now on; returns a function that ends it."""
+        """Call `listener` with every event from now on; returns a function that ends this subscription."""
+        key = object()  # a listener may be there twice
         with self._lock:
-            self._listeners = (*self._listeners, listener)
+            self._listeners = {**self._listeners, key: listener}  # a new one: others may be going through the old
 
         def unsubscribe() -> None:
             with self._lock:
-                self._listeners = tuple(each for each in self._listeners if each is not listener)
+                self._listeners = {each: heard for each, heard in self._listeners.items() if each is not key}
+                self._broken.discard(id(listener))  # another one may get its id
 
         return unsubscribe
 
     def emit(self, event: Event) -> None:
         """Tell every listener. One that raises is logged once and never breaks a call."""
-        for listener in self._listeners:
+        for listener in self._listeners.values():
             self.tell(listener, event)
 
     def tell(self, listener: Callable[[Event], object], event: Event) -> None:

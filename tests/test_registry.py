@@ -154,6 +154,36 @@ def test_subscribing_ends_when_told(registry):
     assert heard == [event]
 
 
+def test_ending_one_subscription_leaves_the_others_of_the_same_listener(registry):
+    heard: list[object] = []
+    hear = heard.append
+    stop, stop_again = registry.subscribe(hear), registry.subscribe(hear)
+    event = CircuitOpened("x", 1, "why", 1.0)
+    stop()
+    stop()
+    registry.emit(event)
+    stop_again()
+    registry.emit(event)
+
+    assert heard == [event]
+
+
+def test_a_listener_that_raises_is_told_of_again_when_it_was_subscribed_anew(registry):
+    event = CircuitOpened("x", 1, "why", 1.0)
+
+    def broken(event):
+        raise LookupError
+
+    with structlog.testing.capture_logs() as lines:
+        for _ in range(2):
+            stop = registry.subscribe(broken)
+            registry.emit(event)
+            registry.emit(event)
+            stop()
+
+    assert [line["error"] for line in lines] == ["LookupError", "LookupError"]
+
+
 def test_an_isolated_registry_takes_new_decorators_and_gives_the_default_back():
     with isolated_registry() as own, capture_events() as events:
         circuit_breaker("isolated")(ping)
