@@ -13,6 +13,7 @@ from ._circuit_config import NEUTRAL, CircuitConfig
 from ._circuit_handle import CircuitBreaker
 from ._classify import Verdict, classify
 from ._deadline import bounded
+from ._error_rules import ErrorRule, Reject, error_rules, means
 from ._errors import ErrorType, RejectedResultError
 from ._policy import Handler, Policy, Site, StreamHandler
 from ._registry import Registry, default_registry
@@ -25,8 +26,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 Y = TypeVar("Y")
 
-Ignored = type[BaseException] | ErrorType | Callable[[BaseException], bool]
-Reject = Callable[[Any], ErrorType | None]
+Ignored = ErrorRule | type[BaseException]
 
 
 class CircuitBreakerPolicy(Policy[CircuitBreaker]):
@@ -197,32 +197,14 @@ class CircuitBreakerPolicy(Policy[CircuitBreaker]):
     def _ignores(self, error: Exception, verdict: Verdict) -> bool:
         if self._by_blame and verdict.blame in ("request", "credential"):
             return True
-        for each in self.config.ignore:
-            if isinstance(each, ErrorType):
-                if each is verdict.error_type:
+        for rule in self.config.ignore:
+            try:
+                if means(rule, error, verdict):
                     return True
-            elif isinstance(each, type):
-                if isinstance(error, each):
-                    return True
-            else:
-                try:
-                    if each(error):
-                        return True
-                except Exception as broken:  # noqa: BLE001 - the caller must see the provider's error, not this one
-                    name = getattr(each, "__qualname__", type(each).__qualname__)
-                    error.add_note(f"ignore predicate {name} raised {type(broken).__name__}; the failure counts")
+            except Exception as broken:  # noqa: BLE001 - the caller must see the provider's error, not this one
+                name = getattr(rule, "__qualname__", type(rule).__qualname__)
+                error.add_note(f"ignore predicate {name} raised {type(broken).__name__}; the failure counts")
         return False
-
-
-def _ignore_rules(ignore: Ignored | Iterable[Ignored]) -> tuple[Ignored, ...]:
-    alone = isinstance(ignore, str | type) or callable(ignore) or not isinstance(ignore, Iterable)
-    rules: tuple[Any, ...] = (ignore,) if alone else tuple(ignore)  # type: ignore[arg-type]
-    for each in rules:
-        if isinstance(each, type) and not issubclass(each, BaseException):
-            raise ValueError(f"ignore takes exception types, ErrorTypes or predicates, got the class {each.__name__}")
-        if not isinstance(each, ErrorType) and not callable(each):
-            raise ValueError(f"ignore takes exception types, ErrorTypes or predicates, got {each!r}")
-    return rules
 
 
 async def _next_item(fn: Callable[..., Any], _instance: Any, _args: tuple[Any, ...], _kwargs: dict[str, Any]) -> Any:
@@ -348,6 +330,6 @@ def circuit_breaker(
         half_open_max_calls=half_open_max_calls,
         max_recovery_timeout=max_recovery_timeout,
         recovery_jitter=recovery_jitter,
-        ignore=NEUTRAL if ignore is NEUTRAL else _ignore_rules(ignore),
+        ignore=NEUTRAL if ignore is NEUTRAL else error_rules("ignore", ignore, BaseException),
     )
     return put_on(name) if bare else put_on

@@ -13,6 +13,7 @@ import tenacity
 from ._classify import Verdict, classify
 from ._clock import seconds_left
 from ._double_retry import own_retries
+from ._error_rules import Reject
 from ._errors import (
     AIServiceError,
     AllEndpointsFailedError,
@@ -38,8 +39,6 @@ from ._watch import watching
 P = ParamSpec("P")
 R = TypeVar("R")
 Y = TypeVar("Y")
-
-Reject = Callable[[Any], ErrorType | None]
 
 
 @dataclass(frozen=True, slots=True)

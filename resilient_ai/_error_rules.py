@@ -1,9 +1,9 @@
-"""Which errors a setting means: exception types, error types and predicates, in any mixture."""
+"""Which errors a setting means: exception types, error types and predicates, in any mixture; and which results."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ._errors import ErrorType
 
@@ -11,14 +11,21 @@ if TYPE_CHECKING:
     from ._classify import Verdict
 
 ErrorRule = type[Exception] | ErrorType | Callable[[BaseException], bool]
+# What `reject=` makes of a result: the type of failure that it is, or None for a good one.
+Reject = Callable[[Any], ErrorType | None]
 
 
-def error_rules(parameter: str, given: ErrorRule | Iterable[ErrorRule]) -> tuple[ErrorRule, ...]:
+def error_rules(parameter: str, given: Any, base: type[BaseException] = Exception) -> tuple[Any, ...]:
     """
     The rules as a tuple.
 
+    Args:
+        parameter: Its name, for the message.
+        given: One rule or several.
+        base: What exception types must derive from.
+
     Raises:
-        ValueError: One of them is none of the three, or an exception type that is not an `Exception`.
+        ValueError: One of them is none of the three, or an exception type that is not a `base`.
     """
     if isinstance(given, ErrorType | type) or callable(given):
         given = (given,)
@@ -26,7 +33,7 @@ def error_rules(parameter: str, given: ErrorRule | Iterable[ErrorRule]) -> tuple
         raise ValueError(f"{parameter} takes exception types, ErrorTypes or predicates, got {given!r}")
     rules = tuple(given)
     for each in rules:
-        if isinstance(each, type) and not issubclass(each, Exception):
+        if isinstance(each, type) and not issubclass(each, base):
             hint = "; cancellation and exits are nobody's failure" if issubclass(each, BaseException) else ""
             raise ValueError(
                 f"{parameter} takes exception types, ErrorTypes or predicates, got the class {each.__name__}{hint}"
@@ -38,11 +45,11 @@ def error_rules(parameter: str, given: ErrorRule | Iterable[ErrorRule]) -> tuple
 
 def matches(rules: tuple[ErrorRule, ...], error: BaseException, verdict: Verdict) -> bool:
     """Whether any rule means this error."""
-    return any(
-        each is verdict.error_type
-        if isinstance(each, ErrorType)
-        else isinstance(error, each)
-        if isinstance(each, type)
-        else each(error)
-        for each in rules
-    )
+    return any(means(rule, error, verdict) for rule in rules)
+
+
+def means(rule: ErrorRule | type[BaseException], error: BaseException, verdict: Verdict) -> bool:
+    """Whether this rule does."""
+    if isinstance(rule, ErrorType):
+        return rule is verdict.error_type
+    return isinstance(error, rule) if isinstance(rule, type) else bool(rule(error))

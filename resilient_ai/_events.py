@@ -8,12 +8,9 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import structlog
-
-if TYPE_CHECKING:
-    pass
 
 Level = Literal["debug", "info", "warning", "error", "critical"]
 
