@@ -6,7 +6,8 @@ import hashlib
 import json
 import os
 import re
-from itertools import islice
+from itertools import groupby, islice
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ _SECRETS = re.compile(
 _MESSAGE_LIMIT = 200
 _LOOKED_AT = 1_000
 _PRIVATE_LIMIT = 20_000
+_MOST_MEMBERS = 200
 _PIECE = 12
 
 
@@ -35,18 +37,26 @@ def scrub(text: str, *, private: tuple[object, ...] = ()) -> str:
     Args:
         text: The message.
         private: Values of the request; every string of 4 characters or more among or inside them is taken out, and
-            every piece of 12 characters or more of one, since providers cut what they quote.
+            every piece of 12 characters or more of one, since providers cut what they quote. Pieces are looked for
+            in 20,000 characters of the request: short strings in full, long ones from their beginning.
     """
     text = text[:_LOOKED_AT]
     try:
-        strings = sorted(set(_strings(private, 0)), key=len, reverse=True)
+        strings = sorted(set(_strings(private, 0)), key=len)
     except Exception:  # noqa: BLE001 - an argument that cannot be read, so nobody knows what of it is quoted
         return "[message withheld]"
-    for value in strings:
-        for written in {value, json.dumps(value)[1:-1], repr(value)[1:-1]}:
-            text = text.replace(written, "[request]")
-    text = _without_pieces(text, strings)
-    text = " ".join(_SECRETS.sub("[secret]", text).split())
+    # Both are looked for in the text as it came: a word of the request may stand in the middle of a key.
+    marks = [""] * len(text)
+    for match in _SECRETS.finditer(text):
+        marks[match.start() : match.end()] = ["[secret]"] * len(match[0])
+    for quoted in _quoted(text, strings):
+        at = text.find(quoted)
+        while at >= 0:
+            marks[at : at + len(quoted)] = ["[request]"] * len(quoted)
+            at = text.find(quoted, at + 1)
+    runs = groupby(zip(marks, text, strict=True), key=itemgetter(0))
+    text = "".join([mark or "".join([character for _, character in run]) for mark, run in runs])
+    text = " ".join(text.split())
     return text if len(text) <= _MESSAGE_LIMIT else text[: _MESSAGE_LIMIT - 1] + "…"
 
 
@@ -57,37 +67,29 @@ def _strings(thing: Any, depth: int) -> Iterator[str]:
     elif depth < 6:
         if isinstance(thing, dict):
             inner: Any = thing.values()
-        elif isinstance(thing, list | tuple | set | frozenset):
+        elif isinstance(thing, list | tuple):
+            half = _MOST_MEMBERS // 2  # the end of a long conversation is what the error is about
+            inner = thing if len(thing) <= _MOST_MEMBERS else (*thing[:half], *thing[-half:])
+        elif isinstance(thing, set | frozenset):
             inner = thing
         else:  # a message object of an SDK's, say
             attributes = getattr(thing, "__dict__", None)
             inner = attributes.values() if isinstance(attributes, dict) and not isinstance(thing, type) else ()
-        for each in islice(inner, 200):
+        for each in islice(inner, _MOST_MEMBERS):
             yield from _strings(each, depth + 1)
 
 
-def _without_pieces(text: str, strings: list[str]) -> str:
-    """Cuts out what the text shares with the strings."""
-    pieces: set[str] = set()
-    for value in strings:
-        for start in range(len(value) - _PIECE + 1):
-            pieces.add(value[start : start + _PIECE])
-            if len(pieces) > _PRIVATE_LIMIT:
-                break
-    if not pieces:
-        return text
-    kept, start = [], 0
-    while start < len(text):
-        end = start
-        while text[end : end + _PIECE] in pieces:
-            end += 1
-        if end > start:
-            kept.append("[request]")
-            start = end + _PIECE - 1
-        else:
-            kept.append(text[start])
-            start += 1
-    return "".join(kept)
+def _quoted(text: str, strings: list[str]) -> set[str]:
+    """The strings that stand in the text, as they are or escaped, and the pieces of strings that do."""
+    pieces = {text[at : at + _PIECE] for at in range(len(text) - _PIECE + 1)}
+    found: set[str] = set()
+    left = _PRIVATE_LIMIT
+    for number, value in enumerate(strings):
+        found.update(form for form in (value, json.dumps(value)[1:-1], repr(value)[1:-1]) if form in text)
+        start = value[: left // (len(strings) - number)]  # what the short ones leave goes to the long ones
+        left -= len(start)
+        found.update(pieces.intersection([start[at : at + _PIECE] for at in range(len(start) - _PIECE + 1)]))
+    return found
 
 
 _SALT = os.urandom(16)

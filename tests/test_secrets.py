@@ -78,6 +78,24 @@ def test_no_piece_of_a_prompt_survives_scrubbing_wherever_it_is_nested(prompt, a
     assert all(quoted[at : at + 12] not in said for at in range(len(quoted) - 11))
 
 
+@pytest.mark.parametrize("word", ["proj", "live", "Abcd", "1234"])
+def test_a_word_of_the_request_in_the_middle_of_a_key_does_not_uncover_the_rest(word):
+    key = "sk-live-Abcd1234-proj_EfGh5678"
+    said = scrub(f"Incorrect API key provided: {key}", private=({"role": word},))
+
+    assert not any(part in said for part in key.split("-") if part != "sk")
+    assert "EfGh" not in said
+    assert said.startswith("Incorrect API key provided:")
+
+
+def test_the_end_of_a_long_conversation_is_taken_out_even_if_it_is_cut():
+    history = [{"role": "user", "content": f"message {number} " + "of many words " * 40} for number in range(300)]
+    last = {"role": "user", "content": "nobody else knows about the lighthouse keeper"}
+    said = scrub("could not read: nobody else knows about the light…", private=([*history, last],))
+
+    assert said == "could not read: [request]…"
+
+
 def test_an_argument_that_cannot_be_read_withholds_the_message():
     class Closed:
         @property
