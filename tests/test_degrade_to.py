@@ -1059,6 +1059,31 @@ async def test_a_memory_whose_numbers_cannot_be_read_does_not_hide_the_others(re
     assert registry.as_dict()["degrade_to"]["mute"]["rungs"] == {"Mute": "OSError while reading its stats()"}
 
 
+def test_numbers_of_a_memory_that_are_no_json_come_out_as_text_or_none(registry):
+    class Array:
+        """Compared item by item, as numpy does it."""
+
+        __hash__ = None
+
+        def __eq__(self, other):
+            return self
+
+        def __bool__(self):
+            raise ValueError("ambiguous")
+
+        def __str__(self):
+            return "[1 2]"
+
+    class Counting(Cached):
+        def stats(self):
+            return {"counts": Array(), "mean": float("nan"), "most": float("inf"), "least": 2}
+
+    degrade_to(Counting(), name="counting", registry=registry)(failing())
+    shown = registry.as_dict()["degrade_to"]["counting"]["rungs"]
+
+    assert shown == {"Counting": {"counts": "[1 2]", "mean": None, "most": None, "least": 2}}
+
+
 def test_describe_names_the_rungs_and_hides_what_is_no_text(registry):
     @degrade_to(key_sentences(2), LastAnswer(), {"api_key": "secret"}, registry=registry)
     async def ask(text: str) -> str: ...
