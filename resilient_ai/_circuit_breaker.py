@@ -13,8 +13,8 @@ from ._circuit_config import NEUTRAL, CircuitConfig
 from ._circuit_handle import CircuitBreaker
 from ._classify import Verdict, classify
 from ._deadline import bounded
-from ._error_rules import ErrorRule, Reject, error_rules, means
-from ._errors import ErrorType, RejectedResultError
+from ._error_rules import ErrorRule, Reject, error_rules, means, rejection
+from ._errors import RejectedResultError
 from ._policy import Handler, Policy, Site, StreamHandler
 from ._registry import Registry, default_registry
 from ._stack import Decorator, decorate
@@ -181,15 +181,12 @@ class CircuitBreakerPolicy(Policy[CircuitBreaker]):
     def _judge(self, reject: Reject, breaker: CircuitBreaker, ticket: Ticket, started: float, result: Any) -> None:
         """Raise what `reject` calls the result; if it fails itself, that is nobody's news."""
         try:
-            error_type = reject(result)
-            if error_type is None:
-                return
-            if not isinstance(error_type, ErrorType):
-                kind = type(error_type).__qualname__  # not the value: it may be the answer
-                raise TypeError(f"reject of {breaker.name!r} must return an ErrorType or None, got a {kind}")
+            error_type = rejection(reject, result, breaker.name)
         except BaseException:
             breaker.released(ticket)
             raise
+        if error_type is None:
+            return
         error = RejectedResultError(result, error_type, function=breaker.name)
         self._settle(breaker, ticket, started, error)
         raise error

@@ -13,7 +13,7 @@ import tenacity
 from ._classify import Verdict, classify
 from ._clock import seconds_left
 from ._double_retry import own_retries
-from ._error_rules import Reject
+from ._error_rules import Reject, rejection
 from ._errors import (
     AIServiceError,
     AllEndpointsFailedError,
@@ -306,7 +306,7 @@ class RetryPolicy(Policy[Retry]):
             return None
 
         def judge(result: Any, call: _Call | None) -> None:
-            if reject is not None and (error_type := reject(result)) is not None:
+            if reject is not None and (error_type := rejection(reject, result, site.function)) is not None:
                 raise RejectedResultError(result, error_type, function=site.function)
             if retry is not None:
                 state = tenacity.RetryCallState(None, None, (), {})  # type: ignore[arg-type]

@@ -43,6 +43,25 @@ def error_rules(parameter: str, given: Any, base: type[BaseException] = Exceptio
     return rules
 
 
+def rejection(reject: Reject, result: Any, owner: str) -> ErrorType | None:
+    """
+    What `reject` makes of a result.
+
+    Args:
+        reject: The setting.
+        result: What was returned.
+        owner: Whose setting it is, for the message.
+
+    Raises:
+        TypeError: It returned neither an ErrorType nor None.
+    """
+    error_type = reject(result)
+    if error_type is None or isinstance(error_type, ErrorType):
+        return error_type
+    kind = type(error_type).__qualname__  # not the value: it may be the answer
+    raise TypeError(f"reject of {owner!r} must return an ErrorType or None, got a {kind}")
+
+
 def matches(rules: tuple[ErrorRule, ...], error: BaseException, verdict: Verdict) -> bool:
     """Whether any rule means this error."""
     return any(means(rule, error, verdict) for rule in rules)
