@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import settings
 
-from resilient_ai import Registry
+from resilient_ai import Registry, register_classifier
 from resilient_ai.testing import VirtualClock, capture_events
+from tests.helpers import ProviderError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,6 +37,14 @@ def clock() -> VirtualClock:
 def registry(clock: VirtualClock) -> Registry:
     """A registry of the test's own: virtual time, repeatable chance, no log lines."""
     return Registry(clock=clock, rng=random.Random(1), listeners=())
+
+
+@pytest.fixture
+def provider_errors() -> Iterator[None]:
+    """A `ProviderError` is classified as what it says."""
+    unregister = register_classifier(lambda error: error.verdict if isinstance(error, ProviderError) else None)
+    yield
+    unregister()
 
 
 @pytest.fixture

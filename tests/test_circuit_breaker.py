@@ -24,44 +24,11 @@ from resilient_ai import (
     failover,
     register_classifier,
 )
-from resilient_ai._classify import verdict
 from resilient_ai._events import CallRejected, CircuitClosed, CircuitHalfOpened, CircuitModeSet, CircuitOpened
 from resilient_ai.testing import VirtualClock
+from tests.helpers import ProviderError, scripted
 
-
-class ProviderError(Exception):
-    """Classified by its own attributes; see the fixture below."""
-
-    def __init__(self, error_type: ErrorType, retry_after: float | None = None) -> None:
-        super().__init__(error_type.value)
-        self.error_type = error_type
-        self.retry_after = retry_after
-
-
-@pytest.fixture(autouse=True)
-def _provider_errors():
-    unregister = register_classifier(
-        lambda error: (
-            verdict(error.error_type, retry_after=error.retry_after) if isinstance(error, ProviderError) else None
-        )
-    )
-    yield
-    unregister()
-
-
-def scripted(*outcomes):
-    """An async function that gives one outcome per call, the last one for ever; exceptions are raised."""
-    left = list(outcomes)
-
-    async def call(*args, **kwargs):
-        call.calls += 1
-        outcome = left.pop(0) if len(left) > 1 else left[0]
-        if isinstance(outcome, BaseException):
-            raise outcome
-        return outcome
-
-    call.calls = 0
-    return call
+pytestmark = pytest.mark.usefixtures("provider_errors")
 
 
 async def fail(ask, times, error=OSError):

@@ -23,25 +23,11 @@ from resilient_ai import (
     degrade_to,
     describe,
     failover,
-    register_classifier,
     watch,
 )
-from resilient_ai._classify import verdict
+from tests.helpers import ProviderError
 
-
-class ProviderError(Exception):
-    def __init__(self, error_type: ErrorType) -> None:
-        super().__init__(error_type.value)
-        self.error_type = error_type
-
-
-@pytest.fixture(autouse=True)
-def _provider_errors():
-    unregister = register_classifier(
-        lambda error: verdict(error.error_type) if isinstance(error, ProviderError) else None
-    )
-    yield
-    unregister()
+pytestmark = pytest.mark.usefixtures("provider_errors")
 
 
 async def gather(*calls):

@@ -1,0 +1,31 @@
+"""Functions and errors that tests of several policies need."""
+
+from __future__ import annotations
+
+from resilient_ai import ErrorType
+from resilient_ai._classify import verdict
+
+
+class ProviderError(Exception):
+    """Means what it says, in tests that use the fixture `provider_errors`."""
+
+    def __init__(
+        self, error_type: ErrorType | str, retry_after: float | None = None, *, in_stream: bool = False
+    ) -> None:
+        super().__init__(str(error_type))
+        self.verdict = verdict(ErrorType(error_type), retry_after=retry_after, in_stream=in_stream)
+
+
+def scripted(*outcomes):
+    """An async function that gives one outcome per call, the last one for ever; exceptions are raised."""
+    left = list(outcomes)
+
+    async def call(*args, **kwargs):
+        call.calls += 1
+        outcome = left.pop(0) if len(left) > 1 else left[0]
+        if isinstance(outcome, BaseException):
+            raise outcome
+        return outcome
+
+    call.calls = 0
+    return call
