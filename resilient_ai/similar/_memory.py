@@ -86,7 +86,6 @@ class MemoryStore:
         self._shelves: dict[str, Shelf] = {}
         self._used: dict[str, OrderedDict[tuple[str, str], int]] = {}
         self._count = self._bytes = 0
-        self.evicted = 0
 
     def ready(self, partition: str) -> bool:  # noqa: ARG002
         """Always: nothing here blocks."""
@@ -99,8 +98,7 @@ class MemoryStore:
 
     def _put(self, entry: Entry) -> None:
         if entry.size > self._max_bytes:
-            self.evicted += 1  # it alone: room for it is not to be had
-            return
+            return  # it alone: room for it is not to be had
         replaced = self._shelves.setdefault(entry.partition, Shelf()).put(entry)
         if replaced is not None:
             self._uncount(replaced)
@@ -111,7 +109,6 @@ class MemoryStore:
             largest = max(self._used.values(), key=len)
             partition, key = next(iter(largest))
             self._remove(partition, key)
-            self.evicted += 1
 
     def _uncount(self, entry: Entry) -> None:
         used = self._used[entry.owner]
