@@ -10,6 +10,7 @@ from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, get_args, get
 from ._batch import BatchConfig
 from ._batch_station import Station
 from ._batcher import Batcher
+from ._checks import check_callable
 from ._policy import Handler, Policy, Site, StreamHandler
 from ._registry import Registry, default_registry
 from ._stack import decorate
@@ -176,9 +177,8 @@ def batched(
     shared_name = None if bare else name
     if (weight is None) != (max_weight is None):
         raise ValueError(f"weight and max_weight need each other, got weight={weight!r}, max_weight={max_weight!r}")
-    for setting, value in (("group_by", group_by), ("weight", weight)):
-        if value is not None and not callable(value):
-            raise ValueError(f"{setting} must be a function or None, got {value!r}")
+    check_callable("group_by", group_by)
+    check_callable("weight", weight)
     config = BatchConfig(
         batch_size=batch_size,
         batch_timeout=batch_timeout,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 
 
@@ -48,6 +49,6 @@ def check_number(
 
 
 def check_callable(name: str, value: object) -> None:
-    """Refuse what is neither callable nor None."""
-    if value is not None and not callable(value):
-        raise ValueError(f"{name} must be callable or None, got {value!r}")
+    """Refuse what is neither None nor callable, and async functions: nobody would await what they give."""
+    if value is not None and (not callable(value) or inspect.iscoroutinefunction(value)):
+        raise ValueError(f"{name} must be a plain callable or None, got {value!r}")

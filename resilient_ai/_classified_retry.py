@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Coroutine, Mapping
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from typing import Any, ParamSpec, TypeVar, overload
 
 import tenacity
 
+from ._checks import check_callable
 from ._classify import Verdict, classify
 from ._clock import seconds_left
 from ._double_retry import own_retries
@@ -459,10 +459,8 @@ def classified_retry(
     bare = callable(name)
     config = RetryConfig(merged_rules(rules), max_attempts, max_elapsed, budget)
     choices = _Choices(_chosen(on, config), reraise, retry_unsent_only, reject, stop, wait, retry)
-    given: tuple[tuple[str, Any], ...] = (("reject", reject), ("stop", stop), ("wait", wait), ("retry", retry))
-    for setting, condition in given:
-        if condition is not None and (not callable(condition) or inspect.iscoroutinefunction(condition)):
-            raise ValueError(f"{setting} must be a plain callable or None, got {condition!r}")
+    for setting, given in (("reject", reject), ("stop", stop), ("wait", wait), ("retry", retry)):
+        check_callable(setting, given)
 
     def put_on(fn: Any) -> Any:
         _warn_of_own_retries(fn)

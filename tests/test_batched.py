@@ -614,8 +614,10 @@ def test_a_stream_is_refused():
         ({"weight": len}, "weight and max_weight need each other"),
         ({"max_weight": 5}, "weight and max_weight need each other"),
         ({"weight": len, "max_weight": 0}, "max_weight must be a number above 0"),
-        ({"group_by": "model"}, "group_by must be a function or None, got 'model'"),
-        ({"weight": 1, "max_weight": 1}, "weight must be a function or None, got 1"),
+        ({"group_by": "model"}, "group_by must be a plain callable or None, got 'model'"),
+        ({"weight": 1, "max_weight": 1}, "weight must be a plain callable or None, got 1"),
+        ({"group_by": gather}, "group_by must be a plain callable or None, got <function gather"),
+        ({"weight": gather, "max_weight": 1}, "weight must be a plain callable or None, got <function gather"),
     ],
 )
 def test_a_bad_setting_is_refused_at_decoration(settings, said):

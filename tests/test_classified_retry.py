@@ -789,6 +789,7 @@ def test_counts_are_exact_under_many_threads_and_loops():
         ({"on": {ErrorType.QUOTA_EXCEEDED}}, "on names .*quota_exceeded.*, which has no rule"),
         ({"budget": 5}, "budget must be a RetryBudget or None, got 5"),
         ({"stop": 3}, "stop must be a plain callable or None, got 3"),
+        ({"wait": scripted()}, "wait must be a plain callable or None, got <function scripted"),
         ({"reject": "no"}, "reject must be a plain callable or None, got 'no'"),
         ({"name": ""}, "name of a classified_retry must be a non-empty string, got ''"),
     ],
