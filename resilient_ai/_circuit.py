@@ -365,4 +365,4 @@ class Circuit:
     def p95(self) -> float | None:
         """Seconds that 95 of 100 of the last good answers took at most."""
         seconds = sorted(self.ok_seconds[-_RECENT:])
-        return seconds[int(0.95 * (len(seconds) - 1))] if seconds else None
+        return seconds[math.ceil(0.95 * len(seconds)) - 1] if seconds else None

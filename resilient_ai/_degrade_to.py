@@ -389,10 +389,12 @@ def degrade_to(
         max_concurrency,
     )
 
-    def put_on(fn: Any) -> Any:
-        if not callable(fn) and not isinstance(fn, classmethod | staticmethod):
+    def put_on(fn: Any = None, /, *more: Any, **named: Any) -> Any:
+        # Without its parentheses, `@degrade_to` took the function for a rung, and this is a call of it.
+        if more or named or (not callable(fn) and not isinstance(fn, classmethod | staticmethod)):
+            got = "the arguments of a call" if more or named else f"a {type(fn).__qualname__}"
             raise TypeError(
-                f"@degrade_to needs an async function, got a {type(fn).__qualname__};"
+                f"@degrade_to needs an async function, got {got};"
                 " write @degrade_to(fallback, ...) with its rungs in parentheses"
             )
         return decorate(fn, DegradePolicy(name, config, registry if registry is not None else default_registry()))

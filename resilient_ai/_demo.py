@@ -158,7 +158,7 @@ async def _play() -> None:
             teller.scene("us-east still is; eu-west runs into its rate limit (429, retry-after: 20).")
             eu_west.outage("openai_rate_limit")
             await ask(BRIDGE)
-            teller.scene("claude is overloaded too (529): nobody is left.")
+            teller.scene("claude is overloaded too (529): nobody is left, so those at rest are asked as well.")
             anthropic.outage("anthropic_overloaded")
             await ask(TRAINS_AGAIN, "A new ferry starts in June. Tickets are on sale now.")
             teller.scene("The providers recover; a second passes.")

@@ -12,6 +12,7 @@ rest as well.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from dataclasses import dataclass
 from enum import StrEnum
@@ -149,7 +150,7 @@ class EndpointHealth:
     def quantile(self, share: float) -> float | None:
         """Latency that this share of the last 200 answers did not exceed; None without any."""
         ranked = sorted(self.samples)
-        return ranked[min(len(ranked) - 1, int(share * len(ranked)))] if ranked else None
+        return ranked[math.ceil(share * len(ranked)) - 1] if ranked else None
 
     # -- calls
 

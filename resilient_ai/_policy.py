@@ -51,7 +51,9 @@ class Policy(ABC, Generic[S]):
 
     def __init__(self, name: Any, config: Any, registry: Registry) -> None:
         if name is not None and (not isinstance(name, str) or not name):
-            raise ValueError(f"name of a {self.kind} must be a non-empty string, got {name!r}")
+            article = "an" if self.kind.startswith("a") else "a"
+            hint = "" if isinstance(name, str) else "; settings are given by keyword"
+            raise ValueError(f"name of {article} {self.kind} must be a non-empty string, got {name!r}{hint}")
         self.name: str | None = name
         self.config = config
         self.registry = registry

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -11,8 +12,6 @@ from ._errors import AllEndpointsFailedError, ErrorType
 from ._retry_budget import RetryBudget
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from ._classify import Verdict
 
 
@@ -90,7 +89,9 @@ class RetryConfig:
 def merged_rules(changes: Mapping[ErrorType, RetryRule | None] | None) -> tuple[tuple[ErrorType, RetryRule], ...]:
     """The default rules with the changes of a call site; `ValueError` for what is no rule."""
     rules: dict[ErrorType, RetryRule | None] = {**DEFAULT_RULES}
-    given: dict[Any, Any] = dict(changes or {})  # by a caller without a type checker, say
+    given: Any = changes if changes is not None else {}  # by a caller without a type checker, say
+    if not isinstance(given, Mapping):
+        raise ValueError(f"rules maps ErrorTypes to RetryRules or None, got {given!r}")
     for kind, rule in given.items():
         if not isinstance(kind, ErrorType) or not isinstance(rule, RetryRule | None):
             raise ValueError(f"rules maps ErrorTypes to RetryRules or None, got {kind!r}: {rule!r}")

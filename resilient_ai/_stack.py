@@ -51,6 +51,9 @@ class Stack:
         self.name = _unique_name(function)
         self.site = Site(self.name)
         self.handler = self._fold()
+        if inspect.isfunction(self.handler):
+            # Python names a coroutine after it: where one was never awaited, and in the repr of a task.
+            self.handler.__qualname__ = self.name
 
     def _fold(self) -> Any:
         policies, streaming = self.policies, self.streaming

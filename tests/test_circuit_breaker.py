@@ -720,7 +720,7 @@ async def test_streams_that_end_well_close_it_and_their_first_item_tells_how_slo
             assert [token async for token in tokens(first)] == [1, 2]
 
     assert breaker.state is CircuitState.CLOSED
-    assert (breaker.stats().slow, breaker.stats().p95) == (1, 5)
+    assert (breaker.stats().slow, breaker.stats().p95) == (1, 6)
 
 
 async def test_a_refused_stream_is_not_begun(registry):
@@ -817,7 +817,7 @@ async def test_timeouts_of_a_stream_bound_the_first_item_and_each_gap(registry, 
         ({"reject": ErrorType.TIMEOUT}, "reject must be a plain callable or None, got"),
         ({"reject": fail}, "reject must be a plain callable or None, got <function fail"),
         ({"ignore": ["timeout"]}, "ignore takes exception types, ErrorTypes or predicates, got 'timeout'"),
-        ({"name": 5}, "name of a circuit_breaker must be a non-empty string, got 5"),
+        ({"name": 5}, "name of a circuit_breaker must be a non-empty string, got 5; settings are given by keyword"),
         ({"name": ""}, "name of a circuit_breaker must be a non-empty string, got ''"),
     ],
 )

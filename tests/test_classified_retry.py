@@ -786,6 +786,7 @@ def test_counts_are_exact_under_many_threads_and_loops():
         ({"max_elapsed": float("nan")}, "max_elapsed must be a number above 0 or None, got nan"),
         ({"rules": {"rate_limit": None}}, "rules maps ErrorTypes to RetryRules or None, got 'rate_limit': None"),
         ({"rules": {ErrorType.TIMEOUT: 3}}, "rules maps ErrorTypes to RetryRules or None, got .*: 3"),
+        ({"rules": [RetryRule(3, 1, 2)]}, "rules maps ErrorTypes to RetryRules or None, got \\[RetryRule"),
         ({"on": {ErrorType.QUOTA_EXCEEDED}}, "on names .*quota_exceeded.*, which has no rule"),
         ({"budget": 5}, "budget must be a RetryBudget or None, got 5"),
         ({"stop": 3}, "stop must be a plain callable or None, got 3"),

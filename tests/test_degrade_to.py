@@ -1144,12 +1144,20 @@ def test_a_bad_setting_of_last_answer_is_a_value_error(settings, message):
         LastAnswer(**settings)
 
 
-async def test_forgotten_parentheses_are_an_error_that_says_so():
+@pytest.mark.parametrize(
+    ("positional", "named", "got"),
+    [
+        (("hi",), {}, "got a str"),
+        ((), {"text": "hi"}, "got the arguments of a call"),
+        ((print, "hi"), {}, "got the arguments of a call"),
+    ],
+)
+async def test_forgotten_parentheses_are_an_error_that_says_so(positional, named, got):
     @degrade_to
     async def ask(text: str) -> str: ...
 
-    with pytest.raises(TypeError, match=r"write @degrade_to\(fallback, ...\) with its rungs in parentheses"):
-        await ask("hi")
+    with pytest.raises(TypeError, match=rf"{got}; write @degrade_to\(fallback, ...\) with its rungs in parentheses"):
+        await ask(*positional, **named)
 
 
 async def test_a_stream_as_rung_of_a_plain_function_is_an_error_at_decoration(registry):

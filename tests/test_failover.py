@@ -682,6 +682,19 @@ async def test_a_retry_above_does_not_go_back_to_what_just_failed_while_another_
 # -- what people see
 
 
+async def test_the_p95_of_few_answers_is_the_slowest_for_an_endpoint_and_its_circuit_alike(registry, clock):
+    @failover(US, name="ask", registry=registry)
+    @circuit_breaker(registry=registry)
+    async def ask(endpoint, seconds: float) -> None:
+        clock.advance(seconds)
+
+    for seconds in (4, 1, 2):
+        await ask(seconds)
+
+    (breaker,) = registry.circuit_breakers.values()
+    assert breaker.stats().p95 == registry.endpoints["us"].stats().latency_p95 == 4
+
+
 async def test_watch_tells_which_endpoints_were_asked_and_which_answered(over, regions):
     ask = over(US, EU)
     regions.faults["us"] = OSError("down")

@@ -395,7 +395,7 @@ async def test_it_starts_once_and_its_address_needs_it_running():
         ),
         (lambda it: it.script(None), "a fault is a Fault, a name or an HTTP status, got None"),
         (lambda it: it.script(7), "a fault is a Fault, a name or an HTTP status, got 7"),
-        (lambda it: it.outage("nonsense"), "no fault named 'nonsense'"),
+        (lambda it: it.outage("nonsense"), "no fault named 'nonsense'; .*, with or without the provider"),
         (lambda it: it.outage(after=-1), "at least 0 seconds, got after=-1, seconds=None"),
         (lambda it: it.outage(seconds=float("nan")), "at least 0 seconds, got after=0.0, seconds=nan"),
         (lambda it: it.flaky(1.5), "rate must be from 0 to 1, got 1.5"),

@@ -126,6 +126,18 @@ def test_it_is_still_what_it_was_to_inspect():
     assert inspect.ismethod(Client().ask)
 
 
+@pytest.mark.parametrize(
+    ("call", "name"),
+    [(lambda: ask("hi"), "ask"), (lambda: Client().ask("hi"), "Client.ask")],
+    ids=["function", "method"],
+)
+def test_a_coroutine_that_was_forgotten_is_called_after_the_function(call, name):
+    coroutine = call()
+
+    assert coroutine.__qualname__ == name
+    coroutine.close()
+
+
 async def test_it_is_copied_and_pickled_like_a_function():
     assert copy.copy(ask) is ask
     assert copy.deepcopy({"ask": ask})["ask"] is ask

@@ -119,7 +119,11 @@ def as_fault(fault: Fault | str | int, *, api: str = "openai") -> Fault:
         return fault
     if isinstance(fault, str):
         names = (fault, f"{api}_{fault}", f"openai_{fault}", f"anthropic_{fault}")
-        return Fault.named(next((name for name in names if name in _replies()), fault))
+        known = next((name for name in names if name in _replies()), None)
+        if known is None:
+            there_are = f"{', '.join(fault_names())}, with or without the provider in front"
+            raise ValueError(f"no fault named {fault!r}; there are: {there_are}")
+        return Fault.named(known)
     if type(fault) is int and 100 <= fault <= 999:
         return Fault.reply(fault, {"error": {"message": f"status {fault}", "type": None, "param": None, "code": None}})
     raise ValueError(f"a fault is a Fault, a name or an HTTP status, got {fault!r}")

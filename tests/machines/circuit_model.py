@@ -176,7 +176,7 @@ class Model:
 
     def p95(self) -> float | None:
         seconds = sorted([seconds for _, good, seconds in self.all if good][-100:])
-        return seconds[int(0.95 * (len(seconds) - 1))] if seconds else None
+        return seconds[math.ceil(0.95 * len(seconds)) - 1] if seconds else None
 
     def recent(self, now: float) -> tuple[int, int]:
         latest = sorted((when, good) for when, good, _ in self.all)[-100:]
