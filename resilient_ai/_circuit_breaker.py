@@ -6,8 +6,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, 
 from functools import partial
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
-import anyio.lowlevel
-
+from ._backend import backend
 from ._checks import check_callable
 from ._circuit_config import NEUTRAL, CircuitConfig
 from ._circuit_handle import CircuitBreaker
@@ -94,7 +93,7 @@ class CircuitBreakerPolicy(Policy[CircuitBreaker]):
             # A closed circuit is asked with one look and no lock.
             ticket = circuit.open_pass
             if ticket is None:
-                await anyio.lowlevel.checkpoint_if_cancelled()  # a cancelled caller hears of that, not of the circuit
+                await backend().checkpoint_if_cancelled()  # a cancelled caller hears of that, not of the circuit
                 ticket = breaker.admit(started)
             try:
                 result = await inner(fn, instance, args, kwargs)
@@ -133,7 +132,7 @@ class CircuitBreakerPolicy(Policy[CircuitBreaker]):
         started = now()
         ticket: Ticket | None = breaker.circuit.open_pass
         if ticket is None:
-            await anyio.lowlevel.checkpoint_if_cancelled()
+            await backend().checkpoint_if_cancelled()
             ticket = breaker.admit(started)
         stream: AsyncGenerator[Any, Any] | None = None
         seconds: float | None = None  # how long the provider took to answer; reading on is at the consumer's pace

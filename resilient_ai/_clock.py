@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import anyio
 
+from ._backend import backend
 from ._deadline import own_seconds_left
 
 if TYPE_CHECKING:
@@ -48,5 +49,6 @@ class SystemClock:
 
 def seconds_left() -> float:
     """Seconds until the enclosing anyio scope (or trio's own), or a timeout of ours, ends; inf without one."""
-    deadline, own = anyio.current_effective_deadline(), own_seconds_left()
-    return own if deadline == math.inf else min(deadline - anyio.current_time(), own)
+    running = backend()
+    deadline, own = running.current_effective_deadline(), own_seconds_left()
+    return own if deadline == math.inf else min(deadline - running.current_time(), own)

@@ -20,6 +20,7 @@ Messages name what happened, to whom and with which numbers. They never hold pro
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
@@ -69,7 +70,11 @@ class ResilienceError(Exception):
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
-        self.timestamp = datetime.now(UTC)
+        self._raised = time.time()  # a number costs a quarter of a date, and few ask
+
+    @property
+    def timestamp(self) -> datetime:
+        return datetime.fromtimestamp(self._raised, UTC)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Subclasses take other arguments than the message; rebuild without calling __init__.

@@ -7,8 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Concatenate, Literal, ParamSpec, Protocol, TypeVar, overload
 
-import anyio.lowlevel
-
+from ._backend import backend
 from ._checks import check_number
 from ._endpoint import EndpointHandle, Named
 from ._errors import RejectedResultError
@@ -161,7 +160,7 @@ class FailoverPolicy(Policy[Failover]):
                         seen.endpoints_tried += (lane.name,)
                     return result
             else:
-                await anyio.lowlevel.checkpoint_if_cancelled()
+                await backend().checkpoint_if_cancelled()
                 search = Search(rules, lanes, once=once(instance, args, kwargs))
                 step = search.begin(started)
             answer = await in_turn(search, step, attempt_of(fn, instance, args, kwargs), now)
@@ -192,7 +191,7 @@ class FailoverPolicy(Policy[Failover]):
                 result = await asked(fn, instance, args, kwargs)
                 failover.delay.learn(now() - started)
                 return result
-            await anyio.lowlevel.checkpoint_if_cancelled()
+            await backend().checkpoint_if_cancelled()
             search = Search(rules, lanes)
             attempt = attempt_of(fn, instance, args, kwargs)
             answer = await self._race(failover, search, attempt, dispose, delay)
@@ -235,7 +234,7 @@ class FailoverPolicy(Policy[Failover]):
             async def attempt(lane: Lane) -> Opened:
                 return await opened(lane.call(fn, instance, (lane.endpoint, *args), kwargs))
 
-            await anyio.lowlevel.checkpoint_if_cancelled()
+            await backend().checkpoint_if_cancelled()
             only_once = once(instance, args, kwargs)
             search = Search(rules, lanes, once=only_once)
             delay = failover.delay.seconds() if hedging and not only_once else None

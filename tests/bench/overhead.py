@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import fnmatch
 import random
 import statistics
@@ -133,8 +132,10 @@ async def _block(call: Call, times: int, raises: type[BaseException] | None) -> 
             await call("text")
     else:
         for _ in range(times):
-            with contextlib.suppress(raises):
+            try:  # noqa: SIM105 - contextlib.suppress alone costs four bare awaits
                 await call("text")
+            except raises:
+                pass
     return (time.thread_time_ns() - start) / times
 
 
