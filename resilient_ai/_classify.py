@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
 import structlog
@@ -204,10 +205,11 @@ def classify(error: BaseException) -> Verdict:
         return replace(_UNRECOGNISED, endpoint_fault=False, evidence=f"{type(error).__name__} is no failure")
     # The outermost exception that says anything decides; causes are asked only when it is silent.
     chain = list(_chain(error))
-    if any(type(each) is RuntimeError and "no running event loop" in text_of(each) for each in chain):
-        return replace(_UNRECOGNISED, evidence="an SDK for asyncio on another event loop")
     for each in chain:
-        found = _own(each) or _from_reply(each) or _from_transport(each)
+        if type(each) is RuntimeError and "no running event loop" in text_of(each):
+            return replace(_UNRECOGNISED, evidence="an SDK for asyncio on another event loop")
+    for each in chain:
+        found = _own(each) or _from_reply(each) or _from_transport(type(each))
         if found is not None:
             return found
     for each in chain:
@@ -292,7 +294,8 @@ def _wait(found: Evidence) -> float | None:
 
 
 def _from_reply(error: BaseException) -> Verdict | None:
-    if root_of(type(error)) == "builtins" and not read(error, "args"):
+    # One of Python's own carries a reply only where somebody hung it on.
+    if root_of(type(error)) == "builtins" and not (read(error, "args") and read(error, "__dict__")):
         return None
     found = gather(error)
     if not _is_reply(found):
@@ -370,15 +373,16 @@ def _effective_status(found: Evidence, codes: list[str]) -> int:
 # -- what is no reply
 
 
-def _from_transport(error: BaseException) -> Verdict | None:
-    if issubclass(type(error), _LOCAL_FILES) and root_of(type(error)) == "builtins":
+@lru_cache(512)
+def _from_transport(cls: type[BaseException]) -> Verdict | None:
+    if issubclass(cls, _LOCAL_FILES) and root_of(cls) == "builtins":
         return None  # about a file of ours
-    for cls in type(error).__mro__:
-        if cls is Exception:
+    for base in cls.__mro__:
+        if base is Exception:
             break
         for error_type, pattern in TRANSPORT:
-            if compiled(pattern).search(cls.__name__):
-                return verdict(error_type, evidence=f"class {cls.__name__}")
+            if compiled(pattern).search(base.__name__):
+                return verdict(error_type, evidence=f"class {base.__name__}")
     return None
 
 

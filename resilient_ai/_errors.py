@@ -70,7 +70,7 @@ class ResilienceError(Exception):
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
-        self._raised = time.time()  # a number costs a quarter of a date, and few ask
+        self._raised = time.time()  # noqa: TID251 - a date for people; as a number it costs a quarter, and few ask
 
     @property
     def timestamp(self) -> datetime:
