@@ -209,7 +209,7 @@ def classify(error: BaseException) -> Verdict:
         if type(each) is RuntimeError and "no running event loop" in text_of(each):
             return replace(_UNRECOGNISED, evidence="an SDK for asyncio on another event loop")
     for each in chain:
-        found = _own(each) or _from_reply(each) or _from_transport(type(each))
+        found = _own(each) or _from_reply(each) or _from_transport(type(each))  # type: ignore[arg-type]
         if found is not None:
             return found
     for each in chain:
