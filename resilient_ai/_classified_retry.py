@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any, ParamSpec, TypeVar, overload
@@ -73,11 +72,10 @@ class _Call:
         self.request = args, kwargs
         self.attempts = 0
         self.price = 0.0  # of the retry that is being made
-        self.by_reason: Counter[str] = Counter()
+        self.by_reason: dict[str, int] = {}
         # What tenacity's conditions look at; its clock is ours.
         self.state = tenacity.RetryCallState(None, None, args, kwargs)  # type: ignore[arg-type]
         self.state.start_time = started
-        self.max_attempts = tenacity.stop_after_attempt(policy.config.max_attempts)
 
     def succeeded(self) -> None:
         self.retry.recovered(self.price)
@@ -124,10 +122,11 @@ class _Call:
             self._tell(error, verdict)
         now = self.policy.registry.clock.now()
         self.state.attempt_number = self.attempts
-        if isinstance(error, _UnwantedResultError):  # a retry= that looks at results must find its result again
-            self.state.set_result(error.result)
-        else:
-            self.state.set_exception((type(error), error, error.__traceback__))
+        if self.policy.shows_outcomes:  # a future with a lock of its own; costly, and mostly nobody looks
+            if isinstance(error, _UnwantedResultError):  # a retry= that looks at results must find its result again
+                self.state.set_result(error.result)
+            else:
+                self.state.set_exception((type(error), error, error.__traceback__))
         self.state.outcome_timestamp = now  # after the lines above, which set tenacity's own clock's
         return verdict, now
 
@@ -156,11 +155,11 @@ class _Call:
             return f"{kind.value} is not in its on="
         if choices.unsent_only and not unsent(error, verdict):
             return "the request may have been processed"
-        if self.max_attempts(self.state):
+        if self.policy.max_attempts(self.state):
             return f"max_attempts={config.max_attempts} reached"
         reason = "half_open_full" if probing else kind.value
-        self.by_reason[reason] += 1
-        if self.by_reason[reason] > rule.max_retries and choices.retry is None:
+        times = self.by_reason[reason] = self.by_reason.get(reason, 0) + 1
+        if times > rule.max_retries and choices.retry is None:
             return f"{rule.max_retries} retries for {reason} used up"
         asked = asked or 0.0
         if asked > rule.max_delay:
@@ -168,7 +167,7 @@ class _Call:
         if choices.wait is not None:
             backoff = choices.wait(self.state)
         else:
-            backoff = rule.delay(self.by_reason[reason], self.policy.registry.rng.random())
+            backoff = rule.delay(times, self.policy.registry.rng.random())
         delay = max(backoff, asked)
         self.state.upcoming_sleep = delay
         if choices.stop is not None and choices.stop(self.state):
@@ -260,6 +259,8 @@ class RetryPolicy(Policy[Retry]):
         super().__init__(name, config, registry)
         self.config: RetryConfig = config
         self.choices = choices
+        self.max_attempts = tenacity.stop_after_attempt(config.max_attempts)
+        self.shows_outcomes = not (choices.stop is None and choices.wait is None and choices.retry is None)
 
     def make_state(self, name: str) -> Retry:
         return Retry(name, self.config, self.registry)
