@@ -104,8 +104,7 @@ class CircuitBreaker:
             ticket, changed = circuit.admit(now)
             if changed is not None:
                 self._news.append(CircuitHalfOpened(self.name))
-            if ticket is None:
-                wait, reason, cause = circuit.retry_after(now), circuit.refusal(), circuit.cause
+            wait, reason, cause = circuit.retry_after(now), circuit.refusal(), circuit.cause
         if changed is not None:
             try:
                 self._tell()
