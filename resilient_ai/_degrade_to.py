@@ -175,12 +175,14 @@ class _Desk:
             most=policy.config.max_concurrency,
             failed=self._rung_failed,
         )
-        self._remembering = Remembering(
-            policy.registry.clock,
-            timeout=policy.config.rung_timeout,
-            failed=partial(self._rung_failed, doing="remember"),
-            forgot=self.state.forgot,
-        )
+        self._remembering: Remembering | None = None
+        if self.remembers:
+            self._remembering = Remembering(
+                policy.registry.clock,
+                timeout=policy.config.rung_timeout,
+                failed=partial(self._rung_failed, doing="remember"),
+                forgot=self.state.forgot,
+            )
 
     async def answer(
         self, error: Exception, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -274,7 +276,7 @@ class _Desk:
     def succeeded(self, result: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """The provider answered: say so to who watches, and let the rungs remember it."""
         _note(watching(), None)
-        if not self._memories or result is None or _half_read(result):
+        if self._remembering is None or result is None or _half_read(result):
             return
         call = self._call(instance, args, kwargs)
         for rung in self._memories:
