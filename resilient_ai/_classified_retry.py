@@ -23,6 +23,7 @@ from ._errors import (
     LimitReachedError,
     QueueFullError,
     RejectedResultError,
+    is_wrong_call,
 )
 from ._events import AttemptFailed, QuotaExceeded, RetriesExhausted, RetryScheduled
 from ._policy import Handler, Policy, Site, StreamHandler
@@ -83,7 +84,8 @@ class _Call:
     async def failed(self, error: Exception) -> Exception | None:
         """Waits when there is another attempt; what to raise when there is none."""
         verdict, now = self._note(error)
-        if verdict.blame == "unknown" and not verdict.retryable and self.policy.choices.retry is None:
+        nobodys = verdict.blame == "unknown" and not verdict.retryable and self.policy.choices.retry is None
+        if nobodys or is_wrong_call(error):
             self.retry.gave_up()
             return error  # nothing we know of: a programming error goes to whoever made it
         delay = self._decide(error, verdict, now)

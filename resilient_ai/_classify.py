@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import structlog
 
-from ._errors import AIServiceError, ErrorType, ResilienceError
+from ._errors import AIServiceError, ErrorType, ResilienceError, is_wrong_call
 from ._evidence import SDK_ROOTS, Evidence, gather, gather_body, read, root_of, text_of
 from ._provider_rules import (
     BLAME,
@@ -184,6 +184,9 @@ def verdict(
     )
 
 
+_WRONG_CALL = Verdict(
+    ErrorType.INVALID_REQUEST, retryable=False, endpoint_fault=False, blame="request", evidence="arguments do not fit"
+)
 _UNRECOGNISED = Verdict(ErrorType.INTERNAL_ERROR, retryable=False, endpoint_fault=True, blame="unknown")
 
 
@@ -203,6 +206,8 @@ def classify(error: BaseException) -> Verdict:
             return answer
     if not issubclass(type(error), Exception) and not issubclass(type(error), BaseExceptionGroup):
         return replace(_UNRECOGNISED, endpoint_fault=False, evidence=f"{type(error).__name__} is no failure")
+    if is_wrong_call(error):
+        return _WRONG_CALL
     # The outermost exception that says anything decides; causes are asked only when it is silent.
     chain = list(_chain(error))
     for each in chain:

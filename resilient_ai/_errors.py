@@ -92,6 +92,18 @@ def _rebuild(
     return error
 
 
+_WRONG_CALL = "resilient_ai: the arguments do not fit, so the function was not entered; no policy counts that"
+
+
+def mark_wrong_call(error: TypeError) -> None:
+    """Note that the function was never entered, because its arguments do not fit: nobody but the caller did this."""
+    error.add_note(_WRONG_CALL)
+
+
+def is_wrong_call(error: BaseException) -> bool:
+    return type(error) is TypeError and _WRONG_CALL in getattr(error, "__notes__", ())
+
+
 def _in_seconds(seconds: float) -> str:
     return f"{seconds:.1f} s"
 

@@ -20,7 +20,7 @@ from typing import Any, ParamSpec, Protocol, TypeVar, overload
 
 import wrapt
 
-from ._errors import StackOrderWarning
+from ._errors import StackOrderWarning, mark_wrong_call
 from ._policy import Policy, Site
 
 P = ParamSpec("P")
@@ -99,7 +99,12 @@ class Stack:
 
 
 def _call(fn: Callable[..., Any], _instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    return fn(*args, **kwargs)
+    try:
+        return fn(*args, **kwargs)
+    except TypeError as error:
+        if error.__traceback__ is not None and error.__traceback__.tb_next is None:  # raised before any line of `fn`
+            mark_wrong_call(error)
+        raise
 
 
 class ResilientMethod(wrapt.BoundFunctionWrapper):  # type: ignore[type-arg]

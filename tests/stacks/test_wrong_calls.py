@@ -1,0 +1,75 @@
+"""Arguments that do not fit are the caller's mistake: no circuit opens, no endpoint rests, the error stays plain."""
+
+from __future__ import annotations
+
+import pytest
+
+from resilient_ai import Endpoint, circuit_breaker, classified_retry, classify, degrade_to, failover
+
+
+def stack(fn, registry):
+    for put_on in (
+        circuit_breaker("circuit", failure_threshold=1, timeout_seconds=None, registry=registry),
+        failover(Endpoint("us"), Endpoint("eu"), name="regions", registry=registry),
+        classified_retry("retry", registry=registry),
+        degrade_to("sorry", name="fallback", registry=registry),
+    ):
+        fn = put_on(fn)
+    return fn
+
+
+class Client:
+    async def ask(self, endpoint: Endpoint, prompt: str) -> str:
+        return f"{endpoint.name}: {prompt}"
+
+
+async def ask(endpoint: Endpoint, prompt: str) -> str:
+    return f"{endpoint.name}: {prompt}"
+
+
+async def tokens(endpoint: Endpoint, prompt: str):
+    yield prompt
+
+
+@pytest.mark.parametrize("made", ["function", "method"])
+async def test_a_call_with_wrong_arguments_says_nothing_about_the_provider(registry, made):
+    if made == "function":
+        call = stack(ask, registry)
+    else:
+        owner = type("Owner", (), {"ask": stack(Client.ask, registry)})
+        call = owner().ask
+    for _ in range(3):
+        with pytest.raises(TypeError, match="missing 1 required positional argument: 'prompt'") as caught:
+            await call()
+        with pytest.raises(TypeError, match="unexpected keyword argument"):
+            await call("hi", promt="hi")
+
+    assert caught.value.__notes__ == [
+        "resilient_ai: the arguments do not fit, so the function was not entered; no policy counts that"
+    ]
+    assert [breaker.stats().total_failures for breaker in registry.circuit_breakers.values()] == [0, 0]
+    assert all(endpoint.stats().failures == 0 for endpoint in registry.endpoints.values())
+    assert registry.failovers["regions"].stats().moves == 0
+    assert await call("hi") == "us: hi"
+
+
+async def test_a_stream_with_wrong_arguments_says_nothing_either(registry):
+    stream = stack(tokens, registry)
+    with pytest.raises(TypeError, match="missing 1 required positional argument: 'prompt'"):
+        async for _ in stream():
+            raise AssertionError("it has no items")
+
+    assert [breaker.stats().total_failures for breaker in registry.circuit_breakers.values()] == [0, 0]
+    assert [item async for item in stream("hi")] == ["hi"]
+
+
+async def test_a_type_error_from_inside_counts_as_ever(registry):
+    async def broken() -> None:
+        len(3)  # type: ignore[arg-type]
+
+    call = circuit_breaker("broken", failure_threshold=1, registry=registry)(broken)
+    with pytest.raises(TypeError) as caught:
+        await call()
+
+    assert registry.circuit_breakers["broken"].state == "open"
+    assert classify(caught.value).blame == "unknown"
