@@ -132,7 +132,7 @@ class FailoverPolicy(Policy[Failover]):
                 health = lane.health
                 health.in_flight += 1
                 try:
-                    result = await lane.call(fn, instance, (lane.endpoint, *args), kwargs)
+                    result = await lane.call(fn, instance, lane.handed + args, kwargs)
                     if reject is not None and (error_type := reject(result)) is not None:
                         raise RejectedResultError(result, error_type, function=site.function)
                 except Exception as error:
@@ -170,7 +170,7 @@ class FailoverPolicy(Policy[Failover]):
             fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
         ) -> Callable[[Lane], Awaitable[Any]]:
             async def attempt(lane: Lane) -> Any:
-                result = await lane.call(fn, instance, (lane.endpoint, *args), kwargs)
+                result = await lane.call(fn, instance, lane.handed + args, kwargs)
                 if reject is not None and (error_type := reject(result)) is not None:
                     raise RejectedResultError(result, error_type, function=site.function)
                 return result
@@ -232,7 +232,7 @@ class FailoverPolicy(Policy[Failover]):
             fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
         ) -> AsyncGenerator[Any, None]:
             async def attempt(lane: Lane) -> Opened:
-                return await opened(lane.call(fn, instance, (lane.endpoint, *args), kwargs))
+                return await opened(lane.call(fn, instance, lane.handed + args, kwargs))
 
             await backend().checkpoint_if_cancelled()
             only_once = once(instance, args, kwargs)

@@ -30,11 +30,13 @@ class Lane:
     weight: float
     handle: EndpointHandle
     health: EndpointHealth = field(init=False)
+    handed: tuple[Any] = field(init=False)  # goes before the caller's arguments
     call: Any = None  # what lies below the failover, bound for this endpoint
     check: Callable[[Any], Any] | None = None  # its health check; None: a trial call instead
 
     def __post_init__(self) -> None:
         self.health = self.handle.health
+        self.handed = (self.endpoint,)
 
     def available(self, now: float) -> bool:
         return self.health.available(now, trial=self.check is None)
