@@ -72,17 +72,18 @@ def hashable(value: Any) -> Hashable:
     try:
         hash(value)
     except TypeError:
-        return _frozen(value)
+        return frozen(value)
     return value  # type: ignore[no-any-return]
 
 
-def _frozen(value: Any) -> Hashable:
+def frozen(value: Any) -> Hashable:
+    """A key that is equal for values of equal types and content, so that `(1,)` and `(True,)` differ."""
     if isinstance(value, list | tuple):
-        return type(value), tuple([_frozen(each) for each in value])
+        return type(value), tuple([frozen(each) for each in value])
     if isinstance(value, dict):
-        return type(value), frozenset([(_frozen(name), _frozen(each)) for name, each in value.items()])
+        return type(value), frozenset([(frozen(name), frozen(each)) for name, each in value.items()])
     if isinstance(value, set | frozenset):
-        return type(value), frozenset([_frozen(each) for each in value])
+        return type(value), frozenset([frozen(each) for each in value])
     try:
         hash(value)
     except TypeError:

@@ -14,7 +14,7 @@ import anyio
 from anyio.lowlevel import checkpoint_if_cancelled
 
 from ._batch import ENDED, FILLING, RUNNING, Batch, BatchConfig
-from ._batch_key import Grouping, hashable
+from ._batch_key import Grouping, frozen, hashable
 from ._batch_results import Failure, checked_results, dealt
 from ._batcher import Batcher, Crowd, Lane
 from ._classify import classify
@@ -169,7 +169,7 @@ class Station:
                 raise ValueError(f"weight= of {self.function} must give a number of at least 0, got {_shown(weight)}")
         if self.plain:
             return lane.line.join(group, value, own, self.now(), weight), None
-        twin = group, hashable((type(value), value))
+        twin = group, frozen(value)
         crowd = lane.crowds.get(twin)
         if crowd is not None:
             if any(crowd.batch is batch for batch in _batches_inside()):

@@ -517,6 +517,15 @@ async def test_a_batch_that_asks_itself_for_a_place_it_holds_is_told_so(registry
     assert await free(3) == 0
 
 
+async def test_items_of_other_types_are_not_the_same_item_however_deep_they_lie(registry):
+    provider = Recorder(lambda items: [repr(item) for item in items])
+    send = provider.batched(registry, batch_size=4, deduplicate=True)
+    items = [(1,), (True,), [1.0], [1]]
+
+    with anyio.fail_after(5):  # fewer items would not fill the batch
+        assert await gather(*each(send, *items)) == ["(1,)", "(True,)", "[1.0]", "[1]"]
+
+
 async def test_a_deduplicated_item_that_waits_for_itself_is_told_so(registry):
     async def nested(items: list[int]) -> list[int]:
         return [await call(item) for item in items]
