@@ -6,7 +6,7 @@ import contextvars
 import copy
 import inspect
 import weakref
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,7 @@ from ._rungs import NO_ANSWER, FailedCall, Recalled
 from ._watch import OWN_VARIABLES
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Hashable
+    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Hashable
 
     from ._clock import Clock
 
@@ -46,7 +46,7 @@ class Rung:
         number: Its place, from 1.
 
     Raises:
-        ValueError: A class or an awaitable: neither can answer.
+        ValueError: A class, an awaitable, or a function that does not take the failed call: none can answer.
     """
 
     __slots__ = ("given", "kind", "label", "name", "recall", "remember")
@@ -70,6 +70,8 @@ class Rung:
         else:  # a value, which always answers
             self.kind, self.recall, self.label = "value", None, None
         self.name = _name_of(given, number) if self.recall is not None else "static"
+        if self.recall is not None and not _takes_a_call(self.recall):
+            raise ValueError(f"rung {number}, {self!r}, is called with the failed call; let it take one argument")
 
     @property
     def streams(self) -> bool:
@@ -93,6 +95,18 @@ class Rung:
             return repr(self.given) if isinstance(self.given, _ATOMS) else f"<a {type(self.given).__name__}>"
         code = getattr(self.given, "__code__", None)
         return f"<lambda in line {code.co_firstlineno}>" if code and code.co_name == "<lambda>" else self.name
+
+
+def _takes_a_call(recall: Callable[..., Any]) -> bool:
+    try:
+        signature = inspect.signature(recall)
+    except (TypeError, ValueError):  # nobody knows, as of some written in C
+        return True
+    try:
+        signature.bind(None)
+    except TypeError:
+        return False
+    return True
 
 
 def _name_of(given: Any, number: int) -> str:
@@ -244,10 +258,10 @@ class Ladder:
                 recalled = _in_full(await self._ask(rung, call), rung)
                 if recalled.answer is NO_ANSWER:
                     continue
-                if not isinstance(recalled.answer, AsyncIterator):
+                if not isinstance(recalled.answer, AsyncIterable):
                     found = Answer(rung, recalled)
                     return found, _one(found.value)
-                items = recalled.answer
+                items = aiter(recalled.answer)
                 try:
                     first = await self.limited(anext(items), rung)
                 except StopAsyncIteration:

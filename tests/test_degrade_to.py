@@ -867,6 +867,15 @@ async def test_a_stream_that_fails_before_its_first_item_becomes_one_item_or_a_s
     assert registry.degradations["stream"].stats().by_rung == {"fallback": 1}
 
 
+async def test_a_rung_may_give_what_an_async_for_takes(registry):
+    class Reply:
+        async def __aiter__(self):
+            yield "a"
+            yield "b"
+
+    assert await all_of(stream_of(registry, lambda call: Reply(), error=OSError())()) == ["a", "b"]
+
+
 async def test_a_stream_that_cannot_be_marked_is_not_given(registry, events):
     closed = []
 
@@ -1117,6 +1126,12 @@ async def test_two_rungs_of_one_name_are_told_apart(registry):
         (("a", "b"), {}, "rung 1 is a value and always answers, so that rung 2 is never asked"),
         ((LastAnswer,), {}, r"rung 1 is the class LastAnswer; give LastAnswer\(...\)"),
         ((dict,), {}, "rung 1 is the class dict; give a function of the call"),
+        (
+            (lambda: "sorry",),
+            {},
+            r"rung 1, <lambda in line \d+>, is called with the failed call; let it take one argument",
+        ),
+        ((lambda text, system: text, "a"), {}, "is called with the failed call; let it take one argument"),
         (("a",), {"on": "timeout"}, "on takes exception types, ErrorTypes or predicates, got 'timeout'"),
         (("a",), {"on": 5}, "on takes exception types, ErrorTypes or predicates, got 5"),
         (("a",), {"on": [BaseException]}, "got the class BaseException; cancellation and exits are nobody's failure"),
