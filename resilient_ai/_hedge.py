@@ -116,12 +116,20 @@ class Race:
             AllEndpointsFailedError: Neither found an endpoint that answers.
             Exception: The caller's own mistake, as it is.
         """
-        async with anyio.create_task_group() as tasks:
-            with anyio.CancelScope() as first:
-                tasks.start_soon(self._second, delay, budget, first)
-                await self._ask(step, hedged=False)
-            if self._answer is not None or self._error is not None or self.hedge is None:
-                tasks.cancel_scope.cancel()
+        try:
+            async with anyio.create_task_group() as tasks:
+                with anyio.CancelScope() as first:
+                    tasks.start_soon(self._second, delay, budget, first)
+                    await self._ask(step, hedged=False)
+                if self._answer is not None or self._error is not None or self.hedge is None:
+                    tasks.cancel_scope.cancel()
+        except BaseException as error:
+            if (unheard := self._answer) is not None:  # the caller was cancelled in the moment of its answer
+                unheard.lane.handle.released(unheard.ticket)
+                await self._dispose(unheard.value)
+            if isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+                raise error.exceptions[0] from None  # an exit: the group is our task group's
+            raise
         if self._answer is not None:
             return self._answer
         raise self._error if self._error is not None else self._search.all_failed(self._clock.now())

@@ -20,7 +20,7 @@ class Slow:
     def __init__(self, clock, **seconds: float) -> None:
         self.clock = clock
         self.seconds = seconds
-        self.faults: dict[str, Exception] = {}
+        self.faults: dict[str, BaseException] = {}
         self.began: list[tuple[str, float]] = []
         self.ended: list[tuple[str, float]] = []
 
@@ -249,6 +249,40 @@ async def test_an_answer_that_comes_too_late_is_closed(registry, clock):
 
     assert answer.name == "eu"
     assert closed == ["us"]
+
+
+async def test_an_answer_in_the_moment_of_the_callers_cancellation_is_closed_and_gives_its_endpoint_back(registry):
+    closed = []
+
+    class Response:
+        async def aclose(self):
+            closed.append(self)
+
+    async def ask(endpoint) -> Response:
+        scope.cancel()
+        return Response()
+
+    call = failover(US, EU, strategy="priority", hedge_after=0.8, registry=registry)(ask)
+    with anyio.CancelScope() as scope:
+        await call()
+
+    stats = registry.endpoints["us"].stats()
+    assert scope.cancelled_caught
+    assert len(closed) == 1
+    assert (stats.in_flight, stats.failures) == (0, 0)
+
+
+async def test_an_exit_passes_through_a_hedged_call_as_it_is(hedged, clock, registry):
+    class Exit(BaseException):
+        pass
+
+    slow = Slow(clock, us=1, eu=10)
+    slow.faults["us"] = Exit()
+    async with clock.autojump():
+        with pytest.raises(Exit):
+            await hedged(slow)()
+
+    assert [registry.endpoints[name].stats().in_flight for name in ("us", "eu")] == [0, 0]
 
 
 async def test_a_strategy_of_the_users_own_that_fails_is_raised_as_it_is(hedged, clock):
