@@ -18,7 +18,15 @@ from ._report import Row, html_table, text_table
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    # For type checkers only, so that they know what a view holds. At run time the registry knows no policy.
+    from ._adaptive_limit import AdaptiveLimit
+    from ._batcher import Batcher
+    from ._circuit_handle import CircuitBreaker
     from ._clock import Clock
+    from ._degradation import Degradation
+    from ._endpoint import EndpointHandle
+    from ._failover_handle import Failover
+    from ._retry_state import Retry
 
 
 class Handle(Protocol):
@@ -182,31 +190,31 @@ class Registry:
                     del self._states[kind, name]
 
     @property
-    def circuit_breakers(self) -> View[Any]:
+    def circuit_breakers(self) -> View[CircuitBreaker]:
         return View(self._states, "circuit_breaker")
 
     @property
-    def retries(self) -> View[Any]:
+    def retries(self) -> View[Retry]:
         return View(self._states, "classified_retry")
 
     @property
-    def batches(self) -> View[Any]:
+    def batches(self) -> View[Batcher]:
         return View(self._states, "batched")
 
     @property
-    def failovers(self) -> View[Any]:
+    def failovers(self) -> View[Failover]:
         return View(self._states, "failover")
 
     @property
-    def limits(self) -> View[Any]:
+    def limits(self) -> View[AdaptiveLimit]:
         return View(self._states, "adaptive_limit")
 
     @property
-    def endpoints(self) -> View[Any]:
+    def endpoints(self) -> View[EndpointHandle]:
         return View(self._states, "endpoint")
 
     @property
-    def degradations(self) -> View[Any]:
+    def degradations(self) -> View[Degradation]:
         return View(self._states, "degrade_to")
 
     def find(self, pattern: str) -> list[Any]:

@@ -2,7 +2,27 @@
 
 from typing import assert_type
 
-from resilient_ai import ErrorType, Verdict, classify
+from resilient_ai import (
+    AdaptiveLimit,
+    CircuitBreaker,
+    CircuitState,
+    Degradation,
+    EndpointHandle,
+    ErrorType,
+    Failover,
+    Verdict,
+    classify,
+    registry,
+)
 
 assert_type(classify(ValueError()), Verdict)
 assert_type(classify(ValueError()).error_type, ErrorType)
+
+assert_type(registry.circuit_breakers["openai"], CircuitBreaker)
+assert_type(registry.circuit_breakers["openai"].state, CircuitState)
+assert_type(registry.limits["openai"], AdaptiveLimit)
+assert_type(registry.failovers["openai"], Failover)
+assert_type(registry.endpoints["openai"], EndpointHandle)
+assert_type(registry.degradations["openai"], Degradation)
+assert_type(registry.batches["openai"].stats().total_batches, int)
+assert_type(registry.retries["openai"].stats().error_counts, dict[str, int])
