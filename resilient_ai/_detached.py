@@ -31,8 +31,9 @@ def current_loop() -> Any:
     """The token of the loop that runs this task; it can be referred to weakly."""
     # trio is asked first: in its guest mode an asyncio loop runs below it, and both would answer.
     trio = sys.modules.get("trio")
-    if trio is not None and trio.lowlevel.in_trio_task():
-        return trio.lowlevel.current_trio_token()
+    lowlevel = getattr(trio, "lowlevel", None)  # None as well while another thread is at importing it
+    if lowlevel is not None and (in_task := getattr(lowlevel, "in_trio_task", None)) is not None and in_task():
+        return lowlevel.current_trio_token()
     return asyncio.get_running_loop()
 
 

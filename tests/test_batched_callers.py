@@ -6,6 +6,8 @@ import asyncio  # noqa: TID251 - its own ways to cancel are what is tested
 import contextvars
 import gc
 import random
+import subprocess
+import sys
 import threading
 import weakref
 
@@ -644,6 +646,27 @@ def test_threads_with_a_loop_each_share_the_numbers_and_never_a_batch(backends):
     assert (stats.total_requests, stats.answered, stats.total_batches) == (4000, 4000, len(threads_seen))
     assert stats.avg_batch_size * stats.total_batches == pytest.approx(4000)
     assert not stats.is_running
+
+
+@pytest.mark.parametrize("stage", ["no lowlevel yet", "an empty lowlevel"])
+def test_a_caller_on_asyncio_is_served_while_another_thread_is_at_importing_trio(stage):
+    script = f"""
+import asyncio, sys, types
+from resilient_ai import Registry, batched
+
+half = sys.modules["trio"] = types.ModuleType("trio")
+if {stage!r} == "an empty lowlevel":
+    half.lowlevel = types.ModuleType("trio.lowlevel")
+
+@batched(registry=Registry(listeners=()))
+async def send(items):
+    return items
+
+print(asyncio.run(send("a")))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+
+    assert (done.stdout, done.stderr) == ("a\n", "")
 
 
 def test_in_trio_guest_mode_each_caller_is_served_by_its_own_loop():
