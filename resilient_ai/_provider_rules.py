@@ -46,7 +46,7 @@ _NAMES: tuple[tuple[E, str], ...] = (
         " out_of_credits no_credits payment_required credit_limit credit_limit_exceeded spending_limit_exceeded"
         " spend_limit_exceeded budget_exceeded BudgetExceeded exceeded_current_quota quota_exceeded quotaExceeded"
         " quota_exhausted free_tier_limit_exceeded account_billing account_suspended usage_limit_reached"
-        " usage_limit_exceeded Arrearage AccountOverdue Throttling.AllocationQuota AllocationQuota"
+        " usage_limit_exceeded Arrearage AccountOverdue AllocationQuota.FreeTierOnly"
         " subscription_quota_exceeded monthly_limit_exceeded insufficient_user_quota",
     ),
     (
@@ -104,7 +104,11 @@ _NAMES: tuple[tuple[E, str], ...] = (
         "ModelTimeout request_timeout operation_timeout upstream_timeout engine_timeout vector_store_timeout"
         " request_body_timeout",
     ),
-    (E.RATE_LIMIT, "ramp_limit_exceeded openrouter_in_flight_budget concurrency_limit_exceeded"),
+    (
+        E.RATE_LIMIT,
+        # The last: DashScope's tokens per minute, whatever it calls them
+        "ramp_limit_exceeded openrouter_in_flight_budget concurrency_limit_exceeded Throttling.AllocationQuota",
+    ),
 )
 CODES: dict[str, E] = {plain(name): kind for kind, names in _NAMES for name in names.split()}
 CODE_ORDER: tuple[E, ...] = tuple(kind for kind, _ in _NAMES)
@@ -114,6 +118,8 @@ CODE_ORDER: tuple[E, ...] = tuple(kind for kind, _ in _NAMES)
 CODES_AT: dict[tuple[str, int], E | None] = {
     (plain("slow_down"), 429): E.RATE_LIMIT,
     (plain("quota_exceeded"), 429): None,  # per minute or for good? Only the message tells
+    (plain("too_many_tokens"), 429): None,  # in one request or in a minute? Cerebras means the minute
+    (plain("generation"), 424): E.INTERNAL_ERROR,  # TGI's error_type: the model broke, not a tool of the caller's
     (plain("AccessDenied"), 401): E.AUTHENTICATION,
 }
 # Errors of a kind that is not worth a retry, but these are: the model wrote a malformed tool call and may do better.
@@ -152,7 +158,7 @@ CATCH_ALL = frozenset({400, 401, 403, 500})
 # statuses at which each may be believed; 0 stands for "no status at hand". A phrase never
 # turns a 400 or 422 into a rate limit: "unknown parameter 'rate_limit'" is the caller's mistake.
 _MONEY = (
-    r"credit balance|(?:no|not enough|insufficient|out of|all available|add(?:ing)?(?: more)?|purchase|requires? more|buy|remaining|prepaid) (?:\w+ ){0,2}credits?\b"
+    r"credit balance|(?:no|not enough|insufficient|out of|all available|add(?:ing)?(?: more)?|n[o']t have(?: any)?|purchase|requires? more|buy|remaining|prepaid) (?:\w+ ){0,2}credits?\b"
     r"|credits? (?:\w+ ){0,3}(?:exhausted|depleted|used up|run out|ran out|too low)|(?:insufficient|low|negative) (?:\w+ )?(?:balance|funds)"
     r"|balance (?:\w+ ){0,3}(?:insufficient|too low|exhausted|depleted|not enough)|not enough (?:balance|money|funds)"
     r"|\bbilling\b|\bpayments?\b|\bprepaid\b|unpaid|overdue|past due|\binvoices?\b|top[ -]?up|recharge|in arrears|good standing|余额不足|欠费|充值|spend(?:ing)?[ -](?:\w+ )?(?:limit|cap|budget)"
@@ -180,7 +186,7 @@ _BUSY = (
     r"|繁忙|过载|all (?:\w+ )?(?:workers|servers|instances|providers|slots) (?:are )?(?:\w+ )?(?:busy|unavailable|in use)|queue (?:is )?(?:full|length)|pending requests exceeded|cold start|scaling up"
 )
 _TOO_LONG = (
-    r"context[ -]?(?:length|window|size|limit|budget|overflow)|maximum context|max(?:imum)?(?: \w+){0,2} (?:context|sequence|prompt|input)(?: \w+)? (?:length|tokens?|size)"
+    r"range of input length|context[ -]?(?:length|window|size|limit|budget|overflow)|maximum context|max(?:imum)?(?: \w+){0,2} (?:context|sequence|prompt|input)(?: \w+)? (?:length|tokens?|size)"
     r"|(?:prompt|input|request|message|conversation|text|query|content|sequence|document)s? (?:\w+ ){0,4}(?:is|are|was|were|has|have)?(?: \w+){0,2} ?(?:too long|too large for|longer than|too many tokens|over the token)"
     r"|too many (?:\w+ ){0,3}tokens|token (?:count|limit)(?:s)? (?:\S+ ){0,6}(?:exceed|reached|over|greater|more than)|(?:exceed|over|above|beyond|surpass|greater than|larger than|more than)\w*(?: \S+){0,8} (?:token limit|tokens? allowed|max(?:imum)? (?:number of )?tokens|maximum (?:allowed )?(?:input |prompt |token )?(?:length|tokens))"
     r"|tokens? (?:\S+ ){0,8}(?:exceeds?|exceeded|cannot exceed|is greater than|is larger than|> )|reduce (?:the|your) (?:\w+ ){0,3}(?:length|size|input|prompt|tokens)|reduce the length|request too large for|exceeds? (?:the )?max(?:imum)? (?:\w+ )?length|requested \d+ tokens, max \d+"
@@ -188,14 +194,16 @@ _TOO_LONG = (
     r"|tokens?\b[^.]{0,60}\b(?:more|greater|larger|longer|higher) than|tokens?\b[^.]{0,40}must be (?:<|less|fewer|at most)|上下文.{0,10}(?:长|超|限)|超出.{0,8}上下文"
 )
 _FILTERED = (
-    r"content[ _-]?(?:filter|management|policy|policies|moderation|safety)|(?:blocked|rejected|refused|flagged|filtered|declined) (?:\w+ ){0,6}(?:safety|moderation|(?:content|usage|use|our|responsible ai) polic(?:y|ies)|guardrail|filter|classifier|inappropriate|harmful|sensitive)"
+    r"content exists risk|content[ _-]?(?:filter|management|policy|policies|moderation|safety)|(?:blocked|rejected|refused|flagged|filtered|declined) (?:\w+ ){0,6}(?:safety|moderation|(?:content|usage|use|our|responsible ai) polic(?:y|ies)|guardrail|filter|classifier|inappropriate|harmful|sensitive)"
     r"|flagged|safety (?:system|settings|reasons?|polic|filter|guideline|check)|(?:usage|acceptable use|trust (?:and|&) safety) (?:polic|guideline)|violat\w+ (?:\w+ ){0,4}(?:polic|guideline|terms|safety)|output blocked|prohibited content"
     r"|inappropriate content|harmful content|sensitive (?:content|information|words)|guardrail|requires moderation|responsible ai|敏感|违规"
 )
+# A token of a text, not of a login: "invalid token 84297", "invalid token ids", "invalid token at position 3".
+_OF_A_TEXT = r"(?! ?(?:#?\d|ids?\b|(?:count|index|indices|limit|budget|type)\b|(?:at|in|on) (?:the )?(?:line|position|column|json|prompt|input|text|schema|grammar)))"
 _BAD_KEY = (
     r"(?:invalid|incorrect|no|missing|expired|wrong|bad|revoked|disabled|unknown|malformed|provided?|provide (?:a|an|your)|without (?:a|an)) (?:\w+ ){0,3}(?:x-)?(?:api|auth|access|secret|bearer)[ _-]?(?:key|token)s?"
     r"|(?:api|access|auth|secret)[ _-]?(?:key|token)s? (?:\w+ ){0,3}(?:not valid|invalid|expired|incorrect|revoked|missing|required|disabled|not found|not provided|deactivated|wrong|deleted)"
-    r"|(?:invalid|expired|missing|bad|no) (?:\w+ ){0,2}(?:token|credentials?|authentication|authorization|signature)\b|token (?:\w+ ){0,3}(?:expired|invalid|revoked)|not authenticated|unauthenticated|unauthorized|authentication (?:fail|error|required|is required|credentials)"
+    rf"|(?:invalid|expired|missing|bad|no) (?:\w+ ){{0,2}}(?:token\b{_OF_A_TEXT}|(?:credentials?|authentication|authorization|signature)\b)|token{_OF_A_TEXT} (?:\w+ ){{0,3}}(?:expired|invalid|revoked)|not authenticated|unauthenticated|unauthorized|authentication (?:fail|error|required|is required|credentials)"
     r"|failed to authenticate|could not (?:be )?(?:authenticate|validate)\w*(?: \w+){0,2} credentials|provide (?:\w+ ){0,3}(?:credentials?|key|token)\b|login (?:is )?required|please (?:log|sign) in|security token|could not be authenticated"
 )
 _NOT_ALLOWED = (
@@ -231,6 +239,8 @@ PHRASES: tuple[tuple[E, str, frozenset[int], str], ...] = tuple(
         (E.CONTEXT_LENGTH, "larger than the limit", {413, 429}, r"request too large|reduce your message size"),
         (E.CONTENT_FILTER, "content", {400, 403, 422, 451, 0}, _FILTERED),
         (E.RATE_LIMIT, "short window", {402, 429}, _SHORT_WINDOW),
+        # Google calls a rate a quota; only the name of its metric says whether it comes back within the day.
+        (E.RATE_LIMIT, "google's metric", {429}, r"quota exceeded for (?!.{0,200}per[ _]?day)\S*googleapis\.com"),
         (E.MODEL_OVERLOADED, "busy", {429, 498, 0}, _BUSY),
         (E.QUOTA_EXCEEDED, "money", {400, 401, 402, 403, 412, 422, 429, 0}, _MONEY),
         (E.RATE_LIMIT, "short window", {0}, _SHORT_WINDOW),
@@ -271,7 +281,6 @@ STATUSES: dict[int, E] = {
 SDK_STATUSES: dict[tuple[str, int], tuple[E, bool | None]] = {
     ("groq", 498): (E.MODEL_OVERLOADED, None),  # flex tier at capacity
     ("cohere", 498): (E.INVALID_REQUEST, None),  # a deny-listed token in the text
-    ("cohere", 499): (E.NETWORK_ERROR, False),  # we hung up
 }
 NEVER_WORTH_A_RETRY = frozenset({501, 505, 510, 511})
 

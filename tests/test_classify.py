@@ -127,6 +127,27 @@ def test_statuses_without_words_have_a_class():
     assert not classify(reply(501)).retryable
 
 
+def test_a_token_of_the_text_is_no_credential():
+    for said in ("invalid token 84297", "Invalid token ids: [7]", "token 12 is invalid", "invalid token at position 3"):
+        assert kind(reply(400, {"message": said})) == "invalid_request", said
+    for said in (
+        "invalid token",
+        "Invalid token.",
+        "The token has expired",
+        "bad token provided",
+        "missing auth token",
+    ):
+        assert kind(reply(400, {"message": said})) == "authentication", said
+
+
+def test_a_quota_of_googles_is_a_rate_unless_it_is_for_the_day():
+    said = "Quota exceeded for aiplatform.googleapis.com/generate_requests_per_{} with base model: m."
+
+    assert kind(reply(429, {"message": said.format("minute")})) == "rate_limit"
+    assert kind(reply(429, {"message": said.format("model")})) == "rate_limit"
+    assert kind(reply(429, {"message": said.format("day")})) == "quota_exceeded"
+
+
 # -- what is no reply
 
 
