@@ -230,6 +230,10 @@ class Circuit:
         else:
             self._too_late(ticket)
 
+    def holds(self, ticket: Ticket) -> bool:
+        """Whether this is a probe under way."""
+        return ticket in self._probes
+
     def _too_late(self, ticket: Ticket) -> None:
         if ticket.era != _NO_RECORD:
             self.late += 1

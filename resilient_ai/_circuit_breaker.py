@@ -17,6 +17,7 @@ from ._errors import RejectedResultError
 from ._policy import Handler, Policy, Site, StreamHandler
 from ._registry import Registry, default_registry
 from ._stack import Decorator, decorate
+from ._watch import probing
 
 if TYPE_CHECKING:
     from ._circuit import Ticket
@@ -94,7 +95,15 @@ class CircuitBreakerPolicy(Policy[CircuitBreaker]):
             ticket = circuit.open_pass
             if ticket is None:
                 await backend().checkpoint_if_cancelled()  # a cancelled caller hears of that, not of the circuit
+                probes = [(each, probe) for each, probe in probing.get() if each.holds(probe)]
+                if any(each is circuit for each, _ in probes):
+                    # A part of the probe that it is called in: that one tells the circuit.
+                    result = await inner(fn, instance, args, kwargs)
+                    if reject is not None and (kind := rejection(reject, result, breaker.name)) is not None:
+                        raise RejectedResultError(result, kind, function=breaker.name)
+                    return result
                 ticket = breaker.admit(started)
+                probing.set((*probes, (circuit, ticket)))
             try:
                 result = await inner(fn, instance, args, kwargs)
             except Exception as error:

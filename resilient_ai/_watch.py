@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -89,8 +89,12 @@ class Fate:
 fate: ContextVar[Fate | None] = ContextVar("resilient_ai.fate", default=None)
 fated = fate.get
 
+# The circuits' probes that the running code is part of, each with its circuit. Nobody takes one out: once it is over,
+# its circuit does not know it any more.
+probing: ContextVar[tuple[tuple[Any, Any], ...]] = ContextVar("resilient_ai.probing", default=())
+
 # Differ from call to call by our own doing, and say nothing about the request.
-OWN_VARIABLES = frozenset({_seen, fate})
+OWN_VARIABLES: frozenset[ContextVar[Any]] = frozenset({_seen, fate, probing})
 
 
 @dataclass(frozen=True, slots=True)

@@ -363,6 +363,72 @@ async def test_callers_beyond_the_probes_are_refused(registry, clock):
     assert registry.circuit_breakers["full"].state is CircuitState.CLOSED
 
 
+async def test_calls_within_a_probe_are_part_of_it_and_need_no_slot_of_their_own(registry, clock):
+    """A function that calls another of the same provider: the probes' own calls must not be what keeps it half-open."""
+    down = True
+
+    @circuit_breaker("nested", failure_threshold=1, success_threshold=2, registry=registry)
+    async def ask() -> str:
+        await clock.sleep(1)
+        if down:
+            raise OSError("down")
+        return "ok"
+
+    @circuit_breaker("nested", failure_threshold=1, success_threshold=2, registry=registry)
+    async def agent() -> str:
+        return await ask() + await ask()
+
+    async with clock.autojump():
+        await fail(ask, 1)
+        down = False
+        clock.advance(60)
+        async with anyio.create_task_group() as tasks:
+            for _ in range(2):  # as many as there are slots
+                tasks.start_soon(agent)
+    breaker = registry.circuit_breakers["nested"]
+
+    assert breaker.state is CircuitState.CLOSED
+    assert (breaker.stats().rejected, breaker.stats().probes_in_flight) == (0, 0)
+
+
+async def test_a_result_within_a_probe_is_judged_like_any_other(registry, clock):
+    empty = circuit_breaker(
+        "judged", failure_threshold=1, reject=lambda _: ErrorType.INTERNAL_ERROR, registry=registry
+    )(scripted("", ""))
+
+    @circuit_breaker("judged", failure_threshold=1, registry=registry)
+    async def agent() -> str:
+        return await empty()
+
+    await fail(empty, 1, RejectedResultError)
+    clock.advance(60)
+    await fail(agent, 1, RejectedResultError)
+
+    assert registry.circuit_breakers["judged"].stats().opened_count == 2
+
+
+async def test_what_a_probe_left_behind_needs_a_slot_once_the_probe_is_over(registry, clock):
+    down = True
+
+    @circuit_breaker("left", failure_threshold=1, success_threshold=2, half_open_max_calls=1, registry=registry)
+    async def ask() -> str:
+        await clock.sleep(1)
+        if down:
+            raise OSError("down")
+        return "ok"
+
+    async with clock.autojump():
+        await fail(ask, 1)
+        down = False
+        clock.advance(60)
+        await ask()  # from here on this context has been a probe's
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(ask)
+            await clock.sleep(0.5)
+            with pytest.raises(CircuitOpenError):
+                await ask()
+
+
 async def test_a_probe_that_never_ends_cannot_wedge_it_and_still_counts(registry, clock):
     gate = anyio.Event()
 
