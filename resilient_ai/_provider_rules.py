@@ -119,7 +119,8 @@ CODES_AT: dict[tuple[str, int], E | None] = {
     (plain("slow_down"), 429): E.RATE_LIMIT,
     (plain("quota_exceeded"), 429): None,  # per minute or for good? Only the message tells
     (plain("too_many_tokens"), 429): None,  # in one request or in a minute? Cerebras means the minute
-    (plain("generation"), 424): E.INTERNAL_ERROR,  # TGI's error_type: the model broke, not a tool of the caller's
+    (plain("generation"), 424): E.INTERNAL_ERROR,  # TGI's error_types: the model broke, not a tool of the caller's
+    (plain("incomplete_generation"), 424): E.INTERNAL_ERROR,
     (plain("AccessDenied"), 401): E.AUTHENTICATION,
 }
 # Errors of a kind that is not worth a retry, but these are: the model wrote a malformed tool call and may do better.
@@ -158,7 +159,7 @@ CATCH_ALL = frozenset({400, 401, 403, 500})
 # statuses at which each may be believed; 0 stands for "no status at hand". A phrase never
 # turns a 400 or 422 into a rate limit: "unknown parameter 'rate_limit'" is the caller's mistake.
 _MONEY = (
-    r"credit balance|(?:no|not enough|insufficient|out of|all available|add(?:ing)?(?: more)?|n[o']t have(?: any)?|purchase|requires? more|buy|remaining|prepaid) (?:\w+ ){0,2}credits?\b"
+    r"credit balance|(?:no|not enough|insufficient|out of|all available|add(?:ing)?(?: more)?|n[o']t have(?: any| enough)?(?! access)|purchase|requires? more|buy|remaining|prepaid) (?:\w+ ){0,2}credits?\b"
     r"|credits? (?:\w+ ){0,3}(?:exhausted|depleted|used up|run out|ran out|too low)|(?:insufficient|low|negative) (?:\w+ )?(?:balance|funds)"
     r"|balance (?:\w+ ){0,3}(?:insufficient|too low|exhausted|depleted|not enough)|not enough (?:balance|money|funds)"
     r"|\bbilling\b|\bpayments?\b|\bprepaid\b|unpaid|overdue|past due|\binvoices?\b|top[ -]?up|recharge|in arrears|good standing|余额不足|欠费|充值|spend(?:ing)?[ -](?:\w+ )?(?:limit|cap|budget)"
@@ -199,7 +200,7 @@ _FILTERED = (
     r"|inappropriate content|harmful content|sensitive (?:content|information|words)|guardrail|requires moderation|responsible ai|敏感|违规"
 )
 # A token of a text, not of a login: "invalid token 84297", "invalid token ids", "invalid token at position 3".
-_OF_A_TEXT = r"(?! ?(?:#?\d|ids?\b|(?:count|index|indices|limit|budget|type)\b|(?:at|in|on) (?:the )?(?:line|position|column|json|prompt|input|text|schema|grammar)))"
+_OF_A_TEXT = r"(?! ?(?:#?\d|ids?\b|(?:count|index|indices|limit|budget|type)\b|(?:was|were) (?:generated|produced|sampled)|(?:at|in|on) (?:the )?(?:line|position|column|json|prompt|input|text|schema|grammar)))"
 _BAD_KEY = (
     r"(?:invalid|incorrect|no|missing|expired|wrong|bad|revoked|disabled|unknown|malformed|provided?|provide (?:a|an|your)|without (?:a|an)) (?:\w+ ){0,3}(?:x-)?(?:api|auth|access|secret|bearer)[ _-]?(?:key|token)s?"
     r"|(?:api|access|auth|secret)[ _-]?(?:key|token)s? (?:\w+ ){0,3}(?:not valid|invalid|expired|incorrect|revoked|missing|required|disabled|not found|not provided|deactivated|wrong|deleted)"
@@ -207,7 +208,7 @@ _BAD_KEY = (
     r"|failed to authenticate|could not (?:be )?(?:authenticate|validate)\w*(?: \w+){0,2} credentials|provide (?:\w+ ){0,3}(?:credentials?|key|token)\b|login (?:is )?required|please (?:log|sign) in|security token|could not be authenticated"
 )
 _NOT_ALLOWED = (
-    r"(?:no|not have|lack\w*|insufficient|without|required?|missing|grant) (?:\w+ ){0,4}permissions?\b|permissions? (?:\w+ )?(?:denied|required|missing)|not authorized|not allowed (?:to (?:access|use)|from|in)\b|access (?:is |was |to \S+ (?:is|was) )?(?:denied|forbidden|restricted)|on hold|has been (?:disabled|deactivated|banned|blocked|restricted|terminated)|virtual network|firewall|not have access|no access to"
+    r"(?:no|not have|lack\w*|insufficient|without|required?|missing|grant) (?:\w+ ){0,4}permissions?\b|permissions? (?:\w+ )?(?:denied|required|missing)|not authorized|not allowed (?:to (?:access|use)|from|in (?:your|this|the) (?:country|region|location|territory|organi[sz]ation|project|workspace|plan|tier))\b|access (?:is |was |to \S+ (?:is|was) )?(?:denied|forbidden|restricted)|on hold|has been (?:disabled|deactivated|banned|blocked|restricted|terminated)|virtual network|firewall|not have access|no access to"
     r"|(?:country|region|location|territory)(?: \w+){0,3} (?:not|un)[ -]?supported|not (?:supported|available) in your (?:country|region|location)|location is not supported|must be verified|verify your organi[sz]ation|not enabled for|allowlist|whitelist|forbidden|lacks the required"
 )
 _NO_MODEL = (

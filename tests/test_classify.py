@@ -140,6 +140,17 @@ def test_a_token_of_the_text_is_no_credential():
         assert kind(reply(400, {"message": said})) == "authentication", said
 
 
+def test_what_is_not_allowed_in_a_request_is_no_lack_of_permission():
+    for said in ("special token '<|im_start|>' is not allowed in text", "'x' is not allowed in tools[0]"):
+        assert kind(reply(400, {"message": said})) == "invalid_request", said
+    assert kind(reply(400, {"message": "The model is not allowed in your country"})) == "permission"
+
+
+def test_what_there_is_no_access_to_is_no_matter_of_money():
+    assert kind(reply(403, {"message": "You do not have access to credits management"})) == "permission"
+    assert kind(reply(403, {"message": "Your team doesn't have any credits yet"})) == "quota_exceeded"
+
+
 def test_a_quota_of_googles_is_a_rate_unless_it_is_for_the_day():
     said = "Quota exceeded for aiplatform.googleapis.com/generate_requests_per_{} with base model: m."
 
