@@ -309,7 +309,8 @@ class FakeProvider:
             self._end(received, "left")
             return False
         except Exception as error:  # noqa: BLE001 - the user's `answer`, or a body that makes no sense; the server lives on
-            await connection.reply(500, {}, f"{self!r} could not answer: {type(error).__name__}: {error}".encode())
+            told = f"{self!r} could not answer: {type(error).__name__}: {error}".encode()
+            await connection.reply(500, {"connection": "close"}, told)  # or the client's next request comes too late
             return False
         finally:
             self._end(received, "done")
