@@ -12,7 +12,7 @@ from ._circuit_config import NEUTRAL, CircuitConfig
 from ._circuit_handle import CircuitBreaker
 from ._classify import Verdict, classify
 from ._deadline import bounded
-from ._error_rules import ErrorRule, Reject, error_rules, means, rejection
+from ._error_rules import ErrorRule, Reject, error_rules, means, no_reject_on_a_stream, rejection
 from ._errors import RejectedResultError
 from ._policy import Handler, Policy, Site, StreamHandler
 from ._registry import Registry, default_registry
@@ -63,8 +63,7 @@ class CircuitBreakerPolicy(Policy[CircuitBreaker]):
         return keyed
 
     def bind_stream(self, below: Callable[[Site], StreamHandler], site: Site) -> StreamHandler:
-        if self._reject is not None:
-            raise ValueError(f"reject looks at a returned value, and {site.function} is a stream; leave it out")
+        no_reject_on_a_stream(self._reject, site.function)
         first = self._bounded(_next_item, site, self.config.timeout_seconds)
         later = self._bounded(_next_item, site, self.config.idle_timeout_seconds)
         stream = partial(self._guard_stream, below(site), first, later)
@@ -308,7 +307,7 @@ def circuit_breaker(
         CircuitOpenError: By the decorated function, without calling: the circuit is open.
         CallTimeoutError: By the decorated function: the call ran over timeout_seconds.
         RejectedResultError: By the decorated function: `reject` said so.
-        TypeError: At decoration: not an async function.
+        TypeError: At decoration: not an async function, or `reject` on one that streams.
         ValueError: At decoration: a bad setting, or the name exists with other settings.
     """
 

@@ -12,7 +12,7 @@ from ._checks import check_callable
 from ._classify import Verdict, classify
 from ._clock import seconds_left
 from ._double_retry import own_retries
-from ._error_rules import Reject, rejection
+from ._error_rules import Reject, no_reject_on_a_stream, rejection
 from ._errors import (
     AIServiceError,
     AllEndpointsFailedError,
@@ -321,8 +321,7 @@ class RetryPolicy(Policy[Retry]):
         return judge
 
     def bind_stream(self, below: Callable[[Site], StreamHandler], site: Site) -> StreamHandler:
-        if self.choices.reject is not None:
-            raise TypeError(f"reject= looks at a returned value; {site.function} is an async generator and has none")
+        no_reject_on_a_stream(self.choices.reject, site.function)
         inner, retry, now = below(site), self.state(site), self.registry.clock.now
 
         async def retried(
@@ -456,7 +455,7 @@ def classified_retry(
 
     Raises:
         AIServiceError: By the decorated function: retries are over; `__cause__` is the last error.
-        TypeError: At decoration: not an async function.
+        TypeError: At decoration: not an async function, or `reject` on one that streams.
         ValueError: At decoration: a bad setting, or the name exists with other settings.
     """
     bare = callable(name)

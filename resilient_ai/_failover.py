@@ -10,6 +10,7 @@ from typing import Any, Concatenate, Literal, ParamSpec, Protocol, TypeVar, over
 from ._backend import backend
 from ._checks import check_number
 from ._endpoint import EndpointHandle, Named
+from ._error_rules import no_reject_on_a_stream
 from ._errors import RejectedResultError
 from ._events import Hedged
 from ._failover_handle import Failover
@@ -224,6 +225,7 @@ class FailoverPolicy(Policy[Failover]):
         return answer
 
     def bind_stream(self, below: Callable[[Site], StreamHandler], site: Site) -> StreamHandler:
+        no_reject_on_a_stream(self._reject, site.function)
         failover, lanes, rules = self.state(site), self._lanes(below, site), self._rules(site)
         now = self.registry.clock.now
         once, hedging = self._once, self.config.hedge_after is not None
@@ -363,7 +365,7 @@ def failover(
 
     Raises:
         AllEndpointsFailedError: By the decorated function: no endpoint answered.
-        TypeError: At decoration: not an async function.
+        TypeError: At decoration: not an async function, or `reject` on one that streams.
         ValueError: At decoration: a bad setting, or the name exists with other settings.
     """
     names = tuple(_name_of(endpoint) for endpoint in endpoints)

@@ -304,7 +304,7 @@ def test_a_stream_has_no_result_to_reject(registry):
     async def tokens():
         yield 1
 
-    with pytest.raises(ValueError, match=r"reject looks at a returned value, and .*tokens is a stream"):
+    with pytest.raises(TypeError, match=r"reject= looks at a returned value; .*tokens is an async generator"):
         circuit_breaker("stream", reject=lambda answer: None, registry=registry)(tokens)
 
 
