@@ -6,6 +6,7 @@ import contextvars
 import math
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from sys import modules
 from typing import TYPE_CHECKING, Any
@@ -236,7 +237,8 @@ class Station:
             raise
         finally:
             if token is not None:
-                _inside.reset(token)
+                with suppress(ValueError):  # collected with its closed loop, in somebody else's context
+                    _inside.reset(token)
             self._end(lane, batch)
 
     # -- in company

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
@@ -76,7 +76,8 @@ def watch() -> Iterator[Seen]:
     try:
         yield seen
     finally:
-        _seen.reset(token)
+        with suppress(ValueError):  # a task of a closed loop, collected in somebody else's context
+            _seen.reset(token)
 
 
 @dataclass(slots=True)
