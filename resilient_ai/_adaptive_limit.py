@@ -103,7 +103,12 @@ class AdaptiveLimit:
         with self._lock:
             place = self._limit.enter(now)
         if self._limit.news:
-            self._tell()
+            try:
+                self._tell()
+            except BaseException:  # Ctrl-C in a listener: nobody will call with this place
+                if place is not None:
+                    self.released(place)
+                raise
         return place
 
     async def wait_in_line(self) -> Place:
@@ -154,7 +159,11 @@ class AdaptiveLimit:
         self._after()
 
     def failed(self, place: Place, error: Exception) -> None:
-        verdict = classify(error)
+        try:
+            verdict = classify(error)
+        except BaseException:  # out of a classifier of the user's own: no news, and the place must come back
+            self.released(place)
+            raise
         now, kind = self._registry.clock.now(), verdict.error_type
         with self._lock:
             if kind is ErrorType.RATE_LIMIT:

@@ -137,7 +137,7 @@ class FailoverPolicy(Policy[Failover]):
                     if reject is not None and (error_type := reject(result)) is not None:
                         raise RejectedResultError(result, error_type, function=site.function)
                 except Exception as error:
-                    search = Search(rules, lanes, once=once(instance, args, kwargs))
+                    search = Search(rules, lanes, once=partial(once, instance, args, kwargs))
                     search.adopt(lane)
                     step = search.after(lane, ticket, now(), error)
                     if isinstance(step, Exception):
@@ -162,7 +162,7 @@ class FailoverPolicy(Policy[Failover]):
                     return result
             else:
                 await backend().checkpoint_if_cancelled()
-                search = Search(rules, lanes, once=once(instance, args, kwargs))
+                search = Search(rules, lanes, once=partial(once, instance, args, kwargs))
                 step = search.begin(started)
             answer = await in_turn(search, step, attempt_of(fn, instance, args, kwargs), now)
             return settle(search, answer)
@@ -181,8 +181,10 @@ class FailoverPolicy(Policy[Failover]):
         def settle(search: Search, answer: Answer) -> Any:
             ended = now()
             failover.ok += 1
-            answer.lane.handle.succeeded(answer.ticket, ended, ended - answer.started)
-            search.commit(ended, answer.lane)
+            try:
+                answer.lane.handle.succeeded(answer.ticket, ended, ended - answer.started)
+            finally:
+                search.commit(ended, answer.lane)
             return answer.value
 
         async def hedged(fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -221,7 +223,12 @@ class FailoverPolicy(Policy[Failover]):
         if race.hedge is not None:
             failover.hedged(won=answer.hedged)
             if self.registry.listening:
-                self.registry.emit(Hedged(failover.name, race.hedge.name, delay, answer.hedged))
+                try:
+                    self.registry.emit(Hedged(failover.name, race.hedge.name, delay, answer.hedged))
+                except BaseException:  # Ctrl-C in a listener
+                    answer.lane.handle.released(answer.ticket)
+                    search.abandon()
+                    raise
         return answer
 
     def bind_stream(self, below: Callable[[Site], StreamHandler], site: Site) -> StreamHandler:
@@ -238,7 +245,7 @@ class FailoverPolicy(Policy[Failover]):
 
             await backend().checkpoint_if_cancelled()
             only_once = once(instance, args, kwargs)
-            search = Search(rules, lanes, once=only_once)
+            search = Search(rules, lanes, once=lambda: only_once)
             delay = failover.delay.seconds() if hedging and not only_once else None
             if delay is None:
                 answer = await in_turn(search, search.begin(now()), attempt, now)

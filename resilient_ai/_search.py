@@ -49,13 +49,13 @@ class Search:
     Args:
         rules: Of the failover.
         lanes: Its endpoints.
-        once: Whether the call must not run twice: it goes on only where the first endpoint proves that it did not
-            process it.
+        once: Tells whether the call must not run twice: then it goes on only where the first endpoint proves that it
+            did not process it. None: it may.
     """
 
     __slots__ = ("_failures", "_once", "_pressed", "_rules", "_suspects", "_untried", "tried")
 
-    def __init__(self, rules: Rules, lanes: Sequence[Lane], *, once: bool = False) -> None:
+    def __init__(self, rules: Rules, lanes: Sequence[Lane], *, once: Callable[[], bool] | None = None) -> None:
         self._rules = rules
         self._untried = list(lanes)
         self._once = once
@@ -89,23 +89,31 @@ class Search:
             The next endpoint; `error` itself when it is to be raised, because no other endpoint could do better;
             None when none is left.
         """
-        verdict = classify(error)
-        self._failures.append((lane, error, verdict))
-        if not self._judge(lane, ticket, now, error, verdict) or (self._once and not unsent(error, verdict)):
+        step: Step | None = None
+        try:
+            verdict = self._verdict(lane, ticket, error)
+            self._failures.append((lane, error, verdict))
+            may_go_on = self._judge(lane, ticket, now, error, verdict)
+            if not may_go_on or (self._once is not None and self._once() and not unsent(error, verdict)):
+                self.abandon()
+                self._tell_watcher()
+                return error
+            step = self._available(now, lane) or self._soonest(now)
+            if step is not None:
+                self._rules.moved()
+                registry = self._rules.registry
+                if registry.listening:
+                    registry.emit(FailedOver(self._rules.name, lane.name, verdict.error_type.value, step[0].name))
+        except BaseException:  # out of a function of the user's: nobody goes on with what is held
+            if step is not None:
+                step[0].handle.released(step[1])
             self.abandon()
-            self._tell_watcher()
-            return error
-        step = self._available(now, lane) or self._soonest(now)
-        if step is not None:
-            self._rules.moved()
-            registry = self._rules.registry
-            if registry.listening:
-                registry.emit(FailedOver(self._rules.name, lane.name, verdict.error_type.value, step[0].name))
+            raise
         return step
 
     def broke(self, lane: Lane, ticket: Ticket, now: float, error: Exception) -> None:
         """A stream failed after its first item: nobody else can finish it."""
-        verdict = classify(error)
+        verdict = self._verdict(lane, ticket, error)
         if verdict.blame == "request" or not verdict.endpoint_fault:
             lane.handle.released(ticket)
         else:
@@ -118,9 +126,12 @@ class Search:
 
     def answered(self, now: float) -> None:
         """Another endpoint gave what the suspects did not: it was them."""
-        for lane, ticket, verdict in self._suspects:
-            self._blame(lane, ticket, now, verdict)
-        self._suspects.clear()
+        try:
+            while self._suspects:
+                lane, ticket, verdict = self._suspects.pop()
+                self._blame(lane, ticket, now, verdict)
+        finally:
+            self.abandon()  # the others, when a listener stopped us
         self._failures.clear()  # exceptions know the frames they passed through, and this one among them
 
     def abandon(self) -> None:
@@ -130,6 +141,13 @@ class Search:
         self._suspects.clear()
 
     # -- inside
+
+    def _verdict(self, lane: Lane, ticket: Ticket, error: Exception) -> Verdict:
+        try:
+            return classify(error)
+        except BaseException:  # out of a classifier of the user's own: no news of the endpoint
+            lane.handle.released(ticket)
+            raise
 
     def _judge(self, lane: Lane, ticket: Ticket, now: float, error: Exception, verdict: Verdict) -> bool:
         """Tell the endpoint's health; False when no other endpoint could do better."""

@@ -20,8 +20,10 @@ from resilient_ai import (
     classified_retry,
     classify,
     describe,
+    register_classifier,
 )
 from resilient_ai._events import CallRejected, LimitLowered
+from tests.helpers import scripted
 
 
 class BusyError(Exception):
@@ -467,6 +469,44 @@ async def test_an_exit_gives_the_place_back(registry, leaving):
     stats = registry.limits["exit"].stats()
 
     assert (stats.in_flight, stats.failed) == (0, 0)
+
+
+@pytest.mark.parametrize("leaving", [KeyboardInterrupt, SystemExit])
+async def test_an_exit_out_of_a_classifier_gives_the_place_back(registry, leaving):
+    def interrupted(error):
+        raise leaving
+
+    ask = adaptive_limit("classifier", registry=registry)(scripted(OSError()))
+    unregister = register_classifier(interrupted)
+    try:
+        await fail(ask, leaving)
+    finally:
+        unregister()
+
+    assert registry.limits["classifier"].stats().in_flight == 0
+
+
+async def test_an_exit_out_of_a_listener_gives_the_place_back(registry, clock, provider):
+    ask = adaptive_limit("listener", initial=20, registry=registry)(provider)
+    async with clock.autojump():
+        for _ in range(20):
+            await ask()
+
+    def interrupted(event):
+        raise KeyboardInterrupt
+
+    unsubscribe = registry.subscribe(interrupted)
+    provider.seconds = 1000.0
+    async with anyio.create_task_group() as tasks:
+        for _ in range(10):
+            tasks.start_soon(ask)
+        await anyio.wait_all_tasks_blocked()
+        clock.advance(60.0)  # they are overdue, which the next call finds out
+        await fail(ask, KeyboardInterrupt)
+        unsubscribe()
+        tasks.cancel_scope.cancel()
+
+    assert registry.limits["listener"].stats().in_flight == 0
 
 
 async def test_calls_given_up_after_an_unusual_time_count_as_slow(registry, clock, provider):
