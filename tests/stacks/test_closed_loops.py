@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+import asyncio  # noqa: TID251 - only its loops can be closed with tasks under way
 import gc
 from contextlib import contextmanager
 
