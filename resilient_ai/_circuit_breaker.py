@@ -51,6 +51,11 @@ class CircuitBreakerPolicy(Policy[CircuitBreaker]):
     def make_state(self, name: str) -> CircuitBreaker:
         return CircuitBreaker(name, self.config, self.registry)
 
+    def shares_state(self, other: Policy[Any], site: Site) -> bool:
+        # Two keys, or one and none, name other circuits.
+        keys = self._key, getattr(other, "_key", None)
+        return keys[0] is keys[1] and super().shares_state(other, site)
+
     def bind(self, below: Callable[[Site], Handler], site: Site) -> Handler:
         inner = self._bounded(below(site), site, self.config.timeout_seconds)
         if (key := self._key) is None:

@@ -11,7 +11,7 @@ from ._backend import backend
 from ._checks import check_number
 from ._endpoint import EndpointHandle, Named
 from ._error_rules import no_reject_on_a_stream
-from ._errors import RejectedResultError
+from ._errors import RejectedResultError, is_wrong_call
 from ._events import Hedged
 from ._failover_handle import Failover
 from ._first_item import Opened, dispose, opened
@@ -141,6 +141,7 @@ class FailoverPolicy(Policy[Failover]):
                     search.adopt(lane)
                     step = search.after(lane, ticket, now(), error)
                     if isinstance(step, Exception):
+                        self._note_a_wrong_call(step, args, kwargs)
                         raise
                 except BaseException:
                     lane.handle.released(ticket)
@@ -171,7 +172,11 @@ class FailoverPolicy(Policy[Failover]):
             fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
         ) -> Callable[[Lane], Awaitable[Any]]:
             async def attempt(lane: Lane) -> Any:
-                result = await lane.call(fn, instance, lane.handed + args, kwargs)
+                try:
+                    result = await lane.call(fn, instance, lane.handed + args, kwargs)
+                except TypeError as error:
+                    self._note_a_wrong_call(error, args, kwargs)
+                    raise
                 if reject is not None and (error_type := reject(result)) is not None:
                     raise RejectedResultError(result, error_type, function=site.function)
                 return result
@@ -241,7 +246,11 @@ class FailoverPolicy(Policy[Failover]):
             fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
         ) -> AsyncGenerator[Any, None]:
             async def attempt(lane: Lane) -> Opened:
-                return await opened(lane.call(fn, instance, lane.handed + args, kwargs))
+                try:
+                    return await opened(lane.call(fn, instance, lane.handed + args, kwargs))
+                except TypeError as error:
+                    self._note_a_wrong_call(error, args, kwargs)
+                    raise
 
             await backend().checkpoint_if_cancelled()
             only_once = once(instance, args, kwargs)
@@ -288,6 +297,12 @@ class FailoverPolicy(Policy[Failover]):
         if isinstance(idempotent, bool):
             return not idempotent
         return not (idempotent(*args, **kwargs) if instance is None else idempotent(instance, *args, **kwargs))
+
+    def _note_a_wrong_call(self, error: Exception, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Say so where a caller has passed the endpoint."""
+        kinds = tuple(map(type, self._endpoints))
+        if is_wrong_call(error) and any(isinstance(each, kinds) for each in (*args, *kwargs.values())):
+            error.add_note("resilient_ai: failover hands the endpoint in; leave it out of the call")
 
     def _lanes(self, below: Callable[[Site], Any], site: Site) -> tuple[Lane, ...]:
         outer = f"{site.endpoint}/" if site.endpoint is not None else ""

@@ -94,6 +94,10 @@ class Policy(ABC, Generic[S]):
         name = self.name or site.function
         return f"{name}[{site.endpoint}]" if self.per_endpoint and site.endpoint is not None else name
 
+    def shares_state(self, other: Policy[Any], site: Site) -> bool:
+        """Whether a call through both of these layers of one kind, at one site, meets one state twice."""
+        return self.state_name(site) == other.state_name(site)
+
     def release(self, site: Site) -> None:
         """Give back a claim that is not needed: a failover came on top, and there is one state per endpoint now."""
         if self.per_endpoint and self._states.pop(self.state_name(site), None) is not None:

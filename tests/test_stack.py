@@ -9,7 +9,7 @@ import pickle
 
 import pytest
 
-from resilient_ai import Endpoint, StackOrderWarning, circuit_breaker, describe, failover
+from resilient_ai import Endpoint, Registry, StackOrderWarning, circuit_breaker, describe, failover
 from resilient_ai._stack import ResilientFunction, decorate
 
 guard = circuit_breaker("module-level", timeout_seconds=None)
@@ -233,7 +233,12 @@ class Kind:
         ("failover", "degrade_to", "never sees a failure"),
         ("circuit_breaker", "degrade_to", "never sees a failure"),
         ("classified_retry", "classified_retry", "multiply"),
+        ("failover", "failover", "multiply the endpoints asked"),
+        ("circuit_breaker", "failover", "refuses the good ones with the bad"),
+        ("circuit_breaker", "circuit_breaker", "named .* count each failure twice"),
         ("adaptive_limit", "classified_retry", "while a retry sleeps"),
+        ("adaptive_limit", "failover", "one limit for all endpoints"),
+        ("adaptive_limit", "adaptive_limit", "named .* take two places in it for each call"),
     ],
 )
 def test_an_order_that_undoes_a_guarantee_warns_once_with_the_reason(outer, inner, reason, registry):
@@ -245,6 +250,41 @@ def test_an_order_that_undoes_a_guarantee_warns_once_with_the_reason(outer, inne
 
     assert len(caught) == 1
     assert caught[0].filename == __file__
+
+
+def one_key(*args):
+    return args
+
+
+def other_key(*args):
+    return args
+
+
+@pytest.mark.parametrize(
+    ("outer", "inner"),
+    [
+        ({"name": "one"}, {"name": "two"}),
+        ({"name": "one", "key": one_key}, {"name": "one"}),
+        ({"name": "one", "key": one_key}, {"name": "one", "key": other_key}),
+        ({"name": "one"}, {"name": "one", "registry": Registry()}),
+    ],
+    ids=["names", "key-and-none", "keys", "registries"],
+)
+def test_two_circuits_on_one_function_are_silent(outer, inner, registry):
+    async def fn() -> None: ...
+
+    below = circuit_breaker(**{"registry": registry, **inner})(fn)
+
+    assert len(describe(circuit_breaker(registry=registry, **outer)(below)).layers) == 2
+
+
+@pytest.mark.parametrize("settings", [{"name": "one"}, {}, {"name": "one", "key": one_key}])
+def test_one_circuit_twice_on_one_function_warns(settings, registry):
+    async def fn() -> None: ...
+
+    guard = circuit_breaker(registry=registry, **settings)
+    with pytest.warns(StackOrderWarning, match="two circuit_breaker named .* count each failure twice in it; keep one"):
+        guard(guard(fn))
 
 
 def test_the_recommended_order_is_silent(registry):

@@ -63,6 +63,45 @@ async def test_a_stream_with_wrong_arguments_says_nothing_either(registry):
     assert [item async for item in stream("hi")] == ["hi"]
 
 
+HINT = "resilient_ai: failover hands the endpoint in; leave it out of the call"
+PASSED = [(lambda call: call(Endpoint("us"), "hi")), (lambda call: call("hi", endpoint=Endpoint("other")))]
+
+
+@pytest.mark.parametrize("resting", [False, True])
+@pytest.mark.parametrize("passed", PASSED, ids=["by-position", "by-name"])
+async def test_who_passes_the_endpoint_is_told_to_leave_it_out(registry, passed, resting):
+    call = stack(ask, registry)
+    if resting:  # then the way to an endpoint is another one
+        registry.endpoints["us"].mark_down()
+    with pytest.raises(TypeError) as caught:
+        await passed(call)
+
+    assert caught.value.__notes__[1:] == [HINT]
+
+
+@pytest.mark.parametrize("passed", PASSED, ids=["by-position", "by-name"])
+async def test_who_passes_a_stream_the_endpoint_is_told_so_too(registry, passed):
+    with pytest.raises(TypeError) as caught:
+        await anext(passed(stack(tokens, registry)))
+
+    assert caught.value.__notes__[1:] == [HINT]
+
+
+async def test_a_method_too(registry):
+    owner = type("Owner", (), {"ask": stack(Client.ask, registry)})
+    with pytest.raises(TypeError) as caught:
+        await owner().ask(Endpoint("us"), "hi")
+
+    assert caught.value.__notes__[1:] == [HINT]
+
+
+async def test_other_wrong_calls_get_no_hint(registry):
+    with pytest.raises(TypeError) as caught:
+        await stack(ask, registry)("hi", "ho")
+
+    assert len(caught.value.__notes__) == 1
+
+
 async def test_a_type_error_from_inside_counts_as_ever(registry):
     async def broken() -> None:
         len(3)  # type: ignore[arg-type]
