@@ -18,6 +18,7 @@ from array import array
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from ._error_copies import Kept
 from ._window import TICK, CallsWindow, SecondsWindow, Window
 
 if TYPE_CHECKING:
@@ -124,7 +125,7 @@ class Circuit:
         if state is CircuitState.CLOSED:
             self._period = self._rules.recovery_timeout
         if state is not CircuitState.OPEN and state is not CircuitState.HALF_OPEN:
-            self.cause: BaseException | None = None
+            self.cause: Kept | None = None
             self.reason = ""
             self.open_until = 0.0
         # The pass that lets a call through without asking further. None: somebody has to decide.
@@ -295,7 +296,7 @@ class Circuit:
         self.failures = failures  # what opened it stays readable until it closes
         self.opened_count += 1
         self.open_until = now + period
-        self.reason, self.cause = reason, error
+        self.reason, self.cause = reason, Kept(error) if error is not None else None
         return CircuitState.OPEN
 
     def _open_seconds(self, retry_after: float | None, roll: float) -> float:

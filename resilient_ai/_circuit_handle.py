@@ -116,7 +116,9 @@ class CircuitBreaker:
             return ticket
         if self._registry.listening:
             self._registry.emit(CallRejected(self.name, reason, wait))
-        raise CircuitOpenError(self.name, retry_after=wait, reason=reason) from cause
+        raise CircuitOpenError(self.name, retry_after=wait, reason=reason) from (
+            cause.failure() if cause is not None else None
+        )
 
     def succeeded(self, ticket: Ticket, now: float, seconds: float) -> None:
         with self._lock:

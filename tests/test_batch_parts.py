@@ -10,7 +10,7 @@ import pytest
 
 from resilient_ai import BatchResultError, CircuitOpenError
 from resilient_ai._batch_key import Grouping
-from resilient_ai._batch_results import own_copy
+from resilient_ai._error_copies import own_copy
 
 
 class KeywordError(Exception):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import random
 import signal
 import sys
 import threading
 import time
+import traceback
+import weakref
 from contextlib import suppress
 
 import anyio
@@ -230,6 +233,91 @@ def test_a_refusal_names_what_failed_last_while_probes_are_in_flight_and_after_o
 
     assert (while_probing.value.reason, while_probing.value.__cause__) == ("half_open_full", first)
     assert after.value.__cause__ is second
+
+
+class SDKError(Exception):
+    """Like the error of an SDK, a class written in Python."""
+
+    def __init__(self, message: str, *, body: object) -> None:
+        super().__init__(message)
+        self.body = body
+
+
+class Prompt:
+    """Something in a frame that an error came through."""
+
+
+def opened_by(breaker, ask):
+    """Open a circuit with the error of a function that has a prompt in its frame; a weak reference to that."""
+    prompt = Prompt()
+    kept = weakref.ref(prompt)
+    try:
+        ask(prompt)
+    except Exception as error:
+        breaker.failed(breaker.admit(0), 0, 0.1, error, FAULT)
+    return kept
+
+
+def cause_of_a_refusal(breaker):
+    with pytest.raises(CircuitOpenError) as caught:
+        breaker.admit(0)
+    return caught.value.__cause__
+
+
+def sdk_error(prompt):
+    raise SDKError("overloaded", body={"code": 529})
+
+
+def sdk_error_with_causes(prompt):
+    try:
+        try:
+            raise OSError("reset")
+        except OSError as below:
+            raise SDKError("connection", body=None) from below
+    except SDKError:
+        raise SDKError("overloaded", body={"code": 529})  # noqa: B904 - the chain is wanted as it comes
+
+
+def sdk_errors_together(prompt):
+    try:
+        sdk_error(prompt)
+    except SDKError as error:
+        raise ExceptionGroup("several", [error, OSError("reset")]) from None
+
+
+@pytest.mark.parametrize("ask", [sdk_error, sdk_error_with_causes, sdk_errors_together])
+def test_a_circuit_keeps_no_frame_of_the_failure_that_opened_it(registry, ask):
+    breaker = handle(registry, failure_threshold=1)
+    prompt = opened_by(breaker, ask)
+    gc.collect()
+    cause = cause_of_a_refusal(breaker)
+
+    assert prompt() is None
+    assert cause.__traceback__ is None
+    assert f", in {ask.__name__}" in cause.__notes__[-1]
+    assert "Prompt" not in "".join(traceback.format_exception(cause))
+
+
+def test_what_it_keeps_says_all_that_the_failure_said(registry):
+    breaker = handle(registry, failure_threshold=1)
+    opened_by(breaker, sdk_error_with_causes)
+    gc.collect()
+    cause = cause_of_a_refusal(breaker)
+
+    assert (type(cause), str(cause), cause.body) == (SDKError, "overloaded", {"code": 529})
+    assert [str(cause.__context__), str(cause.__context__.__cause__)] == ["connection", "reset"]
+
+
+def test_a_failure_that_somebody_has_is_named_itself_with_its_traceback(registry):
+    breaker = handle(registry, failure_threshold=1)
+    with pytest.raises(SDKError) as caught:
+        sdk_error("hi")
+    breaker.failed(breaker.admit(0), 0, 0.1, caught.value, FAULT)
+    before = caught.value.__traceback__
+
+    assert cause_of_a_refusal(breaker) is caught.value
+    assert caught.value.__traceback__ is before
+    assert not hasattr(caught.value, "__notes__")
 
 
 def test_an_opening_says_why_in_words(registry, events):

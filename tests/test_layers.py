@@ -14,6 +14,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset(
         {
             "_errors",
+            "_error_copies",
             "_backend",
             "_clock",
             "_events",
