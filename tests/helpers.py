@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from resilient_ai import ErrorType
 from resilient_ai._classify import verdict
 
@@ -29,3 +31,20 @@ def scripted(*outcomes):
 
     call.calls = 0
     return call
+
+
+async def work_of(run) -> int:
+    """How many calls, of Python's functions and of C's, awaiting `run()` takes; what grows with it, grows with time."""
+    calls = 0
+
+    def count(_frame, event, _argument):
+        nonlocal calls
+        calls += event in ("call", "c_call")
+
+    before = sys.getprofile()
+    sys.setprofile(count)
+    try:
+        await run()
+    finally:
+        sys.setprofile(before)
+    return calls
