@@ -125,7 +125,7 @@ def oracle(endpoints: Sequence[Endpoint]) -> Ask:
                 best = min(in_time)[2] if in_time else None
                 when += 0.0 if best is not None else 0.25
             if best is None:
-                unlucky = [each for each in endpoints if _status(each.fate(now(), request, real=False)[1]) == 500]
+                unlucky = [each for each in endpoints if _by_chance(each.fate(now(), request, real=False)[1])]
                 if not unlucky or request.deadline - now() < 1:
                     raise TimeoutError
                 with suppress(ProviderError):  # only bad luck is in the way, and each attempt draws anew
@@ -139,8 +139,8 @@ def oracle(endpoints: Sequence[Endpoint]) -> Ask:
     return ask
 
 
-def _status(error: Exception | None) -> int | None:
-    return error.status_code if isinstance(error, ProviderError) else None
+def _by_chance(error: Exception | None) -> bool:
+    return isinstance(error, ProviderError) and error.by_chance
 
 
 ALL: dict[str, Callable[[Sequence[Endpoint]], Ask]] = {

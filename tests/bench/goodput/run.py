@@ -20,7 +20,6 @@ from .world import Endpoint, Fault, Request, VirtualLoop, now
 
 RATE = 10.0  # calls a second, over all clients
 PATIENCE = 15.0  # seconds until a caller hangs up
-CLIENTS = 4  # processes that share nothing
 END = 160.0
 PLOT = Path(__file__).parent.parent / "goodput.png"
 
@@ -30,6 +29,12 @@ class Scenario:
     title: str
     begin: float
     endpoints: Callable[[int], list[Endpoint]]
+    clients: int = 4  # processes that share nothing
+    surge: float = 1.0  # times as many callers from the begin on, for 60 s
+
+    def rate(self, when: float) -> float:
+        """Callers a second."""
+        return RATE * (self.surge if self.begin <= when < self.begin + 60 else 1.0)
 
 
 def _one(*faults: Fault, slots: int = 40, queue: int = 80) -> Callable[[int], list[Endpoint]]:
@@ -45,6 +50,7 @@ def _three(*faults: Fault, small: int = 40) -> Callable[[int], list[Endpoint]]:
 
 
 FLAPS = tuple(Fault("down", begin, begin + 5) for begin in range(30, 100, 10))
+BREAKS = tuple(Fault("down", begin, begin + 10) for begin in range(30, 150, 30))
 SCENARIOS = {
     "hang": Scenario("the only endpoint hangs for 60 s", 30, _one(Fault("hang", 30, 90))),
     "errors": Scenario("3 of 10 calls fail for 60 s", 30, _one(Fault("errors", 30, 90, 0.3))),
@@ -53,6 +59,17 @@ SCENARIOS = {
     "region": Scenario("one of three regions down for 60 s", 30, _three(Fault("down", 30, 90), small=18)),
     "brownout": Scenario("one of three regions 10x slower", 30, _three(Fault("slow", 30, 90, 0.1))),
     "flapping": Scenario("one of three regions 5 s down, 5 s up", 30, _three(*FLAPS)),
+    "breaks": Scenario("the only endpoint down 10 s of 30", 30, _one(*BREAKS)),
+    "busy": Scenario("half of the calls refused by chance for 60 s", 30, _one(Fault("busy", 30, 90, 0.5))),
+    "stuck": Scenario("100x slower for 60 s, its queue full", 30, _one(Fault("slow", 30, 90, 0.01))),
+    "slower": Scenario("2x slower for good, with room for all", 30, _one(Fault("slow", 30, END, 0.5), slots=100)),
+    "fleet": Scenario(
+        "5x slower for 20 s at 87 % load, 20 clients",
+        30,
+        _one(Fault("slow", 30, 50, 0.2), slots=28, queue=4000),
+        clients=20,
+    ),
+    "surge": Scenario("2.5 times the callers for 60 s", 30, _one(), surge=2.5),
 }
 
 
@@ -66,6 +83,7 @@ def simulate(make: Callable[[Sequence[Endpoint]], Ask], scenario: Scenario, seed
     """One run; the outcome of every call, and how many calls the endpoints got."""
     outcomes: list[Outcome] = []
     endpoints = scenario.endpoints(seed)
+    random.seed(seed)  # tenacity's backoff draws from the module
 
     async def user(ask: Ask, request: Request) -> None:
         try:
@@ -76,14 +94,14 @@ def simulate(make: Callable[[Sequence[Endpoint]], Ask], scenario: Scenario, seed
         outcomes.append(Outcome(request.arrival, good))
 
     async def main() -> None:
-        clients = [make(endpoints) for _ in range(CLIENTS)]
+        clients = [make(endpoints) for _ in range(scenario.clients)]
         arrivals = random.Random(seed)
         when, number = 0.0, 0
         async with asyncio.TaskGroup() as users:
-            while (when := when + arrivals.expovariate(RATE)) < END:
+            while (when := when + arrivals.expovariate(scenario.rate(when))) < END:
                 await asyncio.sleep(when - now())
                 number += 1
-                users.create_task(user(clients[number % CLIENTS], Request(number, when, when + PATIENCE)))
+                users.create_task(user(clients[number % scenario.clients], Request(number, when, when + PATIENCE)))
 
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
         runner.run(main())

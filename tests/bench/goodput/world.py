@@ -50,9 +50,10 @@ def now() -> float:
 class ProviderError(Exception):
     """A reply that is no answer."""
 
-    def __init__(self, status_code: int, retry_after: float | None = None) -> None:
+    def __init__(self, status_code: int, retry_after: float | None = None, *, by_chance: bool = False) -> None:
         super().__init__(f"status {status_code}")
         self.status_code = status_code
+        self.by_chance = by_chance  # the same call may have more luck; the oracle only may look
         self.headers = {} if retry_after is None else {"retry-after": f"{retry_after:g}"}
 
 
@@ -65,7 +66,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Fault:
-    """From `begin` to `end`: "down", "hang", "errors" (a share), "slow" (a speed) or "rate" (calls a second)."""
+    """From `begin` to `end`: "down", "hang", "errors" or "busy" (shares), "slow" (speed) or "rate" (calls a second)."""
 
     kind: str
     begin: float
@@ -107,7 +108,9 @@ class Endpoint:
             if fault.kind == "hang":
                 return GIVE_UP, ConnectionError("no answer")
             if fault.kind == "errors" and broken < fault.amount:
-                return answer_luck, ProviderError(500)
+                return answer_luck, ProviderError(500, by_chance=True)
+            if fault.kind == "busy" and broken < fault.amount:
+                return 0.05, ProviderError(529, by_chance=True)
             if fault.kind == "rate" and (wait := self._take_token(when, fault.amount, real=real)):
                 return 0.05, ProviderError(429, retry_after=max(1.0, math.ceil(wait)))
         while self._under_way and self._under_way[0] <= when:
