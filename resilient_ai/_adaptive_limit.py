@@ -93,7 +93,9 @@ class AdaptiveLimit:
         self.name = name
         self._limit = Limit(config)
         self._registry = registry
-        self._lock = threading.Lock()
+        # Reentrant: a signal handler may read it, and a task that the garbage collector ends may give its place back,
+        # while its own thread is in here.
+        self._lock = threading.RLock()
 
     # -- for the policy
 
@@ -118,10 +120,11 @@ class AdaptiveLimit:
         now = clock.now()
         with self._lock:
             patience = self._limit.patience(now, left)
-            if patience is None:
-                raise self._refusal(now)
-            waiter = _InLine(now + patience, now + left)
-            self._limit.join(waiter)
+            waiter = _InLine(now + patience, now + left) if patience is not None else None
+            if waiter is not None:
+                self._limit.join(waiter)
+        if waiter is None:
+            raise self._refusal(now)
         try:
             while True:
                 now = clock.now()
@@ -141,11 +144,13 @@ class AdaptiveLimit:
 
     def _refusal(self, now: float) -> LimitReachedError:
         limit = self._limit
-        limit.refused += 1
-        wait = limit.wait(now)
+        with self._lock:
+            limit.refused += 1
+            wait = limit.wait(now)
+            error = LimitReachedError(self.name, limit=limit.places, waiting=limit.waiting, retry_after=wait)
         if self._registry.listening:
             self._registry.emit(CallRejected(self.name, "limit_reached", wait))
-        return LimitReachedError(self.name, limit=limit.places, waiting=limit.waiting, retry_after=wait)
+        return error
 
     def succeeded(self, place: Place) -> None:
         with self._lock:

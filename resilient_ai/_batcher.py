@@ -118,7 +118,7 @@ class Batcher:
     def __init__(self, name: str, config: BatchConfig) -> None:
         self.name = name
         self._config = config
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may read the registry, as in `CircuitBreaker`
         self._lanes: weakref.WeakKeyDictionary[Any, Lane] = weakref.WeakKeyDictionary()
         self._ledgers: list[tuple[weakref.ref[Any], Ledger]] = []  # of loops that may still run
         self._past = dict.fromkeys(_COUNTS, 0)  # of loops that are gone, minus what was before a reset

@@ -89,7 +89,7 @@ class Degradation:
     def __init__(self, name: str, rungs: tuple[Rung, ...]) -> None:
         self.name = name
         self._rungs = rungs
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may read the registry, as in `CircuitBreaker`
         self.reset()
 
     def reset(self) -> None:

@@ -116,7 +116,7 @@ class EndpointHandle:
         self.watched_in: object = None  # the event loop whose task checks its health
         self._denied = False  # a denial has been reported
         self._registry = registry
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may read the registry, as in `CircuitBreaker`
 
     # -- for the policy
 

@@ -67,7 +67,7 @@ class Failover:
         self.endpoints = dict(endpoints)
         self.budget = budget
         self.delay = delay
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may read the registry, as in `CircuitBreaker`
         self._tokens = MOST_TOKENS
         self.ok = self._paid_for = self.failures = self.moves = self.hedges = self.hedges_won = 0
 

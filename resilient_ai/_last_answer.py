@@ -66,7 +66,7 @@ class LastAnswer:
         self.max_age = max_age
         self.max_entries = max_entries
         self._key = key
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may read the registry, as in `CircuitBreaker`
         self._kept: OrderedDict[Hashable, tuple[Any, float]] = OrderedDict()
         self._hits = self._misses = self._too_old = 0
 

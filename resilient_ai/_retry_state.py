@@ -64,7 +64,7 @@ class Retry:
         self.name = name
         self._config = config
         self._registry = registry
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may read the registry, as in `CircuitBreaker`
         # A success at the first attempt is counted without the lock: one step of itertools.count is one call into C
         # and cannot be torn by a switch of threads, as `+= 1` can. Reading is a step too, which `_ok_before` takes off.
         self._ok = itertools.count()

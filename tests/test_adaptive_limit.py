@@ -402,6 +402,27 @@ async def test_a_full_line_turns_away_at_once(registry):
     assert (stats.refused, stats.succeeded, stats.waiting) == (1, 2, 0)
 
 
+def test_a_listener_that_hears_of_a_refusal_may_look_at_the_limit():
+    registry = Registry(listeners=())
+    heard = []
+    registry.subscribe(lambda event: heard.append((event.reason, registry.limits["full"].stats().refused)))
+
+    async def main() -> None:
+        gate = Gate()
+        ask = adaptive_limit("full", initial=1, max_queue_size=0, registry=registry)(gate)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(ask)
+            await anyio.wait_all_tasks_blocked()
+            await fail(ask, LimitReachedError)
+            gate.opens.set()
+
+    thread = threading.Thread(target=anyio.run, args=(main,), daemon=True)
+    thread.start()
+    thread.join(30)
+
+    assert heard == [("limit_reached", 1)]
+
+
 async def test_being_turned_away_is_no_endpoints_fault(registry):
     refusal = LimitReachedError("x", limit=1, waiting=0, retry_after=3.0)
     verdict = classify(refusal)

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
+import sys
 import threading
+from typing import TYPE_CHECKING
 
+import anyio
 import pytest
 import structlog
 
 from resilient_ai import (
     Endpoint,
+    ErrorType,
+    LastAnswer,
     Registry,
+    RetryRule,
     adaptive_limit,
     batched,
     circuit_breaker,
@@ -23,6 +29,9 @@ from resilient_ai import (
 from resilient_ai._events import CircuitOpened
 from resilient_ai._scrub import args_hash, scrub
 from resilient_ai.testing import VirtualClock, capture_events, isolated_registry
+
+if TYPE_CHECKING:
+    from types import FrameType
 
 
 async def ping() -> str:
@@ -274,3 +283,46 @@ def test_a_name_that_is_not_there_is_answered_by_some_that_are(registry):
         KeyError, match=r"no circuit_breaker named 'x'; there are: 'tenant-0', .*'tenant-19' and 10 more"
     ):
         registry.circuit_breakers["x"]
+
+
+def test_a_signal_handler_may_read_everything_at_any_moment_of_a_call():
+    """Whatever a call holds just then: the handler runs in the thread of that call, and must not wait for it."""
+    own = Registry(listeners=())
+
+    @degrade_to(LastAnswer(), "sorry", registry=own)
+    @batched(batch_size=2, batch_timeout=0, registry=own)
+    @classified_retry(rules={kind: RetryRule(1, 0.0, 0.0) for kind in ErrorType}, registry=own)
+    @failover(Endpoint("a"), Endpoint("b"), registry=own)
+    @adaptive_limit(initial=1, max_wait=0, registry=own)
+    @circuit_breaker(failure_threshold=1, registry=own)
+    async def ask(endpoint: Endpoint, numbers: list[int]) -> list[int]:
+        if 3 in numbers:
+            raise OSError
+        return numbers
+
+    reads = 0
+
+    def read(_frame: FrameType, event: str, _argument: object) -> None:
+        nonlocal reads
+        if event == "call":
+            own.as_dict()
+            reads += 1
+
+    async def main() -> None:
+        async with anyio.create_task_group() as tasks:
+            for number in range(6):
+                tasks.start_soon(ask, number)
+
+    def run() -> None:
+        sys.setprofile(read)  # as a signal would, but before every line of the library and not now and then
+        try:
+            anyio.run(main)
+        finally:
+            sys.setprofile(None)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(60)
+
+    assert not thread.is_alive(), "it waits for itself"
+    assert reads > 1_000
