@@ -49,9 +49,10 @@ class Ticket:
 _NO_PROBES: list[Ticket] = []  # never filled: who admits a probe makes a new list
 _NO_RECORD = -1  # era of tickets whose results nobody wants
 _RECENT = 100  # calls
+MOST_MOMENTS = 400  # of good answers, two each, before the older half goes
 _RECENT_SECONDS = 300.0
-# Appending to an array needs no lock while one thread runs at a time. Without a GIL every result takes the lock.
-_LOCK_FREE: bool = getattr(sys, "_is_gil_enabled", lambda: True)()
+# Appending to a list needs no lock while one thread runs at a time. Without a GIL every result takes the lock.
+LOCK_FREE: bool = getattr(sys, "_is_gil_enabled", lambda: True)()
 
 
 class Circuit:
@@ -74,15 +75,15 @@ class Circuit:
         "cause",
         "failures",
         "late",
+        "moments",
         "neutral",
-        "ok_seconds",
-        "ok_times",
         "open_pass",
         "open_until",
         "opened_count",
         "quiet_pass",
         "reason",
         "rejected",
+        "shut_until",
         "slow",
         "state",
         "successes",
@@ -102,12 +103,13 @@ class Circuit:
 
     def clear(self) -> None:
         """The first day again: closed, every count zero."""
-        # A success may be two appends to these arrays, under no lock: who took hold of them and then still sees its
-        # pass here may append. So the pass goes first, and the arrays are replaced, never emptied: what is appended
-        # to the old ones was before this.
+        # Good answers: when each ended, when it had begun, and so on by turns. One may be no more than two appends to
+        # the list, under no lock, by whoever took hold of it and then still sees its pass here. So the pass goes first
+        # and the list is replaced: what is appended to the old one was before this. (Between the two appends no other
+        # thread comes in CPython; did one come, it would bend how long two answers took, by as long as they took.)
+        # (An array would need a quarter of the room, and three times as long for an append.)
         self.quiet_pass: Ticket | None = None
-        self.ok_times = array("d")  # when, the latest up to 200
-        self.ok_seconds = array("f")  # how long they took
+        self.moments: list[float] = []
         self._failure_times: array[float] | tuple[()] = ()  # most circuits of a keyed breaker never see a failure
         self._ok_before = 0
         self.total_failures = self.neutral = self.slow = 0
@@ -128,6 +130,8 @@ class Circuit:
             self.cause: Kept | None = None
             self.reason = ""
             self.open_until = 0.0
+        # Until then every call is refused, and there is nothing to decide; OPEN sets it when it knows its period.
+        self.shut_until = math.inf if state is CircuitState.FORCED_OPEN and LOCK_FREE else -math.inf
         # The pass that lets a call through without asking further. None: somebody has to decide.
         if state in (CircuitState.CLOSED, CircuitState.METRICS_ONLY):
             self.open_pass: Ticket | None = Ticket(self._era)
@@ -140,7 +144,7 @@ class Circuit:
 
     def _set_quiet(self) -> None:
         # While this pass is set, a success that holds it changes nothing but the times of good answers.
-        quiet = _LOCK_FREE and not self.failures and self._window is None and self.state is not CircuitState.DISABLED
+        quiet = LOCK_FREE and not self.failures and self._window is None and self.state is not CircuitState.DISABLED
         self.quiet_pass = self.open_pass if quiet else None
 
     # -- admission
@@ -251,9 +255,11 @@ class Circuit:
             del times[:-_RECENT]
             self._failure_times = times
         else:
-            self.ok_times.append(now)
-            self.ok_seconds.append(seconds)
-            self.trim()
+            self.moments.append(now)
+            self.moments.append(now - seconds)
+            if len(self.moments) >= MOST_MOMENTS:
+                del self.moments[: MOST_MOMENTS // 2]
+                self._ok_before += MOST_MOMENTS // 4
         limit = self._rules.slow_call_seconds
         slow = limit is not None and seconds > limit
         self.slow += slow
@@ -296,6 +302,8 @@ class Circuit:
         self.failures = failures  # what opened it stays readable until it closes
         self.opened_count += 1
         self.open_until = now + period
+        if LOCK_FREE:
+            self.shut_until = self.open_until - TICK
         self.reason, self.cause = reason, Kept(error) if error is not None else None
         return CircuitState.OPEN
 
@@ -345,17 +353,16 @@ class Circuit:
 
     @property
     def total_calls(self) -> int:
-        return self._ok_before + len(self.ok_times) + self.total_failures + self.neutral
+        return self._ok_before + len(self.moments) // 2 + self.total_failures + self.neutral
 
-    def trim(self) -> None:
-        """Keep the memory of good answers bounded."""
-        if len(self.ok_times) >= 2 * _RECENT:
-            self._ok_before += _RECENT
-            del self.ok_times[:_RECENT], self.ok_seconds[:_RECENT]
+    def _answers(self) -> list[tuple[float, float]]:
+        """(when, seconds) of the last hundred good answers."""
+        moments = self.moments[: len(self.moments) // 2 * 2][-2 * _RECENT :]  # others may be appending
+        return [(ended, max(0.0, ended - began)) for ended, began in zip(moments[::2], moments[1::2], strict=True)]
 
     def recent(self, now: float) -> tuple[int, int]:
         """(calls, successes) of the last 5 minutes, of the last 100 calls at most."""
-        outcomes = [(when, True) for when in self.ok_times[-_RECENT:]]
+        outcomes = [(when, True) for when, _ in self._answers()]
         outcomes += [(when, False) for when in self._failure_times]
         fresh = [good for when, good in sorted(outcomes)[-_RECENT:] if now - when <= _RECENT_SECONDS]
         return len(fresh), sum(fresh)
@@ -369,5 +376,5 @@ class Circuit:
 
     def p95(self) -> float | None:
         """Seconds that 95 of 100 of the last good answers took at most."""
-        seconds = sorted(self.ok_seconds[-_RECENT:])
+        seconds = sorted(seconds for _, seconds in self._answers())
         return seconds[math.ceil(0.95 * len(seconds)) - 1] if seconds else None

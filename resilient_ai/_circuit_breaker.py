@@ -6,17 +6,20 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, 
 from functools import partial
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
-from ._backend import backend
+from ._backend import backend, cancelled
 from ._checks import check_callable
+from ._circuit import MOST_MOMENTS
 from ._circuit_config import NEUTRAL, CircuitConfig
 from ._circuit_handle import CircuitBreaker
 from ._classify import Verdict, classify
 from ._deadline import bounded
 from ._error_rules import ErrorRule, Reject, error_rules, means, no_reject_on_a_stream, rejection
 from ._errors import RejectedResultError
+from ._good_path import Begun, GoodPath
 from ._policy import Handler, Policy, Site, StreamHandler
 from ._registry import Registry, default_registry
 from ._stack import Decorator, decorate
+from ._strategy import Lane
 from ._watch import probing
 
 if TYPE_CHECKING:
@@ -46,6 +49,7 @@ class CircuitBreakerPolicy(Policy[CircuitBreaker]):
         self.config: CircuitConfig = config
         self._key = key
         self._reject = reject
+        self._bound: dict[str | None, tuple[CircuitBreaker, Handler]] = {}  # what was bound last, by endpoint
         self._by_blame = all(each in config.ignore for each in NEUTRAL)
 
     def make_state(self, name: str) -> CircuitBreaker:
@@ -59,13 +63,24 @@ class CircuitBreakerPolicy(Policy[CircuitBreaker]):
     def bind(self, below: Callable[[Site], Handler], site: Site) -> Handler:
         inner = self._bounded(below(site), site, self.config.timeout_seconds)
         if (key := self._key) is None:
-            return self._guard(inner, self.state(site))
+            breaker = self.state(site)
+            self._bound[site.endpoint] = breaker, inner
+            return self._guard(inner, breaker)
 
         async def keyed(fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             breaker = self._keyed(key, site, instance, args, kwargs)
             return await self._guard(inner, breaker)(fn, instance, args, kwargs)
 
         return keyed
+
+    def join(self, path: GoodPath, site: Site) -> bool:
+        if self._key is not None or self._reject is not None:
+            return False
+        for place in path.lanes or (path,):
+            place.breaker, inner = self._bound[place.name if isinstance(place, Lane) else site.endpoint]
+            place.bounded = inner if self.config.timeout_seconds is not None else None
+        path.ended = True
+        return True
 
     def bind_stream(self, below: Callable[[Site], StreamHandler], site: Site) -> StreamHandler:
         no_reject_on_a_stream(self._reject, site.function)
@@ -93,11 +108,20 @@ class CircuitBreakerPolicy(Policy[CircuitBreaker]):
     def _guard(self, inner: Handler, breaker: CircuitBreaker) -> Handler:
         reject, now, circuit = self._reject, self.registry.clock.now, breaker.circuit
 
-        async def guarded(fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-            started = now()
+        async def guarded(
+            fn: Callable[..., Any],
+            instance: Any,
+            args: tuple[Any, ...],
+            kwargs: dict[str, Any],
+            begun: Begun | None = None,
+        ) -> Any:
+            started = now() if begun is None else begun.started
+            failed = begun is not None and begun.error is not None
             # A closed circuit is asked with one look and no lock.
-            ticket = circuit.open_pass
+            ticket = circuit.open_pass if not failed else begun.ticket
             if ticket is None:
+                if started < circuit.shut_until and not cancelled():
+                    raise breaker.refusal(started)
                 await backend().checkpoint_if_cancelled()  # a cancelled caller hears of that, not of the circuit
                 probes = [(each, probe) for each, probe in probing.get() if each.holds(probe)]
                 if any(each is circuit for each, _ in probes):
@@ -109,7 +133,7 @@ class CircuitBreakerPolicy(Policy[CircuitBreaker]):
                 ticket = breaker.admit(started)
                 probing.set((*probes, (circuit, ticket)))
             try:
-                result = await inner(fn, instance, args, kwargs)
+                result = begun.fail() if failed else await inner(fn, instance, args, kwargs)
             except Exception as error:
                 self._settle(breaker, ticket, started, error)
                 raise
@@ -119,11 +143,11 @@ class CircuitBreakerPolicy(Policy[CircuitBreaker]):
             if reject is not None:
                 self._judge(reject, breaker, ticket, started, result)
             ended = now()
-            # The arrays first, the pass after: the other way round a reset could come between.
-            ok_times, ok_seconds = circuit.ok_times, circuit.ok_seconds
-            if ticket is circuit.quiet_pass and len(ok_times) < 199:
-                ok_times.append(ended)
-                ok_seconds.append(ended - started)
+            # The list first, the pass after: the other way round a reset could come between.
+            moments = circuit.moments
+            if ticket is circuit.quiet_pass and len(moments) < MOST_MOMENTS:
+                moments.append(ended)
+                moments.append(started)
             else:
                 breaker.succeeded(ticket, ended, ended - started)
             return result

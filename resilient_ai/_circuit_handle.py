@@ -97,6 +97,20 @@ class CircuitBreaker:
 
     # -- for the policy
 
+    def refusal(self, now: float) -> CircuitOpenError:
+        """
+        What to raise when the circuit is shut and there is nothing to decide: `now < circuit.shut_until`.
+
+        Counted without the lock: between two calls or jumps the interpreter does not switch.
+        """
+        circuit = self.circuit
+        circuit.rejected += 1
+        if self._registry.listening or circuit.state is CircuitState.FORCED_OPEN:
+            return self._refused(circuit.retry_after(now), circuit.refusal())
+        error = CircuitOpenError(self.name, circuit.open_until - now)
+        error.__cause__ = circuit.cause
+        return error
+
     def admit(self, now: float) -> Ticket:
         """A ticket for one call; `CircuitOpenError` when the circuit refuses."""
         circuit = self.circuit
@@ -104,7 +118,7 @@ class CircuitBreaker:
             ticket, changed = circuit.admit(now)
             if changed is not None:
                 self._news.append(CircuitHalfOpened(self.name))
-            wait, reason, cause = circuit.retry_after(now), circuit.refusal(), circuit.cause
+            wait, reason = circuit.retry_after(now), circuit.refusal()
         if changed is not None:
             try:
                 self._tell()
@@ -114,11 +128,15 @@ class CircuitBreaker:
                 raise
         if ticket is not None:
             return ticket
+        raise self._refused(wait, reason)
+
+    def _refused(self, wait: float | None, reason: str) -> CircuitOpenError:
         if self._registry.listening:
             self._registry.emit(CallRejected(self.name, reason, wait))
-        raise CircuitOpenError(self.name, retry_after=wait, reason=reason) from (
-            cause.failure() if cause is not None else None
-        )
+        error = CircuitOpenError(self.name, wait, reason)
+        cause = self.circuit.cause
+        error.__cause__ = cause.failure() if cause is not None else None
+        return error
 
     def succeeded(self, ticket: Ticket, now: float, seconds: float) -> None:
         with self._lock:

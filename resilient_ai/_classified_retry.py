@@ -26,6 +26,7 @@ from ._errors import (
     is_wrong_call,
 )
 from ._events import AttemptFailed, QuotaExceeded, RetriesExhausted, RetryScheduled
+from ._good_path import Begun, GoodPath
 from ._policy import Handler, Policy, Site, StreamHandler
 from ._provider_rules import RETRYABLE
 from ._registry import Registry, default_registry
@@ -269,14 +270,16 @@ class RetryPolicy(Policy[Retry]):
 
     def bind(self, below: Callable[[Site], Handler], site: Site) -> Handler:
         inner, retry, now = below(site), self.state(site), self.registry.clock.now
-        count_success, judge = retry.count_success, self._judge(site)
+        judge = self._judge(site)
 
-        async def retried(fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-            started = now()
+        async def retried(
+            fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any], *begun: Begun
+        ) -> Any:
+            started = now() if not begun else begun[0].started
             call: _Call | None = None
             while True:
                 try:
-                    result = await inner(fn, instance, args, kwargs)
+                    result = await inner(fn, instance, args, kwargs, *begun)
                     if judge is not None:
                         judge(result, call)
                 except Exception as error:  # noqa: BLE001 - decided, and raised or retried, below
@@ -285,14 +288,13 @@ class RetryPolicy(Policy[Retry]):
                     if call is not None:
                         call.succeeded()
                     else:
-                        count_success()
-                        if retry.spent:
-                            retry.refill()
+                        retry.good.ok += 1
                     if (seen := watching()) is not None:
                         seen.attempts += 1
                     return result
                 if call is None:
                     call = _Call(self, retry, site, started, args, kwargs)
+                begun = ()
                 try:
                     failure = await call.failed(failure)  # type: ignore[arg-type]
                     if failure is not None:
@@ -319,6 +321,12 @@ class RetryPolicy(Policy[Retry]):
                     raise _UnwantedResultError(result, ErrorType.INTERNAL_ERROR, function=site.function)
 
         return judge
+
+    def join(self, path: GoodPath, site: Site) -> bool:
+        if self.choices.reject is not None or self.choices.retry is not None:
+            return False
+        path.counts.append(self.state(site).good)
+        return True
 
     def bind_stream(self, below: Callable[[Site], StreamHandler], site: Site) -> StreamHandler:
         no_reject_on_a_stream(self.choices.reject, site.function)
@@ -364,9 +372,7 @@ class RetryPolicy(Policy[Retry]):
         if call is not None:
             call.succeeded()
         else:
-            retry.count_success()
-            if retry.spent:
-                retry.refill()
+            retry.good.ok += 1
         if (seen := watching()) is not None:
             seen.attempts += 1
 

@@ -14,7 +14,7 @@ from ._classify import PROGRAMMING_ERRORS, Verdict
 from ._error_rules import ErrorRule, matches
 from ._errors import BatchResultError, ErrorType
 from ._ladder import Rung
-from ._report import Row
+from ._report import Row, Tally
 from ._rungs import Recalled
 
 Mark = Literal["prefix"] | Callable[[Recalled], Any]
@@ -84,19 +84,19 @@ class DegradeStats:
 class Degradation:
     """The numbers of one fallback. Thread-safe."""
 
-    __slots__ = ("_by_rung", "_forgotten", "_lock", "_misses", "_passed", "_rung_failures", "_rungs", "name", "ok")
+    __slots__ = ("_by_rung", "_forgotten", "_lock", "_misses", "_passed", "_rung_failures", "_rungs", "good", "name")
 
     def __init__(self, name: str, rungs: tuple[Rung, ...]) -> None:
         self.name = name
         self._rungs = rungs
         self._lock = threading.RLock()  # a signal handler may read the registry, as in `CircuitBreaker`
+        self.good = Tally()
         self.reset()
 
     def reset(self) -> None:
         """Numbers at zero. What rungs remember stays: this may be the middle of an outage."""
         with self._lock:
-            # Good answers are counted without the lock: between two calls or jumps the interpreter does not switch.
-            self.ok = self._misses = self._passed = self._forgotten = 0
+            self.good.ok = self._misses = self._passed = self._forgotten = 0
             self._by_rung: Counter[str] = Counter()
             self._rung_failures: Counter[str] = Counter()
 
@@ -126,7 +126,7 @@ class Degradation:
         own = {rung.name: _own_stats(rung) for rung in counting}
         with self._lock:
             degraded = self._by_rung.total()
-            calls = self.ok + degraded + self._misses + self._passed
+            calls = self.good.ok + degraded + self._misses + self._passed
             return DegradeStats(
                 calls=calls,
                 degraded=degraded,
@@ -142,9 +142,9 @@ class Degradation:
     def row(self) -> Row:
         with self._lock:
             degraded, failed = self._by_rung.total(), self._misses + self._passed
-        calls = self.ok + degraded + failed
+        calls = self.good.ok + degraded + failed
         state = f"{degraded / calls:.0%} degraded" if degraded else ""
-        return Row(self.name, "degrade_to", state, calls, self.ok, failed, degraded=degraded)
+        return Row(self.name, "degrade_to", state, calls, self.good.ok, failed, degraded=degraded)
 
     def __repr__(self) -> str:
         row = self.row()

@@ -12,6 +12,7 @@ from ._classify import classify
 from ._degradation import UNAVAILABLE, Degradation, DegradeConfig, Mark
 from ._error_rules import ErrorRule, error_rules
 from ._events import Degraded, RungFailed
+from ._good_path import Begun, GoodPath
 from ._ladder import Answer, Ladder, Rung, rungs_of
 from ._policy import Handler, Policy, Site, StreamHandler
 from ._registry import Registry, default_registry
@@ -42,24 +43,28 @@ class DegradePolicy(Policy[Degradation]):
         inner, desk = below(site), _Desk(self, site)
         state, watched = desk.state, watching
 
-        async def degraded(fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        async def degraded(
+            fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any], *begun: Begun
+        ) -> Any:
             if watched() is not None:
-                return await attended(fn, instance, args, kwargs)
+                return await attended(fn, instance, args, kwargs, *begun)
             try:
-                result = await inner(fn, instance, args, kwargs)
+                result = await inner(fn, instance, args, kwargs, *begun)
             except Exception as error:
                 answer = await desk.answer(error, instance, args, kwargs)
                 if answer is None:
                     raise
                 return answer[0]
-            state.ok += 1
+            state.good.ok += 1
             return result
 
-        async def attended(fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        async def attended(
+            fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any], *begun: Begun
+        ) -> Any:
             own, outer = Fate(), fate.get()
             token = fate.set(own)
             try:
-                result = await inner(fn, instance, args, kwargs)
+                result = await inner(fn, instance, args, kwargs, *begun)
             except Exception as error:
                 answer = await desk.answer(error, instance, args, kwargs)
                 if answer is None:
@@ -72,12 +77,18 @@ class DegradePolicy(Policy[Degradation]):
                     pass  # the loop was closed with this call in it, which is now collected in somebody else's context
                 if own.degraded and outer is not None:
                     outer.degraded = True
-            state.ok += 1
+            state.good.ok += 1
             if not own.degraded:
                 desk.succeeded(result, instance, args, kwargs)
             return result
 
         return attended if desk.remembers else degraded
+
+    def join(self, path: GoodPath, site: Site) -> bool:
+        if any(rung.remember is not None for rung in self.config.rungs):
+            return False
+        path.counts.append(self.state(site).good)
+        return True
 
     def bind_stream(self, below: Callable[[Site], StreamHandler], site: Site) -> StreamHandler:
         inner, desk = below(site), _Desk(self, site)
@@ -92,7 +103,7 @@ class DegradePolicy(Policy[Degradation]):
                 try:
                     item = await _next(stream, own)
                 except StopAsyncIteration:
-                    desk.state.ok += 1
+                    desk.state.good.ok += 1
                     return
                 except Exception as error:
                     fallback = await desk.answer_stream(error, instance, args, kwargs)
@@ -120,7 +131,7 @@ class DegradePolicy(Policy[Degradation]):
                 finally:
                     await fallback.aclose()
                 return
-            desk.state.ok += 1
+            desk.state.good.ok += 1
             if not own.degraded:
                 desk.succeeded(collected.text() if collected is not None else None, instance, args, kwargs)
 

@@ -79,7 +79,8 @@ class ResilienceError(Exception):
     def __reduce__(self) -> tuple[Any, ...]:
         # Subclasses take other arguments than the message; rebuild without calling __init__.
         # __cause__ is not part of __dict__, so it travels beside it.
-        return _rebuild, (type(self), self.args, dict(self.__dict__), self.__cause__)
+        attributes = {name: getattr(self, name) for name in getattr(self, "__slots__", ())} | self.__dict__
+        return _rebuild, (type(self), self.args, attributes, self.__cause__)
 
 
 def _rebuild(
@@ -87,7 +88,8 @@ def _rebuild(
 ) -> ResilienceError:
     error = cls.__new__(cls, *args)
     error.args = args
-    error.__dict__.update(attributes)
+    for name, value in attributes.items():
+        setattr(error, name, value)
     error.__cause__ = cause
     return error
 
@@ -95,9 +97,14 @@ def _rebuild(
 _WRONG_CALL = "resilient_ai: the arguments do not fit, so the function was not entered; no policy counts that"
 
 
-def mark_wrong_call(error: TypeError) -> None:
-    """Note that the function was never entered, because its arguments do not fit: nobody but the caller did this."""
-    error.add_note(_WRONG_CALL)
+def mark_if_wrong_call(error: BaseException) -> None:
+    """
+    Note that a function was never entered, because its arguments do not fit: nobody but the caller did this.
+
+    Told by who calls the function: the error was raised before any line of it.
+    """
+    if isinstance(error, TypeError) and error.__traceback__ is not None and error.__traceback__.tb_next is None:
+        error.add_note(_WRONG_CALL)
 
 
 def is_wrong_call(error: BaseException) -> bool:
@@ -120,10 +127,11 @@ class CircuitOpenError(ResilienceError):
     """
 
     error_type = ErrorType.CIRCUIT_OPEN
+    # An open circuit makes thousands of these in an outage, and few are ever printed: no dict, and the sentence waits.
+    __slots__ = ("_raised", "name", "reason", "retry_after")
 
-    def __init__(self, name: str, *, retry_after: float | None = None, reason: str = "open") -> None:
-        # An open circuit makes thousands of these in an outage, and few are ever printed: the sentence waits.
-        super().__init__(name)
+    def __init__(self, name: str, retry_after: float | None = None, reason: str = "open") -> None:
+        self._raised = time.time()  # noqa: TID251 - what the base would do, without two more calls
         self.name = name
         self.reason = reason
         self.retry_after = retry_after

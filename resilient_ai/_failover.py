@@ -126,14 +126,31 @@ class FailoverPolicy(Policy[Failover]):
         quick = quick_choice(self.config.strategy, lanes, self.registry.rng, self.registry.clock)
         reject, once = self._reject, self._once
 
-        async def asked(fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-            started = now()
+        self._bound = quick, lanes
+
+        async def asked(
+            fn: Callable[..., Any],
+            instance: Any,
+            args: tuple[Any, ...],
+            kwargs: dict[str, Any],
+            begun: Begun | None = None,
+        ) -> Any:
+            if begun is None:
+                started, lane, ticket = now(), None, None
+            else:
+                started, lane, ticket = begun.started, begun.lane, begun.held
+            if lane is None and quick is not None:
+                lane = quick()
             # An endpoint that is simply up is taken with one look, no lock and no search.
-            if quick is not None and (ticket := (lane := quick()).health.open_pass) is not None:
+            if lane is not None and (ticket is not None or (ticket := lane.health.open_pass) is not None):
                 health = lane.health
-                health.in_flight += 1
+                if begun is None or begun.held is None:
+                    health.in_flight += 1
                 try:
-                    result = await lane.call(fn, instance, lane.handed + args, kwargs)
+                    if begun is None:
+                        result = await lane.call(fn, instance, lane.handed + args, kwargs)
+                    else:
+                        result = await lane.call(fn, instance, lane.handed + args, kwargs, begun)
                     if reject is not None and (error_type := reject(result)) is not None:
                         raise RejectedResultError(result, error_type, function=site.function)
                 except Exception as error:
@@ -148,7 +165,7 @@ class FailoverPolicy(Policy[Failover]):
                     raise
                 else:
                     ended = now()
-                    failover.ok += 1
+                    failover.good.ok += 1
                     if ticket is health.open_pass:
                         # In CPython no thread switch falls between reading and writing here: no call is in between.
                         health.in_flight -= 1
@@ -185,7 +202,7 @@ class FailoverPolicy(Policy[Failover]):
 
         def settle(search: Search, answer: Answer) -> Any:
             ended = now()
-            failover.ok += 1
+            failover.good.ok += 1
             try:
                 answer.lane.handle.succeeded(answer.ticket, ended, ended - answer.started)
             finally:
@@ -236,6 +253,14 @@ class FailoverPolicy(Policy[Failover]):
                     raise
         return answer
 
+    def join(self, path: GoodPath, site: Site) -> bool:
+        pick, lanes = self._bound
+        if pick is None or path.lanes or self._reject is not None or self.config.hedge_after is not None:
+            return False
+        path.counts.append(self.state(site).good)
+        path.pick, path.lanes = pick, lanes
+        return True
+
     def bind_stream(self, below: Callable[[Site], StreamHandler], site: Site) -> StreamHandler:
         no_reject_on_a_stream(self._reject, site.function)
         failover, lanes, rules = self.state(site), self._lanes(below, site), self._rules(site)
@@ -282,7 +307,7 @@ class FailoverPolicy(Policy[Failover]):
                         # Outside the inner try: what the consumer throws in here is not the provider's doing.
                         yield item
                 held = False
-                failover.ok += 1
+                failover.good.ok += 1
                 lane.handle.succeeded(ticket, now(), seconds)
             finally:
                 if held:

@@ -6,7 +6,7 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ._report import Row
+from ._report import Row, Tally
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -53,11 +53,11 @@ class Failover:
         "delay",
         "endpoints",
         "failures",
+        "good",
         "hedges",
         "hedges_won",
         "moves",
         "name",
-        "ok",
     )
 
     def __init__(
@@ -69,15 +69,16 @@ class Failover:
         self.delay = delay
         self._lock = threading.RLock()  # a signal handler may read the registry, as in `CircuitBreaker`
         self._tokens = MOST_TOKENS
-        self.ok = self._paid_for = self.failures = self.moves = self.hedges = self.hedges_won = 0
+        self.good = Tally()
+        self._paid_for = self.failures = self.moves = self.hedges = self.hedges_won = 0
 
     # -- for the policy
 
     def may_press(self) -> bool:
         """Takes a token for one more call to a resting endpoint; every good answer has put a fifth of one in."""
         with self._lock:
-            self._tokens = min(MOST_TOKENS, self._tokens + TOKENS_PER_ANSWER * (self.ok - self._paid_for))
-            self._paid_for = self.ok
+            self._tokens = min(MOST_TOKENS, self._tokens + TOKENS_PER_ANSWER * (self.good.ok - self._paid_for))
+            self._paid_for = self.good.ok
             if self._tokens < 1:
                 return False
             self._tokens -= 1
@@ -102,8 +103,8 @@ class Failover:
         """The numbers of this moment."""
         endpoints = {name: endpoint.stats() for name, endpoint in self.endpoints.items()}
         return FailoverStats(
-            calls=self.ok + self.failures,
-            ok=self.ok,
+            calls=self.good.ok + self.failures,
+            ok=self.good.ok,
             failures=self.failures,
             moves=self.moves,
             hedges=self.hedges,
@@ -114,7 +115,7 @@ class Failover:
     def row(self) -> Row:
         up = sum(endpoint.stats().healthy for endpoint in self.endpoints.values())
         state = f"{up} of {len(self.endpoints)} up"
-        return Row(self.name, "failover", state, self.ok + self.failures, self.ok, self.failures, self.moves)
+        return Row(self.name, "failover", state, self.good.ok + self.failures, self.good.ok, self.failures, self.moves)
 
     def mark_down(self, name: str) -> None:
         """Send nothing to that endpoint until `mark_up`, from any call site that uses it."""
@@ -128,7 +129,7 @@ class Failover:
         """Every number at zero, every endpoint up."""
         with self._lock:
             self._tokens = MOST_TOKENS
-            self.ok = self._paid_for = self.failures = self.moves = self.hedges = self.hedges_won = 0
+            self.good.ok = self._paid_for = self.failures = self.moves = self.hedges = self.hedges_won = 0
             self.budget.clear()
             self.delay.clear()
         for endpoint in self.endpoints.values():

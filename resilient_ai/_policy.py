@@ -8,10 +8,11 @@ endpoint; that is how a circuit below it becomes one circuit per endpoint, witho
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
+from ._good_path import GoodPath, Handler
 from ._registry import Handle
 
 if TYPE_CHECKING:
@@ -19,10 +20,7 @@ if TYPE_CHECKING:
 
     from ._registry import Registry
 
-# (bound function, instance or None, positional arguments, keyword arguments) -> coroutine.
-# The instance is what a method is bound to; the bound function already knows it.
-Handler = Callable[[Callable[..., Any], Any, "tuple[Any, ...]", "dict[str, Any]"], Coroutine[Any, Any, Any]]
-# The same for async generator functions: the call gives an async generator.
+# What `bind` gives, but for async generator functions: the call gives an async generator.
 StreamHandler = Callable[[Callable[..., Any], Any, "tuple[Any, ...]", "dict[str, Any]"], AsyncGenerator[Any, Any]]
 
 S = TypeVar("S", bound=Handle)
@@ -72,6 +70,15 @@ class Policy(ABC, Generic[S]):
             below: Binds what lies below for a site; a failover asks once per endpoint, the others once.
             site: Where this layer stands.
         """
+
+    def join(self, path: GoodPath, site: Site) -> bool:  # noqa: ARG002
+        """
+        Add what this layer does while nothing is wrong to the good path of a stack that has just been bound.
+
+        Returns:
+            False when this layer always has something to decide, so that the stack has no good path.
+        """
+        return False
 
     def bind_stream(self, below: Callable[[Site], StreamHandler], site: Site) -> StreamHandler:  # noqa: ARG002
         """`bind` for async generator functions."""

@@ -114,7 +114,7 @@ class Registry:
     ) -> None:
         self.clock: Clock = clock if clock is not None else SystemClock()
         self.rng = rng if rng is not None else random.Random()  # noqa: S311 - jitter, not secrets
-        self._listeners: Mapping[object, Callable[[Event], object]] = {object(): each for each in listeners}
+        self._hear({object(): each for each in listeners})
         self._broken: set[int] = set()
         self._states: dict[tuple[str, str], _Claim] = {}
         self._lock = threading.RLock()
@@ -256,23 +256,23 @@ class Registry:
 
     # -- events
 
-    @property
-    def listening(self) -> bool:
-        """Whether anybody would hear an event; nobody makes one otherwise."""
-        return bool(self._listeners)
-
     def subscribe(self, listener: Callable[[Event], object]) -> Callable[[], None]:
         """Call `listener` with every event from now on; returns a function that ends this subscription."""
         key = object()  # a listener may be there twice
         with self._lock:
-            self._listeners = {**self._listeners, key: listener}  # a new one: others may be going through the old
+            self._hear({**self._listeners, key: listener})
 
         def unsubscribe() -> None:
             with self._lock:
-                self._listeners = {each: heard for each, heard in self._listeners.items() if each is not key}
+                self._hear({each: heard for each, heard in self._listeners.items() if each is not key})
                 self._broken.discard(id(listener))  # another one may get its id
 
         return unsubscribe
+
+    def _hear(self, listeners: Mapping[object, Callable[[Event], object]]) -> None:
+        self._listeners = listeners  # a new mapping each time: others may be going through the old
+        # Whether anybody would hear an event; nobody makes one otherwise.
+        self.listening = bool(listeners)
 
     def emit(self, event: Event) -> None:
         """Tell every listener. One that raises is logged once and never breaks a call."""

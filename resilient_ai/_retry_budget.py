@@ -66,10 +66,6 @@ class Bucket:
         flown = max(0.0, now - self._filled) * self._budget.per_second
         return min(self._budget.capacity, self._tokens + flown)
 
-    def full(self, now: float) -> bool:
-        """Whether nothing more would go in."""
-        return self.level(now) >= self._budget.capacity
-
     def take(self, now: float, price: float) -> bool:
         """Pay for one retry; False when the tokens do not reach."""
         level = self.level(now)
@@ -78,6 +74,6 @@ class Bucket:
         return level >= price
 
     def give_back(self, now: float, tokens: float) -> None:
-        """Tokens of a success, or of a retry that was not made after all."""
+        """Tokens of successes, or of a retry that was not made after all."""
         self._tokens = min(self._budget.capacity, self.level(now) + tokens)
         self._filled = now

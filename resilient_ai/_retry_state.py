@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
 import threading
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ._report import Row
+from ._report import Row, Tally
 from ._retry_budget import Bucket
 
 if TYPE_CHECKING:
@@ -50,14 +49,12 @@ class Retry:
         "_errors",
         "_given_up",
         "_lock",
-        "_ok",
-        "_ok_before",
+        "_paid_in",
         "_recovered",
         "_registry",
         "_retries",
-        "count_success",
+        "good",
         "name",
-        "spent",
     )
 
     def __init__(self, name: str, config: RetryConfig, registry: Registry) -> None:
@@ -65,40 +62,28 @@ class Retry:
         self._config = config
         self._registry = registry
         self._lock = threading.RLock()  # a signal handler may read the registry, as in `CircuitBreaker`
-        # A success at the first attempt is counted without the lock: one step of itertools.count is one call into C
-        # and cannot be torn by a switch of threads, as `+= 1` can. Reading is a step too, which `_ok_before` takes off.
-        self._ok = itertools.count()
-        self._ok_before = 0
-        self.count_success = self._ok.__next__
+        self.good = Tally()
         self.reset()
 
     def reset(self) -> None:
         """Numbers at zero, budget full."""
         with self._lock:
-            counted = self._successes()
-            self._ok_before += counted
+            # Those of calls that succeeded at once. What they put into the budget is reckoned when somebody wants to
+            # take something out.
+            self.good.ok = self._paid_in = 0
             self._retries = self._recovered = self._given_up = 0
             self._errors: Counter[str] = Counter()
             budget = self._config.budget
             self._bucket = Bucket(budget, self._registry.clock.now()) if budget is not None else None
-            self.spent = False  # while the budget is full a success has nothing to put back
 
-    def _successes(self) -> int:
-        successes = next(self._ok) - self._ok_before
-        self._ok_before += 1  # the step that this look was
-        return successes
-
-    def refill(self) -> None:
-        """A first attempt succeeded while the budget was not full."""
-        now = self._registry.clock.now()
-        with self._lock:
-            if self._bucket is not None and self._config.budget is not None:
-                self._bucket.give_back(now, self._config.budget.per_success)
-                self.spent = not self._bucket.full(now)
+    def _pay_in(self, now: float) -> None:
+        ok = self.good.ok
+        if self._bucket is not None and self._config.budget is not None:
+            self._bucket.give_back(now, (ok - self._paid_in) * self._config.budget.per_success)
+        self._paid_in = ok
 
     def recovered(self, price: float) -> None:
         """A retry saved the call: its price comes back."""
-        self.count_success()
         with self._lock:
             self._recovered += 1
             if self._bucket is not None:
@@ -113,10 +98,10 @@ class Retry:
         with self._lock:
             price = 0.0
             if self._bucket is not None and self._config.budget is not None:
+                self._pay_in(now)
                 price = self._config.budget.price_of(error_type)
                 if not self._bucket.take(now, price):
                     return None
-                self.spent = True
             self._retries += 1
             return price
 
@@ -134,7 +119,8 @@ class Retry:
     def stats(self) -> RetryStats:
         """The numbers of this moment."""
         with self._lock:
-            ok, failed = self._successes(), sum(self._errors.values())
+            ok, failed, now = self.good.ok + self._recovered, sum(self._errors.values()), self._registry.clock.now()
+            self._pay_in(now)
             return RetryStats(
                 calls=ok + self._given_up,
                 attempts=ok + failed,
@@ -142,7 +128,7 @@ class Retry:
                 recovered=self._recovered,
                 given_up=self._given_up,
                 error_counts=dict(self._errors),
-                budget=self._bucket.level(self._registry.clock.now()) if self._bucket is not None else None,
+                budget=self._bucket.level(now) if self._bucket is not None else None,
             )
 
     def row(self) -> Row:

@@ -20,7 +20,9 @@ from typing import Any, ParamSpec, Protocol, TypeVar, overload
 
 import wrapt
 
-from ._errors import StackOrderWarning, mark_wrong_call
+from ._circuit import LOCK_FREE
+from ._errors import StackOrderWarning, mark_if_wrong_call
+from ._good_path import Begun, GoodPath
 from ._policy import Policy, Site
 
 P = ParamSpec("P")
@@ -73,6 +75,23 @@ class Stack:
                     lower.release(self.site)
         return handler
 
+    def call(self) -> Callable[..., Any]:
+        """What a call of the function runs; the good path of the stack, if it has one."""
+        function, handler, registry = self.function, self.handler, self.policies[0].registry
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            return handler(function, None, args, kwargs)
+
+        if self.streaming or is_method(function) or not LOCK_FREE:
+            return call
+        path = GoodPath()
+        for policy in self.policies:
+            if path.ended or policy.registry is not registry or not policy.join(path, self.site):
+                return call
+        called = path.of(function, handler, registry.clock.now)
+        called.__qualname__ = self.name  # as above
+        return called
+
     def _seen_from(self, index: int) -> inspect.Signature | None:
         """The signature as the layer above a policy calls it: without what that policy or a lower one hands in."""
         signature = _signature_of(self.function)
@@ -98,13 +117,16 @@ class Stack:
         return signature.replace(parameters=parameters[:skip] + shown, return_annotation=returned)
 
 
-def _call(fn: Callable[..., Any], _instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def _call(
+    fn: Callable[..., Any], _instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any], begun: Begun | None = None
+) -> Any:
+    if begun is not None and begun.error is not None:
+        begun.fail()
     try:
         # An empty dict would be copied, which takes a quarter of a bare await.
         return fn(*args, **kwargs) if kwargs else fn(*args)
     except TypeError as error:
-        if error.__traceback__ is not None and error.__traceback__.tb_next is None:  # raised before any line of `fn`
-            mark_wrong_call(error)
+        mark_if_wrong_call(error)
         raise
 
 
@@ -154,7 +176,7 @@ class ResilientFunction(wrapt.FunctionWrapper):  # type: ignore[type-arg]
     def __init__(self, stack: Stack) -> None:
         super().__init__(stack.function, stack.handler)
         self._self_stack = stack
-        call = _caller(stack.handler, stack.function)
+        call = stack.call()
         if sys.version_info >= (3, 13) and is_method(stack.function):
             call = _class_caller(stack, call)
         _set_call(self, call)
@@ -185,13 +207,6 @@ class ResilientFunction(wrapt.FunctionWrapper):  # type: ignore[type-arg]
 
 # Set on the wrapper itself: wrapt passes ordinary assignments on to the function.
 _set_call = ResilientFunction.__dict__["__call__"].__set__
-
-
-def _caller(handler: Any, function: Any) -> Callable[..., Any]:
-    def call(*args: Any, **kwargs: Any) -> Any:
-        return handler(function, None, args, kwargs)
-
-    return call
 
 
 def _class_caller(stack: Stack, call: Callable[..., Any]) -> Callable[..., Any]:

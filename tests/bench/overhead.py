@@ -58,7 +58,7 @@ def _stack(registry: Registry, **breaker: Any) -> Call:
 
 def _open(registry: Registry) -> Call:
     call = circuit_breaker("open", timeout_seconds=None, registry=registry)(bare)
-    registry.circuit_breakers["open"].force_open()
+    registry.circuit_breakers["open"].trip()
     return call
 
 

@@ -83,8 +83,8 @@ class CircuitMachine(RuleBasedStateMachine):
         change: CircuitState | None = None
         if outcome == "ok" and ticket is self.circuit.quiet_pass:
             # What the decorator does then, without a lock and without asking further.
-            self.circuit.ok_times.append(self.now)
-            self.circuit.ok_seconds.append(seconds)
+            self.circuit.moments.append(self.now)
+            self.circuit.moments.append(self.now - seconds)
         elif outcome == "ok":
             change = self.circuit.succeed(ticket, self.now, seconds, roll=roll)
         elif outcome == "fail":
