@@ -16,8 +16,9 @@ from ._classify import classify
 from ._clock import seconds_left
 from ._errors import ErrorType, LimitReachedError
 from ._events import CallRejected, LimitLowered
+from ._good_path import Handler
 from ._limit import Limit, LimitConfig, Place, Waiter
-from ._policy import Handler, Policy, Site, StreamHandler
+from ._policy import Policy, Site, StreamHandler
 from ._registry import Registry, default_registry
 from ._report import Row
 from ._stack import Decorator, decorate

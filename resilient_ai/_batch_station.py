@@ -25,7 +25,8 @@ from ._events import BatchSent, CallRejected
 from ._watch import Onlooker, fated, watching
 
 if TYPE_CHECKING:
-    from ._policy import Handler, Site
+    from ._good_path import Handler
+    from ._policy import Site
     from ._registry import Registry
 
 # Errors that one bad item can cause for its whole batch. Never a rate limit: halves would only add to it.

@@ -11,7 +11,8 @@ from ._batch import BatchConfig
 from ._batch_station import Station
 from ._batcher import Batcher
 from ._checks import check_callable
-from ._policy import Handler, Policy, Site, StreamHandler
+from ._good_path import Handler
+from ._policy import Policy, Site, StreamHandler
 from ._registry import Registry, default_registry
 from ._stack import decorate
 

@@ -48,6 +48,7 @@ class Ticket:
 
 _NO_PROBES: list[Ticket] = []  # never filled: who admits a probe makes a new list
 _NO_RECORD = -1  # era of tickets whose results nobody wants
+PART = Ticket(_NO_RECORD)  # for a call within a probe on the same circuit: that one tells how it went
 _RECENT = 100  # calls
 MOST_MOMENTS = 400  # of good answers, two each, before the older half goes
 _RECENT_SECONDS = 300.0

@@ -6,7 +6,9 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, 
 from functools import partial
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
-from ._backend import backend, cancelled
+from anyio.lowlevel import checkpoint
+
+from ._backend import cancelled
 from ._checks import check_callable
 from ._circuit import MOST_MOMENTS
 from ._circuit_config import NEUTRAL, CircuitConfig
@@ -15,12 +17,12 @@ from ._classify import Verdict, classify
 from ._deadline import bounded
 from ._error_rules import ErrorRule, Reject, error_rules, means, no_reject_on_a_stream, rejection
 from ._errors import RejectedResultError
-from ._good_path import Begun, GoodPath
-from ._policy import Handler, Policy, Site, StreamHandler
+from ._good_path import Begun, GoodPath, Handler
+from ._policy import Policy, Site, StreamHandler
 from ._registry import Registry, default_registry
 from ._stack import Decorator, decorate
 from ._strategy import Lane
-from ._watch import probing
+from ._watch import as_part_of
 
 if TYPE_CHECKING:
     from ._circuit import Ticket
@@ -115,25 +117,20 @@ class CircuitBreakerPolicy(Policy[CircuitBreaker]):
             kwargs: dict[str, Any],
             begun: Begun | None = None,
         ) -> Any:
-            started = now() if begun is None else begun.started
-            failed = begun is not None and begun.error is not None
+            started, held = (now(), None) if begun is None else (begun.started, begun.ticket)
             # A closed circuit is asked with one look and no lock.
-            ticket = circuit.open_pass if not failed else begun.ticket
+            ticket, run = held or circuit.open_pass, inner
             if ticket is None:
-                if started < circuit.shut_until and not cancelled():
+                if cancelled():
+                    await checkpoint()  # a cancelled caller hears of that, not of the circuit
+                if started < circuit.shut_until:
                     raise breaker.refusal(started)
-                await backend().checkpoint_if_cancelled()  # a cancelled caller hears of that, not of the circuit
-                probes = [(each, probe) for each, probe in probing.get() if each.holds(probe)]
-                if any(each is circuit for each, _ in probes):
-                    # A part of the probe that it is called in: that one tells the circuit.
-                    result = await inner(fn, instance, args, kwargs)
-                    if reject is not None and (kind := rejection(reject, result, breaker.name)) is not None:
-                        raise RejectedResultError(result, kind, function=breaker.name)
-                    return result
                 ticket = breaker.admit(started)
-                probing.set((*probes, (circuit, ticket)))
+                run = partial(as_part_of, (circuit, ticket), inner)
             try:
-                result = begun.fail() if failed else await inner(fn, instance, args, kwargs)
+                if begun is not None and held is not None:
+                    begun.fail()
+                result = await run(fn, instance, args, kwargs)
             except Exception as error:
                 self._settle(breaker, ticket, started, error)
                 raise
@@ -169,8 +166,11 @@ class CircuitBreakerPolicy(Policy[CircuitBreaker]):
         started = now()
         ticket: Ticket | None = breaker.circuit.open_pass
         if ticket is None:
-            await backend().checkpoint_if_cancelled()
+            if cancelled():
+                await checkpoint()
             ticket = breaker.admit(started)
+            probe = breaker.circuit, ticket
+            next_item, later = partial(as_part_of, probe, first), partial(as_part_of, probe, later)
         stream: AsyncGenerator[Any, Any] | None = None
         seconds: float | None = None  # how long the provider took to answer; reading on is at the consumer's pace
         try:

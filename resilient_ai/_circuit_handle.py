@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ._circuit import Circuit, CircuitState, Ticket
+from ._circuit import PART, Circuit, CircuitState, Ticket
 from ._errors import CircuitOpenError, ErrorType
 from ._events import (
     CallRejected,
@@ -18,6 +19,7 @@ from ._events import (
     Event,
 )
 from ._report import Row
+from ._watch import probing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -105,7 +107,7 @@ class CircuitBreaker:
         """
         circuit = self.circuit
         circuit.rejected += 1
-        if self._registry.listening or circuit.state is CircuitState.FORCED_OPEN:
+        if self._registry.listening or circuit.shut_until == math.inf:
             return self._refused(circuit.retry_after(now), circuit.refusal())
         error = CircuitOpenError(self.name, circuit.open_until - now)
         error.__cause__ = circuit.cause
@@ -114,6 +116,8 @@ class CircuitBreaker:
     def admit(self, now: float) -> Ticket:
         """A ticket for one call; `CircuitOpenError` when the circuit refuses."""
         circuit = self.circuit
+        if any(each is circuit and circuit.holds(probe) for each, probe in probing.get()):
+            return PART
         with self._lock:
             ticket, changed = circuit.admit(now)
             if changed is not None:

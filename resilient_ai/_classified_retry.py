@@ -26,8 +26,8 @@ from ._errors import (
     is_wrong_call,
 )
 from ._events import AttemptFailed, QuotaExceeded, RetriesExhausted, RetryScheduled
-from ._good_path import Begun, GoodPath
-from ._policy import Handler, Policy, Site, StreamHandler
+from ._good_path import Begun, GoodPath, Handler
+from ._policy import Policy, Site, StreamHandler
 from ._provider_rules import RETRYABLE
 from ._registry import Registry, default_registry
 from ._retry_budget import RetryBudget
@@ -326,6 +326,7 @@ class RetryPolicy(Policy[Retry]):
         if self.choices.reject is not None or self.choices.retry is not None:
             return False
         path.counts.append(self.state(site).good)
+        path.timed = True
         return True
 
     def bind_stream(self, below: Callable[[Site], StreamHandler], site: Site) -> StreamHandler:

@@ -12,9 +12,9 @@ from ._classify import classify
 from ._degradation import UNAVAILABLE, Degradation, DegradeConfig, Mark
 from ._error_rules import ErrorRule, error_rules
 from ._events import Degraded, RungFailed
-from ._good_path import Begun, GoodPath
+from ._good_path import Begun, GoodPath, Handler
 from ._ladder import Answer, Ladder, Rung, rungs_of
-from ._policy import Handler, Policy, Site, StreamHandler
+from ._policy import Policy, Site, StreamHandler
 from ._registry import Registry, default_registry
 from ._remembering import Remembering
 from ._rungs import FailedCall

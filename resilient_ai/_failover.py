@@ -15,8 +15,9 @@ from ._errors import RejectedResultError, is_wrong_call
 from ._events import Hedged
 from ._failover_handle import Failover
 from ._first_item import Opened, dispose, opened
+from ._good_path import Begun, GoodPath, Handler
 from ._hedge import HedgeBudget, HedgeDelay, Race
-from ._policy import Handler, Policy, Site, StreamHandler
+from ._policy import Policy, Site, StreamHandler
 from ._registry import Registry, default_registry
 from ._search import Answer, Rules, Search, in_turn
 from ._stack import decorate
@@ -129,28 +130,19 @@ class FailoverPolicy(Policy[Failover]):
         self._bound = quick, lanes
 
         async def asked(
-            fn: Callable[..., Any],
-            instance: Any,
-            args: tuple[Any, ...],
-            kwargs: dict[str, Any],
-            begun: Begun | None = None,
+            fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any], *begun: Begun
         ) -> Any:
-            if begun is None:
-                started, lane, ticket = now(), None, None
+            if begun:
+                started, lane, ticket = begun[0].started, begun[0].lane, begun[0].held
             else:
-                started, lane, ticket = begun.started, begun.lane, begun.held
-            if lane is None and quick is not None:
-                lane = quick()
+                started, lane, ticket = now(), quick() if quick is not None else None, None
             # An endpoint that is simply up is taken with one look, no lock and no search.
-            if lane is not None and (ticket is not None or (ticket := lane.health.open_pass) is not None):
+            if lane is not None and ticket is None and (ticket := lane.health.open_pass) is not None:
+                lane.health.in_flight += 1
+            if lane is not None and ticket is not None:
                 health = lane.health
-                if begun is None or begun.held is None:
-                    health.in_flight += 1
                 try:
-                    if begun is None:
-                        result = await lane.call(fn, instance, lane.handed + args, kwargs)
-                    else:
-                        result = await lane.call(fn, instance, lane.handed + args, kwargs, begun)
+                    result = await lane.call(fn, instance, lane.handed + args, kwargs, *begun)
                     if reject is not None and (error_type := reject(result)) is not None:
                         raise RejectedResultError(result, error_type, function=site.function)
                 except Exception as error:

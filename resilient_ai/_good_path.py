@@ -51,9 +51,8 @@ class Begun:
     def fail(self) -> NoReturn:
         """Raise what the function raised, once: an error knows the frames it passed through, and they know this."""
         error, self.error = self.error, None
-        assert error is not None
         try:
-            raise error
+            raise error  # type: ignore[misc]  # who calls this has looked
         finally:
             del error
 
@@ -68,10 +67,11 @@ class GoodPath:
         lanes: All of them. Each knows what lies below it.
         breaker: The circuit, where it is not one for each lane.
         bounded: Runs the function within its timeout, likewise; None: there is none.
+        timed: Whether somebody wants to know when the call began, though nothing above needs it.
         ended: Whether nothing may come below.
     """
 
-    __slots__ = ("bounded", "breaker", "counts", "ended", "lanes", "pick")
+    __slots__ = ("bounded", "breaker", "counts", "ended", "lanes", "pick", "timed")
 
     def __init__(self) -> None:
         self.counts: list[Tally] = []
@@ -79,7 +79,7 @@ class GoodPath:
         self.lanes: tuple[Lane, ...] = ()
         self.breaker: CircuitBreaker | None = None
         self.bounded: Handler | None = None
-        self.ended = False
+        self.timed = self.ended = False
 
     def of(self, function: Callable[..., Any], layers: Handler, now: Callable[[], float]) -> Callable[..., Any]:
         """One coroutine for the whole stack on a function; `layers` takes over when something is wrong."""
@@ -90,7 +90,7 @@ class GoodPath:
         if self.breaker is not None:
             call = _bounded(function, self.bounded)
             return _through_circuit(function, layers, now, counts, self.breaker, call)
-        return _counted(function, layers, now, counts)
+        return _counted(function, layers, now if self.timed else None, counts)
 
 
 def _bounded(function: Callable[..., Any], bounded: Handler | None) -> Callable[..., Any]:
@@ -101,10 +101,10 @@ def _bounded(function: Callable[..., Any], bounded: Handler | None) -> Callable[
 
 
 def _counted(
-    function: Callable[..., Any], layers: Handler, now: Callable[[], float], counts: tuple[Tally, ...]
+    function: Callable[..., Any], layers: Handler, now: Callable[[], float] | None, counts: tuple[Tally, ...]
 ) -> Callable[..., Any]:
     async def called(*args: Any, **kwargs: Any) -> Any:
-        started = now()
+        started = now() if now is not None else 0.0
         if watching() is not None:
             return await layers(function, None, args, kwargs)
         try:
@@ -173,6 +173,7 @@ def _through_lanes(
     async def called(*args: Any, **kwargs: Any) -> Any:
         started, lane = now(), pick()
         health, breaker = lane.health, lane.breaker
+        ticket: Any = None
         if (
             (held := health.open_pass) is None
             or (breaker is not None and (ticket := breaker.circuit.open_pass) is None)
@@ -185,7 +186,7 @@ def _through_lanes(
             result = await (call(*handed, **kwargs) if kwargs else call(*handed))
         except BaseException as error:  # noqa: BLE001 - the layers raise it again
             mark_if_wrong_call(error)
-            begun = Begun(started, error, ticket if breaker is not None else None, lane, held)
+            begun = Begun(started, error, ticket, lane, held)
         else:
             ended = now()
             for each in counts:

@@ -12,11 +12,9 @@ from ._checks import check_number
 if TYPE_CHECKING:
     import random
 
-    from ._circuit_handle import CircuitBreaker
     from ._clock import Clock
     from ._endpoint import EndpointHandle
     from ._endpoint_health import EndpointHealth, Ticket
-    from ._good_path import Handler
 
 Strategy = Literal["round_robin", "priority", "weighted", "least_latency"]
 STRATEGIES = ("round_robin", "priority", "weighted", "least_latency")
@@ -35,8 +33,8 @@ class Lane:
     handed: tuple[Any] = field(init=False)  # goes before the caller's arguments
     call: Any = None  # what lies below the failover, bound for this endpoint
     check: Callable[[Any], Any] | None = None  # its health check; None: a trial call instead
-    breaker: CircuitBreaker | None = None  # below it on the good path, as is
-    bounded: Handler | None = None  # what runs the function within its timeout
+    breaker: Any = None  # the circuit below, on a good path
+    bounded: Any = None  # what runs the function within its timeout, likewise
 
     def __post_init__(self) -> None:
         self.health = self.handle.health

@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Awaitable, Callable, Iterator
 
 
 @dataclass(slots=True, repr=False)
@@ -90,9 +90,19 @@ class Fate:
 fate: ContextVar[Fate | None] = ContextVar("resilient_ai.fate", default=None)
 fated = fate.get
 
-# The circuits' probes that the running code is part of, each with its circuit. Nobody takes one out: once it is over,
-# its circuit does not know it any more.
+# The circuits' probes that the running code is part of, each with its circuit.
 probing: ContextVar[tuple[tuple[Any, Any], ...]] = ContextVar("resilient_ai.probing", default=())
+
+
+async def as_part_of(probe: tuple[Any, Any], inner: Callable[..., Awaitable[Any]], *call: Any) -> Any:
+    """Run what lies below a circuit that probes: calls of the same circuit in there need no probe of their own."""
+    outer = probing.get()
+    probing.set((*outer, probe))
+    try:
+        return await inner(*call)
+    finally:
+        probing.set(outer)  # not by its token, which another context would refuse: a stream may be closed anywhere
+
 
 # Differ from call to call by our own doing, and say nothing about the request.
 OWN_VARIABLES: frozenset[ContextVar[Any]] = frozenset({_seen, fate, probing})
