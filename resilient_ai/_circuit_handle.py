@@ -110,7 +110,7 @@ class CircuitBreaker:
         if self._registry.listening or circuit.shut_until == math.inf:
             return self._refused(circuit.retry_after(now), circuit.refusal())
         error = CircuitOpenError(self.name, circuit.open_until - now)
-        error.__cause__ = circuit.cause
+        error.__cause__ = None if (cause := circuit.cause) is None else cause.failure()
         return error
 
     def admit(self, now: float) -> Ticket:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import settings
 
-from resilient_ai import Registry, register_classifier
+from resilient_ai import Registry
 from resilient_ai.testing import VirtualClock, capture_events
-from tests.helpers import ProviderError
+from tests.helpers import errors_mean_what_they_say
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,9 +42,8 @@ def registry(clock: VirtualClock) -> Registry:
 @pytest.fixture
 def provider_errors() -> Iterator[None]:
     """A `ProviderError` is classified as what it says."""
-    unregister = register_classifier(lambda error: error.verdict if isinstance(error, ProviderError) else None)
-    yield
-    unregister()
+    with errors_mean_what_they_say():
+        yield
 
 
 @pytest.fixture

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+from contextlib import contextmanager
 
-from resilient_ai import ErrorType
+from resilient_ai import ErrorType, register_classifier
 from resilient_ai._classify import verdict
 
 
@@ -16,6 +17,16 @@ class ProviderError(Exception):
     ) -> None:
         super().__init__(str(error_type))
         self.verdict = verdict(ErrorType(error_type), retry_after=retry_after, in_stream=in_stream)
+
+
+@contextmanager
+def errors_mean_what_they_say():
+    """What the fixture `provider_errors` does, for tests that make their own examples."""
+    unregister = register_classifier(lambda error: error.verdict if isinstance(error, ProviderError) else None)
+    try:
+        yield
+    finally:
+        unregister()
 
 
 def scripted(*outcomes):

@@ -391,6 +391,29 @@ async def test_calls_within_a_probe_are_part_of_it_and_need_no_slot_of_their_own
     assert (breaker.stats().rejected, breaker.stats().probes_in_flight) == (0, 0)
 
 
+async def test_calls_within_a_probing_stream_are_part_of_it_and_its_consumers_calls_are_not(registry, clock):
+    shared = {"failure_threshold": 1, "success_threshold": 1, "half_open_max_calls": 1, "registry": registry}
+    ask = circuit_breaker("streamed", **shared)(scripted(OSError("down"), "pong"))
+
+    @circuit_breaker("streamed", **shared)
+    async def stream():
+        yield await ask()
+        yield await ask()
+
+    await fail(ask, 1)
+    clock.advance(60)
+    items = stream()
+    first = await anext(items)
+    with pytest.raises(CircuitOpenError):  # the only slot is the stream's
+        await ask()
+    rest = [item async for item in items]
+    breaker = registry.circuit_breakers["streamed"]
+
+    assert [first, *rest] == ["pong", "pong"]
+    assert breaker.state is CircuitState.CLOSED
+    assert breaker.stats().rejected == 1
+
+
 async def test_a_result_within_a_probe_is_judged_like_any_other(registry, clock):
     empty = circuit_breaker(
         "judged", failure_threshold=1, reject=lambda _: ErrorType.INTERNAL_ERROR, registry=registry

@@ -1,0 +1,335 @@
+"""A stack in one coroutine: it tells callers, registry and listeners what its layers would have told."""
+
+from __future__ import annotations
+
+import asyncio  # noqa: TID251 - a task that asyncio itself cancels
+import random
+
+import anyio
+import pytest
+from anyio.lowlevel import checkpoint
+from hypothesis import given
+from hypothesis import strategies as st
+
+from resilient_ai import (
+    CircuitOpenError,
+    Endpoint,
+    ErrorType,
+    Registry,
+    circuit_breaker,
+    classified_retry,
+    degrade_to,
+    failover,
+    watch,
+)
+from resilient_ai.testing import VirtualClock, capture_events
+from tests.helpers import ProviderError, errors_mean_what_they_say, scripted
+
+RECOMMENDED = ("degrade_to", "classified_retry", "failover", "circuit_breaker")
+
+
+def decorator(policy, registry, timeout=None, strategy="round_robin"):
+    if policy == "degrade_to":
+        return degrade_to("sorry", registry=registry)
+    if policy == "classified_retry":
+        return classified_retry(registry=registry)
+    if policy == "failover":
+        return failover(Endpoint("eu"), Endpoint("us"), strategy=strategy, registry=registry)
+    return circuit_breaker(timeout_seconds=timeout, failure_threshold=2, registry=registry)
+
+
+class HurriedClock(VirtualClock):
+    """Sleeps take no time but their own."""
+
+    async def sleep(self, seconds: float) -> None:
+        self.advance(seconds)
+        await checkpoint()
+
+
+class Side:
+    """One stack over a scripted provider, in a registry of its own."""
+
+    def __init__(self, policies: tuple[str, ...], timeout: float | None, strategy: str) -> None:
+        self.clock = HurriedClock()
+        self.registry = Registry(clock=self.clock, rng=random.Random(7), listeners=())
+        self.outcomes: list[tuple[str, float]] = []
+
+        async def ask(*_given: object) -> str:
+            outcome, seconds = self.outcomes.pop(0) if self.outcomes else ("ok", 0.5)
+            self.clock.advance(seconds)
+            await checkpoint()
+            if outcome == "ok":
+                return "pong"
+            if outcome == "bug":
+                raise ZeroDivisionError("a bug")
+            if outcome == "cancel":
+                self.scope.cancel()
+                await checkpoint()
+            raise ProviderError(outcome)
+
+        ask.__qualname__ = "ask"  # of no class: the name of a method would tell the two sides apart
+        call = ask
+        for policy in reversed(policies):
+            call = decorator(policy, self.registry, timeout, strategy)(call)
+        self.function = call
+        self.method = type("Client", (), {"ask": call})().ask
+
+    async def ask(self, call, outcomes, watched):
+        """What the caller and a watcher see."""
+        self.outcomes = list(outcomes)
+        seen = None
+        with anyio.CancelScope() as self.scope:
+            try:
+                if watched:
+                    with watch() as seen:
+                        answer = await call("ping")
+                else:
+                    answer = await call("ping")
+            except Exception as error:
+                answer = type(error), str(error), type(error.__cause__)
+        if self.scope.cancelled_caught:
+            answer = "cancelled"
+        return answer, repr(seen)
+
+    def operate(self, what):
+        if what in ("trip", "force_open", "disable", "reset"):
+            for circuit in self.registry.circuit_breakers.values():
+                if what != "trip" or circuit.state.value in ("closed", "half_open", "open"):
+                    getattr(circuit, what)()
+        elif what in ("mark_down", "mark_up"):
+            for each in self.registry.failovers.values():
+                getattr(each, what)("eu")
+        else:
+            self.clock.advance(float(what))
+
+
+OUTCOME = st.tuples(
+    st.sampled_from(
+        ["ok", "ok", "model_overloaded", "rate_limit", "invalid_request", "quota_exceeded", "timeout", "bug", "cancel"]
+    ),
+    st.sampled_from([0.0, 0.25, 2.0]),
+)
+STEP = st.one_of(
+    st.tuples(st.just("ask"), st.lists(OUTCOME, max_size=4), st.sampled_from([False, False, False, True])),
+    st.tuples(
+        st.just("operate"),
+        st.sampled_from(["trip", "force_open", "disable", "reset", "mark_down", "mark_up", "1", "61", "601"]),
+    ),
+)
+
+
+@given(
+    policies=st.sets(st.sampled_from(RECOMMENDED), min_size=1),
+    steps=st.lists(STEP, min_size=1, max_size=15),
+    timeout=st.sampled_from([None, 30.0]),
+    strategy=st.sampled_from(["round_robin", "priority", "weighted", "least_latency"]),
+    backend=st.sampled_from(["asyncio", "trio"]),
+)
+def test_it_answers_counts_and_reports_as_its_layers_do(policies, steps, timeout, strategy, backend):
+    """A bound method runs its layers, a plain function the good path of the same stack."""
+    order = tuple(policy for policy in RECOMMENDED if policy in policies)
+    short, long = Side(order, timeout, strategy), Side(order, timeout, strategy)
+
+    async def run():
+        with capture_events(short.registry) as told, capture_events(long.registry) as expected:
+            for what, *given_ in steps:
+                if what == "operate":
+                    short.operate(*given_)
+                    long.operate(*given_)
+                else:
+                    assert await short.ask(short.function, *given_) == await long.ask(long.method, *given_)
+                assert short.registry.as_dict() == long.registry.as_dict()
+        assert told == expected
+
+    with errors_mean_what_they_say():
+        anyio.run(run, backend=backend)
+
+
+def way_of(call):
+    """The names of the coroutines that a call runs through."""
+
+    class Pause:
+        def __await__(self):
+            yield
+
+    names = []
+    coroutine = call(Pause())
+    coroutine.send(None)
+    below = coroutine
+    while below is not None and hasattr(below, "cr_code"):
+        names.append(below.cr_code.co_name)
+        below = below.cr_await
+    coroutine.close()
+    return names
+
+
+async def pause(*given: object) -> str:
+    await given[-1]  # type: ignore[misc]
+    return "pong"
+
+
+@pytest.mark.parametrize("many", range(1, 5))
+def test_a_stack_with_nothing_to_decide_is_one_coroutine_however_many_policies_it_has(many, registry):
+    call = pause
+    for policy in reversed(RECOMMENDED[-many:]):
+        call = decorator(policy, registry)(call)
+
+    assert way_of(call) == ["called", "pause"]
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [
+        lambda registry: circuit_breaker(timeout_seconds=None, key=lambda _: "key", registry=registry),
+        lambda registry: circuit_breaker(timeout_seconds=None, reject=lambda _: None, registry=registry),
+        lambda registry: classified_retry(reject=lambda _: None, registry=registry),
+        lambda registry: failover(Endpoint("eu"), reject=lambda _: None, registry=registry),
+        lambda registry: failover(Endpoint("eu"), hedge_after=1, registry=registry),
+    ],
+    ids=["key", "breaker reject", "retry reject", "failover reject", "hedge"],
+)
+async def test_a_policy_that_looks_at_each_call_runs_as_a_layer(policy, registry, clock):
+    call = policy(registry)(scripted("pong"))
+
+    assert await call("ping") == "pong"
+    assert all(row.ok in (1, None) for row in registry.rows())
+
+
+async def test_policies_of_two_registries_run_as_layers_and_count_in_their_own(clock):
+    one, other = Registry(clock=clock, listeners=()), Registry(clock=clock, listeners=())
+    call = classified_retry("one", registry=one)(circuit_breaker("other", registry=other)(scripted("pong")))
+
+    assert await call() == "pong"
+    assert one.retries["one"].stats().calls == other.circuit_breakers["other"].stats().total_calls == 1
+
+
+async def test_an_endpoint_whose_circuit_probes_gets_its_turn(registry, clock, provider_errors):
+    """Handed over to the layers, a call goes to the endpoint whose turn it was, or a circuit would never be probed."""
+    asked = []
+
+    @failover(Endpoint("eu"), Endpoint("us"), health_check_interval=0, registry=registry)
+    @circuit_breaker("probed", timeout_seconds=None, recovery_timeout=5, success_threshold=1, registry=registry)
+    async def ask(endpoint: Endpoint) -> str:
+        asked.append(endpoint.name)
+        return "pong"
+
+    registry.circuit_breakers["probed[eu]"].trip()
+    clock.advance(5)
+    for _ in range(2):
+        await ask()
+
+    assert sorted(asked) == ["eu", "us"]
+    assert registry.circuit_breakers["probed[eu]"].state == "closed"
+
+
+async def test_a_result_that_is_late_through_a_reset_is_not_counted(registry):
+    @circuit_breaker("late", timeout_seconds=None, registry=registry)
+    async def ask() -> str:
+        registry.reset()
+        return "pong"
+
+    await ask()
+    stats = registry.circuit_breakers["late"].stats()
+
+    assert (stats.total_calls, stats.late) == (0, 1)
+
+
+async def test_arguments_that_do_not_fit_are_nobodys_failure(registry):
+    @classified_retry("wrong", registry=registry)
+    @circuit_breaker("wrong", failure_threshold=1, timeout_seconds=None, registry=registry)
+    async def ask(_text: str) -> str:
+        return "pong"
+
+    with pytest.raises(TypeError, match="positional argument"):
+        await ask()
+    assert registry.circuit_breakers["wrong"].stats().total_failures == 0
+
+
+@pytest.mark.parametrize("fill", [0, 3], ids=["listening", "silent"])
+async def test_refusals_are_counted_and_told_with_their_cause(registry, clock, fill):
+    broken = ConnectionError("down")
+    ask = circuit_breaker("shut", failure_threshold=1, timeout_seconds=None, registry=registry)(scripted(broken))
+    with pytest.raises(ConnectionError):
+        await ask()
+    clock.advance(10)
+    for _ in range(fill):
+        with pytest.raises(CircuitOpenError):
+            await ask()
+    with capture_events(registry) as events, pytest.raises(CircuitOpenError) as caught:
+        await ask()
+
+    assert caught.value.__cause__ is broken
+    assert (caught.value.reason, caught.value.retry_after) == ("open", 50.0)
+    assert registry.circuit_breakers["shut"].stats().rejected == fill + 1
+    assert [event.retry_after for event in events] == [50.0]
+
+
+async def test_a_refusal_of_a_circuit_forced_open_names_no_time(registry):
+    ask = circuit_breaker("forced", timeout_seconds=None, registry=registry)(scripted("pong"))
+    registry.circuit_breakers["forced"].force_open()
+    with pytest.raises(CircuitOpenError) as caught:
+        await ask()
+
+    assert (caught.value.reason, caught.value.retry_after) == ("forced_open", None)
+
+
+def test_a_task_that_asyncio_cancels_hears_of_that_and_not_of_the_circuit():
+    registry = Registry(listeners=())
+    ask = circuit_breaker("shut", timeout_seconds=None, registry=registry)(scripted("pong"))
+    registry.circuit_breakers["shut"].trip()
+
+    async def main() -> None:
+        asyncio.current_task().cancel()
+        await ask()
+
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(main())
+    assert registry.circuit_breakers["shut"].stats().rejected == 0
+
+
+def test_each_of_two_loops_in_two_threads_is_asked_for_its_own_cancellation():
+    """One thread's task is cancelled and the other's is not, though both ask the same circuit at the same time."""
+    registry = Registry(listeners=())
+    ask = circuit_breaker("shut", timeout_seconds=None, registry=registry)(scripted("pong"))
+    registry.circuit_breakers["shut"].trip()
+
+    async def refused() -> None:
+        for _ in range(50):
+            with pytest.raises(CircuitOpenError):
+                await ask()
+
+    async def cancelled() -> None:
+        for _ in range(50):
+            with anyio.CancelScope() as scope:
+                scope.cancel()
+                await ask()
+            assert scope.cancelled_caught
+
+    async def main() -> None:
+        async with anyio.create_task_group() as tasks:
+            for _ in range(4):
+                tasks.start_soon(anyio.to_thread.run_sync, anyio.run, refused)
+                tasks.start_soon(anyio.to_thread.run_sync, anyio.run, cancelled)
+
+    anyio.run(main)
+    assert registry.circuit_breakers["shut"].stats().rejected == 4 * 50
+
+
+async def test_what_a_function_calls_after_a_failure_has_no_context_of_it(registry, clock, provider_errors):
+    """A second attempt does not run inside the handling of the first one's error."""
+    contexts = []
+
+    @classified_retry("context", registry=registry)
+    async def ask() -> str:
+        error = ProviderError(ErrorType.MODEL_OVERLOADED)
+        try:
+            raise error
+        finally:
+            contexts.append(error.__context__)
+
+    async with clock.autojump():
+        with pytest.raises(Exception, match="context"):
+            await ask()
+
+    assert contexts == [None] * len(contexts)
+    assert len(contexts) > 1
