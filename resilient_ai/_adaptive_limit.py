@@ -18,10 +18,12 @@ from ._errors import ErrorType, LimitReachedError
 from ._events import CallRejected, LimitLowered
 from ._good_path import Handler
 from ._limit import Limit, LimitConfig, Place, Waiter
+from ._loops import Era, Eras, running_loop
 from ._policy import Policy, Site, StreamHandler
 from ._registry import Registry, default_registry
 from ._report import Row
 from ._stack import Decorator, decorate
+from ._watch import held
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -63,8 +65,8 @@ class _InLine(Waiter):
 
     __slots__ = ("_call_soon", "_thread", "event")
 
-    def __init__(self, ends: float, deadline: float) -> None:
-        super().__init__(ends, deadline)
+    def __init__(self, ends: float, deadline: float, era: Era, host: Place | None) -> None:
+        super().__init__(ends, deadline, era, host)
         loop: Any = current_token().native_token
         self._call_soon = loop.run_sync_soon if hasattr(loop, "run_sync_soon") else loop.call_soon_threadsafe
         self._thread = threading.get_ident()
@@ -72,6 +74,8 @@ class _InLine(Waiter):
 
     def wake(self) -> bool:
         """Let the task ask for its turn; False when its loop has ended and took the task with it."""
+        if self.era.has_ended():  # an event that is set already would take another setting without a word
+            return False
         try:
             if threading.get_ident() == self._thread:
                 self.event.set()
@@ -85,15 +89,24 @@ class _InLine(Waiter):
         self.event.set()
 
 
+def _still_held(place: Place | None) -> Place | None:
+    """This place, or the one that its caller held before it, if they have not been given back."""
+    while place is not None and place.limit is None:
+        place = place.outer
+    return place
+
+
 class AdaptiveLimit:
     """One limit in the registry. Thread-safe; callers in line keep their order across loops and threads."""
 
-    __slots__ = ("_limit", "_lock", "_registry", "name")
+    __slots__ = ("_eras", "_limit", "_lock", "_now", "_registry", "name")
 
     def __init__(self, name: str, config: LimitConfig, registry: Registry) -> None:
         self.name = name
         self._limit = Limit(config)
         self._registry = registry
+        self._now = registry.clock.now
+        self._eras = Eras()
         # Reentrant: a signal handler may read it, and a task that the garbage collector ends may give its place back,
         # while its own thread is in here.
         self._lock = threading.RLock()
@@ -102,9 +115,14 @@ class AdaptiveLimit:
 
     def enter(self) -> Place | None:
         """A place, if there is one at once."""
-        now = self._registry.clock.now()
+        now, loop = self._now(), running_loop()
         with self._lock:
-            place = self._limit.enter(now)
+            era = self._eras.latest
+            if loop is None or era.loop() is not loop:  # `here` written out, which every call pays for
+                era = self._eras.here()
+            place = self._limit.enter(now, era)
+            if place is None and self._bury():
+                place = self._limit.enter(now, era)
         if self._limit.news:
             try:
                 self._tell()
@@ -112,17 +130,26 @@ class AdaptiveLimit:
                 if place is not None:
                     self.released(place)
                 raise
+        if place is not None:
+            outer = held.get()
+            while outer is not None and outer.limit is None:
+                outer = outer.outer
+            place.outer = outer
+            held.set(place)
         return place
 
     async def wait_in_line(self) -> Place:
         """A place, after a wait; `LimitReachedError` when there is none in time."""
         await checkpoint_if_cancelled()  # a cancelled caller hears of that, not of the limit
-        clock, left = self._registry.clock, seconds_left()
+        clock, left, outer = self._registry.clock, seconds_left(), _still_held(held.get())
         now = clock.now()
         with self._lock:
-            patience = self._limit.patience(now, left)
-            waiter = _InLine(now + patience, now + left) if patience is not None else None
-            if waiter is not None:
+            host = outer
+            while host is not None and host.limit is not self._limit:
+                host = _still_held(host.outer)
+            patience, waiter = self._limit.patience(now, left, host), None
+            if patience is not None:
+                waiter = _InLine(now + patience, now + left, self._eras.here(), host)
                 self._limit.join(waiter)
         if waiter is None:
             raise self._refusal(now)
@@ -130,8 +157,11 @@ class AdaptiveLimit:
             while True:
                 now = clock.now()
                 with self._lock:
+                    self._bury()
                     place = self._limit.turn(waiter, now)
                 if isinstance(place, Place):
+                    place.outer = outer
+                    held.set(place)
                     return place
                 if place is None or now >= waiter.ends:
                     raise self._refusal(now)
@@ -143,25 +173,32 @@ class AdaptiveLimit:
                 self._limit.leave(waiter)
             self._call_next()
 
+    def _bury(self) -> bool:
+        gone = self._eras.ended()
+        for era in gone:
+            self._limit.bury(era)
+        return bool(gone)
+
     def _refusal(self, now: float) -> LimitReachedError:
         limit = self._limit
         with self._lock:
             limit.refused += 1
             wait = limit.wait(now)
-            error = LimitReachedError(self.name, limit=limit.places, waiting=limit.waiting, retry_after=wait)
+            error = LimitReachedError(self.name, limit=limit.places, waiting=len(limit.line), retry_after=wait)
         if self._registry.listening:
             self._registry.emit(CallRejected(self.name, "limit_reached", wait))
         return error
 
     def succeeded(self, place: Place) -> None:
         with self._lock:
-            self._limit.succeed(place, self._registry.clock.now())
-        self._after()
+            self._limit.succeed(place, self._now())
+        if self._limit.line or self._limit.news:
+            self._after()
 
     def answered(self, place: Place) -> None:
         """The first item of a stream is there."""
         with self._lock:
-            self._limit.answer(place, self._registry.clock.now())
+            self._limit.answer(place, self._now())
         self._after()
 
     def failed(self, place: Place, error: Exception) -> None:
@@ -170,7 +207,7 @@ class AdaptiveLimit:
         except BaseException:  # out of a classifier of the user's own: no news, and the place must come back
             self.released(place)
             raise
-        now, kind = self._registry.clock.now(), verdict.error_type
+        now, kind = self._now(), verdict.error_type
         with self._lock:
             if kind is ErrorType.RATE_LIMIT:
                 self._limit.too_fast(place, now, verdict.retry_after)
@@ -186,11 +223,11 @@ class AdaptiveLimit:
 
     def released(self, place: Place) -> None:
         with self._lock:
-            self._limit.release(place, self._registry.clock.now())
+            self._limit.release(place, self._now())
         self._after()
 
     def _after(self) -> None:
-        if self._limit.waiting:
+        if self._limit.line:
             self._call_next()
         if self._limit.news:
             self._tell()
@@ -203,7 +240,7 @@ class AdaptiveLimit:
     def _tell(self) -> None:
         with self._lock:
             why, self._limit.news = self._limit.news, ""
-            limit, rate = self._limit.places, self._limit.pace.rate(self._registry.clock.now())
+            limit, rate = self._limit.places, self._limit.pace.rate(self._now())
         if why and self._registry.listening:
             self._registry.emit(LimitLowered(self.name, why, limit, rate))
 
@@ -213,12 +250,12 @@ class AdaptiveLimit:
         """The numbers of this moment."""
         with self._lock:
             limit = self._limit
-            normal = limit.normal
+            normal, lost = limit.normal, self._eras.lost()
             return LimitStats(
                 limit=limit.places,
-                in_flight=limit.in_flight,
-                waiting=limit.waiting,
-                rate=limit.pace.rate(self._registry.clock.now()),
+                in_flight=limit.in_flight - sum(era.in_flight for era in lost),
+                waiting=sum(waiter.era not in lost for waiter in limit.line),
+                rate=limit.pace.rate(self._now()),
                 refused=limit.refused,
                 total_calls=limit.total,
                 succeeded=limit.answered,

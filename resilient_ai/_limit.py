@@ -10,6 +10,10 @@ How many calls one provider takes at a time, learnt from how it answers: no cloc
 
 A round is the calls begun since the last change for the worse; what was sent before it says nothing about it.
 Whoever finds no place waits in line. Callers whom the provider could not answer in time are not let into the line.
+
+A call that is made inside another one, a function that calls itself say, would wait for a place that the outer one
+holds, which waits for it. The outer one asks nothing of the provider meanwhile, so it lends its place, to one inner
+call at a time.
 """
 
 from __future__ import annotations
@@ -17,10 +21,14 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ._checks import check_number
 from ._latency import Normal
 from ._pacing import Pace
+
+if TYPE_CHECKING:
+    from ._loops import Era
 
 _TAKEN = 0.9  # of what an overloaded provider was taking (AIMD in Netflix' concurrency-limits: the same)
 _KEPT = 0.7  # of what was taken before the trouble is taken again as fast as at the beginning (CUBIC's share)
@@ -55,23 +63,28 @@ class LimitConfig:
 class Place:
     """One call that was let through."""
 
-    __slots__ = ("crowd", "measured", "round", "started")
+    __slots__ = ("crowd", "era", "limit", "measured", "outer", "round", "started")
 
-    def __init__(self, started: float, round_: int, crowd: int) -> None:
+    def __init__(self, started: float, round_: int, crowd: int, era: Era, limit: Limit) -> None:
         self.started = started
         self.round = round_
         self.crowd = crowd  # calls under way when it began, itself included
-        self.measured = False  # how long it took is known, or that it is slow by now
+        self.measured = False  # how long it took is known, or that it is slow by now; then it is not in `_running`
+        self.era = era  # where it is counted
+        self.limit: Limit | None = limit  # None once it is given back
+        self.outer: Place | None = None  # that the caller held before, of this limit or another; the shell's
 
 
 class Waiter:
     """One caller in line; the shell keeps beside it what wakes its task."""
 
-    __slots__ = ("deadline", "ends")
+    __slots__ = ("deadline", "ends", "era", "host")
 
-    def __init__(self, ends: float, deadline: float) -> None:
+    def __init__(self, ends: float, deadline: float, era: Era, host: Place | None = None) -> None:
         self.ends = ends  # when its patience does
         self.deadline = deadline  # of the whole call
+        self.era = era
+        self.host = host  # the place that its own caller holds already
 
 
 class Limit:
@@ -82,8 +95,10 @@ class Limit:
         "_bottom",
         "_config",
         "_crowd",
-        "_line",
+        "_guests",
+        "_hosts",
         "_look_at",
+        "_nested",
         "_round",
         "_round_began",
         "_running",
@@ -93,6 +108,7 @@ class Limit:
         "failed",
         "in_flight",
         "limit",
+        "line",
         "news",
         "normal",
         "pace",
@@ -102,8 +118,11 @@ class Limit:
 
     def __init__(self, config: LimitConfig) -> None:
         self._config = config
-        self._line: OrderedDict[Waiter, None] = OrderedDict()
+        self.line: OrderedDict[Waiter, None] = OrderedDict()
         self._running: dict[Place, None] = {}  # oldest first; without those that count as slow
+        self._nested = 0  # of those in line, how many have a host
+        self._guests: dict[Place, Place] = {}  # by their hosts, which have lent them their places
+        self._hosts: dict[Place, Place] = {}  # and the other way round
         self.in_flight = 0
         self._round = 0
         self._look_at = -math.inf  # when to look for calls that are slow by now
@@ -127,48 +146,54 @@ class Limit:
     # -- coming in
 
     @property
-    def waiting(self) -> int:
-        return len(self._line)
-
-    @property
     def places(self) -> int:
         """How many calls may be under way at a time."""
         return int(self.limit)
 
-    def enter(self, now: float) -> Place | None:
+    def enter(self, now: float, era: Era) -> Place | None:
         """A place, if there is one and nobody waits for it."""
         if now >= self._look_at:
             self._count_overdue(now)
-        if self._line or self.in_flight >= self.places or self.pace.wait(now) > 0:
+        if self.line or self.in_flight + 1 > self.limit or (now < self.pace.free_at and self.pace.wait(now) > 0):
             return None
-        return self._let_in(now)
+        return self._let_in(now, era)
 
-    def _let_in(self, now: float) -> Place:
-        self.in_flight += 1
-        place = Place(now, self._round, self.in_flight)
+    def _let_in(self, now: float, era: Era, host: Place | None = None) -> Place:
+        if host is None:
+            self.in_flight += 1
+            era.in_flight += 1
+        place = Place(now, self._round, self.in_flight, era, self)
+        if host is not None:
+            self._guests[host], self._hosts[place] = place, host
+            host.measured = True  # from here on its time is not the provider's
+            self._running.pop(host, None)
         self._running[place] = None
         self.total += 1
         self.pace.sent(now)
         return place
 
-    def patience(self, now: float, left: float) -> float | None:
+    def patience(self, now: float, left: float, host: Place | None = None) -> float | None:
         """
         Seconds that a caller may stand in line; None: it need not, for it would not be served in time.
 
         Args:
             now: The moment.
             left: Seconds until the caller's own deadline; inf without one.
+            host: A place that the caller holds already.
         """
         most = self._config.max_wait
         if most is None:
             most = _LONGEST_WAIT if left == math.inf else left
         # A deadline must hold the wait and a slow answer as well; of a very short one a third may go into waiting.
         most = min(most, max(left - self._slow_answer, left / 3))
-        return None if len(self._line) >= self._config.max_queue_size or self.wait(now) > most else most
+        if host is not None and self._can_lend(host):
+            return None if self.pace.wait(now) > most else most
+        return None if len(self.line) >= self._config.max_queue_size or self.wait(now) > most else most
 
     def join(self, waiter: Waiter) -> None:
         """Stand at the end of the line."""
-        self._line[waiter] = None
+        self.line[waiter] = None
+        self._nested += waiter.host is not None
 
     @property
     def _slow_answer(self) -> float:
@@ -176,33 +201,44 @@ class Limit:
 
     def wait(self, now: float) -> float:
         """Seconds that a newcomer would stand in line, as far as can be told."""
-        behind = len(self._line) + 1 + self.in_flight - self.places
+        behind = len(self.line) + 1 + self.in_flight - self.places
         free = max(0, behind) * self.normal.latest / max(1, self.places)  # Little's law
-        return max(free, self.pace.wait(now, len(self._line)))
+        return max(free, self.pace.wait(now, len(self.line)))
 
     def turn(self, waiter: Waiter, now: float) -> Place | float | None:
         """
         A place for the first in line, or seconds after which to ask again; inf: only when called.
 
-        None: the turn has come, but too late for an answer. The caller is out of the line with a place only.
+        Whoever can have the place of its own caller need not be the first. None: the turn has come, but too late for
+        an answer. The caller is out of the line with a place only.
         """
-        if next(iter(self._line)) is not waiter or self.in_flight >= self.places:
+        host = waiter.host if waiter.host is not None and self._can_lend(waiter.host) else None
+        if host is None and (next(iter(self.line)) is not waiter or self.in_flight + 1 > self.limit):
             return math.inf
         wait = self.pace.wait(now)
         if wait > 0:
             return wait
         if waiter.deadline - now < self.normal.typical:
             return None
-        del self._line[waiter]
-        return self._let_in(now)
+        self.leave(waiter)
+        return self._let_in(now, waiter.era, host)
 
     def leave(self, waiter: Waiter) -> None:
         """Out of the line, with a place or without."""
-        self._line.pop(waiter, None)
+        if waiter in self.line:
+            del self.line[waiter]
+            self._nested -= waiter.host is not None
 
     def called(self) -> Waiter | None:
-        """Who should ask for a turn now, if anybody: the first in line, when there is a place."""
-        return next(iter(self._line)) if self._line and self.in_flight < self.places else None
+        """Who should ask for a turn now, if anybody: the first in line, when there is a place, or a host's own."""
+        if not self.line or self.in_flight + 1 <= self.limit:
+            return next(iter(self.line), None)
+        if not self._nested:
+            return None
+        return next((each for each in self.line if each.host is not None and self._can_lend(each.host)), None)
+
+    def _can_lend(self, host: Place) -> bool:
+        return host.limit is self and host not in self._guests and not host.era.over
 
     # -- going out
 
@@ -214,7 +250,9 @@ class Limit:
 
     def succeed(self, place: Place, now: float) -> None:
         """A good answer, whole."""
-        self.answer(place, now)
+        if not place.measured:
+            self.normal.add(now - place.started)
+            self._steer(place, answered=True)
         if place.round == self._round and place.crowd > self._crowd:
             self._crowd = place.crowd
         self.answered += 1
@@ -262,13 +300,46 @@ class Limit:
 
     def release(self, place: Place, now: float) -> None:
         """The caller left. That is no failure, but a call given up after an unusual time was a slow one."""
-        if now - place.started > self.normal.slow_after:
+        if now - place.started > self.normal.slow_after and not place.era.over:
             self._late(place, now)
         self._go(place)
 
+    def bury(self, era: Era) -> None:
+        """Nothing that was begun there comes back, and nobody there stands in line any more."""
+        era.over = True
+        self.in_flight -= era.in_flight
+        for place in [each for each in self._running if each.era is era]:
+            del self._running[place]
+        for waiter in [each for each in self.line if each.era is era]:
+            self.leave(waiter)
+        for place in [each for each in {*self._hosts, *self._guests} if each.era is era]:
+            self._end_lending(place)
+
     def _go(self, place: Place) -> None:
-        self._running.pop(place, None)
-        self.in_flight -= 1
+        if not place.measured:
+            self._running.pop(place, None)
+        place.limit = None
+        if self._guests and (place in self._guests or place in self._hosts):
+            self._end_lending(place)
+        elif not place.era.over:
+            place.era.in_flight -= 1
+            self.in_flight -= 1
+
+    def _end_lending(self, place: Place) -> None:
+        host, guest = self._hosts.pop(place, None), self._guests.pop(place, None)
+        if host is not None:
+            del self._guests[host]
+        elif not place.era.over:
+            place.era.in_flight -= 1
+            self.in_flight -= 1
+        if guest is None:
+            return
+        del self._hosts[guest]
+        if host is not None:  # what was lent to it is passed on
+            self._guests[host], self._hosts[guest] = guest, host
+        elif not guest.era.over:  # it has outlived its host, and is counted itself
+            guest.era.in_flight += 1
+            self.in_flight += 1
 
     # -- the limit
 
@@ -299,7 +370,7 @@ class Limit:
             self.limit = max(self.limit - min(excess, _HALF), min(self.limit, self._bottom))
             return
         self._strained = False
-        used = 2 * self.in_flight >= self.places
+        used = 2 * self.in_flight + 1 > self.limit
         # Below the initial limit it grows although unused: a quiet service must not keep an old setback for ever.
         if answered and place.round == self._round and (used or self.limit < self._config.initial):
             step = 1.0 if self.limit < self._aim else 1.0 / math.sqrt(self.limit)

@@ -19,7 +19,7 @@ class Pace:
     near it, slowly past it, then away. AWS SDKs throttle themselves by it in their adaptive retry mode.
     """
 
-    __slots__ = ("_before", "_cut", "_marks", "_next", "_resume", "accepted", "mark_at")
+    __slots__ = ("_before", "_cut", "_marks", "_next", "_resume", "accepted", "free_at", "mark_at")
 
     def __init__(self) -> None:
         self.accepted = 0  # calls that went out and were not refused for their rate
@@ -29,6 +29,7 @@ class Pace:
         self._cut = -math.inf  # from when on the rate grows again
         self._next = -math.inf  # no send before this
         self._resume = -math.inf  # nor before this: the provider's own wait
+        self.free_at = -math.inf  # from here on there is nothing to wait for
 
     def rate(self, now: float) -> float | None:
         """Calls a second that may be sent; None: as many as like."""
@@ -80,6 +81,7 @@ class Pace:
             self._before = fast * (1.0 + _KEPT) / 2.0 if fell else fast
             self._next = now + 1.0 / (self._before * _KEPT)
         self._cut = max(now if news else self._cut, self._resume)
+        self.free_at = self._cut + _FREE_AFTER_SECONDS
         return news
 
     def _accepted_rate(self, now: float) -> float:

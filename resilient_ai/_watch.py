@@ -104,8 +104,12 @@ async def as_part_of(probe: tuple[Any, Any], inner: Callable[..., Awaitable[Any]
         probing.set(outer)  # not by its token, which another context would refuse: a stream may be closed anywhere
 
 
+# The latest place of an adaptive limit that the running code holds, which knows the one before. Nobody takes it out:
+# a place knows when it has been given back.
+held: ContextVar[Any] = ContextVar("resilient_ai.held", default=None)
+
 # Differ from call to call by our own doing, and say nothing about the request.
-OWN_VARIABLES: frozenset[ContextVar[Any]] = frozenset({_seen, fate, probing})
+OWN_VARIABLES: frozenset[ContextVar[Any]] = frozenset({_seen, fate, probing, held})
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,7 @@ LAYERS: tuple[frozenset[str], ...] = (
             "_double_retry",
             "_scrub",
             "_first_item",
+            "_loops",
         }
     ),
     frozenset(

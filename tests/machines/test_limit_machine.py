@@ -22,6 +22,7 @@ from hypothesis.stateful import (
 )
 
 from resilient_ai._limit import Limit, LimitConfig, Place, Waiter
+from resilient_ai._loops import Era
 
 OUTCOMES = st.sampled_from(["succeed", "overload", "time_out", "fail", "give_back", "release"])
 CONFIGS = st.builds(
@@ -44,6 +45,9 @@ class LimitMachine(RuleBasedStateMachine):
         self.config = config
         self.limit = Limit(config)
         self.held: list[Place] = []
+        self.hosts: dict[Place, Place] = {}  # of places that are lent, whose they are
+        self.loops = [Era(None), Era(None)]
+        self.buried: set[Place] = set()
         self.line: list[tuple[Waiter, float]] = []  # with the moment when its patience ends
         self.sends: list[float] = []
         self.pause_until = -math.inf
@@ -68,13 +72,33 @@ class LimitMachine(RuleBasedStateMachine):
         if overload:
             self.overloaded, self.crowd = self.now, 0
 
-    def took(self, place: Place) -> Place:
-        assert len(self.held) < self.limit.places  # somebody stood up first
+    @property
+    def in_flight(self) -> int:
+        return len(self.held) - len(self.hosts)
+
+    def gave_back(self, place: Place) -> None:
+        """A place that was lent falls back to its host, one that outlives its host is passed on or counted."""
+        self.held.remove(place)
+        host = self.hosts.pop(place, None)
+        for guest in [guest for guest, lender in self.hosts.items() if lender is place]:
+            del self.hosts[guest]
+            if host is not None:
+                self.hosts[guest] = host
+
+    def can_lend(self, host: Place | None) -> bool:
+        return host is not None and host in self.held and host not in self.hosts.values()
+
+    def took(self, place: Place, host: Place | None = None) -> Place:
+        if host is None:
+            assert self.in_flight < self.limit.places  # somebody stood up first
+        else:
+            assert host not in self.hosts.values()  # one at a time
+            self.hosts[place] = host
         assert self.now >= self.pause_until  # not before the provider's own wait
         assert self.now >= self.not_before - 1e-9
         self.held.append(place)
         self.begun[place] = self.rounds
-        self.crowds[place] = len(self.held)
+        self.crowds[place] = self.in_flight
         self.sends.append(self.now)
         self.let_in += 1
         rate = self.limit.pace.rate(self.now)
@@ -83,25 +107,33 @@ class LimitMachine(RuleBasedStateMachine):
 
     # -- callers
 
-    @rule(target=places)
-    def come(self) -> object:
-        place = self.limit.enter(self.now)
+    @rule(target=places, loop=st.integers(0, 1))
+    def come(self, loop: int) -> object:
+        place = self.limit.enter(self.now, self.loops[loop])
         if place is None:
             return multiple()
         assert not self.line  # nobody overtakes those in line
         return self.took(place)
 
-    @rule(left=st.sampled_from([0.5, 4.0, 30.0, math.inf]))
-    def stand_in_line(self, left: float) -> None:
-        patience = self.limit.patience(self.now, left)
-        full = len(self.line) >= self.config.max_queue_size
+    @rule(left=st.sampled_from([0.5, 4.0, 30.0, math.inf]), loop=st.integers(0, 1))
+    def stand_in_line(self, left: float, loop: int) -> None:
+        self.ask_to_wait(left, loop, None)
+
+    @rule(host=places, left=st.sampled_from([4.0, math.inf]), loop=st.integers(0, 1))
+    def stand_in_line_while_holding_a_place(self, host: Place, left: float, loop: int) -> None:
+        if host in self.held:
+            self.ask_to_wait(left, loop, host)
+
+    def ask_to_wait(self, left: float, loop: int, host: Place | None) -> None:
+        patience = self.limit.patience(self.now, left, host)
+        full = len(self.line) >= self.config.max_queue_size and not self.can_lend(host)
         if patience is None:
             assert full or self.limit.wait(self.now) > 0  # turned away for a reason
             return
         assert not full
         assert 0 <= patience <= (left if left < math.inf else 60.0)
         assert self.config.max_wait is None or patience <= self.config.max_wait
-        waiter = Waiter(self.now + patience, self.now + left)
+        waiter = Waiter(self.now + patience, self.now + left, self.loops[loop], host)
         self.limit.join(waiter)
         self.line.append((waiter, self.now + patience))
 
@@ -111,17 +143,18 @@ class LimitMachine(RuleBasedStateMachine):
         waiter, _ = self.line[index % len(self.line)]
         answer = self.limit.turn(waiter, self.now)
         if isinstance(answer, Place):
-            assert waiter is self.line[0][0]  # first come, first served
-            self.line.pop(0)
-            return self.took(answer)
+            host = waiter.host if self.can_lend(waiter.host) else None
+            assert host is not None or waiter is self.line[0][0]  # first come, first served
+            self.line = [each for each in self.line if each[0] is not waiter]
+            return self.took(answer, host)
         if answer is None:
             assert waiter.deadline - self.now < self.limit.normal.typical  # too late for an answer
-            self.line.pop(0)
+            self.line = [each for each in self.line if each[0] is not waiter]
             self.limit.leave(waiter)
             return multiple()
         assert answer > 0
-        if waiter is self.line[0][0] and len(self.held) < self.limit.places:
-            assert answer < math.inf  # the first in line with a place free waits for time alone, and knows how long
+        if self.can_lend(waiter.host) or (waiter is self.line[0][0] and self.in_flight < self.limit.places):
+            assert answer < math.inf  # who can have a place waits for time alone, and knows how long
         return multiple()
 
     @precondition(lambda self: self.line)
@@ -130,6 +163,35 @@ class LimitMachine(RuleBasedStateMachine):
         waiter, _ = self.line.pop(index % len(self.line))
         self.limit.leave(waiter)
 
+    @rule(target=places, loops=st.lists(st.integers(0, 1), min_size=2, max_size=4))
+    def calls_within_calls(self, loops: list[int]) -> object:
+        """When every place is taken, one call goes on inside another."""
+        made = []
+        while (place := self.limit.enter(self.now, self.loops[loops[0]])) is not None:
+            made.append(self.took(place))
+        if not made:
+            return multiple()
+        for loop in loops[1:]:
+            waiter = Waiter(math.inf, math.inf, self.loops[loop], made[-1])
+            self.limit.join(waiter)
+            place = self.limit.turn(waiter, self.now)
+            if not isinstance(place, Place):
+                self.limit.leave(waiter)
+                break
+            made.append(self.took(place, made[-1]))
+        return multiple(*made)
+
+    @rule(loop=st.integers(0, 1))
+    def close_a_loop(self, loop: int) -> None:
+        """Its calls and those of it in line are gone; what is collected later changes nothing."""
+        era, self.loops[loop] = self.loops[loop], Era(None)
+        self.limit.bury(era)
+        self.line = [each for each in self.line if each[0].era is not era]
+        lost = [each for each in self.held if each.era is era]
+        self.buried |= set(lost)
+        for place in lost:
+            self.gave_back(place)
+
     # -- the provider
 
     @rule(
@@ -137,8 +199,12 @@ class LimitMachine(RuleBasedStateMachine):
         outcome=st.sampled_from(["succeed", "overload", "time_out", "fail", "give_back", "release"]),
     )
     def end(self, place: Place, outcome: str) -> None:
-        before, others, news = self.limit.limit, len(self.held) - 1, self.news(place)
-        self.held.remove(place)
+        if place in self.buried:
+            self.limit.release(place, self.now)  # collected with its task
+            return
+        before, news = self.limit.limit, self.news(place)
+        self.gave_back(place)
+        others = self.in_flight
         if outcome == "overload" and self.too_soon():
             news = False
         expected = max(self.config.min_limit, min(before, max(0.9 * others, before / 2, self.crowd)))
@@ -162,7 +228,9 @@ class LimitMachine(RuleBasedStateMachine):
 
     @rule(place=consumes(places), retry_after=st.sampled_from([None, 0.0, 3.0, 40.0]))
     def hit_the_rate_limit(self, place: Place, retry_after: float | None) -> None:
-        self.held.remove(place)
+        if place in self.buried:
+            return
+        self.gave_back(place)
         before = self.limit.limit
         if self.news(place) and (self.config.pace or not self.too_soon()):
             self.set_back(overload=not self.config.pace)
@@ -186,11 +254,11 @@ class LimitMachine(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from([0.5, 1.0]))
     def a_dozen_normal_answers(self, seconds: float) -> None:
         for _ in range(12):
-            place = self.limit.enter(self.now)
+            place = self.limit.enter(self.now, self.loops[0])
             if place is None:
                 return
             self.took(place)
-            self.held.remove(place)
+            self.gave_back(place)
             self.now += seconds
             self.limit.succeed(place, self.now)
             self.crowd = max(self.crowd, self.crowds[place])
@@ -200,11 +268,11 @@ class LimitMachine(RuleBasedStateMachine):
     def a_rate_limit_with_stragglers(self) -> None:
         """Two calls of the same moment are refused: the second is no news, and cuts nothing further."""
         pair = []
-        while len(pair) < 2 and (place := self.limit.enter(self.now)) is not None:
+        while len(pair) < 2 and (place := self.limit.enter(self.now, self.loops[0])) is not None:
             pair.append(self.took(place))
         after = []
         for place in pair:
-            self.held.remove(place)
+            self.gave_back(place)
             if self.news(place) and (self.config.pace or not self.too_soon()):
                 self.set_back(overload=not self.config.pace)
             self.limit.too_fast(place, self.now, None)
@@ -225,8 +293,8 @@ class LimitMachine(RuleBasedStateMachine):
 
     @invariant()
     def numbers_agree(self) -> None:
-        assert self.limit.in_flight == len(self.held)
-        assert self.limit.waiting == len(self.line)
+        assert self.limit.in_flight == self.in_flight == sum(each.in_flight for each in self.loops)
+        assert [*self.limit.line] == [waiter for waiter, _ in self.line]
         assert (self.limit.total, self.limit.answered, self.limit.failed) == (self.let_in, self.good, self.bad)
 
     @invariant()
@@ -234,9 +302,11 @@ class LimitMachine(RuleBasedStateMachine):
         assert self.config.min_limit <= self.limit.places <= self.config.max_limit
 
     @invariant()
-    def whoever_is_first_is_called_when_there_is_a_place(self) -> None:
-        free = len(self.held) < self.limit.places
-        assert self.limit.called() is (self.line[0][0] if self.line and free else None)
+    def whoever_can_have_a_place_is_called(self) -> None:
+        line = [waiter for waiter, _ in self.line]
+        if self.in_flight >= self.limit.places:
+            line = [waiter for waiter in line if self.can_lend(waiter.host)]
+        assert self.limit.called() is (line[0] if line else None)
 
     @invariant()
     def waits_are_finite_and_not_negative(self) -> None:
@@ -263,7 +333,7 @@ class LimitMachine(RuleBasedStateMachine):
                 self.now += answer
         self.now += 100.0
         for _ in range(400):
-            place = self.limit.enter(self.now)
+            place = self.limit.enter(self.now, self.loops[0])
             assert place is not None
             self.limit.succeed(place, self.now)
         assert self.limit.limit >= self.config.initial
