@@ -385,6 +385,10 @@ def adaptive_limit(
     Callers without a place wait in line, first come first served. Whoever would not be served in time is turned
     away at once: in time means that wait and a slow answer fit into the deadline of the enclosing anyio scope.
 
+    A call that is made inside another one, as when a function calls itself, goes on in the place of that one when
+    there is no other: the outer one waits for it. An event loop that is closed with calls under way gives their
+    places back.
+
     Put it below `failover`, where each endpoint has a limit of its own, and best right above `circuit_breaker`: then
     neither the timeout nor the slow calls of the circuit include the wait in line. (Below the circuit it is safe as
     well: nobody waits in line past the circuit's timeout.)
