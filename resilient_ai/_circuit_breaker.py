@@ -76,10 +76,11 @@ class CircuitBreakerPolicy(Policy[CircuitBreaker]):
         return keyed
 
     def join(self, path: GoodPath, site: Site) -> bool:
+        bound, self._bound = self._bound, {}  # asked once, and a dict takes room
         if self._key is not None or self._reject is not None:
             return False
         for place in path.lanes or (path,):
-            place.breaker, inner = self._bound[place.name if isinstance(place, Lane) else site.endpoint]
+            place.breaker, inner = bound[place.name if isinstance(place, Lane) else site.endpoint]
             place.bounded = inner if self.config.timeout_seconds is not None else None
         path.ended = True
         return True
