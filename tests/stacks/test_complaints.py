@@ -28,7 +28,7 @@ from resilient_ai import (
     watch,
 )
 from resilient_ai.providers import AnthropicEndpoint, OpenAIEndpoint, ProviderEndpoint
-from resilient_ai.testing import FakeProvider, Fault
+from resilient_ai.testing import Fault
 
 US, EU = Endpoint("us"), Endpoint("eu")
 
@@ -41,18 +41,6 @@ class StatusError(Exception):
         self.status_code = status
         self.body = {"error": {"code": code, "message": message}}
         self.headers = {} if retry_after is None else {"retry-after": str(retry_after)}
-
-
-@pytest.fixture
-def us():
-    with FakeProvider("us") as provider:
-        yield provider
-
-
-@pytest.fixture
-def eu():
-    with FakeProvider("eu") as provider:
-        yield provider
 
 
 @pytest.fixture

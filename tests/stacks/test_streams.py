@@ -36,18 +36,6 @@ ANSWER = ["[eu]", " a", " b", " c"]
 
 
 @pytest.fixture
-def us():
-    with FakeProvider("us") as provider:
-        yield provider
-
-
-@pytest.fixture
-def eu():
-    with FakeProvider("eu") as provider:
-        yield provider
-
-
-@pytest.fixture
 def registry() -> Registry:
     """Real time: sockets know no other."""
     return Registry(rng=random.Random(1), listeners=())
