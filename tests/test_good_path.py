@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio  # noqa: TID251 - a task that asyncio itself cancels
 import random
+import sys
 
 import anyio
 import pytest
@@ -313,6 +314,44 @@ def test_each_of_two_loops_in_two_threads_is_asked_for_its_own_cancellation():
 
     anyio.run(main)
     assert registry.circuit_breakers["shut"].stats().rejected == 4 * 50
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_four_threads_count_every_call_in_every_layer(backend):
+    registry = Registry(listeners=())
+    calls, threads = 2_000, 4
+
+    @degrade_to("sorry", registry=registry)
+    @classified_retry(registry=registry)
+    @failover(Endpoint("eu"), Endpoint("us"), registry=registry)
+    @circuit_breaker("counted", timeout_seconds=None, registry=registry)
+    async def ask(_endpoint: Endpoint) -> str:
+        return "pong"
+
+    async def caller() -> None:
+        for _ in range(calls):
+            await ask()
+
+    async def main() -> None:
+        async with anyio.create_task_group() as tasks:
+            for _ in range(threads):
+                tasks.start_soon(lambda: anyio.to_thread.run_sync(lambda: anyio.run(caller, backend=backend)))
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        anyio.run(main, backend=backend)
+    finally:
+        sys.setswitchinterval(interval)
+    stats = registry.stats()
+
+    everything = calls * threads
+    assert [next(iter(stats[kind].values())).calls for kind in ("degrade_to", "classified_retry", "failover")] == (
+        [everything] * 3
+    )
+    assert sum(each.calls for each in stats["endpoint"].values()) == everything
+    assert [each.in_flight for each in stats["endpoint"].values()] == [0, 0]
+    assert sum(each.total_calls for each in stats["circuit_breaker"].values()) == everything
 
 
 async def test_what_a_function_calls_after_a_failure_has_no_context_of_it(registry, clock, provider_errors):
