@@ -7,4 +7,6 @@ from tests.bench.goodput import run
 
 print(overhead.table(overhead.cases(), asyncio.run(overhead.ratios(overhead.cases(), rounds=150))))
 print()
+print(overhead.crowd_table(asyncio.run(overhead.crowds())))
+print()
 print(run.table(run.installed(), seeds=3))
