@@ -61,9 +61,11 @@ class Batch:
     out, also while the batch runs. `cargo` is the shell's: what it needs to run the batch.
     """
 
-    __slots__ = ("cargo", "due", "group", "items", "phase", "sent", "since", "weight", "weights")
+    __slots__ = ("awaited", "cargo", "due", "group", "items", "line", "phase", "sent", "since", "weight", "weights")
 
-    def __init__(self, group: Hashable, now: float, due: float) -> None:
+    def __init__(self, line: Line, group: Hashable, now: float, due: float) -> None:
+        self.line = line
+        self.awaited: dict[Batch, int] | None = None  # by calls from inside this one, and by how many
         self.group = group
         self.since = now
         self.due = due
@@ -73,6 +75,50 @@ class Batch:
         self.weight = 0.0
         self.weights: dict[Any, float] = {}
         self.cargo: Any = None
+
+    def wait_for(self, other: Batch) -> None:
+        """A call from inside this batch has joined the other."""
+        if self.awaited is None:
+            self.awaited = {}
+        self.awaited[other] = self.awaited.get(other, 0) + 1
+
+    def wait_no_more(self, other: Batch) -> None:
+        """It has its outcome, or has left."""
+        if self.awaited is not None and (times := self.awaited.pop(other, 0)) > 1:
+            self.awaited[other] = times - 1
+
+    @property
+    def is_stuck(self) -> bool:
+        """
+        Whether it can never end, because it waits for places of batches that wait for it, along whatever way.
+
+        Only a call from inside a batch can bring that about, by joining another one; whoever makes it asks here.
+        """
+        reached: dict[Batch, list[list[Batch]]] = {self: self._needs()}
+        todo: list[Batch] = [self]
+        while todo:
+            for other in (other for group in reached[todo.pop()] for other in group):
+                if other not in reached:
+                    reached[other] = other._needs()
+                    todo.append(other)
+        # What can end, given that those which it needs can; until nothing more is found.
+        ending: set[Batch] = set()
+        found: list[Batch] | None = None
+        while found != []:
+            found = [
+                batch
+                for batch, needs in reached.items()
+                if batch not in ending and all(any(other in ending for other in group) for group in needs)
+            ]
+            ending.update(found)
+        return self not in ending
+
+    def _needs(self) -> list[list[Batch]]:
+        """Groups of batches, of each of which one has to end before this one can."""
+        needs = [[other] for other in list(self.awaited or ()) if other.phase is not ENDED]
+        if self.phase is not RUNNING and self.line.is_full:
+            needs.append(list(self.line.running))
+        return needs
 
 
 class Ledger:
@@ -165,7 +211,7 @@ class Line:
             self._close(batch, now)
             batch = None
         if batch is None:
-            batch = self._open[group] = Batch(group, now, now + config.batch_timeout)
+            batch = self._open[group] = Batch(self, group, now, now + config.batch_timeout)
         batch.items[waiter] = value
         ledger.waiting += 1
         if most is not None:
@@ -233,6 +279,12 @@ class Line:
             return []
         return list(batch.items)
 
+    @property
+    def is_full(self) -> bool:
+        """Whether as many batches run as may."""
+        limit = self._config.max_concurrency
+        return limit is not None and len(self.running) >= limit
+
     def is_empty(self) -> bool:
         """Whether nothing waits and nothing runs."""
         return not (self._open or self._ripe or self.running)
@@ -247,8 +299,7 @@ class Line:
             self._ripen(batch, now)
 
     def _ripen(self, batch: Batch, now: float) -> None:
-        limit = self._config.max_concurrency
-        if limit is None or len(self.running) < limit:
+        if not self.is_full:
             self._start(batch, now)
         else:
             batch.phase = RIPE

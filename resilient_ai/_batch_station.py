@@ -100,7 +100,8 @@ class Station:
             group, value = self, args[0]
         else:
             group, value, args, kwargs = self._parted(instance, args, kwargs)
-        if self.bounded and _inside.get() is not None:
+        inside = _inside.get()
+        if inside is not None and self.bounded:
             self._refuse_a_deadlock(lane)
         own = lane.promise(loop=loop)
         crowd: Crowd | None = None
@@ -117,20 +118,27 @@ class Station:
         trip: _Trip = batch.cargo
         if watching() is not None or fated() is not None:
             trip.onlookers.append((own if crowd is None else crowd, Onlooker.here()))
+        outer = inside[0] if inside is not None and inside[0].phase is RUNNING else None
         try:
-            if trip.scope is None and not alone:
-                self._spawn(loop, lane, batch, trip)
-            if line.started:
-                _launch(lane)
-            inline = alone and await self._stays_alone(loop, lane, batch, trip)
-            result = None if inline else await own
-        except BaseException:
-            left = line.leave(batch, own) if crowd is None else lane.leave(batch, crowd, own)
-            if left and not lane.is_closed():
-                self._abandon(lane, batch, trip)
-            raise
-        if inline:
-            return await self._run_inline(lane, batch, own, trip)
+            try:
+                if outer is not None:
+                    self._wait_from_inside(outer, batch)
+                if trip.scope is None and not alone:
+                    self._spawn(loop, lane, batch, trip)
+                if line.started:
+                    _launch(lane)
+                inline = alone and await self._stays_alone(loop, lane, batch, trip)
+                result = None if inline else await own
+            except BaseException:
+                left = line.leave(batch, own) if crowd is None else lane.leave(batch, crowd, own)
+                if left and not lane.is_closed():
+                    self._abandon(lane, batch, trip)
+                raise
+            if inline:
+                return await self._run_inline(lane, batch, own, trip)
+        finally:
+            if outer is not None:
+                outer.wait_no_more(batch)
         if type(result) is Failure:
             raise result.for_one_caller()
         return result
@@ -200,6 +208,15 @@ class Station:
                 " that this batch holds; call the undecorated function, or set max_concurrency=None"
             )
 
+    def _wait_from_inside(self, outer: Batch, batch: Batch) -> None:
+        """Let the batch that this call is made from wait for the one it has joined, if that can end."""
+        outer.wait_for(batch)
+        if outer.is_stuck:
+            raise RuntimeError(
+                f"{self.function} is called from inside a batch of a function whose place its own batches wait for,"
+                " and both would wait for ever; raise max_concurrency of one, or call the undecorated function"
+            )
+
     # -- alone
 
     async def _stays_alone(self, loop: Any, lane: Lane, batch: Batch, trip: _Trip) -> bool:
@@ -221,7 +238,7 @@ class Station:
     async def _run_inline(self, lane: Lane, batch: Batch, own: Promise, trip: _Trip) -> Any:
         """The caller runs its own call: own context, own deadline, own cancellation."""
         line = lane.line
-        token = _inside.set((batch, _inside.get())) if self.bounded else None
+        token = _inside.set((batch, _inside.get()))
         try:
             [result] = await self._send(trip, batch, [batch.items[own]])
             result = dealt(result, self.function, shared=False)
@@ -237,9 +254,8 @@ class Station:
             line.leave(batch, own)
             raise
         finally:
-            if token is not None:
-                with suppress(ValueError):  # collected with its closed loop, in somebody else's context
-                    _inside.reset(token)
+            with suppress(ValueError):  # collected with its closed loop, in somebody else's context
+                _inside.reset(token)
             self._end(lane, batch)
 
     # -- in company
@@ -257,8 +273,7 @@ class Station:
         try:
             with scope:
                 await self._departure(loop, lane, batch, trip)
-                if self.bounded or not self.plain:
-                    _inside.set((batch, _inside.get()))
+                _inside.set((batch, _inside.get()))
                 await self._send_and_deal(lane, batch, list(batch.items), list(batch.items.values()))
         except GeneratorExit:
             raise  # the loop is gone

@@ -165,6 +165,8 @@ def batched(
 
     Raises:
         QueueFullError: By the decorated function, at once: `max_queue_size` items wait already.
+        RuntimeError: By the decorated function, called from inside a batch: it would wait for ever for a place among
+            `max_concurrency` that the very batch holds, or one that waits for it, directly or through others.
         BatchResultError: By the decorated function: the function below did not return one result per item.
         TypeError: At decoration: not an async function, or one that streams.
         ValueError: At decoration: a bad setting, or the name exists with other settings.
