@@ -140,7 +140,10 @@ class Station:
             if outer is not None:
                 outer.wait_no_more(batch)
         if type(result) is Failure:
-            raise result.for_one_caller()
+            try:
+                raise result.for_one_caller()
+            finally:
+                del own, result  # the error's traceback holds this frame, which held the error
         return result
 
     # -- joining
@@ -248,6 +251,7 @@ class Station:
                 raise result.error
             return result
         except Exception:
+            result = None  # as in `call`
             line.settle(batch, [own], failed=True)  # unless it was settled
             raise
         except BaseException:
@@ -345,6 +349,7 @@ class Station:
         for waiter in waiters:
             if not waiter.done():
                 waiter.set_result(failure)
+        waiters.clear()  # the error's traceback holds the frame that held them, and they hold the error
 
     # -- ends
 
@@ -360,6 +365,7 @@ class Station:
         if batch.phase is ENDED:
             return
         lost = lane.line.finish(batch, self.now())
+        batch.cargo = None  # its task and its context know the batch
         if lane.is_closed():
             return
         if lost:

@@ -19,7 +19,7 @@ from ._good_path import Begun, GoodPath, Handler
 from ._hedge import HedgeBudget, HedgeDelay, Race
 from ._policy import Policy, Site, StreamHandler
 from ._registry import Registry, default_registry
-from ._search import Answer, Rules, Search, in_turn
+from ._search import Answer, Rules, Search, Way, in_turn
 from ._stack import decorate
 from ._strategy import STRATEGIES, Lane, Strategy, check_of, choice_among, quick_choice, weight_of
 from ._watch import watching
@@ -149,8 +149,8 @@ class FailoverPolicy(Policy[Failover]):
                     search = Search(rules, lanes, once=partial(once, instance, args, kwargs))
                     search.adopt(lane)
                     step = search.after(lane, ticket, now(), error)
-                    if isinstance(step, Exception):
-                        self._note_a_wrong_call(step, args, kwargs)
+                    if step is Way.BACK:
+                        self._note_a_wrong_call(error, args, kwargs)
                         raise
                 except BaseException:
                     lane.handle.released(ticket)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import anyio
 
-from ._search import Answer
+from ._search import Answer, Way
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -132,7 +132,10 @@ class Race:
             raise
         if self._answer is not None:
             return self._answer
-        raise self._error if self._error is not None else self._search.all_failed(self._clock.now())
+        try:
+            raise self._error if self._error is not None else self._search.all_failed(self._clock.now())
+        finally:
+            self._error = None  # its traceback holds this frame
 
     async def _second(self, delay: float, budget: HedgeBudget, first: anyio.CancelScope) -> None:
         while (wait := self._began + delay - self._clock.now()) > 0:  # again when the first one has moved on
@@ -163,8 +166,8 @@ class Race:
                     value = await self._attempt(lane)
                 except Exception as error:  # noqa: BLE001 - it decides where to go, or is raised when both have ended
                     after = self._search.after(lane, ticket, self._clock.now(), error)
-                    if isinstance(after, Exception):
-                        self._error = after
+                    if after is Way.BACK:
+                        self._error = error
                         return
                     step = after
                 except BaseException:

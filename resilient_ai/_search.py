@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from enum import Enum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ._classify import Verdict, classify
@@ -21,6 +22,12 @@ if TYPE_CHECKING:
     from ._strategy import Among, Lane
 
 Step = tuple["Lane", Ticket]
+
+
+class Way(Enum):
+    """Where a search goes on when it is not to another endpoint."""
+
+    BACK = "to the caller, with the error as it is"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,13 +88,13 @@ class Search:
         """One more endpoint to ask beside the first; None when no other is available."""
         return self._available(now, None)
 
-    def after(self, lane: Lane, ticket: Ticket, now: float, error: Exception) -> Step | Exception | None:
+    def after(self, lane: Lane, ticket: Ticket, now: float, error: Exception) -> Step | Way | None:
         """
         Where to go after a failure.
 
         Returns:
-            The next endpoint; `error` itself when it is to be raised, because no other endpoint could do better;
-            None when none is left.
+            The next endpoint; `Way.BACK` when the error is to be raised, because no other endpoint could do better;
+            None when none is left. Never the error: whoever kept it in a variable would be in its traceback.
         """
         step: Step | None = None
         try:
@@ -97,7 +104,8 @@ class Search:
             if not may_go_on or (self._once is not None and self._once() and not unsent(error, verdict)):
                 self.abandon()
                 self._tell_watcher()
-                return error
+                self._failures.clear()  # as in `answered`
+                return Way.BACK
             step = self._available(now, lane) or self._soonest(now)
             if step is not None:
                 self._rules.moved()
@@ -231,14 +239,15 @@ class Search:
         self.abandon()
         self._tell_watcher()
         self._rules.failed()
-        if self._failures and all(verdict.blame == "unknown" for _, _, verdict in self._failures):
+        failures, self._failures = self._failures, []  # as in `answered`
+        if failures and all(verdict.blame == "unknown" for _, _, verdict in failures):
             # What nothing recognises, wherever it was asked: a programming error goes to whoever made it.
-            error = self._failures[-1][1]
+            error = failures[-1][1]
             error.add_note(f"resilient_ai: asked {', '.join(self.tried)}; each raised an error that nothing recognises")
             return error
-        errors: dict[str, BaseException] = {lane.name: error for lane, error, _ in self._failures}
-        types = {lane.name: verdict.error_type for lane, _, verdict in self._failures}
-        hopes = [_hope(error, verdict) for _, error, verdict in reversed(self._failures)]
+        errors: dict[str, BaseException] = {lane.name: error for lane, error, _ in failures}
+        types = {lane.name: verdict.error_type for lane, _, verdict in failures}
+        hopes = [_hope(error, verdict) for _, error, verdict in reversed(failures)]
         for lane in self._untried:
             if (resting := _resting(lane, now)) is not None:
                 errors[lane.name], types[lane.name] = resting, resting.error_type
@@ -247,7 +256,7 @@ class Search:
         failed = AllEndpointsFailedError(
             self._rules.function, errors, error_types=types, error_type=best.error_type, retry_after=best.retry_after
         )
-        failed.__cause__ = self._failures[-1][1] if self._failures else None
+        failed.__cause__ = failures[-1][1] if failures else None
         return failed
 
 
@@ -304,7 +313,7 @@ async def in_turn(
             return Answer(await attempt(lane), lane, ticket, started)
         except Exception as error:
             after = search.after(lane, ticket, now(), error)
-            if isinstance(after, Exception):
+            if after is Way.BACK:
                 raise
             step = after
         except BaseException:
