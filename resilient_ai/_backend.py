@@ -36,7 +36,7 @@ def backend() -> type[AsyncBackend]:
     return _asyncio
 
 
-_asked: tuple[int, asyncio.AbstractEventLoop, Callable[[], object], anyio.TaskInfo] | None = None
+_asked: tuple[int, Callable[[], asyncio.Task[object] | None], anyio.TaskInfo] | None = None
 
 
 def cancelled() -> bool:
@@ -48,15 +48,16 @@ def cancelled() -> bool:
     """
     global _asked
     asked = _asked
-    # Of the remembered loop, because to ask which loop runs takes a system call in Python 3.11.
+    # In the loop of the remembered task, because to ask which one runs takes a system call in Python 3.11. Both are
+    # known weakly, the loop by its task: one that has ended would be kept with all that it refers to.
     if (
         asked is not None
         and asked[0] == get_ident()
-        and (task := _current_task(asked[1])) is not None
-        and task is asked[2]()
+        and (task := asked[1]()) is not None
+        and task is _current_task(task.get_loop())
     ):
-        return asked[3].has_pending_cancellation()
+        return asked[2].has_pending_cancellation()
     info, loop = anyio.get_current_task(), _running_loop()
     if loop is not None and (task := _current_task(loop)) is not None:
-        _asked = get_ident(), loop, weakref.ref(task), info
+        _asked = get_ident(), weakref.ref(task), info
     return info.has_pending_cancellation()

@@ -1,6 +1,8 @@
 """A cancelled caller hears of that and not of the circuit, whichever event loop runs, or runs inside another."""
 
 import asyncio  # noqa: TID251 - the host of a guest loop
+import gc
+import weakref
 
 import anyio
 import pytest
@@ -46,3 +48,17 @@ def test_it_does_in_trio_as_the_guest_of_an_asyncio_loop():
         return (await ended).unwrap()
 
     assert asyncio.run(host())
+
+
+def test_nobody_keeps_a_loop_that_has_ended():
+    ask = refusing()
+
+    async def main():
+        with pytest.raises(CircuitOpenError):
+            await ask()
+        return weakref.ref(asyncio.get_running_loop())
+
+    loop = asyncio.run(main())
+    gc.collect()
+
+    assert loop() is None
