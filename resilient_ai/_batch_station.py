@@ -241,7 +241,8 @@ class Station:
     async def _run_inline(self, lane: Lane, batch: Batch, own: Promise, trip: _Trip) -> Any:
         """The caller runs its own call: own context, own deadline, own cancellation."""
         line = lane.line
-        token = _inside.set((batch, _inside.get()))
+        # Without a bound it is a part of whatever the caller is inside of: nobody else waits for it.
+        token = _inside.set((batch, _inside.get())) if self.bounded else None
         try:
             [result] = await self._send(trip, batch, [batch.items[own]])
             result = dealt(result, self.function, shared=False)
@@ -258,8 +259,9 @@ class Station:
             line.leave(batch, own)
             raise
         finally:
-            with suppress(ValueError):  # collected with its closed loop, in somebody else's context
-                _inside.reset(token)
+            if token is not None:
+                with suppress(ValueError):  # collected with its closed loop, in somebody else's context
+                    _inside.reset(token)
             self._end(lane, batch)
 
     # -- in company
