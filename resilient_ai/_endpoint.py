@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from ._endpoint_health import DENIED, EndpointHealth, EndpointState, Ticket
 from ._events import EndpointDenied, EndpointDown, EndpointMarked, EndpointUp
+from ._loops import Eras, running_loop
 from ._report import Row
 
 if TYPE_CHECKING:
@@ -108,19 +109,37 @@ class EndpointStats:
 class EndpointHandle:
     """One endpoint in the registry: its numbers, and an operator's hand on it. Thread-safe."""
 
-    __slots__ = ("_denied", "_lock", "_registry", "health", "name", "watched_in")
+    __slots__ = ("_denied", "_eras", "_lock", "_registry", "health", "name", "watched_in")
 
     def __init__(self, name: str, registry: Registry) -> None:
         self.name = name
         self.health = EndpointHealth()
         self.watched_in: object = None  # the event loop whose task checks its health
         self._denied = False  # a denial has been reported
+        self._eras = Eras()
         self._registry = registry
         self._lock = threading.RLock()  # a signal handler may read the registry, as in `CircuitBreaker`
 
     # -- for the policy
 
+    def meet(self) -> None:
+        """The running loop makes calls here. Whenever it is another one than before, those that have ended show."""
+        loop = running_loop()
+        if loop is None or self._eras.latest.loop() is not loop:
+            with self._lock:
+                self._eras.here()
+                self.forgets_lost_calls()
+
+    def forgets_lost_calls(self) -> bool:
+        """Whether a loop was closed since the last look, possibly with calls under way; they are counted no longer."""
+        with self._lock:
+            if not self._eras.ended():
+                return False
+            self.health.forget_calls()
+            return True
+
     def admit(self, now: float, *, trial: bool = True, forced: bool = False) -> Ticket | None:
+        self.meet()
         with self._lock:
             return self.health.admit(now, trial=trial, forced=forced)
 

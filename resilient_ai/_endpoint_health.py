@@ -46,11 +46,21 @@ SAMPLES = 200
 HALF_LIFE = 10.0  # of what an unused endpoint's latency still means
 
 
-@dataclass(frozen=True, slots=True)
+class Flights:
+    """The calls under way; those that a closed event loop took along are counted in one that nobody looks at."""
+
+    __slots__ = ("count",)
+
+    def __init__(self) -> None:
+        self.count = 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Ticket:
     """One call's admission; `limited` ones hold one of the few places of an endpoint that comes back."""
 
     era: int
+    flights: Flights
     limited: bool = False
 
 
@@ -67,7 +77,7 @@ class EndpointHealth:
         "due",
         "era",
         "failures",
-        "in_flight",
+        "flights",
         "last_error_type",
         "lost",
         "ok",
@@ -82,7 +92,7 @@ class EndpointHealth:
 
     def __init__(self) -> None:
         self.era = 0
-        self.in_flight = 0
+        self.flights = Flights()
         self.clear(0.0)
 
     def clear(self, now: float) -> None:
@@ -108,9 +118,14 @@ class EndpointHealth:
         self._trial_since = now
         self._up_since = now
         # Everybody's ticket while all is well: asked with one look and no lock.
-        self.open_pass: Ticket | None = Ticket(self.era)
+        self.open_pass: Ticket | None = Ticket(self.era, self.flights)
 
     # -- reading
+
+    @property
+    def in_flight(self) -> int:
+        """Calls under way."""
+        return self.flights.count
 
     def available(self, now: float, *, trial: bool = True) -> bool:
         """
@@ -157,7 +172,7 @@ class EndpointHealth:
     def admit(self, now: float, *, trial: bool = True, forced: bool = False) -> Ticket | None:
         """A ticket for one call; None when the endpoint is not available, unless `forced`."""
         if self.open_pass is not None:
-            self.in_flight += 1
+            self.flights.count += 1
             return self.open_pass
         if self.available(now, trial=trial):
             if self.state is EndpointState.RESTING:
@@ -166,11 +181,11 @@ class EndpointHealth:
                     self._held = 0
                 self._trial_since = now
             self._held += 1
-            self.in_flight += 1
-            return Ticket(self.era, limited=True)
+            self.flights.count += 1
+            return Ticket(self.era, self.flights, limited=True)
         if forced and self.state is not EndpointState.MARKED_DOWN:
-            self.in_flight += 1
-            return Ticket(self.era)
+            self.flights.count += 1
+            return Ticket(self.era, self.flights)
         return None
 
     def succeed(self, ticket: Ticket, now: float, seconds: float) -> bool:
@@ -286,6 +301,18 @@ class EndpointHealth:
             rest = LONG_REST if self.last_error_type in DENIED else interval
             self.due = max(self.due, now + max(LEAST_REST, rest))
 
+    def forget_calls(self) -> None:
+        """
+        An event loop was closed with calls under way: begin to count anew.
+
+        How many there were in which loop, nobody has counted, because that would cost every call. Those of others
+        that are still alive come back, and are heard, but do not make the endpoint look busy meanwhile.
+        """
+        self.flights = Flights()
+        self._held = 0
+        if self.open_pass is not None:
+            self.open_pass = Ticket(self.era, self.flights)
+
     # -- the operator
 
     def mark_down(self) -> bool:
@@ -308,10 +335,10 @@ class EndpointHealth:
 
     def _hand_in(self, ticket: Ticket) -> bool:
         """Take the ticket back; False when it is of an earlier era."""
-        self.in_flight -= 1
+        ticket.flights.count -= 1
         if ticket.era != self.era:
             return False
-        if ticket.limited:
+        if ticket.limited and ticket.flights is self.flights:
             self._held -= 1
         return True
 

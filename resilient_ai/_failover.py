@@ -138,7 +138,7 @@ class FailoverPolicy(Policy[Failover]):
                 started, lane, ticket = now(), quick() if quick is not None else None, None
             # An endpoint that is simply up is taken with one look, no lock and no search.
             if lane is not None and ticket is None and (ticket := lane.health.open_pass) is not None:
-                lane.health.in_flight += 1
+                ticket.flights.count += 1
             if lane is not None and ticket is not None:
                 health = lane.health
                 try:
@@ -160,7 +160,7 @@ class FailoverPolicy(Policy[Failover]):
                     failover.good.ok += 1
                     # No more than this is a good answer to an endpoint that was up when it was asked.
                     # In CPython no thread switch falls between reading and writing here: no call is in between.
-                    health.in_flight -= 1
+                    ticket.flights.count -= 1
                     health.ok += 1
                     health.samples.append(ended - started)
                     health.sampled_at = ended

@@ -180,7 +180,7 @@ def _through_lanes(
             or watching() is not None
         ):
             return await layers(function, None, args, kwargs, Begun(started, lane=lane))
-        health.in_flight += 1
+        held.flights.count += 1
         try:
             call, handed = calls[lane.index], lane.handed + args
             result = await (call(*handed, **kwargs) if kwargs else call(*handed))
@@ -193,7 +193,7 @@ def _through_lanes(
                 each.ok += 1
             # No more than this is a good answer to an endpoint that was up when it was asked, whatever it is now.
             # In CPython no thread switch falls between reading and writing here: no call is in between.
-            health.in_flight -= 1
+            held.flights.count -= 1
             health.ok += 1
             health.samples.append(ended - started)
             health.sampled_at = ended

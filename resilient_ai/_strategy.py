@@ -41,7 +41,10 @@ class Lane:
         self.handed = (self.endpoint,)
 
     def available(self, now: float) -> bool:
-        return self.health.available(now, trial=self.check is None)
+        trial = self.check is None
+        return self.health.available(now, trial=trial) or (
+            self.handle.forgets_lost_calls() and self.health.available(now, trial=trial)
+        )
 
     def admit(self, now: float) -> Ticket | None:
         return self.handle.admit(now, trial=self.check is None)
@@ -108,10 +111,13 @@ def of_two(lanes: Sequence[Lane], now: float, first: float, second: float) -> La
     https://www.eecs.harvard.edu/~michaelm/postscripts/tpds2001.pdf
     """
     if len(lanes) == 1:
+        lanes[0].handle.meet()
         return lanes[0]
     one = int(first * len(lanes))
     other = (one + 1 + int(second * (len(lanes) - 1))) % len(lanes)
     a, b = lanes[one], lanes[other]
+    for each in (a, b):
+        each.handle.meet()  # calls that a closed loop took along are under way no longer
     score_a, score_b = a.health.score(now), b.health.score(now)
     if score_a == score_b:
         return a if a.health.in_flight <= b.health.in_flight else b

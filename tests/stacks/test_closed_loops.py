@@ -11,14 +11,17 @@ import anyio
 import pytest
 
 from resilient_ai import (
+    Endpoint,
     LastAnswer,
     LimitReachedError,
     Registry,
     adaptive_limit,
     batched,
     degrade_to,
+    failover,
 )
 from resilient_ai._watch import watch
+from resilient_ai.testing import VirtualClock
 
 
 @contextmanager
@@ -169,6 +172,57 @@ def test_calls_in_another_loop_are_counted_on(registry, anyio_backend):
         thread.join(5)
 
     assert registry.limits["living"].stats().in_flight == 0
+
+
+US, EU = Endpoint("us"), Endpoint("eu")
+
+
+def test_calls_of_a_closed_loop_do_not_make_an_endpoint_look_busy(registry, anyio_backend):
+    hang = [True]
+
+    async def ask(endpoint):
+        return await forever() if hang[0] and endpoint is US else endpoint.name
+
+    only_us = failover(US, name="only", strategy="least_latency", registry=registry)(ask)
+    either = failover(US, EU, name="either", strategy="least_latency", registry=registry)(ask)
+
+    async def many():
+        return [await either() for _ in range(200)]
+
+    with closed_with(*[only_us] * 20):
+        hang[0] = False
+        chosen = in_time(anyio_backend, many)
+        assert registry.endpoints["us"].stats().in_flight == 0
+
+    assert "us" in chosen  # the other one would look idle for ever
+    assert registry.endpoints["us"].stats().in_flight == 0
+
+
+def test_trial_calls_of_a_closed_loop_do_not_keep_others_out_of_an_endpoint_that_comes_back(anyio_backend):
+    clock = VirtualClock()
+    registry = Registry(clock=clock, listeners=())
+    answers = [OSError(), "good"]
+
+    @failover(US, EU, name="back", strategy="priority", health_check_interval=1.0, registry=registry)
+    async def ask(endpoint):
+        if endpoint is EU or not answers:
+            return endpoint.name if endpoint is EU or not hang else await forever()
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return endpoint.name
+
+    async def until_it_returns():
+        asked = [await ask()]
+        clock.advance(10.0)
+        return [*asked, await ask()]
+
+    hang = [True]
+    assert in_time(anyio_backend, until_it_returns) == ["eu", "us"]
+    assert registry.endpoints["us"].stats().state == "returning"
+    with closed_with(ask, ask):
+        hang.clear()
+        assert in_time(anyio_backend, ask) == "us"
 
 
 # -- no noise. What a coroutine says when it is collected fails the test, because warnings are errors.
