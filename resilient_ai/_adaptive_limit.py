@@ -23,7 +23,7 @@ from ._policy import Policy, Site, StreamHandler
 from ._registry import Registry, default_registry
 from ._report import Row
 from ._stack import Decorator, decorate
-from ._watch import held
+from ._watch import latest_place
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -131,17 +131,17 @@ class AdaptiveLimit:
                     self.released(place)
                 raise
         if place is not None:
-            outer = held.get()
+            outer = latest_place.get()
             while outer is not None and outer.limit is None:
                 outer = outer.outer
             place.outer = outer
-            held.set(place)
+            latest_place.set(place)
         return place
 
     async def wait_in_line(self) -> Place:
         """A place, after a wait; `LimitReachedError` when there is none in time."""
         await checkpoint_if_cancelled()  # a cancelled caller hears of that, not of the limit
-        clock, left, outer = self._registry.clock, seconds_left(), _still_held(held.get())
+        clock, left, outer = self._registry.clock, seconds_left(), _still_held(latest_place.get())
         now = clock.now()
         with self._lock:
             host = outer
@@ -161,7 +161,7 @@ class AdaptiveLimit:
                     place = self._limit.turn(waiter, now)
                 if isinstance(place, Place):
                     place.outer = outer
-                    held.set(place)
+                    latest_place.set(place)
                     return place
                 if place is None or now >= waiter.ends:
                     raise self._refusal(now)

@@ -24,6 +24,7 @@ from ._circuit import LOCK_FREE
 from ._errors import StackOrderWarning, mark_if_wrong_call
 from ._good_path import Begun, GoodPath
 from ._policy import Policy, Site
+from ._stack_order import wrong_order
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -245,70 +246,10 @@ def decorate(fn: Any, policy: Policy[Any]) -> Any:
     function = stack.function if stack is not None else fn
     above = stack.policies if stack is not None else ()
     wrapper = ResilientFunction(Stack(function, (policy, *above)))
-    reason = next((reason for lower in above if (reason := _wrong_order(policy.kind, lower.kind))), None)
-    reason = reason or _one_state_twice(policy, above, wrapper._self_stack.site)
+    reason = wrong_order(policy, above, wrapper._self_stack.site)
     if reason is not None:
         warn(f"{wrapper._self_stack.name}: {reason}", StackOrderWarning)
     return wrapper
-
-
-_ORDER = {
-    ("circuit_breaker", "classified_retry"): (
-        "circuit_breaker outside classified_retry counts a whole retry loop as one failure;"
-        " put @circuit_breaker nearer to the function"
-    ),
-    ("circuit_breaker", "batched"): (
-        "circuit_breaker outside batched counts one failed call once per waiter;"
-        " put @circuit_breaker nearer to the function"
-    ),
-    ("classified_retry", "classified_retry"): "two classified_retry multiply their attempts; keep one",
-    ("circuit_breaker", "failover"): (
-        "circuit_breaker outside failover is one circuit for all endpoints, which refuses the good ones with the bad;"
-        " put @circuit_breaker nearer to the function"
-    ),
-    ("failover", "failover"): (
-        "two failover multiply the endpoints asked, and what fails below one endpoint of the outer rests below all;"
-        " list every endpoint in one"
-    ),
-    ("batched", "batched"): "two batched would batch batches; keep one",
-    ("adaptive_limit", "classified_retry"): (
-        "adaptive_limit outside classified_retry holds its place while a retry sleeps;"
-        " put @adaptive_limit nearest to the function"
-    ),
-    ("adaptive_limit", "batched"): (
-        "adaptive_limit outside batched counts waiting for a batch as the provider's latency;"
-        " put @adaptive_limit nearest to the function"
-    ),
-    ("adaptive_limit", "failover"): (
-        "adaptive_limit outside failover learns one limit for all endpoints;"
-        " put @adaptive_limit nearest to the function"
-    ),
-}
-
-
-def _wrong_order(outer: str, inner: str) -> str | None:
-    if inner == "degrade_to" and outer != "degrade_to":
-        return f"{outer} outside degrade_to never sees a failure, because degrade_to answers it; put @degrade_to on top"
-    return _ORDER.get((outer, inner))
-
-
-_TWICE = {
-    "circuit_breaker": "count each failure twice in it",
-    "adaptive_limit": "take two places in it for each call",
-}
-
-
-def _one_state_twice(policy: Policy[Any], above: tuple[Policy[Any], ...], site: Site) -> str | None:
-    """Why two layers of one name are wrong; a failover between them gives the lower ones names of their own."""
-    if policy.kind not in _TWICE:
-        return None
-    for lower in above:
-        if lower.injected:
-            break
-        if lower.kind == policy.kind and lower.registry is policy.registry and policy.shares_state(lower, site):
-            name = policy.state_name(site)
-            return f"two {policy.kind} named {name!r} {_TWICE[policy.kind]}; keep one, or name both"
-    return None
 
 
 def warn(message: str, category: type[Warning]) -> None:

@@ -106,10 +106,10 @@ async def as_part_of(probe: tuple[Any, Any], inner: Callable[..., Awaitable[Any]
 
 # The latest place of an adaptive limit that the running code holds, which knows the one before. Nobody takes it out:
 # a place knows when it has been given back.
-held: ContextVar[Any] = ContextVar("resilient_ai.held", default=None)
+latest_place: ContextVar[Any] = ContextVar("resilient_ai.place", default=None)
 
 # Differ from call to call by our own doing, and say nothing about the request.
-OWN_VARIABLES: frozenset[ContextVar[Any]] = frozenset({_seen, fate, probing, held})
+OWN_VARIABLES: frozenset[ContextVar[Any]] = frozenset({_seen, fate, probing, latest_place})
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,6 +53,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"_degradation", "_retry_state", "_circuit_handle", "_failover_handle"}),
     frozenset({"_good_path"}),
     frozenset({"_policy"}),
+    frozenset({"_stack_order"}),
     frozenset({"_stack", "_batch_station"}),
     frozenset(
         {"_circuit_breaker", "_classified_retry", "_batched", "_failover", "_degrade_to", "_adaptive_limit", "_each"}
