@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any, ParamSpec, TypeVar, overload
@@ -31,7 +32,7 @@ from ._policy import Policy, Site, StreamHandler
 from ._provider_rules import RETRYABLE
 from ._registry import Registry, default_registry
 from ._retry_budget import RetryBudget
-from ._retry_rules import PROBES_IN_FLIGHT, RetryConfig, RetryRule, merged_rules, unsent
+from ._retry_rules import DEFAULT_RULES, HELD, PROBES_IN_FLIGHT, RetryConfig, RetryRule, merged_rules, unsent
 from ._retry_state import Retry
 from ._scrub import args_hash, scrub
 from ._stack import Decorator, decorate, warn
@@ -141,12 +142,21 @@ class _Call:
         if rule is None and verdict.retryable and kind not in RETRYABLE:
             rule = config.rule(ErrorType.INTERNAL_ERROR)  # an invalid request that was the model's doing, say
         probing = kind is ErrorType.CIRCUIT_OPEN and _probing(error)
+        held = False
+        if _not_sent(error):
+            self.retry.refund(now, self.price)
+            self.price = 0.0
+            # Refused on our own side, and a deadline bounds the waiting. A rule of the user's own is taken at its word.
+            held = not probing and seconds_left() < math.inf and rule is DEFAULT_RULES.get(kind)
         if probing:
             asked, rule = 0.0, rule and PROBES_IN_FLIGHT
-            # To look whether the probes are back asks nothing of the provider: no attempt, and counted by itself.
+        elif held:
+            rule = rule and HELD
+        if probing or held:
+            # To look whether the way is free asks nothing of the provider: no attempt, and counted by itself.
             self.attempts -= 1
             self.state.attempt_number = self.attempts
-        elif isinstance(error, CircuitOpenError) and asked is None:
+        if isinstance(error, CircuitOpenError) and asked is None and not probing:
             return "nobody knows when the circuit may be asked again"
         if choices.retry is not None:
             if not choices.retry(self.state):
@@ -160,7 +170,7 @@ class _Call:
             return "the request may have been processed"
         if self.policy.max_attempts(self.state):
             return f"max_attempts={config.max_attempts} reached"
-        reason = "half_open_full" if probing else kind.value
+        reason = "half_open_full" if probing else "held" if held else kind.value
         times = self.by_reason[reason] = self.by_reason.get(reason, 0) + 1
         if times > rule.max_retries and choices.retry is None:
             return f"{rule.max_retries} retries for {reason} used up"

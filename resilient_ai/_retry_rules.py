@@ -67,6 +67,10 @@ DEFAULT_RULES: Mapping[ErrorType, RetryRule] = {
 PROBES_IN_FLIGHT = RetryRule(20, 0.25, 2.0, jitter="equal")
 
 
+# What a limit or an open circuit of our own refused was never sent. Its caller may ask again while the deadline allows.
+HELD = RetryRule(100, 0.5, 5.0, multiplier=1.0, jitter="equal")
+
+
 @dataclass(frozen=True, slots=True)
 class RetryConfig:
     """Settings that call sites of one name share."""

@@ -112,6 +112,12 @@ class Retry:
             if self._bucket is not None:
                 self._bucket.give_back(now, price)
 
+    def refund(self, now: float, price: float) -> None:
+        """The retry was not sent after all: its price goes back."""
+        with self._lock:
+            if self._bucket is not None:
+                self._bucket.give_back(now, price)
+
     def gave_up(self) -> None:
         with self._lock:
             self._given_up += 1

@@ -331,6 +331,43 @@ async def test_looking_whether_the_probes_are_back_is_no_attempt(registry, clock
     assert clock.now() < 15
 
 
+async def test_within_a_deadline_what_our_own_side_refused_is_no_attempt(registry, clock):
+    shut = CircuitOpenError("openai", retry_after=1)
+    full = LimitReachedError("openai", limit=1, waiting=9, retry_after=1)
+    behind = AllEndpointsFailedError(
+        "ask", {"a": shut, "b": full}, error_types={"a": shut.error_type, "b": full.error_type}, retry_after=1
+    )
+    async with clock.autojump():
+        ask = retrying(registry, scripted(*[shut, full, behind] * 3, "pong"), max_attempts=2)
+        with anyio.fail_after(1000):
+            assert await ask() == "pong"
+
+    assert registry.retries["ask"].stats().retries == 9
+
+
+async def test_a_rule_of_ones_own_for_open_circuits_is_taken_at_its_word(registry, clock):
+    shut = CircuitOpenError("openai", retry_after=1)
+    rules = {ErrorType.CIRCUIT_OPEN: RetryRule(1, 0.0, 5.0)}
+    async with clock.autojump():
+        ask = retrying(registry, scripted(*[shut] * 3, "pong"), rules=rules)
+        with anyio.fail_after(1000), pytest.raises(AIServiceError, match="1 retries for circuit_open used up"):
+            await ask()
+
+
+async def test_a_retry_that_our_own_side_refused_gives_its_price_back(registry, clock):
+    down, shut = ProviderError("timeout"), CircuitOpenError("a", retry_after=1)
+    async with clock.autojump():
+        ask = retrying(
+            registry,
+            scripted(*[down, shut] * 3, "pong"),
+            max_attempts=9,
+            rules={ErrorType.TIMEOUT: RetryRule(3, 0.5, 10.0)},
+            budget=RetryBudget(capacity=3, per_second=0),
+        )
+        with anyio.fail_after(1000):
+            assert await ask() == "pong"
+
+
 async def test_what_only_our_own_side_refused_costs_no_budget(registry, clock):
     refusal = LimitReachedError("a", limit=1, waiting=0, retry_after=1)
     behind = AllEndpointsFailedError("ask", {"a": refusal}, error_types={"a": refusal.error_type}, retry_after=1)
