@@ -17,8 +17,9 @@ from ._clock import seconds_left
 from ._errors import ErrorType, LimitReachedError
 from ._events import CallRejected, LimitLowered
 from ._good_path import Handler
-from ._limit import Limit, LimitConfig, Place, Waiter
+from ._limit import Limit, LimitConfig
 from ._loops import Era, Eras, running_loop
+from ._place import Place, Waiter
 from ._policy import Policy, Site, StreamHandler
 from ._registry import Registry, default_registry
 from ._report import Row
@@ -138,7 +139,7 @@ class AdaptiveLimit:
             latest_place.set(place)
         return place
 
-    async def wait_in_line(self) -> Place:
+    async def wait_in_line(self, *, spare: bool = False) -> Place:
         """A place, after a wait; `LimitReachedError` when there is none in time."""
         await checkpoint_if_cancelled()  # a cancelled caller hears of that, not of the limit
         clock, left, outer = self._registry.clock, seconds_left(), _still_held(latest_place.get())
@@ -147,10 +148,10 @@ class AdaptiveLimit:
             host = outer
             while host is not None and host.limit is not self._limit:
                 host = _still_held(host.outer)
-            patience, waiter = self._limit.patience(now, left, host), None
+            patience, waiter = self._limit.patience(now, left, host, spare=spare), None
             if patience is not None:
                 waiter = _InLine(now + patience, now + left, self._eras.here(), host)
-                self._limit.join(waiter)
+                self._limit.join(waiter, now)
         if waiter is None:
             raise self._refusal(now)
         try:
@@ -234,7 +235,7 @@ class AdaptiveLimit:
 
     def _call_next(self) -> None:
         with self._lock:
-            while (waiter := self._limit.called()) is not None and not waiter.wake():  # type: ignore[attr-defined]
+            while (waiter := self._limit.called(self._now())) is not None and not waiter.wake():  # type: ignore[attr-defined]
                 self._limit.leave(waiter)
 
     def _tell(self) -> None:
@@ -292,10 +293,10 @@ class AdaptiveLimitPolicy(Policy[AdaptiveLimit]):
         return AdaptiveLimit(name, self.config, self.registry)
 
     def bind(self, below: Callable[[Site], Handler], site: Site) -> Handler:
-        inner, limit = below(site), self.state(site)
+        inner, limit, spare = below(site), self.state(site), site.spare
 
         async def limited(fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-            place = limit.enter() or await limit.wait_in_line()
+            place = limit.enter() or await limit.wait_in_line(spare=spare)
             try:
                 result = await inner(fn, instance, args, kwargs)
             except Exception as error:
@@ -310,18 +311,19 @@ class AdaptiveLimitPolicy(Policy[AdaptiveLimit]):
         return limited
 
     def bind_stream(self, below: Callable[[Site], StreamHandler], site: Site) -> StreamHandler:
-        return partial(_limited_stream, below(site), self.state(site))
+        return partial(_limited_stream, below(site), self.state(site), site.spare)
 
 
 async def _limited_stream(
     inner: StreamHandler,
     limit: AdaptiveLimit,
+    spare: bool,
     fn: Callable[..., Any],
     instance: Any,
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
 ) -> AsyncGenerator[Any, None]:
-    place: Place | None = limit.enter() or await limit.wait_in_line()
+    place: Place | None = limit.enter() or await limit.wait_in_line(spare=spare)
     stream = inner(fn, instance, args, kwargs)
     try:
         while True:

@@ -321,6 +321,7 @@ class FailoverPolicy(Policy[Failover]):
 
     def _lanes(self, below: Callable[[Site], Any], site: Site) -> tuple[Lane, ...]:
         outer = f"{site.endpoint}/" if site.endpoint is not None else ""
+        spare = site.spare or len(self._endpoints) > 1
         return tuple(
             Lane(
                 index,
@@ -328,7 +329,7 @@ class FailoverPolicy(Policy[Failover]):
                 endpoint.name,
                 weight_of(endpoint, endpoint.name),
                 self._handles[endpoint.name],
-                below(replace(site, endpoint=outer + endpoint.name)),
+                below(replace(site, endpoint=outer + endpoint.name, spare=spare)),
                 check_of(endpoint, self.config.health_check),
             )
             for index, endpoint in enumerate(self._endpoints)

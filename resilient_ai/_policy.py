@@ -33,6 +33,7 @@ class Site:
     function: str
     signature: inspect.Signature | None = None
     endpoint: str | None = None
+    spare: bool = False  # whether a failover above has another endpoint to ask
 
 
 class Policy(ABC, Generic[S]):

@@ -12,6 +12,7 @@ import pytest
 
 from resilient_ai import (
     CircuitOpenError,
+    Endpoint,
     LimitReachedError,
     Registry,
     StackOrderWarning,
@@ -20,6 +21,7 @@ from resilient_ai import (
     classified_retry,
     classify,
     describe,
+    failover,
     register_classifier,
 )
 from resilient_ai._events import CallRejected, LimitLowered
@@ -220,18 +222,172 @@ async def test_errors_that_say_nothing_about_load_leave_it_alone(registry, provi
 
 
 async def test_answers_far_slower_than_normal_shrink_it_by_half_at_most(registry, clock, provider):
-    ask = adaptive_limit("slower", initial=20, registry=registry)(provider)
+    ask = adaptive_limit("slower", initial=20, max_limit=20, registry=registry)(provider)
+    await at_once(ask, 60, clock)
+    provider.seconds = 5.0
+    limits = []
+    for _ in range(4):
+        await at_once(ask, 8, clock)
+        limits.append(registry.limits["slower"].stats().limit)
+
+    assert 10 <= min(limits) < 20
+
+
+async def test_places_that_nobody_used_are_the_first_to_go(registry, clock, provider):
+    """Three at a time were answered well: that the provider takes twenty, nobody knows."""
+    ask = adaptive_limit("unused", initial=20, registry=registry)(provider)
+    for _ in range(6):
+        await at_once(ask, 3, clock)
+    assert registry.limits["unused"].stats().limit == 20
+    provider.seconds = 5.0
+    await at_once(ask, 3, clock)
+
+    assert registry.limits["unused"].stats().limit <= 3
+
+
+async def test_a_provider_that_is_slower_for_good_gets_its_places_back(registry, clock, provider):
+    """As few calls as in good times take as long as many: that is no queue, and shrinking it further helps nobody."""
+    ask = adaptive_limit("slower for good", initial=20, registry=registry)(provider)
+    await at_once(ask, 60, clock)
+    provider.seconds = 3.0
+    for _ in range(6):
+        await at_once(ask, 20, clock)
+
+    stats = registry.limits["slower for good"].stats()
+    assert stats.normal_seconds == pytest.approx(3.0, rel=0.1)
+    assert stats.limit >= 15
+
+
+async def test_a_provider_that_refuses_everything_is_down_and_not_too_small(registry, clock, provider):
+    ask = adaptive_limit("down", initial=20, registry=registry)(provider)
+    await at_once(ask, 20, clock)
+    for _ in range(5):
+        provider.errors = [BusyError()]
+        await fail(ask, BusyError)
+        clock.advance(10)
+
+    assert registry.limits["down"].stats().limit == 20
+
+
+async def hung(ask, provider, clock, tasks, count):
+    """So many calls that will not be answered for an hour, and all of them overdue."""
+    provider.seconds = 3600.0
+    for _ in range(count):
+        tasks.start_soon(ask)
+    await anyio.wait_all_tasks_blocked()
+    clock.advance(10)
+
+
+async def test_a_provider_that_fell_silent_is_asked_by_one_call_after_the_other(registry, clock, provider):
+    ask = adaptive_limit("silent", initial=4, max_limit=4, registry=registry)(provider)
+    await at_once(ask, 12, clock)
+    async with anyio.create_task_group() as tasks:
+        await hung(ask, provider, clock, tasks, 4)
+        came = len(provider.calls)
+        for _ in range(5):
+            tasks.start_soon(ask)
+        await anyio.wait_all_tasks_blocked()
+        asked = [len(provider.calls) - came]
+        for _ in range(3):
+            clock.advance(1.1)  # an answer took 1 s
+            await anyio.wait_all_tasks_blocked()
+            asked.append(len(provider.calls) - came)
+        tasks.cancel_scope.cancel()
+
+    assert asked == [1, 2, 3, 4]  # although every place is held by calls that hang
+
+
+async def test_calls_that_hang_hold_up_nobody_when_the_provider_answers_again(registry, clock, provider):
+    ask = adaptive_limit("back again", initial=4, max_limit=4, registry=registry)(provider)
+    await at_once(ask, 12, clock)
+    async with anyio.create_task_group() as tasks:
+        await hung(ask, provider, clock, tasks, 4)
+        provider.seconds = 1.0
+        async with clock.autojump():
+            await ask()
+        came = len(provider.calls)
+        for _ in range(4):
+            tasks.start_soon(ask)
+        await anyio.wait_all_tasks_blocked()
+        stats = registry.limits["back again"].stats()
+        asked = len(provider.calls) - came
+        tasks.cancel_scope.cancel()
+
+    assert (asked, stats.limit, stats.in_flight) == (4, 4, 8)
+    assert registry.limits["back again"].stats().in_flight == 0
+
+
+async def test_a_failover_does_not_wait_for_an_endpoint_that_fell_silent(registry, clock):
+    providers = {name: Provider(clock) for name in ("us", "eu")}
+
+    @failover(Endpoint("us"), Endpoint("eu"), strategy="priority", registry=registry)
+    @adaptive_limit(registry=registry)
+    async def ask(endpoint):
+        await providers[endpoint.name]()
+        return endpoint.name
+
     async with clock.autojump():
         for _ in range(20):
             await ask()
-        provider.seconds = 5.0
-        for _ in range(10):
-            await ask()
-        assert 10 < registry.limits["slower"].stats().limit < 20
-        for _ in range(100):
-            await ask()
+    async with anyio.create_task_group() as tasks:
+        await hung(ask, providers["us"], clock, tasks, 4)
+        tasks.start_soon(ask)  # it is asked again, by one
+        await anyio.wait_all_tasks_blocked()
+        async with clock.autojump():
+            started = clock.now()
+            answer = await ask()
+            seconds = clock.now() - started
+        tasks.cancel_scope.cancel()
 
-    assert registry.limits["slower"].stats().limit == 10
+    assert answer == "eu"
+    assert seconds == pytest.approx(1.0)
+
+
+async def test_calls_that_a_deadline_cut_are_known_to_be_slow(registry, clock, provider):
+    """With two seconds' patience nobody ever sees how long three seconds are; that they are long is known."""
+    ask = adaptive_limit("cut", initial=8, max_limit=8, registry=registry)(provider)
+    await at_once(ask, 24, clock)
+    provider.seconds = 3.0
+    async with clock.autojump():
+        for _ in range(20):
+            with clock.move_on_after(1.9):
+                await ask()
+
+    assert 4 <= registry.limits["cut"].stats().limit < 8
+
+
+async def test_a_line_that_does_not_get_shorter_turns_newcomers_away_sooner(registry, clock, provider):
+    """Whoever waits for long in a line that stands is late, and so is everybody behind."""
+    ask = adaptive_limit("standing", initial=1, max_limit=1, registry=registry)(provider)
+    await at_once(ask, 12, clock)
+    outcomes = []
+
+    async def one():
+        try:
+            with anyio.fail_after(20):
+                await ask()
+            outcomes.append("answered")
+        except LimitReachedError:
+            outcomes.append("turned away")
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(10):
+            tasks.start_soon(one)  # a burst: ten seconds for the last one, of twenty
+        await anyio.wait_all_tasks_blocked()
+        burst = list(outcomes)
+        for _ in range(5):
+            clock.advance(1.0)
+            await anyio.wait_all_tasks_blocked()
+            tasks.start_soon(one)  # as many come as are served: the line stands
+            await anyio.wait_all_tasks_blocked()
+        later = outcomes.count("turned away")
+        async with clock.autojump():
+            while len(outcomes) < 15:
+                await clock.sleep(0.5)
+
+    assert burst == []
+    assert later == 1  # from the fifth second on, a quarter of twenty, nine seconds are too long
+    assert outcomes.count("turned away") == 1
 
 
 async def test_what_slowness_took_comes_back_when_answers_are_normal_again(registry, clock, provider):

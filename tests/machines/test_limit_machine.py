@@ -21,8 +21,9 @@ from hypothesis.stateful import (
     rule,
 )
 
-from resilient_ai._limit import Limit, LimitConfig, Place, Waiter
+from resilient_ai._limit import Limit, LimitConfig
 from resilient_ai._loops import Era
+from resilient_ai._place import Place, Waiter
 
 OUTCOMES = st.sampled_from(["succeed", "overload", "time_out", "fail", "give_back", "release"])
 CONFIGS = st.builds(
@@ -58,6 +59,8 @@ class LimitMachine(RuleBasedStateMachine):
         self.overloaded = -math.inf  # when an overload was the setback
         self.crowd = 0  # most calls under way since then of which one was answered
         self.crowds: dict[Place, int] = {}  # how many were under way when a call began
+        self.answered_at = -math.inf
+        self.asked_in_silence = -math.inf
 
     def news(self, place: Place) -> bool:
         """Whether a call began since the last setback; an older one says nothing about what is sent now."""
@@ -72,9 +75,20 @@ class LimitMachine(RuleBasedStateMachine):
         if overload:
             self.overloaded, self.crowd = self.now, 0
 
+    def down(self) -> bool:
+        """Whether it has answered before, and not since it last said that it is overloaded."""
+        return self.overloaded > -math.inf and not self.crowd and self.limit.normal.seen > 0
+
     @property
     def in_flight(self) -> int:
         return len(self.held) - len(self.hosts)
+
+    @property
+    def taken(self) -> int:
+        return self.in_flight - sum(place.lost for place in self.held)
+
+    def room(self) -> bool:
+        return self.taken < self.limit.places or self.limit.silent(self.now)
 
     def gave_back(self, place: Place) -> None:
         """A place that was lent falls back to its host, one that outlives its host is passed on or counted."""
@@ -86,19 +100,23 @@ class LimitMachine(RuleBasedStateMachine):
                 self.hosts[guest] = host
 
     def can_lend(self, host: Place | None) -> bool:
-        return host is not None and host in self.held and host not in self.hosts.values()
+        return host is not None and host in self.held and host not in self.hosts.values() and not host.lost
 
     def took(self, place: Place, host: Place | None = None) -> Place:
-        if host is None:
-            assert self.in_flight < self.limit.places  # somebody stood up first
-        else:
+        if self.limit.silent(self.now):
+            assert self.now - self.answered_at >= 1.0  # it has not just answered
+            assert self.now >= self.asked_in_silence + self.limit.normal.typical - 1e-9  # one more, and no crowd
+            self.asked_in_silence = self.now
+        elif host is None:
+            assert self.taken < self.limit.places  # somebody stood up first
+        if host is not None:
             assert host not in self.hosts.values()  # one at a time
             self.hosts[place] = host
         assert self.now >= self.pause_until  # not before the provider's own wait
         assert self.now >= self.not_before - 1e-9
         self.held.append(place)
         self.begun[place] = self.rounds
-        self.crowds[place] = self.in_flight
+        self.crowds[place] = self.taken
         self.sends.append(self.now)
         self.let_in += 1
         rate = self.limit.pace.rate(self.now)
@@ -115,26 +133,27 @@ class LimitMachine(RuleBasedStateMachine):
         assert not self.line  # nobody overtakes those in line
         return self.took(place)
 
-    @rule(left=st.sampled_from([0.5, 4.0, 30.0, math.inf]), loop=st.integers(0, 1))
-    def stand_in_line(self, left: float, loop: int) -> None:
-        self.ask_to_wait(left, loop, None)
+    @rule(left=st.sampled_from([0.5, 4.0, 30.0, math.inf]), loop=st.integers(0, 1), spare=st.booleans())
+    def stand_in_line(self, left: float, loop: int, spare: bool) -> None:
+        self.ask_to_wait(left, loop, None, spare=spare)
 
     @rule(host=places, left=st.sampled_from([4.0, math.inf]), loop=st.integers(0, 1))
     def stand_in_line_while_holding_a_place(self, host: Place, left: float, loop: int) -> None:
         if host in self.held:
             self.ask_to_wait(left, loop, host)
 
-    def ask_to_wait(self, left: float, loop: int, host: Place | None) -> None:
-        patience = self.limit.patience(self.now, left, host)
+    def ask_to_wait(self, left: float, loop: int, host: Place | None, *, spare: bool = False) -> None:
+        patience = self.limit.patience(self.now, left, host, spare=spare)
         full = len(self.line) >= self.config.max_queue_size and not self.can_lend(host)
         if patience is None:
-            assert full or self.limit.wait(self.now) > 0  # turned away for a reason
+            assert full or self.limit.wait(self.now) > 0 or (spare and self.limit.silent(self.now))  # for a reason
             return
         assert not full
+        assert not (spare and self.limit.silent(self.now))
         assert 0 <= patience <= (left if left < math.inf else 60.0)
         assert self.config.max_wait is None or patience <= self.config.max_wait
         waiter = Waiter(self.now + patience, self.now + left, self.loops[loop], host)
-        self.limit.join(waiter)
+        self.limit.join(waiter, self.now)
         self.line.append((waiter, self.now + patience))
 
     @precondition(lambda self: self.line)
@@ -153,7 +172,7 @@ class LimitMachine(RuleBasedStateMachine):
             self.limit.leave(waiter)
             return multiple()
         assert answer > 0
-        if self.can_lend(waiter.host) or (waiter is self.line[0][0] and self.in_flight < self.limit.places):
+        if self.can_lend(waiter.host) or (waiter is self.line[0][0] and self.room()):
             assert answer < math.inf  # who can have a place waits for time alone, and knows how long
         return multiple()
 
@@ -173,7 +192,7 @@ class LimitMachine(RuleBasedStateMachine):
             return multiple()
         for loop in loops[1:]:
             waiter = Waiter(math.inf, math.inf, self.loops[loop], made[-1])
-            self.limit.join(waiter)
+            self.limit.join(waiter, self.now)
             place = self.limit.turn(waiter, self.now)
             if not isinstance(place, Place):
                 self.limit.leave(waiter)
@@ -205,7 +224,7 @@ class LimitMachine(RuleBasedStateMachine):
         before, news = self.limit.limit, self.news(place)
         self.gave_back(place)
         others = self.in_flight
-        if outcome == "overload" and self.too_soon():
+        if outcome == "overload" and (self.too_soon() or self.down()):
             news = False
         expected = max(self.config.min_limit, min(before, max(0.9 * others, before / 2, self.crowd)))
         if outcome == "succeed" and news:
@@ -216,6 +235,8 @@ class LimitMachine(RuleBasedStateMachine):
             getattr(self.limit, outcome)(place, self.now)
         else:
             getattr(self.limit, outcome)(place)
+        if outcome == "succeed":
+            self.answered_at = self.now
         self.good += outcome == "succeed"
         self.let_in -= outcome == "give_back"
         self.bad += outcome in ("overload", "time_out", "fail")
@@ -232,7 +253,7 @@ class LimitMachine(RuleBasedStateMachine):
             return
         self.gave_back(place)
         before = self.limit.limit
-        if self.news(place) and (self.config.pace or not self.too_soon()):
+        if self.news(place) and (self.config.pace or not (self.too_soon() or self.down())):
             self.set_back(overload=not self.config.pace)
         self.limit.too_fast(place, self.now, retry_after)
         self.bad += 1
@@ -246,6 +267,7 @@ class LimitMachine(RuleBasedStateMachine):
     def first_item(self, place: Place) -> None:
         if place in self.held:
             self.limit.answer(place, self.now)
+            self.answered_at = self.now
 
     @rule(seconds=st.sampled_from([0.0, 0.1, 1.0, 2.9, 10.0, 31.0]))
     def wait(self, seconds: float) -> None:
@@ -261,7 +283,9 @@ class LimitMachine(RuleBasedStateMachine):
             self.gave_back(place)
             self.now += seconds
             self.limit.succeed(place, self.now)
-            self.crowd = max(self.crowd, self.crowds[place])
+            self.answered_at = self.now
+            if self.news(place):
+                self.crowd = max(self.crowd, self.crowds[place])
             self.good += 1
 
     @rule()
@@ -273,7 +297,7 @@ class LimitMachine(RuleBasedStateMachine):
         after = []
         for place in pair:
             self.gave_back(place)
-            if self.news(place) and (self.config.pace or not self.too_soon()):
+            if self.news(place) and (self.config.pace or not (self.too_soon() or self.down())):
                 self.set_back(overload=not self.config.pace)
             self.limit.too_fast(place, self.now, None)
             self.bad += 1
@@ -286,7 +310,7 @@ class LimitMachine(RuleBasedStateMachine):
         self.rounds += 1
         self.overloaded, self.crowd = -math.inf, 0
         self.let_in = self.good = self.bad = 0
-        self.pause_until = self.not_before = -math.inf
+        self.pause_until = self.not_before = self.asked_in_silence = -math.inf
         assert self.limit.limit == self.config.initial
 
     # -- what must hold after every step
@@ -304,9 +328,9 @@ class LimitMachine(RuleBasedStateMachine):
     @invariant()
     def whoever_can_have_a_place_is_called(self) -> None:
         line = [waiter for waiter, _ in self.line]
-        if self.in_flight >= self.limit.places:
+        if not self.room():
             line = [waiter for waiter in line if self.can_lend(waiter.host)]
-        assert self.limit.called() is (line[0] if line else None)
+        assert self.limit.called(self.now) is (line[0] if line else None)
 
     @invariant()
     def waits_are_finite_and_not_negative(self) -> None:
