@@ -41,15 +41,9 @@ def resilient_ai(endpoints: Sequence[Endpoint]) -> Ask:
     registry = Registry(clock=_LoopClock(), rng=random.Random(1), listeners=())
 
     @classified_retry(rules={ErrorType.INTERNAL_ERROR: RetryRule(4, 0.5, 8.0)}, registry=registry)
-    @failover(*endpoints, registry=registry)
+    @failover(*endpoints, strategy="least_latency", hedge_after=8, registry=registry)
     @adaptive_limit(registry=registry)
-    @circuit_breaker(
-        timeout_seconds=12,  # twice what the slowest healthy answers take
-        recovery_timeout=1,
-        success_threshold=1,
-        half_open_max_calls=5,
-        registry=registry,
-    )
+    @circuit_breaker(recovery_timeout=1, success_threshold=1, half_open_max_calls=5, registry=registry)
     async def ask(endpoint: Endpoint, request: Request) -> str:
         return await endpoint.call(request)
 
