@@ -40,6 +40,8 @@ LAYERS: tuple[frozenset[str], ...] = (
             "_retry_budget",
             "_latency",
             "_pacing",
+            "_place",
+            "_silence",
             "_limit",
             "_batch",
             "_batch_key",
