@@ -380,12 +380,16 @@ def adaptive_limit(
     Send no more than the provider takes: a limit of calls at a time, and of calls a second, that is learnt.
 
     The limit grows while answers come in normal time and the places are used. It shrinks when the provider is
-    overloaded, when calls time out, and, by half at most, while answers take far longer than they normally do.
+    overloaded, when calls time out, and while answers take far longer than they normally do: first by the places that
+    nobody used, then by half at most. If as few calls as in good times do not become quicker, their time is normal now.
+    A provider that has stopped answering is asked by one more call in the time of an answer until it is back.
     After a rate limit calls are paced: not before the provider's `retry_after`, then at 0.7 of the rate that was
     being accepted, back at that rate after 5 seconds, carefully faster, and free after 15.
 
     Callers without a place wait in line, first come first served. Whoever would not be served in time is turned
-    away at once: in time means that wait and a slow answer fit into the deadline of the enclosing anyio scope.
+    away at once: in time means that wait and a slow answer fit into the deadline of the enclosing anyio scope. While
+    the line does not get shorter, it also means within a quarter of the time left: a line that stands makes everybody
+    late. A `classified_retry` above asks again for those who were turned away, while their deadline allows.
 
     A call that is made inside another one, as when a function calls itself, goes on in the place of that one when
     there is no other: the outer one waits for it. An event loop that is closed with calls under way gives their

@@ -452,6 +452,9 @@ def classified_retry(
     """
     Try again where the error says that trying again may help.
 
+    What a circuit or a limit of our own refused was never sent. Within a deadline (an enclosing anyio scope) it is
+    asked for again until that comes, and is no attempt; a rule for it in `rules` is taken at its word.
+
     Args:
         name: Call sites of one name share one budget and one set of numbers. Default: the qualified name.
         rules: Changes to the table of defaults: `{ErrorType.X: RetryRule(…)}`, or None to never retry that type.

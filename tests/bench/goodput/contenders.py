@@ -41,6 +41,7 @@ def resilient_ai(endpoints: Sequence[Endpoint]) -> Ask:
     registry = Registry(clock=_LoopClock(), rng=random.Random(1), listeners=())
 
     @classified_retry(rules={ErrorType.INTERNAL_ERROR: RetryRule(4, 0.5, 8.0)}, registry=registry)
+    # A hedge after what the slowest healthy answers take.
     @failover(*endpoints, strategy="least_latency", hedge_after=8, registry=registry)
     @adaptive_limit(registry=registry)
     @circuit_breaker(recovery_timeout=1, success_threshold=1, half_open_max_calls=5, registry=registry)
