@@ -83,7 +83,7 @@ def stack() -> Call:
 
 def left_behind(call: Call, times: int = 2_000) -> tuple[float, int]:
     """
-    Bytes that survive a successful call once the records are full, and objects that only the cycle collector could free.
+    Bytes that survive a successful call once the records are full, and objects that only a collector could free.
 
     The records of the latest answers are replaced all the time, so they are traced from the first call on.
     """
