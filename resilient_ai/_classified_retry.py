@@ -32,7 +32,16 @@ from ._policy import Policy, Site, StreamHandler
 from ._provider_rules import RETRYABLE
 from ._registry import Registry, default_registry
 from ._retry_budget import RetryBudget
-from ._retry_rules import DEFAULT_RULES, HELD, PROBES_IN_FLIGHT, RetryConfig, RetryRule, merged_rules, unsent
+from ._retry_rules import (
+    DEFAULT_RULES,
+    HELD_BY_CIRCUIT,
+    HELD_BY_LIMIT,
+    PROBES_IN_FLIGHT,
+    RetryConfig,
+    RetryRule,
+    merged_rules,
+    unsent,
+)
 from ._retry_state import Retry
 from ._scrub import args_hash, scrub
 from ._stack import Decorator, decorate, warn
@@ -147,11 +156,11 @@ class _Call:
             self.retry.refund(now, self.price)
             self.price = 0.0
             # Refused on our own side, and a deadline bounds the waiting. A rule of the user's own is taken at its word.
-            held = not probing and seconds_left() < math.inf and rule is DEFAULT_RULES.get(kind)
+            held = not probing and seconds_left() < math.inf and rule is not None and rule is DEFAULT_RULES.get(kind)
         if probing:
             asked, rule = 0.0, rule and PROBES_IN_FLIGHT
         elif held:
-            rule = rule and HELD
+            rule = HELD_BY_CIRCUIT if kind is ErrorType.CIRCUIT_OPEN else HELD_BY_LIMIT
         if probing or held:
             # To look whether the way is free asks nothing of the provider: no attempt, and counted by itself.
             self.attempts -= 1

@@ -68,7 +68,9 @@ PROBES_IN_FLIGHT = RetryRule(20, 0.25, 2.0, jitter="equal")
 
 
 # What a limit or an open circuit of our own refused was never sent. Its caller may ask again while the deadline allows.
-HELD = RetryRule(100, 0.5, 5.0, multiplier=1.0, jitter="equal")
+# A circuit that stays open for longer than its rule allows is not waited for; a limit's wait has no other bound.
+HELD_BY_CIRCUIT = RetryRule(100, 0.5, DEFAULT_RULES[ErrorType.CIRCUIT_OPEN].max_delay, multiplier=1.0, jitter="equal")
+HELD_BY_LIMIT = RetryRule(100, 0.5, 3600.0, multiplier=1.0, jitter="equal")
 
 
 @dataclass(frozen=True, slots=True)

@@ -345,6 +345,15 @@ async def test_within_a_deadline_what_our_own_side_refused_is_no_attempt(registr
     assert registry.retries["ask"].stats().retries == 9
 
 
+async def test_a_wait_for_a_limit_is_bounded_by_the_deadline_alone(registry, clock):
+    full = LimitReachedError("openai", limit=1, waiting=9, retry_after=45)
+    async with clock.autojump():
+        with anyio.fail_after(1000):
+            assert await retrying(registry, scripted(full, full, "pong"))() == "pong"
+
+    assert clock.now() >= 90
+
+
 async def test_a_rule_of_ones_own_for_open_circuits_is_taken_at_its_word(registry, clock):
     shut = CircuitOpenError("openai", retry_after=1)
     rules = {ErrorType.CIRCUIT_OPEN: RetryRule(1, 0.0, 5.0)}
