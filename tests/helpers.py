@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+import threading
+import time
 from contextlib import contextmanager
 
 from resilient_ai import ErrorType, register_classifier
@@ -27,6 +29,39 @@ def errors_mean_what_they_say():
         yield
     finally:
         unregister()
+
+
+def interleaved(*targets, trace):
+    """
+    Run each target in a thread of its own, with threads that change places every few bytecodes.
+
+    In files whose name holds one of `trace`, they do so at every line. Both begin when all threads have: Python cannot
+    take two trace functions at one moment, be it a coverage tool's that it sets where a thread begins.
+    """
+
+    def breathe(frame, _event, _arg):
+        if not any(name in frame.f_code.co_filename for name in trace):
+            return None
+        time.sleep(0)
+        return breathe
+
+    def run(target):
+        begun.wait()
+        with installing:
+            sys.settrace(breathe)
+        target()
+
+    interval = sys.getswitchinterval()
+    begun = threading.Barrier(len(targets), lambda: sys.setswitchinterval(1e-6))
+    installing = threading.Lock()
+    threads = [threading.Thread(target=run, args=(target,)) for target in targets]
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(interval)
 
 
 def scripted(*outcomes):

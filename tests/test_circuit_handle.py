@@ -5,12 +5,11 @@ from __future__ import annotations
 import gc
 import random
 import signal
-import sys
 import threading
-import time
 import traceback
 import weakref
 from contextlib import suppress
+from functools import partial
 
 import anyio
 import pytest
@@ -26,6 +25,7 @@ from resilient_ai._events import (
     CircuitOpened,
     CircuitWouldOpen,
 )
+from tests.helpers import interleaved
 
 FAULT = verdict(ErrorType.INTERNAL_ERROR)
 
@@ -388,25 +388,6 @@ def test_once_failures_are_made_good_successes_pass_without_a_lock_again(registr
 # -- threads
 
 
-def breathe(frame, event, arg):
-    """A trace function that lets other threads in at every line of the circuit, not only where Python would."""
-    if "_circuit" not in frame.f_code.co_filename:
-        return None
-    time.sleep(0)
-    return breathe
-
-
-@pytest.fixture
-def interleaved():
-    """Threads change places at every line of ours and, elsewhere, every few bytecodes instead of every 5 ms."""
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    threading.settrace(breathe)
-    yield
-    threading.settrace(None)
-    sys.setswitchinterval(before)
-
-
 OPERATIONS = ["trip", "force_open", "force_closed", "metrics_only", "force_closed", "stats"]
 
 
@@ -420,7 +401,7 @@ OPERATIONS = ["trip", "force_open", "force_closed", "metrics_only", "force_close
     ids=["counting", "opening", "rated"],
 )
 @pytest.mark.parametrize("operated", [False, True], ids=["alone", "operated"])
-def test_every_call_of_many_threads_and_loops_is_counted_exactly_once(interleaved, settings, operated):
+def test_every_call_of_many_threads_and_loops_is_counted_exactly_once(settings, operated):
     registry = Registry(listeners=())
     settings = {"failure_threshold": 10**9, "timeout_seconds": None, **settings}
 
@@ -451,33 +432,21 @@ def test_every_call_of_many_threads_and_loops_is_counted_exactly_once(interleave
 
     async def run() -> None:
         seen = dict.fromkeys(["ok", "failed", "rejected", "neutral"], 0)
-        async with anyio.create_task_group() as tasks:
-            for start in range(2):
-                tasks.start_soon(caller, start, seen)
-        results.append(seen)
-
-    done = threading.Event()
+        try:
+            async with anyio.create_task_group() as tasks:
+                for start in range(2):
+                    tasks.start_soon(caller, start, seen)
+        finally:
+            results.append(seen)
 
     def operate() -> None:
         chance = random.Random(1)
-        while not done.is_set():
+        while len(results) < 4:
             with suppress(ValueError):
                 getattr(breaker, chance.choice(OPERATIONS))()
 
-    threads = [
-        threading.Thread(target=anyio.run, args=(run,), kwargs={"backend": backend})
-        for backend in ["asyncio", "trio"] * 2
-    ]
-    operator = threading.Thread(target=operate)
-    if operated:
-        operator.start()
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    done.set()
-    if operated:
-        operator.join()
+    callers = [partial(anyio.run, run, backend=backend) for backend in ["asyncio", "trio"] * 2]
+    interleaved(*callers, *[operate] * operated, trace=("_circuit", "_good_path"))
     stats = breaker.stats()
     seen = {key: sum(result[key] for result in results) for key in results[0]}
 
@@ -491,28 +460,24 @@ def test_every_call_of_many_threads_and_loops_is_counted_exactly_once(interleave
         assert (stats.total_failures, stats.neutral, stats.late) == (seen["failed"], seen["neutral"], 0)
 
 
-def test_counts_are_exact_again_after_resets_amid_many_threads(interleaved):
+def test_counts_are_exact_again_after_resets_amid_many_threads():
     registry = Registry(listeners=())
-    begun = threading.Barrier(5)
 
     @circuit_breaker("openai", timeout_seconds=None, registry=registry)
     async def ask() -> None: ...
 
     async def many(calls: int) -> None:
-        begun.wait()
         for _ in range(calls):
             await ask()
 
+    def reset(times: int) -> None:
+        for _ in range(times):
+            breaker.reset()
+
     breaker = registry.circuit_breakers["openai"]
     for resets in (100, 0):
-        threads = [threading.Thread(target=anyio.run, args=(many, 330)) for _ in range(4)]
-        for thread in threads:
-            thread.start()
-        begun.wait()
-        for _ in range(resets):
-            breaker.reset()
-        for thread in threads:
-            thread.join()
+        callers = [partial(anyio.run, many, 330)] * 4
+        interleaved(*callers, partial(reset, resets), trace=("_circuit", "_good_path"))
         if resets:
             assert breaker.stats().total_calls <= 4 * 330
             breaker.reset()
@@ -521,7 +486,7 @@ def test_counts_are_exact_again_after_resets_amid_many_threads(interleaved):
     assert breaker.stats().total_calls == 4 * 330
 
 
-def test_many_threads_at_one_moment_open_it_once_and_send_as_many_probes_as_allowed(interleaved):
+def test_many_threads_at_one_moment_open_it_once_and_send_as_many_probes_as_allowed():
     registry, calls = Registry(listeners=()), 8
     breakers = [
         CircuitBreaker(
@@ -530,24 +495,19 @@ def test_many_threads_at_one_moment_open_it_once_and_send_as_many_probes_as_allo
         for number in range(40)
     ]
     tickets = [[breaker.admit(0) for _ in range(calls)] for breaker in breakers]
-    begun = threading.Barrier(calls)
+    failed = threading.Barrier(calls)
     admitted: list[int] = []
 
     def call(thread: int) -> None:
-        begun.wait()
         for breaker, mine in zip(breakers, tickets, strict=True):
             breaker.failed(mine[thread], 0, 0.1, OSError(), FAULT)
-        begun.wait()
+        failed.wait()
         for number, breaker in enumerate(breakers):
             with suppress(CircuitOpenError):
                 breaker.admit(1)
                 admitted.append(number)
 
-    threads = [threading.Thread(target=call, args=(number,)) for number in range(calls)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    interleaved(*[partial(call, number) for number in range(calls)], trace=("_circuit",))
     stats = [breaker.stats() for breaker in breakers]
 
     assert {(each.opened_count, each.total_failures, each.late) for each in stats} == {(1, 1, calls - 1)}
@@ -555,26 +515,20 @@ def test_many_threads_at_one_moment_open_it_once_and_send_as_many_probes_as_allo
     assert sorted(admitted) == sorted([*range(40), *range(40)])
 
 
-def test_probes_that_come_and_go_in_many_threads_leave_no_slot_taken(interleaved):
+def test_probes_that_come_and_go_in_many_threads_leave_no_slot_taken():
     breaker = handle(Registry(listeners=()), success_threshold=2)
     breaker.trip()
-    begun = threading.Barrier(6)
     later = breaker.circuit.open_until
     admitted: list[int] = []
 
     def probe() -> None:
-        begun.wait()
         for _ in range(60):
             with suppress(CircuitOpenError):
                 ticket = breaker.admit(later)
                 admitted.append(breaker.stats().probes_in_flight)
                 breaker.released(ticket)
 
-    threads = [threading.Thread(target=probe) for _ in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    interleaved(*[probe] * 6, trace=("_circuit",))
     stats = breaker.stats()
 
     assert set(admitted) <= {1, 2}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio  # noqa: TID251 - a task that asyncio itself cancels
 import random
-import sys
+from functools import partial
 
 import anyio
 import pytest
@@ -24,7 +24,7 @@ from resilient_ai import (
     watch,
 )
 from resilient_ai.testing import VirtualClock, capture_events
-from tests.helpers import ProviderError, errors_mean_what_they_say, scripted
+from tests.helpers import ProviderError, errors_mean_what_they_say, interleaved, scripted
 
 RECOMMENDED = ("degrade_to", "classified_retry", "failover", "circuit_breaker")
 
@@ -319,7 +319,7 @@ def test_each_of_two_loops_in_two_threads_is_asked_for_its_own_cancellation():
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_four_threads_count_every_call_in_every_layer(backend):
     registry = Registry(listeners=())
-    calls, threads = 2_000, 4
+    calls, threads = 500, 4
 
     @degrade_to("sorry", registry=registry)
     @classified_retry(registry=registry)
@@ -332,17 +332,7 @@ def test_four_threads_count_every_call_in_every_layer(backend):
         for _ in range(calls):
             await ask()
 
-    async def main() -> None:
-        async with anyio.create_task_group() as tasks:
-            for _ in range(threads):
-                tasks.start_soon(lambda: anyio.to_thread.run_sync(lambda: anyio.run(caller, backend=backend)))
-
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    try:
-        anyio.run(main, backend=backend)
-    finally:
-        sys.setswitchinterval(interval)
+    interleaved(*[partial(anyio.run, caller, backend=backend)] * threads, trace=("_good_path",))
     stats = registry.stats()
 
     everything = calls * threads
