@@ -12,6 +12,7 @@ import asyncio  # noqa: TID251 - the shortcut is asyncio's; on trio the clock's 
 import math
 from typing import TYPE_CHECKING, Any
 
+from ._backend import in_trio
 from ._errors import CallTimeoutError
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def bounded(inner: Handler, seconds: float, clock: Clock, name: str) -> Handler:
     async def in_line(fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         loop = _running_loop()
         task = _current_task(loop) if loop is not None else None
-        if loop is None or task is None:
+        if loop is None or task is None or in_trio():
             return await scoped(fn, instance, args, kwargs)
         line = lines.latest
         if line is None or line.loop is not loop:

@@ -2,13 +2,24 @@
 
 import asyncio  # noqa: TID251 - the host of a guest loop
 import gc
+import time
 import weakref
 
 import anyio
 import pytest
 import trio
 
-from resilient_ai import CircuitOpenError, Registry, circuit_breaker
+from resilient_ai import (
+    AIServiceError,
+    CircuitOpenError,
+    Endpoint,
+    ErrorType,
+    Registry,
+    RetryRule,
+    circuit_breaker,
+    classified_retry,
+    failover,
+)
 
 
 def refusing():
@@ -48,6 +59,37 @@ def test_it_does_in_trio_as_the_guest_of_an_asyncio_loop():
         return (await ended).unwrap()
 
     assert asyncio.run(host())
+
+
+@pytest.mark.parametrize("first", ["asyncio", "trio"])
+def test_all_policies_work_in_trio_that_a_task_of_asyncio_runs(first):
+    registry = Registry(listeners=())
+
+    @classified_retry(rules={ErrorType.TIMEOUT: RetryRule(1, 0.01, 0.01)}, registry=registry)
+    @failover(Endpoint("only"), registry=registry)
+    @circuit_breaker(timeout_seconds=0.05, registry=registry)
+    async def ask(endpoint, seconds):
+        await anyio.sleep(seconds)
+        return endpoint.name
+
+    async def guest():
+        assert await ask(0) == "only"
+        with pytest.raises(AIServiceError):
+            await ask(10)
+        assert await cancelled_while_refused()
+
+    async def host():
+        if first == "asyncio":
+            assert await ask(0) == "only"
+            assert await cancelled_while_refused()
+        trio.run(guest)
+        with pytest.raises(AIServiceError):
+            await ask(10)
+        assert await cancelled_while_refused()
+
+    began = time.monotonic()  # a timeout that does not ring shows in real time only
+    asyncio.run(host())
+    assert time.monotonic() - began < 5
 
 
 def test_nobody_keeps_a_loop_that_has_ended():
