@@ -109,7 +109,8 @@ class CircuitBreaker:
         circuit.rejected += 1
         if self._registry.listening or circuit.shut_until == math.inf:
             return self._refused(circuit.retry_after(now), circuit.refusal())
-        error = CircuitOpenError(self.name, circuit.open_until - now)
+        wait = circuit.open_until - now
+        error = CircuitOpenError(self.name, wait if wait > 0 else 0.0)  # another thread may just have closed it
         error.__cause__ = None if (cause := circuit.cause) is None else cause.failure()
         return error
 

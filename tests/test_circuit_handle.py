@@ -50,6 +50,14 @@ def test_listeners_hear_one_order_though_one_of_them_drives_the_circuit(registry
     assert heard == [(CircuitOpened, CircuitState.CLOSED), (CircuitClosed, CircuitState.CLOSED)]
 
 
+def test_a_call_that_is_refused_while_another_thread_closes_the_circuit_hears_of_no_wait_below_zero():
+    breaker = handle(Registry(listeners=()), failure_threshold=1, recovery_timeout=60)
+    fail(breaker, 100)
+    breaker.force_closed()  # after the caller has seen that it is shut
+
+    assert breaker.refusal(101).retry_after == 0
+
+
 def test_a_listener_may_wait_for_another_thread_that_uses_the_circuit(registry):
     breaker, waited = handle(registry), []
 
