@@ -185,7 +185,8 @@ class _Call:
             return f"{rule.max_retries} retries for {reason} used up"
         asked = asked or 0.0
         if asked > rule.max_delay:
-            return f"the provider asks to wait {asked:.1f} s, longer than max_delay={rule.max_delay:g}"
+            who = "our own side" if _not_sent(error) else "the provider"
+            return f"{who} asks to wait {asked:.1f} s, longer than max_delay={rule.max_delay:g}"
         if choices.wait is not None:
             backoff = choices.wait(self.state)
         else:
