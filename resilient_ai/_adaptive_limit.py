@@ -120,6 +120,7 @@ class AdaptiveLimit:
         with self._lock:
             era = self._eras.latest
             if loop is None or era.loop() is not loop:  # `here` written out, which every call pays for
+                self._bury()  # whenever the loop is another one than before: their number must not grow
                 era = self._eras.here()
             place = self._limit.enter(now, era)
             if place is None and self._bury():
@@ -324,11 +325,13 @@ async def _limited_stream(
     kwargs: dict[str, Any],
 ) -> AsyncGenerator[Any, None]:
     place: Place | None = limit.enter() or await limit.wait_in_line(spare=spare)
-    stream = inner(fn, instance, args, kwargs)
+    stream: AsyncGenerator[Any, Any] | None = None
     try:
         while True:
             held = place
             try:
+                if stream is None:
+                    stream = inner(fn, instance, args, kwargs)  # raises when the arguments do not fit
                 item = await anext(stream)
             except StopAsyncIteration:
                 break
@@ -344,7 +347,8 @@ async def _limited_stream(
     finally:
         if place is not None:
             limit.released(place)
-        await stream.aclose()
+        if stream is not None:
+            await stream.aclose()
 
 
 @overload

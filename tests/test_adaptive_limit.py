@@ -897,6 +897,18 @@ async def test_a_failure_in_a_stream_counts(registry):
     assert (stats.limit, stats.failed, stats.in_flight) == (10, 1, 0)
 
 
+async def test_a_stream_whose_arguments_do_not_fit_takes_no_place(registry):
+    @adaptive_limit("stream", initial=1, max_limit=1, registry=registry)
+    async def tokens(prompt):
+        yield prompt
+
+    for _ in range(3):
+        with pytest.raises(TypeError):
+            await anext(tokens())
+
+    assert registry.limits["stream"].stats().in_flight == 0
+
+
 # -- sharing, showing
 
 

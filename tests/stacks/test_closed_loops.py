@@ -20,6 +20,7 @@ from resilient_ai import (
     degrade_to,
     failover,
 )
+from resilient_ai._loops import Era
 from resilient_ai._watch import watch
 from resilient_ai.testing import VirtualClock
 
@@ -143,6 +144,22 @@ def test_whoever_was_called_from_the_line_just_before_its_loop_was_closed_lets_o
     assert (registry.limits["called"].stats().waiting, registry.limits["called"].stats().in_flight) == (0, 0)
     assert in_time(anyio_backend, ask) == "answer"
     assert not tasks[1].done()
+
+
+def test_a_limit_keeps_nothing_of_loops_that_have_ended(registry):
+    @adaptive_limit(registry=registry)
+    async def ask():
+        return "pong"
+
+    def ended():
+        gc.collect()
+        return sum(each.has_ended() for each in gc.get_objects() if type(each) is Era)
+
+    before = ended()
+    for _ in range(20):
+        assert asyncio.run(ask()) == "pong"
+
+    assert ended() - before <= 1
 
 
 def test_calls_in_another_loop_are_counted_on(registry, anyio_backend):
