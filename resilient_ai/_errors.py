@@ -79,7 +79,8 @@ class ResilienceError(Exception):
     def __reduce__(self) -> tuple[Any, ...]:
         # Subclasses take other arguments than the message; rebuild without calling __init__.
         # __cause__ is not part of __dict__, so it travels beside it.
-        attributes = {name: getattr(self, name) for name in getattr(self, "__slots__", ())} | self.__dict__
+        state: Any = object.__getstate__(self)  # with slots a pair of two dicts
+        attributes = {**(state[0] or {}), **state[1]} if isinstance(state, tuple) else state or {}
         return _rebuild, (type(self), self.args, attributes, self.__cause__)
 
 

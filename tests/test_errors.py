@@ -68,3 +68,21 @@ def test_no_error_prints_the_answer_or_the_message_of_its_cause():
 
     assert "secret" not in printed
     assert "prompt" not in printed
+
+
+class RegionShutError(CircuitOpenError):
+    __slots__ = ("note", "region")
+
+    def __init__(self, region):
+        super().__init__("openai", 2.0)
+        self.region = region
+
+
+@pytest.mark.parametrize(
+    "twin_of", [copy.copy, lambda error: pickle.loads(pickle.dumps(error))], ids=["copy", "pickle"]
+)
+def test_an_error_of_ones_own_with_slots_survives_with_all_its_facts(twin_of):
+    twin = twin_of(RegionShutError("eu"))
+
+    assert (twin.name, twin.retry_after, twin.reason, twin.region) == ("openai", 2.0, "open", "eu")
+    assert "2.0 s" in str(twin)
