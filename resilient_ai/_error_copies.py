@@ -80,7 +80,11 @@ class Kept:
 def _without_frames(error: E, deepest: int) -> E:
     twin: Any = own_copy(error)
     if isinstance(error, BaseExceptionGroup):
+        attributes = {**twin.__dict__}  # which derive leaves behind; whoever adds a note adds it to a list
+        if "__notes__" in attributes:
+            attributes["__notes__"] = [*attributes["__notes__"]]
         twin = error.derive([_link(each, deepest) for each in error.exceptions] if deepest else error.exceptions)
+        twin.__dict__.update(attributes)
     if twin is error or type(twin) is not type(error):
         return error
     twin.__traceback__ = None

@@ -1019,3 +1019,22 @@ async def test_good_answers_are_remembered_within_bounds(registry):
 
     assert breaker.stats().total_calls == 1_000
     assert len(breaker.circuit.moments) <= 400
+
+
+async def test_the_failure_that_opened_it_keeps_the_notes_of_a_group(registry):
+    @circuit_breaker("group", failure_threshold=1, registry=registry)
+    async def ask():
+        group = ExceptionGroup("two regions", [OSError("east"), OSError("west")])
+        group.add_note("asked in this order")
+        raise group
+
+    with pytest.raises(ExceptionGroup):
+        await ask()
+    gc.collect()
+    with pytest.raises(CircuitOpenError) as refused:
+        await ask()
+
+    cause = refused.value.__cause__
+    assert cause.__notes__[0] == "asked in this order"
+    assert "kept without its frames" in cause.__notes__[-1]
+    assert cause.__traceback__ is None
