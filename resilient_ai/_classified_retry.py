@@ -155,8 +155,10 @@ class _Call:
         if _not_sent(error):
             self.retry.refund(now, self.price)
             self.price = 0.0
-            # Refused on our own side, and a deadline bounds the waiting. A rule of the user's own is taken at its word.
-            held = not probing and seconds_left() < math.inf and rule is not None and rule is DEFAULT_RULES.get(kind)
+            # Refused on our own side, and a deadline bounds the waiting. A rule of the user's own is taken at its word,
+            # and so is a single attempt.
+            own_rule = rule is None or rule is not DEFAULT_RULES.get(kind) or config.max_attempts == 1
+            held = not probing and not own_rule and seconds_left() < math.inf
         if probing:
             asked, rule = 0.0, rule and PROBES_IN_FLIGHT
         elif held:

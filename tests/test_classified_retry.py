@@ -902,3 +902,12 @@ async def test_a_second_event_loop_goes_on_with_the_same_numbers():
         assert await anyio.to_thread.run_sync(run, backend) == "pong"
 
     assert stats(registry).calls == 3
+
+
+async def test_a_single_attempt_waits_for_no_circuit_though_there_is_time(registry):
+    refusing = scripted(CircuitOpenError("shut", 1.0))
+    ask = classified_retry("once", max_attempts=1, registry=registry)(refusing)
+    with anyio.fail_after(60), pytest.raises(AIServiceError, match="max_attempts=1 reached"):
+        await ask()
+
+    assert refusing.calls == 1

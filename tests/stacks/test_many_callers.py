@@ -24,7 +24,7 @@ from tests.helpers import ProviderError, work_of
 
 pytestmark = pytest.mark.usefixtures("provider_errors")
 
-FEW, MANY = 400, 1_600  # a look at every other caller would cost each of many 1,600 steps, on some 600
+FEW, MANY = 250, 1_000  # a look at every other caller would cost each of many 1,000 steps, on some 600
 
 
 class Provider:
