@@ -23,7 +23,7 @@ from resilient_ai import (
 from resilient_ai.providers import AnthropicEndpoint, HTTPEndpoint, OpenAIEndpoint, ProviderEndpoint
 from resilient_ai.testing import FakeProvider, Fault
 
-CALLS, STREAMS, AT_A_TIME = 500, 200, 24
+CALLS, STREAMS, AT_A_TIME = 300, 120, 24
 PIECES = 6
 FAULTS = [
     "overloaded",
