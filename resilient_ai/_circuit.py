@@ -108,7 +108,7 @@ class Circuit:
         # the list, under no lock, by whoever took hold of it and then still sees its pass here. So the pass goes first
         # and the list is replaced: what is appended to the old one was before this. (Between the two appends no other
         # thread comes in CPython; did one come, it would bend how long two answers took, by as long as they took.)
-        # (An array would need a quarter of the room, and three times as long for an append.)
+        # An array would need a quarter of the room, and three times as long for an append.
         self.quiet_pass: Ticket | None = None
         self.moments: list[float] = []
         self._failure_times: array[float] | tuple[()] = ()  # most circuits of a keyed breaker never see a failure

@@ -21,7 +21,6 @@ from ._good_path import Begun, GoodPath, Handler
 from ._policy import Policy, Site, StreamHandler
 from ._registry import Registry, default_registry
 from ._stack import Decorator, decorate
-from ._strategy import Lane
 from ._watch import as_part_of
 
 if TYPE_CHECKING:
@@ -51,7 +50,8 @@ class CircuitBreakerPolicy(Policy[CircuitBreaker]):
         self.config: CircuitConfig = config
         self._key = key
         self._reject = reject
-        self._bound: dict[str | None, tuple[CircuitBreaker, Handler]] = {}  # what was bound last, by endpoint
+        # What was bound last, by endpoint: the circuit, and what runs the function within its timeout, if it has one.
+        self._bound: dict[str | None, tuple[CircuitBreaker, Handler | None]] = {}
         self._by_blame = all(each in config.ignore for each in NEUTRAL)
 
     def make_state(self, name: str) -> CircuitBreaker:
@@ -66,7 +66,7 @@ class CircuitBreakerPolicy(Policy[CircuitBreaker]):
         inner = self._bounded(below(site), site, self.config.timeout_seconds)
         if (key := self._key) is None:
             breaker = self.state(site)
-            self._bound[site.endpoint] = breaker, inner
+            self._bound[site.endpoint] = breaker, inner if self.config.timeout_seconds is not None else None
             return self._guard(inner, breaker)
 
         async def keyed(fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -79,9 +79,10 @@ class CircuitBreakerPolicy(Policy[CircuitBreaker]):
         bound, self._bound = self._bound, {}  # asked once, and a dict takes room
         if self._key is not None or self._reject is not None:
             return False
-        for place in path.lanes or (path,):
-            place.breaker, inner = bound[place.name if isinstance(place, Lane) else site.endpoint]
-            place.bounded = inner if self.config.timeout_seconds is not None else None
+        if not path.lanes:
+            path.breaker, path.bounded = bound[site.endpoint]
+        for lane in path.lanes:
+            lane.breaker, lane.bounded = bound[lane.name]
         path.ended = True
         return True
 

@@ -109,8 +109,7 @@ class Retry:
         """The caller left during the wait: the price goes back."""
         with self._lock:
             self._retries -= 1
-            if self._bucket is not None:
-                self._bucket.give_back(now, price)
+            self.refund(now, price)
 
     def refund(self, now: float, price: float) -> None:
         """The retry was not sent after all: its price goes back."""
