@@ -3,16 +3,18 @@
 import importlib
 import typing
 
-from ._circuit import CircuitState
-from ._circuit_breaker import circuit_breaker
-from ._circuit_config import NEUTRAL
-from ._circuit_handle import CircuitBreaker, CircuitStats
-from ._classified_retry import classified_retry
-from ._classify import Verdict, classify, register_classifier, register_rules
-from ._clock import Clock, SystemClock
-from ._degradation import UNAVAILABLE, Degradation, DegradeStats
-from ._degrade_to import degrade_to
-from ._errors import (
+from ._circuit_breaker.config import NEUTRAL
+from ._circuit_breaker.decorator import circuit_breaker
+from ._circuit_breaker.handle import CircuitBreaker, CircuitStats
+from ._circuit_breaker.state import CircuitState
+from ._classification.classify import Verdict, classify, register_classifier, register_rules
+from ._classification.results import classify_result
+from ._classified_retry.budget import RetryBudget
+from ._classified_retry.decorator import classified_retry
+from ._classified_retry.handle import RetryStats
+from ._classified_retry.rules import RetryRule
+from ._core.clock import Clock, SystemClock
+from ._core.errors import (
     AIServiceError,
     AllEndpointsFailedError,
     BatchResultError,
@@ -30,7 +32,7 @@ from ._errors import (
     StackOrderWarning,
     StreamTruncatedError,
 )
-from ._events import (
+from ._core.events import (
     AttemptFailed,
     BatchSent,
     CallRejected,
@@ -53,52 +55,50 @@ from ._events import (
     RetryScheduled,
     RungFailed,
 )
-from ._registry import Registry, registry
-from ._results import classify_result
-from ._retry_budget import RetryBudget
-from ._retry_rules import RetryRule
-from ._retry_state import RetryStats
-from ._rungs import NO_ANSWER, FailedCall, Recalled, Recalling
-from ._stack import describe
-from ._watch import Seen, watch
+from ._core.registry import Registry, registry
+from ._core.stack import describe
+from ._core.watch import Seen, watch
+from ._degrade_to.contract import NO_ANSWER, FailedCall, Recalled, Recalling
+from ._degrade_to.decorator import degrade_to
+from ._degrade_to.handle import UNAVAILABLE, Degradation, DegradeStats
 
 if typing.TYPE_CHECKING:
-    from ._adaptive_limit import AdaptiveLimit, LimitStats, adaptive_limit
-    from ._batched import batched
-    from ._batcher import BatchStats
-    from ._each import each
-    from ._endpoint import Endpoint, EndpointHandle, EndpointStats
-    from ._endpoint_health import EndpointState
-    from ._failover import failover
-    from ._failover_handle import Failover, FailoverStats
-    from ._last_answer import LastAnswer, LastAnswerStats
-    from ._rules import first_sentences, key_sentences, sentiment, static_texts
-    from ._sentiment import Sentiment
+    from ._adaptive_limit.decorator import AdaptiveLimit, LimitStats, adaptive_limit
+    from ._batched.decorator import batched
+    from ._batched.each import each
+    from ._batched.handle import BatchStats
+    from ._degrade_to.last_answer import LastAnswer, LastAnswerStats
+    from ._degrade_to.rules import first_sentences, key_sentences, sentiment, static_texts
+    from ._degrade_to.sentiment import Sentiment
+    from ._failover.decorator import failover
+    from ._failover.endpoint import Endpoint, EndpointHandle, EndpointStats
+    from ._failover.handle import Failover, FailoverStats
+    from ._failover.health import EndpointState
     from .similar import SimilarAnswers
 else:
     # What not every program uses is imported when somebody asks for it: together it is two fifths of the cost.
     _HOMES = {
-        "AdaptiveLimit": "_adaptive_limit",
-        "BatchStats": "_batcher",
-        "Endpoint": "_endpoint",
-        "EndpointHandle": "_endpoint",
-        "EndpointState": "_endpoint_health",
-        "EndpointStats": "_endpoint",
-        "Failover": "_failover_handle",
-        "FailoverStats": "_failover_handle",
-        "LastAnswer": "_last_answer",
-        "LastAnswerStats": "_last_answer",
-        "LimitStats": "_adaptive_limit",
-        "Sentiment": "_sentiment",
+        "AdaptiveLimit": "_adaptive_limit.decorator",
+        "BatchStats": "_batched.handle",
+        "Endpoint": "_failover.endpoint",
+        "EndpointHandle": "_failover.endpoint",
+        "EndpointState": "_failover.health",
+        "EndpointStats": "_failover.endpoint",
+        "Failover": "_failover.handle",
+        "FailoverStats": "_failover.handle",
+        "LastAnswer": "_degrade_to.last_answer",
+        "LastAnswerStats": "_degrade_to.last_answer",
+        "LimitStats": "_adaptive_limit.decorator",
+        "Sentiment": "_degrade_to.sentiment",
         "SimilarAnswers": "similar",
-        "adaptive_limit": "_adaptive_limit",
-        "batched": "_batched",
-        "each": "_each",
-        "failover": "_failover",
-        "first_sentences": "_rules",
-        "key_sentences": "_rules",
-        "sentiment": "_rules",
-        "static_texts": "_rules",
+        "adaptive_limit": "_adaptive_limit.decorator",
+        "batched": "_batched.decorator",
+        "each": "_batched.each",
+        "failover": "_failover.decorator",
+        "first_sentences": "_degrade_to.rules",
+        "key_sentences": "_degrade_to.rules",
+        "sentiment": "_degrade_to.rules",
+        "static_texts": "_degrade_to.rules",
     }
 
     def __getattr__(name: str) -> object:

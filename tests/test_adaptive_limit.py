@@ -24,7 +24,7 @@ from resilient_ai import (
     failover,
     register_classifier,
 )
-from resilient_ai._events import CallRejected, LimitLowered
+from resilient_ai._core.events import CallRejected, LimitLowered
 from tests.helpers import scripted
 
 

@@ -9,8 +9,8 @@ import openai
 import pytest
 
 from resilient_ai import BatchResultError, CircuitOpenError
-from resilient_ai._batch_key import Grouping
-from resilient_ai._error_copies import own_copy
+from resilient_ai._batched.grouping import Grouping
+from resilient_ai._core.error_copies import own_copy
 
 
 class KeywordError(Exception):

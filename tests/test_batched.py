@@ -13,7 +13,7 @@ import anyio.lowlevel
 import pytest
 
 from resilient_ai import BatchResultError, ErrorType, QueueFullError, Registry, batched, register_classifier
-from resilient_ai._events import BatchSent, CallRejected
+from resilient_ai._core.events import BatchSent, CallRejected
 
 
 class Recorder:

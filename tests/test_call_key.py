@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from resilient_ai import FailedCall
-from resilient_ai._call_key import UnkeyableError, call_key, frozen
+from resilient_ai._degrade_to.call_key import UnkeyableError, call_key, frozen
 
 PLAIN = st.recursive(
     st.one_of(

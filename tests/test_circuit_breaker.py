@@ -24,7 +24,7 @@ from resilient_ai import (
     failover,
     register_classifier,
 )
-from resilient_ai._events import CallRejected, CircuitClosed, CircuitHalfOpened, CircuitModeSet, CircuitOpened
+from resilient_ai._core.events import CallRejected, CircuitClosed, CircuitHalfOpened, CircuitModeSet, CircuitOpened
 from resilient_ai.testing import VirtualClock
 from tests.helpers import ProviderError, scripted
 

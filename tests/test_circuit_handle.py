@@ -15,9 +15,9 @@ import anyio
 import pytest
 
 from resilient_ai import CircuitBreaker, CircuitOpenError, CircuitState, ErrorType, Registry, circuit_breaker
-from resilient_ai._circuit_config import CircuitConfig
-from resilient_ai._classify import verdict
-from resilient_ai._events import (
+from resilient_ai._circuit_breaker.config import CircuitConfig
+from resilient_ai._classification.classify import verdict
+from resilient_ai._core.events import (
     CallRejected,
     CircuitClosed,
     CircuitHalfOpened,
@@ -454,7 +454,7 @@ def test_every_call_of_many_threads_and_loops_is_counted_exactly_once(settings, 
                 getattr(breaker, chance.choice(OPERATIONS))()
 
     callers = [partial(anyio.run, run, backend=backend) for backend in ["asyncio", "trio"] * 2]
-    interleaved(*callers, *[operate] * operated, trace=("_circuit", "_good_path"))
+    interleaved(*callers, *[operate] * operated, trace=("_circuit_breaker", "fast_path"))
     stats = breaker.stats()
     seen = {key: sum(result[key] for result in results) for key in results[0]}
 
@@ -485,7 +485,7 @@ def test_counts_are_exact_again_after_resets_amid_many_threads():
     breaker = registry.circuit_breakers["openai"]
     for resets in (100, 0):
         callers = [partial(anyio.run, many, 330)] * 4
-        interleaved(*callers, partial(reset, resets), trace=("_circuit", "_good_path"))
+        interleaved(*callers, partial(reset, resets), trace=("_circuit_breaker", "fast_path"))
         if resets:
             assert breaker.stats().total_calls <= 4 * 330
             breaker.reset()
@@ -515,7 +515,7 @@ def test_many_threads_at_one_moment_open_it_once_and_send_as_many_probes_as_allo
                 breaker.admit(1)
                 admitted.append(number)
 
-    interleaved(*[partial(call, number) for number in range(calls)], trace=("_circuit",))
+    interleaved(*[partial(call, number) for number in range(calls)], trace=("_circuit_breaker",))
     stats = [breaker.stats() for breaker in breakers]
 
     assert {(each.opened_count, each.total_failures, each.late) for each in stats} == {(1, 1, calls - 1)}
@@ -536,7 +536,7 @@ def test_probes_that_come_and_go_in_many_threads_leave_no_slot_taken():
                 admitted.append(breaker.stats().probes_in_flight)
                 breaker.released(ticket)
 
-    interleaved(*[probe] * 6, trace=("_circuit",))
+    interleaved(*[probe] * 6, trace=("_circuit_breaker",))
     stats = breaker.stats()
 
     assert set(admitted) <= {1, 2}

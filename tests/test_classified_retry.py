@@ -27,9 +27,9 @@ from resilient_ai import (
     classified_retry,
     register_classifier,
 )
-from resilient_ai._classify import verdict
-from resilient_ai._events import AttemptFailed, QuotaExceeded, RetriesExhausted, RetryScheduled
-from resilient_ai._watch import watch
+from resilient_ai._classification.classify import verdict
+from resilient_ai._core.events import AttemptFailed, QuotaExceeded, RetriesExhausted, RetryScheduled
+from resilient_ai._core.watch import watch
 from resilient_ai.testing import VirtualClock
 from tests.helpers import ProviderError, scripted
 

@@ -28,7 +28,7 @@ from resilient_ai import (
     register_classifier,
     register_rules,
 )
-from resilient_ai._wait_hints import duration, wait_of
+from resilient_ai._classification.wait_hints import duration, wait_of
 
 
 def reply(status=None, body=None, headers=None, *, name="APIStatusError", module="openai", **attributes):

@@ -15,8 +15,8 @@ import anyio
 import pytest
 
 from resilient_ai import CallTimeoutError, LimitReachedError, Registry, SystemClock, adaptive_limit, circuit_breaker
-from resilient_ai._clock import seconds_left
-from resilient_ai._deadline import bounded
+from resilient_ai._core.clock import seconds_left
+from resilient_ai._core.deadline import bounded
 
 SECONDS = 10.0
 

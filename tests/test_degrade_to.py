@@ -31,8 +31,8 @@ from resilient_ai import (
     register_classifier,
     watch,
 )
-from resilient_ai._errors import BatchResultError
-from resilient_ai._events import Degraded, RungFailed
+from resilient_ai._core.errors import BatchResultError
+from resilient_ai._core.events import Degraded, RungFailed
 
 
 def failing(error=None):

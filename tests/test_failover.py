@@ -28,7 +28,7 @@ from resilient_ai import (
     describe,
     failover,
 )
-from resilient_ai._watch import watch
+from resilient_ai._core.watch import watch
 
 BACKENDS = ("asyncio", "trio")
 US, EU, AP = Endpoint("us"), Endpoint("eu"), Endpoint("ap")

@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 from resilient_ai import AllEndpointsFailedError, Endpoint, EndpointState, failover
-from resilient_ai._watch import watch
+from resilient_ai._core.watch import watch
 
 US, EU = Endpoint("us"), Endpoint("eu")
 

@@ -332,7 +332,7 @@ def test_four_threads_count_every_call_in_every_layer(backend):
         for _ in range(calls):
             await ask()
 
-    interleaved(*[partial(anyio.run, caller, backend=backend)] * threads, trace=("_good_path",))
+    interleaved(*[partial(anyio.run, caller, backend=backend)] * threads, trace=("fast_path",))
     stats = registry.stats()
 
     everything = calls * threads

@@ -8,8 +8,8 @@ import anyio
 import pytest
 
 from resilient_ai import AllEndpointsFailedError, Endpoint, EndpointState, failover
-from resilient_ai._hedge import HedgeBudget
-from resilient_ai._watch import watch
+from resilient_ai._core.watch import watch
+from resilient_ai._failover.hedge import HedgeBudget
 
 US, EU, AP = Endpoint("us"), Endpoint("eu"), Endpoint("ap")
 

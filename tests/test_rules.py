@@ -22,8 +22,8 @@ from resilient_ai import (
     sentiment,
     static_texts,
 )
-from resilient_ai._sentences import joined, key, sentences
-from resilient_ai._sentiment import by_words
+from resilient_ai._degrade_to.sentences import joined, key, sentences
+from resilient_ai._degrade_to.sentiment import by_words
 
 ANY_SCRIPT = st.text(
     st.one_of(

@@ -10,7 +10,7 @@ import pickle
 import pytest
 
 from resilient_ai import Endpoint, Registry, StackOrderWarning, circuit_breaker, describe, failover
-from resilient_ai._stack import ResilientFunction, decorate
+from resilient_ai._core.stack import ResilientFunction, decorate
 
 guard = circuit_breaker("module-level", timeout_seconds=None)
 
@@ -210,7 +210,7 @@ class Kind:
     """Policies of any kind that only pass through, for the order of a stack."""
 
     def __new__(cls, kind, registry):
-        from resilient_ai._policy import Policy
+        from resilient_ai._core.policy import Policy
 
         class Through(Policy):
             def make_state(self, name):

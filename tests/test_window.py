@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resilient_ai._window import CallsWindow, SecondsWindow
+from resilient_ai._circuit_breaker.window import CallsWindow, SecondsWindow
 
 OUTCOMES = st.lists(
     st.tuples(st.integers(0, 60), st.booleans(), st.booleans()),  # (tenths of a second since the last, failed, slow)

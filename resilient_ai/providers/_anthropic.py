@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from resilient_ai._checks import check_number
-from resilient_ai._errors import MissingKeyError, StreamTruncatedError
+from resilient_ai._core.checks import check_number
+from resilient_ai._core.errors import MissingKeyError, StreamTruncatedError
 
 from ._endpoint import SECONDS, EndpointReplyError, Prompt, ProviderEndpoint, check_text, host_of, parameters_of
 

@@ -16,8 +16,8 @@ from urllib.parse import urlsplit
 import anyio
 from anyio.lowlevel import RunVar
 
-from resilient_ai._checks import check_number
-from resilient_ai._errors import ParameterError
+from resilient_ai._core.checks import check_number
+from resilient_ai._core.errors import ParameterError
 
 Prompt: TypeAlias = str | Sequence[Mapping[str, object]]
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from resilient_ai._errors import StreamTruncatedError
+from resilient_ai._core.errors import StreamTruncatedError
 
 from ._endpoint import SECONDS, EndpointReplyError, Prompt, ProviderEndpoint, host_of
 

@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from resilient_ai._checks import check_number
+from resilient_ai._core.checks import check_number
 
 from ._minilm import MiniLMEmbedder
 

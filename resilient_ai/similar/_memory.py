@@ -6,7 +6,7 @@ import threading
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
-from resilient_ai._checks import check_number
+from resilient_ai._core.checks import check_number
 
 from ._forks import hold_while_forking
 from ._matrix import Matrix

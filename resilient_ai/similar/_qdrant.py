@@ -8,7 +8,7 @@ import uuid
 import warnings
 from typing import TYPE_CHECKING, Any
 
-from resilient_ai._checks import check_number
+from resilient_ai._core.checks import check_number
 
 from ._memory import MemoryStore
 from ._store import Entry

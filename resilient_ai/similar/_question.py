@@ -8,14 +8,14 @@ import unicodedata
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from resilient_ai._rungs import text_of
+from resilient_ai._degrade_to.contract import text_of
 
 from ._scope import TOKENS, digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from resilient_ai._rungs import FailedCall
+    from resilient_ai._degrade_to.contract import FailedCall
 
     Which = str | Callable[[FailedCall], str | None] | None
 

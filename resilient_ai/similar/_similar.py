@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 import anyio
 
-from resilient_ai._checks import check_number
-from resilient_ai._rungs import NO_ANSWER, Recalled
+from resilient_ai._core.checks import check_number
+from resilient_ai._degrade_to.contract import NO_ANSWER, Recalled
 
 from ._codec import NotStorable, decode, encode
 from ._complete import is_whole
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
-    from resilient_ai._rungs import FailedCall
+    from resilient_ai._degrade_to.contract import FailedCall
 
     from ._embedders import Embedder, EmbedFunction
     from ._question import Question

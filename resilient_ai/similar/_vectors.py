@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 from anyio.lowlevel import RunVar
 
-from resilient_ai._detached import current_loop, spawn
+from resilient_ai._core.tasks import current_loop, spawn
 
 from ._forks import hold_while_forking
 

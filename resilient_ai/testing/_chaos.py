@@ -9,15 +9,15 @@ import random
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
-from resilient_ai._checks import check_number
-from resilient_ai._errors import ErrorType, ResilienceError
-from resilient_ai._registry import default_registry
+from resilient_ai._core.checks import check_number
+from resilient_ai._core.errors import ErrorType, ResilienceError
+from resilient_ai._core.registry import default_registry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from resilient_ai._registry import Registry
-    from resilient_ai._stack import Decorator
+    from resilient_ai._core.registry import Registry
+    from resilient_ai._core.stack import Decorator
 
     AnyError = Exception | type[Exception] | ErrorType | Callable[[], Exception]
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import anyio
 from anyio.lowlevel import checkpoint
 
-from resilient_ai._detached import current_loop
+from resilient_ai._core.tasks import current_loop
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from anyio.abc import SocketStream
 
-    from resilient_ai._clock import Clock
+    from resilient_ai._core.clock import Clock
 
     from ._http import HTTPRequest
     from ._trouble import AnyFault, Outage

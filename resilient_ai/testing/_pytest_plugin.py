@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from resilient_ai import Registry
-    from resilient_ai._events import Event
+    from resilient_ai._core.events import Event
     from resilient_ai.testing import FakeProvider, VirtualClock
 
 

@@ -6,15 +6,15 @@ import random
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from resilient_ai._registry import Registry, default_registry, set_default_registry
+from resilient_ai._core.registry import Registry, default_registry, set_default_registry
 
 from ._clock import VirtualClock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from resilient_ai._clock import Clock
-    from resilient_ai._events import Event
+    from resilient_ai._core.clock import Clock
+    from resilient_ai._core.events import Event
 
 
 @contextmanager

@@ -25,7 +25,7 @@ from typing import Any
 import anyio
 
 from resilient_ai import NO_ANSWER, SimilarAnswers
-from resilient_ai._rungs import FailedCall, Recalled
+from resilient_ai._degrade_to.contract import FailedCall, Recalled
 from resilient_ai.similar import MiniLMEmbedder, TrigramEmbedder
 
 SETTINGS: tuple[tuple[str, dict[str, Any]], ...] = (

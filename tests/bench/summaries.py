@@ -22,8 +22,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from resilient_ai import first_sentences, key_sentences
-from resilient_ai._sentences import joined, sentences
-from resilient_ai._words import STOP_WORDS
+from resilient_ai._degrade_to.sentences import joined, sentences
+from resilient_ai._degrade_to.words import STOP_WORDS
 
 _rng = random.Random(1)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 
 from resilient_ai import CircuitState
-from resilient_ai._circuit_config import CircuitConfig
+from resilient_ai._circuit_breaker.config import CircuitConfig
 
 CLOSED, OPEN, HALF_OPEN = CircuitState.CLOSED, CircuitState.OPEN, CircuitState.HALF_OPEN
 FORCED_OPEN, DISABLED, METRICS_ONLY = CircuitState.FORCED_OPEN, CircuitState.DISABLED, CircuitState.METRICS_ONLY

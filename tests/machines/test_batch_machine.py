@@ -13,7 +13,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from resilient_ai._batch import ENDED, FILLING, RIPE, RUNNING, Batch, BatchConfig, Ledger, Line
+from resilient_ai._batched.queue import ENDED, FILLING, RIPE, RUNNING, Batch, BatchConfig, Ledger, Line
 
 CONFIGS = st.builds(
     BatchConfig,

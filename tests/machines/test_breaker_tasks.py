@@ -18,8 +18,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from resilient_ai import CircuitOpenError, CircuitState, Registry, circuit_breaker
-from resilient_ai._circuit_config import CircuitConfig
-from resilient_ai._events import (
+from resilient_ai._circuit_breaker.config import CircuitConfig
+from resilient_ai._core.events import (
     CallRejected,
     CircuitClosed,
     CircuitHalfOpened,

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, precondition, rule
 
 from resilient_ai import CircuitState
-from resilient_ai._circuit import Circuit, Ticket
-from resilient_ai._circuit_config import CircuitConfig
+from resilient_ai._circuit_breaker.config import CircuitConfig
+from resilient_ai._circuit_breaker.state import Circuit, Ticket
 from tests.machines.circuit_model import CLOSED, DISABLED, FORCED_OPEN, HALF_OPEN, METRICS_ONLY, OPEN, Call, Model
 
 CONFIGS = st.one_of(

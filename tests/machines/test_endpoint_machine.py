@@ -23,7 +23,7 @@ from hypothesis.stateful import (
 )
 
 from resilient_ai import EndpointState, ErrorType
-from resilient_ai._endpoint_health import (
+from resilient_ai._failover.health import (
     DENIED,
     LEAST_REST,
     LONG_REST,

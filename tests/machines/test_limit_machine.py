@@ -21,9 +21,9 @@ from hypothesis.stateful import (
     rule,
 )
 
-from resilient_ai._limit import Limit, LimitConfig
-from resilient_ai._loops import Era
-from resilient_ai._place import Place, Waiter
+from resilient_ai._adaptive_limit.permit import Place, Waiter
+from resilient_ai._adaptive_limit.state import Limit, LimitConfig
+from resilient_ai._core.event_loops import Era
 
 OUTCOMES = st.sampled_from(["succeed", "overload", "time_out", "fail", "give_back", "release"])
 CONFIGS = st.builds(

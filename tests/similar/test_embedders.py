@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from resilient_ai import NO_ANSWER, SimilarAnswers, degrade_to
-from resilient_ai._rungs import FailedCall
+from resilient_ai._degrade_to.contract import FailedCall
 from resilient_ai.similar import Embedder, MiniLMEmbedder, TrigramEmbedder
 
 LATER = "later"

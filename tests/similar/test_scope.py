@@ -16,7 +16,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from resilient_ai import NO_ANSWER, SimilarAnswers
-from resilient_ai._rungs import FailedCall, Recalled
+from resilient_ai._degrade_to.contract import FailedCall, Recalled
 from resilient_ai.similar._scope import NoScope, digest
 
 QUESTION = "How can I reset my password today?"

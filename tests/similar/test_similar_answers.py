@@ -9,7 +9,7 @@ import anyio
 import pytest
 
 from resilient_ai import NO_ANSWER, SimilarAnswers, degrade_to, watch
-from resilient_ai._rungs import FailedCall
+from resilient_ai._degrade_to.contract import FailedCall
 
 ANSWER = "Open Settings, then Security, and choose Reset."
 

@@ -15,7 +15,7 @@ import time
 import pytest
 
 from resilient_ai import NO_ANSWER, SimilarAnswers
-from resilient_ai._rungs import FailedCall, Recalled
+from resilient_ai._degrade_to.contract import FailedCall, Recalled
 
 NUMBER = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 

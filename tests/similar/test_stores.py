@@ -8,7 +8,7 @@ import pytest
 from qdrant_client import QdrantClient
 
 from resilient_ai import NO_ANSWER, SimilarAnswers
-from resilient_ai._rungs import FailedCall
+from resilient_ai._degrade_to.contract import FailedCall
 from resilient_ai.similar import Entry, MemoryStore, QdrantStore, SQLiteStore, StoreProtocol
 
 

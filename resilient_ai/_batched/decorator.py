@@ -1,0 +1,195 @@
+"""`@batched`: calls with one item each become calls with a list, without the callers knowing of each other."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, get_args, get_origin, overload
+
+from resilient_ai._core.checks import check_callable
+from resilient_ai._core.fast_path import Handler
+from resilient_ai._core.policy import Policy, Site, StreamHandler
+from resilient_ai._core.registry import Registry, default_registry
+from resilient_ai._core.stack import decorate
+
+from .handle import Batcher
+from .queue import BatchConfig
+from .runner import Station
+
+P = ParamSpec("P")
+R = TypeVar("R")
+S = TypeVar("S")
+T = TypeVar("T")
+
+
+class Batching(Protocol):
+    """A decorator that turns a function of a list into a function of one item."""
+
+    @overload
+    def __call__(
+        self, fn: Callable[Concatenate[list[T], P], Coroutine[Any, Any, Sequence[R | Exception]]], /
+    ) -> Callable[Concatenate[T, P], Coroutine[Any, Any, R]]: ...
+    @overload
+    def __call__(
+        self, fn: Callable[Concatenate[S, list[T], P], Coroutine[Any, Any, Sequence[R | Exception]]], /
+    ) -> Callable[Concatenate[S, T, P], Coroutine[Any, Any, R]]: ...
+
+
+class BatchedPolicy(Policy[Batcher]):
+    kind = "batched"
+    per_endpoint = True
+    signed = True
+
+    def __init__(
+        self,
+        name: object,
+        config: BatchConfig,
+        registry: Registry,
+        *,
+        group_by: Callable[..., object] | None = None,
+        weight: Callable[[Any], float] | None = None,
+    ) -> None:
+        super().__init__(name, config, registry)
+        self.config: BatchConfig = config
+        self.group_by = group_by
+        self.weight = weight
+
+    def make_state(self, name: str) -> Batcher:
+        return Batcher(name, self.config)
+
+    def bind(self, below: Callable[[Site], Handler], site: Site) -> Handler:
+        station = Station(
+            below(site),
+            self.state(site),
+            self.config,
+            self.registry,
+            site,
+            group_by=self.group_by,
+            weight=self.weight,
+        )
+        return station.call
+
+    def bind_stream(self, below: Callable[[Site], StreamHandler], site: Site) -> StreamHandler:  # noqa: ARG002
+        raise TypeError(
+            f"@batched needs a function that returns one result per item; {site.function} is an async generator,"
+            " and a stream cannot be dealt out"
+        )
+
+    def shown(self, parameters: list[inspect.Parameter], returned: Any) -> tuple[list[inspect.Parameter], Any]:
+        """One item in place of the list, one result in place of the results."""
+        if parameters:
+            first = parameters[0]
+            parameters = [first.replace(annotation=_element(first.annotation)), *parameters[1:]]
+        return parameters, _element(returned)
+
+
+_LISTS = re.compile(r"(?:\w+\.)*(?:list|List|Sequence)\[(.*)\]", re.DOTALL)
+
+
+def _element(annotation: Any) -> Any:
+    """`T` of `list[T]`, written out or as a string; what is no list stays."""
+    if isinstance(annotation, str):
+        match = _LISTS.fullmatch(annotation.strip())
+        return match[1].strip() if match else annotation
+    listed = get_origin(annotation) in (list, Sequence)
+    return get_args(annotation)[0] if listed else annotation
+
+
+@overload
+def batched(
+    fn: Callable[Concatenate[list[T], P], Coroutine[Any, Any, Sequence[R | Exception]]], /
+) -> Callable[Concatenate[T, P], Coroutine[Any, Any, R]]: ...
+@overload
+def batched(
+    fn: Callable[Concatenate[S, list[T], P], Coroutine[Any, Any, Sequence[R | Exception]]], /
+) -> Callable[Concatenate[S, T, P], Coroutine[Any, Any, R]]: ...
+@overload
+def batched(
+    name: str | None = None,
+    *,
+    batch_size: int = 10,
+    batch_timeout: float = 0.1,
+    max_queue_size: int = 1000,
+    max_concurrency: int | None = None,
+    group_by: Callable[..., object] | None = None,
+    weight: Callable[[Any], float] | None = None,
+    max_weight: float | None = None,
+    deduplicate: bool = False,
+    bisect: bool = False,
+    registry: Registry | None = None,
+) -> Batching: ...
+def batched(
+    name: Any = None,
+    *,
+    batch_size: int = 10,
+    batch_timeout: float = 0.1,
+    max_queue_size: int = 1000,
+    max_concurrency: int | None = None,
+    group_by: Callable[..., object] | None = None,
+    weight: Callable[[Any], float] | None = None,
+    max_weight: float | None = None,
+    deduplicate: bool = False,
+    bisect: bool = False,
+    registry: Registry | None = None,
+) -> Any:
+    """
+    Write a function of a list, call it with one item: calls that come close together share one call below.
+
+    Calls with equal other arguments share a batch; methods batch per instance. A batch leaves when it is full,
+    when it has reached `max_weight`, or `batch_timeout` after its first item. A caller that stays alone runs the
+    function itself, with its own context and deadline. A shared batch runs in a task of its own, in the context
+    variables of its first caller: a caller that is cancelled hurts nobody else, and when all have gone the batch
+    is cancelled. There is nothing to start or to stop.
+
+    An exception of the function goes to every caller of that batch, to each its own copy; an exception in the
+    returned list goes to that item's caller only.
+
+    Every event loop has batches of its own; the numbers in the registry are those of all.
+
+    Args:
+        name: Call sites of one name share queue, places and numbers. Default: the function's qualified name.
+        batch_size: Most items in a batch. Default 10.
+        batch_timeout: Seconds a batch waits for company, from its first item. Default 0.1. With 0, what is ready
+            in this turn of the loop goes together.
+        max_queue_size: Most items that wait to be sent, in each event loop. Default 1000.
+        max_concurrency: Most batches in flight, in each event loop. Groups take turns; a batch that waits for its
+            place takes more items meanwhile. Default None: no bound.
+        group_by: Called with the call's arguments (the instance first, for a method); calls with equal results
+            share a batch, and the arguments of the first go with it. Default: all arguments but the item.
+        weight: Called with an item, gives its weight, tokens say. Needs `max_weight`.
+        max_weight: Most weight in a batch. An item above it goes alone. Default None: no bound.
+        deduplicate: Send equal items that wait or run only once; their callers get the same result. Default False.
+        bisect: Halve a batch that fails with INVALID_REQUEST, CONTEXT_LENGTH or CONTENT_FILTER until the items at
+            fault fail alone. Default False.
+        registry: Where the numbers live. Default: `resilient_ai.registry`.
+
+    Raises:
+        QueueFullError: By the decorated function, at once: `max_queue_size` items wait already.
+        RuntimeError: By the decorated function, called from inside a batch: it would wait for ever for a place among
+            `max_concurrency` that the very batch holds, or one that waits for it, directly or through others.
+        BatchResultError: By the decorated function: the function below did not return one result per item.
+        TypeError: At decoration: not an async function, or one that streams.
+        ValueError: At decoration: a bad setting, or the name exists with other settings.
+    """
+
+    def put_on(fn: Any) -> Any:
+        where = registry if registry is not None else default_registry()
+        return decorate(fn, BatchedPolicy(shared_name, config, where, group_by=group_by, weight=weight))
+
+    bare = callable(name)
+    shared_name = None if bare else name
+    if (weight is None) != (max_weight is None):
+        raise ValueError(f"weight and max_weight need each other, got weight={weight!r}, max_weight={max_weight!r}")
+    check_callable("group_by", group_by)
+    check_callable("weight", weight)
+    config = BatchConfig(
+        batch_size=batch_size,
+        batch_timeout=batch_timeout,
+        max_queue_size=max_queue_size,
+        max_concurrency=max_concurrency,
+        max_weight=max_weight,
+        deduplicate=deduplicate,
+        bisect=bisect,
+    )
+    return put_on(name) if bare else put_on

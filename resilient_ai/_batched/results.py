@@ -1,0 +1,52 @@
+"""What a batch function gives back: one result per item, or an error; and one error for many callers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from resilient_ai._core.error_copies import own_copy
+from resilient_ai._core.errors import BatchResultError
+
+
+class Failure:
+    """In place of a result: what the caller gets raised. Callers that share it raise copies."""
+
+    __slots__ = ("error", "shared")
+
+    def __init__(self, error: BaseException, *, shared: bool) -> None:
+        self.error = error
+        self.shared = shared
+
+    def for_one_caller(self) -> BaseException:
+        return own_copy(self.error) if self.shared else self.error
+
+
+def checked_results(results: Any, items: int, function: str) -> Sequence[Any]:
+    """
+    The results as a sequence with one entry per item.
+
+    Raises:
+        BatchResultError: There are more or fewer of them, or it is no list. Arrays and other sequences will do.
+    """
+    if type(results) is not list:
+        listed = not isinstance(results, str | bytes | bytearray | Mapping) and hasattr(results, "__getitem__")
+        if not listed or not hasattr(results, "__len__"):
+            raise BatchResultError(
+                f"{function} must return a list with one result per item, got a {type(results).__name__}"
+            )
+    if len(results) != items:
+        raise BatchResultError(f"{function} returned {len(results)} results for {items} items; it must return one each")
+    return results  # type: ignore[no-any-return]
+
+
+def dealt(result: Any, function: str, *, shared: bool) -> Any:
+    """A result as its caller gets it: exceptions as failures."""
+    if not isinstance(result, BaseException):
+        return result
+    if not isinstance(result, Exception):
+        # gather(return_exceptions=True) gives back cancellations; raised, one would look like the caller's own.
+        wrong = BatchResultError(f"{function} returned a {type(result).__name__} in place of a result")
+        wrong.__cause__ = result
+        result = wrong
+    return Failure(result, shared=shared)

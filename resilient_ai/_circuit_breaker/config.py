@@ -1,0 +1,72 @@
+"""Settings of a circuit, which check themselves, and what is neither failure nor success unless told otherwise."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from resilient_ai._core.checks import check_number
+from resilient_ai._core.errors import ErrorType
+
+# Neither failure nor success: the caller's own mistakes, and a limit that a healthy provider keeps.
+NEUTRAL: tuple[ErrorType, ...] = (
+    ErrorType.INVALID_REQUEST,
+    ErrorType.CONTEXT_LENGTH,
+    ErrorType.CONTENT_FILTER,
+    ErrorType.NOT_FOUND,
+    ErrorType.AUTHENTICATION,
+    ErrorType.PERMISSION,
+    ErrorType.RATE_LIMIT,
+    ErrorType.CIRCUIT_OPEN,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class CircuitConfig:
+    """Settings of a circuit, as `circuit_breaker` documents them. Times are in seconds."""
+
+    failure_threshold: int | None = 5
+    recovery_timeout: float = 60.0
+    success_threshold: int = 3
+    timeout_seconds: float | None = 30.0
+    idle_timeout_seconds: float | None = 30.0
+    failure_rate_threshold: float | None = None
+    window_seconds: float = 60.0
+    window_calls: int | None = None
+    minimum_calls: int = 20
+    slow_call_seconds: float | None = None
+    slow_call_rate_threshold: float = 0.5
+    half_open_max_calls: int | None = None
+    max_recovery_timeout: float | None = None
+    recovery_jitter: float = 0.0
+    ignore: tuple[Any, ...] = NEUTRAL
+
+    def __post_init__(self) -> None:
+        check_number("failure_threshold", self.failure_threshold, least=1, whole=True, optional=True)
+        check_number("recovery_timeout", self.recovery_timeout, least=0)
+        check_number("success_threshold", self.success_threshold, least=1, whole=True)
+        check_number("timeout_seconds", self.timeout_seconds, above=0, optional=True)
+        check_number("idle_timeout_seconds", self.idle_timeout_seconds, above=0, optional=True)
+        check_number("failure_rate_threshold", self.failure_rate_threshold, above=0, most=1, optional=True)
+        check_number("window_seconds", self.window_seconds, above=0)
+        check_number("window_calls", self.window_calls, least=1, whole=True, optional=True)
+        check_number("minimum_calls", self.minimum_calls, least=1, whole=True)
+        check_number("slow_call_seconds", self.slow_call_seconds, least=0, optional=True)
+        check_number("slow_call_rate_threshold", self.slow_call_rate_threshold, above=0, most=1)
+        check_number("half_open_max_calls", self.half_open_max_calls, least=1, whole=True, optional=True)
+        check_number("max_recovery_timeout", self.max_recovery_timeout, least=self.recovery_timeout, optional=True)
+        check_number("recovery_jitter", self.recovery_jitter, least=0, most=1)
+        if self.failure_threshold is None and self.failure_rate_threshold is None and self.slow_call_seconds is None:
+            raise ValueError(
+                "a circuit needs a rule to open by: set failure_threshold, failure_rate_threshold or slow_call_seconds"
+            )
+
+    @property
+    def probes_at_once(self) -> int:
+        return self.half_open_max_calls if self.half_open_max_calls is not None else self.success_threshold
+
+    @property
+    def probe_lease(self) -> float:
+        """Seconds after which a probe that has not answered gives its slot back."""
+        # Probing at once, and no bound on a call: without a lease of some length every caller would be a probe.
+        return max(self.recovery_timeout, self.timeout_seconds or 0.0) or 30.0

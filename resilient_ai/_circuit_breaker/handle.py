@@ -1,0 +1,323 @@
+"""The handle: one circuit in the registry, its lock, its numbers, its news, and an operator's hand on it."""
+
+from __future__ import annotations
+
+import math
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from resilient_ai._core.errors import CircuitOpenError, ErrorType
+from resilient_ai._core.events import (
+    CallRejected,
+    CircuitClosed,
+    CircuitHalfOpened,
+    CircuitModeSet,
+    CircuitOpened,
+    CircuitWouldOpen,
+    Event,
+)
+from resilient_ai._core.report import Row
+from resilient_ai._core.watch import probing
+
+from .state import PART, Circuit, CircuitState, Ticket
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from resilient_ai._classification.classify import Verdict
+    from resilient_ai._core.registry import Registry
+
+    from .config import CircuitConfig
+
+_MOST_NEWS = 100  # events told in one go: a listener that undoes what it hears of must not hold a call for ever
+
+
+@dataclass(frozen=True, slots=True)
+class CircuitStats:
+    """
+    What a circuit has seen.
+
+    Attributes:
+        state: Half-open begins with the first call after the recovery period; until then it reads open.
+        total_calls: Calls that were let through and have ended, without the late ones.
+        total_failures: Those that failed.
+        neutral: Those that said nothing about the provider: cancelled, rate limited, the caller's own mistake.
+        failure_rate: Share of failures among calls that were not neutral, 0.0 without any.
+        recent_success_rate: Of the last 5 minutes, at most 100 calls; 1.0 when there were none.
+        current_failure_count: Up with a failure, down with a success.
+        rejected: Calls refused.
+        late: Results that came back after the state had changed; they change nothing else.
+        slow: Calls longer than slow_call_seconds.
+        opened_count: Times it opened.
+        probes_in_flight: Probes that hold a slot now.
+        window_calls: Calls in the sliding window, 0 when no rate is watched.
+        window_failures: Failures among them.
+        window_slow: Slow calls among them.
+        retry_after: Seconds until a probe is allowed; None when not open or when only an operator knows.
+        p95: Seconds, over the last 100 good answers; None without any.
+    """
+
+    state: CircuitState
+    total_calls: int
+    total_failures: int
+    neutral: int
+    failure_rate: float
+    recent_success_rate: float
+    current_failure_count: int
+    rejected: int
+    late: int
+    slow: int
+    opened_count: int
+    probes_in_flight: int
+    window_calls: int
+    window_failures: int
+    window_slow: int
+    retry_after: float | None
+    p95: float | None
+
+
+_NOBODY: Mapping[object, Callable[[Event], object]] = {}  # one for all, since most circuits have no listener
+
+
+class CircuitBreaker:
+    """One circuit in the registry: its numbers, and an operator's hand on it. Thread-safe."""
+
+    __slots__ = ("_jitter", "_listeners", "_lock", "_news", "_registry", "_telling", "circuit", "last_used", "name")
+
+    def __init__(self, name: str, config: CircuitConfig, registry: Registry) -> None:
+        self.name = name
+        self.circuit = Circuit(config)
+        self._jitter = config.recovery_jitter > 0
+        self._registry = registry
+        # Reentrant: a signal handler may print the registry while its own thread is in here.
+        self._lock = threading.RLock()
+        self._listeners: Mapping[object, Callable[[Event], object]] = _NOBODY
+        self._news: list[
+            Event
+        ] = []  # in the order in which it happened, not told yet; an empty deque is ten times as big
+        self._telling = False
+        self.last_used = registry.clock.now()
+
+    # -- for the policy
+
+    def refusal(self, now: float) -> CircuitOpenError:
+        """
+        What to raise when the circuit is shut and there is nothing to decide: `now < circuit.shut_until`.
+
+        Counted without the lock: between two calls or jumps the interpreter does not switch.
+        """
+        circuit = self.circuit
+        circuit.rejected += 1
+        if self._registry.listening or circuit.shut_until == math.inf:
+            return self._refused(circuit.retry_after(now), circuit.refusal())
+        wait = circuit.open_until - now
+        error = CircuitOpenError(self.name, wait if wait > 0 else 0.0)  # another thread may just have closed it
+        error.__cause__ = None if (cause := circuit.cause) is None else cause.failure()
+        return error
+
+    def admit(self, now: float) -> Ticket:
+        """A ticket for one call; `CircuitOpenError` when the circuit refuses."""
+        circuit = self.circuit
+        if any(each is circuit and circuit.holds(probe) for each, probe in probing.get()):
+            return PART
+        with self._lock:
+            ticket, changed = circuit.admit(now)
+            if changed is not None:
+                self._news.append(CircuitHalfOpened(self.name))
+            wait, reason = circuit.retry_after(now), circuit.refusal()
+        if changed is not None:
+            try:
+                self._tell()
+            except BaseException:  # Ctrl-C in a listener: nobody will call with this ticket
+                if ticket is not None:
+                    self.released(ticket)
+                raise
+        if ticket is not None:
+            return ticket
+        raise self._refused(wait, reason)
+
+    def _refused(self, wait: float | None, reason: str) -> CircuitOpenError:
+        if self._registry.listening:
+            self._registry.emit(CallRejected(self.name, reason, wait))
+        error = CircuitOpenError(self.name, wait, reason)
+        cause = self.circuit.cause
+        error.__cause__ = cause.failure() if cause is not None else None
+        return error
+
+    def succeeded(self, ticket: Ticket, now: float, seconds: float) -> None:
+        with self._lock:
+            self.last_used = now
+            changed = self.circuit.succeed(ticket, now, seconds, roll=self._roll())
+            if changed is not None:
+                self._note(changed, now)
+        if changed is not None:
+            self._tell()
+
+    def failed(self, ticket: Ticket, now: float, seconds: float, error: BaseException, verdict: Verdict) -> None:
+        with self._lock:
+            self.last_used = now
+            changed = self.circuit.fail(
+                ticket,
+                now,
+                seconds,
+                error=error,
+                retry_after=verdict.retry_after,
+                at_once=verdict.error_type is ErrorType.QUOTA_EXCEEDED,
+                roll=self._roll(),
+            )
+            if changed is not None:
+                self._note(changed, now)
+        if changed is not None:
+            self._tell()
+
+    def released(self, ticket: Ticket) -> None:
+        with self._lock:
+            self.circuit.release(ticket)
+
+    def idle(self, now: float) -> float:
+        """Seconds without a call; -1 for a circuit that must be kept, because it is not simply closed."""
+        return now - self.last_used if self.circuit.state is CircuitState.CLOSED else -1.0
+
+    def overdue(self, now: float) -> float:
+        """Seconds for which an open circuit could have been probed, and nobody came; -1 in every other state."""
+        circuit = self.circuit
+        return now - max(circuit.open_until, self.last_used) if circuit.state is CircuitState.OPEN else -1.0
+
+    # -- for people
+
+    @property
+    def state(self) -> CircuitState:
+        return self.circuit.state
+
+    def stats(self) -> CircuitStats:
+        """The numbers of this moment."""
+        now = self._registry.clock.now()
+        with self._lock:
+            circuit = self.circuit
+            calls, successes = circuit.recent(now)
+            judged = circuit.total_calls - circuit.neutral
+            in_window, window_failures, window_slow = circuit.window(now)
+            return CircuitStats(
+                state=circuit.state,
+                total_calls=circuit.total_calls,
+                total_failures=circuit.total_failures,
+                neutral=circuit.neutral,
+                failure_rate=circuit.total_failures / judged if judged else 0.0,
+                recent_success_rate=successes / calls if calls else 1.0,
+                current_failure_count=circuit.failures,
+                rejected=circuit.rejected,
+                late=circuit.late,
+                slow=circuit.slow,
+                opened_count=circuit.opened_count,
+                probes_in_flight=circuit.probes_in_flight,
+                window_calls=in_window,
+                window_failures=window_failures,
+                window_slow=window_slow,
+                retry_after=circuit.retry_after(now) if circuit.state is CircuitState.OPEN else None,
+                p95=circuit.p95(),
+            )
+
+    def row(self) -> Row:
+        stats = self.stats()
+        state = stats.state.value.replace("_", "-")
+        if stats.retry_after is not None:
+            state += f", probe in {stats.retry_after:.1f} s" if stats.retry_after else ", probe due"
+        failed = stats.total_failures
+        ok = stats.total_calls - stats.neutral - failed
+        return Row(self.name, "circuit_breaker", state, stats.total_calls, ok, failed, p95=stats.p95)
+
+    def trip(self) -> None:
+        """
+        Open now, for a normal recovery period.
+
+        Raises:
+            ValueError: An operator has set another state; `.reset()` it first.
+        """
+        now = self._registry.clock.now()
+        with self._lock:
+            changed = self.circuit.trip(now, roll=self._roll())
+            if changed is not None:
+                self._note(changed, now)
+        self._tell()
+
+    def force_open(self) -> None:
+        """Refuse every call until told otherwise."""
+        self._force(CircuitState.FORCED_OPEN)
+
+    def force_closed(self) -> None:
+        """Let calls through again, failure count and window from zero."""
+        self._force(CircuitState.CLOSED)
+
+    def disable(self) -> None:
+        """Let every call through and record nothing."""
+        self._force(CircuitState.DISABLED)
+
+    def metrics_only(self) -> None:
+        """Let every call through, record, never open."""
+        self._force(CircuitState.METRICS_ONLY)
+
+    def reset(self) -> None:
+        """Closed, with every number at zero."""
+        with self._lock:
+            self.circuit.clear()
+            self._news.append(CircuitModeSet(self.name, "reset"))
+        self._tell()
+
+    def on_transition(self, listener: Callable[[Event], object]) -> Callable[[], None]:
+        """Call `listener` with this circuit's events after each change; returns a function that ends it."""
+        key = object()  # the same function may listen twice
+        with self._lock:
+            self._listeners = {**self._listeners, key: listener}  # a new one: others may be going through the old
+
+        def unsubscribe() -> None:
+            with self._lock:
+                self._listeners = {each: heard for each, heard in self._listeners.items() if each is not key}
+
+        return unsubscribe
+
+    def __repr__(self) -> str:
+        row = self.row()
+        return f"<CircuitBreaker {self.name!r} {row.state}: {row.calls} calls, {row.failed} failed>"
+
+    def _force(self, state: CircuitState) -> None:
+        with self._lock:
+            changed = self.circuit.force(state)
+            if changed is CircuitState.CLOSED:
+                self._news.append(CircuitClosed(self.name))
+            elif changed is not None:
+                self._news.append(CircuitModeSet(self.name, changed.value))
+        self._tell()
+
+    def _roll(self) -> float:
+        return self._registry.rng.random() if self._jitter else 0.0
+
+    def _note(self, state: CircuitState, now: float) -> None:
+        circuit = self.circuit
+        if state is CircuitState.CLOSED:
+            self._news.append(CircuitClosed(self.name))
+        elif state is CircuitState.METRICS_ONLY:
+            self._news.append(CircuitWouldOpen(self.name, circuit.reason))
+        else:
+            wait = max(0.0, circuit.open_until - now)
+            self._news.append(CircuitOpened(self.name, circuit.failures, circuit.reason, wait))
+
+    def _tell(self) -> None:
+        """
+        Tell the news outside the lock, in the order in which it happened, to every listener.
+
+        One at a time does it: whoever is telling already, in this thread or another, goes on with what is new. So a
+        listener that drives the circuit does not make the others hear the answer before the question.
+        """
+        for _ in range(_MOST_NEWS):
+            with self._lock:
+                if self._telling or not self._news:
+                    return
+                self._telling = True
+                event = self._news.pop(0)
+            try:
+                self._registry.emit(event)
+                for listener in self._listeners.values():
+                    self._registry.tell(listener, event)
+            finally:
+                self._telling = False

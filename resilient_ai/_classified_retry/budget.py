@@ -1,0 +1,79 @@
+"""A bound on retries, so that they cannot multiply an outage."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from resilient_ai._core.checks import check_number
+from resilient_ai._core.errors import ErrorType
+
+
+@dataclass(frozen=True, slots=True)
+class RetryBudget:
+    """
+    How many retries one name may spend, over all its calls.
+
+    A bucket of tokens, full at first. A retry takes its price before it sleeps and gets it back if it saves the call,
+    so retries that help are free and retries into an outage are not. A first attempt that succeeds puts `per_success`
+    back, and `per_second` flow in whatever happens, so that a quiet call site can always retry a little.
+
+    The proportions are those of the AWS SDKs' retry quota of 2026 (500 tokens, 14 for a transient error, 5 for a
+    throttled one, 1 back per success), divided by 5; the flow is the minimum of Finagle's RetryBudget.
+
+    Args:
+        capacity: Tokens when full. Default 100.
+        per_success: Tokens that a call puts back that succeeds at once. Default 0.2.
+        per_second: Tokens that flow in each second. Default 1.
+        price: Tokens for a retry after an error that tells of trouble (overload, timeout, network, internal).
+            Default 2.8.
+        throttled_price: Tokens for a retry after a rate limit; the provider is well and said when. Default 1.
+
+    Waiting for an open circuit is free: the call that follows is the first that leaves.
+    """
+
+    capacity: float = 100.0
+    per_success: float = 0.2
+    per_second: float = 1.0
+    price: float = 2.8
+    throttled_price: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_number("capacity", self.capacity, above=0)
+        check_number("per_success", self.per_success, least=0)
+        check_number("per_second", self.per_second, least=0)
+        check_number("price", self.price, least=0)
+        check_number("throttled_price", self.throttled_price, least=0)
+
+    def price_of(self, error_type: ErrorType) -> float:
+        """Tokens for one retry after an error of that type."""
+        if error_type is ErrorType.CIRCUIT_OPEN:
+            return 0.0
+        return self.throttled_price if error_type is ErrorType.RATE_LIMIT else self.price
+
+
+class Bucket:
+    """The tokens of one name. Not locked; the shell does that."""
+
+    __slots__ = ("_budget", "_filled", "_tokens")
+
+    def __init__(self, budget: RetryBudget, now: float) -> None:
+        self._budget = budget
+        self._tokens = budget.capacity
+        self._filled = now
+
+    def level(self, now: float) -> float:
+        """Tokens at that moment."""
+        flown = max(0.0, now - self._filled) * self._budget.per_second
+        return min(self._budget.capacity, self._tokens + flown)
+
+    def take(self, now: float, price: float) -> bool:
+        """Pay for one retry; False when the tokens do not reach."""
+        level = self.level(now)
+        self._filled = now
+        self._tokens = level - price if level >= price else level
+        return level >= price
+
+    def give_back(self, now: float, tokens: float) -> None:
+        """Tokens of successes, or of a retry that was not made after all."""
+        self._tokens = min(self._budget.capacity, self.level(now) + tokens)
+        self._filled = now

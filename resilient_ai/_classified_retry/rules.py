@@ -1,0 +1,142 @@
+"""What a retry is told: one rule for each type of error, and the bounds on all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from resilient_ai._classification.classify import classify
+from resilient_ai._core.checks import check_number
+from resilient_ai._core.errors import AllEndpointsFailedError, ErrorType
+
+from .budget import RetryBudget
+
+if TYPE_CHECKING:
+    from resilient_ai._classification.classify import Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class RetryRule:
+    """
+    How one type of error is retried. Times are in seconds.
+
+    Args:
+        max_retries: Retries that this type may cause in one call.
+        base_delay: Delay before the first of them.
+        max_delay: Longest delay; a provider that asks for more is not waited for.
+        multiplier: Growth from one retry to the next. Default 2.0.
+        jitter: "full" sleeps anywhere in [0, delay], "equal" in [delay / 2, delay], "none" exactly delay.
+    """
+
+    max_retries: int
+    base_delay: float
+    max_delay: float
+    multiplier: float = 2.0
+    jitter: Literal["full", "equal", "none"] = "full"
+
+    def __post_init__(self) -> None:
+        check_number("max_retries", self.max_retries, least=0, whole=True)
+        check_number("base_delay", self.base_delay, least=0)
+        check_number("max_delay", self.max_delay, least=self.base_delay)
+        check_number("multiplier", self.multiplier, least=1)
+        if self.jitter not in ("full", "equal", "none"):
+            raise ValueError(f"jitter must be 'full', 'equal' or 'none', got {self.jitter!r}")
+
+    def delay(self, retry: int, roll: float) -> float:
+        """Seconds before the retry of that number (from 1); `roll` in [0, 1) is the chance of the jitter."""
+        try:
+            most = min(self.max_delay, self.base_delay * self.multiplier ** (retry - 1))
+        except OverflowError:  # thousands of retries allowed, and made
+            most = self.max_delay
+        if self.jitter == "none":
+            return most
+        return most * roll if self.jitter == "full" else most * (1 + roll) / 2
+
+
+DEFAULT_RULES: Mapping[ErrorType, RetryRule] = {
+    ErrorType.RATE_LIMIT: RetryRule(5, 1.0, 60.0),
+    ErrorType.MODEL_OVERLOADED: RetryRule(4, 2.0, 30.0, multiplier=1.5),
+    ErrorType.NETWORK_ERROR: RetryRule(3, 0.5, 10.0),
+    ErrorType.TIMEOUT: RetryRule(2, 0.5, 10.0),
+    ErrorType.INTERNAL_ERROR: RetryRule(2, 0.5, 8.0),
+    ErrorType.CIRCUIT_OPEN: RetryRule(3, 0.0, 5.0),
+}
+
+# When a circuit's probes are all in flight, the only wait it can name is how long a probe may take at most. Probes
+# that are answered are answered much sooner, so the question is put again after a short while.
+PROBES_IN_FLIGHT = RetryRule(20, 0.25, 2.0, jitter="equal")
+
+
+# What a limit or an open circuit of our own refused was never sent. Its caller may ask again while the deadline allows.
+# A circuit that stays open for longer than its rule allows is not waited for; a limit's wait has no other bound.
+HELD_BY_CIRCUIT = RetryRule(100, 0.5, DEFAULT_RULES[ErrorType.CIRCUIT_OPEN].max_delay, multiplier=1.0, jitter="equal")
+HELD_BY_LIMIT = RetryRule(100, 0.5, 3600.0, multiplier=1.0, jitter="equal")
+
+
+@dataclass(frozen=True, slots=True)
+class RetryConfig:
+    """Settings that call sites of one name share."""
+
+    rules: tuple[tuple[ErrorType, RetryRule], ...]
+    max_attempts: int = 6
+    max_elapsed: float | None = None
+    budget: RetryBudget | None = field(default_factory=RetryBudget)
+
+    def __post_init__(self) -> None:
+        check_number("max_attempts", self.max_attempts, least=1, whole=True)
+        check_number("max_elapsed", self.max_elapsed, above=0, optional=True)
+        if not isinstance(self.budget, RetryBudget | None):
+            raise ValueError(f"budget must be a RetryBudget or None, got {self.budget!r}")
+
+    def rule(self, error_type: ErrorType) -> RetryRule | None:
+        return next((rule for each, rule in self.rules if each is error_type), None)
+
+
+def merged_rules(changes: Mapping[ErrorType, RetryRule | None] | None) -> tuple[tuple[ErrorType, RetryRule], ...]:
+    """The default rules with the changes of a call site; `ValueError` for what is no rule."""
+    rules: dict[ErrorType, RetryRule | None] = {**DEFAULT_RULES}
+    given: Any = changes if changes is not None else {}  # by a caller without a type checker, say
+    if not isinstance(given, Mapping):
+        raise ValueError(f"rules maps ErrorTypes to RetryRules or None, got {given!r}")
+    for kind, rule in given.items():
+        if not isinstance(kind, ErrorType) or not isinstance(rule, RetryRule | None):
+            raise ValueError(f"rules maps ErrorTypes to RetryRules or None, got {kind!r}: {rule!r}")
+        rules[kind] = rule
+    return tuple((kind, rule) for kind, rule in rules.items() if rule is not None)
+
+
+# Raised before a byte of the request has left. Not here: botocore's EndpointConnectionError, which is also raised
+# when the connection is reset while the answer is awaited.
+_BEFORE_SENDING = frozenset(
+    [
+        "ConnectError",
+        "ConnectTimeout",
+        "PoolTimeout",
+        "ConnectTimeoutError",
+        "ConnectionRefusedError",
+        "ConnectionTimeoutError",
+        "ClientConnectorError",
+        "gaierror",
+        "LimitReachedError",
+        "QueueFullError",
+        "EndpointRestingError",
+    ]
+)
+
+
+def unsent(error: BaseException, verdict: Verdict) -> bool:
+    """Whether the error proves that the provider has not processed the request."""
+    if isinstance(error, AllEndpointsFailedError):
+        return all(unsent(each, classify(each)) for each in error.errors.values())
+    if verdict.error_type in (ErrorType.RATE_LIMIT, ErrorType.MODEL_OVERLOADED, ErrorType.CIRCUIT_OPEN):
+        return not verdict.in_stream
+    cause: BaseException | None = error
+    for _ in range(10):
+        if cause is None:
+            break
+        if any(cls.__name__ in _BEFORE_SENDING for cls in type(cause).__mro__):
+            return True
+        # ollama hides its connect error behind a bare ConnectionError, raised from None.
+        cause = cause.__context__ if type(cause) is ConnectionError else cause.__cause__
+    return False

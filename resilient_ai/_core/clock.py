@@ -1,0 +1,54 @@
+"""Time comes in through here: monotonic seconds, sleep, and scopes that end on the same clock."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import TYPE_CHECKING, Protocol
+
+import anyio
+
+from .backend import backend
+from .deadline import own_seconds_left
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+
+class Clock(Protocol):
+    """What a registry needs of time. `anyio.current_time()` will not do: trio starts each run at a random offset."""
+
+    def now(self) -> float:
+        """Monotonic seconds; only differences mean something."""
+        ...
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait for so many seconds."""
+        ...
+
+    def move_on_after(self, seconds: float) -> AbstractContextManager[anyio.CancelScope]:
+        """A cancel scope that ends by itself after so many seconds."""
+        ...
+
+
+class SystemClock:
+    """The machine's monotonic clock and anyio's timers."""
+
+    now = staticmethod(time.monotonic)
+    real = True  # its seconds are those of the event loop, so that the loop's own timers may stand for it
+
+    async def sleep(self, seconds: float) -> None:
+        await anyio.sleep(seconds)
+
+    def move_on_after(self, seconds: float) -> AbstractContextManager[anyio.CancelScope]:
+        return anyio.move_on_after(seconds)
+
+    def __repr__(self) -> str:
+        return "SystemClock()"
+
+
+def seconds_left() -> float:
+    """Seconds until the enclosing anyio scope (or trio's own), or a timeout of ours, ends; inf without one."""
+    running = backend()
+    deadline, own = running.current_effective_deadline(), own_seconds_left()
+    return own if deadline == math.inf else min(deadline - running.current_time(), own)

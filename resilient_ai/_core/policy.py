@@ -1,0 +1,119 @@
+"""
+What a policy is: something that is bound once to what lies below it, and then is one async function.
+
+The whole stack of a decorated function is folded at decoration. A failover binds what lies below it once per
+endpoint; that is how a circuit below it becomes one circuit per endpoint, without being told.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+
+from .fast_path import GoodPath, Handler
+from .registry import Handle
+
+if TYPE_CHECKING:
+    import inspect
+
+    from .registry import Registry
+
+# What `bind` gives, but for async generator functions: the call gives an async generator.
+StreamHandler = Callable[[Callable[..., Any], Any, "tuple[Any, ...]", "dict[str, Any]"], AsyncGenerator[Any, Any]]
+
+S = TypeVar("S", bound=Handle)
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """Where a policy stands: the decorated function, and the endpoint when it stands below a failover."""
+
+    function: str
+    signature: inspect.Signature | None = None
+    endpoint: str | None = None
+    spare: bool = False  # whether a failover above has another endpoint to ask
+
+
+class Policy(ABC, Generic[S]):
+    """
+    One layer of one decorated function.
+
+    A decorator makes a new policy for every function it is put on; policies of one name share one state.
+    """
+
+    kind: ClassVar[str]
+    per_endpoint: ClassVar[bool] = False  # below a failover: one state for each endpoint
+    signed: ClassVar[bool] = False  # asks its site for the function's signature, which takes more room than a state
+    injected: ClassVar[bool] = False  # hands an argument to the layer below that the caller does not pass
+
+    def __init__(self, name: Any, config: Any, registry: Registry) -> None:
+        if name is not None and (not isinstance(name, str) or not name):
+            article = "an" if self.kind.startswith("a") else "a"
+            hint = "" if isinstance(name, str) else "; settings are given by keyword"
+            raise ValueError(f"name of {article} {self.kind} must be a non-empty string, got {name!r}{hint}")
+        self.name: str | None = name
+        self.config = config
+        self.registry = registry
+        self._states: dict[str, S] = {}
+
+    @abstractmethod
+    def make_state(self, name: str) -> S:
+        """A fresh state; the registry keeps it."""
+
+    @abstractmethod
+    def bind(self, below: Callable[[Site], Handler], site: Site) -> Handler:
+        """
+        Make the function that runs this layer.
+
+        Args:
+            below: Binds what lies below for a site; a failover asks once per endpoint, the others once.
+            site: Where this layer stands.
+        """
+
+    def join(self, path: GoodPath, site: Site) -> bool:  # noqa: ARG002
+        """
+        Add what this layer does while nothing is wrong to the good path of a stack that has just been bound.
+
+        Returns:
+            False when this layer always has something to decide, so that the stack has no good path.
+        """
+        return False
+
+    def bind_stream(self, below: Callable[[Site], StreamHandler], site: Site) -> StreamHandler:  # noqa: ARG002
+        """`bind` for async generator functions."""
+        raise TypeError(f"@{self.kind} needs an `async def` that returns; {site.function} is an async generator")
+
+    def shown(self, parameters: list[inspect.Parameter], returned: Any) -> tuple[list[inspect.Parameter], Any]:
+        """Parameters (without self) and return annotation as this layer's caller sees them."""
+        return parameters, returned
+
+    def state(self, site: Site) -> S:
+        """The state for a site, claimed in the registry on first use."""
+        name = self.state_name(site)
+        if name not in self._states:
+            self._states[name] = self.registry.claim(
+                self.kind, name, self.config, lambda: self.make_state(name), replace=self.name is None
+            )
+        return self._states[name]
+
+    def state_name(self, site: Site) -> str:
+        name = self.name or site.function
+        return f"{name}[{site.endpoint}]" if self.per_endpoint and site.endpoint is not None else name
+
+    def shares_state(self, other: Policy[Any], site: Site) -> bool:
+        """Whether a call through both of these layers of one kind, at one site, meets one state twice."""
+        return self.state_name(site) == other.state_name(site)
+
+    def release(self, site: Site) -> None:
+        """Give back a claim that is not needed: a failover came on top, and there is one state per endpoint now."""
+        if self.per_endpoint and self._states.pop(self.state_name(site), None) is not None:
+            self.registry.release(self.kind, self.state_name(site))
+
+    def status(self) -> str:
+        """Live state in a few words, of all states that this layer uses."""
+        return ", ".join(
+            f"{name!r} {row.state}" if row.state else repr(name)
+            for name, row in ((name, state.row()) for name, state in list(self._states.items()))
+        )

@@ -1,0 +1,351 @@
+"""The registry: one place for clock, chance, listeners and the state of every policy, keyed by (kind, name)."""
+
+from __future__ import annotations
+
+import dataclasses
+import fnmatch
+import math
+import random
+import threading
+from collections.abc import Iterator, Mapping
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
+
+from .clock import SystemClock
+from .events import Event, log_event
+from .report import Row, html_table, text_table
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    # For type checkers only, so that they know what a view holds. At run time the registry knows no policy.
+    from resilient_ai._adaptive_limit.decorator import AdaptiveLimit
+    from resilient_ai._batched.handle import Batcher
+    from resilient_ai._circuit_breaker.handle import CircuitBreaker
+    from resilient_ai._classified_retry.handle import Retry
+    from resilient_ai._degrade_to.handle import Degradation
+    from resilient_ai._failover.endpoint import EndpointHandle
+    from resilient_ai._failover.handle import Failover
+
+    from .clock import Clock
+
+
+class Handle(Protocol):
+    """State of one policy under one name, as the registry sees it."""
+
+    def row(self) -> Row: ...
+    def stats(self) -> Any: ...
+    def reset(self) -> None: ...
+
+
+H = TypeVar("H", bound=Handle)
+
+
+# The recommended order of a stack, which is how its rows are read.
+_OUTERMOST_FIRST = [
+    "degrade_to",
+    "batched",
+    "classified_retry",
+    "failover",
+    "endpoint",
+    "circuit_breaker",
+    "adaptive_limit",
+]
+_KEY_IDLE_SECONDS = 900.0
+_MOST_KEYS = 10_000
+
+
+class _Claim:
+    """A state, the settings it was made with, and how many layers use it."""
+
+    __slots__ = ("config", "handle", "keyed", "users")
+
+    def __init__(self, handle: Any, config: object) -> None:
+        self.handle = handle
+        self.config = config
+        self.users = 0
+        self.keyed = False  # made for one value of `key=`, on the way
+
+
+class View(Mapping[str, H], Generic[H]):
+    """A live, read-only mapping of the states of one kind, by name."""
+
+    def __init__(self, states: dict[tuple[str, str], _Claim], kind: str) -> None:
+        self._states = states
+        self._kind = kind
+
+    def __getitem__(self, name: str) -> H:
+        try:
+            return cast("H", self._states[self._kind, name].handle)
+        except KeyError:
+            names = list(self)
+            more = f" and {len(names) - 20} more" if len(names) > 20 else ""
+            known = ", ".join(map(repr, names[:20])) + more or "none yet"
+            raise KeyError(f"no {self._kind} named {name!r}; there are: {known}") from None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter([name for kind, name in list(self._states) if kind == self._kind])
+
+    def __len__(self) -> int:
+        return sum(kind == self._kind for kind, _ in list(self._states))
+
+    def __contains__(self, name: object) -> bool:
+        return (self._kind, name) in self._states
+
+    def __repr__(self) -> str:
+        return text_table([handle.row() for handle in self.values()]) if self else f"no {self._kind} yet"
+
+
+class Registry:
+    """
+    What every policy of a process shares.
+
+    Args:
+        clock: `now()`, `sleep()`, `move_on_after()`; default the machine's monotonic clock.
+        rng: Source of jitter and of random choices; default a fresh `random.Random`.
+        listeners: Called with every event; default one structured log line each. `()` for silence.
+    """
+
+    def __init__(
+        self,
+        *,
+        clock: Clock | None = None,
+        rng: random.Random | None = None,
+        listeners: Iterable[Callable[[Event], object]] = (log_event,),
+    ) -> None:
+        self.clock: Clock = clock if clock is not None else SystemClock()
+        self.rng = rng if rng is not None else random.Random()  # noqa: S311 - jitter, not secrets
+        self._hear({object(): each for each in listeners})
+        self._broken: set[int] = set()
+        self._states: dict[tuple[str, str], _Claim] = {}
+        self._lock = threading.RLock()
+        self._swept = self.clock.now()
+        self._room = _MOST_KEYS  # states; when it is full, somebody looks what may go
+
+    # -- states
+
+    def claim(self, kind: str, name: str, config: object, make: Callable[[], H], *, replace: bool = False) -> H:
+        """
+        The state of that kind and name, made on first use.
+
+        Args:
+            kind: The decorator's name.
+            name: The state's name; call sites that share it share the state.
+            config: The settings; compared by equality.
+            make: Makes the state.
+            replace: With other settings, start afresh instead of raising: a function without an explicit name
+                was defined anew, in a REPL say.
+
+        Raises:
+            ValueError: The name is taken with other settings; the message shows both.
+        """
+        with self._lock:
+            known = self._states.get((kind, name))
+            if known is None or (replace and known.config != config):
+                known = self._states[kind, name] = _Claim(make(), config)
+            elif known.config != config:
+                raise ValueError(
+                    f"{kind} {name!r} already exists with other settings: {_difference(known.config, config)};"
+                    " use the same settings or another name"
+                )
+            known.users += 1
+            return cast("H", known.handle)
+
+    def claim_key(self, kind: str, name: str, config: object, make: Callable[[], H]) -> H:
+        """The state of one key of a keyed policy; idle ones go, so that keys cannot fill the memory."""
+        known = self._states.get((kind, name))
+        if known is None:
+            self._sweep(kind)
+            known = _Claim(make(), config)
+            known.keyed = True
+            with self._lock:
+                known = self._states.setdefault((kind, name), known)
+        return cast("H", known.handle)
+
+    def _sweep(self, kind: str) -> None:
+        now = self.clock.now()
+        with self._lock:
+            if len(self._states) < self._room and now - self._swept < _KEY_IDLE_SECONDS / 10:
+                return
+            self._swept = now
+            keyed = {key: claim.handle for key, claim in self._states.items() if key[0] == kind and claim.keyed}
+            gone = [key for key, handle in keyed.items() if handle.idle(now) >= _KEY_IDLE_SECONDS]
+            many = _MOST_KEYS // 10
+            if len(self._states) >= _MOST_KEYS and len(gone) < many:
+                # Those that nobody came to probe for as long as it takes to be idle, then the ones used least lately.
+                gone += [key for key, handle in keyed.items() if handle.overdue(now) >= _KEY_IDLE_SECONDS]
+                rest = [key for key, handle in keyed.items() if 0 <= handle.idle(now) < _KEY_IDLE_SECONDS]
+                gone += sorted(rest, key=lambda key: -keyed[key].idle(now))[: max(0, many - len(gone))]
+            for key in gone:
+                del self._states[key]
+            # If all must be kept (open now, or set by an operator), looking through them again waits for many more.
+            self._room = _MOST_KEYS if len(self._states) < _MOST_KEYS else len(self._states) + many
+
+    def release(self, kind: str, name: str) -> None:
+        """Take one claim back; the state goes with the last."""
+        with self._lock:
+            known = self._states.get((kind, name))
+            if known is not None:
+                known.users -= 1
+                if known.users <= 0:
+                    del self._states[kind, name]
+
+    @property
+    def circuit_breakers(self) -> View[CircuitBreaker]:
+        return View(self._states, "circuit_breaker")
+
+    @property
+    def retries(self) -> View[Retry]:
+        return View(self._states, "classified_retry")
+
+    @property
+    def batches(self) -> View[Batcher]:
+        return View(self._states, "batched")
+
+    @property
+    def failovers(self) -> View[Failover]:
+        return View(self._states, "failover")
+
+    @property
+    def limits(self) -> View[AdaptiveLimit]:
+        return View(self._states, "adaptive_limit")
+
+    @property
+    def endpoints(self) -> View[EndpointHandle]:
+        return View(self._states, "endpoint")
+
+    @property
+    def degradations(self) -> View[Degradation]:
+        return View(self._states, "degrade_to")
+
+    def find(self, pattern: str) -> list[Any]:
+        """Handles whose name matches a shell pattern such as `"summar*"`, whatever their kind."""
+        return [
+            claim.handle
+            for (_, name), claim in list(self._states.items())
+            if fnmatch.fnmatchcase(name, pattern) or fnmatch.fnmatchcase(name.rpartition(".")[2], pattern)
+        ]
+
+    def stats(self) -> dict[str, dict[str, Any]]:
+        """Frozen statistics of everything: kind → name → dataclass."""
+        report: dict[str, dict[str, Any]] = {}
+        for (kind, name), claim in list(self._states.items()):
+            report.setdefault(kind, {})[name] = claim.handle.stats()
+        return report
+
+    def as_dict(self) -> dict[str, Any]:
+        """`stats()` as plain JSON values."""
+        return {
+            kind: {name: _plain(dataclasses.asdict(stats)) for name, stats in states.items()}
+            for kind, states in self.stats().items()
+        }
+
+    def error_stats(self) -> dict[str, Any]:
+        """Errors that retries saw: `error_counts` per function and type, `total_errors`, `functions_with_errors`."""
+        counts = {name: dict(retry.stats().error_counts) for name, retry in self.retries.items()}
+        counts = {name: errors for name, errors in counts.items() if errors}
+        return {
+            "error_counts": counts,
+            "total_errors": sum(sum(errors.values()) for errors in counts.values()),
+            "functions_with_errors": len(counts),
+        }
+
+    def reset(self) -> None:
+        """Back to the first day: every state forgets what it saw. Decorated functions keep working."""
+        for claim in list(self._states.values()):
+            claim.handle.reset()
+
+    # -- events
+
+    def subscribe(self, listener: Callable[[Event], object]) -> Callable[[], None]:
+        """Call `listener` with every event from now on; returns a function that ends this subscription."""
+        key = object()  # a listener may be there twice
+        with self._lock:
+            self._hear({**self._listeners, key: listener})
+
+        def unsubscribe() -> None:
+            with self._lock:
+                self._hear({each: heard for each, heard in self._listeners.items() if each is not key})
+                self._broken.discard(id(listener))  # another one may get its id
+
+        return unsubscribe
+
+    def _hear(self, listeners: Mapping[object, Callable[[Event], object]]) -> None:
+        self._listeners = listeners  # a new mapping each time: others may be going through the old
+        # Whether anybody would hear an event; nobody makes one otherwise.
+        self.listening = bool(listeners)
+
+    def emit(self, event: Event) -> None:
+        """Tell every listener. One that raises is logged once and never breaks a call."""
+        for listener in self._listeners.values():
+            self.tell(listener, event)
+
+    def tell(self, listener: Callable[[Event], object], event: Event) -> None:
+        """Tell one listener."""
+        try:
+            listener(event)
+        except Exception as error:  # noqa: BLE001 - telemetry must not break a call
+            if id(listener) not in self._broken:
+                self._broken.add(id(listener))
+                _report_broken(listener, error)
+
+    # -- for people
+
+    def rows(self) -> list[Row]:
+        """One row for each state: call sites in the order they were decorated, each from the outermost policy in."""
+        states = [(kind, name.partition("[")[0], claim) for (kind, name), claim in list(self._states.items())]
+        sites = {site: number for number, site in reversed([*enumerate(site for _, site, _ in states)])}
+        states.sort(key=lambda state: (sites[state[1]], _OUTERMOST_FIRST.index(state[0])))
+        return [claim.handle.row() for _, _, claim in states]
+
+    def __repr__(self) -> str:
+        rows = self.rows()
+        return text_table(rows) if rows else "<Registry: nothing decorated yet>"
+
+    def _repr_html_(self) -> str:
+        return html_table(self.rows())
+
+
+def _report_broken(listener: object, error: Exception) -> None:
+    import structlog
+
+    structlog.stdlib.get_logger("resilient_ai").error(
+        "resilient_ai.listener_failed",
+        listener=getattr(listener, "__qualname__", type(listener).__qualname__),
+        error=type(error).__name__,
+    )
+
+
+def _difference(old: object, new: object) -> str:
+    if dataclasses.is_dataclass(old) and type(old) is type(new):
+        pairs = ((field.name, getattr(old, field.name), getattr(new, field.name)) for field in dataclasses.fields(old))
+        return ", ".join(f"{name} {before!r} there, {after!r} here" for name, before, after in pairs if before != after)
+    return f"{old!r} there, {new!r} here"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_plain(each) for each in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Enum):
+        return value.value
+    return value if isinstance(value, str | int | float | bool | None) else str(value)
+
+
+registry = Registry()
+_default = registry
+
+
+def default_registry() -> Registry:
+    """Where decorators without `registry=` put their state."""
+    return _default
+
+
+def set_default_registry(new: Registry) -> Registry:
+    """Put another one in its place, for tests; returns the one before."""
+    global _default
+    before, _default = _default, new
+    return before

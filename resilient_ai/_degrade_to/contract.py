@@ -1,0 +1,130 @@
+"""What a fallback is asked: the failed call, and the ways to answer it or to pass."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from resilient_ai._classification.classify import Verdict
+
+
+class _NoAnswer:
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "NO_ANSWER"
+
+    def __bool__(self) -> bool:
+        return False
+
+    def __reduce__(self) -> str:
+        return "NO_ANSWER"
+
+
+NO_ANSWER: Final = _NoAnswer()
+"""Returned by a rung that cannot answer; the next one is asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class FailedCall:
+    """
+    One call, as the rungs of `degrade_to` see it. Its repr shows no argument: they may be prompts.
+
+    Attributes:
+        function: Qualified name of the decorated function.
+        args: Positional arguments, without `self`.
+        kwargs: Keyword arguments.
+        arguments: All of them by parameter name, defaults filled in, without `self`. What only `*args` takes goes
+            by its number, "0", and what only `**kwargs` takes by its name.
+        instance: What a method is bound to, else None.
+        error: What the call below raised; None when an answer is to be remembered.
+        verdict: What `classify` says of it; None likewise.
+        now: Monotonic seconds of the registry's clock; only differences mean something.
+    """
+
+    function: str
+    args: tuple[Any, ...] = field(default=(), repr=False)
+    kwargs: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    arguments: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    instance: Any = field(default=None, repr=False)
+    error: BaseException | None = field(default=None, repr=False)
+    verdict: Verdict | None = None
+    now: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Recalled:
+    """
+    An answer with its origin; a rung may return one in place of the bare answer, and `mark=` is given one.
+
+    Attributes:
+        answer: What the caller gets. Not in the repr.
+        source: Who answers, for people; default the rung's own name.
+        similarity: Cosine similarity of the question that was answered, 1.0 for the same one; None: not recalled.
+        age: Seconds since the provider gave the answer; None: it never did.
+    """
+
+    answer: Any = field(repr=False)
+    source: str | None = None
+    similarity: float | None = None
+    age: float | None = None
+
+
+@runtime_checkable
+class Recalling(Protocol):
+    """
+    A rung with a memory: asked on failure, and told the good answers if it also has `remember(call, answer)`.
+
+    Both may be `async def`. `remember` is called after successes that are real and complete; never with
+    None or an iterator, and of a stream with its whole text. A plain one runs
+    before the caller has the answer and must not block; an async one runs beside the caller.
+
+    A rung, function or object, may have these attributes too:
+
+    - `name`: how statistics and `watch()` call it; default its own `__name__` or its class.
+    - `label`: what `mark="prefix"` puts in brackets, or None for nothing; default "CACHED" for a rung that recalls,
+      "RULE-BASED" for a function, nothing for a value.
+    - `stats()`: numbers of its own, shown by the registry with those of the policy.
+    """
+
+    def recall(self, call: FailedCall) -> Any:
+        """An answer, a `Recalled`, `NO_ANSWER`, or an awaitable of one of them."""
+        ...
+
+
+def text_of(call: FailedCall, which: str | Callable[[FailedCall], str | None] | None = None) -> str | None:
+    """
+    The text that a call asks about.
+
+    Args:
+        call: The call.
+        which: Name of the argument, or a function of the call. Default: the last user message when there is an
+            argument `messages`, else the first argument that is a string.
+
+    Returns:
+        The text; None when there is none, or when the argument holds neither text nor chat messages.
+    """
+    if callable(which):
+        return _text_in(which(call))
+    if which is not None:
+        return _text_in(call.arguments.get(which))
+    if "messages" in call.arguments:
+        return _text_in(call.arguments["messages"])
+    return next((value for value in call.arguments.values() if isinstance(value, str)), None)
+
+
+def _text_in(value: Any) -> str | None:
+    if isinstance(value, str):
+        return value
+    if not isinstance(value, list | tuple):
+        return None
+    said = [
+        each["content"] for each in value if isinstance(each, dict) and each.get("role") == "user" and "content" in each
+    ]
+    if not said or isinstance(said[-1], str):
+        return said[-1] if said else None
+    parts = [each.get("text") for each in said[-1] if isinstance(each, dict)] if isinstance(said[-1], list) else []
+    return "\n".join(part for part in parts if isinstance(part, str)) or None

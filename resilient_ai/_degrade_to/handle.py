@@ -1,0 +1,160 @@
+"""What a fallback is set to and what it has done: settings, numbers, the row in the registry's table."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, is_dataclass
+from json import JSONDecodeError
+from typing import Any, Final, Literal
+
+from resilient_ai._classification.classify import PROGRAMMING_ERRORS, Verdict
+from resilient_ai._classification.error_rules import ErrorRule, matches
+from resilient_ai._core.checks import check_number
+from resilient_ai._core.errors import BatchResultError, ErrorType
+from resilient_ai._core.report import Row, Tally
+
+from .chain import Rung
+from .contract import Recalled
+
+Mark = Literal["prefix"] | Callable[[Recalled], Any]
+
+UNAVAILABLE: Final[tuple[ErrorType, ...]] = tuple(
+    kind
+    for kind in ErrorType
+    if kind not in (ErrorType.INVALID_REQUEST, ErrorType.CONTEXT_LENGTH, ErrorType.CONTENT_FILTER)
+)
+"""The default of `on=`: another answer is worth having, because the request itself was fine."""
+
+
+@dataclass(frozen=True, slots=True)
+class DegradeConfig:
+    """Settings that call sites of one name share."""
+
+    rungs: tuple[Rung, ...]
+    on: tuple[ErrorRule, ...] = field(default=UNAVAILABLE, repr=False)
+    mark: Mark | None = None
+    rung_timeout: float | None = 5.0
+    max_concurrency: int = 64
+
+    def __post_init__(self) -> None:
+        check_number("rung_timeout", self.rung_timeout, above=0, optional=True)
+        check_number("max_concurrency", self.max_concurrency, least=1, whole=True)
+        if self.mark is not None and self.mark != "prefix" and not callable(self.mark):
+            raise ValueError(f'mark must be "prefix", a function of the Recalled answer or None, got {self.mark!r}')
+
+    def degrades(self, error: Exception, verdict: Verdict) -> bool:
+        """Whether the rungs are asked."""
+        named = tuple(rule for rule in self.on if not isinstance(rule, ErrorType))
+        if matches(named, error, verdict):
+            return True
+        bug = verdict.blame == "unknown" and isinstance(error, PROGRAMMING_ERRORS)
+        bug = bug and not isinstance(error, JSONDecodeError)  # a gateway's HTML page, not a wrong program
+        return verdict.error_type in self.on and not bug and not isinstance(error, BatchResultError)
+
+
+@dataclass(frozen=True, slots=True)
+class DegradeStats:
+    """
+    What a fallback has done.
+
+    Attributes:
+        calls: Calls that have ended, cancelled ones not counted.
+        degraded: Those that a rung answered.
+        degraded_share: Their share, 0.0 without calls.
+        by_rung: Answers by rung.
+        misses: Calls that failed because every rung passed.
+        passed: Calls whose error was not degraded: the caller's mistake, or a bug.
+        rung_failures: Times a rung raised or ran out of time, by rung.
+        forgotten: Answers that were dropped because an async memory was too slow to take them.
+        rungs: What the rungs say of themselves, for those with `stats()`.
+    """
+
+    calls: int
+    degraded: int
+    degraded_share: float
+    by_rung: dict[str, int]
+    misses: int
+    passed: int
+    rung_failures: dict[str, int]
+    forgotten: int
+    rungs: dict[str, Any]
+
+
+class Degradation:
+    """The numbers of one fallback. Thread-safe."""
+
+    __slots__ = ("_by_rung", "_forgotten", "_lock", "_misses", "_passed", "_rung_failures", "_rungs", "good", "name")
+
+    def __init__(self, name: str, rungs: tuple[Rung, ...]) -> None:
+        self.name = name
+        self._rungs = rungs
+        self._lock = threading.RLock()  # a signal handler may read the registry, as in `CircuitBreaker`
+        self.good = Tally()
+        self.reset()
+
+    def reset(self) -> None:
+        """Numbers at zero. What rungs remember stays: this may be the middle of an outage."""
+        with self._lock:
+            self.good.ok = self._misses = self._passed = self._forgotten = 0
+            self._by_rung: Counter[str] = Counter()
+            self._rung_failures: Counter[str] = Counter()
+
+    def answered(self, rung: str) -> None:
+        with self._lock:
+            self._by_rung[rung] += 1
+
+    def missed(self) -> None:
+        with self._lock:
+            self._misses += 1
+
+    def passed(self) -> None:
+        with self._lock:
+            self._passed += 1
+
+    def rung_failed(self, rung: str) -> None:
+        with self._lock:
+            self._rung_failures[rung] += 1
+
+    def forgot(self) -> None:
+        with self._lock:
+            self._forgotten += 1
+
+    def stats(self) -> DegradeStats:
+        """The numbers of this moment."""
+        counting = [rung for rung in self._rungs if callable(getattr(rung.given, "stats", None))]
+        own = {rung.name: _own_stats(rung) for rung in counting}
+        with self._lock:
+            degraded = self._by_rung.total()
+            calls = self.good.ok + degraded + self._misses + self._passed
+            return DegradeStats(
+                calls=calls,
+                degraded=degraded,
+                degraded_share=degraded / calls if calls else 0.0,
+                by_rung=dict(self._by_rung),
+                misses=self._misses,
+                passed=self._passed,
+                rung_failures=dict(self._rung_failures),
+                forgotten=self._forgotten,
+                rungs=own,
+            )
+
+    def row(self) -> Row:
+        with self._lock:
+            degraded, failed = self._by_rung.total(), self._misses + self._passed
+        calls = self.good.ok + degraded + failed
+        state = f"{degraded / calls:.0%} degraded" if degraded else ""
+        return Row(self.name, "degrade_to", state, calls, self.good.ok, failed, degraded=degraded)
+
+    def __repr__(self) -> str:
+        row = self.row()
+        return f"<Degradation {self.name!r}: {row.calls} calls, {row.degraded} degraded, {row.failed} failed>"
+
+
+def _own_stats(rung: Rung) -> Any:
+    try:
+        stats = rung.given.stats()
+    except Exception as error:  # noqa: BLE001 - a memory of the user's must not hide everybody's numbers
+        return f"{type(error).__name__} while reading its stats()"
+    return asdict(stats) if is_dataclass(stats) and not isinstance(stats, type) else stats

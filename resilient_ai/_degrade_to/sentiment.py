@@ -1,0 +1,128 @@
+"""Whether a text sounds pleased or displeased, from its words, and which words decided."""
+
+from __future__ import annotations
+
+import math
+import re
+from functools import lru_cache
+from typing import Any, Literal, Self, cast
+
+from .words import AMPLIFIERS, BAD, DAMPERS, GOOD, NEGATIONS, STRONG
+
+Label = Literal["positive", "negative", "neutral"]
+
+_LONGEST = 20_000  # characters
+_UNSURE = 0.05  # VADER's own bound between an opinion and none
+
+
+class Sentiment(str):
+    """
+    "positive", "negative" or "neutral", as text that also tells why.
+
+    Attributes:
+        score: From -1 to 1.
+        words: Words that decided, in their order; a negated one with its negation, "not good".
+        method: "vader" or "words": which lexicon was asked.
+    """
+
+    __slots__ = ("method", "score", "words")
+
+    score: float
+    words: tuple[str, ...]
+    method: str
+
+    def __new__(cls, label: Label, score: float = 0.0, words: tuple[str, ...] = (), method: str = "words") -> Self:
+        self = super().__new__(cls, label)
+        self.score, self.words, self.method = score, words, method
+        return self
+
+    def __getnewargs__(self) -> tuple[Any, ...]:
+        return str(self), self.score, self.words, self.method
+
+    def explained(self) -> str:
+        """One line for people: `positive (0.62): great, love`."""
+        return f"{self} ({self.score:.2f}): {', '.join(self.words)}" if self.words else str(self)
+
+
+_REACH = 3  # words between a negation and what it turns around
+_TOKEN = re.compile(r"[a-z]+(?:['’][a-z]+)?|[.,;:!?()]")
+
+
+def judged(text: str) -> Sentiment:
+    """
+    The sentiment of an English text; neutral when no word speaks, or when words speak against one another.
+
+    With the package `vaderSentiment` its lexicon of 7,500 words is asked, else a small one of our own.
+    """
+    text = text[:_LONGEST]
+    analyzer = _vader()
+    return _by_vader(analyzer, text) if analyzer is not None else by_words(text)
+
+
+def by_words(text: str) -> Sentiment:
+    """The same from our own words alone."""
+    total, decided = 0.0, []
+    tokens = _TOKEN.findall(text[:_LONGEST].lower().replace("’", "'"))
+    turn = next((at for at in range(len(tokens) - 1, -1, -1) if tokens[at] in ("but", "however")), None)
+    for at, token in enumerate(tokens):
+        value = 1.0 if token in GOOD else -1.0 if token in BAD else 0.0
+        if not value:
+            continue
+        if token in STRONG:
+            value *= 1.6
+        before = _clause(tokens, at)
+        shown = token
+        if before and before[-1] in AMPLIFIERS:
+            value *= 1.3
+        elif before and before[-1] in DAMPERS:
+            value *= 0.7
+        negation = next((word for word in reversed(before) if _negates(word)), None)
+        if negation is not None and not (token in ("better", "happier") and "be" in before):  # "could not be better"
+            value *= -0.7  # "not good" is less bad than "bad"
+            shown = f"{negation} {token}"
+        if turn is not None:
+            value *= 1.5 if at > turn else 0.6  # the writer's point comes after "but"
+        total += value
+        decided.append(shown)
+    return _verdict(total / math.sqrt(total * total + 15), tuple(decided), "words", unsure=0.1)
+
+
+def _clause(tokens: list[str], at: int) -> list[str]:
+    """The few words before one, up to the last punctuation mark or "but"."""
+    before: list[str] = []
+    for token in reversed(tokens[max(0, at - _REACH) : at]):
+        if not token[0].isalpha() or token in ("but", "however"):
+            break
+        before.insert(0, token)
+    return before
+
+
+def _negates(word: str) -> bool:
+    return word in NEGATIONS or word.endswith("n't")
+
+
+def _verdict(score: float, words: tuple[str, ...], method: str, unsure: float) -> Sentiment:
+    label: Label = "neutral" if abs(score) < unsure or not words else "positive" if score > 0 else "negative"
+    return Sentiment(label, round(score, 4), words, method)
+
+
+def _by_vader(analyzer: Any, text: str) -> Sentiment:
+    score = float(analyzer.polarity_scores(text)["compound"])
+    tokens = _TOKEN.findall(text.lower().replace("’", "'"))
+    words = []
+    for at, token in enumerate(tokens):
+        if token in analyzer.lexicon:
+            negation = next((word for word in reversed(_clause(tokens, at)) if _negates(word)), None)
+            words.append(token if negation is None else f"{negation} {token}")
+    words.extend(each for each in text.split() if each in analyzer.lexicon and not each[:1].isalpha())  # :-)
+    words.extend(each for each in text if each in analyzer.emojis)
+    return _verdict(score, tuple(words), "vader", _UNSURE)
+
+
+@lru_cache(maxsize=1)
+def _vader() -> Any:
+    try:
+        from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
+    except ImportError:
+        return None
+    return cast("Any", SentimentIntensityAnalyzer())

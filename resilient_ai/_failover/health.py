@@ -1,0 +1,358 @@
+"""
+An endpoint's health: a state machine without clock, lock, logger or task.
+
+    up ──── a failure ───▶ resting ──── rest over, one trial call is good ───▶ returning ───▶ up
+                              ▲           │                                       │
+                              └── longer ─┴────────────── a failure ──────────────┘
+
+Every call holds a ticket of one era, and every rest and every comeback begins a new one: what began before says
+nothing about now. A call may be forced on a resting endpoint when there is no better one; its good answer ends the
+rest as well.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from dataclasses import dataclass
+from enum import StrEnum
+
+from resilient_ai._core.errors import ErrorType
+
+
+class EndpointState(StrEnum):
+    """Where an endpoint stands; the last one is set by an operator."""
+
+    UP = "up"
+    RESTING = "resting"
+    RETURNING = "returning"
+    MARKED_DOWN = "marked_down"
+
+
+# The provider knows us and says no: asking again soon cannot help, somebody has to act.
+DENIED = frozenset({ErrorType.AUTHENTICATION, ErrorType.PERMISSION, ErrorType.QUOTA_EXCEEDED, ErrorType.NOT_FOUND})
+
+# What happens to a healthy endpoint now and then. A timeout does too, but a second one would cost too much time.
+PASSING = frozenset({ErrorType.NETWORK_ERROR, ErrorType.INTERNAL_ERROR, ErrorType.MODEL_OVERLOADED})
+GOOD_RUN = 20  # answers since the last failure that buy one of these
+
+LONG_REST = 600.0
+LONGEST_REST = 3600.0
+LEAST_REST = 0.1  # a "retry-after: 0" must not make the endpoint that just failed the first choice of the next call
+TRIAL_LEASE = 60.0  # a trial call that has not ended by then no longer keeps others out
+AT_HOME = 8  # returning calls at a time from which on an endpoint with room to spare is simply up
+FULL_ROOM = 64
+SAMPLES = 200
+HALF_LIFE = 10.0  # of what an unused endpoint's latency still means
+
+
+class Flights:
+    """The calls under way; those that a closed event loop took along are counted in one that nobody looks at."""
+
+    __slots__ = ("count",)
+
+    def __init__(self) -> None:
+        self.count = 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Ticket:
+    """One call's admission; `limited` ones hold one of the few places of an endpoint that comes back."""
+
+    era: int
+    flights: Flights
+    limited: bool = False
+
+
+class EndpointHealth:
+    """What is known of one endpoint. All times are seconds of one monotonic clock."""
+
+    __slots__ = (
+        "_averaged",
+        "_good_before",
+        "_held",
+        "_latency",
+        "_trial_since",
+        "_up_since",
+        "due",
+        "era",
+        "failures",
+        "flights",
+        "last_error_type",
+        "lost",
+        "ok",
+        "open_pass",
+        "rest",
+        "room",
+        "sampled_at",
+        "samples",
+        "state",
+        "strikes",
+    )
+
+    def __init__(self) -> None:
+        self.era = 0
+        self.flights = Flights()
+        self.clear(0.0)
+
+    def clear(self, now: float) -> None:
+        """Up, with every number at zero; calls in flight end without a say."""
+        self.ok = self.failures = 0
+        self.last_error_type: ErrorType | None = None
+        self.lost = 0
+        self._good_before = 0  # answers up to the last failure
+        self.samples: deque[float] = deque(maxlen=SAMPLES)
+        self.sampled_at = now
+        self._latency: float | None = None
+        self._averaged = 0
+        self.due = now
+        self.rest = 0.0
+        self._open(now)
+
+    def _open(self, now: float) -> None:
+        self.era += 1
+        self.state = EndpointState.UP
+        self.strikes = 0
+        self.room = 0
+        self._held = 0
+        self._trial_since = now
+        self._up_since = now
+        # Everybody's ticket while all is well: asked with one look and no lock.
+        self.open_pass: Ticket | None = Ticket(self.era, self.flights)
+
+    # -- reading
+
+    @property
+    def in_flight(self) -> int:
+        """Calls under way."""
+        return self.flights.count
+
+    def available(self, now: float, *, trial: bool = True) -> bool:
+        """
+        Whether a call may go there in the normal run of things.
+
+        Args:
+            now: Seconds.
+            trial: Whether a rest that is over allows a trial call; False where a health check has to pass first.
+        """
+        if self.open_pass is not None:
+            return True
+        if self.state is EndpointState.RESTING:
+            return trial and now >= self.due and (self._held == 0 or now >= self._trial_since + TRIAL_LEASE)
+        return self.state is EndpointState.RETURNING and self._held < self.room
+
+    def resting_for(self, now: float) -> float:
+        """Seconds until a trial; 0.0 when it does not rest."""
+        return max(0.0, self.due - now) if self.state is EndpointState.RESTING else 0.0
+
+    def score(self, now: float) -> float:
+        """How long a call would take there, roughly; an old measurement fades, so that it is tried again."""
+        if (latency := self.latency()) is None:
+            return float(self.in_flight)  # nothing known: one call is to find out, and not a crowd
+        faded = 0.5 ** (max(0.0, now - self.sampled_at) / HALF_LIFE) if self.in_flight == 0 else 1.0
+        return latency * faded * (self.in_flight + 1)
+
+    def latency(self) -> float | None:
+        """Moving average of the answers' seconds; None without any."""
+        # Averaged when somebody asks: most strategies never do, and the path of a good call stays short.
+        new = min(self.ok + self.lost - self._averaged, len(self.samples))
+        self._averaged = self.ok + self.lost
+        for place in range(-new, 0):
+            seconds, before = self.samples[place], self._latency
+            self._latency = seconds if before is None else before + 0.1 * (seconds - before)
+        return self._latency
+
+    def quantile(self, share: float) -> float | None:
+        """Latency that this share of the last 200 answers did not exceed; None without any."""
+        ranked = sorted(self.samples)
+        return ranked[math.ceil(share * len(ranked)) - 1] if ranked else None
+
+    # -- calls
+
+    def admit(self, now: float, *, trial: bool = True, forced: bool = False) -> Ticket | None:
+        """A ticket for one call; None when the endpoint is not available, unless `forced`."""
+        if self.open_pass is not None:
+            self.flights.count += 1
+            return self.open_pass
+        if self.available(now, trial=trial):
+            if self.state is EndpointState.RESTING:
+                if self._held:  # its lease is over
+                    self.era += 1
+                    self._held = 0
+                self._trial_since = now
+            self._held += 1
+            self.flights.count += 1
+            return Ticket(self.era, self.flights, limited=True)
+        if forced and self.state is not EndpointState.MARKED_DOWN:
+            self.flights.count += 1
+            return Ticket(self.era, self.flights)
+        return None
+
+    def succeed(self, ticket: Ticket, now: float, seconds: float) -> bool:
+        """A good answer; True when it brought the endpoint back."""
+        self.ok += 1
+        self.samples.append(seconds)
+        self.sampled_at = now
+        if not self._hand_in(ticket):
+            return False
+        if self.state is EndpointState.RESTING:
+            self._return(now, room=2)
+            return True
+        if self.state is EndpointState.RETURNING:
+            self.room += 1
+            if self.room >= FULL_ROOM or (self.room >= AT_HOME and self._held <= self.room // 2):
+                strikes, since = self.strikes, self._up_since
+                self._open(now)
+                self.strikes, self._up_since = strikes, since
+        return False
+
+    def fail(
+        self,
+        ticket: Ticket,
+        now: float,
+        error_type: ErrorType,
+        *,
+        interval: float,
+        hint: float | None = None,
+        roll: float = 0.0,
+        forgiving: bool = False,
+    ) -> float | None:
+        """
+        A failure of the endpoint's.
+
+        Args:
+            ticket: The call's.
+            now: Seconds.
+            error_type: What it was.
+            interval: Seconds of a first rest when the provider names no wait.
+            hint: Seconds that the provider asked to wait.
+            roll: In [0, 1); shortens a repeated rest by up to a tenth, so that a fleet does not come back in step.
+            forgiving: Whether one failure after at least 20 good answers begins no rest: at a thousand calls a
+                minute, an endpoint that fails one in a hundred would else rest nearly always.
+
+        Returns:
+            Seconds of the rest that begins; None when none does.
+        """
+        self.failures += 1
+        good_run, self._good_before = self.ok - self._good_before, self.ok
+        if not self._hand_in(ticket):
+            if self.state is EndpointState.RESTING and hint is not None:
+                self.due = max(self.due, now + hint)
+            return None
+        if forgiving and self.open_pass is not None and good_run >= GOOD_RUN and hint is None and error_type in PASSING:
+            return None
+        self.last_error_type = error_type
+        if self.state is EndpointState.RESTING and not ticket.limited:
+            # Forced on it: no more than a sign that the rest is not over. The next one is sent elsewhere.
+            self.due = max(self.due, now + (self.rest if hint is None else hint))
+            return None
+        healthy = now - self._up_since if self.state is not EndpointState.RESTING else 0.0
+        forgiven = int(healthy / interval) if interval > 0 else self.strikes
+        self.strikes = max(0, self.strikes - forgiven) + 1
+        first = interval if hint is None else hint
+        if error_type in DENIED:
+            first = max(first, LONG_REST)
+        rest = first
+        if self.strikes > 1:
+            longest = max(first, min(LONGEST_REST, 10 * max(interval, first)))
+            rest = min(longest, first * 2.0 ** min(self.strikes - 1, 30)) * (1 - 0.1 * roll)
+        self._lie_down(now, max(LEAST_REST, first, rest))
+        return self.rest
+
+    def refuse(self, ticket: Ticket, now: float, wait: float | None) -> None:
+        """
+        Something on our side refused the call, a circuit say: no failure of the endpoint's.
+
+        Args:
+            ticket: The call's.
+            now: Seconds.
+            wait: Seconds for which it will go on refusing; None when it did not say.
+        """
+        if self._hand_in(ticket) and wait is not None:
+            if self.state is EndpointState.RESTING:
+                self.due = max(self.due, now + wait)
+            else:
+                self.last_error_type = ErrorType.CIRCUIT_OPEN
+                self._lie_down(now, max(LEAST_REST, wait))
+
+    def release(self, ticket: Ticket) -> None:
+        """The call ended without news of the endpoint: cancelled, or the caller's own mistake."""
+        self._hand_in(ticket)
+
+    def lose(self, ticket: Ticket, now: float, seconds: float) -> None:
+        """Cancelled because another endpoint was faster: it would have taken at least so long."""
+        self._hand_in(ticket)
+        if seconds < (self.latency() or 0.0):
+            return  # it had no time to be slow
+        self.lost += 1
+        self.samples.append(seconds)
+        self.sampled_at = now
+
+    def checked(self, now: float) -> bool:
+        """A health check passed: one call may come; True when that ended a rest."""
+        if self.state is not EndpointState.RESTING:
+            return False
+        self._return(now, room=1)
+        return True
+
+    def check_failed(self, now: float, interval: float) -> None:
+        """A health check failed: look again after the interval, after a long rest if the provider denies us."""
+        if self.state is EndpointState.RESTING:
+            rest = LONG_REST if self.last_error_type in DENIED else interval
+            self.due = max(self.due, now + max(LEAST_REST, rest))
+
+    def forget_calls(self) -> None:
+        """
+        An event loop was closed with calls under way: begin to count anew.
+
+        How many there were in which loop, nobody has counted, because that would cost every call. Those of others
+        that are still alive come back, and are heard, but do not make the endpoint look busy meanwhile.
+        """
+        self.flights = Flights()
+        self._held = 0
+        if self.open_pass is not None:
+            self.open_pass = Ticket(self.era, self.flights)
+
+    # -- the operator
+
+    def mark_down(self) -> bool:
+        """Send nothing there until `mark_up`; False when it was so already."""
+        if self.state is EndpointState.MARKED_DOWN:
+            return False
+        self.era += 1
+        self.state = EndpointState.MARKED_DOWN
+        self.open_pass = None
+        return True
+
+    def mark_up(self, now: float) -> bool:
+        """Up at once, whatever was; False when it was up already."""
+        if self.state is EndpointState.UP:
+            return False
+        self._open(now)
+        return True
+
+    # -- inside
+
+    def _hand_in(self, ticket: Ticket) -> bool:
+        """Take the ticket back; False when it is of an earlier era."""
+        ticket.flights.count -= 1
+        if ticket.era != self.era:
+            return False
+        if ticket.limited and ticket.flights is self.flights:
+            self._held -= 1
+        return True
+
+    def _lie_down(self, now: float, rest: float) -> None:
+        self.era += 1
+        self.state = EndpointState.RESTING
+        self.open_pass = None
+        self._held = 0
+        self.rest = rest
+        self.due = now + rest
+
+    def _return(self, now: float, room: int) -> None:
+        self.era += 1
+        self.state = EndpointState.RETURNING
+        self.room = room
+        self._held = 0
+        self._up_since = now
