@@ -55,12 +55,12 @@ from ._core.events import (
     RetryScheduled,
     RungFailed,
 )
-from ._core.registry import Registry, registry
 from ._core.stack import describe
 from ._core.watch import Seen, watch
 from ._degrade_to.contract import NO_ANSWER, FailedCall, Recalled, Recalling
 from ._degrade_to.decorator import degrade_to
 from ._degrade_to.handle import UNAVAILABLE, Degradation, DegradeStats
+from ._registry import Registry, registry
 
 if typing.TYPE_CHECKING:
     from ._adaptive_limit.decorator import AdaptiveLimit, LimitStats, adaptive_limit

@@ -19,9 +19,9 @@ from resilient_ai._core.event_loops import Era, Eras, running_loop
 from resilient_ai._core.events import CallRejected, LimitLowered
 from resilient_ai._core.fast_path import Handler
 from resilient_ai._core.policy import Policy, Site, StreamHandler
-from resilient_ai._core.registry import Registry, default_registry
 from resilient_ai._core.report import Row
 from resilient_ai._core.stack import Decorator, decorate
+from resilient_ai._core.state_store import StateStore, default_registry
 from resilient_ai._core.watch import latest_place
 
 from .permit import Place, Waiter
@@ -103,7 +103,7 @@ class AdaptiveLimit:
 
     __slots__ = ("_eras", "_limit", "_lock", "_now", "_registry", "name")
 
-    def __init__(self, name: str, config: LimitConfig, registry: Registry) -> None:
+    def __init__(self, name: str, config: LimitConfig, registry: StateStore) -> None:
         self.name = name
         self._limit = Limit(config)
         self._registry = registry
@@ -368,7 +368,7 @@ def adaptive_limit(
     pace: bool = True,
     max_wait: float | None = None,
     max_queue_size: int = 1000,
-    registry: Registry | None = None,
+    registry: StateStore | None = None,
 ) -> Decorator: ...
 def adaptive_limit(
     name: Any = None,
@@ -379,7 +379,7 @@ def adaptive_limit(
     pace: bool = True,
     max_wait: float | None = None,
     max_queue_size: int = 1000,
-    registry: Registry | None = None,
+    registry: StateStore | None = None,
 ) -> Any:
     """
     Send no more than the provider takes: a limit of calls at a time, and of calls a second, that is learnt.

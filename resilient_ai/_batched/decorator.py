@@ -10,8 +10,8 @@ from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, get_args, get
 from resilient_ai._core.checks import check_callable
 from resilient_ai._core.fast_path import Handler
 from resilient_ai._core.policy import Policy, Site, StreamHandler
-from resilient_ai._core.registry import Registry, default_registry
 from resilient_ai._core.stack import decorate
+from resilient_ai._core.state_store import StateStore, default_registry
 
 from .handle import Batcher
 from .queue import BatchConfig
@@ -45,7 +45,7 @@ class BatchedPolicy(Policy[Batcher]):
         self,
         name: object,
         config: BatchConfig,
-        registry: Registry,
+        registry: StateStore,
         *,
         group_by: Callable[..., object] | None = None,
         weight: Callable[[Any], float] | None = None,
@@ -117,7 +117,7 @@ def batched(
     max_weight: float | None = None,
     deduplicate: bool = False,
     bisect: bool = False,
-    registry: Registry | None = None,
+    registry: StateStore | None = None,
 ) -> Batching: ...
 def batched(
     name: Any = None,
@@ -131,7 +131,7 @@ def batched(
     max_weight: float | None = None,
     deduplicate: bool = False,
     bisect: bool = False,
-    registry: Registry | None = None,
+    registry: StateStore | None = None,
 ) -> Any:
     """
     Write a function of a list, call it with one item: calls that come close together share one call below.

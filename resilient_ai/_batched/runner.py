@@ -28,7 +28,7 @@ from .results import Failure, checked_results, dealt
 if TYPE_CHECKING:
     from resilient_ai._core.fast_path import Handler
     from resilient_ai._core.policy import Site
-    from resilient_ai._core.registry import Registry
+    from resilient_ai._core.state_store import StateStore
 
 # Errors that one bad item can cause for its whole batch. Never a rate limit: halves would only add to it.
 POISON = frozenset({ErrorType.INVALID_REQUEST, ErrorType.CONTEXT_LENGTH, ErrorType.CONTENT_FILTER})
@@ -63,7 +63,7 @@ class Station:
         inner: Handler,
         batcher: Batcher,
         config: BatchConfig,
-        registry: Registry,
+        registry: StateStore,
         site: Site,
         *,
         group_by: Callable[..., object] | None,

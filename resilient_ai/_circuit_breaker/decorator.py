@@ -23,8 +23,8 @@ from resilient_ai._core.deadline import bounded
 from resilient_ai._core.errors import RejectedResultError
 from resilient_ai._core.fast_path import Begun, GoodPath, Handler
 from resilient_ai._core.policy import Policy, Site, StreamHandler
-from resilient_ai._core.registry import Registry, default_registry
 from resilient_ai._core.stack import Decorator, decorate
+from resilient_ai._core.state_store import StateStore, default_registry
 from resilient_ai._core.watch import as_part_of
 
 from .config import NEUTRAL, CircuitConfig
@@ -49,7 +49,7 @@ class CircuitBreakerPolicy(Policy[CircuitBreaker]):
         self,
         name: str | None,
         config: CircuitConfig,
-        registry: Registry,
+        registry: StateStore,
         *,
         key: Callable[..., object] | None,
         reject: Reject | None,
@@ -281,7 +281,7 @@ def circuit_breaker(
     ignore: Ignored | Iterable[Ignored] = NEUTRAL,
     key: Callable[..., object] | None = None,
     reject: Reject | None = None,
-    registry: Registry | None = None,
+    registry: StateStore | None = None,
 ) -> Decorator: ...
 def circuit_breaker(
     name: Any = None,
@@ -303,7 +303,7 @@ def circuit_breaker(
     ignore: Ignored | Iterable[Ignored] = NEUTRAL,
     key: Callable[..., object] | None = None,
     reject: Reject | None = None,
-    registry: Registry | None = None,
+    registry: StateStore | None = None,
 ) -> Any:
     """
     Stop calling a function that keeps failing, probe it after a while, and let calls through again once it answers.

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from resilient_ai._classification.classify import Verdict
-    from resilient_ai._core.registry import Registry
+    from resilient_ai._core.state_store import StateStore
 
     from .config import CircuitConfig
 
@@ -85,7 +85,7 @@ class CircuitBreaker:
 
     __slots__ = ("_jitter", "_listeners", "_lock", "_news", "_registry", "_telling", "circuit", "last_used", "name")
 
-    def __init__(self, name: str, config: CircuitConfig, registry: Registry) -> None:
+    def __init__(self, name: str, config: CircuitConfig, registry: StateStore) -> None:
         self.name = name
         self.circuit = Circuit(config)
         self._jitter = config.recovery_jitter > 0

@@ -13,11 +13,11 @@ changes nothing but the count of late results.
 from __future__ import annotations
 
 import math
-import sys
 from array import array
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from resilient_ai._core.backend import LOCK_FREE
 from resilient_ai._core.error_copies import Kept
 
 from .window import TICK, CallsWindow, SecondsWindow, Window
@@ -53,8 +53,6 @@ PART = Ticket(_NO_RECORD)  # for a call within a probe on the same circuit: that
 _RECENT = 100  # calls
 MOST_MOMENTS = 400  # of good answers, two each, before the older half goes
 _RECENT_SECONDS = 300.0
-# Appending to a list needs no lock while one thread runs at a time. Without a GIL every result takes the lock.
-LOCK_FREE: bool = getattr(sys, "_is_gil_enabled", lambda: True)()
 
 
 class Circuit:

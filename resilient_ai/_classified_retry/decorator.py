@@ -12,6 +12,7 @@ import tenacity
 from resilient_ai._classification.classify import Verdict, classify
 from resilient_ai._classification.error_rules import Reject, no_reject_on_a_stream, rejection
 from resilient_ai._classification.provider_rules import RETRYABLE
+from resilient_ai._classification.unsent import unsent
 from resilient_ai._core.checks import check_callable
 from resilient_ai._core.clock import seconds_left
 from resilient_ai._core.errors import (
@@ -29,9 +30,9 @@ from resilient_ai._core.errors import (
 from resilient_ai._core.events import AttemptFailed, QuotaExceeded, RetriesExhausted, RetryScheduled
 from resilient_ai._core.fast_path import Begun, GoodPath, Handler
 from resilient_ai._core.policy import Policy, Site, StreamHandler
-from resilient_ai._core.registry import Registry, default_registry
 from resilient_ai._core.scrub import args_hash, scrub
 from resilient_ai._core.stack import Decorator, decorate, warn
+from resilient_ai._core.state_store import StateStore, default_registry
 from resilient_ai._core.watch import watching
 
 from .budget import RetryBudget
@@ -44,7 +45,6 @@ from .rules import (
     RetryConfig,
     RetryRule,
     merged_rules,
-    unsent,
 )
 from .sdk_retries import own_retries
 
@@ -279,7 +279,7 @@ class RetryPolicy(Policy[Retry]):
         self,
         name: object,
         config: RetryConfig,
-        registry: Registry,
+        registry: StateStore,
         choices: _Choices,
     ) -> None:
         super().__init__(name, config, registry)
@@ -444,7 +444,7 @@ def classified_retry(
     stop: Callable[[tenacity.RetryCallState], bool] | None = None,
     wait: Callable[[tenacity.RetryCallState], float] | None = None,
     retry: Callable[[tenacity.RetryCallState], bool] | None = None,
-    registry: Registry | None = None,
+    registry: StateStore | None = None,
 ) -> Decorator: ...
 def classified_retry(
     name: Any = None,
@@ -460,7 +460,7 @@ def classified_retry(
     stop: Callable[[tenacity.RetryCallState], bool] | None = None,
     wait: Callable[[tenacity.RetryCallState], float] | None = None,
     retry: Callable[[tenacity.RetryCallState], bool] | None = None,
-    registry: Registry | None = None,
+    registry: StateStore | None = None,
 ) -> Any:
     """
     Try again where the error says that trying again may help.

@@ -13,7 +13,7 @@ from .budget import Bucket
 
 if TYPE_CHECKING:
     from resilient_ai._core.errors import ErrorType
-    from resilient_ai._core.registry import Registry
+    from resilient_ai._core.state_store import StateStore
 
     from .rules import RetryConfig
 
@@ -59,7 +59,7 @@ class Retry:
         "name",
     )
 
-    def __init__(self, name: str, config: RetryConfig, registry: Registry) -> None:
+    def __init__(self, name: str, config: RetryConfig, registry: StateStore) -> None:
         self.name = name
         self._config = config
         self._registry = registry

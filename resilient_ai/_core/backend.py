@@ -9,6 +9,7 @@ notebook may: then asyncio says that its task runs, and it stands still.
 from __future__ import annotations
 
 import asyncio  # noqa: TID251 - to know an asyncio task when there is one; everything else is anyio's
+import sys
 import weakref
 from sys import modules
 from threading import get_ident
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from anyio.abc import AsyncBackend
+
+# Appending to a list needs no lock while one thread runs at a time. Without a GIL every result takes the lock.
+LOCK_FREE: bool = getattr(sys, "_is_gil_enabled", lambda: True)()
 
 _running_loop = asyncio._get_running_loop
 _current_task = asyncio.current_task

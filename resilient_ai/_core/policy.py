@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from .fast_path import GoodPath, Handler
-from .registry import Handle
+from .state_store import Handle
 
 if TYPE_CHECKING:
     import inspect
 
-    from .registry import Registry
+    from .state_store import StateStore
 
 # What `bind` gives, but for async generator functions: the call gives an async generator.
 StreamHandler = Callable[[Callable[..., Any], Any, "tuple[Any, ...]", "dict[str, Any]"], AsyncGenerator[Any, Any]]
@@ -48,7 +48,7 @@ class Policy(ABC, Generic[S]):
     signed: ClassVar[bool] = False  # asks its site for the function's signature, which takes more room than a state
     injected: ClassVar[bool] = False  # hands an argument to the layer below that the caller does not pass
 
-    def __init__(self, name: Any, config: Any, registry: Registry) -> None:
+    def __init__(self, name: Any, config: Any, registry: StateStore) -> None:
         if name is not None and (not isinstance(name, str) or not name):
             article = "an" if self.kind.startswith("a") else "a"
             hint = "" if isinstance(name, str) else "; settings are given by keyword"

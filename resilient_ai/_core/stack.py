@@ -20,8 +20,7 @@ from typing import Any, ParamSpec, Protocol, TypeVar, overload
 
 import wrapt
 
-from resilient_ai._circuit_breaker.state import LOCK_FREE
-
+from .backend import LOCK_FREE
 from .errors import StackOrderWarning, mark_if_wrong_call
 from .fast_path import Begun, GoodPath
 from .policy import Policy, Site

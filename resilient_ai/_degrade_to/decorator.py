@@ -13,9 +13,9 @@ from resilient_ai._classification.error_rules import ErrorRule, error_rules
 from resilient_ai._core.events import Degraded, RungFailed
 from resilient_ai._core.fast_path import Begun, GoodPath, Handler
 from resilient_ai._core.policy import Policy, Site, StreamHandler
-from resilient_ai._core.registry import Registry, default_registry
 from resilient_ai._core.scrub import scrub
 from resilient_ai._core.stack import Decorator, decorate
+from resilient_ai._core.state_store import StateStore, default_registry
 from resilient_ai._core.watch import Fate, Seen, fate, watching
 
 from .chain import Answer, Ladder, Rung, rungs_of
@@ -30,7 +30,7 @@ class DegradePolicy(Policy[Degradation]):
     kind = "degrade_to"
     signed = True
 
-    def __init__(self, name: object, config: DegradeConfig, registry: Registry) -> None:
+    def __init__(self, name: object, config: DegradeConfig, registry: StateStore) -> None:
         super().__init__(name, config, registry)
         self.config: DegradeConfig = config
 
@@ -370,7 +370,7 @@ def degrade_to(
     mark: Mark | None = None,
     rung_timeout: float | None = 5.0,
     max_concurrency: int = 64,
-    registry: Registry | None = None,
+    registry: StateStore | None = None,
 ) -> Decorator:
     """
     Answer from the next best source when the AI is unavailable.

@@ -15,8 +15,8 @@ from resilient_ai._core.events import Hedged
 from resilient_ai._core.fast_path import Begun, GoodPath, Handler
 from resilient_ai._core.first_item import Opened, dispose, opened
 from resilient_ai._core.policy import Policy, Site, StreamHandler
-from resilient_ai._core.registry import Registry, default_registry
 from resilient_ai._core.stack import decorate
+from resilient_ai._core.state_store import StateStore, default_registry
 from resilient_ai._core.watch import watching
 
 from .endpoint import EndpointHandle, Named
@@ -100,7 +100,7 @@ class FailoverPolicy(Policy[Failover]):
         self,
         name: str | None,
         config: FailoverConfig,
-        registry: Registry,
+        registry: StateStore,
         endpoints: Sequence[Named],
         reject: Reject | None,
     ) -> None:
@@ -364,7 +364,7 @@ def failover(
     hedge_budget: float = 0.05,
     idempotent: bool | Callable[..., bool] = True,
     reject: Reject | None = None,
-    registry: Registry | None = None,
+    registry: StateStore | None = None,
 ) -> FailoverDecorator[F]:
     """
     Hand the function an endpoint, and another one at once when that fails.

@@ -16,7 +16,7 @@ from .health import DENIED, EndpointHealth, EndpointState, Ticket
 if TYPE_CHECKING:
     from resilient_ai._classification.classify import Verdict
     from resilient_ai._core.errors import ErrorType
-    from resilient_ai._core.registry import Registry
+    from resilient_ai._core.state_store import StateStore
 
 
 @runtime_checkable
@@ -112,7 +112,7 @@ class EndpointHandle:
 
     __slots__ = ("_denied", "_eras", "_lock", "_registry", "health", "name", "watched_in")
 
-    def __init__(self, name: str, registry: Registry) -> None:
+    def __init__(self, name: str, registry: StateStore) -> None:
         self.name = name
         self.health = EndpointHealth()
         self.watched_in: object = None  # the event loop whose task checks its health

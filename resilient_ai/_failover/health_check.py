@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from resilient_ai._core.clock import Clock
-    from resilient_ai._core.registry import Registry
+    from resilient_ai._core.state_store import StateStore
 
     from .strategy import Lane
 
@@ -24,7 +24,7 @@ CHECK_SECONDS = 10.0  # a check that takes longer has failed
 _tasks: set[object] = set()  # asyncio itself holds tasks only weakly
 
 
-def watch_over(lane: Lane, interval: float, registry: Registry) -> None:
+def watch_over(lane: Lane, interval: float, registry: StateStore) -> None:
     """
     Check a resting endpoint once its rest is over, and after every further rest until it is up.
 

@@ -8,7 +8,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from resilient_ai._classification.classify import Verdict, classify
-from resilient_ai._classified_retry.rules import unsent
+from resilient_ai._classification.unsent import unsent
 from resilient_ai._core.errors import (
     AllEndpointsFailedError,
     CircuitOpenError,
@@ -25,7 +25,7 @@ from .health_check import watch_over
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from resilient_ai._core.registry import Registry
+    from resilient_ai._core.state_store import StateStore
 
     from .strategy import Among, Lane
 
@@ -48,7 +48,7 @@ class Rules:
     interval: float  # seconds of a first rest
     most: int  # endpoints asked in one call
     forgiving: bool  # whether one failure among many good answers is no reason to rest
-    registry: Registry
+    registry: StateStore
     may_press: Callable[[], bool]
     moved: Callable[[], None]
     failed: Callable[[], None]

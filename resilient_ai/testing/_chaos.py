@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from resilient_ai._core.checks import check_number
 from resilient_ai._core.errors import ErrorType, ResilienceError
-from resilient_ai._core.registry import default_registry
+from resilient_ai._core.state_store import default_registry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from resilient_ai._core.registry import Registry
     from resilient_ai._core.stack import Decorator
+    from resilient_ai._registry import Registry
 
     AnyError = Exception | type[Exception] | ErrorType | Callable[[], Exception]
 

@@ -6,7 +6,8 @@ import random
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from resilient_ai._core.registry import Registry, default_registry, set_default_registry
+from resilient_ai._core.state_store import default_registry, set_default_registry
+from resilient_ai._registry import Registry
 
 from ._clock import VirtualClock
 

@@ -13,21 +13,12 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
 
 from .clock import SystemClock
 from .events import Event, log_event
-from .report import Row, html_table, text_table
+from .report import Row, text_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    # For type checkers only, so that they know what a view holds. At run time the registry knows no policy.
-    from resilient_ai._adaptive_limit.decorator import AdaptiveLimit
-    from resilient_ai._batched.handle import Batcher
-    from resilient_ai._circuit_breaker.handle import CircuitBreaker
-    from resilient_ai._classified_retry.handle import Retry
-    from resilient_ai._degrade_to.handle import Degradation
-    from resilient_ai._failover.endpoint import EndpointHandle
-    from resilient_ai._failover.handle import Failover
-
-    from .clock import Clock
+    from resilient_ai._core.clock import Clock
 
 
 class Handle(Protocol):
@@ -41,16 +32,6 @@ class Handle(Protocol):
 H = TypeVar("H", bound=Handle)
 
 
-# The recommended order of a stack, which is how its rows are read.
-_OUTERMOST_FIRST = [
-    "degrade_to",
-    "batched",
-    "classified_retry",
-    "failover",
-    "endpoint",
-    "circuit_breaker",
-    "adaptive_limit",
-]
 _KEY_IDLE_SECONDS = 900.0
 _MOST_KEYS = 10_000
 
@@ -96,7 +77,7 @@ class View(Mapping[str, H], Generic[H]):
         return text_table([handle.row() for handle in self.values()]) if self else f"no {self._kind} yet"
 
 
-class Registry:
+class StateStore:
     """
     What every policy of a process shares.
 
@@ -190,34 +171,6 @@ class Registry:
                 if known.users <= 0:
                     del self._states[kind, name]
 
-    @property
-    def circuit_breakers(self) -> View[CircuitBreaker]:
-        return View(self._states, "circuit_breaker")
-
-    @property
-    def retries(self) -> View[Retry]:
-        return View(self._states, "classified_retry")
-
-    @property
-    def batches(self) -> View[Batcher]:
-        return View(self._states, "batched")
-
-    @property
-    def failovers(self) -> View[Failover]:
-        return View(self._states, "failover")
-
-    @property
-    def limits(self) -> View[AdaptiveLimit]:
-        return View(self._states, "adaptive_limit")
-
-    @property
-    def endpoints(self) -> View[EndpointHandle]:
-        return View(self._states, "endpoint")
-
-    @property
-    def degradations(self) -> View[Degradation]:
-        return View(self._states, "degrade_to")
-
     def find(self, pattern: str) -> list[Any]:
         """Handles whose name matches a shell pattern such as `"summar*"`, whatever their kind."""
         return [
@@ -238,16 +191,6 @@ class Registry:
         return {
             kind: {name: _plain(dataclasses.asdict(stats)) for name, stats in states.items()}
             for kind, states in self.stats().items()
-        }
-
-    def error_stats(self) -> dict[str, Any]:
-        """Errors that retries saw: `error_counts` per function and type, `total_errors`, `functions_with_errors`."""
-        counts = {name: dict(retry.stats().error_counts) for name, retry in self.retries.items()}
-        counts = {name: errors for name, errors in counts.items() if errors}
-        return {
-            "error_counts": counts,
-            "total_errors": sum(sum(errors.values()) for errors in counts.values()),
-            "functions_with_errors": len(counts),
         }
 
     def reset(self) -> None:
@@ -289,22 +232,6 @@ class Registry:
                 self._broken.add(id(listener))
                 _report_broken(listener, error)
 
-    # -- for people
-
-    def rows(self) -> list[Row]:
-        """One row for each state: call sites in the order they were decorated, each from the outermost policy in."""
-        states = [(kind, name.partition("[")[0], claim) for (kind, name), claim in list(self._states.items())]
-        sites = {site: number for number, site in reversed([*enumerate(site for _, site, _ in states)])}
-        states.sort(key=lambda state: (sites[state[1]], _OUTERMOST_FIRST.index(state[0])))
-        return [claim.handle.row() for _, _, claim in states]
-
-    def __repr__(self) -> str:
-        rows = self.rows()
-        return text_table(rows) if rows else "<Registry: nothing decorated yet>"
-
-    def _repr_html_(self) -> str:
-        return html_table(self.rows())
-
 
 def _report_broken(listener: object, error: Exception) -> None:
     import structlog
@@ -335,16 +262,15 @@ def _plain(value: Any) -> Any:
     return value if isinstance(value, str | int | float | bool | None) else str(value)
 
 
-registry = Registry()
-_default = registry
+_default = cast("StateStore", None)  # set by the rim
 
 
-def default_registry() -> Registry:
+def default_registry() -> StateStore:
     """Where decorators without `registry=` put their state."""
     return _default
 
 
-def set_default_registry(new: Registry) -> Registry:
+def set_default_registry(new: StateStore) -> StateStore:
     """Put another one in its place, for tests; returns the one before."""
     global _default
     before, _default = _default, new

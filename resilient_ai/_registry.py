@@ -1,0 +1,97 @@
+"""The registry: what a person sees of every policy's state, by kind and name, and as one table."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ._core.report import Row, html_table, text_table
+from ._core.state_store import StateStore, View, set_default_registry
+
+if TYPE_CHECKING:
+    from ._adaptive_limit.decorator import AdaptiveLimit
+    from ._batched.handle import Batcher
+    from ._circuit_breaker.handle import CircuitBreaker
+    from ._classified_retry.handle import Retry
+    from ._degrade_to.handle import Degradation
+    from ._failover.endpoint import EndpointHandle
+    from ._failover.handle import Failover
+
+# The recommended order of a stack, which is how its rows are read.
+_OUTERMOST_FIRST = [
+    "degrade_to",
+    "batched",
+    "classified_retry",
+    "failover",
+    "endpoint",
+    "circuit_breaker",
+    "adaptive_limit",
+]
+
+
+class Registry(StateStore):
+    """
+    What every policy of a process shares.
+
+    Args:
+        clock: `now()`, `sleep()`, `move_on_after()`; default the machine's monotonic clock.
+        rng: Source of jitter and of random choices; default a fresh `random.Random`.
+        listeners: Called with every event; default one structured log line each. `()` for silence.
+    """
+
+    @property
+    def circuit_breakers(self) -> View[CircuitBreaker]:
+        return View(self._states, "circuit_breaker")
+
+    @property
+    def retries(self) -> View[Retry]:
+        return View(self._states, "classified_retry")
+
+    @property
+    def batches(self) -> View[Batcher]:
+        return View(self._states, "batched")
+
+    @property
+    def failovers(self) -> View[Failover]:
+        return View(self._states, "failover")
+
+    @property
+    def limits(self) -> View[AdaptiveLimit]:
+        return View(self._states, "adaptive_limit")
+
+    @property
+    def endpoints(self) -> View[EndpointHandle]:
+        return View(self._states, "endpoint")
+
+    @property
+    def degradations(self) -> View[Degradation]:
+        return View(self._states, "degrade_to")
+
+    def error_stats(self) -> dict[str, Any]:
+        """Errors that retries saw: `error_counts` per function and type, `total_errors`, `functions_with_errors`."""
+        counts = {name: dict(retry.stats().error_counts) for name, retry in self.retries.items()}
+        counts = {name: errors for name, errors in counts.items() if errors}
+        return {
+            "error_counts": counts,
+            "total_errors": sum(sum(errors.values()) for errors in counts.values()),
+            "functions_with_errors": len(counts),
+        }
+
+    # -- for people
+
+    def rows(self) -> list[Row]:
+        """One row for each state: call sites in the order they were decorated, each from the outermost policy in."""
+        states = [(kind, name.partition("[")[0], claim) for (kind, name), claim in list(self._states.items())]
+        sites = {site: number for number, site in reversed([*enumerate(site for _, site, _ in states)])}
+        states.sort(key=lambda state: (sites[state[1]], _OUTERMOST_FIRST.index(state[0])))
+        return [claim.handle.row() for _, _, claim in states]
+
+    def __repr__(self) -> str:
+        rows = self.rows()
+        return text_table(rows) if rows else "<Registry: nothing decorated yet>"
+
+    def _repr_html_(self) -> str:
+        return html_table(self.rows())
+
+
+registry = Registry()
+set_default_registry(registry)
