@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from resilient_ai import FailedCall
-from resilient_ai._degrade_to.call_key import UnkeyableError, call_key, frozen
+from resilient_ai._core.frozen import UnkeyableError, frozen
+from resilient_ai._degrade_to.call_key import call_key
 
 PLAIN = st.recursive(
     st.one_of(

@@ -15,9 +15,10 @@ import anyio.lowlevel
 from anyio.lowlevel import RunVar
 
 from resilient_ai._core.errors import CallTimeoutError
+from resilient_ai._core.frozen import UnkeyableError
 from resilient_ai._core.watch import OWN_VARIABLES
 
-from .call_key import UnkeyableError, call_key
+from .call_key import call_key
 from .contract import NO_ANSWER, FailedCall, Recalled
 
 if TYPE_CHECKING:

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from resilient_ai._core.checks import check_number
+from resilient_ai._core.frozen import UnkeyableError, frozen
 
-from .call_key import UnkeyableError, call_key, frozen
+from .call_key import call_key
 from .contract import NO_ANSWER, FailedCall, Recalled
 
 if TYPE_CHECKING:

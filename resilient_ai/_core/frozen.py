@@ -1,0 +1,95 @@
+"""A hashable twin of a value: two twins are equal exactly when types and content are."""
+
+from __future__ import annotations
+
+import weakref
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable
+
+_DEEPEST: Final = 20
+_MOST: Final = 10_000  # members of all containers together: about 3 ms
+_ATOMS: Final = frozenset((str, bytes, int, float, bool, type(None)))
+_BY_IDENTITY: Final[Any] = object.__hash__
+
+
+class UnkeyableError(TypeError):
+    """A value cannot be compared with others: it is too large, too deep, or has no content that can be looked at."""
+
+
+def frozen(value: Any, opaque: Callable[[Any], Hashable] | None = None) -> Hashable:
+    """
+    A key that is equal for values of equal types and content, so that `1`, `1.0` and `True` differ.
+
+    Lists, tuples, sets and dicts are looked into, up to 20 levels and 10,000 members (160,000 in lists of plain
+    values of one type). Other objects count by equality where they can be hashed, by their fields where they
+    cannot, and by identity where their class does not say when they are equal; the key does not keep these alive.
+
+    Args:
+        value: Anything.
+        opaque: Makes the key of an object that can be neither hashed nor looked into. Default: an error.
+
+    Raises:
+        UnkeyableError: The value is too deep, contains itself, is too large, or has an opaque object in it.
+    """
+    return value if type(value) is str else _Freezer(opaque).twin(value, 0)
+
+
+class _Freezer:
+    """One value on its way; counts what has been looked at."""
+
+    __slots__ = ("_left", "_opaque")
+
+    def __init__(self, opaque: Callable[[Any], Hashable] | None) -> None:
+        self._left = _MOST
+        self._opaque = opaque
+
+    def twin(self, value: Any, depth: int) -> Hashable:
+        kind = type(value)
+        if kind in _ATOMS:
+            return kind, value
+        if depth > _DEEPEST:
+            raise UnkeyableError("a value is nested too deeply to be compared")
+        if kind is list or kind is tuple:
+            return self._sequence(kind, value, depth + 1)
+        if kind is dict:
+            self._count(2 * len(value))
+            return kind, frozenset([(self.twin(name, depth + 1), self.twin(value[name], depth + 1)) for name in value])
+        if kind is set or kind is frozenset:
+            self._count(len(value))
+            return kind, frozenset([self.twin(each, depth + 1) for each in value])
+        return self._object(kind, value, depth + 1)
+
+    def _sequence(self, kind: type, value: list[Any] | tuple[Any, ...], depth: int) -> Hashable:
+        kinds = set(map(type, value)) if len(value) > 1 else set()
+        if len(kinds) == 1 and (only := kinds.pop()) in _ATOMS:  # token ids, a vector, a list of texts
+            self._count(len(value) // 16)
+            return kind, only, tuple(value)
+        self._count(len(value))
+        return kind, tuple([self.twin(each, depth) for each in value])
+
+    def _object(self, kind: type, value: Any, depth: int) -> Hashable:
+        if kind.__hash__ is _BY_IDENTITY:
+            try:
+                return weakref.ref(value)
+            except TypeError:
+                return kind, value
+        try:
+            hash(value)
+        except TypeError:
+            if hasattr(value, "__dict__"):  # a dataclass, a model
+                self._count(1)
+                return kind, self.twin(dict(vars(value)), depth)
+        except RecursionError:
+            pass
+        else:
+            return kind, value
+        if self._opaque is not None:
+            return self._opaque(value)
+        raise UnkeyableError(f"a {kind.__qualname__} can be neither hashed nor looked into")
+
+    def _count(self, members: int) -> None:
+        self._left -= members
+        if self._left < 0:
+            raise UnkeyableError("a value is too large to be compared")
