@@ -49,7 +49,6 @@ from ._core.events import (
     Event,
     FailedOver,
     Hedged,
-    LimitLowered,
     QuotaExceeded,
     RetriesExhausted,
     RetryScheduled,
@@ -63,7 +62,9 @@ from ._degrade_to.handle import UNAVAILABLE, Degradation, DegradeStats
 from ._registry import Registry, registry
 
 if typing.TYPE_CHECKING:
-    from ._adaptive_limit.decorator import AdaptiveLimit, LimitStats, adaptive_limit
+    from ._adaptive_limit.decorator import adaptive_limit
+    from ._adaptive_limit.events import LimitLowered
+    from ._adaptive_limit.handle import AdaptiveLimit, LimitStats
     from ._batched.decorator import batched
     from ._batched.each import each
     from ._batched.handle import BatchStats
@@ -78,7 +79,7 @@ if typing.TYPE_CHECKING:
 else:
     # What not every program uses is imported when somebody asks for it: together it is two fifths of the cost.
     _HOMES = {
-        "AdaptiveLimit": "_adaptive_limit.decorator",
+        "AdaptiveLimit": "_adaptive_limit.handle",
         "BatchStats": "_batched.handle",
         "Endpoint": "_failover.endpoint",
         "EndpointHandle": "_failover.endpoint",
@@ -88,7 +89,8 @@ else:
         "FailoverStats": "_failover.handle",
         "LastAnswer": "_degrade_to.last_answer",
         "LastAnswerStats": "_degrade_to.last_answer",
-        "LimitStats": "_adaptive_limit.decorator",
+        "LimitLowered": "_adaptive_limit.events",
+        "LimitStats": "_adaptive_limit.handle",
         "Sentiment": "_degrade_to.sentiment",
         "SimilarAnswers": "similar",
         "adaptive_limit": "_adaptive_limit.decorator",

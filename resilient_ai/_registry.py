@@ -8,7 +8,7 @@ from ._core.report import Row, html_table, text_table
 from ._core.state_store import StateStore, View, set_default_registry
 
 if TYPE_CHECKING:
-    from ._adaptive_limit.decorator import AdaptiveLimit
+    from ._adaptive_limit.handle import AdaptiveLimit
     from ._batched.handle import Batcher
     from ._circuit_breaker.handle import CircuitBreaker
     from ._classified_retry.handle import Retry

@@ -24,7 +24,8 @@ from resilient_ai import (
     failover,
     register_classifier,
 )
-from resilient_ai._core.events import CallRejected, LimitLowered
+from resilient_ai._adaptive_limit.events import LimitLowered
+from resilient_ai._core.events import CallRejected
 from tests.helpers import scripted
 
 

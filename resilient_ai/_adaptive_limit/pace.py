@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import deque
 
-_KEPT = 0.7  # CUBIC's share of the rate that is kept after a cut (RFC 9438, section 4.6)
+_KEPT = 0.7  # share of the rate that is kept after a cut, as in CUBIC (RFC 9438, section 4.6)
 _PLATEAU_SECONDS = 5.0  # until the rate is back where it was; for as long again it is hardly exceeded
 _FREE_AFTER_SECONDS = 3 * _PLATEAU_SECONDS  # by then the curve is at 3.4 times the old rate
 _MEMORY_SECONDS = 10  # of sends, from which the accepted rate is read

@@ -1,39 +1,62 @@
-"""What a caller of a limited function holds: a place, or a stand in line."""
+"""What a call holds while it is under way."""
 
 from __future__ import annotations
 
+from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
+from resilient_ai._core.watch import OWN_VARIABLES
+
 if TYPE_CHECKING:
-    from resilient_ai._core.event_loops import Era
-
-    from .state import Limit
+    from resilient_ai._core.event_loops import LoopUsage
 
 
-class Place:
-    """One call that was let through."""
+class Permit:
+    """
+    The right of one call to be under way.
 
-    __slots__ = ("answered", "crowd", "era", "limit", "lost", "measured", "outer", "round", "started")
+    Attributes:
+        started: When the call began.
+        epoch: In which epoch of its limit it began (see `ConcurrencyLimit`).
+        in_flight_at_start: Calls under way when it began, itself included.
+        usage: The event loop in which it is counted.
+        owner: The limit that gave it; None once it was given back.
+        outer: The permit that its caller held already, of this limit or another; None without one. Set by the handle.
+        answered: Whether the provider has begun to answer.
+        measured: Whether the time of its answer is known, or known to be slow, or not the provider's alone.
+        lost: Whether it hangs since a stall that is over: it occupies nothing any more.
+    """
 
-    def __init__(self, started: float, round_: int, crowd: int, era: Era, limit: Limit) -> None:
+    __slots__ = (
+        "answered",
+        "epoch",
+        "in_flight_at_start",
+        "lost",
+        "measured",
+        "outer",
+        "owner",
+        "started",
+        "usage",
+    )
+
+    def __init__(self, started: float, epoch: int, in_flight_at_start: int, usage: LoopUsage, owner: object) -> None:
         self.started = started
-        self.round = round_
-        self.crowd = crowd  # calls under way when it began, itself included
-        self.measured = False  # how long it took is known, or that it is slow by now; then it is not in `_running`
-        self.answered = False
-        self.lost = False  # it holds no place any more: after a silence, later ones were answered
-        self.era = era  # where it is counted
-        self.limit: Limit | None = limit  # None once it is given back
-        self.outer: Place | None = None  # that the caller held before, of this limit or another; the shell's
+        self.epoch = epoch
+        self.in_flight_at_start = in_flight_at_start
+        self.usage = usage
+        self.owner: object | None = owner
+        self.outer: Permit | None = None
+        self.answered = self.measured = self.lost = False
 
 
-class Waiter:
-    """One caller in line; the shell keeps beside it what wakes its task."""
+def still_held(permit: Permit | None) -> Permit | None:
+    """This permit, or the closest one outside it, that was not given back."""
+    while permit is not None and permit.owner is None:
+        permit = permit.outer
+    return permit
 
-    __slots__ = ("deadline", "ends", "era", "host")
 
-    def __init__(self, ends: float, deadline: float, era: Era, host: Place | None = None) -> None:
-        self.ends = ends  # when its patience does
-        self.deadline = deadline  # of the whole call
-        self.era = era
-        self.host = host  # the place that its own caller holds already
+# The permit that the running code holds, which knows the one outside it. Nothing takes it out: a permit knows when it
+# has been given back.
+latest_permit: ContextVar[Permit | None] = ContextVar("resilient_ai.permit", default=None)
+OWN_VARIABLES.add(latest_permit)

@@ -75,21 +75,6 @@ class CallRejected(Event):
 
 
 @dataclass(frozen=True, slots=True)
-class LimitLowered(Event):
-    """
-    An adaptive limit sends less: fewer calls at a time, or fewer a second.
-
-    `reason` is "overloaded", "timeout", "slow answers" or "rate limit"; `rate` (calls a second) is None when not paced.
-    """
-
-    log_name: ClassVar[str] = "resilient_ai.limit_lowered"
-
-    reason: str
-    limit: int
-    rate: float | None
-
-
-@dataclass(frozen=True, slots=True)
 class AttemptFailed(Event):
     """One failed attempt below a retry; `args_hash` tells repeated requests apart without showing them."""
 

@@ -104,12 +104,9 @@ async def as_part_of(probe: tuple[Any, Any], inner: Callable[..., Awaitable[Any]
         probing.set(outer)  # not by its token, which another context would refuse: a stream may be closed anywhere
 
 
-# The latest place of an adaptive limit that the running code holds, which knows the one before. Nobody takes it out:
-# a place knows when it has been given back.
-latest_place: ContextVar[Any] = ContextVar("resilient_ai.place", default=None)
-
-# Differ from call to call by our own doing, and say nothing about the request.
-OWN_VARIABLES: frozenset[ContextVar[Any]] = frozenset({_seen, fate, probing, latest_place})
+# Variables that the library sets for a call: they differ from call to call and say nothing about the request. A policy
+# adds its own.
+OWN_VARIABLES: set[ContextVar[Any]] = {_seen, fate, probing}
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from resilient_ai._core.event_loops import Eras, running_loop
+from resilient_ai._core.event_loops import LoopUsages, running_loop
 from resilient_ai._core.events import EndpointDenied, EndpointDown, EndpointMarked, EndpointUp
 from resilient_ai._core.report import Row
 
@@ -110,14 +110,14 @@ class EndpointStats:
 class EndpointHandle:
     """One endpoint in the registry: its numbers, and an operator's hand on it. Thread-safe."""
 
-    __slots__ = ("_denied", "_eras", "_lock", "_registry", "health", "name", "watched_in")
+    __slots__ = ("_denied", "_lock", "_loops", "_registry", "health", "name", "watched_in")
 
     def __init__(self, name: str, registry: StateStore) -> None:
         self.name = name
         self.health = EndpointHealth()
         self.watched_in: object = None  # the event loop whose task checks its health
         self._denied = False  # a denial has been reported
-        self._eras = Eras()
+        self._loops = LoopUsages()
         self._registry = registry
         self._lock = threading.RLock()  # a signal handler may read the registry, as in `CircuitBreaker`
 
@@ -126,15 +126,15 @@ class EndpointHandle:
     def meet(self) -> None:
         """The running loop makes calls here. Whenever it is another one than before, those that have ended show."""
         loop = running_loop()
-        if loop is None or self._eras.latest.loop() is not loop:
+        if loop is None or self._loops.latest.loop() is not loop:
             with self._lock:
-                self._eras.here()
+                self._loops.here()
                 self.forgets_lost_calls()
 
     def forgets_lost_calls(self) -> bool:
         """Whether a loop was closed since the last look, possibly with calls under way; they are counted no longer."""
         with self._lock:
-            if not self._eras.ended():
+            if not self._loops.take_ended():
                 return False
             self.health.forget_calls()
             return True

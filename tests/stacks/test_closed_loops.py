@@ -20,7 +20,7 @@ from resilient_ai import (
     degrade_to,
     failover,
 )
-from resilient_ai._core.event_loops import Era
+from resilient_ai._core.event_loops import LoopUsage
 from resilient_ai._core.watch import watch
 from resilient_ai.testing import VirtualClock
 
@@ -153,7 +153,7 @@ def test_a_limit_keeps_nothing_of_loops_that_have_ended(registry):
 
     def ended():
         gc.collect()
-        return sum(each.has_ended() for each in gc.get_objects() if type(each) is Era)
+        return sum(each.has_ended() for each in gc.get_objects() if type(each) is LoopUsage)
 
     before = ended()
     for _ in range(20):

@@ -1,0 +1,166 @@
+"""
+How many calls a provider takes at a time, learnt from how it answers.
+
+    grows    with every answer in normal time while the limit is used: by as many as answer in an epoch until the first
+             setback, then by their square root (the headroom of Netflix' gradient limit and of Envoy)
+    shrinks  with every answer while answers take far longer than normal, the more the longer, to half of what it was
+             before the trouble; when a call is refused as overload, once in the time of two answers, to 0.9 of the
+             calls that were taken, by half at most, and not below what was served together in this epoch
+
+An epoch is the time since the last change for the worse; a call that began before it says nothing about it.
+Capacity that was never used is no knowledge: when answers become slow or time out, it goes first.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from .latency import LatencyBaseline
+
+if TYPE_CHECKING:
+    from .config import LimitConfig
+    from .permit import Permit
+
+_TAKEN = 0.9  # of what an overloaded provider was taking (AIMD in Netflix' concurrency-limits: the same)
+_KEPT = 0.7  # of what was taken before the trouble is taken again as fast as at the beginning (CUBIC's share)
+_HALF = 0.5  # most that one setback takes
+_LEAST_FOR_SLOWNESS = 0.5  # of the limit stays however slow the answers are: they may just be longer ones
+_OVERLOAD_ANSWERS = 2.0  # answers that an overload's setback is given to show: one to begin in, one to come back in
+_FADING = 0.02  # share by which the calls that were answered in normal time fade when fewer are answered now
+_TRUSTED = 10  # answers after which it is known how many are used
+
+
+class ConcurrencyLimit:
+    """
+    The limit of calls at a time.
+
+    Attributes:
+        value: The limit; its whole part counts.
+        latency: What is normal for the provider's answers.
+        epoch: Number of the changes for the worse so far.
+        in_trouble: Whether there was a setback and the limit is not back yet where it grows slowly.
+    """
+
+    __slots__ = (
+        "_fast_below",
+        "_floor",
+        "_least",
+        "_most",
+        "_overloaded_at",
+        "_served_together",
+        "_strained",
+        "_usual",
+        "_value_before",
+        "epoch",
+        "in_trouble",
+        "initial",
+        "latency",
+        "value",
+    )
+
+    def __init__(self, config: LimitConfig) -> None:
+        self.initial, self._least, self._most = map(float, (config.initial, config.min_limit, config.max_limit))
+        self.epoch = 0
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget everything that was learnt."""
+        self.value = self.initial
+        self.latency = LatencyBaseline()
+        self.epoch += 1
+        self._usual = 0.0  # most calls at a time that were answered in normal time of late
+        self._strained = False  # whether answers take far longer than normal
+        self.in_trouble = False
+        self._value_before = self.value  # what the limit was when the trouble began
+        self._floor = 0.0  # slow answers do not take the limit below this
+        self._fast_below = math.inf  # the limit doubles in an epoch below this: the provider took as many before
+        self._overloaded_at = -math.inf  # the last setback by an overload
+        self._served_together = 0  # most calls under way, since then, when a call began that ended well
+
+    # -- what the calls tell; True: the limit was lowered, for a new reason
+
+    def learn(self, permit: Permit, *, answered: bool, in_flight: int) -> bool:
+        """A call's time is known, or known to be long: the limit goes up or down by a little."""
+        excess = self.latency.excess
+        if excess:
+            begins = not self._strained
+            if begins:
+                self._strained = True
+                self._give_up_unused()
+                self._begin_trouble()
+            self.value = max(self.value - min(excess, _HALF), min(self.value, self._floor))
+            return begins
+        self._strained = False
+        if answered:
+            above = self._usual - permit.in_flight_at_start
+            self._usual -= _FADING * above if above > 0 else above
+            used = 2 * in_flight + 1 > self.value
+            # Below the initial limit it grows although unused: a quiet service must not keep an old setback for ever.
+            if permit.epoch == self.epoch and (used or self.value < self.initial):
+                step = 1.0 if self.value < self._fast_below else 1.0 / math.sqrt(self.value)
+                self.value = min(self.value + step, self._most)
+                self.in_trouble &= self.value < self._fast_below
+        return False
+
+    def witness(self, permit: Permit, seconds: float) -> None:
+        """In a trouble, the provider answered a call after so many seconds."""
+        if permit.in_flight_at_start <= self._usual:
+            self.latency.witness(seconds)
+
+    def succeeded(self, permit: Permit) -> None:
+        """A call ended well."""
+        if permit.epoch == self.epoch and permit.in_flight_at_start > self._served_together:
+            self._served_together = permit.in_flight_at_start
+
+    def overloaded(self, permit: Permit, now: float, in_flight: int) -> bool:
+        """The provider refused the call because it has too many; so many others are under way."""
+        if now < self._overloaded_at + _OVERLOAD_ANSWERS * self.latency.typical:
+            return False  # a refusal comes quicker than the answers that would tell whether the last setback was enough
+        if not self._served_together and self.latency.seen and self._overloaded_at > -math.inf:
+            return False  # it answered before the last setback and not since: it is down, however many are sent
+        # Some providers refuse by chance, whoever asks. What they served together in this epoch they will serve again.
+        if not self._set_back(permit, max(_TAKEN * in_flight, _HALF * self.value, self._served_together)):
+            return False
+        self._fast_below = self.value  # the provider said exactly how much it takes
+        self._overloaded_at, self._served_together = now, 0
+        return True
+
+    def timed_out(self, permit: Permit) -> bool:
+        """The call took too long and was given up."""
+        if permit.epoch == self.epoch:
+            self._give_up_unused()
+        return self._set_back(permit, max(_TAKEN * self.value, min(self._floor, self.value)))
+
+    def stall_is_over(self) -> None:
+        """A call was answered after a stall: the calls that hung say nothing about how many the provider takes."""
+        self.latency.calm()
+        self.value = max(self.value, self._usual)
+        self._fast_below = max(self._fast_below, _KEPT * self._value_before)
+
+    # -- changes for the worse
+
+    def begin_epoch(self) -> None:
+        """Something changed for the worse: calls that are under way say nothing about what follows."""
+        self.epoch += 1
+
+    def _give_up_unused(self) -> None:
+        if not self.in_trouble:
+            self._value_before = self.value
+            self.latency.dismiss_witnesses()
+            if self.latency.seen >= _TRUSTED:
+                self.value = min(self.value, max(self._usual, self._least))
+
+    def _begin_trouble(self) -> None:
+        if not self.in_trouble:
+            self.in_trouble = True
+            self._fast_below = _KEPT * self.value
+            self._floor = max(_LEAST_FOR_SLOWNESS * self.value, self._least)
+
+    def _set_back(self, permit: Permit, value: float) -> bool:
+        if permit.epoch != self.epoch:
+            return False
+        self._begin_trouble()
+        self.value = max(self._least, min(value, self.value))
+        self.begin_epoch()
+        return True

@@ -1,0 +1,195 @@
+"""The lock, the clock and the events around a limit's state; the only part that waits."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from anyio.lowlevel import checkpoint_if_cancelled
+
+from resilient_ai._classification.classify import classify
+from resilient_ai._core.clock import seconds_left
+from resilient_ai._core.errors import ErrorType, LimitReachedError
+from resilient_ai._core.event_loops import LoopUsages, running_loop
+from resilient_ai._core.events import CallRejected
+
+from .events import LimitLowered
+from .permit import Permit, latest_permit, still_held
+from .state import Limit
+from .waiter import TaskWaiter
+
+if TYPE_CHECKING:
+    from resilient_ai._core.event_loops import LoopUsage
+    from resilient_ai._core.state_store import StateStore
+
+    from .config import LimitConfig
+
+
+class LimitGate:
+    """Lets the calls of one limit through. Thread-safe; callers in the queue keep their order across loops."""
+
+    __slots__ = ("_loops", "_name", "_now", "_registry", "lock", "state")
+
+    def __init__(self, name: str, config: LimitConfig, registry: StateStore) -> None:
+        self.state = Limit(config)
+        # Reentrant: while its thread is in here, a signal handler may read the limit, and a task that the garbage
+        # collector ends may give its permit back.
+        self.lock = threading.RLock()
+        self._loops = LoopUsages()
+        self._name = name
+        self._now = registry.clock.now
+        self._registry = registry
+
+    # -- getting a permit
+
+    def enter(self) -> Permit | None:
+        """A permit, if there is one at once."""
+        now, loop, state = self._now(), running_loop(), self.state
+        with self.lock:
+            usage = self._loops.latest
+            if loop is None or usage.loop() is not loop:  # `here` written out, which every call pays for
+                self._drop_closed_loops()  # at every change of the loop, so that they cannot accumulate
+                usage = self._loops.here()
+            permit = state.enter(now, usage)
+            if permit is None and self._drop_closed_loops():
+                permit = state.enter(now, usage)
+        if state.lowered:
+            try:
+                self._report()
+            except BaseException:  # Ctrl-C in a listener: nobody will call with this permit
+                if permit is not None:
+                    self.released(permit)
+                raise
+        if permit is not None:
+            outer = latest_permit.get()
+            while outer is not None and outer.owner is None:  # `still_held` written out
+                outer = outer.outer
+            permit.outer = outer
+            latest_permit.set(permit)
+        return permit
+
+    async def wait_in_queue(self, *, spare: bool = False) -> Permit:
+        """A permit, after a wait; `LimitReachedError` when there is none in time."""
+        await checkpoint_if_cancelled()  # a cancelled caller hears of that, not of the limit
+        clock, outer = self._registry.clock, still_held(latest_permit.get())
+        waiter = self._join(outer, spare=spare)
+        try:
+            while True:
+                now = clock.now()
+                with self.lock:
+                    self._drop_closed_loops()
+                    permit = self.state.turn(waiter, now)
+                if isinstance(permit, Permit):
+                    permit.outer = outer
+                    latest_permit.set(permit)
+                    return permit
+                if permit is None or now >= waiter.ends:
+                    raise self._refusal(now)
+                with clock.move_on_after(min(permit, waiter.ends - now)):
+                    await waiter.called()
+        finally:
+            with self.lock:
+                self.state.queue.leave(waiter)
+            self.call_next()
+
+    def _join(self, outer: Permit | None, *, spare: bool) -> TaskWaiter:
+        now, left, state = self._now(), seconds_left(), self.state
+        with self.lock:
+            while outer is not None and outer.owner is not state:
+                outer = still_held(outer.outer)
+            patience = state.patience(now, left, outer, spare=spare)
+            if patience is not None:
+                waiter = TaskWaiter(now + patience, now + left, self._loops.here(), outer)
+                state.queue.join(waiter, now)
+                return waiter
+        raise self._refusal(now)
+
+    def _refusal(self, now: float) -> LimitReachedError:
+        state = self.state
+        with self.lock:
+            state.refused += 1
+            wait = state.wait(now)
+            error = LimitReachedError(self._name, limit=state.most, waiting=len(state.queue), retry_after=wait)
+        if self._registry.listening:
+            self._registry.emit(CallRejected(self._name, "limit_reached", wait))
+        return error
+
+    def _drop_closed_loops(self) -> bool:
+        ended = self._loops.take_ended()
+        for usage in ended:
+            self.state.drop_closed_loop(usage)
+        return bool(ended)
+
+    def closed_loops(self) -> list[LoopUsage]:
+        """Loops that were closed, whose calls and waiters are still in the numbers."""
+        return self._loops.ended()
+
+    # -- giving it back
+
+    def ended(self, permit: Permit, error: BaseException | None) -> None:
+        """The call is over: well, with the provider's or the caller's error, or because its caller left."""
+        if error is None:
+            state = self.state
+            with self.lock:
+                state.succeed(permit, self._now())
+            if state.queue.waiters or state.lowered:
+                self._after()
+        elif isinstance(error, Exception):
+            self._failed(permit, error)
+        else:
+            self.released(permit)
+
+    def answered(self, permit: Permit) -> None:
+        """The first item of a stream is there."""
+        with self.lock:
+            self.state.answer(permit, self._now())
+        self._after()
+
+    def released(self, permit: Permit) -> None:
+        """The caller left."""
+        with self.lock:
+            self.state.release(permit, self._now())
+        self._after()
+
+    def _failed(self, permit: Permit, error: Exception) -> None:
+        try:
+            verdict = classify(error)
+        except BaseException:  # out of a classifier of the user's own: it says nothing, and the permit must come back
+            self.released(permit)
+            raise
+        now, kind = self._now(), verdict.error_type
+        with self.lock:
+            if kind is ErrorType.RATE_LIMIT:
+                self.state.too_fast(permit, now, verdict.retry_after)
+            elif kind is ErrorType.MODEL_OVERLOADED:
+                self.state.overload(permit, now)
+            elif kind is ErrorType.CIRCUIT_OPEN:
+                self.state.give_back(permit)
+            elif kind is ErrorType.TIMEOUT:
+                self.state.time_out(permit, now)
+            else:
+                self.state.fail(permit)
+        self._after()
+
+    # -- outside the lock, after a change
+
+    def _after(self) -> None:
+        if self.state.queue.waiters:
+            self.call_next()
+        if self.state.lowered:
+            self._report()
+
+    def call_next(self) -> None:
+        """Wake whoever can have a permit now; waiters whose loop has ended leave the queue."""
+        with self.lock:
+            while (waiter := self.state.next_called(self._now())) is not None:
+                if isinstance(waiter, TaskWaiter) and waiter.wake():
+                    return
+                self.state.queue.leave(waiter)
+
+    def _report(self) -> None:
+        with self.lock:
+            why, self.state.lowered = self.state.lowered, ""
+            limit, rate = self.state.most, self.state.pace.rate(self._now())
+        if why and self._registry.listening:
+            self._registry.emit(LimitLowered(self._name, why, limit, rate))

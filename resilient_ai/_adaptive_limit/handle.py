@@ -1,0 +1,95 @@
+"""An adaptive limit as the registry shows it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from resilient_ai._core.report import Row
+
+from .gate import LimitGate
+
+if TYPE_CHECKING:
+    from resilient_ai._core.state_store import StateStore
+
+    from .config import LimitConfig
+
+
+@dataclass(frozen=True, slots=True)
+class LimitStats:
+    """
+    What a limit has learnt and seen.
+
+    Attributes:
+        limit: Calls that may be under way at a time.
+        in_flight: Calls that are under way.
+        waiting: Callers in the queue.
+        rate: Calls a second that are sent after a rate limit; None while nothing limits them.
+        refused: Callers turned away because they could not be served in time, or because the queue was full.
+        total_calls: Calls that were let through.
+        succeeded: Those that have answered.
+        failed: Those that have failed.
+        normal_seconds: What a middling answer takes (a stream: its first item); None before the first.
+        slow_seconds: From where on an answer is unusually slow; None until that is known.
+    """
+
+    limit: int
+    in_flight: int
+    waiting: int
+    rate: float | None
+    refused: int
+    total_calls: int
+    succeeded: int
+    failed: int
+    normal_seconds: float | None
+    slow_seconds: float | None
+
+
+class AdaptiveLimit:
+    """One limit in the registry: its numbers. Thread-safe."""
+
+    __slots__ = ("_gate", "_now", "name")
+
+    def __init__(self, name: str, config: LimitConfig, registry: StateStore) -> None:
+        self.name = name
+        self._gate = LimitGate(name, config, registry)
+        self._now = registry.clock.now
+
+    def stats(self) -> LimitStats:
+        """The numbers of this moment."""
+        with self._gate.lock:
+            state, closed = self._gate.state, self._gate.closed_loops()
+            latency = state.latency
+            return LimitStats(
+                limit=state.most,
+                in_flight=state.in_flight.count - sum(usage.in_flight for usage in closed),
+                waiting=sum(waiter.usage not in closed for waiter in state.queue),
+                rate=state.pace.rate(self._now()),
+                refused=state.refused,
+                total_calls=state.total,
+                succeeded=state.succeeded,
+                failed=state.failed,
+                normal_seconds=latency.typical if latency.seen else None,
+                slow_seconds=latency.slow_after if latency.slow_after < math.inf else None,
+            )
+
+    def row(self) -> Row:
+        """What the registry's table shows."""
+        stats = self.stats()
+        shown = f"{stats.in_flight} of {stats.limit}"
+        if stats.waiting:
+            shown += f", {stats.waiting} waiting"
+        if stats.rate is not None:
+            shown += f", {stats.rate:.2g} a second"
+        return Row(self.name, "adaptive_limit", shown, stats.total_calls, stats.succeeded, stats.failed)
+
+    def reset(self) -> None:
+        """Forget everything that was learnt; calls under way and callers in the queue stay where they are."""
+        with self._gate.lock:
+            self._gate.state.clear()
+        self._gate.call_next()
+
+    def __repr__(self) -> str:
+        row = self.row()
+        return f"<AdaptiveLimit {self.name!r} {row.state}: {row.calls} calls, {row.failed} failed>"

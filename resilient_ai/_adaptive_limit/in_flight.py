@@ -1,0 +1,115 @@
+"""Calls under way: how many there are, which of them are overdue, and which hang since a stall that is over."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .lending import Lending
+
+if TYPE_CHECKING:
+    from resilient_ai._core.event_loops import LoopUsage
+
+    from .permit import Permit
+
+
+class InFlight:
+    """
+    The permits that were given and did not come back.
+
+    Attributes:
+        count: Calls under way; a nested call that uses its outer call's permit is not counted beside it.
+        lending: Who uses whose permit.
+    """
+
+    __slots__ = ("_lost", "_overdue", "_running", "count", "lending")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.lending = Lending()
+        self._running: dict[Permit, None] = {}  # not measured yet, the oldest first
+        self._overdue: dict[Permit, None] = {}  # slow by now
+        self._lost: set[Permit] = set()
+
+    @property
+    def occupied(self) -> int:
+        """Permits in use: those of the calls under way, without the lost ones."""
+        return self.count - len(self._lost)
+
+    def can_lend(self, permit: Permit | None, owner: object) -> bool:
+        """Whether a call made inside the holder of this permit may use it."""
+        return (
+            permit is not None
+            and permit.owner is owner
+            and not permit.lost
+            and not permit.usage.dropped
+            and not self.lending.is_lent(permit)
+        )
+
+    def add(self, permit: Permit, outer: Permit | None) -> None:
+        """A call begins, on a permit of its own or on its outer call's."""
+        if outer is None:
+            self.count += 1
+            permit.usage.in_flight += 1
+        else:
+            self.lending.lend(outer, permit)
+            self.measured(outer)  # from here on the outer call's time is not the provider's
+        self._running[permit] = None
+
+    def measured(self, permit: Permit) -> None:
+        """Nothing more can be learnt from how long this call takes."""
+        permit.measured = True
+        self._running.pop(permit, None)
+
+    @property
+    def oldest(self) -> Permit | None:
+        """The call that has been under way for longest, of those that are not measured."""
+        return next(iter(self._running), None)
+
+    def is_overdue(self, permit: Permit) -> None:
+        """The call is slow by now; whether it ever ends is not known."""
+        self._overdue[permit] = None
+
+    def overtaken(self, started: float) -> None:
+        """A call that began then was answered after a stall: older overdue ones will hang on, and occupy nothing."""
+        for each in [each for each in self._overdue if each.started < started]:
+            del self._overdue[each]
+            if each not in self.lending:
+                each.lost = True
+                self._lost.add(each)
+
+    def remove(self, permit: Permit) -> None:
+        """A call is over."""
+        if not permit.measured:
+            self._running.pop(permit, None)
+        elif self._overdue or self._lost:
+            self._overdue.pop(permit, None)
+            self._lost.discard(permit)
+        permit.owner = None
+        if self.lending:
+            self._end_lending(permit)
+        elif not permit.usage.dropped:
+            permit.usage.in_flight -= 1
+            self.count -= 1
+
+    def _end_lending(self, permit: Permit) -> None:
+        outer, nested = self.lending.end(permit)
+        if outer is not None:
+            return  # it was not counted
+        if not permit.usage.dropped:
+            permit.usage.in_flight -= 1
+            self.count -= 1
+        if nested is not None and not nested.usage.dropped:
+            nested.usage.in_flight += 1  # it outlives the call whose permit it used
+            self.count += 1
+
+    def drop_closed_loop(self, usage: LoopUsage) -> None:
+        """Nothing that was begun in a closed loop comes back."""
+        usage.dropped = True
+        self.count -= usage.in_flight
+        for permit in [each for each in self._running if each.usage is usage]:
+            del self._running[permit]
+        for permit in [each for each in self._overdue if each.usage is usage]:
+            del self._overdue[permit]
+        self._lost -= {each for each in self._lost if each.usage is usage}
+        for permit in [each for each in self.lending if each.usage is usage]:
+            self._end_lending(permit)

@@ -1,0 +1,58 @@
+"""
+Permits of outer calls that calls made inside them use.
+
+A function that calls itself would wait for a permit that the outer call holds, while the outer call waits for the
+inner one. The outer call asks nothing of the provider meanwhile, so it lends its permit to one nested call at a time.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .permit import Permit
+
+
+class Lending:
+    """Which permit is lent to which: chains, because a nested call may lend on what it has borrowed."""
+
+    __slots__ = ("_nested_of", "_outer_of")
+
+    def __init__(self) -> None:
+        self._nested_of: dict[Permit, Permit] = {}  # by the outer permit
+        self._outer_of: dict[Permit, Permit] = {}  # by the nested permit
+
+    def __bool__(self) -> bool:
+        return bool(self._nested_of)
+
+    def __contains__(self, permit: Permit) -> bool:
+        return permit in self._nested_of or permit in self._outer_of
+
+    def __iter__(self) -> Iterator[Permit]:
+        return iter({*self._nested_of, *self._outer_of})
+
+    def is_lent(self, permit: Permit) -> bool:
+        """Whether a nested call uses this permit."""
+        return permit in self._nested_of
+
+    def lend(self, outer: Permit, nested: Permit) -> None:
+        """`nested` goes on inside `outer`."""
+        self._nested_of[outer], self._outer_of[nested] = nested, outer
+
+    def end(self, permit: Permit) -> tuple[Permit | None, Permit | None]:
+        """
+        A call is over; what it had borrowed goes on to the call that it had lent to.
+
+        Returns:
+            The permit it had borrowed and the permit it had lent to, None where there is none.
+        """
+        outer, nested = self._outer_of.pop(permit, None), self._nested_of.pop(permit, None)
+        if outer is not None:
+            del self._nested_of[outer]
+        if nested is not None:
+            del self._outer_of[nested]
+            if outer is not None:
+                self.lend(outer, nested)
+        return outer, nested
