@@ -1,7 +1,8 @@
 """
-Similar answers: what to say during an outage, from what was said before.
+Similar answers: during an outage, the answer that an earlier question of the same meaning got.
 
-`SimilarAnswers` is the rung; the rest is for those who bring an embedder, a guard or a store of their own.
+`SimilarAnswers` is the rung for `degrade_to`; the other names serve users who bring their own embedder, guard or
+store.
 """
 
 from ._embedders import Embedder

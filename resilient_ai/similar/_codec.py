@@ -1,4 +1,4 @@
-"""Answers as typed JSON: what comes back equals what went in, and reading a file runs nobody's code."""
+"""Answers as typed JSON: a decoded answer equals the encoded one, and decoding imports nothing."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 _TYPE = "$type"
 
 
-class NotStorable(TypeError):  # noqa: N818 - says what it is
+class NotStorable(TypeError):  # noqa: N818 - the name is the message
     """An answer of a kind that has no typed JSON form."""
 
 
@@ -23,7 +23,7 @@ def encode(answer: Any) -> str:
     An answer as JSON.
 
     Text, numbers, None, lists, tuples, dicts, bytes, dates, decimals, UUIDs, dataclasses and pydantic models, nested
-    as they like.
+    to any depth.
 
     Raises:
         NotStorable: Anything else in it.

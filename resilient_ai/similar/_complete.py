@@ -1,4 +1,4 @@
-"""Whether an answer is whole and final: not cut off, not refused, not the call of a tool, not empty."""
+"""`is_whole`: whether an answer is complete: not cut off, not refused, no tool call, not empty."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, Final
 _WHOLE: Final = frozenset(
     "stop end_turn stop_sequence completed complete eos eos_token finish finished success done none".split()  # noqa: SIM905
 )
-"""Why the providers say a model stopped when it had said all; every other reason means that something is missing."""
+"""Stop reasons of providers that mean a complete answer; every other reason means that something is missing."""
 
 _UNFINISHED: Final = frozenset(("incomplete", "failed", "in_progress", "cancelled", "queued"))
 _REASONS: Final = ("finish_reason", "stop_reason", "finishReason", "stopReason", "done_reason")
@@ -20,7 +20,7 @@ _INNER: Final = ("choices", "candidates", "output", "message", "delta", "content
 
 def is_whole(answer: Any) -> bool:
     """
-    Read what the SDKs' answers say of themselves, as objects or as dicts; text only has to be there.
+    Read what SDK answers say of themselves, as objects or as dicts; plain text only has to be non-empty.
 
     OpenAI's `finish_reason`, `tool_calls`, `refusal` and `status`, Anthropic's `stop_reason`, Google's
     `finish_reason` and function calls, Cohere's, Mistral's and Bedrock's likewise.
@@ -41,7 +41,7 @@ def _says_whole(part: Any) -> bool:
         reason = _get(part, name)
         if reason and _word(reason) not in _WHOLE:
             return False
-    # A `status` of the user's own may be anything; that of a provider's unfinished answer is one of these.
+    # A user's own `status` may be anything, so only these values count; a provider's unfinished answer has one.
     if _word(_get(part, "status")) in _UNFINISHED or any(_get(part, name) for name in _MARKS):
         return False
     if _get(part, "type") in _TOOL_PARTS:

@@ -1,4 +1,4 @@
-"""Embedders: what turns a question into a vector, which of them are at hand, and one's own in their place."""
+"""Embedders: the protocol, the ones that come with the package, and the checks for a user's own."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 _LEAST_SAFE = 0.80
-_UNKNOWN_THRESHOLD = 0.94  # right for the embedders whose neighbours crowd most, of those measured; hence safe for all
+_UNKNOWN_THRESHOLD = 0.94  # what the measured embedder with the highest similarities between neighbours needs
 
 
 @runtime_checkable
@@ -24,11 +24,11 @@ class Embedder(Protocol):
     """
     Turns questions into vectors. `embed` may be `async def`; a plain one is called in a thread.
 
-    It may also have `covers(text) -> bool`: whether the vector of that text means anything.
+    It may also have `covers(text) -> bool`: whether the vector of that text says anything.
 
     Attributes:
         id: Name and version: vectors of different ids are never compared.
-        default_threshold: Least cosine similarity at which this embedder's neighbours ask the same.
+        default_threshold: Least cosine similarity at which two texts usually have the same meaning.
     """
 
     id: str
@@ -44,12 +44,12 @@ EmbedFunction = Callable[[list[str]], Awaitable[Sequence[Sequence[float]]] | Seq
 
 class Space:
     """
-    One embedder as the rung uses it: with its threshold, and with vectors of length 1 only.
+    One embedder with its threshold; its vectors are scaled to length 1.
 
     Attributes:
         id: The embedder's.
-        threshold: In force.
-        remote: Whether it is `async`, so that it may be down when it is needed.
+        threshold: The least similarity in use.
+        remote: Whether the embedder is `async`; such a one usually calls a provider, and fails when that does.
     """
 
     def __init__(self, embedder: Embedder, threshold: float | None, *, allow_unsafe: bool) -> None:
@@ -65,19 +65,19 @@ class Space:
             )
 
     def covers(self, text: str) -> bool:
-        """Whether it can tell this text from others."""
+        """Whether the embedder can tell this text from others."""
         covers = getattr(self.embedder, "covers", None)
         return bool(covers(text)) if covers is not None else True
 
     def embed(self, texts: list[str]) -> list[npt.NDArray[np.float32] | None]:
-        """Vectors of a plain embedder; None where it does not cover a text."""
+        """The vectors of a synchronous embedder; None for a text that it does not cover."""
         covered = [text for text in texts if self.covers(text)]
         vectors = iter(unit_vectors(self.embedder.embed(covered), len(covered)) if covered else ())
         covering = set(covered)
         return [next(vectors) if text in covering else None for text in texts]
 
     async def embed_remotely(self, text: str) -> npt.NDArray[np.float32] | None:
-        """The vector of an async embedder."""
+        """The vector of an async embedder for one text."""
         vectors: Any = await self.embedder.embed([text])
         return unit_vectors(vectors, 1)[0]
 
@@ -101,7 +101,7 @@ def unit_vectors(vectors: Any, count: int) -> list[npt.NDArray[np.float32] | Non
 
 
 class _Function:
-    """A function in an embedder's clothes."""
+    """Wraps an embedding function as an `Embedder`."""
 
     default_threshold = _UNKNOWN_THRESHOLD
 
@@ -125,11 +125,11 @@ def _awaiting(function: Callable[[list[str]], Any]) -> Callable[[list[str]], Any
 
 def space_of(given: Any, threshold: float | None, *, allow_unsafe: bool) -> Space | None:
     """
-    What stands beside the trigrams; None when they are all there is.
+    The space of the embedder that was asked for; None for trigrams alone.
 
     Raises:
         ImportError: "minilm" is asked for and not installed.
-        ValueError: None of the known words, and no embedder.
+        ValueError: Neither a known name nor an embedder.
     """
     if isinstance(given, str):
         if given not in ("auto", "trigrams", "minilm"):
@@ -158,7 +158,7 @@ def space_of(given: Any, threshold: float | None, *, allow_unsafe: bool) -> Spac
 
 def require_numpy() -> None:
     """
-    Say what to install, before the first call needs it.
+    Check that numpy is installed, before the first call needs it.
 
     Raises:
         ImportError: numpy is missing.

@@ -1,4 +1,4 @@
-"""What a question is made of, as far as the guard compares it: numbers, names, negations, directions, its frame."""
+"""`features`: what the guard compares of a question: numbers, names, negations, directions, the question word."""
 
 from __future__ import annotations
 
@@ -41,43 +41,43 @@ class Features:
     content: tuple[str, ...]
     negations: int
     negated: frozenset[str]
-    poles: frozenset[tuple[str, int]]
+    opposites: frozenset[tuple[str, int]]
     quantifiers: frozenset[int]
-    kinds: tuple[tuple[int, str], ...]
-    turned: frozenset[str]
-    arrows: frozenset[tuple[str, str, str]]
+    alternatives: tuple[tuple[int, str], ...]
+    prefixed: frozenset[str]
+    directions: frozenset[tuple[str, str, str]]
     frames: frozenset[str]
     questions: int
     tense: str
     script: str
     signs: str
 
-    def sealed(self, seal: Callable[[str], str]) -> Features:
-        """The same with every word of the text replaced by its digest."""
+    def digested(self, digest: Callable[[str], str]) -> Features:
+        """The same features with every word of the text replaced by its digest."""
         return Features(
-            numbers=tuple((seal(number), seal(unit) if unit else "") for number, unit in self.numbers),
-            dates=frozenset(map(seal, self.dates)),
-            entities=frozenset(map(seal, self.entities)),
-            words=frozenset(map(seal, self.words)),
-            content=tuple(map(seal, self.content)),
+            numbers=tuple((digest(number), digest(unit) if unit else "") for number, unit in self.numbers),
+            dates=frozenset(map(digest, self.dates)),
+            entities=frozenset(map(digest, self.entities)),
+            words=frozenset(map(digest, self.words)),
+            content=tuple(map(digest, self.content)),
             negations=self.negations,
-            negated=frozenset(map(seal, self.negated)),
-            poles=frozenset((seal(pair), side) for pair, side in self.poles),
+            negated=frozenset(map(digest, self.negated)),
+            opposites=frozenset((digest(pair), side) for pair, side in self.opposites),
             quantifiers=self.quantifiers,
-            kinds=tuple((number, seal(word)) for number, word in self.kinds),
-            turned=frozenset(map(seal, self.turned)),
-            arrows=frozenset((arrow, seal(left), seal(right)) for arrow, left, right in self.arrows),
+            alternatives=tuple((number, digest(word)) for number, word in self.alternatives),
+            prefixed=frozenset(map(digest, self.prefixed)),
+            directions=frozenset((kind, digest(left), digest(right)) for kind, left, right in self.directions),
             frames=self.frames,
             questions=self.questions,
             tense=self.tense,
             script=self.script,
-            signs="".join(map(seal, self.signs)),
+            signs="".join(map(digest, self.signs)),
         )
 
 
 @functools.lru_cache(maxsize=4_096)
 def features(text: str) -> Features:
-    """Read a text once; equal texts are read from memory."""
+    """The features of a text; those of equal texts are cached."""
     text = unicodedata.normalize("NFKC", text).translate(_APOSTROPHES)
     tokens = [match.group() for match in re.finditer(_PIECES, text)]
     lower = [token.casefold() for token in tokens]
@@ -94,12 +94,12 @@ def features(text: str) -> Features:
         content=content,
         negations=negations + (sum(signs.count(sign.strip()) for sign in table.NEGATING_SIGNS) if signs else 0),
         negated=negated,
-        poles=frozenset(pole for word in {*bare, *content} for pole in _poles().get(word, ()))
+        opposites=frozenset(side for word in {*bare, *content} for side in _opposites().get(word, ()))
         | {(f"{stem(verb)} in/out", int(word == "out")) for verb, word in pairwise(bare) if word in ("in", "out")},
         quantifiers=frozenset(i for i, line in enumerate(table.ALTERNATIVES) if not line.isdisjoint(bare)),
-        kinds=tuple(_kinds(bare)),
-        turned=frozenset(_turned(bare)),
-        arrows=frozenset(_arrows(bare)),
+        alternatives=tuple(_alternatives(bare)),
+        prefixed=frozenset(_prefixed(bare)),
+        directions=frozenset(_directions(bare)),
         frames=frozenset(_frames(bare)),
         questions=sum("?" in token for token in tokens),
         tense=_tense(lower),
@@ -110,7 +110,7 @@ def features(text: str) -> Features:
 
 @functools.lru_cache(maxsize=20_000)
 def stem(word: str) -> str:
-    """A word without its commonest English endings; good enough to see that two forms are one word."""
+    """A word without its most common English endings, so that most forms of a word compare equal."""
     if len(word) > 4 and word.endswith("ies"):
         return word[:-3] + "y"
     for ending in ("ing", "ed", "es", "s"):
@@ -191,34 +191,34 @@ def _negations(lower: list[str]) -> tuple[int, frozenset[str]]:
 
 
 @functools.cache
-def _poles() -> dict[str, tuple[tuple[str, int], ...]]:
-    poles: dict[str, list[tuple[str, int]]] = {}
+def _opposites() -> dict[str, tuple[tuple[str, int], ...]]:
+    found: dict[str, list[tuple[str, int]]] = {}
     for pair in table.OPPOSITES.split():
         for side, spellings in enumerate(pair.split("/")):
             for word in spellings.split(","):
                 for form in {word, stem(word)} - {""}:
-                    poles.setdefault(form, []).append((pair, side))
-    return {word: tuple(sides) for word, sides in poles.items()}
+                    found.setdefault(form, []).append((pair, side))
+    return {word: tuple(sides) for word, sides in found.items()}
 
 
 @functools.cache
-def _kind_of() -> dict[str, tuple[int, ...]]:
-    kinds: dict[str, tuple[int, ...]] = {}
+def _lines_of() -> dict[str, tuple[int, ...]]:
+    lines: dict[str, tuple[int, ...]] = {}
     for number, line in enumerate(table.EXCLUSIVE):
         for word in line:
-            kinds[word] = (*kinds.get(word, ()), number)
-    return kinds
+            lines[word] = (*lines.get(word, ()), number)
+    return lines
 
 
-def _kinds(bare: list[str]) -> Iterator[tuple[int, str]]:
-    known = _kind_of()
+def _alternatives(bare: list[str]) -> Iterator[tuple[int, str]]:
+    known = _lines_of()
     for word in bare:
         for form in dict.fromkeys((word, word.removesuffix("s"))):
             for number in known.get(form, ()):
                 yield number, form
 
 
-def _turned(bare: list[str]) -> Iterator[str]:
+def _prefixed(bare: list[str]) -> Iterator[str]:
     for word in bare:
         for prefix in table.NEGATING_PREFIXES:
             rest = word.removeprefix(prefix).lstrip("-")
@@ -226,29 +226,29 @@ def _turned(bare: list[str]) -> Iterator[str]:
                 yield stem(rest)
 
 
-def _arrows(bare: list[str]) -> Iterator[tuple[str, str, str]]:
-    """(kind, source, target) for every pair of words that a directed word stands between."""
+def _directions(bare: list[str]) -> Iterator[tuple[str, str, str]]:
+    """(kind, source, target) for every pair of words with a directed word (`to`, `than`, …) between them."""
     for i, word in enumerate(bare):
         if word == "only":
             focus = next((stem(each) for each in bare[i + 1 : i + 4] if _counts(each)), "")
             yield "only", focus, focus
-        arrow = table.ARROWS.get(word)
-        if arrow is None:
+        kind = table.DIRECTED.get(word)
+        if kind is None:
             continue
         left = [stem(each) for each in bare[max(0, i - 4) : i] if _counts(each)]
         right = []
         for each in bare[i + 1 : i + 5]:
-            if each in table.ARROWS or not each[0].isalnum():
+            if each in table.DIRECTED or not each[0].isalnum():
                 break
             if _counts(each):
                 right.append(stem(each))
         for one in left[-3:]:
             for other in right[:3]:
-                yield ("to", other, one) if arrow == "from" else (arrow, one, other)
+                yield ("to", other, one) if kind == "from" else (kind, one, other)
 
 
 def _counts(word: str) -> bool:
-    """Whether a word may be what something is done to."""
+    """Whether a word can be one end of a direction."""
     return word[0].isalnum() and (word not in table.STOP_WORDS or word in table.MOVABLE)
 
 
@@ -267,7 +267,7 @@ def _frames(bare: list[str]) -> Iterator[str]:
                 after == "to" or (after in table.AUXILIARY and following in table.PERSONS)
             ):
                 yield word
-                yield "how to"  # where and how one does a thing are told in one breath
+                yield "how to"  # "where do I" and "how do I" get the same answer
             elif word == "how" and after == "many" and following in table.SPANS:
                 yield "how long"
             else:
@@ -281,9 +281,9 @@ def _frames(bare: list[str]) -> Iterator[str]:
 
 
 def _tense(lower: list[str]) -> str:
-    story = any(_ENDS.fullmatch(word) for word in lower[:-1])  # whose question may be told in either tense
+    several = any(_ENDS.fullmatch(word) for word in lower[:-1])  # a story before the question may use either tense
     for word, verb in pairwise(lower):
-        if not story and word in table.IDENTITY and verb in ("is", "are", "was", "were"):
+        if not several and word in table.IDENTITY and verb in ("is", "are", "was", "were"):
             return "now" if verb in ("is", "are") else "past"
     past = any(word in table.PAST for word in lower)
     future = any(word in table.FUTURE or word.endswith("'ll") for word in lower)

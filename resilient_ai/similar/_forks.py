@@ -1,4 +1,4 @@
-"""Forked children: every lock is held while a process forks, so that a child gets whole states and free locks."""
+"""Locks are held while the process forks, so that the child gets consistent state and free locks."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ _holding: list[_Held] = []
 
 def hold_while_forking(owner: object, lock: Any, *, rank: int, in_child: Callable[[], None] | None = None) -> None:
     """
-    Take `lock` before a fork and give it back after it, in both processes, as long as `owner` lives.
+    Acquire `lock` before each fork and release it afterwards in both processes, as long as `owner` lives.
 
     Args:
-        owner: Whose lock it is; one per owner.
+        owner: The object that the lock belongs to; one lock per owner.
         lock: A lock or a condition.
-        rank: Locks are taken from the lowest up, in the order in which the code nests them.
-        in_child: What else the child has to do, before the lock is free. Must not keep `owner` alive.
+        rank: Locks are acquired from the lowest rank up, which is the order in which the code nests them.
+        in_child: Called in the child before the lock is released. Must not keep `owner` alive.
     """
     with _guard:
         _held[owner] = _Held(lock, rank, in_child)

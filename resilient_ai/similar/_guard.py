@@ -1,4 +1,4 @@
-"""The guard: why two questions that look alike do not ask the same, although their vectors say so."""
+"""The guard: reasons why two questions with similar vectors do not have the same meaning."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ _FRAMES = frozenset((*STARTS.values(), *HOW.values(), "how", "how to"))
 
 def look_alike(asked: str, remembered: str, *, strict: bool = False) -> str | None:
     """
-    Say why an answer to one question must not serve another, however alike they look.
+    Say why the answer to one question must not serve another, however similar their vectors are.
 
-    Vectors cannot tell "turn it on" from "turn it off" or 5 mg from 50 mg; this compares what they miss. It knows
-    English words best; numbers, names, negation and scripts in other languages too.
+    Vectors hardly differ between "turn it on" and "turn it off", or 5 mg and 50 mg; this compares what they miss.
+    Its word lists are English first. Numbers, names, negation and scripts are compared in other languages too.
 
     Args:
         asked: The question now.
@@ -46,7 +46,7 @@ def look_alike(asked: str, remembered: str, *, strict: bool = False) -> str | No
         strict: Their content words must be the same, too.
 
     Returns:
-        The first reason found, one word of `REASONS`; None when nothing speaks against it.
+        The first reason found, one word of `REASONS`; None if there is none.
 
     >>> look_alike("How do I turn off dark mode?", "How do I turn on dark mode?")
     'opposite'
@@ -59,7 +59,7 @@ def look_alike(asked: str, remembered: str, *, strict: bool = False) -> str | No
 
 
 def difference(a: Features, b: Features, *, strict: bool = False) -> str | None:
-    """`look_alike` on what was read from the texts."""
+    """`look_alike` for the features of two texts."""
     for reason, differs in _CHECKS:
         if differs(a, b):
             return reason
@@ -79,14 +79,16 @@ def _units(a: Features, b: Features) -> bool:
 def _negation(a: Features, b: Features) -> bool:
     if bool(a.negations) != bool(b.negations) or a.negations % 2 != b.negations % 2:
         return True
-    if any(base in b.words for base in a.turned - b.turned) or any(base in a.words for base in b.turned - a.turned):
+    if any(base in b.words for base in a.prefixed - b.prefixed) or any(
+        base in a.words for base in b.prefixed - a.prefixed
+    ):
         return True
     moved, back = a.negated - b.negated, b.negated - a.negated
     return bool(moved and back) and moved <= b.words and back <= a.words
 
 
 def _opposite(a: Features, b: Features) -> bool:
-    return any((pair, 1 - side) in b.poles - a.poles for pair, side in a.poles - b.poles)
+    return any((pair, 1 - side) in b.opposites - a.opposites for pair, side in a.opposites - b.opposites)
 
 
 def _names(a: Features, b: Features) -> bool:
@@ -99,17 +101,17 @@ def _quantifiers(a: Features, b: Features) -> bool:
 
 
 def _alternatives(a: Features, b: Features) -> bool:
-    mine, theirs = set(a.kinds), set(b.kinds)
+    mine, theirs = set(a.alternatives), set(b.alternatives)
     return not {kind for kind, _ in mine - theirs}.isdisjoint(kind for kind, _ in theirs - mine)
 
 
 def _direction(a: Features, b: Features) -> bool:
-    mine, theirs = ({one for arrow, one, _ in each.arrows if arrow == "only"} for each in (a, b))
+    mine, theirs = ({one for kind, one, _ in each.directions if kind == "only"} for each in (a, b))
     if mine and theirs and mine != theirs:
         return True
     if any(
-        (arrow, y, x) in b.arrows and (arrow, x, y) not in b.arrows and (arrow, y, x) not in a.arrows
-        for arrow, x, y in a.arrows
+        (kind, y, x) in b.directions and (kind, x, y) not in b.directions and (kind, y, x) not in a.directions
+        for kind, x, y in a.directions
     ):
         return True
     if a.signs and sorted(a.signs) == sorted(b.signs) and a.signs != b.signs:
@@ -121,7 +123,7 @@ def _direction(a: Features, b: Features) -> bool:
 
 
 def _frame(a: Features, b: Features) -> bool:
-    # One asks why and the other how, or more is asked now than was answered then.
+    # The question words differ (why, how), or this text asks more questions than the remembered one.
     mine, theirs = a.frames & _FRAMES, b.frames & _FRAMES
     return (bool(mine and theirs) and mine.isdisjoint(theirs)) or a.questions > b.questions > 0
 

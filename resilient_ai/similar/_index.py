@@ -1,4 +1,4 @@
-"""Between the questions and the store: what is written for one, and which remembered one may answer it."""
+"""`Index`: turns answers into entries of a store, and finds the entry that may answer a question."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from ._store import StoreProtocol, Vector
 
 _CANDIDATES = 32
-_EQUAL = 0.01  # similarities this close are equal; the newest of them answers
-_LONGEST_ANSWER = 4  # of max_bytes, as a divisor
+_EQUAL = 0.01  # similarities this close count as equal; the newest of these entries answers
+_LARGEST = 4  # one question with its answer takes at most max_bytes divided by this
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +43,8 @@ class Index:
     """
     Writes drafts and searches for answers. Thread-safe.
 
-    Every entry has its trigram vector, and that of the embedder in `space` if there is one and it could read the
-    text. A question is compared in the space of its embedder; by trigrams only where that has no vector.
+    Every entry has a trigram vector, and a vector of the embedder in `space` if that could read the text. Two
+    questions are compared by the embedder's vectors; by trigrams only where one of them has no such vector.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class Index:
         self.trigrams = Space(TrigramEmbedder(), least, allow_unsafe=allow_unsafe)
         self._guard = guard
         self._store_text = store_text
-        self._largest = max_bytes // _LONGEST_ANSWER
+        self._largest = max_bytes // _LARGEST
         self._lock = threading.Lock()
         hold_while_forking(self, self._lock, rank=3)
         self.added = self.store_errors = self.embedder_errors = 0
@@ -73,21 +73,21 @@ class Index:
         self.refused: Counter[str] = Counter()
 
     def skip(self, reason: str) -> None:
-        """Count an answer that was not taken."""
+        """Count an answer that was not written."""
         with self._lock:
             self.skipped[reason] += 1
 
     # -- writing
 
     def add(self, drafts: list[Draft]) -> None:
-        """Judge and write; what a store or an embedder raises is counted, and no more."""
+        """Check drafts and write them; errors of the store or the embedder are only counted."""
         taken = [draft for draft in drafts if self._takes(draft)]
         if not taken:
             return
         try:
             entries = self._entries(taken)
             self._store.put(entries)
-        except Exception:  # noqa: BLE001 - there is nobody to tell; the numbers say it
+        except Exception:  # noqa: BLE001 - no caller waits for this thread; the counts report the error
             with self._lock:
                 self.store_errors += 1
                 self.skipped["error"] += len(taken)
@@ -175,7 +175,7 @@ class Index:
     def _best(
         self, space: Space, question: Question, vector: Vector, since: float, *, without: str | None = None
     ) -> tuple[float, Entry] | None:
-        """The newest of the most similar entries that the guard lets pass."""
+        """The newest of the most similar entries that the guard accepts."""
         top, best = 0.0, None
         for similarity, entry in self._store.nearest(
             question.partition, space.id, vector, space.threshold, _CANDIDATES
@@ -207,7 +207,7 @@ class Index:
             return difference(asked, features(entry.text), strict=guard == "strict")
         if entry.features is None:
             return "unknown"
-        return difference(asked.sealed(_seal(question)), _unpacked(entry.features), strict=guard == "strict")
+        return difference(asked.digested(_digest_with(question)), _unpacked(entry.features), strict=guard == "strict")
 
     def _touch(self, entry: Entry) -> None:
         touch = getattr(self._store, "touch", None)
@@ -217,10 +217,10 @@ class Index:
 
 def check_guard(guard: Any, *, store_text: bool) -> None:
     """
-    Refuse a guard that cannot work.
+    Check the setting `guard=`.
 
     Raises:
-        ValueError: Not one of the four kinds, or a function that would get no text.
+        ValueError: Not one of the four kinds, or a function that would get no text because none is stored.
     """
     if guard is not None and guard not in ("default", "strict") and not callable(guard):
         raise ValueError(f"guard must be 'default', 'strict', a function of two texts or None, got {guard!r}")
@@ -231,12 +231,12 @@ def check_guard(guard: Any, *, store_text: bool) -> None:
 
 
 def _comparable(text: str) -> bool:
-    """Whether likeness means something: of one word (a name, an id) only the same word is the same question."""
+    """Whether similarity says anything: a question of one word (a name, an id) is only equal to itself."""
     return len(text.split()) > 1 or any(ord(sign) > 0x2E7F for sign in text)
 
 
 def _strings(value: Any) -> Iterator[str]:
-    """Every text in an answer, because JSON's own signs may hide where a word begins."""
+    """Every string in an answer; in the JSON text, escapes may hide where a word begins."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, list | dict):
@@ -244,20 +244,20 @@ def _strings(value: Any) -> Iterator[str]:
             yield from _strings(each)
 
 
-def _seal(question: Question) -> Any:
+def _digest_with(question: Question) -> Any:
     key = question.partition.encode()[:64]
 
-    def seal(word: str) -> str:
+    def of_word(word: str) -> str:
         return hashlib.blake2b(word.encode("utf-8", "surrogatepass"), key=key, digest_size=6).hexdigest()
 
-    return seal
+    return of_word
 
 
 def _packed(question: Question) -> str:
-    sealed = features(question.text).sealed(_seal(question))
+    digested = features(question.text).digested(_digest_with(question))
     plain = {
-        each.name: sorted(value) if isinstance(value := getattr(sealed, each.name), frozenset) else value
-        for each in dataclasses.fields(sealed)
+        each.name: sorted(value) if isinstance(value := getattr(digested, each.name), frozenset) else value
+        for each in dataclasses.fields(digested)
     }
     return json.dumps(plain, separators=(",", ":"))
 

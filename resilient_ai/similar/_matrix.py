@@ -1,4 +1,4 @@
-"""One float32 matrix of a partition's vectors: exact search, with one bit per number as a sieve when it is large."""
+"""One float32 matrix of a partition's vectors: exact search, with a one-bit-per-number prefilter when it is large."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ if TYPE_CHECKING:
 
     Vector = npt.NDArray[np.float32]
 
-_SIEVE_FROM = 4_000  # rows; below that the product itself is as fast
-_SIEVED = 512  # rows that it lets through: no nearest one was lost among 99,000; with 256, 2 of 118 were
+_PREFILTER_FROM = 4_000  # rows; with fewer, the exact product is as fast
+_PREFILTERED = 512  # rows compared exactly: no nearest row was lost among 99,000; with 256, 2 of 118 were
 
 
 class Matrix:
-    """Rows of length 1, or 0 for "no vector here"; deleting moves the last row into the gap."""
+    """Rows of length 1, or 0 where an entry has no vector; removing a row moves the last one into its place."""
 
     __slots__ = ("_bits", "_count", "_dimensions", "_rows")
 
@@ -31,7 +31,7 @@ class Matrix:
         import numpy as np
 
         if self._count == len(self._rows):
-            # Small at first: ten thousand partitions of one answer each must not reserve room for more.
+            # Start small: ten thousand partitions with one answer each must not reserve room for more.
             grown = np.zeros((max(4, self._count * 2), self._dimensions), dtype=np.float32)
             grown[: self._count] = self._rows
             self._rows = grown
@@ -40,7 +40,7 @@ class Matrix:
         self.replace(self._count - 1, vector)
 
     def replace(self, row: int, vector: Vector | None) -> None:
-        """A vector of another length, from a model that changed, is none."""
+        """Set a row; a vector of another length, from a model that changed, counts as no vector."""
         self._rows[row] = vector if vector is not None and len(vector) == self._dimensions else 0.0
         if self._bits is not None:
             if row < len(self._bits):
@@ -60,11 +60,11 @@ class Matrix:
 
         if len(vector) != self._dimensions or not self._count:
             return []
-        if self._count <= _SIEVE_FROM:
+        if self._count <= _PREFILTER_FROM:
             rows = None
             similarities = _products(self._rows[: self._count], vector)
         else:
-            rows = self._sieve(vector)
+            rows = self._prefilter(vector)
             similarities = _products(self._rows[rows], vector)
         found = np.flatnonzero(similarities >= at_least)
         if len(found) > limit:
@@ -72,7 +72,7 @@ class Matrix:
         found = found[np.argsort(-similarities[found], kind="stable")]
         return [(float(similarities[i]), int(i if rows is None else rows[i])) for i in found]
 
-    def _sieve(self, vector: Vector) -> npt.NDArray[np.intp]:
+    def _prefilter(self, vector: Vector) -> npt.NDArray[np.intp]:
         import numpy as np
 
         if self._bits is None or len(self._bits) < self._count:
@@ -84,13 +84,15 @@ class Matrix:
         distances = np.bitwise_count(self._bits[: self._count, 0] ^ wanted[0]).astype(np.uint16)
         for word in range(1, self._bits.shape[1]):
             distances += np.bitwise_count(self._bits[: self._count, word] ^ wanted[word])
-        return np.argpartition(distances, _SIEVED)[:_SIEVED]
+        return np.argpartition(distances, _PREFILTERED)[:_PREFILTERED]
 
 
 def _products(rows: Vector, vector: Vector) -> Vector:
     """
-    `rows @ vector` in this thread alone. The libraries behind `@` share even a small product among threads, and on
-    a busy machine waiting for these takes a hundred times as long as the product: 24 ms for 10,000 rows.
+    `rows @ vector`, computed in the calling thread.
+
+    The BLAS behind `@` splits even a small product over threads. On a busy machine the wait for those threads takes
+    a hundred times as long as the product: 24 ms for 10,000 rows.
     """
     import numpy as np
 

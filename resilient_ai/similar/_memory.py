@@ -1,4 +1,4 @@
-"""Entries in memory: a shelf per partition, a bound on all, and a fair share for every owner."""
+"""`MemoryStore`: entries in this process, grouped by partition, bounded in total, with a fair share for every owner."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from ._store import Entry, Vector
 
 
-class Shelf:
-    """The entries of one partition, and a matrix per embedder whose rows stand in the same order."""
+class Partition:
+    """The entries of one partition, and one matrix of vectors per embedder; row N of each belongs to entry N."""
 
     __slots__ = ("_matrices", "entries", "rows")
 
@@ -28,7 +28,7 @@ class Shelf:
         self._matrices: dict[str, Matrix] = {}
 
     def put(self, entry: Entry) -> Entry | None:
-        """Returns the entry that had its place."""
+        """Add an entry; returns the entry that it replaces."""
         row = self.rows.get(entry.key)
         for embedder, vector in entry.vectors.items():
             if embedder not in self._matrices:
@@ -65,8 +65,8 @@ class MemoryStore:
     """
     Answers in this process only.
 
-    When it is full, the owner with the most entries loses the one that was not used for longest: one busy tenant
-    cannot push the others out.
+    When the store is full, the owner with the most entries loses its least recently used one. One busy tenant
+    therefore cannot push the entries of others out.
 
     Args:
         max_entries: Most answers kept. Default 10,000.
@@ -83,12 +83,12 @@ class MemoryStore:
         self._clear()
 
     def _clear(self) -> None:
-        self._shelves: dict[str, Shelf] = {}
+        self._partitions: dict[str, Partition] = {}
         self._used: dict[str, OrderedDict[tuple[str, str], int]] = {}
         self._count = self._bytes = 0
 
     def ready(self, partition: str) -> bool:  # noqa: ARG002
-        """Always: nothing here blocks."""
+        """Always true: lookups in memory never block."""
         return True
 
     def put(self, entries: Sequence[Entry]) -> None:
@@ -98,8 +98,8 @@ class MemoryStore:
 
     def _put(self, entry: Entry) -> None:
         if entry.size > self._max_bytes:
-            return  # it alone: room for it is not to be had
-        replaced = self._shelves.setdefault(entry.partition, Shelf()).put(entry)
+            return  # it would not fit into an empty store either
+        replaced = self._partitions.setdefault(entry.partition, Partition()).put(entry)
         if replaced is not None:
             self._uncount(replaced)
         self._used.setdefault(entry.owner, OrderedDict())[entry.partition, entry.key] = entry.size
@@ -118,26 +118,26 @@ class MemoryStore:
             del self._used[entry.owner]
 
     def _remove(self, partition: str, key: str) -> None:
-        shelf = self._shelves[partition]
-        self._uncount(shelf.remove(key))
-        if not shelf.entries:
-            del self._shelves[partition]
+        group = self._partitions[partition]
+        self._uncount(group.remove(key))
+        if not group.entries:
+            del self._partitions[partition]
 
     def exact(self, partition: str, key: str) -> Entry | None:
         with self._lock:
-            shelf = self._shelves.get(partition)
-            row = shelf.rows.get(key) if shelf is not None else None
-            return shelf.entries[row] if shelf is not None and row is not None else None
+            group = self._partitions.get(partition)
+            row = group.rows.get(key) if group is not None else None
+            return group.entries[row] if group is not None and row is not None else None
 
     def nearest(
         self, partition: str, embedder: str, vector: Vector, at_least: float, limit: int
     ) -> Sequence[tuple[float, Entry]]:
         with self._lock:
-            shelf = self._shelves.get(partition)
-            return shelf.nearest(embedder, vector, at_least, limit) if shelf is not None else ()
+            group = self._partitions.get(partition)
+            return group.nearest(embedder, vector, at_least, limit) if group is not None else ()
 
     def touch(self, entry: Entry) -> None:
-        """It was of use: it goes last now."""
+        """Mark an entry as used just now, so that it is removed last."""
         with self._lock:
             used = self._used.get(entry.owner)
             if used is not None and (entry.partition, entry.key) in used:
@@ -155,16 +155,16 @@ class MemoryStore:
             return len(gone)
 
     def remove_older(self, at: float) -> int:
-        """Delete what was answered before a time, in seconds since 1970."""
+        """Delete entries answered before `at`, in seconds since 1970; returns how many."""
         with self._lock:
-            everything = (entry for shelf in self._shelves.values() for entry in shelf.entries)
+            everything = (entry for group in self._partitions.values() for entry in group.entries)
             gone = [(entry.partition, entry.key) for entry in everything if entry.at < at]
             for partition, key in gone:
                 self._remove(partition, key)
             return len(gone)
 
     def close(self) -> None:
-        """Nothing to give back."""
+        """Do nothing: there is no file and no connection."""
 
     def __len__(self) -> int:
         return self._count

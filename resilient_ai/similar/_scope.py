@@ -1,4 +1,4 @@
-"""The hard partition: everything about a call but its question, in one digest. Equal digests may share answers."""
+"""`digest`: everything of a call but its question, in one digest. Calls with equal digests may share answers."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ _PLAIN = (int, float, complex, bool, type(None), bytes, bytearray)
 _NAMED = (datetime.date, datetime.time, datetime.timedelta, decimal.Decimal, uuid.UUID, pathlib.PurePath)
 
 
-class NoScope(Exception):  # noqa: N818 - never leaves the package
-    """Something in the call cannot be told apart from its like; such a call shares with nobody."""
+class NoScope(Exception):  # noqa: N818 - never reaches a user
+    """Something in the call cannot be compared with others; such a call shares no answers."""
 
 
 class Tokens:
-    """Numbers for objects that have no value to compare: each is its own partition while it lives."""
+    """Names for objects without a value to compare; each object has its own while it lives."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -37,7 +37,7 @@ class Tokens:
         self._count = itertools.count()
 
     def of(self, thing: object) -> str:
-        """A name that no other object has, in this process or another."""
+        """A name that no other object has, in this process or in another."""
         with self._lock:
             known = self._by_id.get(id(thing))
             if known is None or known[0]() is not thing:
@@ -79,20 +79,20 @@ def digest(*parts: object, blank: str | None = None) -> str:
     Raises:
         NoScope: A value can neither be compared nor told apart.
     """
-    writer = _Writer(blank)
+    encoder = _Encoder(blank)
     try:
-        return hashlib.blake2b(b"".join(writer.write(parts)), digest_size=16).hexdigest()
+        return hashlib.blake2b(b"".join(encoder.encode(parts)), digest_size=16).hexdigest()
     except RecursionError:
         raise NoScope("nested too deeply") from None
 
 
-class _Writer:
-    """Writes values so that different ones never read the same: each piece carries its type and its length."""
+class _Encoder:
+    """Encodes values so that different values give different bytes: each piece has its type and its length."""
 
     def __init__(self, blank: str | None) -> None:
         self._blank = blank
 
-    def write(self, value: Any) -> Iterator[bytes]:
+    def encode(self, value: Any) -> Iterator[bytes]:
         kind = type(value)
         if kind is str:
             if self._blank is not None and value == self._blank:
@@ -105,31 +105,31 @@ class _Writer:
         elif isinstance(value, list | tuple):
             yield from _piece(_name(kind), str(len(value)).encode())
             for each in value:
-                yield from self.write(each)
+                yield from self.encode(each)
         elif isinstance(value, set | frozenset):
-            # Nothing in a set is the question: leaving one member out must not depend on the order of a set.
+            # The question is never looked for in a set: which member is left out must not depend on the set's order.
             yield from _piece(_name(kind), b"".join(sorted(_piece_of(each) for each in value)))
         elif isinstance(value, Mapping):
             yield from _piece(_name(kind), str(len(value)).encode())
             for key, each in sorted(((_piece_of(key), each) for key, each in value.items()), key=lambda pair: pair[0]):
                 yield key
-                yield from self.write(each)
+                yield from self.encode(each)
         elif isinstance(value, enum.Enum):
             yield from _piece(_name(kind), value.name.encode())
         elif isinstance(value, str | int | float | bytes) and "<locals>" not in kind.__qualname__:
             yield from _piece(_name(kind), b"")  # a class of the user's over a plain value
-            yield from self.write(_plain(value))
+            yield from self.encode(_plain(value))
         elif isinstance(value, _NAMED):
             yield from _piece(_name(kind), repr(value).encode())
         elif isinstance(value, type) and "<locals>" not in value.__qualname__:
             yield from _piece("type", _name(value).encode())
         elif dataclasses.is_dataclass(value) and "<locals>" not in kind.__qualname__:
             yield from _piece(_name(kind), b"dataclass")
-            yield from self.write({each.name: getattr(value, each.name, None) for each in dataclasses.fields(value)})
+            yield from self.encode({each.name: getattr(value, each.name, None) for each in dataclasses.fields(value)})
         elif callable(getattr(value, "model_dump", None)) and hasattr(kind, "model_fields"):
             yield from _piece(_name(kind), b"model")
             model: Any = value
-            yield from self.write(model.model_dump())
+            yield from self.encode(model.model_dump())
         elif _has_no_state(value):
             yield from _piece("sentinel", _name(kind).encode())
         else:
@@ -142,7 +142,7 @@ def _piece(kind: str, body: bytes) -> Iterator[bytes]:
 
 
 def _piece_of(value: Any) -> bytes:
-    return b"".join(_Writer(None).write(value))
+    return b"".join(_Encoder(None).encode(value))
 
 
 def _plain(value: str | float | bytes) -> object:
@@ -156,9 +156,9 @@ def _plain(value: str | float | bytes) -> object:
 
 def _has_no_state(value: object) -> bool:
     """
-    Whether a Python class made it and nothing is in it: the SDKs' "not given" are such, and their defaults.
+    Whether an object of a Python class has no fields at all, like the SDKs' "not given" defaults.
 
-    A class written in C may keep something where nobody sees it, but then its objects are larger.
+    A class written in C may have state that Python does not show, but then its objects are larger.
     """
     kind = type(value)
     written_in_python = bool(kind.__flags__ & 1 << 9) and kind.__basicsize__ <= object.__basicsize__ + 16

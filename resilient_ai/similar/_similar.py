@@ -24,7 +24,7 @@ from ._index import Draft, Index, check_guard
 from ._memory import MemoryStore
 from ._question import question_of
 from ._scope import NoScope, digest
-from ._vectors import Vectors, flights_of_loop, in_thread
+from ._vectors import Vectors, in_flight_of_loop, in_thread
 from ._writer import Writer
 
 if TYPE_CHECKING:
@@ -39,27 +39,27 @@ if TYPE_CHECKING:
 
     Guard = Literal["default", "strict"] | Callable[[str, str], str | None] | None
 
-_SETTLE_SECONDS = 1.0  # that a recall waits for what was remembered just before: milliseconds, on a machine at ease
-_SLOW_SETTLE_SECONDS = 0.25  # behind an embedder that may have a backlog
-_SLEPT_SECONDS = 60.0
+_SETTLE_SECONDS = 1.0  # most that a recall waits for answers still being written; usually milliseconds
+_SLOW_SETTLE_SECONDS = 0.25  # the same where an embedder may have a backlog
+_SLEPT_SECONDS = 60.0  # wall time ahead of the clock by more means that the machine slept
 
 
 @dataclass(frozen=True, slots=True)
 class SimilarStats:
     """
-    What the memory has done.
+    Counts of one memory.
 
     Attributes:
-        entries: Answers remembered now.
-        remembered: Answers taken since the start.
-        not_remembered: Answers not taken, by reason: "incomplete", "not accepted", "no question", "no scope", "type",
+        entries: Answers kept now; None where the store cannot tell.
+        remembered: Answers written since the start.
+        not_remembered: Answers not written, by reason: "incomplete", "not accepted", "no question", "no scope", "type",
             "too large", "secret", "personal", "closed", "error".
         recalled: Questions answered.
         misses: Questions not answered.
-        refused: Candidates that were alike enough and that the guard refused, by reason.
-        dropped: Answers lost because the writer fell behind.
+        refused: Candidates above the threshold that the guard refused, by reason.
+        dropped: Answers lost because too many waited to be written.
         store_errors: Times the store raised, or its file could not be read or written.
-        embedder_errors: Times the embedder raised, was too late or had too much to do; the trigrams served instead.
+        embedder_errors: Times the embedder raised, was too late or overloaded, so that the trigrams served instead.
     """
 
     entries: int | None
@@ -75,21 +75,22 @@ class SimilarStats:
 
 class SimilarAnswers:
     """
-    A rung for `degrade_to` that remembers good answers and gives them to questions that ask the same.
+    A rung for `degrade_to` that remembers good answers and gives them to later questions of the same meaning.
 
     Needs `pip install 'resilient-ai[similar]'` (numpy). With `[minilm]` beside it, two to three times as many
     questions are answered, at the same precision.
 
     An answer serves another call only if everything but the question is equal: the function, the object of a
     method, every other argument (system prompt and earlier messages included) and `scope`. A guard then refuses
-    look-alikes: another number, name, date, a "not", an opposite, a direction turned round. Only complete answers
-    are remembered, and nothing in which a key, a password or an account number seems to stand.
+    look-alikes: questions that differ in a number, a name, a date, a negation, an opposite or a direction. Only
+    complete answers are remembered, and none whose question or text looks like it holds a key, a password or an
+    account number.
 
     Args:
         path: SQLite file that keeps the answers (mode 0600, several processes may share it). Default: in memory.
         embedder: "auto" (MiniLM if installed, else trigrams), "trigrams", "minilm", an `Embedder`, or a function
-            `(list[str]) -> list[vector]`, sync or async. An async one gets 0.3 s and is never needed: the
-            trigrams are always kept beside it.
+            `(list[str]) -> list[vector]`, sync or async. An async one gets 0.3 s; when it fails,
+            the trigrams, which are always kept too, serve.
         threshold: Least cosine similarity. Default: the embedder's own, 0.88 for the two that come with it and 0.94
             for a function. Below 0.80 needs `allow_unsafe=True`.
         guard: "default"; "strict": the content words must be the same, too; a function `(asked, remembered) ->
@@ -105,10 +106,10 @@ class SimilarAnswers:
             memory need it: a bound method counts by its name.
         max_age: Seconds for which an answer may serve. Default one day.
         max_entries: Most answers kept; the largest scope gives way first. Default 10,000.
-        max_bytes: Most memory, roughly. Default 64 MiB.
-        store_text: False keeps digests of the words instead of the question. (A vector still tells much about it.)
-        accept: `(answer) -> bool`: only these are remembered, beside all other rules.
-        store: A store of one's own, in place of `path`.
+        max_bytes: Most memory for texts, answers and vectors, roughly. Default 64 MiB.
+        store_text: False keeps digests of the words in place of the question. A vector still tells much about it.
+        accept: `(answer) -> bool`: answers for which it returns False are not remembered. All other rules still hold.
+        store: Your own store, in place of `path`.
         allow_unsafe: Accept a threshold below 0.80.
 
     Raises:
@@ -167,10 +168,10 @@ class SimilarAnswers:
 
     def remember(self, call: FailedCall, answer: Any) -> None:
         """
-        Take a good answer of the provider's, at once.
+        Take a good answer of the provider's, without waiting.
 
-        It is judged and written in a thread; up to 1,000 may wait there, then the oldest are dropped. An async
-        embedder is asked in a task beside the caller.
+        A background thread checks and writes it; up to 1,000 answers may wait, then the oldest are dropped. An async
+        embedder is asked in a background task.
         """
         draft = self._draft(call, answer)
         if isinstance(draft, str):
@@ -178,7 +179,9 @@ class SimilarAnswers:
                 self._skipped[draft] += 1
             return
         vectors = self._vectors
-        if vectors is None or not vectors.beside(draft.question.text, lambda vector: self._offer(draft, vector)):
+        if vectors is None or not vectors.for_remembering(
+            draft.question.text, lambda vector: self._offer(draft, vector)
+        ):
             self._offer(draft)
 
     def _offer(self, draft: Draft, vector: Vector | None = None) -> None:
@@ -186,7 +189,7 @@ class SimilarAnswers:
             self._index.skip("closed")
 
     def _draft(self, call: FailedCall, answer: Any) -> Draft | str:
-        """What is to be written, or why nothing is."""
+        """What is to be written, or the reason why nothing is."""
         if not is_whole(answer):
             return "incomplete"
         if self._accept is not None and not self._accept(answer):
@@ -198,7 +201,7 @@ class SimilarAnswers:
         if question is None:
             return "no question"
         try:
-            # Now, because the caller may change the object once it has it.
+            # Encode now: the caller may change the object as soon as it has it.
             return Draft(question, encode(answer), self._seconds(call))
         except NotStorable:
             return "type"
@@ -206,7 +209,7 @@ class SimilarAnswers:
     # -- recalling
 
     def recall(self, call: FailedCall) -> Any:
-        """A `Recalled` answer or `NO_ANSWER`, at once if that needs no waiting, else as an awaitable."""
+        """A `Recalled` answer or `NO_ANSWER`: directly if nothing has to be waited for, else as an awaitable."""
         try:
             question = question_of(call, self._text, self._scope)
         except NoScope:
@@ -227,20 +230,20 @@ class SimilarAnswers:
         return self._counted(await in_thread(self._index.search, question, vector, since), since)
 
     async def _settle(self) -> None:
-        """What was remembered before is found; one thread waits for all who ask in this loop, and not for long."""
-        flights, key = flights_of_loop(), (id(self), "")
-        flight = flights.get(key)
+        """Wait a short time until earlier answers are written; one thread waits for all callers of this loop."""
+        in_flight, key = in_flight_of_loop(), (id(self), "")
+        pending = in_flight.get(key)
         seconds = _SETTLE_SECONDS if self._space is None else _SLOW_SETTLE_SECONDS
         with anyio.move_on_after(seconds):
-            if flight is not None:
-                await flight.wait()
+            if pending is not None:
+                await pending.wait()
                 return
-            flight = flights[key] = anyio.Event()
+            pending = in_flight[key] = anyio.Event()
             try:
                 await in_thread(self._writer.flush, seconds)
             finally:
-                flights.pop(key, None)
-                flight.set()
+                in_flight.pop(key, None)
+                pending.set()
 
     def _ready(self, partition: str) -> bool:
         ready = getattr(self._store, "ready", None)
@@ -262,18 +265,18 @@ class SimilarAnswers:
             self._misses += 1
         return NO_ANSWER
 
-    # -- the owner's hand
+    # -- maintenance
 
     def forget(self, scope: Any = ..., *, timeout: float = 5.0) -> int:
         """
-        Delete answers now, from memory and file.
+        Delete answers now, from memory and from the store.
 
         Args:
-            scope: The value of `scope=` (or what its function returned) whose answers go. Default: all of them.
-            timeout: Seconds to wait for answers that are just being written.
+            scope: The value of `scope=` (or what its function returned) whose answers are deleted. Default: all.
+            timeout: Seconds to wait for answers that are being written.
 
         Returns:
-            How many there were.
+            The number of answers deleted.
         """
         self._writer.flush(timeout)
         if self._vectors is not None:
@@ -281,11 +284,11 @@ class SimilarAnswers:
         return self._store.forget(None if scope is ... else digest(scope))
 
     def flush(self, timeout: float = 5.0) -> bool:
-        """Wait until what was remembered is written; False if that takes longer than `timeout` seconds."""
+        """Wait until every remembered answer is written; False if that takes longer than `timeout` seconds."""
         return self._writer.flush(timeout)
 
     def close(self, timeout: float = 5.0) -> None:
-        """Write what waits and give back thread and file; it remembers nothing any more. Runs at exit by itself."""
+        """Write what waits, end the thread and close the store; later answers are not remembered. Also runs at exit."""
         self._finalizer.detach()
         _close(self._writer, self._store, timeout)
 
@@ -298,7 +301,7 @@ class SimilarAnswers:
         self.close()
 
     def stats(self) -> SimilarStats:
-        """The numbers of this moment."""
+        """The counts at this moment."""
         entries = len(self._store) if isinstance(self._store, Sized) else None
         with self._lock:
             return SimilarStats(

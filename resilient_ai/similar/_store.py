@@ -1,4 +1,4 @@
-"""What a store keeps and what it can be asked; guard, thresholds and ages are decided above it."""
+"""`Entry` and `StoreProtocol`: what a store keeps and answers. Guard, thresholds and ages are decided above it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     Vector = npt.NDArray[np.float32]
 
-_OVERHEAD = 600  # bytes of objects, keys and index rows beside texts and vectors, measured with tracemalloc
+_OVERHEAD = 600  # bytes per entry for objects, keys and index rows; measured with tracemalloc
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class Entry:
 
     @property
     def size(self) -> int:
-        """Bytes it takes, roughly."""
+        """Bytes that the entry takes, roughly."""
         texts = len(self.answer) + len(self.text or "") + len(self.features or "")
         return texts + sum(vector.nbytes for vector in self.vectors.values()) + _OVERHEAD
 
@@ -51,18 +51,18 @@ class Entry:
 @runtime_checkable
 class StoreProtocol(Protocol):
     """
-    Where entries live. Methods are plain functions; a store that may block is called in a thread.
+    Where entries are kept. Methods are plain functions; a store that may block is called in a thread.
 
-    A store may also have `ready(partition) -> bool`: that `exact` and `nearest` answer from memory right now, so that
-    no thread is needed. Whatever a store raises is counted, and the next rung is asked.
+    A store may also have `ready(partition) -> bool`: True says that `exact` and `nearest` answer from memory now, so
+    that no thread is needed. An error that a store raises is counted, and the next rung is asked.
     """
 
     def put(self, entries: Sequence[Entry]) -> None:
-        """Keep entries; one with the partition and key of an earlier one takes its place."""
+        """Keep entries; an entry with the partition and key of an earlier one replaces it."""
         ...
 
     def exact(self, partition: str, key: str) -> Entry | None:
-        """The entry with that very question."""
+        """The entry for exactly this question, or None."""
         ...
 
     def nearest(
@@ -72,9 +72,9 @@ class StoreProtocol(Protocol):
         ...
 
     def forget(self, owner: str | None) -> int:
-        """Delete what belongs to an owner (None: everything); returns how many entries went."""
+        """Delete the entries of an owner (None: all entries); returns how many were deleted."""
         ...
 
     def close(self) -> None:
-        """Give back files and connections."""
+        """Close files and connections."""
         ...

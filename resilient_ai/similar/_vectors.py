@@ -1,4 +1,4 @@
-"""A vector for a question, in time or not at all: few threads, each question once, and no wait for who is down."""
+"""`Vectors`: the vector of a question within a time limit, with few threads and one call per question."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from ._store import Vector
 
 _LOCAL_SECONDS = 0.5
-_REMOTE_SECONDS = 0.3  # an embedder that calls the provider is down when it is needed: do not wait for it
-_REST_SECONDS = 30.0  # that a remote embedder is left alone after it failed
+_REMOTE_SECONDS = 0.3  # an embedder that calls the provider fails in the same outage; do not wait long for it
+_REST_SECONDS = 30.0  # without a call to a remote embedder after it failed
 _KEPT = 2_048
-_AT_ONCE = 12  # questions in a thread or waiting for one, per event loop
-_BESIDE = 64  # async embeddings under way for answers to be remembered
+_AT_ONCE = 12  # questions being embedded or waiting for a thread, per event loop
+_REMEMBERING = 64  # async embeddings in flight for answers that are being remembered
 
 
 class Vectors:
@@ -34,7 +34,7 @@ class Vectors:
     Asks the embedder of one space. Thread-safe.
 
     Attributes:
-        errors: Times it raised, was too late or had too much to do.
+        errors: Times the embedder raised, was too late, or had too many questions waiting.
     """
 
     def __init__(self, space: Space) -> None:
@@ -43,50 +43,50 @@ class Vectors:
         hold_while_forking(self, self._lock, rank=3)
         self._known: OrderedDict[str, Vector | None] = OrderedDict()
         self._resting_until = 0.0
-        self._beside: dict[int, object] = {}
+        self._remembering: dict[int, object] = {}
         self.errors = 0
 
     async def of(self, text: str) -> Vector | None:
-        """The vector; None when there is none to be had now, so that the trigrams have to do."""
+        """The vector of a question; None when it cannot be had in time, and the trigrams have to serve."""
         with self._lock:
             if text in self._known:
                 self._known.move_to_end(text)
                 return self._known[text]
         if self._space.remote:
             return await self._ask(text)
-        flights, key = flights_of_loop(), (id(self), text)
-        flight = flights.get(key)
-        if flight is None and len(flights) >= _AT_ONCE:
-            # In a storm the trigrams answer now; in a queue for the better vector most would get neither in time.
+        in_flight, key = in_flight_of_loop(), (id(self), text)
+        pending = in_flight.get(key)
+        if pending is None and len(in_flight) >= _AT_ONCE:
+            # Under a flood of questions the trigrams answer at once; most callers of a long queue would time out.
             self._failed()
             return None
         with anyio.move_on_after(_LOCAL_SECONDS):
-            if flight is not None:
-                await flight.wait()
+            if pending is not None:
+                await pending.wait()
                 with self._lock:
                     return self._known.get(text)
-            flight = flights[key] = anyio.Event()
+            pending = in_flight[key] = anyio.Event()
             try:
                 found: Vector | None = await in_thread(self._compute, text)
                 return found
             finally:
-                flights.pop(key, None)
-                flight.set()
+                in_flight.pop(key, None)
+                pending.set()
         self._failed()
         return None
 
-    def beside(self, text: str, then: Callable[[Vector | None], None]) -> bool:
+    def for_remembering(self, text: str, then: Callable[[Vector | None], None]) -> bool:
         """
-        Ask an async embedder in a task beside the caller.
+        Ask an async embedder in a background task.
 
         Args:
             text: The question.
-            then: Called with its vector, or with None when the task was cancelled with its loop.
+            then: Called with the vector, or with None when the task was cancelled with its loop.
 
         Returns:
-            False, and nothing is called, when the embedder is not async, there is no loop, or too much is under way.
+            False, and nothing is called, when the embedder is not async, no loop runs, or too many are in flight.
         """
-        if not self._space.remote or len(self._beside) >= _BESIDE:
+        if not self._space.remote or len(self._remembering) >= _REMEMBERING:
             return False
         vectors: list[Vector | None] = []
 
@@ -94,17 +94,17 @@ class Vectors:
             vectors.append(await self._ask(text))
 
         def ended() -> None:
-            self._beside.pop(id(vectors), None)
+            self._remembering.pop(id(vectors), None)
             then(vectors[0] if vectors else None)
 
         try:
-            self._beside[id(vectors)] = spawn(current_loop(), ask, copy_context(), ended)
+            self._remembering[id(vectors)] = spawn(current_loop(), ask, copy_context(), ended)
         except RuntimeError:
             return False
         return True
 
     def forget(self) -> None:
-        """Drop what is kept of questions."""
+        """Drop every vector kept of a question."""
         with self._lock:
             self._known.clear()
 
@@ -143,11 +143,11 @@ class Vectors:
 
 
 _limiter: RunVar[anyio.CapacityLimiter] = RunVar("resilient_ai.similar.limiter")
-_flights: RunVar[dict[tuple[int, str], anyio.Event]] = RunVar("resilient_ai.similar.flights")
+_in_flight: RunVar[dict[tuple[int, str], anyio.Event]] = RunVar("resilient_ai.similar.in_flight")
 
 
 async def in_thread(function: Callable[..., Any], *args: Any) -> Any:
-    """Few threads at a time, and none is waited for longer than the caller waits."""
+    """Run a function in one of four threads per loop; a cancelled caller does not wait for it."""
     limiter = _limiter.get(None)
     if limiter is None:
         limiter = anyio.CapacityLimiter(4)
@@ -155,10 +155,10 @@ async def in_thread(function: Callable[..., Any], *args: Any) -> Any:
     return await anyio.to_thread.run_sync(function, *args, limiter=limiter, abandon_on_cancel=True)
 
 
-def flights_of_loop() -> dict[tuple[int, str], anyio.Event]:
-    """What is being computed in this loop, for others to wait for."""
-    flights = _flights.get(None)
-    if flights is None:
-        flights = {}
-        _flights.set(flights)
-    return flights
+def in_flight_of_loop() -> dict[tuple[int, str], anyio.Event]:
+    """The computations in flight in this loop, for callers of the same to wait for."""
+    in_flight = _in_flight.get(None)
+    if in_flight is None:
+        in_flight = {}
+        _in_flight.set(in_flight)
+    return in_flight

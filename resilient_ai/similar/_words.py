@@ -1,4 +1,4 @@
-"""What the guard knows of words: negators, opposites, alternatives, units. Data; the checks are in `_guard.py`."""
+"""Word lists of the guard: negators, opposites, alternatives, units. The checks are in `_guard.py`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ STOP_WORDS: Final = _table(
     im ive id ill youre its dont doesnt didnt isnt arent wasnt cant couldnt wont wouldnt like want wanted need needed
     know tell get got getting let us still now again back up out s t d ll m re ve"""
 )
-"""English function words: they say little of what is asked."""
+"""English function words; they carry little of a question's meaning."""
 
 NAMES: Final = frozenset(("US",))
 """Names that are a function word in lower case."""
@@ -53,10 +53,10 @@ NEGATING_SIGNS: Final = (
     "못",
     "없",
 )
-"""Negation in scripts that do not part their words; the ideographic signs count everywhere in a text."""
+"""Negation in scripts without spaces between words; the ideographs count anywhere in a text."""
 
 EMPTY_PHRASES: Final = (("not", "only"), ("no", "doubt"), ("no", "matter"))
-"""Phrases whose negator does not turn the sentence round; left out before negators are counted."""
+"""Phrases whose negator negates nothing; they are skipped when negators are counted."""
 
 NUMBER_WORDS: Final = {
     word: str(number)
@@ -74,7 +74,7 @@ NUMBER_WORDS: Final = {
     "first": "1st", "fourth": "4th", "fifth": "5th", "sixth": "6th", "seventh": "7th",
     "eighth": "8th", "ninth": "9th", "tenth": "10th",
 }  # fmt: skip
-"""Numbers in words. A fraction keeps its notation: 1/4 and 0.25 are one amount, but nobody rewords that way."""
+"""Numbers in words. Fractions keep their notation: 1/4 does not equal 0.25, because nobody rewords that way."""
 
 NUMBER_SIGNS: Final = dict(
     zip(
@@ -161,7 +161,7 @@ EXCLUSIVE: Final = tuple(
         "name address email phone pin password username", "hours minutes seconds days weeks months years",
     )
 )  # fmt: skip
-"""Kinds of one thing: a question about one is not a question about its neighbour on the line."""
+"""Alternatives: a question about one word of a line is not a question about another word of it."""
 
 OPPOSITES: Final = """
 on/off enable,enabled,enabling,activate,unlock/disable,deactivate,lock,block open,opened/close,closed,shut start,begin/stop,end,finish,quit
@@ -202,7 +202,7 @@ heterozygous/homozygous benign/malignant chronic/acute hypertension/hypotension 
 """Opposites, `these/those` separated by spaces; words of one side are separated by commas."""
 
 NEGATING_PREFIXES: Final = ("un", "in", "im", "il", "ir", "dis", "non", "mis", "de", "non-", "anti", "anti-")
-"""Before a word of four letters or more that stands bare in the other text, a prefix turns it round."""
+"""Prefixes that negate a word of four letters or more, if the other text has that word without the prefix."""
 
 STARTS: Final = {"why": "why", "when": "when", "who": "who", "where": "where"}
 HOW: Final = {
@@ -215,13 +215,13 @@ HOW: Final = {
 ASKING: Final = _table(
     "tell me know explain understand wonder wondering ask see describe so and but then about exactly idea determine out"
 )
-"""Words after which a question word asks; elsewhere `when` and `where` only join sentences."""
+"""Words after which a question word asks; elsewhere `when` and `where` only join clauses."""
 
 IDENTITY: Final = _table("who what which where whats whos wheres")
-"""Question words that ask for a thing: with `was` for the one of then, with `is` for the one of now."""
+"""Question words for a person or thing: `who was` asks for the former one, `who is` for the present one."""
 
 MOVABLE: Final = _table("i me you we us")
-"""Persons who must not change places either."""
+"""Pronouns that count as ends of a direction although they are stop words."""
 
 YES_NO: Final = _table("is are am was were do does did can could will would should has have had may")
 AUXILIARY: Final = YES_NO | _table("might must")
@@ -230,7 +230,7 @@ SPANS: Final = _table("days weeks months hours minutes years seconds")
 OPENERS: Final = _table("hi hello hey please so and but well ok okay also just then")
 PAST: Final = _table("did was were had")
 FUTURE: Final = _table("will shall gonna")
-ARROWS: Final = {
+DIRECTED: Final = {
     "to": "to", "into": "to", "onto": "to", "from": "from", "than": "than", "over": "than", "versus": "than",
 }  # fmt: skip
-"""Words between two things that must not change places."""
+"""Words between two things whose order matters."""

@@ -1,4 +1,4 @@
-"""Writing behind the caller's back: a bounded queue, and a thread that lives only while there is something in it."""
+"""`Writer`: a bounded queue and a background thread that runs only while the queue has something in it."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ _BATCH = 64
 
 class Writer(Generic[T]):
     """
-    Hands things to `work` in batches, in order, in a thread of its own.
+    Passes items to `work` in batches, in order, in a thread of its own.
 
     Args:
-        work: Called with up to 64 things; must not raise, and must not keep the writer's owner alive.
-        most: Things that may wait; when more come, the oldest are dropped and counted.
+        work: Called with up to 64 items; must not raise, and must not keep the writer's owner alive.
+        most: Items that may wait; when more come, the oldest are dropped and counted.
     """
 
     def __init__(self, work: Callable[[list[T]], None], *, most: int = 1_000) -> None:
@@ -33,7 +33,7 @@ class Writer(Generic[T]):
         self._queue: deque[T] = deque()
         self._most = most
         self.dropped = 0
-        self._offered = self._settled = 0  # things ever; written or dropped
+        self._offered = self._settled = 0  # items ever offered; written or dropped
         self._changed = threading.Condition()
         hold_while_forking(self, self._changed, rank=0, in_child=_in_child(weakref.ref(self)))
         self._thread: threading.Thread | None = None
@@ -41,11 +41,11 @@ class Writer(Generic[T]):
 
     @property
     def waiting(self) -> bool:
-        """Whether something is not written yet."""
+        """Whether an offered item is not written yet."""
         return self._settled < self._offered
 
-    def offer(self, thing: T) -> bool:
-        """Take a thing, at once; False when this writer is closed."""
+    def offer(self, item: T) -> bool:
+        """Queue an item without waiting; False when the writer is closed."""
         with self._changed:
             if self._closed:
                 return False
@@ -53,24 +53,24 @@ class Writer(Generic[T]):
                 self._queue.popleft()
                 self.dropped += 1
                 self._settled += 1
-            self._queue.append(thing)
+            self._queue.append(item)
             self._offered += 1
             if self._thread is None:
-                # A daemon: a process that ends waits in `flush` for a bounded time, and never for ever.
+                # A daemon thread: at exit the process waits in `close` for a bounded time, never for the thread itself.
                 self._thread = threading.Thread(target=self._run, name="resilient_ai.similar", daemon=True)
                 self._thread.start()
             self._changed.notify_all()
             return True
 
     def flush(self, timeout: float) -> bool:
-        """Wait until all that was offered before is written; False when that takes longer than `timeout` seconds."""
+        """Wait until everything offered so far is written; False when that takes longer than `timeout` seconds."""
         deadline = time.monotonic() + timeout
         with self._changed:
             last = self._offered
             return self._changed.wait_for(lambda: self._settled >= last, max(0.0, deadline - time.monotonic()))
 
     def close(self, timeout: float) -> bool:
-        """Take nothing more, write what waits, and let the thread end; True when it has within `timeout` seconds."""
+        """Refuse new items, write the queue and end the thread; True when it ends within `timeout` seconds."""
         deadline = time.monotonic() + timeout
         with self._changed:
             self._closed = True
@@ -100,7 +100,7 @@ class Writer(Generic[T]):
                     self._changed.notify_all()
 
     def start_over(self) -> None:
-        """In a forked child: the thread stayed behind, and the queue is the parent's to write."""
+        """In a forked child: the thread exists in the parent only, and the parent writes the queue."""
         self._queue.clear()
         self._settled = self._offered
         self._thread = None

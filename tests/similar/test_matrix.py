@@ -10,7 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from resilient_ai.similar import Entry, MemoryStore
 from resilient_ai.similar._matrix import Matrix
-from resilient_ai.similar._memory import Shelf
+from resilient_ai.similar._memory import Partition
 
 RNG = np.random.default_rng(7)
 
@@ -40,7 +40,7 @@ def test_it_finds_what_a_plain_product_finds(count):
         assert all(products[row] == pytest.approx(similarity, abs=1e-5) for similarity, row in found)
 
 
-def test_rows_put_and_removed_after_the_sieve_was_made_are_seen():
+def test_rows_put_and_removed_after_the_prefilter_was_made_are_seen():
     rows = questions(5_000)
     matrix = Matrix(64)
     for row in rows:
@@ -129,12 +129,12 @@ MemoryMachine.TestCase.settings = settings(stateful_step_count=30)
 TestMemory = MemoryMachine.TestCase
 
 
-def test_a_shelf_can_learn_of_an_embedder_late():
-    shelf = Shelf()
-    shelf.put(Entry("p", "o", "1", {}, '""', 1.0))
-    shelf.put(Entry("p", "o", "2", {"e": unit(np.ones(3))}, '""', 1.0))
+def test_a_partition_can_learn_of_an_embedder_late():
+    partition = Partition()
+    partition.put(Entry("p", "o", "1", {}, '""', 1.0))
+    partition.put(Entry("p", "o", "2", {"e": unit(np.ones(3))}, '""', 1.0))
 
-    assert [entry.key for _, entry in shelf.nearest("e", unit(np.ones(3)), 0.5, 9)] == ["2"]
+    assert [entry.key for _, entry in partition.nearest("e", unit(np.ones(3)), 0.5, 9)] == ["2"]
 
 
 def test_one_answer_larger_than_the_bound_does_not_push_out_everything_for_nothing():
