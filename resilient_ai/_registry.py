@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ._core.public import public
 from ._core.report import Row, html_table, text_table
 from ._core.state_store import StateStore, View, set_default_registry
 
@@ -28,6 +29,7 @@ _OUTERMOST_FIRST = [
 ]
 
 
+@public()
 class Registry(StateStore):
     """
     What every policy of a process shares.

@@ -8,6 +8,7 @@ from typing import Any, ParamSpec, TypeVar, overload
 
 from resilient_ai._core.fast_path import Handler
 from resilient_ai._core.policy import Policy, Site, StreamHandler
+from resilient_ai._core.public import public
 from resilient_ai._core.stack import Decorator, decorate
 from resilient_ai._core.state_store import StateStore, default_registry
 
@@ -101,6 +102,7 @@ def adaptive_limit(
     max_queue_size: int = 1000,
     registry: StateStore | None = None,
 ) -> Decorator: ...
+@public()
 def adaptive_limit(
     name: Any = None,
     *,

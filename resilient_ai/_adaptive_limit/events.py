@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from resilient_ai._core.events import Event
+from resilient_ai._core.public import public
 
 
+@public("events")
 @dataclass(frozen=True, slots=True)
 class LimitLowered(Event):
     """

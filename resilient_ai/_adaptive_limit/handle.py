@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from resilient_ai._core.public import public
 from resilient_ai._core.report import Row
 
 from .gate import LimitGate
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from .config import LimitConfig
 
 
+@public("types")
 @dataclass(frozen=True, slots=True)
 class LimitStats:
     """
@@ -46,6 +48,7 @@ class LimitStats:
     slow_seconds: float | None
 
 
+@public("types")
 class AdaptiveLimit:
     """One limit in the registry: its numbers. Thread-safe."""
 

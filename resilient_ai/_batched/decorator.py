@@ -10,6 +10,7 @@ from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, get_args, get
 from resilient_ai._core.checks import check_callable
 from resilient_ai._core.fast_path import Handler
 from resilient_ai._core.policy import Policy, Site, StreamHandler
+from resilient_ai._core.public import public
 from resilient_ai._core.stack import decorate
 from resilient_ai._core.state_store import StateStore, default_registry
 
@@ -119,6 +120,7 @@ def batched(
     bisect: bool = False,
     registry: StateStore | None = None,
 ) -> Batching: ...
+@public()
 def batched(
     name: Any = None,
     *,

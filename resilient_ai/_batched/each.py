@@ -10,6 +10,7 @@ from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, overload
 import anyio
 
 from resilient_ai._core.checks import check_number
+from resilient_ai._core.public import public
 from resilient_ai._core.stack import is_method, is_stream
 
 P = ParamSpec("P")
@@ -30,6 +31,7 @@ def each(
 ) -> Callable[Concatenate[list[T], P], Coroutine[Any, Any, list[R | Exception]]]: ...
 @overload
 def each(*, max_concurrency: int = 10) -> _Lift: ...
+@public()
 def each(fn: Any = None, /, *, max_concurrency: int = 10) -> Any:
     """
     Call a function once per item of a list, several at a time.

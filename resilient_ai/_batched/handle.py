@@ -8,6 +8,7 @@ import weakref
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from resilient_ai._core.public import public
 from resilient_ai._core.report import Row
 from resilient_ai._core.tasks import Promise, is_closed, promise_class
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
 
 
+@public("types")
 @dataclass(frozen=True, slots=True)
 class BatchStats:
     """
@@ -113,6 +115,7 @@ class Crowd:
 _COUNTS = ("requests", "rejected", "batches", "items", "answered", "failed", "left")
 
 
+@public("types")
 class Batcher:
     """One batcher in the registry. Thread-safe: every loop has its own lane, numbers add up."""
 

@@ -23,6 +23,7 @@ from resilient_ai._core.deadline import bounded
 from resilient_ai._core.errors import RejectedResultError
 from resilient_ai._core.fast_path import Begun, GoodPath, Handler
 from resilient_ai._core.policy import Policy, Site, StreamHandler
+from resilient_ai._core.public import public
 from resilient_ai._core.stack import Decorator, decorate
 from resilient_ai._core.state_store import StateStore, default_registry
 from resilient_ai._core.watch import as_part_of
@@ -283,6 +284,7 @@ def circuit_breaker(
     reject: Reject | None = None,
     registry: StateStore | None = None,
 ) -> Decorator: ...
+@public()
 def circuit_breaker(
     name: Any = None,
     *,

@@ -17,6 +17,7 @@ from resilient_ai._core.events import (
     CircuitWouldOpen,
     Event,
 )
+from resilient_ai._core.public import public
 from resilient_ai._core.report import Row
 from resilient_ai._core.watch import probing
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 _MOST_NEWS = 100  # events told in one go: a listener that undoes what it hears of must not hold a call for ever
 
 
+@public("types")
 @dataclass(frozen=True, slots=True)
 class CircuitStats:
     """
@@ -80,6 +82,7 @@ class CircuitStats:
 _NOBODY: Mapping[object, Callable[[Event], object]] = {}  # one for all, since most circuits have no listener
 
 
+@public("types")
 class CircuitBreaker:
     """One circuit in the registry: its numbers, and an operator's hand on it. Thread-safe."""
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from resilient_ai._core.backend import LOCK_FREE
 from resilient_ai._core.error_copies import Kept
+from resilient_ai._core.public import public
 
 from .window import TICK, CallsWindow, SecondsWindow, Window
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from .config import CircuitConfig
 
 
+@public()
 class CircuitState(StrEnum):
     """What a circuit does with calls; the last three are set by an operator."""
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import structlog
 
 from resilient_ai._core.errors import AIServiceError, ErrorType, ResilienceError, is_wrong_call
+from resilient_ai._core.public import public
 
 from .evidence import SDK_ROOTS, Evidence, gather, gather_body, read, root_of, text_of
 from .provider_rules import (
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 Blame = Literal["request", "credential", "account", "deployment", "provider", "network", "unknown"]
 
 
+@public()
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """
@@ -92,6 +94,7 @@ _classifiers: tuple[Callable[[BaseException], Verdict | ErrorType | None], ...] 
 _broken: set[int] = set()
 
 
+@public()
 def register_classifier(
     fn: Callable[[BaseException], Verdict | ErrorType | None],
 ) -> Callable[[], None]:
@@ -115,6 +118,7 @@ def register_classifier(
     return unregister
 
 
+@public()
 def register_rules(
     *,
     codes: Mapping[str, ErrorType] | None = None,
@@ -191,6 +195,7 @@ _WRONG_CALL = Verdict(
 _UNRECOGNISED = Verdict(ErrorType.INTERNAL_ERROR, retryable=False, endpoint_fault=True, blame="unknown")
 
 
+@public()
 def classify(error: BaseException) -> Verdict:
     """
     Decide what an exception means for the next attempt.

@@ -6,6 +6,7 @@ from itertools import islice
 from typing import Any
 
 from resilient_ai._core.errors import ErrorType
+from resilient_ai._core.public import public
 
 from .classify import classify_body
 
@@ -25,6 +26,7 @@ _FILTERED = frozenset(
 )
 
 
+@public()
 def classify_result(result: Any) -> ErrorType | None:
     """
     What a returned value is really, when it is no answer; made for `reject=classify_result`.

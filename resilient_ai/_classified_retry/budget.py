@@ -6,8 +6,10 @@ from dataclasses import dataclass
 
 from resilient_ai._core.checks import check_number
 from resilient_ai._core.errors import ErrorType
+from resilient_ai._core.public import public
 
 
+@public()
 @dataclass(frozen=True, slots=True)
 class RetryBudget:
     """

@@ -30,6 +30,7 @@ from resilient_ai._core.errors import (
 from resilient_ai._core.events import AttemptFailed, QuotaExceeded, RetriesExhausted, RetryScheduled
 from resilient_ai._core.fast_path import Begun, GoodPath, Handler
 from resilient_ai._core.policy import Policy, Site, StreamHandler
+from resilient_ai._core.public import public
 from resilient_ai._core.scrub import args_hash, scrub
 from resilient_ai._core.stack import Decorator, decorate, warn
 from resilient_ai._core.state_store import StateStore, default_registry
@@ -446,6 +447,7 @@ def classified_retry(
     retry: Callable[[tenacity.RetryCallState], bool] | None = None,
     registry: StateStore | None = None,
 ) -> Decorator: ...
+@public()
 def classified_retry(
     name: Any = None,
     *,

@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from resilient_ai._core.public import public
 from resilient_ai._core.report import Row, Tally
 
 from .budget import Bucket
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from .rules import RetryConfig
 
 
+@public("types")
 @dataclass(frozen=True, slots=True)
 class RetryStats:
     """
@@ -42,6 +44,7 @@ class RetryStats:
     budget: float | None
 
 
+@public("types")
 class Retry:
     """The counts and the budget of one name. Thread-safe."""
 

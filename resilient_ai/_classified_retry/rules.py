@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from resilient_ai._core.checks import check_number
 from resilient_ai._core.errors import ErrorType
+from resilient_ai._core.public import public
 
 from .budget import RetryBudget
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     pass
 
 
+@public()
 @dataclass(frozen=True, slots=True)
 class RetryRule:
     """

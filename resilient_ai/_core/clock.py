@@ -10,11 +10,13 @@ import anyio
 
 from .backend import backend
 from .deadline import own_seconds_left
+from .public import public
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
 
+@public("types")
 class Clock(Protocol):
     """What a registry needs of time. `anyio.current_time()` will not do: trio starts each run at a random offset."""
 
@@ -31,6 +33,7 @@ class Clock(Protocol):
         ...
 
 
+@public("types")
 class SystemClock:
     """The machine's monotonic clock and anyio's timers."""
 

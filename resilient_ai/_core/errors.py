@@ -25,10 +25,13 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from .public import public
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
+@public()
 class ErrorType(StrEnum):
     """What a failure means for the next attempt; values are the lower-case names."""
 
@@ -47,14 +50,17 @@ class ErrorType(StrEnum):
     CIRCUIT_OPEN = "circuit_open"
 
 
+@public()
 class StackOrderWarning(UserWarning):
     """Policies are stacked in an order that undoes one of their guarantees."""
 
 
+@public()
 class DoubleRetryWarning(UserWarning):
     """The decorated SDK client retries on its own, so every attempt here is several there."""
 
 
+@public()
 class ResilienceError(Exception):
     """
     Base of all errors that this library raises.
@@ -116,6 +122,7 @@ def _in_seconds(seconds: float) -> str:
     return f"{seconds:.1f} s"
 
 
+@public()
 class CircuitOpenError(ResilienceError):
     """
     A circuit refused the call without touching the function.
@@ -148,6 +155,7 @@ class CircuitOpenError(ResilienceError):
         return f"{type(self).__name__}({str(self)!r})"
 
 
+@public()
 class RejectedResultError(ResilienceError):
     """A returned value counts as a failure; it is kept in `.result` and never printed."""
 
@@ -157,6 +165,7 @@ class RejectedResultError(ResilienceError):
         self.error_type = error_type
 
 
+@public()
 class AIServiceError(ResilienceError):
     """
     Retries are over; the last failure is `.original_error` and `__cause__`.
@@ -193,6 +202,7 @@ class AIServiceError(ResilienceError):
         self.__cause__ = original_error
 
 
+@public()
 class AllEndpointsFailedError(ResilienceError):
     """
     No endpoint answered; `.errors` maps each endpoint's name to what it raised, or to why it was not asked.
@@ -226,6 +236,7 @@ class AllEndpointsFailedError(ResilienceError):
             self.error_type = list(error_types.values())[-1]
 
 
+@public("types")
 class EndpointRestingError(ResilienceError):
     """
     An endpoint was not asked, because it rests or an operator marked it down; found in `AllEndpointsFailedError`.
@@ -259,6 +270,7 @@ class EndpointRestingError(ResilienceError):
             self.error_type = error_type
 
 
+@public()
 class QueueFullError(ResilienceError):
     """A batch queue holds `.max_queue_size` items already; this one was not accepted."""
 
@@ -273,6 +285,7 @@ class QueueFullError(ResilienceError):
         self.max_queue_size = max_queue_size
 
 
+@public()
 class LimitReachedError(ResilienceError):
     """
     A limit had no place for the call in time; the provider was not asked, and it is no endpoint's fault.
@@ -295,10 +308,12 @@ class LimitReachedError(ResilienceError):
         self.retry_after = retry_after
 
 
+@public()
 class BatchResultError(ResilienceError):
     """A batch function returned something else than one result per item."""
 
 
+@public()
 class StreamTruncatedError(ResilienceError):
     """A stream of endpoint `.name` ended after `.items` items as if all were well, but without its closing event."""
 
@@ -311,6 +326,7 @@ class StreamTruncatedError(ResilienceError):
         self.items = items
 
 
+@public("providers")
 class MissingKeyError(ResilienceError):
     """Endpoint `.name` has no API key, neither given nor in the environment."""
 
@@ -322,6 +338,7 @@ class MissingKeyError(ResilienceError):
         self.variable = variable
 
 
+@public("providers")
 class ParameterError(ResilienceError, TypeError):
     """A call asked endpoint `.name` for something that it cannot take; nothing was sent."""
 
@@ -332,6 +349,7 @@ class ParameterError(ResilienceError, TypeError):
         self.name = name
 
 
+@public()
 class CallTimeoutError(ResilienceError, TimeoutError):
     """A call was cancelled because it ran longer than `.timeout_seconds`."""
 

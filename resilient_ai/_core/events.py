@@ -12,9 +12,12 @@ from typing import ClassVar, Literal
 
 import structlog
 
+from .public import public
+
 Level = Literal["debug", "info", "warning", "error", "critical"]
 
 
+@public("events")
 @dataclass(frozen=True, slots=True)
 class Event:
     """Base of all events; `log_name` and `level` say how structlog shows one."""
@@ -25,6 +28,7 @@ class Event:
     name: str
 
 
+@public("events")
 @dataclass(frozen=True, slots=True)
 class CircuitOpened(Event):
     log_name: ClassVar[str] = "resilient_ai.circuit_opened"
@@ -35,16 +39,19 @@ class CircuitOpened(Event):
     retry_after: float
 
 
+@public("events")
 @dataclass(frozen=True, slots=True)
 class CircuitHalfOpened(Event):
     log_name: ClassVar[str] = "resilient_ai.circuit_half_opened"
 
 
+@public("events")
 @dataclass(frozen=True, slots=True)
 class CircuitClosed(Event):
     log_name: ClassVar[str] = "resilient_ai.circuit_closed"
 
 
+@public("events")
 @dataclass(frozen=True, slots=True)
 class CircuitWouldOpen(Event):
     """A circuit that only measures would have opened; told once per breach."""
@@ -55,6 +62,7 @@ class CircuitWouldOpen(Event):
     reason: str
 
 
+@public("events")
 @dataclass(frozen=True, slots=True)
 class CircuitModeSet(Event):
     """An operator took the wheel."""
@@ -65,6 +73,7 @@ class CircuitModeSet(Event):
     state: str
 
 
+@public("events")
 @dataclass(frozen=True, slots=True)
 class CallRejected(Event):
     log_name: ClassVar[str] = "resilient_ai.call_rejected"
@@ -74,6 +83,7 @@ class CallRejected(Event):
     retry_after: float | None
 
 
+@public("events")
 @dataclass(frozen=True, slots=True)
 class AttemptFailed(Event):
     """One failed attempt below a retry; `args_hash` tells repeated requests apart without showing them."""
@@ -87,6 +97,7 @@ class AttemptFailed(Event):
     args_hash: str
 
 
+@public("events")
 @dataclass(frozen=True, slots=True)
 class QuotaExceeded(AttemptFailed):
     """No retry can help: somebody has to pay or to raise a limit."""
@@ -95,6 +106,7 @@ class QuotaExceeded(AttemptFailed):
     level: ClassVar[Level] = "critical"
 
 
+@public("events")
 @dataclass(frozen=True, slots=True)
 class RetryScheduled(Event):
     log_name: ClassVar[str] = "resilient_ai.retry_scheduled"
@@ -104,6 +116,7 @@ class RetryScheduled(Event):
     delay: float
 
 
+@public("events")
 @dataclass(frozen=True, slots=True)
 class RetriesExhausted(Event):
     log_name: ClassVar[str] = "resilient_ai.retries_exhausted"
@@ -115,6 +128,7 @@ class RetriesExhausted(Event):
     reason: str
 
 
+@public("events")
 @dataclass(frozen=True, slots=True)
 class EndpointDown(Event):
     log_name: ClassVar[str] = "resilient_ai.endpoint_down"
@@ -125,6 +139,7 @@ class EndpointDown(Event):
     rest: float
 
 
+@public("events")
 @dataclass(frozen=True, slots=True)
 class EndpointDenied(EndpointDown):
     """Credentials, rights, quota or a wrong name: somebody has to act. Told once until the endpoint is up again."""
@@ -133,6 +148,7 @@ class EndpointDenied(EndpointDown):
     level: ClassVar[Level] = "error"
 
 
+@public("events")
 @dataclass(frozen=True, slots=True)
 class EndpointUp(Event):
     log_name: ClassVar[str] = "resilient_ai.endpoint_up"
@@ -140,6 +156,7 @@ class EndpointUp(Event):
     endpoint: str
 
 
+@public("events")
 @dataclass(frozen=True, slots=True)
 class EndpointMarked(Event):
     """An operator took an endpoint out of rotation, or back in; `mark` is "down" or "up"."""
@@ -151,6 +168,7 @@ class EndpointMarked(Event):
     mark: str
 
 
+@public("events")
 @dataclass(frozen=True, slots=True)
 class FailedOver(Event):
     """A call went on from `endpoint` to `to`."""
@@ -162,6 +180,7 @@ class FailedOver(Event):
     to: str
 
 
+@public("events")
 @dataclass(frozen=True, slots=True)
 class Hedged(Event):
     """A second endpoint was asked because the first had not answered after so many seconds."""
@@ -174,6 +193,7 @@ class Hedged(Event):
     won: bool
 
 
+@public("events")
 @dataclass(frozen=True, slots=True)
 class BatchSent(Event):
     log_name: ClassVar[str] = "resilient_ai.batch_sent"
@@ -183,6 +203,7 @@ class BatchSent(Event):
     waited: float
 
 
+@public("events")
 @dataclass(frozen=True, slots=True)
 class Degraded(Event):
     """A fallback answered; similarity and age (seconds) are those of a recalled answer."""
@@ -196,6 +217,7 @@ class Degraded(Event):
     age: float | None = None
 
 
+@public("events")
 @dataclass(frozen=True, slots=True)
 class RungFailed(Event):
     """

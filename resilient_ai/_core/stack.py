@@ -24,6 +24,7 @@ from .backend import LOCK_FREE
 from .errors import StackOrderWarning, mark_if_wrong_call
 from .fast_path import Begun, GoodPath
 from .policy import Policy, Site
+from .public import public
 from .stack_order import wrong_order
 
 P = ParamSpec("P")
@@ -322,6 +323,7 @@ def _unique_name(fn: Any) -> str:
 # -- for people
 
 
+@public("types")
 @dataclass(frozen=True, slots=True)
 class Layer:
     """One policy of a stack, as `describe` shows it."""
@@ -331,6 +333,7 @@ class Layer:
     status: str
 
 
+@public("types")
 @dataclass(frozen=True, slots=True, repr=False)
 class Description:
     """The stack of a decorated function, outermost first."""
@@ -348,6 +351,7 @@ class Description:
         return "\n".join(lines)
 
 
+@public()
 def describe(fn: Callable[..., Any]) -> Description:
     """
     The stack of a decorated function: kinds, settings and live state, outermost first.

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
 
 from .clock import SystemClock
 from .events import Event, log_event
+from .public import public
 from .report import Row, text_table
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class _Claim:
         self.keyed = False  # made for one value of `key=`, on the way
 
 
+@public("types")
 class View(Mapping[str, H], Generic[H]):
     """A live, read-only mapping of the states of one kind, by name."""
 

@@ -7,10 +7,13 @@ from contextvars import ContextVar
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
+from .public import public
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
 
+@public("types")
 @dataclass(slots=True, repr=False)
 class Seen:
     """
@@ -63,6 +66,7 @@ _seen: ContextVar[Seen | None] = ContextVar("resilient_ai.seen", default=None)
 watching = _seen.get
 
 
+@public()
 @contextmanager
 def watch() -> Iterator[Seen]:
     """

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+from resilient_ai._classification.classify import Verdict
+from resilient_ai._core.public import public
 
-    from resilient_ai._classification.classify import Verdict
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class _NoAnswer:
@@ -28,6 +30,7 @@ NO_ANSWER: Final = _NoAnswer()
 """Returned by a rung that cannot answer; the next one is asked."""
 
 
+@public()
 @dataclass(frozen=True, slots=True)
 class FailedCall:
     """
@@ -55,6 +58,7 @@ class FailedCall:
     now: float = 0.0
 
 
+@public("types")
 @dataclass(frozen=True, slots=True)
 class Recalled:
     """
@@ -73,6 +77,7 @@ class Recalled:
     age: float | None = None
 
 
+@public("types")
 @runtime_checkable
 class Recalling(Protocol):
     """

@@ -13,6 +13,7 @@ from resilient_ai._classification.error_rules import ErrorRule, error_rules
 from resilient_ai._core.events import Degraded, RungFailed
 from resilient_ai._core.fast_path import Begun, GoodPath, Handler
 from resilient_ai._core.policy import Policy, Site, StreamHandler
+from resilient_ai._core.public import public
 from resilient_ai._core.scrub import scrub
 from resilient_ai._core.stack import Decorator, decorate
 from resilient_ai._core.state_store import StateStore, default_registry
@@ -363,6 +364,7 @@ def _flat(parameters: list[inspect.Parameter], arguments: dict[str, Any]) -> dic
     return flat
 
 
+@public()
 def degrade_to(
     *rungs: Any,
     name: str | None = None,

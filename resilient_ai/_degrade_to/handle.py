@@ -13,6 +13,7 @@ from resilient_ai._classification.classify import PROGRAMMING_ERRORS, Verdict
 from resilient_ai._classification.error_rules import ErrorRule, matches
 from resilient_ai._core.checks import check_number
 from resilient_ai._core.errors import BatchResultError, ErrorType
+from resilient_ai._core.public import public
 from resilient_ai._core.report import Row, Tally
 
 from .chain import Rung
@@ -54,6 +55,7 @@ class DegradeConfig:
         return verdict.error_type in self.on and not bug and not isinstance(error, BatchResultError)
 
 
+@public("types")
 @dataclass(frozen=True, slots=True)
 class DegradeStats:
     """
@@ -82,6 +84,7 @@ class DegradeStats:
     rungs: dict[str, Any]
 
 
+@public("types")
 class Degradation:
     """The numbers of one fallback. Thread-safe."""
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from resilient_ai._core.checks import check_number
 from resilient_ai._core.frozen import UnkeyableError, frozen
+from resilient_ai._core.public import public
 
 from .call_key import call_key
 from .contract import NO_ANSWER, FailedCall, Recalled
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
 
+@public("types")
 @dataclass(frozen=True, slots=True)
 class LastAnswerStats:
     """
@@ -36,6 +38,7 @@ class LastAnswerStats:
     too_old: int
 
 
+@public()
 class LastAnswer:
     """
     A rung of `degrade_to`: the last good answer to a call with equal arguments, of one function and equal instance.

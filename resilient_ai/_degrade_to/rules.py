@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, overload
 
 from resilient_ai._core.checks import check_number
+from resilient_ai._core.public import public
 
 from .contract import NO_ANSWER, FailedCall, text_of
 from .sentences import first, key
@@ -51,6 +52,7 @@ def first_sentences(given: FailedCall, /) -> Any: ...
 def first_sentences(given: str, /, count: int = 3) -> str: ...
 @overload
 def first_sentences(given: int = 3, /, *, text: TextOf = None) -> Rule: ...
+@public()
 def first_sentences(given: Any = 3, /, count: int = 3, *, text: Any = None) -> Any:
     """
     The first sentences of the text that the call is about: a plain summary.
@@ -79,6 +81,7 @@ def key_sentences(given: FailedCall, /) -> Any: ...
 def key_sentences(given: str, /, count: int = 3) -> str: ...
 @overload
 def key_sentences(given: int = 3, /, *, text: TextOf = None) -> Rule: ...
+@public()
 def key_sentences(given: Any = 3, /, count: int = 3, *, text: Any = None) -> Any:
     """
     The sentences that say most about the whole text, in their order: an extractive summary.
@@ -113,6 +116,7 @@ def sentiment(given: FailedCall, /) -> Any: ...
 def sentiment(given: str, /) -> Sentiment: ...
 @overload
 def sentiment(*, text: TextOf = None) -> Rule: ...
+@public()
 def sentiment(given: Any = None, /, *, text: Any = None) -> Any:
     """
     Whether an English text sounds positive or negative, from its words; neutral when unsure.
@@ -148,6 +152,7 @@ class StaticTexts:
         return self.texts.get(which, self.default) if isinstance(which, str) else self.default
 
 
+@public()
 def static_texts(
     texts: Mapping[str, Any],
     *,

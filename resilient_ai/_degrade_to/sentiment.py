@@ -7,6 +7,8 @@ import re
 from functools import lru_cache
 from typing import Any, Literal, Self, cast
 
+from resilient_ai._core.public import public
+
 from .words import AMPLIFIERS, BAD, DAMPERS, GOOD, NEGATIONS, STRONG
 
 Label = Literal["positive", "negative", "neutral"]
@@ -15,6 +17,7 @@ _LONGEST = 20_000  # characters
 _UNSURE = 0.05  # VADER's own bound between an opinion and none
 
 
+@public("types")
 class Sentiment(str):
     """
     "positive", "negative" or "neutral", as text that also tells why.

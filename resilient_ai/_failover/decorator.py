@@ -15,6 +15,7 @@ from resilient_ai._core.events import Hedged
 from resilient_ai._core.fast_path import Begun, GoodPath, Handler
 from resilient_ai._core.first_item import Opened, dispose, opened
 from resilient_ai._core.policy import Policy, Site, StreamHandler
+from resilient_ai._core.public import public
 from resilient_ai._core.stack import decorate
 from resilient_ai._core.state_store import StateStore, default_registry
 from resilient_ai._core.watch import watching
@@ -353,6 +354,7 @@ class FailoverPolicy(Policy[Failover]):
         )
 
 
+@public()
 def failover(
     *endpoints: F,
     name: str | None = None,

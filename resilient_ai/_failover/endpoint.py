@@ -7,15 +7,16 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+from resilient_ai._core.errors import ErrorType
 from resilient_ai._core.event_loops import LoopUsages, running_loop
 from resilient_ai._core.events import EndpointDenied, EndpointDown, EndpointMarked, EndpointUp
+from resilient_ai._core.public import public
 from resilient_ai._core.report import Row
 
 from .health import DENIED, EndpointHealth, EndpointState, Ticket
 
 if TYPE_CHECKING:
     from resilient_ai._classification.classify import Verdict
-    from resilient_ai._core.errors import ErrorType
     from resilient_ai._core.state_store import StateStore
 
 
@@ -29,6 +30,7 @@ class Named(Protocol):
         ...
 
 
+@public()
 class Endpoint:
     """
     A plain endpoint: a name, and whatever the decorated function wants to know of it.
@@ -77,6 +79,7 @@ def _harmless(key: str, value: object) -> bool:
     return isinstance(value, int | float) or value is None or (isinstance(value, str) and bool(_PLAIN.match(key)))
 
 
+@public("types")
 @dataclass(frozen=True, slots=True)
 class EndpointStats:
     """
@@ -107,6 +110,7 @@ class EndpointStats:
     strikes: int
 
 
+@public("types")
 class EndpointHandle:
     """One endpoint in the registry: its numbers, and an operator's hand on it. Thread-safe."""
 

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from resilient_ai._core.public import public
 from resilient_ai._core.report import Row, Tally
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from .endpoint import EndpointHandle, EndpointStats
 
-    from .endpoint import EndpointHandle, EndpointStats
+if TYPE_CHECKING:
     from .hedge import HedgeBudget, HedgeDelay
 
 TOKENS_PER_ANSWER = 0.2
 MOST_TOKENS = 10.0
 
 
+@public("types")
 @dataclass(frozen=True, slots=True)
 class FailoverStats:
     """
@@ -42,6 +44,7 @@ class FailoverStats:
     endpoints: Mapping[str, EndpointStats]
 
 
+@public("types")
 class Failover:
     """One failover in the registry: its numbers, and an operator's hand on its endpoints. Thread-safe."""
 

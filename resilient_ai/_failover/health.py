@@ -18,8 +18,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from resilient_ai._core.errors import ErrorType
+from resilient_ai._core.public import public
 
 
+@public("types")
 class EndpointState(StrEnum):
     """Where an endpoint stands; the last one is set by an operator."""
 

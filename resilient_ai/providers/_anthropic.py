@@ -11,6 +11,7 @@ import anyio
 
 from resilient_ai._core.checks import check_number
 from resilient_ai._core.errors import MissingKeyError, StreamTruncatedError
+from resilient_ai._core.public import public
 
 from ._endpoint import SECONDS, EndpointReplyError, Prompt, ProviderEndpoint, check_text, host_of, parameters_of
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 MOST_TOKENS = 1024
 
 
+@public("providers")
 class AnthropicEndpoint(ProviderEndpoint):
     """
     Anthropic's messages.

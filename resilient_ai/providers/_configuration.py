@@ -7,6 +7,8 @@ import inspect
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from resilient_ai._core.public import public
+
 from ._anthropic import AnthropicEndpoint
 from ._endpoint import ProviderEndpoint
 from ._http import HTTPEndpoint
@@ -20,6 +22,7 @@ _KINDS: dict[str, type[ProviderEndpoint]] = {
 }
 
 
+@public("providers")
 def endpoints_from(entries: Iterable[Mapping[str, Any]]) -> list[ProviderEndpoint]:
     """
     Endpoints from a list of mappings, as configuration files have them.

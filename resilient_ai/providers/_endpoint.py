@@ -18,12 +18,14 @@ from anyio.lowlevel import RunVar
 
 from resilient_ai._core.checks import check_number
 from resilient_ai._core.errors import ParameterError
+from resilient_ai._core.public import public
 
 Prompt: TypeAlias = str | Sequence[Mapping[str, object]]
 
 SECONDS = 120.0
 
 
+@public("providers")
 class EndpointReplyError(Exception):
     """
     A provider's reply that is no answer: an error status, or a success without what was asked for.
@@ -47,6 +49,7 @@ class EndpointReplyError(Exception):
         return type(self), (self.name, self.status_code, self.body)  # a response holds sockets and locks
 
 
+@public("providers")
 class ProviderEndpoint(ABC):
     """
     What all endpoints of this module can do; good as the type of a decorated function's `endpoint`.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from resilient_ai._core.errors import StreamTruncatedError
+from resilient_ai._core.public import public
 
 from ._endpoint import SECONDS, EndpointReplyError, Prompt, ProviderEndpoint, host_of
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     import httpx2
 
 
+@public("providers")
 class HTTPEndpoint(ProviderEndpoint):
     """
     An API of your own: JSON `{"prompt": …}` in, `{"content": …}` out.

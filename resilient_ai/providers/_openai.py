@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from resilient_ai._core.errors import MissingKeyError, StreamTruncatedError
+from resilient_ai._core.public import public
 
 from ._endpoint import SECONDS, EndpointReplyError, Prompt, ProviderEndpoint, check_text, host_of, parameters_of
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     import openai
 
 
+@public("providers")
 class OpenAIEndpoint(ProviderEndpoint):
     """
     OpenAI's chat completions, and every API that is compatible with them.

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from resilient_ai._core.checks import check_number
+from resilient_ai._core.public import public
 
 from ._minilm import MiniLMEmbedder
 
@@ -19,6 +20,7 @@ _LEAST_SAFE = 0.80
 _UNKNOWN_THRESHOLD = 0.94  # what the measured embedder with the highest similarities between neighbours needs
 
 
+@public("similar")
 @runtime_checkable
 class Embedder(Protocol):
     """

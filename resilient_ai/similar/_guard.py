@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from resilient_ai._core.public import public
+
 from ._features import Features, features
 from ._words import HOW, QUANTIFIED, STARTS
 
@@ -33,6 +35,7 @@ REASONS = (
 _FRAMES = frozenset((*STARTS.values(), *HOW.values(), "how", "how to"))
 
 
+@public("similar")
 def look_alike(asked: str, remembered: str, *, strict: bool = False) -> str | None:
     """
     Say why the answer to one question must not serve another, however similar their vectors are.

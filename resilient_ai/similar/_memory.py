@@ -7,6 +7,7 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 from resilient_ai._core.checks import check_number
+from resilient_ai._core.public import public
 
 from ._forks import hold_while_forking
 from ._matrix import Matrix
@@ -61,6 +62,7 @@ class Partition:
         return [(similarity, self.entries[row]) for similarity, row in matrix.nearest(vector, at_least, limit)]
 
 
+@public("similar")
 class MemoryStore:
     """
     Answers in this process only.

@@ -9,6 +9,8 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from resilient_ai._core.public import public
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -26,6 +28,7 @@ _MOST_TOKENS = 256  # the longest input that the model was trained for
 _LEAST_KNOWN = 0.8  # share of tokens in its (English) vocabulary
 
 
+@public("similar")
 class MiniLMEmbedder:
     """
     Vectors of all-MiniLM-L6-v2 (int8, 384 dimensions), 10 to 20 ms a text on one core, in a thread.

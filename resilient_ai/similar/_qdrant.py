@@ -9,6 +9,7 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from resilient_ai._core.checks import check_number
+from resilient_ai._core.public import public
 
 from ._memory import MemoryStore
 from ._store import Entry
@@ -25,6 +26,7 @@ _REST_SECONDS = 10.0
 _PURGE_SECONDS = 300.0
 
 
+@public("similar")
 class QdrantStore:
     """
     A store for `SimilarAnswers(store=...)` that keeps its entries in a Qdrant server, for many machines to share.

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import anyio
 
 from resilient_ai._core.checks import check_number
+from resilient_ai._core.public import public
 from resilient_ai._degrade_to.contract import NO_ANSWER, Recalled
 
 from ._codec import NotStorable, decode, encode
@@ -44,6 +45,7 @@ _SLOW_SETTLE_SECONDS = 0.25  # the same where an embedder may have a backlog
 _SLEPT_SECONDS = 60.0  # wall time ahead of the clock by more means that the machine slept
 
 
+@public("similar")
 @dataclass(frozen=True, slots=True)
 class SimilarStats:
     """
@@ -73,6 +75,7 @@ class SimilarStats:
     embedder_errors: int
 
 
+@public("similar")
 class SimilarAnswers:
     """
     A rung for `degrade_to` that remembers good answers and gives them to later questions of the same meaning.

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from resilient_ai._core.public import public
+
 from ._forks import hold_while_forking
 from ._memory import MemoryStore
 from ._sqlite_file import AnswerFile, data_version, is_broken, packed, transaction, unpacked
@@ -31,6 +33,7 @@ _UNSAVED = 1_000
 _logger = structlog.stdlib.get_logger("resilient_ai")
 
 
+@public("similar")
 class SQLiteStore:
     """
     A `MemoryStore` with a file. Questions are answered from memory; a partition is read from the file on first use.

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+from resilient_ai._core.public import public
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     import numpy as np
     import numpy.typing as npt
 
     Vector = npt.NDArray[np.float32]
+else:
+    Vector = Any  # numpy is an extra
 
 _OVERHEAD = 600  # bytes per entry for objects, keys and index rows; measured with tracemalloc
 
 
+@public("similar")
 @dataclass(frozen=True, slots=True)
 class Entry:
     """
@@ -48,6 +54,7 @@ class Entry:
         return texts + sum(vector.nbytes for vector in self.vectors.values()) + _OVERHEAD
 
 
+@public("similar")
 @runtime_checkable
 class StoreProtocol(Protocol):
     """

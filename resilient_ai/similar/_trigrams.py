@@ -7,6 +7,8 @@ import unicodedata
 import zlib
 from typing import TYPE_CHECKING
 
+from resilient_ai._core.public import public
+
 from ._words import STOP_WORDS
 
 if TYPE_CHECKING:
@@ -20,6 +22,7 @@ _STOP_WEIGHT = 0.25
 _LONGEST = 4_000  # characters; the trigram counts of longer texts are similar whatever they say
 
 
+@public("similar")
 class TrigramEmbedder:
     """
     Vectors of hashed character trigrams: no weights, no network, 0.1 ms for a short question, any language.

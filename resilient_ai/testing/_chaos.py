@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from resilient_ai._core.checks import check_number
 from resilient_ai._core.errors import ErrorType, ResilienceError
+from resilient_ai._core.public import public
 from resilient_ai._core.state_store import default_registry
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     AnyError = Exception | type[Exception] | ErrorType | Callable[[], Exception]
 
 
+@public("testing")
 class InjectedError(ResilienceError):
     """What `chaos` raises for an `ErrorType`."""
 
@@ -30,6 +32,7 @@ class InjectedError(ResilienceError):
         self.error_type = error_type
 
 
+@public("testing")
 def chaos(
     rate: float,
     *,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import anyio
 from anyio.lowlevel import checkpoint
 
+from resilient_ai._core.public import public
 from resilient_ai._core.tasks import current_loop
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ async def _all_wait() -> None:
     await anyio.wait_all_tasks_blocked()
 
 
+@public("testing")
 class VirtualClock:
     """
     Hours in milliseconds, on asyncio and on trio: `Registry(clock=VirtualClock())`.

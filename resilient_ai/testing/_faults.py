@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from resilient_ai._core.public import public
 
 Then = Literal["answer", "reply", "cut", "tear", "reset", "stall"]
 
 
+@public("testing")
 @dataclass(frozen=True, slots=True)
 class Fault:
     """
@@ -99,6 +100,7 @@ class Fault:
         return cls("tear", "tear", after_items=after_items)
 
 
+@public("testing")
 def fault_names() -> list[str]:
     """The names that `Fault.named` knows."""
     return sorted(_replies())

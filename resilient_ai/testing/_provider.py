@@ -13,6 +13,8 @@ import anyio
 from anyio.abc import SocketAttribute
 from anyio.from_thread import start_blocking_portal
 
+from resilient_ai._core.public import public
+
 from ._answers import Answer, answer, api_of, stream_error
 from ._faults import Fault, moments
 from ._http import ClientLeftError, Connection
@@ -33,6 +35,7 @@ _SECRET_HEADERS = ("authorization", "x-api-key", "api-key", "cookie")
 _SSE = {"content-type": "text/event-stream; charset=utf-8"}
 
 
+@public("testing")
 @dataclass(slots=True)
 class Received:
     """
@@ -63,6 +66,7 @@ class Received:
     state: Literal["open", "done", "left"] = "open"
 
 
+@public("testing")
 class FakeProvider:
     """
     A real HTTP server on loopback that speaks the wire formats of OpenAI and Anthropic, streams included.

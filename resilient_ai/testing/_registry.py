@@ -6,6 +6,7 @@ import random
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from resilient_ai._core.public import public
 from resilient_ai._core.state_store import default_registry, set_default_registry
 from resilient_ai._registry import Registry
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from resilient_ai._core.events import Event
 
 
+@public("testing")
 @contextmanager
 def isolated_registry(*, clock: Clock | None = None, seed: int = 0) -> Iterator[Registry]:
     """
@@ -35,6 +37,7 @@ def isolated_registry(*, clock: Clock | None = None, seed: int = 0) -> Iterator[
         set_default_registry(before)
 
 
+@public("testing")
 @contextmanager
 def capture_events(registry: Registry | None = None) -> Iterator[list[Event]]:
     """A list that fills with the events of a registry; default: the one that decorators use now."""

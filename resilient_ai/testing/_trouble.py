@@ -5,20 +5,21 @@ from __future__ import annotations
 import math
 import random
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from ._faults import as_fault
+from resilient_ai._core.public import public
+
+from ._faults import Fault, as_fault
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import Self
 
-    from ._faults import Fault
-
-    AnyFault = Fault | str | int
+AnyFault = Fault | str | int
 
 
+@public("testing")
 @dataclass(slots=True, eq=False)
 class Outage:
     """A time during which every request gets the same fault; as a context manager it ends with the block."""
