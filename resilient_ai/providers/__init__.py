@@ -8,6 +8,8 @@ Parameters that mean the same everywhere have one name here: `system`, `max_toke
 `timeout`. Beyond them an endpoint takes what its own API takes.
 """
 
+from resilient_ai._core.errors import MissingKeyError, ParameterError
+
 from ._anthropic import AnthropicEndpoint
 from ._configuration import endpoints_from
 from ._endpoint import EndpointReplyError, Prompt, ProviderEndpoint
@@ -18,7 +20,9 @@ __all__ = [
     "AnthropicEndpoint",
     "EndpointReplyError",
     "HTTPEndpoint",
+    "MissingKeyError",
     "OpenAIEndpoint",
+    "ParameterError",
     "Prompt",
     "ProviderEndpoint",
     "endpoints_from",

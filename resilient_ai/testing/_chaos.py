@@ -59,6 +59,7 @@ def chaos(
         TypeError: At decoration: not an async function.
 
     Examples:
+        >>> from resilient_ai import ErrorType
         >>> @chaos(0.2, errors=[ErrorType.MODEL_OVERLOADED, TimeoutError], seed=7)
         ... async def ask(prompt: str) -> str: ...
     """
