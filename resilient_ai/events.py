@@ -4,6 +4,7 @@ Events: one frozen dataclass per thing that happened, told to listeners after th
 Fields are plain values. Prompts, answers and keys never get in; error messages are scrubbed first.
 """
 
+from ._adaptive_limit.events import LimitLowered
 from ._core.events import (
     AttemptFailed,
     BatchSent,
@@ -21,7 +22,6 @@ from ._core.events import (
     Event,
     FailedOver,
     Hedged,
-    LimitLowered,
     QuotaExceeded,
     RetriesExhausted,
     RetryScheduled,

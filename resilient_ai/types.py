@@ -4,7 +4,7 @@ Types that a program names now and then: what the registry's views hold, their s
 Nothing here has to be called to use the package.
 """
 
-from ._adaptive_limit.decorator import AdaptiveLimit, LimitStats
+from ._adaptive_limit.handle import AdaptiveLimit, LimitStats
 from ._batched.handle import Batcher, BatchStats
 from ._circuit_breaker.handle import CircuitBreaker, CircuitStats
 from ._classified_retry.handle import Retry, RetryStats
