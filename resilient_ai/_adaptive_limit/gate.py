@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from anyio.lowlevel import checkpoint_if_cancelled
 
 from resilient_ai._classification.classify import classify
+from resilient_ai._classification.error_types import ERROR_TYPES
 from resilient_ai._core.clock import seconds_left
-from resilient_ai._core.errors import ErrorType, LimitReachedError
+from resilient_ai._core.errors import LimitReachedError
 from resilient_ai._core.event_loops import LoopUsages, running_loop
 from resilient_ai._core.events import CallRejected
 
@@ -157,15 +158,15 @@ class LimitGate:
         except BaseException:  # out of a classifier of the user's own: it says nothing, and the permit must come back
             self.released(permit)
             raise
-        now, kind = self._now(), verdict.error_type
+        now, lesson = self._now(), ERROR_TYPES[verdict.error_type].limit
         with self.lock:
-            if kind is ErrorType.RATE_LIMIT:
+            if lesson == "pace":
                 self.state.too_fast(permit, now, verdict.retry_after)
-            elif kind is ErrorType.MODEL_OVERLOADED:
+            elif lesson == "overload":
                 self.state.overload(permit, now)
-            elif kind is ErrorType.CIRCUIT_OPEN:
+            elif lesson == "not sent":
                 self.state.give_back(permit)
-            elif kind is ErrorType.TIMEOUT:
+            elif lesson == "slow":
                 self.state.time_out(permit, now)
             else:
                 self.state.fail(permit)

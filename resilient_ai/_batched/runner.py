@@ -15,7 +15,8 @@ import anyio
 from anyio.lowlevel import checkpoint_if_cancelled
 
 from resilient_ai._classification.classify import classify
-from resilient_ai._core.errors import BatchResultError, ErrorType, QueueFullError
+from resilient_ai._classification.error_types import ERROR_TYPES
+from resilient_ai._core.errors import BatchResultError, QueueFullError
 from resilient_ai._core.events import BatchSent, CallRejected
 from resilient_ai._core.tasks import Promise, current_loop, next_turn, running_loop, spawn
 from resilient_ai._core.watch import Onlooker, fated, watching
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from resilient_ai._core.state_store import StateStore
 
 # Errors that one bad item can cause for its whole batch. Never a rate limit: halves would only add to it.
-POISON = frozenset({ErrorType.INVALID_REQUEST, ErrorType.CONTEXT_LENGTH, ErrorType.CONTENT_FILTER})
+POISON = frozenset(kind for kind, row in ERROR_TYPES.items() if row.bisect)
 
 # The batches that the running code is part of, innermost first.
 _inside: contextvars.ContextVar[tuple[Batch, Any] | None] = contextvars.ContextVar("resilient_ai.batch", default=None)

@@ -10,16 +10,16 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
 from resilient_ai._core.errors import AIServiceError, ErrorType, ResilienceError, is_wrong_call
 from resilient_ai._core.public import public
 
+from .error_types import ERROR_TYPES, Blame
 from .evidence import SDK_ROOTS, Evidence, gather, gather_body, read, root_of, text_of
 from .provider_rules import (
-    BLAME,
     CATCH_ALL,
     CODE_ORDER,
     CODES,
@@ -27,7 +27,6 @@ from .provider_rules import (
     NEVER_WORTH_A_RETRY,
     PHRASES,
     PLAIN_PHRASES,
-    RETRYABLE,
     SDK_STATUSES,
     STATUS_NAMES,
     STATUSES,
@@ -40,8 +39,6 @@ from .wait_hints import wait_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
-
-Blame = Literal["request", "credential", "account", "deployment", "provider", "network", "unknown"]
 
 
 @public()
@@ -178,11 +175,12 @@ def verdict(
     error_type: ErrorType, *, retry_after: float | None = None, in_stream: bool = False, evidence: str = ""
 ) -> Verdict:
     """The usual verdict for an error type."""
+    row = ERROR_TYPES[error_type]
     return Verdict(
         error_type=error_type,
-        retryable=error_type in RETRYABLE,
-        endpoint_fault=error_type is not ErrorType.INVALID_REQUEST,
-        blame=BLAME[error_type],  # type: ignore[arg-type]
+        retryable=row.retryable,
+        endpoint_fault=row.next_endpoint != "none",
+        blame=row.blame,
         retry_after=retry_after,
         in_stream=in_stream,
         evidence=evidence,

@@ -300,21 +300,3 @@ TRANSPORT: tuple[tuple[E, str], ...] = (
         r"|ResponseParser|EventStreamError|ChecksumMismatch|InvalidResponse|ClientResponseError",
     ),
 )
-
-RETRYABLE = frozenset({E.RATE_LIMIT, E.MODEL_OVERLOADED, E.NETWORK_ERROR, E.TIMEOUT, E.INTERNAL_ERROR, E.CIRCUIT_OPEN})
-
-BLAME: dict[E, str] = {
-    E.RATE_LIMIT: "account",
-    E.QUOTA_EXCEEDED: "account",
-    E.AUTHENTICATION: "credential",
-    E.PERMISSION: "credential",
-    E.MODEL_OVERLOADED: "deployment",
-    E.NETWORK_ERROR: "network",
-    E.TIMEOUT: "provider",
-    E.INVALID_REQUEST: "request",
-    E.CONTEXT_LENGTH: "request",
-    E.CONTENT_FILTER: "request",
-    E.NOT_FOUND: "deployment",
-    E.INTERNAL_ERROR: "provider",
-    E.CIRCUIT_OPEN: "deployment",
-}

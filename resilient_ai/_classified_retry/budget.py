@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from resilient_ai._classification.error_types import ERROR_TYPES
 from resilient_ai._core.checks import check_number
 from resilient_ai._core.errors import ErrorType
 from resilient_ai._core.public import public
@@ -48,9 +49,8 @@ class RetryBudget:
 
     def price_of(self, error_type: ErrorType) -> float:
         """Tokens for one retry after an error of that type."""
-        if error_type is ErrorType.CIRCUIT_OPEN:
-            return 0.0
-        return self.throttled_price if error_type is ErrorType.RATE_LIMIT else self.price
+        prices = {"full": self.price, "throttled": self.throttled_price, "free": 0.0}
+        return prices[ERROR_TYPES[error_type].price]
 
 
 class Bucket:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from resilient_ai._classification.error_types import ERROR_TYPES
 from resilient_ai._core.checks import check_number
 from resilient_ai._core.errors import ErrorType
 from resilient_ai._core.public import public
@@ -56,12 +57,7 @@ class RetryRule:
 
 
 DEFAULT_RULES: Mapping[ErrorType, RetryRule] = {
-    ErrorType.RATE_LIMIT: RetryRule(5, 1.0, 60.0),
-    ErrorType.MODEL_OVERLOADED: RetryRule(4, 2.0, 30.0, multiplier=1.5),
-    ErrorType.NETWORK_ERROR: RetryRule(3, 0.5, 10.0),
-    ErrorType.TIMEOUT: RetryRule(2, 0.5, 10.0),
-    ErrorType.INTERNAL_ERROR: RetryRule(2, 0.5, 8.0),
-    ErrorType.CIRCUIT_OPEN: RetryRule(3, 0.0, 5.0),
+    kind: RetryRule(*row.retry) for kind, row in ERROR_TYPES.items() if row.retry is not None
 }
 
 # When a circuit's probes are all in flight, the only wait it can name is how long a probe may take at most. Probes

@@ -11,6 +11,7 @@ from typing import Any, Final, Literal
 
 from resilient_ai._classification.classify import PROGRAMMING_ERRORS, Verdict
 from resilient_ai._classification.error_rules import ErrorRule, matches
+from resilient_ai._classification.error_types import ERROR_TYPES
 from resilient_ai._core.checks import check_number
 from resilient_ai._core.errors import BatchResultError, ErrorType
 from resilient_ai._core.public import public
@@ -21,11 +22,7 @@ from .contract import Recalled
 
 Mark = Literal["prefix"] | Callable[[Recalled], Any]
 
-UNAVAILABLE: Final[tuple[ErrorType, ...]] = tuple(
-    kind
-    for kind in ErrorType
-    if kind not in (ErrorType.INVALID_REQUEST, ErrorType.CONTEXT_LENGTH, ErrorType.CONTENT_FILTER)
-)
+UNAVAILABLE: Final[tuple[ErrorType, ...]] = tuple(kind for kind in ErrorType if ERROR_TYPES[kind].degrade)
 """The default of `on=`: another answer is worth having, because the request itself was fine."""
 
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from resilient_ai import AIServiceError, ErrorType, Registry, RetryBudget, RetryRule, classified_retry, classify
-from resilient_ai._classification.provider_rules import RETRYABLE
+from resilient_ai._classification.error_types import RETRYABLE
 from resilient_ai.testing import VirtualClock
 from tests.providers.clients import CLIENTS, quiet
 from tests.providers.replay import CASES, replaying
