@@ -56,9 +56,10 @@ from ._core.events import (
 )
 from ._core.stack import describe
 from ._core.watch import Seen, watch
+from ._degrade_to.config import UNAVAILABLE
 from ._degrade_to.contract import NO_ANSWER, FailedCall, Recalled, Recalling
 from ._degrade_to.decorator import degrade_to
-from ._degrade_to.handle import UNAVAILABLE, Degradation, DegradeStats
+from ._degrade_to.handle import Degradation, DegradeStats
 from ._registry import Registry, registry
 
 if typing.TYPE_CHECKING:

@@ -19,7 +19,7 @@ from resilient_ai._classification.error_types import ERROR_TYPES
 from resilient_ai._core.errors import BatchResultError, QueueFullError
 from resilient_ai._core.events import BatchSent, CallRejected
 from resilient_ai._core.tasks import Promise, current_loop, next_turn, running_loop, spawn
-from resilient_ai._core.watch import Onlooker, fated, watching
+from resilient_ai._core.watch import CallObservers, current_flag, watching
 
 from .grouping import Grouping, frozen, hashable
 from .handle import Batcher, Crowd, Lane
@@ -41,7 +41,7 @@ _inside: contextvars.ContextVar[tuple[Batch, Any] | None] = contextvars.ContextV
 class _Trip:
     """What a batch needs to run: the call of its first caller, and the task that runs it once it is shared."""
 
-    __slots__ = ("args", "company", "context", "fn", "go", "instance", "kwargs", "onlookers", "scope", "task")
+    __slots__ = ("args", "company", "context", "fn", "go", "instance", "kwargs", "observers", "scope", "task")
 
     def __init__(self, fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self.fn = fn
@@ -53,7 +53,7 @@ class _Trip:
         self.go: Promise | None = None  # the task waits here
         self.scope: anyio.CancelScope | None = None  # of the task; None while there is none
         self.task: object = None
-        self.onlookers: list[tuple[Any, Onlooker]] = []  # each with whoever waits in the batch for it
+        self.observers: list[tuple[Any, CallObservers]] = []  # each with whoever waits in the batch for it
 
 
 class Station:
@@ -118,8 +118,8 @@ class Station:
                 batch.cargo = _Trip(fn, instance, args, kwargs)
                 alone = self.plain  # an equal item may come while it runs
         trip: _Trip = batch.cargo
-        if watching() is not None or fated() is not None:
-            trip.onlookers.append((own if crowd is None else crowd, Onlooker.here()))
+        if watching() is not None or current_flag() is not None:
+            trip.observers.append((own if crowd is None else crowd, CallObservers.here()))
         outer = inside[0] if inside is not None and inside[0].phase is RUNNING else None
         try:
             try:
@@ -306,7 +306,7 @@ class Station:
     async def _send_and_deal(self, lane: Lane, batch: Batch, waiters: list[Any], items: list[Any]) -> None:
         trip: _Trip = batch.cargo
         # Each caller hears of the calls made for it, and the first, whose context this is, of no others.
-        own = Onlooker.anew() if trip.onlookers else None
+        own = CallObservers.anew() if trip.observers else None
         try:
             results = await self._send(trip, batch, items)
         except Exception as error:  # noqa: BLE001 - it goes to the callers
@@ -378,11 +378,11 @@ class Station:
         _launch(lane)
 
 
-def _tell(trip: _Trip, waiters: list[Any], facts: Onlooker | None) -> None:
+def _tell(trip: _Trip, waiters: list[Any], facts: CallObservers | None) -> None:
     if facts is not None:
-        for waiter, onlooker in trip.onlookers:
+        for waiter, observers in trip.observers:
             if waiter in waiters:
-                onlooker.hear(facts)
+                observers.take_over(facts)
 
 
 def _batches_inside() -> Iterator[Batch]:

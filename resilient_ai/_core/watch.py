@@ -85,14 +85,36 @@ def watch() -> Iterator[Seen]:
 
 
 @dataclass(slots=True)
-class Fate:
-    """Whether a fallback answered anywhere inside one call, so that nobody remembers its answer as a real one."""
+class DegradedFlag:
+    """Whether a fallback answered anywhere inside one call, so that no memory keeps its answer as a real one."""
 
     degraded: bool = False
 
 
-fate: ContextVar[Fate | None] = ContextVar("resilient_ai.fate", default=None)
-fated = fate.get
+degraded_flag: ContextVar[DegradedFlag | None] = ContextVar("resilient_ai.degraded", default=None)
+current_flag = degraded_flag.get
+
+
+class flagged:  # noqa: N801 - used as a `with` statement
+    """Set the flag where a fallback answers inside the block; then the flag of the surrounding call is set too."""
+
+    __slots__ = ("_flag", "_outer", "_token")
+
+    def __init__(self, flag: DegradedFlag) -> None:
+        self._flag = flag
+
+    def __enter__(self) -> None:
+        self._outer = degraded_flag.get()
+        self._token = degraded_flag.set(self._flag)
+
+    def __exit__(self, *_error: object) -> None:
+        try:  # noqa: SIM105 - suppress() would cost every call
+            degraded_flag.reset(self._token)
+        except ValueError:
+            pass  # the call of a closed loop is collected in another context, which refuses the token
+        if self._flag.degraded and self._outer is not None:
+            self._outer.degraded = True
+
 
 # The circuits' probes that the running code is part of, each with its circuit.
 probing: ContextVar[tuple[tuple[Any, Any], ...]] = ContextVar("resilient_ai.probing", default=())
@@ -110,31 +132,32 @@ async def as_part_of(probe: tuple[Any, Any], inner: Callable[..., Awaitable[Any]
 
 # Variables that the library sets for a call: they differ from call to call and say nothing about the request. A policy
 # adds its own.
-OWN_VARIABLES: set[ContextVar[Any]] = {_seen, fate, probing}
+OWN_VARIABLES: set[ContextVar[Any]] = {_seen, degraded_flag, probing}
 
 
 @dataclass(frozen=True, slots=True)
-class Onlooker:
-    """Whoever is to hear of a call that another task makes for several callers."""
+class CallObservers:
+    """Who is to be told about a call that another task makes for several callers."""
 
     seen: Seen | None
-    fate: Fate | None
+    flag: DegradedFlag | None
 
     @classmethod
-    def here(cls) -> Onlooker:
+    def here(cls) -> CallObservers:
         """Those of the running call."""
-        return cls(_seen.get(), fate.get())
+        return cls(_seen.get(), degraded_flag.get())
 
     @classmethod
-    def anew(cls) -> Onlooker:
-        """From now on this task collects facts apart from its maker's."""
-        seen, own = Seen(), Fate()
+    def anew(cls) -> CallObservers:
+        """From now on this task collects facts apart from the task that started it."""
+        seen, flag = Seen(), DegradedFlag()
         _seen.set(seen)
-        fate.set(own)
-        return cls(seen, own)
+        degraded_flag.set(flag)
+        return cls(seen, flag)
 
-    def hear(self, other: Onlooker) -> None:
+    def take_over(self, other: CallObservers) -> None:
+        """Add what the observers of the shared call have seen."""
         if self.seen is not None and other.seen is not None:
             self.seen.add(other.seen)
-        if self.fate is not None and other.fate is not None and other.fate.degraded:
-            self.fate.degraded = True
+        if self.flag is not None and other.flag is not None and other.flag.degraded:
+            self.flag.degraded = True

@@ -1,55 +1,16 @@
-"""What a fallback is set to and what it has done: settings, numbers, the row in the registry's table."""
+"""What a fallback has done: its numbers, and its row in the registry's table."""
 
 from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, is_dataclass
-from json import JSONDecodeError
-from typing import Any, Final, Literal
+from dataclasses import asdict, dataclass, is_dataclass
+from typing import Any
 
-from resilient_ai._classification.classify import PROGRAMMING_ERRORS, Verdict
-from resilient_ai._classification.error_rules import ErrorRule, matches
-from resilient_ai._classification.error_types import ERROR_TYPES
-from resilient_ai._core.checks import check_number
-from resilient_ai._core.errors import BatchResultError, ErrorType
 from resilient_ai._core.public import public
 from resilient_ai._core.report import Row, Tally
 
-from .chain import Rung
-from .contract import Recalled
-
-Mark = Literal["prefix"] | Callable[[Recalled], Any]
-
-UNAVAILABLE: Final[tuple[ErrorType, ...]] = tuple(kind for kind in ErrorType if ERROR_TYPES[kind].degrade)
-"""The default of `on=`: another answer is worth having, because the request itself was fine."""
-
-
-@dataclass(frozen=True, slots=True)
-class DegradeConfig:
-    """Settings that call sites of one name share."""
-
-    rungs: tuple[Rung, ...]
-    on: tuple[ErrorRule, ...] = field(default=UNAVAILABLE, repr=False)
-    mark: Mark | None = None
-    rung_timeout: float | None = 5.0
-    max_concurrency: int = 64
-
-    def __post_init__(self) -> None:
-        check_number("rung_timeout", self.rung_timeout, above=0, optional=True)
-        check_number("max_concurrency", self.max_concurrency, least=1, whole=True)
-        if self.mark is not None and self.mark != "prefix" and not callable(self.mark):
-            raise ValueError(f'mark must be "prefix", a function of the Recalled answer or None, got {self.mark!r}')
-
-    def degrades(self, error: Exception, verdict: Verdict) -> bool:
-        """Whether the rungs are asked."""
-        named = tuple(rule for rule in self.on if not isinstance(rule, ErrorType))
-        if matches(named, error, verdict):
-            return True
-        bug = verdict.blame == "unknown" and isinstance(error, PROGRAMMING_ERRORS)
-        bug = bug and not isinstance(error, JSONDecodeError)  # a gateway's HTML page, not a wrong program
-        return verdict.error_type in self.on and not bug and not isinstance(error, BatchResultError)
+from .fallback import Rung
 
 
 @public("types")

@@ -1,4 +1,4 @@
-"""Telling slow memories about good answers beside the caller: few at once, a bounded queue, each in its own context."""
+"""Tells slow memories about good answers beside the caller: few at once, a bounded queue, each in its own context."""
 
 from __future__ import annotations
 
@@ -17,37 +17,37 @@ if TYPE_CHECKING:
 
     from resilient_ai._core.clock import Clock
 
-    from .chain import Rung
     from .contract import FailedCall
+    from .fallback import Rung
 
 _AT_WORK = 8
 _WAITING = 1_000
 
 
 @dataclass(slots=True, eq=False)
-class _Note:
+class _Write:
     """One answer on its way into one memory."""
 
     rung: Rung
     call: FailedCall
-    taking: Awaitable[Any]
-    # A memory may read who is asking from the caller's context variables.
+    taking: Awaitable[Any]  # what the memory's `remember` returned
+    # A memory may read from the caller's context variables who is asking.
     context: contextvars.Context = field(default_factory=contextvars.copy_context)
     task: object = None
     ended: bool = False
 
 
 class _Queue:
-    """The notes of one event loop."""
+    """The writes of one event loop."""
 
     __slots__ = ("__weakref__", "at_work", "waiting")
 
     def __init__(self) -> None:
-        self.at_work: set[_Note] = set()
-        self.waiting: deque[_Note] = deque()
+        self.at_work: set[_Write] = set()
+        self.waiting: deque[_Write] = deque()
 
 
-class Remembering:
+class MemoryWriter:
     """
     Runs what an async `remember` returns, after the caller has gone on.
 
@@ -55,7 +55,7 @@ class Remembering:
         clock: Time limits end on it.
         timeout: Seconds for one answer; None: no bound.
         failed: Told of a memory that raised.
-        forgot: Called for each answer that was dropped: the queue was full, the oldest goes, or the loop ended.
+        forgot: Called for each answer that was dropped: the queue was full (the oldest goes), or the loop ended.
     """
 
     def __init__(
@@ -78,43 +78,45 @@ class Remembering:
         queue = self._queues.get(loop)
         if queue is None:
             queue = self._queues[loop] = _Queue()
-        note = _Note(rung, call, taking)
+        write = _Write(rung, call, taking)
         if len(queue.at_work) < _AT_WORK:
-            self._start(loop, queue, note)
+            self._start(loop, queue, write)
             return
         if len(queue.waiting) >= _WAITING:
             self._drop(queue.waiting.popleft())
-        queue.waiting.append(note)
+        queue.waiting.append(write)
 
-    def _start(self, loop: Any, queue: _Queue, note: _Note) -> None:
-        queue.at_work.add(note)
-        note.task = spawn(loop, lambda: self._take(loop, queue, note), note.context, lambda: self._ended(queue, note))
+    def _start(self, loop: Any, queue: _Queue, write: _Write) -> None:
+        queue.at_work.add(write)
+        write.task = spawn(
+            loop, lambda: self._run(loop, queue, write), write.context, lambda: self._task_ended(queue, write)
+        )
 
-    async def _take(self, loop: Any, queue: _Queue, note: _Note) -> None:
+    async def _run(self, loop: Any, queue: _Queue, write: _Write) -> None:
         try:
             with self._clock.move_on_after(self._timeout) if self._timeout is not None else nullcontext():
-                await note.taking
-                note.ended = True
-            if not note.ended:
-                raise CallTimeoutError(note.rung.name, timeout_seconds=self._timeout or 0.0)
-        except Exception as error:  # noqa: BLE001 - a memory must not break anything
-            note.ended = True
-            self._failed(note.rung, note.call, error)
-        queue.at_work.discard(note)
+                await write.taking
+                write.ended = True
+            if not write.ended:
+                raise CallTimeoutError(write.rung.name, timeout_seconds=self._timeout or 0.0)
+        except Exception as error:  # noqa: BLE001 - nobody waits for this task; its error becomes an event
+            write.ended = True
+            self._failed(write.rung, write.call, error)
+        queue.at_work.discard(write)
         if queue.waiting:
             self._start(loop, queue, queue.waiting.popleft())
 
-    def _ended(self, queue: _Queue, note: _Note) -> None:
-        if note.ended:
+    def _task_ended(self, queue: _Queue, write: _Write) -> None:
+        if write.ended:
             return
-        # Cancelled: the loop comes to its end, and nothing new must begin in it.
-        queue.at_work.discard(note)
-        self._drop(note)
+        # The task was cancelled, so its loop is ending and no new task may start there.
+        queue.at_work.discard(write)
+        self._drop(write)
         while queue.waiting:
             self._drop(queue.waiting.popleft())
 
-    def _drop(self, note: _Note) -> None:
-        close = getattr(note.taking, "close", None)
+    def _drop(self, write: _Write) -> None:
+        close = getattr(write.taking, "close", None)
         if close is not None:
             close()
         self._forgot()

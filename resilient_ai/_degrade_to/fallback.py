@@ -1,0 +1,165 @@
+"""One rung of a fallback chain, whatever it was given as, and what it answered."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from .contract import FailedCall, Recalled
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+_ATOMS = (str, bytes, int, float, complex, bool, type(None))
+
+
+class Rung:
+    """
+    One rung, whatever it was given as.
+
+    Args:
+        given: A value, a function of the call, or an object with `recall`.
+        number: Its place, from 1.
+
+    Raises:
+        ValueError: A class, an awaitable, or a function that does not take the failed call: none can answer.
+    """
+
+    __slots__ = ("given", "kind", "label", "name", "recall", "remember")
+
+    def __init__(self, given: Any, number: int) -> None:
+        if inspect.isclass(given):
+            hint = f"{given.__name__}(...)" if hasattr(given, "recall") else "a function of the call"
+            raise ValueError(f"rung {number} is the class {given.__qualname__}; give {hint}")
+        if inspect.isawaitable(given):
+            raise ValueError(f"rung {number} is a coroutine, which answers once; give the async function itself")
+        self.given = given
+        self.recall: Callable[[FailedCall], Any] | None
+        self.remember: Callable[[FailedCall, Any], Any] | None = None
+        self.label: str | None
+        if callable(getattr(given, "recall", None)):
+            self.kind, self.recall, self.label = "memory", given.recall, getattr(given, "label", "CACHED")
+            remember = getattr(given, "remember", None)
+            self.remember = remember if callable(remember) else None
+        elif callable(given):
+            self.kind, self.recall, self.label = "function", given, getattr(given, "label", "RULE-BASED")
+        else:  # a value, which always answers
+            self.kind, self.recall, self.label = "value", None, None
+        self.name = _name_of(given, number) if self.recall is not None else "static"
+        if self.recall is not None and not _takes_a_call(self.recall):
+            raise ValueError(f"rung {number}, {self!r}, is called with the failed call; let it take one argument")
+
+    @property
+    def streams(self) -> bool:
+        """Whether it can answer only with a stream."""
+        return inspect.isasyncgenfunction(self.recall)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Rung):
+            return NotImplemented
+        if self.given is other.given:
+            return True
+        try:
+            return type(self.given) is type(other.given) and bool(self.given == other.given)
+        except Exception:  # noqa: BLE001 - `==` of an array has no truth value; the two count as different
+            return False
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        if self.kind == "value":
+            return repr(self.given) if isinstance(self.given, _ATOMS) else f"<a {type(self.given).__name__}>"
+        code = getattr(self.given, "__code__", None)
+        return f"<lambda in line {code.co_firstlineno}>" if code and code.co_name == "<lambda>" else self.name
+
+
+def _takes_a_call(recall: Callable[..., Any]) -> bool:
+    try:
+        signature = inspect.signature(recall)
+    except (TypeError, ValueError):  # a function written in C without a signature: give it the benefit of the doubt
+        return True
+    try:
+        signature.bind(None)
+    except TypeError:
+        return False
+    return True
+
+
+def _name_of(given: Any, number: int) -> str:
+    own = getattr(given, "name", None)
+    if isinstance(own, str) and own:
+        return own
+    function = getattr(given, "func", given)  # of a partial
+    name = str(getattr(function, "__name__", type(given).__name__))
+    return f"rung {number}" if name.startswith("<") else name
+
+
+def rungs_of(given: tuple[Any, ...]) -> tuple[Rung, ...]:
+    """
+    The rungs of a fallback chain, with names that differ.
+
+    Raises:
+        ValueError: There is none, or one can never be asked.
+    """
+    if not given:
+        raise ValueError("degrade_to needs a rung: a value, a function of the failed call, or an object with recall()")
+    rungs = tuple(Rung(each, number) for number, each in enumerate(given, 1))
+    for number, rung in enumerate(rungs[:-1], 1):
+        if rung.kind == "value":
+            raise ValueError(f"rung {number} is a value and always answers, so that rung {number + 1} is never asked")
+    for number, rung in enumerate(rungs, 1):
+        if any(rung.name == each.name for each in rungs[: number - 1]):
+            rung.name = f"{rung.name} ({number})"
+    return rungs
+
+
+@dataclass(slots=True)
+class Answer:
+    """
+    What a rung answered.
+
+    Attributes:
+        rung: The rung.
+        recalled: The answer with its origin; of a stream, its first item.
+        rest: The items of a stream after the first; None: the answer is one value.
+        shared: Whether several callers get it.
+        given: What the caller gets, marked; of a stream, its first item.
+    """
+
+    rung: Rung
+    recalled: Recalled
+    rest: AsyncIterator[Any] | None = None
+    shared: bool = False
+    given: Any = None
+
+    @property
+    def own_value(self) -> Any:
+        """The answer for one caller alone: a copy where the rung or another caller keeps the object."""
+        value = self.recalled.answer
+        made_for_this_call = self.rest is not None or (self.rung.kind == "function" and not self.shared)
+        return value if made_for_this_call else _own_copy(value)
+
+    async def close(self) -> None:
+        """Close the stream, if it is one."""
+        close = getattr(self.rest, "aclose", None)
+        if close is not None:
+            await close()
+
+
+def in_full(answer: Any, rung: Rung) -> Recalled:
+    """A rung's answer with its source filled in."""
+    if not isinstance(answer, Recalled):
+        return Recalled(answer, rung.name)
+    return answer if answer.source is not None else Recalled(answer.answer, rung.name, answer.similarity, answer.age)
+
+
+def _own_copy(value: Any) -> Any:
+    """A copy; the value itself where it cannot be copied."""
+    if type(value) in _ATOMS:
+        return value
+    try:
+        return copy.deepcopy(value)
+    except Exception:  # noqa: BLE001 - whatever a __deepcopy__ of the user's raises
+        return value

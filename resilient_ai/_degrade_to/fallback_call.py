@@ -1,0 +1,166 @@
+"""What happens beside one call: a failure is answered by the fallback chain, a good answer is remembered."""
+
+from __future__ import annotations
+
+import inspect
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from resilient_ai._classification.classify import classify
+from resilient_ai._core.events import Degraded, RungFailed
+from resilient_ai._core.scrub import scrub
+from resilient_ai._core.watch import current_flag, watching
+
+from .arguments import arguments_by_name
+from .chain import FallbackChain
+from .contract import FailedCall
+from .memory_writer import MemoryWriter
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from resilient_ai._classification.classify import Verdict
+    from resilient_ai._core.policy import Site
+    from resilient_ai._core.state_store import StateStore
+    from resilient_ai._core.watch import Seen
+
+    from .config import DegradeConfig
+    from .fallback import Answer, Rung
+    from .handle import Degradation
+
+
+class FallbackSite:
+    """
+    What the calls of one decorated function have in common.
+
+    Attributes:
+        state: Its numbers.
+        chain: Its rungs.
+        memories: Those of them that are told good answers.
+    """
+
+    def __init__(self, config: DegradeConfig, state: Degradation, registry: StateStore, site: Site) -> None:
+        self.config = config
+        self.state = state
+        self.registry = registry
+        self.function = site.function
+        self.signature = site.signature
+        self.chain = FallbackChain(
+            config.rungs,
+            registry.clock,
+            timeout=config.rung_timeout,
+            most=config.max_concurrency,
+            failed=self.rung_failed,
+        )
+        self.memories = [rung for rung in config.rungs if rung.remember is not None]
+        self.writer = MemoryWriter(
+            registry.clock,
+            timeout=config.rung_timeout,
+            failed=partial(self.rung_failed, doing="remember"),
+            forgot=state.forgot,
+        )
+
+    def rung_failed(self, rung: Rung, call: FailedCall, error: Exception, doing: str = "recall") -> None:
+        self.state.rung_failed(rung.name)
+        if self.registry.listening:
+            text = scrub(str(error), private=(*call.args, *call.kwargs.values()))
+            self.registry.emit(RungFailed(self.state.name, rung.name, doing, f"{type(error).__name__}: {text}"))
+
+
+class FallbackCall:
+    """One call. Made when it has failed, or when there is a good answer to remember."""
+
+    __slots__ = ("_args", "_instance", "_kwargs", "_site")
+
+    def __init__(self, site: FallbackSite, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self._site = site
+        self._instance = instance
+        self._args = args
+        self._kwargs = kwargs
+
+    async def answer(self, error: Exception) -> Answer | None:
+        """What to give for a failure; None when the error is to be raised."""
+        return await self._answer(error, self._site.chain.first_answer)
+
+    async def first_item(self, error: Exception) -> Answer | None:
+        """The same for a stream."""
+        return await self._answer(error, self._site.chain.first_item)
+
+    async def _answer(self, error: Exception, ask: Callable[[FailedCall], Awaitable[Answer | None]]) -> Answer | None:
+        verdict = classify(error)
+        try:
+            degrades = self._site.config.degrades(error, verdict)
+        except Exception as broken:  # noqa: BLE001 - a predicate of the user's; the caller must see the provider's error
+            error.add_note(f"a predicate of on= raised {type(broken).__name__}; the failure is not degraded")
+            degrades = False
+        if not degrades:
+            self.passed(error)
+            return None
+        call = self._as_rungs_see_it(error, verdict)
+        answer = await ask(call)
+        if answer is None or not await self._mark(answer, call):
+            self._site.state.missed()
+            _note(watching(), error)
+            return None
+        self._tell(answer, error, call)
+        return answer
+
+    def passed(self, error: Exception) -> None:
+        """The error goes to the caller and no rung is asked."""
+        self._site.state.passed()
+        _note(watching(), error)
+
+    def succeeded(self, result: Any) -> None:
+        """The provider answered: tell whoever watches, and let the memories keep the answer."""
+        site = self._site
+        _note(watching(), None)
+        if not site.memories or result is None or _half_read(result):
+            return
+        call = self._as_rungs_see_it()
+        for rung in site.memories:
+            try:
+                taking = rung.remember(call, result) if rung.remember is not None else None
+                if inspect.isawaitable(taking):
+                    site.writer.later(rung, call, taking)
+            except Exception as error:  # noqa: BLE001 - a memory must not break a call that went well
+                site.rung_failed(rung, call, error, doing="remember")
+
+    def _as_rungs_see_it(self, error: Exception | None = None, verdict: Verdict | None = None) -> FailedCall:
+        site, instance, args, kwargs = self._site, self._instance, self._args, self._kwargs
+        arguments = arguments_by_name(site.signature, instance is not None, args, kwargs)
+        return FailedCall(site.function, args, kwargs, arguments, instance, error, verdict, site.registry.clock.now())
+
+    async def _mark(self, answer: Answer, call: FailedCall) -> bool:
+        """Whether the answer could be marked; one that could not is not given, because it would pass for a real one."""
+        try:
+            answer.given = self._site.config.marked(answer.rung, answer.recalled, answer.own_value)
+        except Exception as broken:  # noqa: BLE001 - a function of the user's
+            await answer.close()
+            self._site.rung_failed(answer.rung, call, broken, doing="mark")
+            return False
+        return True
+
+    def _tell(self, answer: Answer, error: Exception, call: FailedCall) -> None:
+        state, registry, recalled = self._site.state, self._site.registry, answer.recalled
+        state.answered(answer.rung.name)
+        if (flag := current_flag()) is not None:
+            flag.degraded = True
+        if (seen := watching()) is not None:
+            seen.degraded, seen.error = True, error
+            seen.source, seen.similarity, seen.age = recalled.source, recalled.similarity, recalled.age
+        if registry.listening and call.verdict is not None:
+            kind = call.verdict.error_type.value
+            registry.emit(Degraded(state.name, answer.rung.name, kind, recalled.similarity, recalled.age))
+
+
+def _note(seen: Seen | None, error: Exception | None) -> None:
+    """Write down that no fallback answered the latest call."""
+    if seen is not None:
+        seen.degraded, seen.error = False, error
+        seen.source = seen.similarity = seen.age = None
+
+
+def _half_read(result: Any) -> bool:
+    """Whether the result is an iterator: whoever reads it later would get only what is left."""
+    kind = type(result)
+    return any(hasattr(kind, name) for name in ("__anext__", "__aiter__", "__next__", "__await__"))

@@ -1,0 +1,60 @@
+"""Single flight: callers that want the same thing at the same time wait for one computation of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+import anyio.lowlevel
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Hashable
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True, eq=False)
+class _Flight(Generic[T]):
+    """One computation under way."""
+
+    ended: anyio.Event = field(default_factory=anyio.Event)
+    outcome: list[T] = field(default_factory=list)  # empty until it has ended well
+    shared: bool = False
+
+
+class SingleFlight(Generic[T]):
+    """The computations under way in one event loop, by key."""
+
+    __slots__ = ("_flights",)
+
+    def __init__(self) -> None:
+        self._flights: dict[Hashable, _Flight[T]] = {}
+
+    async def run(self, key: Hashable, compute: Callable[[], Awaitable[T]]) -> tuple[T, bool]:
+        """
+        The outcome of the computation under way for a key; of a new one where there is none.
+
+        A caller that computes and is cancelled, or fails, hands over to one of those who wait.
+
+        Args:
+            key: The caller that computes must keep alive whatever the key knows by its id.
+            compute: Computes the outcome.
+
+        Returns:
+            The outcome, and whether several callers get it.
+        """
+        while (flight := self._flights.get(key)) is not None:
+            flight.shared = True
+            await flight.ended.wait()
+            if flight.outcome:
+                return flight.outcome[0], True
+        flight = self._flights[key] = _Flight()
+        try:
+            # Yield once, so that identical calls failing in the same loop iteration share this computation.
+            await anyio.lowlevel.checkpoint()
+            outcome = await compute()
+            flight.outcome.append(outcome)
+            return outcome, flight.shared
+        finally:
+            del self._flights[key]
+            flight.ended.set()
