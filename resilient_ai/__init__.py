@@ -7,8 +7,10 @@ from ._circuit_breaker.config import NEUTRAL
 from ._circuit_breaker.decorator import circuit_breaker
 from ._circuit_breaker.handle import CircuitBreaker, CircuitStats
 from ._circuit_breaker.state import CircuitState
-from ._classification.classify import Verdict, classify, register_classifier, register_rules
+from ._classification.classify import classify
 from ._classification.results import classify_result
+from ._classification.user_rules import register_classifier, register_rules
+from ._classification.verdict import Verdict
 from ._classified_retry.budget import RetryBudget
 from ._classified_retry.decorator import classified_retry
 from ._classified_retry.handle import RetryStats

@@ -8,7 +8,7 @@ import time
 from contextlib import contextmanager
 
 from resilient_ai import ErrorType, register_classifier
-from resilient_ai._classification.classify import verdict
+from resilient_ai._classification.verdict import verdict
 
 
 class ProviderError(Exception):

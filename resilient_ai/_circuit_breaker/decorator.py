@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from anyio.lowlevel import checkpoint
 
-from resilient_ai._classification.classify import Verdict, classify
+from resilient_ai._classification.classify import classify
 from resilient_ai._classification.error_rules import (
     ErrorRule,
     Reject,
@@ -17,6 +17,7 @@ from resilient_ai._classification.error_rules import (
     no_reject_on_a_stream,
     rejection,
 )
+from resilient_ai._classification.verdict import Verdict
 from resilient_ai._core.backend import cancelled
 from resilient_ai._core.checks import check_callable
 from resilient_ai._core.deadline import bounded

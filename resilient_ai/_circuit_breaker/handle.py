@@ -26,7 +26,7 @@ from .state import PART, Circuit, CircuitState, Ticket
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from resilient_ai._classification.classify import Verdict
+    from resilient_ai._classification.verdict import Verdict
     from resilient_ai._core.state_store import StateStore
 
     from .config import CircuitConfig

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from resilient_ai._core.errors import ErrorType
 
 if TYPE_CHECKING:
-    from .classify import Verdict
+    from .verdict import Verdict
 
 ErrorRule = type[Exception] | ErrorType | Callable[[BaseException], bool]
 # What `reject=` makes of a result: the type of failure that it is, or None for a good one.

@@ -8,7 +8,7 @@ from typing import Any
 from resilient_ai._core.errors import ErrorType
 from resilient_ai._core.public import public
 
-from .classify import classify_body
+from .replies import classify_body
 
 _FILTERED = frozenset(
     [

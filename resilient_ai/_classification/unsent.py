@@ -9,7 +9,7 @@ from resilient_ai._core.errors import AllEndpointsFailedError, ErrorType
 from .classify import classify
 
 if TYPE_CHECKING:
-    from .classify import Verdict
+    from .verdict import Verdict
 
 # Raised before a byte of the request has left. Not here: botocore's EndpointConnectionError, which is also raised
 # when the connection is reset while the answer is awaited.

@@ -9,10 +9,11 @@ from typing import Any, ParamSpec, TypeVar, overload
 
 import tenacity
 
-from resilient_ai._classification.classify import Verdict, classify
+from resilient_ai._classification.classify import classify
 from resilient_ai._classification.error_rules import Reject, no_reject_on_a_stream, rejection
 from resilient_ai._classification.error_types import RETRYABLE
 from resilient_ai._classification.unsent import unsent
+from resilient_ai._classification.verdict import Verdict
 from resilient_ai._core.checks import check_callable
 from resilient_ai._core.clock import seconds_left
 from resilient_ai._core.errors import (

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field, replace
 from json import JSONDecodeError
 from typing import Any, Final, Literal
 
-from resilient_ai._classification.classify import PROGRAMMING_ERRORS, Verdict
+from resilient_ai._classification.classify import PROGRAMMING_ERRORS
 from resilient_ai._classification.error_rules import ErrorRule, matches
 from resilient_ai._classification.error_types import ERROR_TYPES
+from resilient_ai._classification.verdict import Verdict
 from resilient_ai._core.checks import check_number
 from resilient_ai._core.errors import BatchResultError, ErrorType
 

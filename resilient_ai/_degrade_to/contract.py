@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
 
-from resilient_ai._classification.classify import Verdict
+from resilient_ai._classification.verdict import Verdict
 from resilient_ai._core.public import public
 
 if TYPE_CHECKING:

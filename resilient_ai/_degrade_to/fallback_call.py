@@ -19,7 +19,7 @@ from .memory_writer import MemoryWriter
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from resilient_ai._classification.classify import Verdict
+    from resilient_ai._classification.verdict import Verdict
     from resilient_ai._core.policy import Site
     from resilient_ai._core.state_store import StateStore
     from resilient_ai._core.watch import Seen

@@ -16,7 +16,7 @@ from resilient_ai._core.report import Row
 from .health import DENIED, EndpointHealth, EndpointState, Ticket
 
 if TYPE_CHECKING:
-    from resilient_ai._classification.classify import Verdict
+    from resilient_ai._classification.verdict import Verdict
     from resilient_ai._core.state_store import StateStore
 
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from resilient_ai._classification.classify import Verdict, classify
+from resilient_ai._classification.classify import classify
 from resilient_ai._classification.unsent import unsent
+from resilient_ai._classification.verdict import Verdict
 from resilient_ai._core.errors import (
     AllEndpointsFailedError,
     CircuitOpenError,

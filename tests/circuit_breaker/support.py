@@ -6,7 +6,7 @@ import pytest
 
 from resilient_ai import CircuitBreaker, ErrorType, Registry
 from resilient_ai._circuit_breaker.config import CircuitConfig
-from resilient_ai._classification.classify import verdict
+from resilient_ai._classification.verdict import verdict
 
 
 async def fail(ask, times, error=OSError):

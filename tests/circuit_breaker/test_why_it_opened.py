@@ -9,7 +9,7 @@ import weakref
 import pytest
 
 from resilient_ai import CircuitOpenError, ErrorType
-from resilient_ai._classification.classify import verdict
+from resilient_ai._classification.verdict import verdict
 from resilient_ai._core.events import CircuitOpened, CircuitWouldOpen
 from tests.circuit_breaker.support import FAULT, fail_once, handle
 

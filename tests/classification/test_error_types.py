@@ -15,8 +15,8 @@ from resilient_ai import (
     classified_retry,
 )
 from resilient_ai._batched.runner import POISON
-from resilient_ai._classification.classify import verdict
 from resilient_ai._classification.error_types import ERROR_TYPES, RETRYABLE, check_complete
+from resilient_ai._classification.verdict import verdict
 from resilient_ai._classified_retry.rules import DEFAULT_RULES, RetryRule
 
 

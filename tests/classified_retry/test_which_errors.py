@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from resilient_ai import AIServiceError, ErrorType, RetryRule, classified_retry, register_classifier
-from resilient_ai._classification.classify import verdict
+from resilient_ai._classification.verdict import verdict
 from tests.classified_retry.support import retrying, stats
 from tests.helpers import ProviderError, scripted
 

@@ -15,7 +15,7 @@ import anyio
 import pytest
 
 from resilient_ai import CircuitOpenError, CircuitState, Registry, circuit_breaker
-from resilient_ai._classification.classify import verdict
+from resilient_ai._classification.verdict import verdict
 from resilient_ai._core.errors import ErrorType
 from resilient_ai._core.events import (
     CircuitClosed,
