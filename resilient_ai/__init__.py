@@ -3,8 +3,10 @@
 import importlib
 import typing
 
+from ._batched.events import BatchSent
 from ._circuit_breaker.config import NEUTRAL
 from ._circuit_breaker.decorator import circuit_breaker
+from ._circuit_breaker.events import CircuitClosed, CircuitHalfOpened, CircuitModeSet, CircuitOpened, CircuitWouldOpen
 from ._circuit_breaker.handle import CircuitBreaker, CircuitStats
 from ._circuit_breaker.state import CircuitState
 from ._classification.classify import classify
@@ -13,6 +15,7 @@ from ._classification.user_rules import register_classifier, register_rules
 from ._classification.verdict import Verdict
 from ._classified_retry.budget import RetryBudget
 from ._classified_retry.decorator import classified_retry
+from ._classified_retry.events import AttemptFailed, QuotaExceeded, RetriesExhausted, RetryScheduled
 from ._classified_retry.handle import RetryStats
 from ._classified_retry.rules import RetryRule
 from ._core.clock import Clock, SystemClock
@@ -34,34 +37,15 @@ from ._core.errors import (
     StackOrderWarning,
     StreamTruncatedError,
 )
-from ._core.events import (
-    AttemptFailed,
-    BatchSent,
-    CallRejected,
-    CircuitClosed,
-    CircuitHalfOpened,
-    CircuitModeSet,
-    CircuitOpened,
-    CircuitWouldOpen,
-    Degraded,
-    EndpointDenied,
-    EndpointDown,
-    EndpointMarked,
-    EndpointUp,
-    Event,
-    FailedOver,
-    Hedged,
-    QuotaExceeded,
-    RetriesExhausted,
-    RetryScheduled,
-    RungFailed,
-)
+from ._core.events import CallRejected, Event
 from ._core.stack import describe
 from ._core.watch import Seen, watch
 from ._degrade_to.config import UNAVAILABLE
 from ._degrade_to.contract import NO_ANSWER, FailedCall, Recalled, Recalling
 from ._degrade_to.decorator import degrade_to
+from ._degrade_to.events import Degraded, RungFailed
 from ._degrade_to.handle import Degradation, DegradeStats
+from ._failover.events import EndpointDenied, EndpointDown, EndpointMarked, EndpointUp, FailedOver, Hedged
 from ._registry import Registry, registry
 
 if typing.TYPE_CHECKING:

@@ -5,28 +5,12 @@ Fields are plain values. Prompts, answers and keys never get in; error messages 
 """
 
 from ._adaptive_limit.events import LimitLowered
-from ._core.events import (
-    AttemptFailed,
-    BatchSent,
-    CallRejected,
-    CircuitClosed,
-    CircuitHalfOpened,
-    CircuitModeSet,
-    CircuitOpened,
-    CircuitWouldOpen,
-    Degraded,
-    EndpointDenied,
-    EndpointDown,
-    EndpointMarked,
-    EndpointUp,
-    Event,
-    FailedOver,
-    Hedged,
-    QuotaExceeded,
-    RetriesExhausted,
-    RetryScheduled,
-    RungFailed,
-)
+from ._batched.events import BatchSent
+from ._circuit_breaker.events import CircuitClosed, CircuitHalfOpened, CircuitModeSet, CircuitOpened, CircuitWouldOpen
+from ._classified_retry.events import AttemptFailed, QuotaExceeded, RetriesExhausted, RetryScheduled
+from ._core.events import CallRejected, Event
+from ._degrade_to.events import Degraded, RungFailed
+from ._failover.events import EndpointDenied, EndpointDown, EndpointMarked, EndpointUp, FailedOver, Hedged
 
 __all__ = [
     "AttemptFailed",

@@ -15,7 +15,7 @@ from tests.helpers import errors_mean_what_they_say
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from resilient_ai._core.events import Event
+    from resilient_ai.events import Event
 
 settings.register_profile("ci", max_examples=200, deadline=None, print_blob=True)
 settings.register_profile("quick", max_examples=25, deadline=None)

@@ -17,10 +17,11 @@ from anyio.lowlevel import checkpoint_if_cancelled
 from resilient_ai._classification.classify import classify
 from resilient_ai._classification.error_types import ERROR_TYPES
 from resilient_ai._core.errors import BatchResultError, QueueFullError
-from resilient_ai._core.events import BatchSent, CallRejected
+from resilient_ai._core.events import CallRejected
 from resilient_ai._core.tasks import Promise, current_loop, next_turn, running_loop, spawn
 from resilient_ai._core.watch import CallObservers, current_flag, watching
 
+from .events import BatchSent
 from .grouping import Grouping, frozen, hashable
 from .handle import Batcher, Crowd, Lane
 from .queue import ENDED, FILLING, RUNNING, Batch, BatchConfig

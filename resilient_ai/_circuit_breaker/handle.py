@@ -8,19 +8,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from resilient_ai._core.errors import CircuitOpenError, ErrorType
-from resilient_ai._core.events import (
-    CallRejected,
-    CircuitClosed,
-    CircuitHalfOpened,
-    CircuitModeSet,
-    CircuitOpened,
-    CircuitWouldOpen,
-    Event,
-)
+from resilient_ai._core.events import CallRejected, Event
 from resilient_ai._core.public import public
 from resilient_ai._core.report import Row
 from resilient_ai._core.watch import probing
 
+from .events import CircuitClosed, CircuitHalfOpened, CircuitModeSet, CircuitOpened, CircuitWouldOpen
 from .state import PART, Circuit, CircuitState, Ticket
 
 if TYPE_CHECKING:

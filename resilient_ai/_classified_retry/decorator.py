@@ -28,7 +28,6 @@ from resilient_ai._core.errors import (
     RejectedResultError,
     is_wrong_call,
 )
-from resilient_ai._core.events import AttemptFailed, QuotaExceeded, RetriesExhausted, RetryScheduled
 from resilient_ai._core.fast_path import Begun, GoodPath, Handler
 from resilient_ai._core.policy import Policy, Site, StreamHandler
 from resilient_ai._core.public import public
@@ -38,6 +37,7 @@ from resilient_ai._core.state_store import StateStore, default_registry
 from resilient_ai._core.watch import watching
 
 from .budget import RetryBudget
+from .events import AttemptFailed, QuotaExceeded, RetriesExhausted, RetryScheduled
 from .handle import Retry
 from .rules import (
     DEFAULT_RULES,

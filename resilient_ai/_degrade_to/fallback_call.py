@@ -7,13 +7,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from resilient_ai._classification.classify import classify
-from resilient_ai._core.events import Degraded, RungFailed
 from resilient_ai._core.scrub import scrub
 from resilient_ai._core.watch import current_flag, watching
 
 from .arguments import arguments_by_name
 from .chain import FallbackChain
 from .contract import FailedCall
+from .events import Degraded, RungFailed
 from .memory_writer import MemoryWriter
 
 if TYPE_CHECKING:

@@ -11,7 +11,6 @@ from resilient_ai._classification.error_rules import no_reject_on_a_stream
 from resilient_ai._core.backend import backend
 from resilient_ai._core.checks import check_number
 from resilient_ai._core.errors import RejectedResultError, is_wrong_call
-from resilient_ai._core.events import Hedged
 from resilient_ai._core.fast_path import Begun, GoodPath, Handler
 from resilient_ai._core.first_item import Opened, dispose, opened
 from resilient_ai._core.policy import Policy, Site, StreamHandler
@@ -21,6 +20,7 @@ from resilient_ai._core.state_store import StateStore, default_registry
 from resilient_ai._core.watch import watching
 
 from .endpoint import EndpointHandle, Named
+from .events import Hedged
 from .handle import Failover
 from .hedge import HedgeBudget, HedgeDelay, Race
 from .search import Answer, Rules, Search, Way, in_turn

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from resilient_ai._core.errors import ErrorType
 from resilient_ai._core.event_loops import LoopUsages, running_loop
-from resilient_ai._core.events import EndpointDenied, EndpointDown, EndpointMarked, EndpointUp
 from resilient_ai._core.public import public
 from resilient_ai._core.report import Row
 
+from .events import EndpointDenied, EndpointDown, EndpointMarked, EndpointUp
 from .health import DENIED, EndpointHealth, EndpointState, Ticket
 
 if TYPE_CHECKING:

@@ -17,9 +17,9 @@ from resilient_ai._core.errors import (
     ErrorType,
     LimitReachedError,
 )
-from resilient_ai._core.events import FailedOver
 from resilient_ai._core.watch import watching
 
+from .events import FailedOver
 from .health import DENIED, LONG_REST, EndpointState, Ticket
 from .health_check import watch_over
 

@@ -9,7 +9,7 @@ import pytest
 
 from resilient_ai import LimitReachedError, Registry, StackOrderWarning, adaptive_limit, classified_retry, describe
 from resilient_ai._adaptive_limit.events import LimitLowered
-from resilient_ai._core.events import CallRejected
+from resilient_ai.events import CallRejected
 from tests.adaptive_limit.support import BusyError, TooFastError, fail
 
 

@@ -7,7 +7,7 @@ import anyio.lowlevel
 import pytest
 
 from resilient_ai import QueueFullError, batched
-from resilient_ai._core.events import CallRejected
+from resilient_ai.events import CallRejected
 from tests.batched.support import Recorder, each, gather, settled
 
 

@@ -8,7 +8,7 @@ import inspect
 import pytest
 
 from resilient_ai import Registry, batched
-from resilient_ai._core.events import BatchSent
+from resilient_ai.events import BatchSent
 from tests.batched.support import Recorder, each, gather
 
 var = contextvars.ContextVar("var", default="nobody")

@@ -8,7 +8,7 @@ from contextlib import suppress
 import pytest
 
 from resilient_ai import CircuitOpenError, CircuitState, Registry
-from resilient_ai._core.events import CallRejected, CircuitClosed, CircuitHalfOpened, CircuitModeSet, CircuitOpened
+from resilient_ai.events import CallRejected, CircuitClosed, CircuitHalfOpened, CircuitModeSet, CircuitOpened
 from tests.circuit_breaker.support import fail_once, handle
 
 

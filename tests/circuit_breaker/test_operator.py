@@ -6,7 +6,7 @@ import anyio
 import pytest
 
 from resilient_ai import CircuitOpenError, CircuitState, circuit_breaker
-from resilient_ai._core.events import CircuitClosed, CircuitModeSet, CircuitOpened
+from resilient_ai.events import CircuitClosed, CircuitModeSet, CircuitOpened
 from tests.circuit_breaker.support import fail
 from tests.helpers import scripted
 

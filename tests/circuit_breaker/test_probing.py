@@ -6,7 +6,7 @@ import anyio
 import pytest
 
 from resilient_ai import CircuitOpenError, CircuitState, ErrorType, RejectedResultError, circuit_breaker
-from resilient_ai._core.events import CallRejected, CircuitClosed, CircuitHalfOpened, CircuitOpened
+from resilient_ai.events import CallRejected, CircuitClosed, CircuitHalfOpened, CircuitOpened
 from tests.circuit_breaker.support import fail
 from tests.helpers import scripted
 

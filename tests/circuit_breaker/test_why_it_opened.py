@@ -10,7 +10,7 @@ import pytest
 
 from resilient_ai import CircuitOpenError, ErrorType
 from resilient_ai._classification.verdict import verdict
-from resilient_ai._core.events import CircuitOpened, CircuitWouldOpen
+from resilient_ai.events import CircuitOpened, CircuitWouldOpen
 from tests.circuit_breaker.support import FAULT, fail_once, handle
 
 

@@ -6,7 +6,7 @@ from contextlib import aclosing
 
 import pytest
 
-from resilient_ai._core.events import RetriesExhausted
+from resilient_ai.events import RetriesExhausted
 from tests.classified_retry.support import retrying, stats
 from tests.helpers import ProviderError
 

@@ -26,8 +26,8 @@ from resilient_ai import (
     failover,
     registry,
 )
-from resilient_ai._core.events import CircuitOpened
 from resilient_ai._core.scrub import args_hash, scrub
+from resilient_ai.events import CircuitOpened
 from resilient_ai.testing import VirtualClock, capture_events, isolated_registry
 
 if TYPE_CHECKING:

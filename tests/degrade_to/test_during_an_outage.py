@@ -6,7 +6,7 @@ import anyio
 import pytest
 
 from resilient_ai import degrade_to, key_sentences
-from resilient_ai._core.events import RungFailed
+from resilient_ai.events import RungFailed
 from tests.degrade_to.support import failing, tenant
 
 

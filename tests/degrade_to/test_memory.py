@@ -10,7 +10,7 @@ import anyio
 import pytest
 
 from resilient_ai import AIServiceError, ErrorType, LastAnswer, Registry, classified_retry, degrade_to, watch
-from resilient_ai._core.events import RungFailed
+from resilient_ai.events import RungFailed
 from tests.degrade_to.support import Shelf, failing, lambda_async, tenant
 
 

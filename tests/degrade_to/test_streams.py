@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 from resilient_ai import CallTimeoutError, Registry, degrade_to
-from resilient_ai._core.events import Degraded, RungFailed
+from resilient_ai.events import Degraded, RungFailed
 from tests.degrade_to.support import Shelf
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from resilient_ai import NO_ANSWER, LastAnswer, degrade_to, describe, key_sentences
-from resilient_ai._core.events import Degraded
+from resilient_ai.events import Degraded
 from tests.degrade_to.support import Cached, failing
 
 

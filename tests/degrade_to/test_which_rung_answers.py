@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from resilient_ai import NO_ANSWER, ErrorType, degrade_to
-from resilient_ai._core.events import Degraded, RungFailed
+from resilient_ai.events import Degraded, RungFailed
 from tests.degrade_to.support import Shelf, failing
 
 

@@ -17,7 +17,7 @@ import pytest
 from resilient_ai import CircuitOpenError, CircuitState, Registry, circuit_breaker
 from resilient_ai._classification.verdict import verdict
 from resilient_ai._core.errors import ErrorType
-from resilient_ai._core.events import (
+from resilient_ai.events import (
     CircuitClosed,
     CircuitHalfOpened,
     CircuitModeSet,

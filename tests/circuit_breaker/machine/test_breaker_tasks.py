@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from resilient_ai import CircuitOpenError, CircuitState, Registry, circuit_breaker
 from resilient_ai._circuit_breaker.config import CircuitConfig
-from resilient_ai._core.events import (
+from resilient_ai.events import (
     CallRejected,
     CircuitClosed,
     CircuitHalfOpened,

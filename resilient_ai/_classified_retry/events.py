@@ -1,0 +1,80 @@
+"""What a retry tells its listeners."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from resilient_ai._core.events import Event, Level
+from resilient_ai._core.public import public
+
+
+@public("events")
+@dataclass(frozen=True, slots=True)
+class AttemptFailed(Event):
+    """
+    One attempt below a retry failed.
+
+    Attributes:
+        function: The decorated function.
+        attempt: Its number in this call, from 1.
+        error_type: The value of the `ErrorType`.
+        error_message: The error's text, scrubbed.
+        args_hash: Tells repeated requests apart without showing them; salted per process.
+    """
+
+    log_name: ClassVar[str] = "resilient_ai.attempt_failed"
+
+    function: str
+    attempt: int
+    error_type: str
+    error_message: str
+    args_hash: str
+
+
+@public("events")
+@dataclass(frozen=True, slots=True)
+class QuotaExceeded(AttemptFailed):
+    """A failed attempt that no retry can help: somebody has to pay or to raise a limit."""
+
+    log_name: ClassVar[str] = "resilient_ai.quota_exceeded"
+    level: ClassVar[Level] = "critical"
+
+
+@public("events")
+@dataclass(frozen=True, slots=True)
+class RetryScheduled(Event):
+    """
+    A further attempt will be made.
+
+    Attributes:
+        attempt: Number of the attempt that failed, from 1.
+        error_type: The value of the `ErrorType`.
+        delay: Seconds until the next attempt.
+    """
+
+    log_name: ClassVar[str] = "resilient_ai.retry_scheduled"
+
+    attempt: int
+    error_type: str
+    delay: float
+
+
+@public("events")
+@dataclass(frozen=True, slots=True)
+class RetriesExhausted(Event):
+    """
+    No further attempt is made; the caller gets an `AIServiceError`.
+
+    Attributes:
+        attempts: Calls made, the first included.
+        elapsed: Seconds from the first call to giving up.
+        error_type: The value of the last failure's `ErrorType`.
+        reason: Why there is no further attempt.
+    """
+
+    log_name: ClassVar[str] = "resilient_ai.retries_exhausted"
+    level: ClassVar[Level] = "warning"
+
+    attempts: int
+    elapsed: float
+    error_type: str
+    reason: str

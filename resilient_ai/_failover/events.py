@@ -1,0 +1,108 @@
+"""What a failover and its endpoints tell their listeners."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from resilient_ai._core.events import Event, Level
+from resilient_ai._core.public import public
+
+
+@public("events")
+@dataclass(frozen=True, slots=True)
+class EndpointDown(Event):
+    """
+    An endpoint is not asked for a while.
+
+    Attributes:
+        endpoint: Its name.
+        error_type: The value of the `ErrorType` that decided.
+        rest: Seconds for which it rests.
+    """
+
+    log_name: ClassVar[str] = "resilient_ai.endpoint_down"
+    level: ClassVar[Level] = "warning"
+
+    endpoint: str
+    error_type: str
+    rest: float
+
+
+@public("events")
+@dataclass(frozen=True, slots=True)
+class EndpointDenied(EndpointDown):
+    """Credentials, rights, quota or a wrong name: somebody has to act. Told once until the endpoint is up again."""
+
+    log_name: ClassVar[str] = "resilient_ai.endpoint_denied"
+    level: ClassVar[Level] = "error"
+
+
+@public("events")
+@dataclass(frozen=True, slots=True)
+class EndpointUp(Event):
+    """
+    An endpoint is asked again like any other.
+
+    Attributes:
+        endpoint: Its name.
+    """
+
+    log_name: ClassVar[str] = "resilient_ai.endpoint_up"
+
+    endpoint: str
+
+
+@public("events")
+@dataclass(frozen=True, slots=True)
+class EndpointMarked(Event):
+    """
+    An operator took an endpoint out of rotation, or back in.
+
+    Attributes:
+        endpoint: Its name.
+        mark: "down" or "up".
+    """
+
+    log_name: ClassVar[str] = "resilient_ai.endpoint_marked"
+    level: ClassVar[Level] = "warning"
+
+    endpoint: str
+    mark: str
+
+
+@public("events")
+@dataclass(frozen=True, slots=True)
+class FailedOver(Event):
+    """
+    A call went on to another endpoint.
+
+    Attributes:
+        endpoint: The one that failed.
+        error_type: The value of the `ErrorType`.
+        to: The one that is asked next.
+    """
+
+    log_name: ClassVar[str] = "resilient_ai.failed_over"
+
+    endpoint: str
+    error_type: str
+    to: str
+
+
+@public("events")
+@dataclass(frozen=True, slots=True)
+class Hedged(Event):
+    """
+    A second endpoint was asked because the first had not answered.
+
+    Attributes:
+        endpoint: The second one.
+        after: Seconds for which the first had been silent.
+        won: Whether the second answered first.
+    """
+
+    log_name: ClassVar[str] = "resilient_ai.hedged"
+    level: ClassVar[Level] = "debug"
+
+    endpoint: str
+    after: float
+    won: bool
