@@ -17,17 +17,6 @@ if TYPE_CHECKING:
     from ._failover.endpoint import EndpointHandle
     from ._failover.handle import Failover
 
-# The recommended order of a stack, which is how its rows are read.
-_OUTERMOST_FIRST = [
-    "degrade_to",
-    "batched",
-    "classified_retry",
-    "failover",
-    "endpoint",
-    "circuit_breaker",
-    "adaptive_limit",
-]
-
 
 @public()
 class Registry(StateStore):
@@ -82,10 +71,10 @@ class Registry(StateStore):
 
     def rows(self) -> list[Row]:
         """One row for each state: call sites in the order they were decorated, each from the outermost policy in."""
-        states = [(kind, name.partition("[")[0], claim) for (kind, name), claim in list(self._states.items())]
-        sites = {site: number for number, site in reversed([*enumerate(site for _, site, _ in states)])}
-        states.sort(key=lambda state: (sites[state[1]], _OUTERMOST_FIRST.index(state[0])))
-        return [claim.handle.row() for _, _, claim in states]
+        states = [(name.partition("[")[0], claim) for (_, name), claim in list(self._states.items())]
+        sites = {site: number for number, site in reversed([*enumerate(site for site, _ in states)])}
+        states.sort(key=lambda state: (sites[state[0]], state[1].rank))
+        return [claim.handle.row() for _, claim in states]
 
     def __repr__(self) -> str:
         rows = self.rows()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 from functools import partial
-from typing import Any, ParamSpec, TypeVar, overload
+from typing import Any, ClassVar, ParamSpec, TypeVar, overload
 
 from resilient_ai._core.fast_path import Handler
 from resilient_ai._core.policy import Policy, Site, StreamHandler
@@ -24,6 +24,13 @@ Y = TypeVar("Y")
 
 class AdaptiveLimitPolicy(Policy[AdaptiveLimit]):
     kind = "adaptive_limit"
+    rank = 70
+    not_outside: ClassVar = {
+        "classified_retry": "holds its place while a retry sleeps",
+        "batched": "counts waiting for a batch as the provider's latency",
+        "failover": "learns one limit for all endpoints",
+    }
+    twice = "take two places in it for each call"
     per_endpoint = True
 
     def make_state(self, name: str) -> AdaptiveLimit:

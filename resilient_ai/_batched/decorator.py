@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, get_args, get_origin, overload
+from typing import Any, ClassVar, Concatenate, ParamSpec, Protocol, TypeVar, get_args, get_origin, overload
 
 from resilient_ai._core.checks import check_callable
 from resilient_ai._core.fast_path import Handler
@@ -39,6 +39,8 @@ class Batching(Protocol):
 
 class BatchedPolicy(Policy[Batcher]):
     kind = "batched"
+    rank = 30
+    not_outside: ClassVar = {"batched": "would batch batches; keep one"}
     per_endpoint = True
     signed = True
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterable
 from functools import partial
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, ParamSpec, TypeVar, overload
 
 from anyio.lowlevel import checkpoint
 
@@ -45,6 +45,13 @@ Ignored = ErrorRule | type[BaseException]
 
 class CircuitBreakerPolicy(Policy[CircuitBreaker]):
     kind = "circuit_breaker"
+    rank = 80
+    not_outside: ClassVar = {
+        "classified_retry": "counts a whole retry loop as one failure",
+        "batched": "counts one failed call once per waiter",
+        "failover": "is one circuit for all endpoints, which refuses the good ones with the bad",
+    }
+    twice = "count each failure twice in it"
     per_endpoint = True
 
     def __init__(
@@ -115,7 +122,7 @@ class CircuitBreakerPolicy(Policy[CircuitBreaker]):
     ) -> CircuitBreaker:
         key = key_of(*args, **kwargs) if instance is None else key_of(instance, *args, **kwargs)
         name = f"{self.state_name(site)}[{key}]"
-        breaker = self.registry.claim_key(self.kind, name, self.config, lambda: self.make_state(name))
+        breaker = self.registry.claim_key(self.kind, name, self.config, lambda: self.make_state(name), rank=self.rank)
         breaker.last_used = self.registry.clock.now()  # a call in flight keeps its key
         return breaker
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Coroutine, Mapping
 from dataclasses import dataclass
-from typing import Any, ParamSpec, TypeVar, overload
+from typing import Any, ClassVar, ParamSpec, TypeVar, overload
 
 import tenacity
 
@@ -276,6 +276,8 @@ def _text_of(error: Exception) -> str:
 
 class RetryPolicy(Policy[Retry]):
     kind = "classified_retry"
+    rank = 40
+    not_outside: ClassVar = {"classified_retry": "multiply their attempts; keep one"}
 
     def __init__(
         self,

@@ -7,8 +7,9 @@ endpoint; that is how a circuit below it becomes one circuit per endpoint, witho
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
@@ -41,9 +42,25 @@ class Policy(ABC, Generic[S]):
     One layer of one decorated function.
 
     A decorator makes a new policy for every function it is put on; policies of one name share one state.
+
+    A subclass says about itself what people see of its kind, and which stacks are wrong.
+
+    Attributes:
+        kind: The decorator's name.
+        rank: Place in the recommended order, the outermost policy lowest; the registry's table goes by it. A kind
+            without one comes last.
+        not_outside: For each kind that should not be below this one, what goes wrong if it is:
+            "circuit_breaker outside classified_retry *counts a whole retry loop as one failure*". Of the own kind
+            also what to do: "two of them *multiply their attempts; keep one*".
+        not_inside: What goes wrong for every other kind outside this one, in the same form.
+        twice: What two layers that share one state do to each call: "*count each failure twice in it*".
     """
 
     kind: ClassVar[str]
+    rank: ClassVar[float] = math.inf
+    not_outside: ClassVar[Mapping[str, str]] = {}
+    not_inside: ClassVar[str | None] = None
+    twice: ClassVar[str | None] = None
     per_endpoint: ClassVar[bool] = False  # below a failover: one state for each endpoint
     signed: ClassVar[bool] = False  # asks its site for the function's signature, which takes more room than a state
     injected: ClassVar[bool] = False  # hands an argument to the layer below that the caller does not pass
@@ -94,7 +111,7 @@ class Policy(ABC, Generic[S]):
         name = self.state_name(site)
         if name not in self._states:
             self._states[name] = self.registry.claim(
-                self.kind, name, self.config, lambda: self.make_state(name), replace=self.name is None
+                self.kind, name, self.config, lambda: self.make_state(name), replace=self.name is None, rank=self.rank
             )
         return self._states[name]
 

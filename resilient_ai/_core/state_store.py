@@ -30,7 +30,20 @@ class Handle(Protocol):
     def reset(self) -> None: ...
 
 
+class KeyedHandle(Handle, Protocol):
+    """State of one key of a keyed policy; the registry forgets those that nobody uses."""
+
+    def idle(self, now: float) -> float:
+        """Seconds without a call; -1 while the state must be kept, because what it knows protects somebody."""
+        ...
+
+    def overdue(self, now: float) -> float:
+        """Seconds for which a state that must be kept has waited in vain for a call that could free it; -1 else."""
+        ...
+
+
 H = TypeVar("H", bound=Handle)
+K = TypeVar("K", bound=KeyedHandle)
 
 
 _KEY_IDLE_SECONDS = 900.0
@@ -40,13 +53,14 @@ _MOST_KEYS = 10_000
 class _Claim:
     """A state, the settings it was made with, and how many layers use it."""
 
-    __slots__ = ("config", "handle", "keyed", "users")
+    __slots__ = ("config", "handle", "keyed", "rank", "users")
 
-    def __init__(self, handle: Any, config: object) -> None:
+    def __init__(self, handle: Any, config: object, rank: float, *, keyed: bool = False) -> None:
         self.handle = handle
         self.config = config
+        self.rank = rank
         self.users = 0
-        self.keyed = False  # made for one value of `key=`, on the way
+        self.keyed = keyed  # created lazily for one value of `key=`
 
 
 @public("types")
@@ -107,7 +121,16 @@ class StateStore:
 
     # -- states
 
-    def claim(self, kind: str, name: str, config: object, make: Callable[[], H], *, replace: bool = False) -> H:
+    def claim(
+        self,
+        kind: str,
+        name: str,
+        config: object,
+        make: Callable[[], H],
+        *,
+        replace: bool = False,
+        rank: float = math.inf,
+    ) -> H:
         """
         The state of that kind and name, made on first use.
 
@@ -118,6 +141,7 @@ class StateStore:
             make: Makes the state.
             replace: With other settings, start afresh instead of raising: a function without an explicit name
                 was defined anew, in a REPL say.
+            rank: Place of the kind among the rows of one call site, the outermost lowest; default the last.
 
         Raises:
             ValueError: The name is taken with other settings; the message shows both.
@@ -125,7 +149,7 @@ class StateStore:
         with self._lock:
             known = self._states.get((kind, name))
             if known is None or (replace and known.config != config):
-                known = self._states[kind, name] = _Claim(make(), config)
+                known = self._states[kind, name] = _Claim(make(), config, rank)
             elif known.config != config:
                 raise ValueError(
                     f"{kind} {name!r} already exists with other settings: {_difference(known.config, config)};"
@@ -134,16 +158,15 @@ class StateStore:
             known.users += 1
             return cast("H", known.handle)
 
-    def claim_key(self, kind: str, name: str, config: object, make: Callable[[], H]) -> H:
+    def claim_key(self, kind: str, name: str, config: object, make: Callable[[], K], *, rank: float = math.inf) -> K:
         """The state of one key of a keyed policy; idle ones go, so that keys cannot fill the memory."""
         known = self._states.get((kind, name))
         if known is None:
             self._sweep(kind)
-            known = _Claim(make(), config)
-            known.keyed = True
+            known = _Claim(make(), config, rank, keyed=True)
             with self._lock:
                 known = self._states.setdefault((kind, name), known)
-        return cast("H", known.handle)
+        return cast("K", known.handle)
 
     def _sweep(self, kind: str) -> None:
         now = self.clock.now()
@@ -151,7 +174,9 @@ class StateStore:
             if len(self._states) < self._room and now - self._swept < _KEY_IDLE_SECONDS / 10:
                 return
             self._swept = now
-            keyed = {key: claim.handle for key, claim in self._states.items() if key[0] == kind and claim.keyed}
+            keyed: dict[tuple[str, str], KeyedHandle] = {
+                key: claim.handle for key, claim in self._states.items() if key[0] == kind and claim.keyed
+            }
             gone = [key for key, handle in keyed.items() if handle.idle(now) >= _KEY_IDLE_SECONDS]
             many = _MOST_KEYS // 10
             if len(self._states) >= _MOST_KEYS and len(gone) < many:

@@ -25,6 +25,8 @@ _END: Final = object()
 
 class DegradePolicy(Policy[Degradation]):
     kind = "degrade_to"
+    rank = 10
+    not_inside = "never sees a failure, because degrade_to answers it"
     signed = True
 
     def __init__(self, name: object, config: DegradeConfig, registry: StateStore) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Concatenate, Literal, ParamSpec, Protocol, TypeVar, overload
+from typing import Any, ClassVar, Concatenate, Literal, ParamSpec, Protocol, TypeVar, overload
 
 from resilient_ai._classification.error_rules import no_reject_on_a_stream
 from resilient_ai._core.backend import backend
@@ -95,6 +95,13 @@ class FailoverConfig:
 
 class FailoverPolicy(Policy[Failover]):
     kind = "failover"
+    rank = 50
+    not_outside: ClassVar = {
+        "failover": (
+            "multiply the endpoints asked, and what fails below one endpoint of the outer rests below all;"
+            " list every endpoint in one"
+        )
+    }
     injected = True
 
     def __init__(
@@ -112,7 +119,7 @@ class FailoverPolicy(Policy[Failover]):
         self._handles: dict[str, EndpointHandle] = {}
         for each in config.endpoints:
             make = partial(EndpointHandle, each, registry)
-            self._handles[each] = registry.claim("endpoint", each, None, make)
+            self._handles[each] = registry.claim("endpoint", each, None, make, rank=self.rank + 1)
         self._among = choice_among(config.strategy, registry.rng)
 
     def make_state(self, name: str) -> Failover:

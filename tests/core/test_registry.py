@@ -264,7 +264,7 @@ def test_the_table_shows_one_call_site_after_the_other_and_the_outermost_policy_
 
     lines = [line.split()[:2] for line in repr(registry).splitlines()[1:]]
     kinds = ["degrade_to", "batched", "classified_retry", "failover"]
-    below = ["circuit_breaker", "adaptive_limit"]
+    below = ["adaptive_limit", "circuit_breaker"]
 
     assert [site for site, _ in lines if site != "eu"] == [
         *["first"] * 4,

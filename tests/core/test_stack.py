@@ -9,8 +9,8 @@ import pickle
 
 import pytest
 
-from resilient_ai import Endpoint, Registry, StackOrderWarning, circuit_breaker, describe, failover
-from resilient_ai._core.stack import ResilientFunction, decorate
+from resilient_ai import Endpoint, circuit_breaker, describe, failover
+from resilient_ai._core.stack import ResilientFunction
 
 guard = circuit_breaker("module-level", timeout_seconds=None)
 
@@ -201,100 +201,6 @@ def test_a_partial_and_a_callable_are_shown_by_the_name_of_what_they_call(regist
 
     assert repr(guarded(functools.partial(Client().ask, "hi"))).startswith("<Client.ask()")
     assert repr(guarded(Client())).startswith("<Client(prompt: str) -> str")
-
-
-# -- order
-
-
-class Kind:
-    """Policies of any kind that only pass through, for the order of a stack."""
-
-    def __new__(cls, kind, registry):
-        from resilient_ai._core.policy import Policy
-
-        class Through(Policy):
-            def make_state(self, name):
-                raise NotImplementedError
-
-            def bind(self, below, site):
-                return below(site)
-
-        Through.kind = kind
-        return Through(None, None, registry)
-
-
-@pytest.mark.parametrize(
-    ("outer", "inner", "reason"),
-    [
-        ("circuit_breaker", "classified_retry", "counts a whole retry loop as one failure"),
-        ("circuit_breaker", "batched", "counts one failed call once per waiter"),
-        ("classified_retry", "degrade_to", "never sees a failure"),
-        ("batched", "degrade_to", "never sees a failure"),
-        ("failover", "degrade_to", "never sees a failure"),
-        ("circuit_breaker", "degrade_to", "never sees a failure"),
-        ("classified_retry", "classified_retry", "multiply"),
-        ("failover", "failover", "multiply the endpoints asked"),
-        ("circuit_breaker", "failover", "refuses the good ones with the bad"),
-        ("circuit_breaker", "circuit_breaker", "named .* count each failure twice"),
-        ("adaptive_limit", "classified_retry", "while a retry sleeps"),
-        ("adaptive_limit", "failover", "one limit for all endpoints"),
-        ("adaptive_limit", "adaptive_limit", "named .* take two places in it for each call"),
-    ],
-)
-def test_an_order_that_undoes_a_guarantee_warns_once_with_the_reason(outer, inner, reason, registry):
-    async def call() -> None: ...
-
-    below = decorate(call, Kind(inner, registry))
-    with pytest.warns(StackOrderWarning, match=reason) as caught:
-        decorate(below, Kind(outer, registry))
-
-    assert len(caught) == 1
-    assert caught[0].filename == __file__
-
-
-def one_key(*args):
-    return args
-
-
-def other_key(*args):
-    return args
-
-
-@pytest.mark.parametrize(
-    ("outer", "inner"),
-    [
-        ({"name": "one"}, {"name": "two"}),
-        ({"name": "one", "key": one_key}, {"name": "one"}),
-        ({"name": "one", "key": one_key}, {"name": "one", "key": other_key}),
-        ({"name": "one"}, {"name": "one", "registry": Registry()}),
-    ],
-    ids=["names", "key-and-none", "keys", "registries"],
-)
-def test_two_circuits_on_one_function_are_silent(outer, inner, registry):
-    async def fn() -> None: ...
-
-    below = circuit_breaker(**{"registry": registry, **inner})(fn)
-
-    assert len(describe(circuit_breaker(registry=registry, **outer)(below)).layers) == 2
-
-
-@pytest.mark.parametrize("settings", [{"name": "one"}, {}, {"name": "one", "key": one_key}])
-def test_one_circuit_twice_on_one_function_warns(settings, registry):
-    async def fn() -> None: ...
-
-    guard = circuit_breaker(registry=registry, **settings)
-    with pytest.warns(StackOrderWarning, match="two circuit_breaker named .* count each failure twice in it; keep one"):
-        guard(guard(fn))
-
-
-def test_the_recommended_order_is_silent(registry):
-    async def fn() -> None: ...
-
-    call = fn
-    for kind in ["adaptive_limit", "circuit_breaker", "failover", "classified_retry", "batched", "degrade_to"]:
-        call = decorate(call, Kind(kind, registry))
-
-    assert next(layer.kind for layer in describe(call).layers) == "degrade_to"
 
 
 # -- names
