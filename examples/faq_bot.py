@@ -14,16 +14,9 @@ from pathlib import Path
 
 import anyio
 
-from resilient_ai import (
-    Registry,
-    SimilarAnswers,
-    circuit_breaker,
-    classified_retry,
-    degrade_to,
-    failover,
-    watch,
-)
+from resilient_ai import Registry, circuit_breaker, classified_retry, degrade_to, failover, watch
 from resilient_ai.providers import OpenAIEndpoint
+from resilient_ai.similar import SimilarAnswers
 from resilient_ai.testing import FakeProvider
 
 KNOWN = {

@@ -1,85 +1,71 @@
-"""Composable resilience decorators for async functions that call AI providers."""
+"""
+Resilience decorators for async functions that call AI providers.
+
+Put them on a function, in any order and any subset; `registry` shows what every one of them is doing:
+
+    from resilient_ai import circuit_breaker, classified_retry, degrade_to, registry
+
+What is named less often lies in `resilient_ai.events` and `.types`; endpoints for real providers in `.providers`,
+fallbacks from similar answers in `.similar`, parts for tests in `.testing`.
+"""
 
 import importlib
+import sys
 import typing
 
-from ._batched.events import BatchSent
-from ._circuit_breaker.config import NEUTRAL
-from ._circuit_breaker.decorator import circuit_breaker
-from ._circuit_breaker.events import CircuitClosed, CircuitHalfOpened, CircuitModeSet, CircuitOpened, CircuitWouldOpen
-from ._circuit_breaker.handle import CircuitBreaker, CircuitStats
-from ._circuit_breaker.state import CircuitState
-from ._classification.classify import classify
-from ._classification.results import classify_result
-from ._classification.user_rules import register_classifier, register_rules
-from ._classification.verdict import Verdict
-from ._classified_retry.budget import RetryBudget
-from ._classified_retry.decorator import classified_retry
-from ._classified_retry.events import AttemptFailed, QuotaExceeded, RetriesExhausted, RetryScheduled
-from ._classified_retry.handle import RetryStats
-from ._classified_retry.rules import RetryRule
-from ._core.clock import Clock, SystemClock
-from ._core.errors import (
-    AIServiceError,
-    AllEndpointsFailedError,
-    BatchResultError,
-    CallTimeoutError,
-    CircuitOpenError,
-    DoubleRetryWarning,
-    EndpointRestingError,
-    ErrorType,
-    LimitReachedError,
-    MissingKeyError,
-    ParameterError,
-    QueueFullError,
-    RejectedResultError,
-    ResilienceError,
-    StackOrderWarning,
-    StreamTruncatedError,
-)
-from ._core.events import CallRejected, Event
-from ._core.stack import describe
-from ._core.watch import Seen, watch
-from ._degrade_to.config import UNAVAILABLE
-from ._degrade_to.contract import NO_ANSWER, FailedCall, Recalled, Recalling
-from ._degrade_to.decorator import degrade_to
-from ._degrade_to.events import Degraded, RungFailed
-from ._degrade_to.handle import Degradation, DegradeStats
-from ._failover.events import EndpointDenied, EndpointDown, EndpointMarked, EndpointUp, FailedOver, Hedged
-from ._registry import Registry, registry
+# Each name that is imported here, and each one of `_LATER`, is public. What is not named every day has a module of its
+# own, so that a person can read this list in a REPL.
+from ._circuit_breaker.config import NEUTRAL as NEUTRAL
+from ._circuit_breaker.decorator import circuit_breaker as circuit_breaker
+from ._circuit_breaker.state import CircuitState as CircuitState
+from ._classification.classify import classify as classify
+from ._classification.results import classify_result as classify_result
+from ._classification.user_rules import register_classifier as register_classifier
+from ._classification.user_rules import register_rules as register_rules
+from ._classification.verdict import Verdict as Verdict
+from ._classified_retry.budget import RetryBudget as RetryBudget
+from ._classified_retry.decorator import classified_retry as classified_retry
+from ._classified_retry.rules import RetryRule as RetryRule
+from ._core.errors import AIServiceError as AIServiceError
+from ._core.errors import AllEndpointsFailedError as AllEndpointsFailedError
+from ._core.errors import BatchResultError as BatchResultError
+from ._core.errors import CallTimeoutError as CallTimeoutError
+from ._core.errors import CircuitOpenError as CircuitOpenError
+from ._core.errors import DoubleRetryWarning as DoubleRetryWarning
+from ._core.errors import ErrorType as ErrorType
+from ._core.errors import LimitReachedError as LimitReachedError
+from ._core.errors import QueueFullError as QueueFullError
+from ._core.errors import RejectedResultError as RejectedResultError
+from ._core.errors import ResilienceError as ResilienceError
+from ._core.errors import StackOrderWarning as StackOrderWarning
+from ._core.errors import StreamTruncatedError as StreamTruncatedError
+from ._core.stack import describe as describe
+from ._core.watch import watch as watch
+from ._degrade_to.config import UNAVAILABLE as UNAVAILABLE
+from ._degrade_to.contract import NO_ANSWER as NO_ANSWER
+from ._degrade_to.contract import FailedCall as FailedCall
+from ._degrade_to.decorator import degrade_to as degrade_to
+from ._registry import Registry as Registry
+from ._registry import registry as registry
+
+__version__ = "0.1.0"
 
 if typing.TYPE_CHECKING:
-    from ._adaptive_limit.decorator import adaptive_limit
-    from ._adaptive_limit.events import LimitLowered
-    from ._adaptive_limit.handle import AdaptiveLimit, LimitStats
-    from ._batched.decorator import batched
-    from ._batched.each import each
-    from ._batched.handle import BatchStats
-    from ._degrade_to.last_answer import LastAnswer, LastAnswerStats
-    from ._degrade_to.rules import first_sentences, key_sentences, sentiment, static_texts
-    from ._degrade_to.sentiment import Sentiment
-    from ._failover.decorator import failover
-    from ._failover.endpoint import Endpoint, EndpointHandle, EndpointStats
-    from ._failover.handle import Failover, FailoverStats
-    from ._failover.health import EndpointState
-    from .similar import SimilarAnswers
+    from ._adaptive_limit.decorator import adaptive_limit as adaptive_limit
+    from ._batched.decorator import batched as batched
+    from ._batched.each import each as each
+    from ._degrade_to.last_answer import LastAnswer as LastAnswer
+    from ._degrade_to.rules import first_sentences as first_sentences
+    from ._degrade_to.rules import key_sentences as key_sentences
+    from ._degrade_to.rules import sentiment as sentiment
+    from ._degrade_to.rules import static_texts as static_texts
+    from ._failover.decorator import failover as failover
+    from ._failover.endpoint import Endpoint as Endpoint
 else:
-    # What not every program uses is imported when somebody asks for it: together it is two fifths of the cost.
-    _HOMES = {
-        "AdaptiveLimit": "_adaptive_limit.handle",
-        "BatchStats": "_batched.handle",
+    # Imported when somebody asks for it, because not every program uses it: two fifths of the cost of an import.
+    _LATER = {
         "Endpoint": "_failover.endpoint",
-        "EndpointHandle": "_failover.endpoint",
-        "EndpointState": "_failover.health",
-        "EndpointStats": "_failover.endpoint",
-        "Failover": "_failover.handle",
-        "FailoverStats": "_failover.handle",
         "LastAnswer": "_degrade_to.last_answer",
-        "LastAnswerStats": "_degrade_to.last_answer",
-        "LimitLowered": "_adaptive_limit.events",
-        "LimitStats": "_adaptive_limit.handle",
-        "Sentiment": "_degrade_to.sentiment",
-        "SimilarAnswers": "similar",
         "adaptive_limit": "_adaptive_limit.decorator",
         "batched": "_batched.decorator",
         "each": "_batched.each",
@@ -89,103 +75,34 @@ else:
         "sentiment": "_degrade_to.rules",
         "static_texts": "_degrade_to.rules",
     }
-
-    def __getattr__(name: str) -> object:
-        if name not in _HOMES:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        thing = globals()[name] = getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
-        return thing
+    __all__ = sorted(
+        {name for name, thing in globals().items() if name[0] != "_" and type(thing) is not type(sys)} | {*_LATER}
+    )
 
     def __dir__() -> list[str]:
-        return sorted({*globals(), *_HOMES})
+        return ["__version__", *__all__]
 
+    def __getattr__(name: str) -> object:
+        if name in _LATER:
+            thing = globals()[name] = getattr(importlib.import_module(f".{_LATER[name]}", __name__), name)
+            return thing
+        home = _home_of(name)
+        message = f"module {__name__!r} has no attribute {name!r}" + (f"; it is in {home}" if home else "")
+        # `from ... import` asks here first, and replaces the text of an AttributeError by one of its own.
+        if home and sys._getframe(1).f_globals.get("__name__") == "importlib._bootstrap":
+            raise ImportError(message, name=__name__)
+        raise AttributeError(message, name=name, obj=sys.modules[__name__])
 
-__all__ = [
-    "NEUTRAL",
-    "NO_ANSWER",
-    "UNAVAILABLE",
-    "AIServiceError",
-    "AdaptiveLimit",
-    "AllEndpointsFailedError",
-    "AttemptFailed",
-    "BatchResultError",
-    "BatchSent",
-    "BatchStats",
-    "CallRejected",
-    "CallTimeoutError",
-    "CircuitBreaker",
-    "CircuitClosed",
-    "CircuitHalfOpened",
-    "CircuitModeSet",
-    "CircuitOpenError",
-    "CircuitOpened",
-    "CircuitState",
-    "CircuitStats",
-    "CircuitWouldOpen",
-    "Clock",
-    "Degradation",
-    "DegradeStats",
-    "Degraded",
-    "DoubleRetryWarning",
-    "Endpoint",
-    "EndpointDenied",
-    "EndpointDown",
-    "EndpointHandle",
-    "EndpointMarked",
-    "EndpointRestingError",
-    "EndpointState",
-    "EndpointStats",
-    "EndpointUp",
-    "ErrorType",
-    "Event",
-    "FailedCall",
-    "FailedOver",
-    "Failover",
-    "FailoverStats",
-    "Hedged",
-    "LastAnswer",
-    "LastAnswerStats",
-    "LimitLowered",
-    "LimitReachedError",
-    "LimitStats",
-    "MissingKeyError",
-    "ParameterError",
-    "QueueFullError",
-    "QuotaExceeded",
-    "Recalled",
-    "Recalling",
-    "Registry",
-    "RejectedResultError",
-    "ResilienceError",
-    "RetriesExhausted",
-    "RetryBudget",
-    "RetryRule",
-    "RetryScheduled",
-    "RetryStats",
-    "RungFailed",
-    "Seen",
-    "Sentiment",
-    "SimilarAnswers",
-    "StackOrderWarning",
-    "StreamTruncatedError",
-    "SystemClock",
-    "Verdict",
-    "adaptive_limit",
-    "batched",
-    "circuit_breaker",
-    "classified_retry",
-    "classify",
-    "classify_result",
-    "degrade_to",
-    "describe",
-    "each",
-    "failover",
-    "first_sentences",
-    "key_sentences",
-    "register_classifier",
-    "register_rules",
-    "registry",
-    "sentiment",
-    "static_texts",
-    "watch",
-]
+    def _home_of(name: str) -> str | None:
+        """The public module that has a name; None when none has."""
+        import contextlib
+        import pkgutil
+
+        public = [module.name for module in pkgutil.iter_modules(__path__) if module.name[0] != "_"]
+        if name[0] == "_" or name in public:
+            return None
+        for module in public:
+            with contextlib.suppress(ImportError):  # an extra that is not installed
+                if name in importlib.import_module(f".{module}", __name__).__all__:
+                    return f"{__name__}.{module}"
+        return None

@@ -11,6 +11,17 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from resilient_ai import (
+    ErrorType,
+    Registry,
+    RetryRule,
+    batched,
+    circuit_breaker,
+    classified_retry,
+    degrade_to,
+    failover,
+    first_sentences,
+)
+from resilient_ai.events import (
     BatchSent,
     CircuitClosed,
     CircuitHalfOpened,
@@ -18,19 +29,10 @@ from resilient_ai import (
     Degraded,
     EndpointDown,
     EndpointUp,
-    ErrorType,
     Event,
     FailedOver,
-    Registry,
     RetriesExhausted,
-    RetryRule,
     RetryScheduled,
-    batched,
-    circuit_breaker,
-    classified_retry,
-    degrade_to,
-    failover,
-    first_sentences,
 )
 from resilient_ai.providers import AnthropicEndpoint, OpenAIEndpoint, ProviderEndpoint
 from resilient_ai.similar import SimilarAnswers

@@ -119,7 +119,7 @@ class SimilarAnswers:
         ImportError: numpy, or what "minilm" needs, is missing.
         ValueError: A bad setting.
 
-    >>> from resilient_ai import SimilarAnswers
+    >>> from resilient_ai.similar import SimilarAnswers
     >>> SimilarAnswers(embedder="trigrams")
     <SimilarAnswers: 0 answers in memory, trigrams-448-1 from 0.88>
     """

@@ -9,7 +9,8 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from resilient_ai import ErrorType, Registry, RejectedResultError, SystemClock, batched
+from resilient_ai import ErrorType, Registry, RejectedResultError, batched
+from resilient_ai.types import SystemClock
 from tests.batched.support import Scene, settled
 
 

@@ -25,6 +25,7 @@ from typing import Any
 
 import resilient_ai
 from resilient_ai import CircuitOpenError, Registry, adaptive_limit, circuit_breaker, classified_retry
+from resilient_ai.types import SystemClock
 
 Call = Callable[..., Coroutine[Any, Any, Any]]
 BLOCK_SECONDS = 0.0008
@@ -120,7 +121,7 @@ class _InstantClock:
     now = staticmethod(time.monotonic)
 
     def __init__(self) -> None:
-        self.move_on_after = resilient_ai.SystemClock().move_on_after
+        self.move_on_after = SystemClock().move_on_after
 
     async def sleep(self, seconds: float) -> None:
         pass

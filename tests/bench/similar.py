@@ -24,9 +24,9 @@ from typing import Any
 
 import anyio
 
-from resilient_ai import NO_ANSWER, SimilarAnswers
+from resilient_ai import NO_ANSWER
 from resilient_ai._degrade_to.contract import FailedCall, Recalled
-from resilient_ai.similar import MiniLMEmbedder, TrigramEmbedder
+from resilient_ai.similar import MiniLMEmbedder, SimilarAnswers, TrigramEmbedder
 
 SETTINGS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("default", {}),

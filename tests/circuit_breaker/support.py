@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from resilient_ai import CircuitBreaker, ErrorType, Registry
+from resilient_ai import ErrorType, Registry
 from resilient_ai._circuit_breaker.config import CircuitConfig
 from resilient_ai._classification.verdict import verdict
+from resilient_ai.types import CircuitBreaker
 
 
 async def fail(ask, times, error=OSError):

@@ -10,8 +10,9 @@ from functools import partial
 import anyio
 import pytest
 
-from resilient_ai import CircuitBreaker, CircuitOpenError, Registry, circuit_breaker
+from resilient_ai import CircuitOpenError, Registry, circuit_breaker
 from resilient_ai._circuit_breaker.config import CircuitConfig
+from resilient_ai.types import CircuitBreaker
 from tests.circuit_breaker.support import FAULT, handle
 from tests.helpers import interleaved
 

@@ -14,9 +14,10 @@ from contextlib import asynccontextmanager, suppress
 import anyio
 import pytest
 
-from resilient_ai import CallTimeoutError, LimitReachedError, Registry, SystemClock, adaptive_limit, circuit_breaker
+from resilient_ai import CallTimeoutError, LimitReachedError, Registry, adaptive_limit, circuit_breaker
 from resilient_ai._core.clock import seconds_left
 from resilient_ai._core.deadline import bounded
+from resilient_ai.types import SystemClock
 
 SECONDS = 10.0
 

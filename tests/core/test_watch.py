@@ -5,7 +5,8 @@ from __future__ import annotations
 import anyio
 import pytest
 
-from resilient_ai import Recalled, Seen, classified_retry, degrade_to, watch
+from resilient_ai import classified_retry, degrade_to, watch
+from resilient_ai.types import Recalled, Seen
 
 
 class Memory:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from contextvars import ContextVar
 
-from resilient_ai import NO_ANSWER, Recalled
+from resilient_ai import NO_ANSWER
+from resilient_ai.types import Recalled
 
 
 def failing(error=None):

@@ -12,18 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resilient_ai import (
-    NO_ANSWER,
-    FailedCall,
-    Sentiment,
-    degrade_to,
-    first_sentences,
-    key_sentences,
-    sentiment,
-    static_texts,
-)
+from resilient_ai import NO_ANSWER, FailedCall, degrade_to, first_sentences, key_sentences, sentiment, static_texts
 from resilient_ai._degrade_to.sentences import joined, key, sentences
 from resilient_ai._degrade_to.sentiment import by_words
+from resilient_ai.types import Sentiment
 
 ANY_SCRIPT = st.text(
     st.one_of(

@@ -5,8 +5,9 @@ from __future__ import annotations
 import anyio
 import pytest
 
-from resilient_ai import Endpoint, EndpointState, Registry, failover
+from resilient_ai import Endpoint, Registry, failover
 from resilient_ai.testing import VirtualClock
+from resilient_ai.types import EndpointState
 
 US, EU = Endpoint("us"), Endpoint("eu")
 

@@ -7,9 +7,10 @@ from contextlib import aclosing, suppress
 import anyio
 import pytest
 
-from resilient_ai import AllEndpointsFailedError, Endpoint, EndpointState, failover
+from resilient_ai import AllEndpointsFailedError, Endpoint, failover
 from resilient_ai._core.watch import watch
 from resilient_ai._failover.hedge import HedgeBudget
+from resilient_ai.types import EndpointState
 
 US, EU, AP = Endpoint("us"), Endpoint("eu"), Endpoint("ap")
 

@@ -6,7 +6,8 @@ import pickle
 
 import pytest
 
-from resilient_ai import AllEndpointsFailedError, Endpoint, EndpointState, ErrorType, RejectedResultError
+from resilient_ai import AllEndpointsFailedError, Endpoint, ErrorType, RejectedResultError
+from resilient_ai.types import EndpointState
 from tests.failover.support import AP, EU, US, RefusalError
 
 

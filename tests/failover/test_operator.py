@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from resilient_ai import AllEndpointsFailedError, EndpointRestingError, EndpointState
+from resilient_ai import AllEndpointsFailedError
+from resilient_ai.types import EndpointRestingError, EndpointState
 from tests.failover.support import AP, EU, US
 
 

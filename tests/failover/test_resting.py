@@ -8,7 +8,8 @@ from collections import Counter
 import anyio
 import pytest
 
-from resilient_ai import AllEndpointsFailedError, EndpointState, circuit_breaker, failover
+from resilient_ai import AllEndpointsFailedError, circuit_breaker, failover
+from resilient_ai.types import EndpointState
 from tests.failover.support import AP, EU, US, RefusalError
 
 

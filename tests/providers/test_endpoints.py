@@ -13,12 +13,14 @@ import httpx2
 import openai
 import pytest
 
-from resilient_ai import ErrorType, MissingKeyError, ParameterError, StreamTruncatedError, classify
+from resilient_ai import ErrorType, StreamTruncatedError, classify
 from resilient_ai.providers import (
     AnthropicEndpoint,
     EndpointReplyError,
     HTTPEndpoint,
+    MissingKeyError,
     OpenAIEndpoint,
+    ParameterError,
     ProviderEndpoint,
     endpoints_from,
 )

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resilient_ai import NO_ANSWER, SimilarAnswers, degrade_to
+from resilient_ai import NO_ANSWER, degrade_to
 from resilient_ai._degrade_to.contract import FailedCall
-from resilient_ai.similar import Embedder, MiniLMEmbedder, TrigramEmbedder
+from resilient_ai.similar import Embedder, MiniLMEmbedder, SimilarAnswers, TrigramEmbedder
 
 LATER = "later"
 PARAPHRASE = ("How do I get my money back?", "how can I get the money back")

@@ -15,8 +15,9 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from resilient_ai import NO_ANSWER, SimilarAnswers
+from resilient_ai import NO_ANSWER
 from resilient_ai._degrade_to.contract import FailedCall, Recalled
+from resilient_ai.similar import SimilarAnswers
 from resilient_ai.similar._scope import NoScope, digest
 
 QUESTION = "How can I reset my password today?"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from resilient_ai import SimilarAnswers, degrade_to, watch
+from resilient_ai import degrade_to, watch
+from resilient_ai.similar import SimilarAnswers
 from resilient_ai.testing import FakeProvider
 
 openai = pytest.importorskip("openai")

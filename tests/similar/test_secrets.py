@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resilient_ai import NO_ANSWER, SimilarAnswers
+from resilient_ai import NO_ANSWER
 from resilient_ai._degrade_to.contract import FailedCall
+from resilient_ai.similar import SimilarAnswers
 from resilient_ai.similar._question import looks_secret
 
 ALNUM = string.ascii_letters + string.digits

@@ -8,8 +8,9 @@ import threading
 import anyio
 import pytest
 
-from resilient_ai import NO_ANSWER, SimilarAnswers, degrade_to
+from resilient_ai import NO_ANSWER, degrade_to
 from resilient_ai._degrade_to.contract import FailedCall
+from resilient_ai.similar import SimilarAnswers
 from tests.similar.support import ANSWER, LATER
 
 

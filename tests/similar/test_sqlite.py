@@ -14,8 +14,9 @@ import time
 
 import pytest
 
-from resilient_ai import NO_ANSWER, SimilarAnswers
+from resilient_ai import NO_ANSWER
 from resilient_ai._degrade_to.contract import FailedCall, Recalled
+from resilient_ai.similar import SimilarAnswers
 
 NUMBER = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 
@@ -60,7 +61,7 @@ def run(code, *arguments, wait=True, **kwargs):
     prelude = f"""
         import os, sys, time
         sys.path.insert(0, {os.path.dirname(__file__)!r})
-        from resilient_ai import SimilarAnswers
+        from resilient_ai.similar import SimilarAnswers
         from test_sqlite import call, answer
         memory = SimilarAnswers(sys.argv[1], embedder="trigrams")
     """

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from qdrant_client import QdrantClient
 
-from resilient_ai import NO_ANSWER, SimilarAnswers
+from resilient_ai import NO_ANSWER
 from resilient_ai._degrade_to.contract import FailedCall
-from resilient_ai.similar import Entry, MemoryStore, QdrantStore, SQLiteStore, StoreProtocol
+from resilient_ai.similar import Entry, MemoryStore, QdrantStore, SimilarAnswers, SQLiteStore, StoreProtocol
 
 
 class Plain:

@@ -11,17 +11,10 @@ from contextlib import AsyncExitStack, aclosing
 import anyio
 import pytest
 
-from resilient_ai import (
-    CircuitState,
-    EndpointState,
-    Registry,
-    ResilienceError,
-    circuit_breaker,
-    classified_retry,
-    failover,
-)
+from resilient_ai import CircuitState, Registry, ResilienceError, circuit_breaker, classified_retry, failover
 from resilient_ai.providers import AnthropicEndpoint, HTTPEndpoint, OpenAIEndpoint, ProviderEndpoint
 from resilient_ai.testing import FakeProvider, Fault
+from resilient_ai.types import EndpointState
 
 CALLS, STREAMS, AT_A_TIME = 300, 120, 24
 PIECES = 6

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from resilient_ai import Endpoint, EndpointDown, FailedOver, Hedged, failover, register_classifier
+from resilient_ai import Endpoint, failover, register_classifier
+from resilient_ai.events import EndpointDown, FailedOver, Hedged
 
 US, EU = Endpoint("us"), Endpoint("eu")
 EXITS = (KeyboardInterrupt, SystemExit)

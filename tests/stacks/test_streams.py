@@ -14,7 +14,6 @@ from resilient_ai import (
     CallTimeoutError,
     CircuitState,
     Endpoint,
-    EndpointState,
     ErrorType,
     Registry,
     StreamTruncatedError,
@@ -29,6 +28,7 @@ from resilient_ai import (
 )
 from resilient_ai.providers import AnthropicEndpoint, HTTPEndpoint, OpenAIEndpoint, ProviderEndpoint
 from resilient_ai.testing import FakeProvider, Fault
+from resilient_ai.types import EndpointState
 
 KINDS = ["openai", "anthropic", "http"]
 IDLE = 0.4

@@ -2,18 +2,8 @@
 
 from typing import assert_type
 
-from resilient_ai import (
-    AdaptiveLimit,
-    CircuitBreaker,
-    CircuitState,
-    Degradation,
-    EndpointHandle,
-    ErrorType,
-    Failover,
-    Verdict,
-    classify,
-    registry,
-)
+from resilient_ai import CircuitState, ErrorType, Verdict, classify, registry
+from resilient_ai.types import AdaptiveLimit, CircuitBreaker, Degradation, EndpointHandle, Failover
 
 assert_type(classify(ValueError()), Verdict)
 assert_type(classify(ValueError()).error_type, ErrorType)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import assert_type
 
-from resilient_ai import BatchStats, batched, circuit_breaker, classified_retry, each, registry
+from resilient_ai import batched, circuit_breaker, classified_retry, each, registry
+from resilient_ai.types import BatchStats
 
 Vector = list[float]
 

@@ -3,7 +3,8 @@
 from collections.abc import AsyncGenerator, Callable
 from typing import assert_type
 
-from resilient_ai import NEUTRAL, CircuitBreaker, CircuitState, CircuitStats, ErrorType, circuit_breaker
+from resilient_ai import NEUTRAL, CircuitState, ErrorType, circuit_breaker
+from resilient_ai.types import CircuitBreaker, CircuitStats
 
 
 @circuit_breaker

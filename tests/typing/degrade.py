@@ -5,13 +5,9 @@ from typing import Any, assert_type
 
 from resilient_ai import (
     NO_ANSWER,
-    DegradeStats,
     ErrorType,
     FailedCall,
     LastAnswer,
-    Recalled,
-    Seen,
-    Sentiment,
     classified_retry,
     degrade_to,
     first_sentences,
@@ -21,6 +17,7 @@ from resilient_ai import (
     static_texts,
     watch,
 )
+from resilient_ai.types import DegradeStats, Recalled, Seen, Sentiment
 
 
 async def small_model(call: FailedCall) -> Any:

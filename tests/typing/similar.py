@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import assert_type
 
-from resilient_ai import SimilarAnswers, degrade_to
-from resilient_ai.similar import Embedder, SimilarStats, StoreProtocol, TrigramEmbedder, look_alike
+from resilient_ai import degrade_to
+from resilient_ai.similar import Embedder, SimilarAnswers, SimilarStats, StoreProtocol, TrigramEmbedder, look_alike
 
 memory = SimilarAnswers("answers.db", embedder="minilm", threshold=0.9, guard="strict", scope="acme", max_age=60)
 

@@ -11,16 +11,8 @@ from datetime import UTC, datetime, timedelta
 import anyio
 import tenacity
 
-from resilient_ai import (
-    ErrorType,
-    Registry,
-    RetryRule,
-    SystemClock,
-    adaptive_limit,
-    circuit_breaker,
-    classified_retry,
-    failover,
-)
+from resilient_ai import ErrorType, Registry, RetryRule, adaptive_limit, circuit_breaker, classified_retry, failover
+from resilient_ai.types import SystemClock
 
 from .world import Endpoint, ProviderError, Request, now
 

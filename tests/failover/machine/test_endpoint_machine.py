@@ -22,7 +22,7 @@ from hypothesis.stateful import (
     rule,
 )
 
-from resilient_ai import EndpointState, ErrorType
+from resilient_ai import ErrorType
 from resilient_ai._failover.health import (
     DENIED,
     LEAST_REST,
@@ -32,6 +32,7 @@ from resilient_ai._failover.health import (
     EndpointHealth,
     Ticket,
 )
+from resilient_ai.types import EndpointState
 
 UP, RESTING, RETURNING, DOWN = (
     EndpointState.UP,

@@ -15,7 +15,6 @@ from resilient_ai import (
     CircuitOpenError,
     CircuitState,
     Endpoint,
-    EndpointState,
     ErrorType,
     Registry,
     batched,
@@ -26,6 +25,7 @@ from resilient_ai import (
 )
 from resilient_ai.providers import ProviderEndpoint
 from resilient_ai.testing import Fault
+from resilient_ai.types import EndpointState
 from tests.stacks.complaints.support import EU, US, StatusError
 
 

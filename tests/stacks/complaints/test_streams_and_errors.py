@@ -11,7 +11,6 @@ from resilient_ai import (
     AllEndpointsFailedError,
     CircuitState,
     Endpoint,
-    EndpointState,
     ErrorType,
     StreamTruncatedError,
     circuit_breaker,
@@ -21,6 +20,7 @@ from resilient_ai import (
 )
 from resilient_ai.providers import ProviderEndpoint
 from resilient_ai.testing import Fault
+from resilient_ai.types import EndpointState
 from tests.stacks.complaints.support import US, StatusError
 
 
