@@ -9,8 +9,8 @@ from ._batched.handle import Batcher, BatchStats
 from ._circuit_breaker.handle import CircuitBreaker, CircuitStats
 from ._classified_retry.handle import Retry, RetryStats
 from ._core.clock import Clock, SystemClock
+from ._core.describe import Description, Layer
 from ._core.errors import EndpointRestingError
-from ._core.stack import Description, Layer
 from ._core.state_store import View
 from ._core.watch import Seen
 from ._degrade_to.contract import Recalled, Recalling

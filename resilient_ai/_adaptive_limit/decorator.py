@@ -6,11 +6,11 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 from functools import partial
 from typing import Any, ClassVar, ParamSpec, TypeVar, overload
 
-from resilient_ai._core.fast_path import Handler
-from resilient_ai._core.policy import Policy, Site, StreamHandler
+from resilient_ai._core.handlers import Handler, StreamHandler
+from resilient_ai._core.policy import Policy, Site
 from resilient_ai._core.public import public
-from resilient_ai._core.stack import Decorator, decorate
 from resilient_ai._core.state_store import StateStore, default_registry
+from resilient_ai._core.wrapper import Decorator, decorate
 
 from .config import LimitConfig
 from .gate import LimitGate
@@ -36,8 +36,8 @@ class AdaptiveLimitPolicy(Policy[AdaptiveLimit]):
     def make_state(self, name: str) -> AdaptiveLimit:
         return AdaptiveLimit(name, self.config, self.registry)
 
-    def bind(self, below: Callable[[Site], Handler], site: Site) -> Handler:
-        inner, gate, spare = below(site), self.state(site)._gate, site.spare
+    def bind(self, bind_inner: Callable[[Site], Handler], site: Site) -> Handler:
+        inner, gate, spare = bind_inner(site), self.state(site)._gate, site.spare
 
         async def limited(fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             permit = gate.enter() or await gate.wait_in_queue(spare=spare)
@@ -51,8 +51,8 @@ class AdaptiveLimitPolicy(Policy[AdaptiveLimit]):
 
         return limited
 
-    def bind_stream(self, below: Callable[[Site], StreamHandler], site: Site) -> StreamHandler:
-        return partial(_limited_stream, below(site), self.state(site)._gate, site.spare)
+    def bind_stream(self, bind_inner: Callable[[Site], StreamHandler], site: Site) -> StreamHandler:
+        return partial(_limited_stream, bind_inner(site), self.state(site)._gate, site.spare)
 
 
 async def _limited_stream(

@@ -9,7 +9,7 @@ from anyio.lowlevel import checkpoint_if_cancelled
 
 from resilient_ai._classification.classify import classify
 from resilient_ai._classification.error_types import ERROR_TYPES
-from resilient_ai._core.clock import seconds_left
+from resilient_ai._core.deadline import seconds_left
 from resilient_ai._core.errors import LimitReachedError
 from resilient_ai._core.event_loops import LoopUsages, running_loop
 from resilient_ai._core.events import CallRejected

@@ -8,11 +8,11 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, ClassVar, Concatenate, ParamSpec, Protocol, TypeVar, get_args, get_origin, overload
 
 from resilient_ai._core.checks import check_callable
-from resilient_ai._core.fast_path import Handler
-from resilient_ai._core.policy import Policy, Site, StreamHandler
+from resilient_ai._core.handlers import Handler, StreamHandler
+from resilient_ai._core.policy import Policy, Site
 from resilient_ai._core.public import public
-from resilient_ai._core.stack import decorate
 from resilient_ai._core.state_store import StateStore, default_registry
+from resilient_ai._core.wrapper import decorate
 
 from .handle import Batcher
 from .queue import BatchConfig
@@ -42,7 +42,7 @@ class BatchedPolicy(Policy[Batcher]):
     rank = 30
     not_outside: ClassVar = {"batched": "would batch batches; keep one"}
     per_endpoint = True
-    signed = True
+    needs_signature = True
 
     def __init__(
         self,
@@ -61,9 +61,9 @@ class BatchedPolicy(Policy[Batcher]):
     def make_state(self, name: str) -> Batcher:
         return Batcher(name, self.config)
 
-    def bind(self, below: Callable[[Site], Handler], site: Site) -> Handler:
+    def bind(self, bind_inner: Callable[[Site], Handler], site: Site) -> Handler:
         station = Station(
-            below(site),
+            bind_inner(site),
             self.state(site),
             self.config,
             self.registry,
@@ -73,7 +73,7 @@ class BatchedPolicy(Policy[Batcher]):
         )
         return station.call
 
-    def bind_stream(self, below: Callable[[Site], StreamHandler], site: Site) -> StreamHandler:  # noqa: ARG002
+    def bind_stream(self, bind_inner: Callable[[Site], StreamHandler], site: Site) -> StreamHandler:  # noqa: ARG002
         raise TypeError(
             f"@batched needs a function that returns one result per item; {site.function} is an async generator,"
             " and a stream cannot be dealt out"

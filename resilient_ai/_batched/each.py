@@ -9,9 +9,9 @@ from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, overload
 
 import anyio
 
+from resilient_ai._core.callables import is_method, is_stream
 from resilient_ai._core.checks import check_number
 from resilient_ai._core.public import public
-from resilient_ai._core.stack import is_method, is_stream
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -28,7 +28,7 @@ from .queue import ENDED, FILLING, RUNNING, Batch, BatchConfig
 from .results import Failure, checked_results, dealt
 
 if TYPE_CHECKING:
-    from resilient_ai._core.fast_path import Handler
+    from resilient_ai._core.handlers import Handler
     from resilient_ai._core.policy import Site
     from resilient_ai._core.state_store import StateStore
 

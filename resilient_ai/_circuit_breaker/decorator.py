@@ -22,18 +22,21 @@ from resilient_ai._core.backend import cancelled
 from resilient_ai._core.checks import check_callable
 from resilient_ai._core.deadline import bounded
 from resilient_ai._core.errors import RejectedResultError
-from resilient_ai._core.fast_path import Begun, GoodPath, Handler
-from resilient_ai._core.policy import Policy, Site, StreamHandler
+from resilient_ai._core.fast_path import begun
+from resilient_ai._core.handlers import Handler, StreamHandler
+from resilient_ai._core.policy import Policy, Site
 from resilient_ai._core.public import public
-from resilient_ai._core.stack import Decorator, decorate
 from resilient_ai._core.state_store import StateStore, default_registry
 from resilient_ai._core.watch import as_part_of
+from resilient_ai._core.wrapper import Decorator, decorate
 
 from .config import NEUTRAL, CircuitConfig
+from .fast_path import add_circuits
 from .handle import CircuitBreaker
-from .state import MOST_MOMENTS
 
 if TYPE_CHECKING:
+    from resilient_ai._core.fast_path import FastPath
+
     from .state import Ticket
 
 P = ParamSpec("P")
@@ -67,7 +70,7 @@ class CircuitBreakerPolicy(Policy[CircuitBreaker]):
         self.config: CircuitConfig = config
         self._key = key
         self._reject = reject
-        # What was bound last, by endpoint: the circuit, and what runs the function within its timeout, if it has one.
+        # Of the stack that was bound last, by endpoint: the circuit, and what runs a call within its timeout.
         self._bound: dict[str | None, tuple[CircuitBreaker, Handler | None]] = {}
         self._by_blame = all(each in config.ignore for each in NEUTRAL)
 
@@ -79,8 +82,8 @@ class CircuitBreakerPolicy(Policy[CircuitBreaker]):
         keys = self._key, getattr(other, "_key", None)
         return keys[0] is keys[1] and super().shares_state(other, site)
 
-    def bind(self, below: Callable[[Site], Handler], site: Site) -> Handler:
-        inner = self._bounded(below(site), site, self.config.timeout_seconds)
+    def bind(self, bind_inner: Callable[[Site], Handler], site: Site) -> Handler:
+        inner = self._bounded(bind_inner(site), site, self.config.timeout_seconds)
         if (key := self._key) is None:
             breaker = self.state(site)
             self._bound[site.endpoint] = breaker, inner if self.config.timeout_seconds is not None else None
@@ -92,22 +95,18 @@ class CircuitBreakerPolicy(Policy[CircuitBreaker]):
 
         return keyed
 
-    def join(self, path: GoodPath, site: Site) -> bool:
+    def add_to_fast_path(self, path: FastPath, site: Site) -> bool:  # noqa: ARG002
         bound, self._bound = self._bound, {}  # asked once, and a dict takes room
         if self._key is not None or self._reject is not None:
             return False
-        if not path.lanes:
-            path.breaker, path.bounded = bound[site.endpoint]
-        for lane in path.lanes:
-            lane.breaker, lane.bounded = bound[lane.name]
-        path.ended = True
+        add_circuits(path, bound)
         return True
 
-    def bind_stream(self, below: Callable[[Site], StreamHandler], site: Site) -> StreamHandler:
+    def bind_stream(self, bind_inner: Callable[[Site], StreamHandler], site: Site) -> StreamHandler:
         no_reject_on_a_stream(self._reject, site.function)
         first = self._bounded(_next_item, site, self.config.timeout_seconds)
         later = self._bounded(_next_item, site, self.config.idle_timeout_seconds)
-        stream = partial(self._guard_stream, below(site), first, later)
+        stream = partial(self._guard_stream, bind_inner(site), first, later)
         if (key := self._key) is None:
             return partial(stream, self.state(site))
         return lambda fn, instance, args, kwargs: stream(
@@ -129,26 +128,20 @@ class CircuitBreakerPolicy(Policy[CircuitBreaker]):
     def _guard(self, inner: Handler, breaker: CircuitBreaker) -> Handler:
         reject, now, circuit = self._reject, self.registry.clock.now, breaker.circuit
 
-        async def guarded(
-            fn: Callable[..., Any],
-            instance: Any,
-            args: tuple[Any, ...],
-            kwargs: dict[str, Any],
-            begun: Begun | None = None,
-        ) -> Any:
-            started, held = (now(), None) if begun is None else (begun.started, begun.ticket)
-            # A closed circuit is asked with one look and no lock.
-            ticket, run = held or circuit.open_pass, inner
+        async def guarded(fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            run = inner
+            if (first := begun(fn)) is not None:
+                started, ticket = first.started, first.ticket
+            else:
+                started, ticket = now(), circuit.open_ticket  # a closed circuit is asked without its lock
             if ticket is None:
                 if cancelled():
                     await checkpoint()  # a cancelled caller hears of that, not of the circuit
-                if started < circuit.shut_until:
+                if started < circuit.refused_until:
                     raise breaker.refusal(started)
                 ticket = breaker.admit(started)
                 run = partial(as_part_of, (circuit, ticket), inner)
             try:
-                if begun is not None and held is not None:
-                    begun.fail()
                 result = await run(fn, instance, args, kwargs)
             except Exception as error:
                 self._settle(breaker, ticket, started, error)
@@ -158,14 +151,7 @@ class CircuitBreakerPolicy(Policy[CircuitBreaker]):
                 raise
             if reject is not None:
                 self._judge(reject, breaker, ticket, started, result)
-            ended = now()
-            # The list first, the pass after: the other way round a reset could come between.
-            moments = circuit.moments
-            if ticket is circuit.quiet_pass and len(moments) < MOST_MOMENTS:
-                moments.append(ended)
-                moments.append(started)
-            else:
-                breaker.succeeded(ticket, ended, ended - started)
+            breaker.good(ticket, started, now())
             return result
 
         return guarded
@@ -183,7 +169,7 @@ class CircuitBreakerPolicy(Policy[CircuitBreaker]):
     ) -> AsyncGenerator[Any, None]:
         now, next_item = self.registry.clock.now, first
         started = now()
-        ticket: Ticket | None = breaker.circuit.open_pass
+        ticket: Ticket | None = breaker.circuit.open_ticket
         if ticket is None:
             if cancelled():
                 await checkpoint()

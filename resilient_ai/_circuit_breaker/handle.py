@@ -14,7 +14,7 @@ from resilient_ai._core.report import Row
 from resilient_ai._core.watch import probing
 
 from .events import CircuitClosed, CircuitHalfOpened, CircuitModeSet, CircuitOpened, CircuitWouldOpen
-from .state import PART, Circuit, CircuitState, Ticket
+from .state import MOST_ANSWER_TIMES, PART, Circuit, CircuitState, Ticket
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -99,13 +99,13 @@ class CircuitBreaker:
 
     def refusal(self, now: float) -> CircuitOpenError:
         """
-        What to raise when the circuit is shut and there is nothing to decide: `now < circuit.shut_until`.
+        What to raise when the circuit is shut and there is nothing to decide: `now < circuit.refused_until`.
 
         Counted without the lock: between two calls or jumps the interpreter does not switch.
         """
         circuit = self.circuit
         circuit.rejected += 1
-        if self._registry.listening or circuit.shut_until == math.inf:
+        if self._registry.listening or circuit.refused_until == math.inf:
             return self._refused(circuit.retry_after(now), circuit.refusal())
         wait = circuit.open_until - now
         error = CircuitOpenError(self.name, wait if wait > 0 else 0.0)  # another thread may just have closed it
@@ -140,6 +140,17 @@ class CircuitBreaker:
         cause = self.circuit.cause
         error.__cause__ = cause.failure() if cause is not None else None
         return error
+
+    def good(self, ticket: Ticket, started: float, ended: float) -> None:
+        """A good answer; where it changes nothing but the record, without the lock."""
+        circuit = self.circuit
+        # The list first, the pass after: the other way round a reset could come between.
+        answer_times = circuit.answer_times
+        if ticket is circuit.fast_ticket and len(answer_times) < MOST_ANSWER_TIMES:
+            answer_times.append(ended)
+            answer_times.append(started)
+        else:
+            self.succeeded(ticket, ended, ended - started)
 
     def succeeded(self, ticket: Ticket, now: float, seconds: float) -> None:
         with self._lock:

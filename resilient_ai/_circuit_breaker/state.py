@@ -53,7 +53,7 @@ _NO_PROBES: list[Ticket] = []  # never filled: who admits a probe makes a new li
 _NO_RECORD = -1  # era of tickets whose results nobody wants
 PART = Ticket(_NO_RECORD)  # for a call within a probe on the same circuit: that one tells how it went
 _RECENT = 100  # calls
-MOST_MOMENTS = 400  # of good answers, two each, before the older half goes
+MOST_ANSWER_TIMES = 400  # of good answers, two each, before the older half goes
 _RECENT_SECONDS = 300.0
 
 
@@ -74,18 +74,18 @@ class Circuit:
         "_rules",
         "_usual",
         "_window",
+        "answer_times",
         "cause",
         "failures",
+        "fast_ticket",
         "late",
-        "moments",
         "neutral",
-        "open_pass",
+        "open_ticket",
         "open_until",
         "opened_count",
-        "quiet_pass",
         "reason",
+        "refused_until",
         "rejected",
-        "shut_until",
         "slow",
         "state",
         "successes",
@@ -110,8 +110,8 @@ class Circuit:
         # and the list is replaced: what is appended to the old one was before this. (Between the two appends no other
         # thread comes in CPython; did one come, it would bend how long two answers took, by as long as they took.)
         # An array would need a quarter of the room, and three times as long for an append.
-        self.quiet_pass: Ticket | None = None
-        self.moments: list[float] = []
+        self.fast_ticket: Ticket | None = None
+        self.answer_times: list[float] = []
         self._failure_times: array[float] | tuple[()] = ()  # most circuits of a keyed breaker never see a failure
         self._ok_before = 0
         self.total_failures = self.neutral = self.slow = 0
@@ -133,28 +133,28 @@ class Circuit:
             self.reason = ""
             self.open_until = 0.0
         # Until then every call is refused, and there is nothing to decide; OPEN sets it when it knows its period.
-        self.shut_until = math.inf if state is CircuitState.FORCED_OPEN and LOCK_FREE else -math.inf
+        self.refused_until = math.inf if state is CircuitState.FORCED_OPEN and LOCK_FREE else -math.inf
         # The pass that lets a call through without asking further. None: somebody has to decide.
         if state in (CircuitState.CLOSED, CircuitState.METRICS_ONLY):
-            self.open_pass: Ticket | None = Ticket(self._era)
+            self.open_ticket: Ticket | None = Ticket(self._era)
         elif state is CircuitState.DISABLED:
-            self.open_pass = Ticket(_NO_RECORD)
+            self.open_ticket = Ticket(_NO_RECORD)
         else:
-            self.open_pass = None
+            self.open_ticket = None
         self._set_quiet()
         return state
 
     def _set_quiet(self) -> None:
         # While this pass is set, a success that holds it changes nothing but the times of good answers.
         quiet = LOCK_FREE and not self.failures and self._window is None and self.state is not CircuitState.DISABLED
-        self.quiet_pass = self.open_pass if quiet else None
+        self.fast_ticket = self.open_ticket if quiet else None
 
     # -- admission
 
     def admit(self, now: float) -> tuple[Ticket | None, CircuitState | None]:
         """A ticket, or None: do not call. Beside it the new state, if the recovery period was over."""
-        if self.open_pass is not None:
-            return self.open_pass, None
+        if self.open_ticket is not None:
+            return self.open_ticket, None
         changed = None
         if self.state is CircuitState.OPEN and self.retry_after(now) == 0:
             usual = self.p95()
@@ -226,7 +226,7 @@ class Circuit:
             self._grow()
             return self._open(now, "a probe failed", error, retry_after, roll)
         self.failures += 1
-        self.quiet_pass = None
+        self.fast_ticket = None
         return self._open_if("quota exceeded" if at_once else self._breach(), now, error, retry_after, roll)
 
     def release(self, ticket: Ticket) -> None:
@@ -257,11 +257,11 @@ class Circuit:
             del times[:-_RECENT]
             self._failure_times = times
         else:
-            self.moments.append(now)
-            self.moments.append(now - seconds)
-            if len(self.moments) >= MOST_MOMENTS:
-                del self.moments[: MOST_MOMENTS // 2]
-                self._ok_before += MOST_MOMENTS // 4
+            self.answer_times.append(now)
+            self.answer_times.append(now - seconds)
+            if len(self.answer_times) >= MOST_ANSWER_TIMES:
+                del self.answer_times[: MOST_ANSWER_TIMES // 2]
+                self._ok_before += MOST_ANSWER_TIMES // 4
         limit = self._rules.slow_call_seconds
         slow = limit is not None and seconds > limit
         self.slow += slow
@@ -305,7 +305,7 @@ class Circuit:
         self.opened_count += 1
         self.open_until = now + period
         if LOCK_FREE:
-            self.shut_until = self.open_until - TICK
+            self.refused_until = self.open_until - TICK
         self.reason, self.cause = reason, Kept(error) if error is not None else None
         return CircuitState.OPEN
 
@@ -355,12 +355,14 @@ class Circuit:
 
     @property
     def total_calls(self) -> int:
-        return self._ok_before + len(self.moments) // 2 + self.total_failures + self.neutral
+        return self._ok_before + len(self.answer_times) // 2 + self.total_failures + self.neutral
 
     def _answers(self) -> list[tuple[float, float]]:
         """(when, seconds) of the last hundred good answers."""
-        moments = self.moments[: len(self.moments) // 2 * 2][-2 * _RECENT :]  # others may be appending
-        return [(ended, max(0.0, ended - began)) for ended, began in zip(moments[::2], moments[1::2], strict=True)]
+        answer_times = self.answer_times[: len(self.answer_times) // 2 * 2][-2 * _RECENT :]  # others may be appending
+        return [
+            (ended, max(0.0, ended - began)) for ended, began in zip(answer_times[::2], answer_times[1::2], strict=True)
+        ]
 
     def recent(self, now: float) -> tuple[int, int]:
         """(calls, successes) of the last 5 minutes, of the last 100 calls at most."""

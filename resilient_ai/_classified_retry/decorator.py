@@ -15,7 +15,7 @@ from resilient_ai._classification.error_types import RETRYABLE
 from resilient_ai._classification.unsent import unsent
 from resilient_ai._classification.verdict import Verdict
 from resilient_ai._core.checks import check_callable
-from resilient_ai._core.clock import seconds_left
+from resilient_ai._core.deadline import seconds_left
 from resilient_ai._core.errors import (
     AIServiceError,
     AllEndpointsFailedError,
@@ -28,13 +28,15 @@ from resilient_ai._core.errors import (
     RejectedResultError,
     is_wrong_call,
 )
-from resilient_ai._core.fast_path import Begun, GoodPath, Handler
-from resilient_ai._core.policy import Policy, Site, StreamHandler
+from resilient_ai._core.fast_path import FastPath, begun
+from resilient_ai._core.handlers import Handler, StreamHandler
+from resilient_ai._core.policy import Policy, Site
 from resilient_ai._core.public import public
 from resilient_ai._core.scrub import args_hash, scrub
-from resilient_ai._core.stack import Decorator, decorate, warn
 from resilient_ai._core.state_store import StateStore, default_registry
+from resilient_ai._core.user_warnings import warn
 from resilient_ai._core.watch import watching
+from resilient_ai._core.wrapper import Decorator, decorate
 
 from .budget import RetryBudget
 from .events import AttemptFailed, QuotaExceeded, RetriesExhausted, RetryScheduled
@@ -295,18 +297,16 @@ class RetryPolicy(Policy[Retry]):
     def make_state(self, name: str) -> Retry:
         return Retry(name, self.config, self.registry)
 
-    def bind(self, below: Callable[[Site], Handler], site: Site) -> Handler:
-        inner, retry, now = below(site), self.state(site), self.registry.clock.now
+    def bind(self, bind_inner: Callable[[Site], Handler], site: Site) -> Handler:
+        inner, retry, now = bind_inner(site), self.state(site), self.registry.clock.now
         judge = self._judge(site)
 
-        async def retried(
-            fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any], *begun: Begun
-        ) -> Any:
-            started = now() if not begun else begun[0].started
+        async def retried(fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            started = now() if (first := begun(fn)) is None else first.started
             call: _Call | None = None
             while True:
                 try:
-                    result = await inner(fn, instance, args, kwargs, *begun)
+                    result = await inner(fn, instance, args, kwargs)
                     if judge is not None:
                         judge(result, call)
                 except Exception as error:  # noqa: BLE001 - decided, and raised or retried, below
@@ -321,7 +321,6 @@ class RetryPolicy(Policy[Retry]):
                     return result
                 if call is None:
                     call = _Call(self, retry, site, started, args, kwargs)
-                begun = ()
                 try:
                     failure = await call.failed(failure)  # type: ignore[arg-type]
                     if failure is not None:
@@ -349,16 +348,16 @@ class RetryPolicy(Policy[Retry]):
 
         return judge
 
-    def join(self, path: GoodPath, site: Site) -> bool:
+    def add_to_fast_path(self, path: FastPath, site: Site) -> bool:
         if self.choices.reject is not None or self.choices.retry is not None:
             return False
         path.counts.append(self.state(site).good)
         path.timed = True
         return True
 
-    def bind_stream(self, below: Callable[[Site], StreamHandler], site: Site) -> StreamHandler:
+    def bind_stream(self, bind_inner: Callable[[Site], StreamHandler], site: Site) -> StreamHandler:
         no_reject_on_a_stream(self.choices.reject, site.function)
-        inner, retry, now = below(site), self.state(site), self.registry.clock.now
+        inner, retry, now = bind_inner(site), self.state(site), self.registry.clock.now
 
         async def retried(
             fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import time
 from typing import TYPE_CHECKING, Protocol
 
 import anyio
 
-from .backend import backend
-from .deadline import own_seconds_left
 from .public import public
 
 if TYPE_CHECKING:
@@ -48,10 +45,3 @@ class SystemClock:
 
     def __repr__(self) -> str:
         return "SystemClock()"
-
-
-def seconds_left() -> float:
-    """Seconds until the enclosing anyio scope (or trio's own), or a timeout of ours, ends; inf without one."""
-    running = backend()
-    deadline, own = running.current_effective_deadline(), own_seconds_left()
-    return own if deadline == math.inf else min(deadline - running.current_time(), own)

@@ -1,40 +1,38 @@
 """
 What a policy is: something that is bound once to what lies below it, and then is one async function.
 
-The whole stack of a decorated function is folded at decoration. A failover binds what lies below it once per
-endpoint; that is how a circuit below it becomes one circuit per endpoint, without being told.
+The whole stack of a decorated function is folded at decoration. A policy that chooses among endpoints binds what lies
+below it once for each; that is how a state below it becomes one state per endpoint, without being told.
 """
 
 from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
-from .fast_path import GoodPath, Handler
+from .handlers import Handler, StreamHandler
 from .state_store import Handle
 
 if TYPE_CHECKING:
     import inspect
 
+    from .fast_path import FastPath
     from .state_store import StateStore
-
-# What `bind` gives, but for async generator functions: the call gives an async generator.
-StreamHandler = Callable[[Callable[..., Any], Any, "tuple[Any, ...]", "dict[str, Any]"], AsyncGenerator[Any, Any]]
 
 S = TypeVar("S", bound=Handle)
 
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """Where a policy stands: the decorated function, and the endpoint when it stands below a failover."""
+    """Where a policy stands: the decorated function, and the endpoint where a policy above chooses among several."""
 
     function: str
     signature: inspect.Signature | None = None
     endpoint: str | None = None
-    spare: bool = False  # whether a failover above has another endpoint to ask
+    spare: bool = False  # whether the policy above has another endpoint to ask
 
 
 class Policy(ABC, Generic[S]):
@@ -61,9 +59,9 @@ class Policy(ABC, Generic[S]):
     not_outside: ClassVar[Mapping[str, str]] = {}
     not_inside: ClassVar[str | None] = None
     twice: ClassVar[str | None] = None
-    per_endpoint: ClassVar[bool] = False  # below a failover: one state for each endpoint
-    signed: ClassVar[bool] = False  # asks its site for the function's signature, which takes more room than a state
-    injected: ClassVar[bool] = False  # hands an argument to the layer below that the caller does not pass
+    per_endpoint: ClassVar[bool] = False  # below a choice among endpoints: one state for each
+    needs_signature: ClassVar[bool] = False  # asks its site for the function's, which takes more room than a state
+    injects_argument: ClassVar[bool] = False  # hands an argument to the layer below that the caller does not pass
 
     def __init__(self, name: Any, config: Any, registry: StateStore) -> None:
         if name is not None and (not isinstance(name, str) or not name):
@@ -80,25 +78,26 @@ class Policy(ABC, Generic[S]):
         """A fresh state; the registry keeps it."""
 
     @abstractmethod
-    def bind(self, below: Callable[[Site], Handler], site: Site) -> Handler:
+    def bind(self, bind_inner: Callable[[Site], Handler], site: Site) -> Handler:
         """
         Make the function that runs this layer.
 
         Args:
-            below: Binds what lies below for a site; a failover asks once per endpoint, the others once.
+            bind_inner: Binds what lies below for a site; a policy with several endpoints asks once for each, the
+                others once.
             site: Where this layer stands.
         """
 
-    def join(self, path: GoodPath, site: Site) -> bool:  # noqa: ARG002
+    def add_to_fast_path(self, path: FastPath, site: Site) -> bool:  # noqa: ARG002
         """
-        Add what this layer does while nothing is wrong to the good path of a stack that has just been bound.
+        Say what this layer does while nothing is wrong, once the stack has been bound.
 
         Returns:
-            False when this layer always has something to decide, so that the stack has no good path.
+            False when this layer always has something to decide, so that the stack has no fast path.
         """
         return False
 
-    def bind_stream(self, below: Callable[[Site], StreamHandler], site: Site) -> StreamHandler:  # noqa: ARG002
+    def bind_stream(self, bind_inner: Callable[[Site], StreamHandler], site: Site) -> StreamHandler:  # noqa: ARG002
         """`bind` for async generator functions."""
         raise TypeError(f"@{self.kind} needs an `async def` that returns; {site.function} is an async generator")
 
@@ -124,7 +123,7 @@ class Policy(ABC, Generic[S]):
         return self.state_name(site) == other.state_name(site)
 
     def release(self, site: Site) -> None:
-        """Give back a claim that is not needed: a failover came on top, and there is one state per endpoint now."""
+        """Give back a claim that is not needed: a policy came on top, and there is one state per endpoint now."""
         if self.per_endpoint and self._states.pop(self.state_name(site), None) is not None:
             self.registry.release(self.kind, self.state_name(site))
 

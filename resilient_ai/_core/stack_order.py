@@ -40,7 +40,7 @@ def _one_state_twice(policy: Policy[Any], lower_policies: tuple[Policy[Any], ...
     if policy.twice is None:
         return None
     for lower in lower_policies:
-        if lower.injected:
+        if lower.injects_argument:
             break
         if lower.kind == policy.kind and lower.registry is policy.registry and policy.shares_state(lower, site):
             name = policy.state_name(site)

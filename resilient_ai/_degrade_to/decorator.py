@@ -7,12 +7,13 @@ from contextlib import aclosing
 from typing import Any, Final
 
 from resilient_ai._classification.error_rules import ErrorRule, error_rules
-from resilient_ai._core.fast_path import Begun, GoodPath, Handler
-from resilient_ai._core.policy import Policy, Site, StreamHandler
+from resilient_ai._core.fast_path import FastPath
+from resilient_ai._core.handlers import Handler, StreamHandler
+from resilient_ai._core.policy import Policy, Site
 from resilient_ai._core.public import public
-from resilient_ai._core.stack import Decorator, decorate
 from resilient_ai._core.state_store import StateStore, default_registry
 from resilient_ai._core.watch import DegradedFlag, degraded_flag, flagged, watching
+from resilient_ai._core.wrapper import Decorator, decorate
 
 from .config import UNAVAILABLE, DegradeConfig, Mark
 from .fallback import rungs_of
@@ -27,7 +28,7 @@ class DegradePolicy(Policy[Degradation]):
     kind = "degrade_to"
     rank = 10
     not_inside = "never sees a failure, because degrade_to answers it"
-    signed = True
+    needs_signature = True
 
     def __init__(self, name: object, config: DegradeConfig, registry: StateStore) -> None:
         super().__init__(name, config, registry)
@@ -36,20 +37,18 @@ class DegradePolicy(Policy[Degradation]):
     def make_state(self, name: str) -> Degradation:
         return Degradation(name, self.config.rungs)
 
-    def bind(self, below: Callable[[Site], Handler], site: Site) -> Handler:
+    def bind(self, bind_inner: Callable[[Site], Handler], site: Site) -> Handler:
         for rung in self.config.rungs:
             if rung.streams:
                 raise TypeError(f"rung {rung.name} of @degrade_to is a stream, but {site.function} returns one answer")
-        inner, here = below(site), FallbackSite(self.config, self.state(site), self.registry, site)
+        inner, here = bind_inner(site), FallbackSite(self.config, self.state(site), self.registry, site)
         good, watched = here.state.good, watching
 
-        async def degraded(
-            fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any], *begun: Begun
-        ) -> Any:
+        async def degraded(fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             if watched() is not None:
-                return await observed(fn, instance, args, kwargs, *begun)
+                return await observed(fn, instance, args, kwargs)
             try:
-                result = await inner(fn, instance, args, kwargs, *begun)
+                result = await inner(fn, instance, args, kwargs)
             except Exception as error:
                 if (answer := await FallbackCall(here, instance, args, kwargs).answer(error)) is None:
                     raise
@@ -57,14 +56,12 @@ class DegradePolicy(Policy[Degradation]):
             good.ok += 1
             return result
 
-        async def observed(
-            fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any], *begun: Begun
-        ) -> Any:
+        async def observed(fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             """The same, where somebody wants to know whether a fallback answered anywhere in the call."""
             flag, call = DegradedFlag(), FallbackCall(here, instance, args, kwargs)
             with flagged(flag):
                 try:
-                    result = await inner(fn, instance, args, kwargs, *begun)
+                    result = await inner(fn, instance, args, kwargs)
                 except Exception as error:
                     if (answer := await call.answer(error)) is None:
                         raise
@@ -76,14 +73,14 @@ class DegradePolicy(Policy[Degradation]):
 
         return observed if here.memories else degraded
 
-    def join(self, path: GoodPath, site: Site) -> bool:
+    def add_to_fast_path(self, path: FastPath, site: Site) -> bool:
         if any(rung.remember is not None for rung in self.config.rungs):
             return False
         path.counts.append(self.state(site).good)
         return True
 
-    def bind_stream(self, below: Callable[[Site], StreamHandler], site: Site) -> StreamHandler:
-        inner, here = below(site), FallbackSite(self.config, self.state(site), self.registry, site)
+    def bind_stream(self, bind_inner: Callable[[Site], StreamHandler], site: Site) -> StreamHandler:
+        inner, here = bind_inner(site), FallbackSite(self.config, self.state(site), self.registry, site)
 
         async def degraded(
             fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]

@@ -11,17 +11,20 @@ from resilient_ai._classification.error_rules import no_reject_on_a_stream
 from resilient_ai._core.backend import backend
 from resilient_ai._core.checks import check_number
 from resilient_ai._core.errors import RejectedResultError, is_wrong_call
-from resilient_ai._core.fast_path import Begun, GoodPath, Handler
-from resilient_ai._core.first_item import Opened, dispose, opened
-from resilient_ai._core.policy import Policy, Site, StreamHandler
+from resilient_ai._core.fast_path import FastPath, StartedCall
+from resilient_ai._core.handlers import Handler, StreamHandler
+from resilient_ai._core.policy import Policy, Site
 from resilient_ai._core.public import public
-from resilient_ai._core.stack import decorate
 from resilient_ai._core.state_store import StateStore, default_registry
+from resilient_ai._core.streams import Opened, dispose, opened
 from resilient_ai._core.watch import watching
+from resilient_ai._core.wrapper import decorate
 
 from .endpoint import EndpointHandle, Named
 from .events import Hedged
+from .fast_path import through_candidates
 from .handle import Failover
+from .health import Ticket
 from .hedge import HedgeBudget, HedgeDelay, Race
 from .search import Answer, Rules, Search, Way, in_turn
 from .strategy import STRATEGIES, Lane, Strategy, check_of, choice_among, quick_choice, weight_of
@@ -102,7 +105,7 @@ class FailoverPolicy(Policy[Failover]):
             " list every endpoint in one"
         )
     }
-    injected = True
+    injects_argument = True
 
     def __init__(
         self,
@@ -130,28 +133,27 @@ class FailoverPolicy(Policy[Failover]):
         names = ", ".join(repr(name) for name in self._states)
         return f"{names} over " + ", ".join(f"{name} {each.status()}" for name, each in self._handles.items())
 
-    def bind(self, below: Callable[[Site], Handler], site: Site) -> Handler:
-        failover, lanes, rules = self.state(site), self._lanes(below, site), self._rules(site)
+    def bind(self, bind_inner: Callable[[Site], Handler], site: Site) -> Handler:
+        failover, lanes, rules = self.state(site), self._lanes(bind_inner, site), self._rules(site)
         now = self.registry.clock.now
         quick = quick_choice(self.config.strategy, lanes, self.registry.rng, self.registry.clock)
         reject, once = self._reject, self._once
 
         self._bound = quick, lanes
 
-        async def asked(
-            fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any], *begun: Begun
-        ) -> Any:
-            if begun:
-                started, lane, ticket = begun[0].started, begun[0].lane, begun[0].held
+        async def asked(fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            lane: Lane | None
+            ticket: Ticket | None
+            if type(fn) is StartedCall and (choice := fn.take_choice()) is not None:
+                started, (lane, ticket) = fn.started, choice
             else:
-                started, lane, ticket = now(), quick() if quick is not None else None, None
+                started, lane, ticket = now(), next(quick) if quick is not None else None, None
             # An endpoint that is simply up is taken with one look, no lock and no search.
-            if lane is not None and ticket is None and (ticket := lane.health.open_pass) is not None:
+            if lane is not None and ticket is None and (ticket := lane.health.open_ticket) is not None:
                 ticket.flights.count += 1
             if lane is not None and ticket is not None:
-                health = lane.health
                 try:
-                    result = await lane.call(fn, instance, lane.handed + args, kwargs, *begun)
+                    result = await lane.call(fn, instance, lane.handed + args, kwargs)
                     if reject is not None and (error_type := reject(result)) is not None:
                         raise RejectedResultError(result, error_type, function=site.function)
                 except Exception as error:
@@ -167,12 +169,7 @@ class FailoverPolicy(Policy[Failover]):
                 else:
                     ended = now()
                     failover.good.ok += 1
-                    # No more than this is a good answer to an endpoint that was up when it was asked.
-                    # In CPython no thread switch falls between reading and writing here: no call is in between.
-                    ticket.flights.count -= 1
-                    health.ok += 1
-                    health.samples.append(ended - started)
-                    health.sampled_at = ended
+                    lane.health.answered(ticket, ended, ended - started)
                     if (seen := watching()) is not None:
                         seen.endpoint = lane.name
                         seen.endpoints_tried += (lane.name,)
@@ -252,17 +249,19 @@ class FailoverPolicy(Policy[Failover]):
                     raise
         return answer
 
-    def join(self, path: GoodPath, site: Site) -> bool:
-        pick, lanes = self._bound
-        if pick is None or path.lanes or self._reject is not None or self.config.hedge_after is not None:
+    def add_to_fast_path(self, path: FastPath, site: Site) -> bool:
+        turns, candidates = self._bound
+        if turns is None or path.shape is not None:
+            return False
+        if self._reject is not None or self.config.hedge_after is not None:
             return False
         path.counts.append(self.state(site).good)
-        path.pick, path.lanes = pick, lanes
+        path.shape = partial(through_candidates, turns, candidates)
         return True
 
-    def bind_stream(self, below: Callable[[Site], StreamHandler], site: Site) -> StreamHandler:
+    def bind_stream(self, bind_inner: Callable[[Site], StreamHandler], site: Site) -> StreamHandler:
         no_reject_on_a_stream(self._reject, site.function)
-        failover, lanes, rules = self.state(site), self._lanes(below, site), self._rules(site)
+        failover, lanes, rules = self.state(site), self._lanes(bind_inner, site), self._rules(site)
         now = self.registry.clock.now
         once, hedging = self._once, self.config.hedge_after is not None
 
@@ -328,7 +327,7 @@ class FailoverPolicy(Policy[Failover]):
         if is_wrong_call(error) and any(isinstance(each, kinds) for each in (*args, *kwargs.values())):
             error.add_note("resilient_ai: failover hands the endpoint in; leave it out of the call")
 
-    def _lanes(self, below: Callable[[Site], Any], site: Site) -> tuple[Lane, ...]:
+    def _lanes(self, bind_inner: Callable[[Site], Any], site: Site) -> tuple[Lane, ...]:
         outer = f"{site.endpoint}/" if site.endpoint is not None else ""
         spare = site.spare or len(self._endpoints) > 1
         return tuple(
@@ -338,7 +337,7 @@ class FailoverPolicy(Policy[Failover]):
                 endpoint.name,
                 weight_of(endpoint, endpoint.name),
                 self._handles[endpoint.name],
-                below(replace(site, endpoint=outer + endpoint.name, spare=spare)),
+                bind_inner(replace(site, endpoint=outer + endpoint.name, spare=spare)),
                 check_of(endpoint, self.config.health_check),
             )
             for index, endpoint in enumerate(self._endpoints)

@@ -83,7 +83,7 @@ class EndpointHealth:
         "last_error_type",
         "lost",
         "ok",
-        "open_pass",
+        "open_ticket",
         "rest",
         "room",
         "sampled_at",
@@ -120,7 +120,7 @@ class EndpointHealth:
         self._trial_since = now
         self._up_since = now
         # Everybody's ticket while all is well: asked with one look and no lock.
-        self.open_pass: Ticket | None = Ticket(self.era, self.flights)
+        self.open_ticket: Ticket | None = Ticket(self.era, self.flights)
 
     # -- reading
 
@@ -137,7 +137,7 @@ class EndpointHealth:
             now: Seconds.
             trial: Whether a rest that is over allows a trial call; False where a health check has to pass first.
         """
-        if self.open_pass is not None:
+        if self.open_ticket is not None:
             return True
         if self.state is EndpointState.RESTING:
             return trial and now >= self.due and (self._held == 0 or now >= self._trial_since + TRIAL_LEASE)
@@ -173,9 +173,9 @@ class EndpointHealth:
 
     def admit(self, now: float, *, trial: bool = True, forced: bool = False) -> Ticket | None:
         """A ticket for one call; None when the endpoint is not available, unless `forced`."""
-        if self.open_pass is not None:
+        if self.open_ticket is not None:
             self.flights.count += 1
-            return self.open_pass
+            return self.open_ticket
         if self.available(now, trial=trial):
             if self.state is EndpointState.RESTING:
                 if self._held:  # its lease is over
@@ -190,12 +190,21 @@ class EndpointHealth:
             return Ticket(self.era, self.flights)
         return None
 
-    def succeed(self, ticket: Ticket, now: float, seconds: float) -> bool:
-        """A good answer; True when it brought the endpoint back."""
+    def answered(self, ticket: Ticket, now: float, seconds: float) -> None:
+        """
+        A good answer. That is all it is to an endpoint that was up when it was asked, whatever it is now.
+
+        Needs no lock: in CPython no thread switch falls between reading and writing here, as no call is in between.
+        """
+        ticket.flights.count -= 1
         self.ok += 1
         self.samples.append(seconds)
         self.sampled_at = now
-        if not self._hand_in(ticket):
+
+    def succeed(self, ticket: Ticket, now: float, seconds: float) -> bool:
+        """A good answer; True when it brought the endpoint back."""
+        self.answered(ticket, now, seconds)
+        if not self._is_current(ticket):
             return False
         if self.state is EndpointState.RESTING:
             self._return(now, room=2)
@@ -241,7 +250,13 @@ class EndpointHealth:
             if self.state is EndpointState.RESTING and hint is not None:
                 self.due = max(self.due, now + hint)
             return None
-        if forgiving and self.open_pass is not None and good_run >= GOOD_RUN and hint is None and error_type in PASSING:
+        if (
+            forgiving
+            and self.open_ticket is not None
+            and good_run >= GOOD_RUN
+            and hint is None
+            and error_type in PASSING
+        ):
             return None
         self.last_error_type = error_type
         if self.state is EndpointState.RESTING and not ticket.limited:
@@ -312,8 +327,8 @@ class EndpointHealth:
         """
         self.flights = Flights()
         self._held = 0
-        if self.open_pass is not None:
-            self.open_pass = Ticket(self.era, self.flights)
+        if self.open_ticket is not None:
+            self.open_ticket = Ticket(self.era, self.flights)
 
     # -- the operator
 
@@ -323,7 +338,7 @@ class EndpointHealth:
             return False
         self.era += 1
         self.state = EndpointState.MARKED_DOWN
-        self.open_pass = None
+        self.open_ticket = None
         return True
 
     def mark_up(self, now: float) -> bool:
@@ -338,6 +353,10 @@ class EndpointHealth:
     def _hand_in(self, ticket: Ticket) -> bool:
         """Take the ticket back; False when it is of an earlier era."""
         ticket.flights.count -= 1
+        return self._is_current(ticket)
+
+    def _is_current(self, ticket: Ticket) -> bool:
+        """Whether a ticket that comes back is of this era; then its place is free again."""
         if ticket.era != self.era:
             return False
         if ticket.limited and ticket.flights is self.flights:
@@ -347,7 +366,7 @@ class EndpointHealth:
     def _lie_down(self, now: float, rest: float) -> None:
         self.era += 1
         self.state = EndpointState.RESTING
-        self.open_pass = None
+        self.open_ticket = None
         self._held = 0
         self.rest = rest
         self.due = now + rest

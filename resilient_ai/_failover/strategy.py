@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import random
 
     from resilient_ai._core.clock import Clock
+    from resilient_ai._core.fast_path import Gate
 
     from .endpoint import EndpointHandle
     from .health import EndpointHealth, Ticket
@@ -34,8 +35,8 @@ class Lane:
     handed: tuple[Any] = field(init=False)  # goes before the caller's arguments
     call: Any = None  # what lies below the failover, bound for this endpoint
     check: Callable[[Any], Any] | None = None  # its health check; None: a trial call instead
-    breaker: Any = None  # the circuit below, on a good path
-    bounded: Any = None  # what runs the function within its timeout, likewise
+    gate: Gate | None = None  # on a fast path
+    behind_gate: Any = None  # the function, likewise
 
     def __post_init__(self) -> None:
         self.health = self.handle.health
@@ -51,7 +52,7 @@ class Lane:
         return self.handle.admit(now, trial=self.check is None)
 
 
-Quick = Callable[[], Lane]
+Quick = Iterator[Lane]
 Among = Callable[["Sequence[Lane]", float, "Lane | None"], Lane]
 
 
@@ -64,13 +65,13 @@ def quick_choice(
     None where the strategy has to see first which lanes are open.
     """
     if strategy == "round_robin":
-        return itertools.cycle(lanes).__next__
+        return itertools.cycle(lanes)
     if strategy == "priority":
-        return itertools.repeat(lanes[0]).__next__
+        return itertools.repeat(lanes[0])
     if strategy == "weighted":
-        return lambda: by_weight(lanes, rng.random())
+        return iter(lambda: by_weight(lanes, rng.random()), None)
     if strategy == "least_latency":
-        return lambda: of_two(lanes, clock.now(), rng.random(), rng.random())
+        return iter(lambda: of_two(lanes, clock.now(), rng.random(), rng.random()), None)
     return None
 
 

@@ -17,7 +17,7 @@ from resilient_ai._core.state_store import default_registry
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from resilient_ai._core.stack import Decorator
+    from resilient_ai._core.wrapper import Decorator
     from resilient_ai._registry import Registry
 
     AnyError = Exception | type[Exception] | ErrorType | Callable[[], Exception]

@@ -34,7 +34,7 @@ BLOCK_SECONDS = 0.0008
 @dataclass(frozen=True)
 class Case:
     name: str
-    make: Callable[[Registry], Call]
+    make: Callable[[Registry], Call | _LookUp]
     aim: float | None = None
     raises: type[BaseException] | None = None
 
@@ -45,6 +45,25 @@ async def bare(text: str) -> str:
 
 async def with_endpoint(_endpoint: object, text: str) -> str:
     return text
+
+
+class _Client:
+    """Its method has what a case makes on it."""
+
+    async def ask(self, _endpoint: object, text: str) -> str:
+        return text
+
+
+def _method(registry: Registry, **breaker: Any) -> Any:
+    """A client whose method goes through all four."""
+    return type("Client", (), {"ask": _stack(registry, _Client.ask, **breaker)})()
+
+
+@dataclass(frozen=True)
+class _LookUp:
+    """Called by looking its method up: `client.ask(text)`."""
+
+    client: Any
 
 
 def _endpoints() -> tuple[Any, Any]:
@@ -100,6 +119,8 @@ def cases() -> list[Case]:
                 10,
             ),
             Case("all four, no deadline", lambda r: _stack(r, timeout_seconds=None), 12),
+            Case("all four, no deadline, kept method", lambda r: _method(r, timeout_seconds=None).ask, 13),
+            Case("all four, no deadline, client.ask(text)", lambda r: _LookUp(_method(r, timeout_seconds=None)), 16),
             Case("all four, 30 s deadline", _stack, 60),
         ]
     found += [
@@ -127,10 +148,15 @@ class _InstantClock:
         pass
 
 
-async def _block(call: Call, times: int, raises: type[BaseException] | None) -> float:
+async def _block(call: Call | _LookUp, times: int, raises: type[BaseException] | None) -> float:
     """Thread CPU nanoseconds of one call, over a block of so many."""
     start = time.thread_time_ns()
-    if raises is None:
+    if isinstance(call, _LookUp):
+        client = call.client
+        start = time.thread_time_ns()
+        for _ in range(times):
+            await client.ask("text")
+    elif raises is None:
         for _ in range(times):
             await call("text")
     else:
@@ -142,7 +168,7 @@ async def _block(call: Call, times: int, raises: type[BaseException] | None) -> 
     return (time.thread_time_ns() - start) / times
 
 
-async def _calibrated(call: Call, raises: type[BaseException] | None) -> int:
+async def _calibrated(call: Call | _LookUp, raises: type[BaseException] | None) -> int:
     """Calls that fill a block."""
     times = 1
     while True:

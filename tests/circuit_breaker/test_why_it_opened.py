@@ -170,7 +170,7 @@ def test_the_memory_of_good_answers_is_bounded(registry):
         breaker.succeeded(breaker.admit(0), 0, 0.1)
 
     assert breaker.stats().total_calls == 1_000
-    assert len(breaker.circuit.moments) <= 400
+    assert len(breaker.circuit.answer_times) <= 400
 
 
 def test_nothing_of_an_error_is_kept_once_it_is_closed_again(registry):
@@ -184,9 +184,9 @@ def test_nothing_of_an_error_is_kept_once_it_is_closed_again(registry):
 
 def test_once_failures_are_made_good_successes_pass_without_a_lock_again(registry):
     breaker = handle(registry)
-    assert breaker.circuit.quiet_pass is breaker.admit(0)
+    assert breaker.circuit.fast_ticket is breaker.admit(0)
     fail_once(breaker, 0)
-    assert breaker.circuit.quiet_pass is None
+    assert breaker.circuit.fast_ticket is None
     breaker.succeeded(breaker.admit(0), 0, 0.1)
 
-    assert breaker.circuit.quiet_pass is breaker.admit(0)
+    assert breaker.circuit.fast_ticket is breaker.admit(0)

@@ -15,8 +15,7 @@ import anyio
 import pytest
 
 from resilient_ai import CallTimeoutError, LimitReachedError, Registry, adaptive_limit, circuit_breaker
-from resilient_ai._core.clock import seconds_left
-from resilient_ai._core.deadline import bounded
+from resilient_ai._core.deadline import bounded, seconds_left
 from resilient_ai.types import SystemClock
 
 SECONDS = 10.0

@@ -23,6 +23,8 @@ from resilient_ai import (
     failover,
     watch,
 )
+from resilient_ai._core.policy import Policy
+from resilient_ai._core.wrapper import decorate
 from resilient_ai.testing import VirtualClock, capture_events
 from tests.helpers import ProviderError, errors_mean_what_they_say, interleaved, scripted
 
@@ -39,6 +41,18 @@ def decorator(policy, registry, timeout=None, strategy="round_robin"):
     return circuit_breaker(timeout_seconds=timeout, failure_threshold=2, registry=registry)
 
 
+class ByLayers(Policy):
+    """Does nothing, and has no part in a fast path: what lies above runs layer by layer."""
+
+    kind = "by_layers"
+
+    def make_state(self, name):
+        raise NotImplementedError
+
+    def bind(self, bind_inner, site):
+        return bind_inner(site)
+
+
 class HurriedClock(VirtualClock):
     """Sleeps take no time but their own."""
 
@@ -50,12 +64,14 @@ class HurriedClock(VirtualClock):
 class Side:
     """One stack over a scripted provider, in a registry of its own."""
 
-    def __init__(self, policies: tuple[str, ...], timeout: float | None, strategy: str) -> None:
+    def __init__(self, policies: tuple[str, ...], timeout: float | None, strategy: str, *, by_layers: bool) -> None:
         self.clock = HurriedClock()
         self.registry = Registry(clock=self.clock, rng=random.Random(7), listeners=())
         self.outcomes: list[tuple[str, float]] = []
+        self.given: list[list[object]] = []
 
-        async def ask(*_given: object) -> str:
+        async def ask(*given: object) -> str:
+            self.given.append([getattr(each, "name", each) for each in given])
             outcome, seconds = self.outcomes.pop(0) if self.outcomes else ("ok", 0.5)
             self.clock.advance(seconds)
             await checkpoint()
@@ -69,15 +85,15 @@ class Side:
             raise ProviderError(outcome)
 
         ask.__qualname__ = "ask"  # of no class: the name of a method would tell the two sides apart
-        call = ask
+        call = decorate(ask, ByLayers(None, None, self.registry)) if by_layers else ask
         for policy in reversed(policies):
             call = decorator(policy, self.registry, timeout, strategy)(call)
-        self.function = call
-        self.method = type("Client", (), {"ask": call})().ask
+        client = type("Client", (), {"ask": call, "name": "client"})()
+        self.calls = {"function": call, "method": client.ask, "through its class": partial(type(client).ask, client)}
 
-    async def ask(self, call, outcomes, watched):
-        """What the caller and a watcher see."""
-        self.outcomes = list(outcomes)
+    async def ask(self, way, outcomes, watched):
+        """What the caller and a watcher see, and the function was given."""
+        call, self.outcomes = self.calls[way], list(outcomes)
         seen = None
         with anyio.CancelScope() as self.scope:
             try:
@@ -90,7 +106,8 @@ class Side:
                 answer = type(error), str(error), type(error.__cause__)
         if self.scope.cancelled_caught:
             answer = "cancelled"
-        return answer, repr(seen)
+        given, self.given = self.given, []
+        return answer, repr(seen), given
 
     def operate(self, what):
         if what in ("trip", "force_open", "disable", "reset"):
@@ -124,12 +141,12 @@ STEP = st.one_of(
     steps=st.lists(STEP, min_size=1, max_size=15),
     timeout=st.sampled_from([None, 30.0]),
     strategy=st.sampled_from(["round_robin", "priority", "weighted", "least_latency"]),
+    way=st.sampled_from(["function", "method", "through its class"]),
     backend=st.sampled_from(["asyncio", "trio"]),
 )
-def test_it_answers_counts_and_reports_as_its_layers_do(policies, steps, timeout, strategy, backend):
-    """A bound method runs its layers, a plain function the good path of the same stack."""
+def test_it_answers_counts_and_reports_as_its_layers_do(policies, steps, timeout, strategy, way, backend):
     order = tuple(policy for policy in RECOMMENDED if policy in policies)
-    short, long = Side(order, timeout, strategy), Side(order, timeout, strategy)
+    short, long = (Side(order, timeout, strategy, by_layers=each) for each in (False, True))
 
     async def run():
         with capture_events(short.registry) as told, capture_events(long.registry) as expected:
@@ -138,7 +155,7 @@ def test_it_answers_counts_and_reports_as_its_layers_do(policies, steps, timeout
                     short.operate(*given_)
                     long.operate(*given_)
                 else:
-                    assert await short.ask(short.function, *given_) == await long.ask(long.method, *given_)
+                    assert await short.ask(way, *given_) == await long.ask(way, *given_)
                 assert short.registry.as_dict() == long.registry.as_dict()
         assert told == expected
 
@@ -169,11 +186,14 @@ async def pause(*given: object) -> str:
     return "pong"
 
 
+@pytest.mark.parametrize("bound", [False, True], ids=["function", "method"])
 @pytest.mark.parametrize("many", range(1, 5))
-def test_a_stack_with_nothing_to_decide_is_one_coroutine_however_many_policies_it_has(many, registry):
+def test_a_stack_with_nothing_to_decide_is_one_coroutine_however_many_policies_it_has(many, bound, registry):
     call = pause
     for policy in reversed(RECOMMENDED[-many:]):
         call = decorator(policy, registry)(call)
+    if bound:
+        call = type("Client", (), {"ask": call})().ask
 
     assert way_of(call) == ["called", "pause"]
 

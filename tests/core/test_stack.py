@@ -10,7 +10,7 @@ import pickle
 import pytest
 
 from resilient_ai import Endpoint, circuit_breaker, describe, failover
-from resilient_ai._core.stack import ResilientFunction
+from resilient_ai._core.wrapper import ResilientFunction
 
 guard = circuit_breaker("module-level", timeout_seconds=None)
 

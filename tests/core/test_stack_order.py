@@ -20,7 +20,7 @@ from resilient_ai import (
 )
 from resilient_ai._core.policy import Policy
 from resilient_ai._core.report import Row
-from resilient_ai._core.stack import decorate
+from resilient_ai._core.wrapper import decorate
 
 
 def put(kind, fn, registry):

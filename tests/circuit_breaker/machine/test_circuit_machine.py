@@ -90,10 +90,10 @@ class CircuitMachine(RuleBasedStateMachine):
         ticket, call = admitted
         expected = self.model.end(call, outcome, self.now, seconds, wait, at_once, roll)
         change: CircuitState | None = None
-        if outcome == "ok" and ticket is self.circuit.quiet_pass:
+        if outcome == "ok" and ticket is self.circuit.fast_ticket:
             # What the decorator does then, without a lock and without asking further.
-            self.circuit.moments.append(self.now)
-            self.circuit.moments.append(self.now - seconds)
+            self.circuit.answer_times.append(self.now)
+            self.circuit.answer_times.append(self.now - seconds)
         elif outcome == "ok":
             change = self.circuit.succeed(ticket, self.now, seconds, roll=roll)
         elif outcome == "fail":

@@ -334,7 +334,7 @@ class EndpointMachine(RuleBasedStateMachine):
         assert health.state is self.chapter.state
         assert health.in_flight == len([call for call in self.flying if call not in self.uncounted])
         assert (health.ok, health.failures) == (self.good, self.bad)
-        assert (health.open_pass is not None) is (self.chapter.state is UP)
+        assert (health.open_ticket is not None) is (self.chapter.state is UP)
         if self.chapter.state is RESTING:
             assert abs(health.resting_for(self.now) - max(0.0, self.chapter.due - self.now)) < 1e-6
 

@@ -1,0 +1,81 @@
+"""Reading a stream: item by item, or up to its first item, where another provider can still take over."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Final, Literal, NoReturn
+
+import anyio
+
+
+class _End(Enum):
+    END = "the stream has ended"
+
+
+END: Final = _End.END
+
+
+class Broken:
+    """The error that ended a stream. Raise it with `throw`, or drop it with its traceback."""
+
+    __slots__ = ("error",)
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def throw(self) -> NoReturn:
+        """Raise the error. It is let go first: the frame that holds this object is about to join its traceback."""
+        error = self.error
+        del self.error
+        try:
+            raise error
+        finally:
+            del error
+
+
+async def pull(stream: AsyncGenerator[Any, Any]) -> Any | Literal[_End.END] | Broken:
+    """
+    The next item of a stream, `END`, or the error in a `Broken`.
+
+    So that the caller can yield the item outside every `try`: what its consumer throws into it at the `yield` is not
+    the provider's doing.
+    """
+    try:
+        return await anext(stream)
+    except StopAsyncIteration:
+        return END
+    except Exception as error:  # noqa: BLE001 - the caller decides what it means
+        return Broken(error)
+
+
+@dataclass(slots=True)
+class Opened:
+    """A stream that has given its first item, or has ended without one."""
+
+    stream: AsyncGenerator[Any, None]
+    item: Any = None
+    empty: bool = False
+
+    async def close(self) -> None:
+        await dispose(self.stream)
+
+
+async def opened(stream: AsyncGenerator[Any, None]) -> Opened:
+    """Wait for the first item; a stream that fails is closed."""
+    try:
+        return Opened(stream, await anext(stream))
+    except StopAsyncIteration:
+        return Opened(stream, empty=True)
+    except BaseException:
+        await stream.aclose()
+        raise
+
+
+async def dispose(late: Any) -> None:
+    """Close an answer that nobody will read, if it is something that can be closed: a response, a stream."""
+    close = getattr(late, "aclose", None)
+    if close is not None:
+        with anyio.CancelScope(shield=True):
+            await close()

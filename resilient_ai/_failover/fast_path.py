@@ -1,0 +1,59 @@
+"""A failover on the fast path: while the chosen endpoint is up, it is taken with one look and no lock."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from resilient_ai._core.errors import mark_if_wrong_call
+from resilient_ai._core.fast_path import Call, Course, FastPath, StartedCall, behind
+from resilient_ai._core.report import Tally
+from resilient_ai._core.watch import watching
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .strategy import Lane
+
+
+def through_candidates(turns: Iterator[Lane], candidates: tuple[Lane, ...], course: Course, path: FastPath) -> Call:
+    """The fast path of a stack with a failover; it has one gate for each endpoint, or none."""
+    for each in candidates:
+        each.gate = path.gates.get(each.name)
+        each.behind_gate = behind(each.gate, course.function)
+    now, method = course.now, course.method
+    # One by one: a loop makes an iterator, which takes as long as three counts.
+    first, second, third, *others = (*course.counts, *[Tally()] * (3 - len(course.counts)))
+
+    async def called(*args: Any, **kwargs: Any) -> Any:
+        started, candidate = now(), next(turns)
+        health, gate = candidate.health, candidate.gate
+        ticket: Any = None
+        if (
+            (held := health.open_ticket) is None
+            or (gate is not None and (ticket := gate.state.open_ticket) is None)
+            or watching() is not None
+        ):
+            return await course.take_over(args, kwargs, StartedCall(started, choice=(candidate, None)))
+        held.flights.count += 1
+        try:
+            given = candidate.handed + args if not method else (args[0], candidate.endpoint, *args[1:])
+            call = candidate.behind_gate
+            result = await (call(*given, **kwargs) if kwargs else call(*given))
+        except BaseException as error:  # noqa: BLE001 - the layers raise it again
+            mark_if_wrong_call(error)
+            failed = StartedCall(started, error, ticket, (candidate, held))
+        else:
+            ended = now()
+            first.ok += 1
+            second.ok += 1
+            third.ok += 1
+            if others:
+                for count in others:
+                    count.ok += 1
+            health.answered(held, ended, ended - started)
+            if gate is not None:
+                gate.good(ticket, started, ended)
+            return result
+        return await course.take_over(args, kwargs, failed)
+
+    return called
