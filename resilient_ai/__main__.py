@@ -18,6 +18,7 @@ def main(arguments: list[str] | None = None) -> int:
         return run()
     except ImportError as error:
         print(f"the demo cannot start: {error}", file=sys.stderr)
+        print("all that it needs: pip install 'resilient-ai[openai,anthropic,similar]'", file=sys.stderr)
         return 1
 
 

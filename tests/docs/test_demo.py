@@ -50,4 +50,5 @@ def test_without_the_sdks_the_demo_says_what_to_install():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
 
     assert done.returncode == 1
-    assert done.stderr.strip().endswith("pip install 'resilient-ai[anthropic]'")
+    assert "pip install 'resilient-ai[anthropic]'" in done.stderr
+    assert done.stderr.strip().endswith("all that it needs: pip install 'resilient-ai[openai,anthropic,similar]'")

@@ -53,6 +53,7 @@ def all_is_well(registry: Registry) -> bool:
     return endpoints_up and {each.state for each in registry.circuit_breakers.values()} == {CircuitState.CLOSED}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["round_robin", "least_latency"])
 async def test_regions_that_fail_by_chance_give_right_answers_whole_streams_and_lose_no_connection(strategy):
     registry = Registry(clock=FastClock(), rng=random.Random(7), listeners=())

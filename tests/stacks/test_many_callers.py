@@ -24,7 +24,7 @@ from tests.helpers import ProviderError, work_of
 
 pytestmark = pytest.mark.usefixtures("provider_errors")
 
-FEW, MANY = 250, 1_000  # a look at every other caller would cost each of many 1,000 steps, on some 600
+FEW, MANY = 200, 700  # a look at every other caller would cost each of many 700 steps, on some 600
 
 
 class Provider:
