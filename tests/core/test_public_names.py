@@ -19,6 +19,7 @@ import resilient_ai.providers
 import resilient_ai.similar
 import resilient_ai.testing
 import resilient_ai.types
+import resilient_ai.usage
 
 MODULES = {
     module.__name__: module
@@ -29,6 +30,7 @@ MODULES = {
         resilient_ai.similar,
         resilient_ai.testing,
         resilient_ai.types,
+        resilient_ai.usage,
     )
 }
 

@@ -1,0 +1,47 @@
+"""`Usage`: the tokens of one answer, counted alike whoever gave it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from resilient_ai._core.public import public
+
+
+@public("usage")
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """
+    Tokens of one answer, or of several added up.
+
+    Attributes:
+        input_tokens: All tokens read, those that came from or went to a cache included.
+        output_tokens: All tokens written, reasoning included.
+        cache_read_tokens: Of `input_tokens`, those read from a cache.
+        cache_write_tokens: Of `input_tokens`, those written to a cache.
+        reasoning_tokens: Of `output_tokens`, those spent on reasoning.
+
+    Examples:
+        >>> Usage(input_tokens=7, output_tokens=2) + Usage(input_tokens=1)
+        Usage(input_tokens=8, output_tokens=2, cache_read_tokens=0, cache_write_tokens=0, reasoning_tokens=0)
+    """
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cache_read_tokens: int = 0
+    cache_write_tokens: int = 0
+    reasoning_tokens: int = 0
+
+    def __add__(self, other: Usage) -> Usage:
+        if not isinstance(other, Usage):
+            return NotImplemented
+        return Usage(
+            self.input_tokens + other.input_tokens,
+            self.output_tokens + other.output_tokens,
+            self.cache_read_tokens + other.cache_read_tokens,
+            self.cache_write_tokens + other.cache_write_tokens,
+            self.reasoning_tokens + other.reasoning_tokens,
+        )
+
+    def __radd__(self, other: object) -> Usage:
+        # sum() begins with 0.
+        return self if other == 0 else NotImplemented
