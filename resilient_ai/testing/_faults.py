@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from functools import cache
@@ -14,6 +14,9 @@ from typing import Any, Literal
 
 from resilient_ai._core.public import public
 
+from ._apis.answers import NAMED, FakeAnswer
+
+_APIS = ("openai", "anthropic", "google", "azure")
 Then = Literal["answer", "reply", "cut", "tear", "reset", "stall"]
 
 
@@ -32,6 +35,7 @@ class Fault:
         body: Body of a reply: text as it is, anything else as JSON.
         delay: Seconds before it happens.
         after_items: Items of a stream that come through first; None: before the reply has begun.
+        answer: What a normal "answer" says in place of the usual.
     """
 
     name: str
@@ -41,6 +45,8 @@ class Fault:
     body: Any = None
     delay: float = 0.0
     after_items: int | None = None
+    answer: FakeAnswer | None = None
+    short: str | int | None = field(default=None, repr=False)  # what stands for a reply once the API is known
 
     def __post_init__(self) -> None:
         if self.delay < 0:
@@ -69,10 +75,25 @@ class Fault:
         return cls(f"status {status}", "reply", status, {"content-type": kind, **(headers or {})}, body)
 
     @classmethod
-    def in_stream(cls, name: str, *, after_items: int = 1) -> Fault:
-        """An error event inside a stream that began with status 200; a request without stream gets it as its reply."""
-        fault = cls.named(name)
-        return cls(f"{name} in stream", "reply", fault.status, fault.headers, fault.body, after_items=after_items)
+    def says(cls, answer: FakeAnswer) -> Fault:
+        """An answer that is no good in itself: a refusal, a filtered or cut one, a call of a tool that is not there."""
+        return cls(answer.ends, "answer", answer=answer)
+
+    @classmethod
+    def in_stream(cls, name: str | int, *, after_items: int = 1) -> Fault:
+        """
+        An error event inside a stream that began with status 200; a request without stream gets it as its reply.
+
+        Args:
+            name: Of a reply, also without the provider in front (`"overloaded"`), or a bare HTTP status.
+            after_items: Items of the stream that come through first.
+
+        Raises:
+            ValueError: No such reply.
+        """
+        if as_fault(name).then != "reply":
+            raise ValueError(f"a fault inside a stream is the name of an error reply or a status, got {name!r}")
+        return cls(f"{name} in stream", "reply", after_items=after_items, short=name)
 
     @classmethod
     def slow(cls, seconds: float) -> Fault:
@@ -102,28 +123,38 @@ class Fault:
 
 @public("testing")
 def fault_names() -> list[str]:
-    """The names that `Fault.named` knows."""
+    """The names of error replies. A script also takes "refusal", "filtered" and "length": answers that are no good."""
     return sorted(_replies())
 
 
-def as_fault(fault: Fault | str | int, *, api: str = "openai") -> Fault:
+def as_fault(fault: Fault | FakeAnswer | str | int, *, api: str = "openai") -> Fault:
     """
     A fault from what a script may hold.
 
     Args:
-        fault: A `Fault`; a name, also without the provider in front (`"overloaded"`); or a bare HTTP status.
+        fault: A `Fault`; an answer; a name, also without the provider in front (`"overloaded"`); or a bare HTTP
+            status.
         api: Whose reply a name without a provider stands for, if that provider has one of that name.
 
     Raises:
         ValueError: An unknown name, or something else than a fault.
     """
     if isinstance(fault, Fault):
-        return fault
+        if fault.short is None:
+            return fault
+        reply = as_fault(fault.short, api=api)
+        return replace(
+            fault, name=f"{reply.name} in stream", status=reply.status, headers=reply.headers, body=reply.body
+        )
+    if isinstance(fault, FakeAnswer):
+        return Fault.says(fault)
+    if isinstance(fault, str) and fault in NAMED:
+        return Fault.says(NAMED[fault])
     if isinstance(fault, str):
-        names = (fault, f"{api}_{fault}", f"openai_{fault}", f"anthropic_{fault}")
+        names = (fault, f"{api}_{fault}", *(f"{each}_{fault}" for each in _APIS))
         known = next((name for name in names if name in _replies()), None)
         if known is None:
-            there_are = f"{', '.join(fault_names())}, with or without the provider in front"
+            there_are = f"{', '.join([*fault_names(), *NAMED])}, with or without the provider in front"
             raise ValueError(f"no fault named {fault!r}; there are: {there_are}")
         return Fault.named(known)
     if type(fault) is int and 100 <= fault <= 999:

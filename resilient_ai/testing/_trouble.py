@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 
 from resilient_ai._core.public import public
 
+from ._apis.answers import FakeAnswer
 from ._faults import Fault, as_fault
 
 if TYPE_CHECKING:
     from typing import Self
 
-AnyFault = Fault | str | int
+AnyFault = Fault | FakeAnswer | str | int
 
 
 @public("testing")
