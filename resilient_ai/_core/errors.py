@@ -61,6 +61,11 @@ class DoubleRetryWarning(UserWarning):
 
 
 @public()
+class EndpointMismatchWarning(UserWarning):
+    """An endpoint of a failover could not take what another one is given, so a call could not move on to it."""
+
+
+@public()
 class ResilienceError(Exception):
     """
     Base of all errors that this library raises.

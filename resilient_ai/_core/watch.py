@@ -20,9 +20,9 @@ class Seen:
     Facts about the calls made inside one `watch()`; of several calls, counts add up and the latest one's facts stay.
 
     Attributes:
-        endpoint: Name of the endpoint that gave the answer; None where no endpoints are listed.
+        endpoint: Name of the endpoint that gave the answer; None without a failover.
         endpoints_tried: Names of all endpoints asked, in order.
-        attempts: Attempts of a retry, the first included; 0 without one.
+        attempts: Attempts below `classified_retry`, the first included.
         retries: Attempts after the first.
         degraded: Whether a fallback answered.
         source: The rung that answered; None when the provider did.

@@ -9,21 +9,32 @@ Parameters that mean the same everywhere have one name here: `system`, `max_toke
 """
 
 from resilient_ai._core.errors import MissingKeyError, ParameterError
+from resilient_ai._usage.reply import Reply, ToolCall
 
 from ._anthropic import AnthropicEndpoint
 from ._configuration import endpoints_from
-from ._endpoint import EndpointReplyError, Prompt, ProviderEndpoint
+from ._endpoint import ProviderEndpoint
+from ._errors import ContentFilterError, EndpointReplyError, InvalidOutputError
+from ._google import GoogleEndpoint
 from ._http import HTTPEndpoint
+from ._messages import Prompt
 from ._openai import OpenAIEndpoint
+from ._stream import ReplyStream
 
 __all__ = [
     "AnthropicEndpoint",
+    "ContentFilterError",
     "EndpointReplyError",
+    "GoogleEndpoint",
     "HTTPEndpoint",
+    "InvalidOutputError",
     "MissingKeyError",
     "OpenAIEndpoint",
     "ParameterError",
     "Prompt",
     "ProviderEndpoint",
+    "Reply",
+    "ReplyStream",
+    "ToolCall",
     "endpoints_from",
 ]

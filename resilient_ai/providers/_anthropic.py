@@ -1,4 +1,4 @@
-"""Anthropic."""
+"""Anthropic, at its own API, at Bedrock and at Vertex."""
 
 from __future__ import annotations
 
@@ -7,17 +7,16 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-import anyio
-
 from resilient_ai._core.checks import check_number
-from resilient_ai._core.errors import MissingKeyError, StreamTruncatedError
+from resilient_ai._core.errors import MissingKeyError
 from resilient_ai._core.public import public
 
-from ._endpoint import SECONDS, EndpointReplyError, Prompt, ProviderEndpoint, check_text, host_of, parameters_of
+from . import _anthropic_form as form
+from ._endpoint import SECONDS, Asked, ProviderEndpoint, check_text, host_of, parameters_of
+from ._heard import Heard
+from ._messages import system_text
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
-
     import anthropic
 
 MOST_TOKENS = 1024
@@ -28,7 +27,8 @@ class AnthropicEndpoint(ProviderEndpoint):
     """
     Anthropic's messages.
 
-    System messages among the messages become the system text; `stop` becomes `stop_sequences`.
+    System messages among the messages become the system text, messages with images, calls of tools and their results
+    become blocks; `stop` becomes `stop_sequences`.
 
     Args:
         name: Unique among the endpoints of one failover.
@@ -37,11 +37,13 @@ class AnthropicEndpoint(ProviderEndpoint):
         base_url: Of a compatible API. Default: Anthropic's own.
         region: For people, and for strategies of your own.
         weight: Share of calls under `strategy="weighted"`. Default 1.
-        client: An `anthropic.AsyncAnthropic` of your own, used with its retries off and left open.
+        client: An `anthropic.AsyncAnthropic` of your own, or its like for Bedrock (`AsyncAnthropicBedrock`) and
+            Vertex (`AsyncAnthropicVertex`), used with its retries off and left open.
         provider: Default "anthropic".
         context_window: Tokens. Default: unknown.
         max_tokens: Of answers, when a call does not say; this API must be told. Default 1024.
         timeout: Seconds that a call may wait for the next bytes. Default 120.
+        params: Parameters of every call that does not bring its own, `{"temperature": 0.2}` say.
 
     Raises:
         ImportError: The SDK is missing: `pip install 'resilient-ai[anthropic]'`.
@@ -49,6 +51,8 @@ class AnthropicEndpoint(ProviderEndpoint):
     """
 
     _extra = _module = "anthropic"
+    _kind = "anthropic"
+    _hottest = 1
 
     def __init__(
         self,
@@ -59,11 +63,15 @@ class AnthropicEndpoint(ProviderEndpoint):
         base_url: str | None = None,
         region: str | None = None,
         weight: float = 1.0,
-        client: anthropic.AsyncAnthropic | None = None,
+        client: anthropic.AsyncAnthropic
+        | anthropic.AsyncAnthropicBedrock
+        | anthropic.AsyncAnthropicVertex
+        | None = None,
         provider: str = "anthropic",
         context_window: int | None = None,
         max_tokens: int = MOST_TOKENS,
         timeout: float = SECONDS,
+        params: Mapping[str, object] | None = None,
     ) -> None:
         super().__init__(
             name,
@@ -72,6 +80,7 @@ class AnthropicEndpoint(ProviderEndpoint):
             weight=weight,
             context_window=context_window,
             timeout=timeout,
+            params=params,
             client=client.with_options(max_retries=0) if client is not None else None,
         )
         check_number("max_tokens", max_tokens, least=1, whole=True)
@@ -81,30 +90,12 @@ class AnthropicEndpoint(ProviderEndpoint):
         self._api_key = api_key
         self._base_url = str(client.base_url) if client is not None else base_url
 
-    async def complete(self, prompt: Prompt, **params: object) -> str:
-        reply = await self._create(prompt, params)
-        if not isinstance(getattr(reply, "content", None), list):
-            raise EndpointReplyError(self.name, 200)
-        return "".join(block.text for block in reply.content if block.type == "text")
-
-    async def stream(self, prompt: Prompt, **params: object) -> AsyncGenerator[str, None]:
-        stream = await self._create(prompt, params, stream=True)
-        items, finished = 0, False
-        try:
-            async for event in stream:
-                if event.type == "content_block_delta" and event.delta.type == "text_delta" and event.delta.text:
-                    items += 1
-                    yield event.delta.text
-                finished = finished or event.type == "message_stop"
-        finally:
-            with anyio.CancelScope(shield=True):
-                await stream.close()
-        if not finished:
-            raise StreamTruncatedError(self.name, items=items)
-
     async def check(self) -> None:
         client = await self._client()
-        await client.models.retrieve(self.model)
+        models = getattr(client, "models", None)
+        if models is None:
+            raise NotImplementedError(f"a {type(client).__name__} cannot be asked for its models")
+        await models.retrieve(self.model)
 
     @property
     def _host(self) -> str | None:
@@ -129,29 +120,36 @@ class AnthropicEndpoint(ProviderEndpoint):
 
         return parameters_of(AsyncMessages.create)
 
-    async def _create(self, prompt: Prompt, params: dict[str, object], **more: object) -> Any:
-        params = self._checked(params, hottest=1)
-        messages = self._messages(prompt)
-        client = await self._client()
+    def _request(self, asked: Asked) -> dict[str, Any]:
+        params = asked.params
         self._known(params, self._accepts | {"stop", "temperature", "top_p"})
-        system = [each.get("content") for each in messages if each["role"] in ("system", "developer")]
-        messages = [each for each in messages if each["role"] not in ("system", "developer")]
-        system = [text for text in (params.get("system"), *system) if text]
-        if not all(isinstance(text, str) for text in system):
-            raise self._wrong("a system message must be a text")
-        if not messages:
-            raise self._wrong("there is no message but system messages")
+        system, turns = system_text(asked.turns, params.get("system"), self._wrong)
+        request: dict[str, Any] = {"max_tokens": self.max_tokens, **params}
         if system:
-            params["system"] = "\n\n".join(map(str, system))
-        if stop := params.pop("stop", None):
-            params["stop_sequences"] = [stop] if isinstance(stop, str) else stop
-        # Newer SDKs have no argument for these; models that still take them get them all the same.
-        unnamed = ({"temperature", "top_p"} & params.keys()) - self._accepts
+            request["system"] = system
+        if stop := request.pop("stop", None):
+            request["stop_sequences"] = [stop] if isinstance(stop, str) else stop
+        request.update(form.tools(asked.tools))
+        if asked.form is not None:
+            request["output_config"] = {**_mapping(params.get("output_config")), "format": form.output(asked.form)}
+        # Newer SDKs have no argument for some of these, older ones none for others; models take them all the same.
+        unnamed = ({"temperature", "top_p", "output_config"} & request.keys()) - self._accepts
         if unnamed:
-            body = {key: params.pop(key) for key in sorted(unnamed)}
-            params["extra_body"] = {**body, **_mapping(params.get("extra_body"))}
-        params.setdefault("max_tokens", self.max_tokens)
-        return await client.messages.create(model=self.model, messages=messages, **params, **more)
+            body = {key: request.pop(key) for key in sorted(unnamed)}
+            request["extra_body"] = {**body, **_mapping(params.get("extra_body"))}
+        return {"model": self.model, "messages": form.messages(turns, self._wrong), **request}
+
+    async def _send(self, client: Any, request: dict[str, Any]) -> Any:
+        return await client.messages.create(**request)
+
+    async def _open(self, client: Any, request: dict[str, Any]) -> Any:
+        return await client.messages.create(**request, stream=True)
+
+    def _read(self, result: Any, heard: Heard) -> None:
+        form.read(result, heard)
+
+    def _hear(self, event: Any, heard: Heard) -> str:
+        return form.hear(event, heard)
 
 
 def _mapping(value: object) -> Mapping[str, object]:

@@ -11,12 +11,14 @@ from resilient_ai._core.public import public
 
 from ._anthropic import AnthropicEndpoint
 from ._endpoint import ProviderEndpoint
+from ._google import GoogleEndpoint
 from ._http import HTTPEndpoint
 from ._openai import OpenAIEndpoint
 
 _KINDS: dict[str, type[ProviderEndpoint]] = {
     "openai": OpenAIEndpoint,
     "anthropic": AnthropicEndpoint,
+    "google": GoogleEndpoint,
     "http": HTTPEndpoint,
     "custom": HTTPEndpoint,
 }
@@ -28,8 +30,8 @@ def endpoints_from(entries: Iterable[Mapping[str, Any]]) -> list[ProviderEndpoin
     Endpoints from a list of mappings, as configuration files have them.
 
     Args:
-        entries: Each with `type` ("openai", "anthropic", or "http" alias "custom"), `name`, and the parameters of
-            that endpoint: `model`, `api_key`, `base_url`, `url`, `headers`, `region`, `weight`, …
+        entries: Each with `type` ("openai", "anthropic", "google", or "http" alias "custom"), `name`, and the
+            parameters of that endpoint: `model`, `api_key`, `base_url`, `url`, `headers`, `region`, `weight`, …
 
     Raises:
         ValueError: An unknown type, a missing or unknown key, a name that is there twice, or a bad value; the

@@ -9,44 +9,51 @@ import inspect
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, Self, TypeAlias
+from typing import Any, ClassVar, Self, TypeAlias
 from urllib.parse import urlsplit
 
 import anyio
-from anyio.lowlevel import RunVar
 
 from resilient_ai._core.checks import check_number
-from resilient_ai._core.errors import ParameterError
+from resilient_ai._core.errors import ParameterError, StreamTruncatedError
+from resilient_ai._core.loop_clients import client_of, drop, keep
 from resilient_ai._core.public import public
+from resilient_ai._core.stream_events import report_event
+from resilient_ai._usage.reply import Reply
 
-Prompt: TypeAlias = str | Sequence[Mapping[str, object]]
+from ._errors import EndpointReplyError
+from ._heard import Heard
+from ._messages import Prompt, Turn, turns_of
+from ._mismatch import Siblings
+from ._schema import Form
+from ._stream import ReplyStream, hands_out_a_stream
+from ._tools import Kind, Tools, tools_of
+
+Vector: TypeAlias = list[float]
 
 SECONDS = 120.0
 
 
-@public("providers")
-class EndpointReplyError(Exception):
+@dataclass(slots=True)
+class Asked:
     """
-    A provider's reply that is no answer: an error status, or a success without what was asked for.
+    What one call asks, checked as far as that goes without the SDK.
 
     Attributes:
-        name: The endpoint.
-        status_code: HTTP status.
-        body: The reply as data, as far as it could be read; never printed.
-        response: The HTTP client's response, if any.
+        turns: The messages.
+        tools: What the model may call.
+        form: That the answer must have.
+        params: The other parameters, None left out.
+        text: The prompt, where it is a text and no messages.
     """
 
-    def __init__(self, name: str, status_code: int, body: object = None, response: object = None) -> None:
-        what = f"status {status_code}" if status_code >= 400 else f"status {status_code} but without an answer"
-        super().__init__(f"endpoint {name!r} replied with {what}")
-        self.name = name
-        self.status_code = status_code
-        self.body = body
-        self.response = response
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.name, self.status_code, self.body)  # a response holds sockets and locks
+    turns: list[Turn]
+    tools: Tools
+    form: Form | None
+    params: dict[str, Any]
+    text: str | None = None
 
 
 @public("providers")
@@ -57,13 +64,20 @@ class ProviderEndpoint(ABC):
     Attributes:
         name: Unique among the endpoints of one failover.
         provider: Who is behind it; a filtered request moves on only to another provider.
+        model: That is asked; None where the API has but one.
         region: For people.
         weight: Share of calls under `strategy="weighted"`.
         context_window: Tokens; a request that is too long moves on only to a larger one.
+        params: Parameters of every call that does not bring its own.
     """
 
-    _extra = ""
-    _module = ""
+    model: str | None
+
+    _extra: ClassVar[str] = ""
+    _module: ClassVar[str] = ""
+    _kind: ClassVar[Kind] = "openai"
+    _hottest: ClassVar[float] = 2
+    _embeds: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -74,6 +88,7 @@ class ProviderEndpoint(ABC):
         weight: float,
         context_window: int | None,
         timeout: float,
+        params: Mapping[str, object] | None,
         client: Any,
     ) -> None:
         for what, value in (("name", name), ("provider", provider)):
@@ -81,6 +96,8 @@ class ProviderEndpoint(ABC):
         check_number("weight", weight, least=0)
         check_number("context_window", context_window, least=1, whole=True, optional=True)
         check_number("timeout", timeout, above=0)
+        if params is not None and not isinstance(params, Mapping):
+            raise ValueError(f"params of endpoint {name!r} must be a mapping, got a {type(params).__name__}")
         if client is None and importlib.util.find_spec(self._module) is None:
             kind = type(self).__name__
             raise ImportError(f"{kind} needs the package {self._module}: pip install 'resilient-ai[{self._extra}]'")
@@ -89,44 +106,91 @@ class ProviderEndpoint(ABC):
         self.region = region
         self.weight = weight
         self.context_window = context_window
+        self.params: Mapping[str, object] = dict(params or {})
         self._timeout = timeout
         self._given = client
-        # A client's connections belong to the loop that opened them; the endpoint outlives loops.
-        self._made: RunVar[Any] = RunVar(f"client of endpoint {name}")
+        self._siblings = Siblings()
 
-    @abstractmethod
-    async def complete(self, prompt: Prompt, **params: object) -> str:
+    async def complete(
+        self, prompt: Prompt, *, tools: Sequence[Any] | None = None, schema: Any = None, **params: object
+    ) -> Reply:
         """
-        The text of one answer.
+        One answer.
 
         Args:
-            prompt: A text, or a list of messages, each with `role` and `content`.
-            params: `system`, `max_tokens`, `temperature`, `top_p`, `stop`, `timeout` (seconds), and what else the
-                API takes.
+            prompt: A text, or a list of messages in OpenAI's form: each with `role` and `content`, images, calls of
+                tools and their results included. Messages in the form of this endpoint's own API are taken too.
+            tools: What the model may call, in OpenAI's form or that of this endpoint's own API. The calls that it
+                wants are in the reply's `tool_calls`; nothing is called here.
+            schema: Form that the answer must have, a pydantic model or a JSON schema; the value is in `parsed`.
+            params: `system`, `max_tokens`, `temperature`, `top_p`, `stop`, `timeout` (seconds), `tool_choice`,
+                `parallel_tool_calls`, and what else the API takes. None leaves one out that `params=` of this
+                endpoint gives.
+
+        Returns:
+            The text, which knows more: why it ended, its usage, calls of tools.
 
         Raises:
             ParameterError: A parameter that the API does not take, or a value that it cannot; nothing was sent.
             MissingKeyError: No API key, neither given nor in the environment.
+            ContentFilterError: The model refused, or a filter took the answer away.
+            InvalidOutputError: The answer does not have the form that was asked for.
+            EndpointReplyError: The reply was no answer.
         """
+        client, request, form = await self._prepared(prompt, tools, schema, params)
+        heard = Heard(self.name)
+        heard.raw = await self._send(client, request)
+        self._read(heard.raw, heard)
+        return heard.reply(form)
 
-    @abstractmethod
-    def stream(self, prompt: Prompt, **params: object) -> AsyncGenerator[str, None]:
+    @hands_out_a_stream
+    def stream(
+        self, prompt: Prompt, *, tools: Sequence[Any] | None = None, schema: Any = None, **params: object
+    ) -> ReplyStream:
         """
-        The same answer piece by piece. Leave it early within `contextlib.aclosing` so that it ends at once.
+        The same answer piece by piece: an async iterator of pieces of text, which has its `reply` once it has ended.
+
+        Leave it early within `contextlib.aclosing` so that it ends at once. Args: as of `complete`.
 
         Raises:
-            StreamTruncatedError: The stream ended without its closing event.
+            StreamTruncatedError: While iterating: the stream ended without its closing event. The errors of
+                `complete` are raised while iterating too.
         """
+        heard = Heard(self.name)
+        return ReplyStream(self._pieces(heard, prompt, tools, schema, params))
+
+    async def embed(self, texts: Sequence[str], **params: object) -> list[Vector]:
+        """
+        One vector for each text, in order; put `batched` above it.
+
+        Args:
+            texts: What to embed.
+            params: What the API takes, `dimensions` say, and `timeout` (seconds).
+
+        Raises:
+            ParameterError: The API has no embeddings, or does not take a parameter.
+        """
+        if not self._embeds:
+            raise self._wrong(f"the {self._extra} API has no embeddings")
+        given = self._checked(params)
+        vectors = await self._embed(await self._client(), list(texts), given)
+        if len(vectors) != len(texts):
+            raise EndpointReplyError(self.name, 200)
+        return vectors
 
     @abstractmethod
     async def check(self) -> None:
-        """Return if the provider can be reached and knows us, raise if not; costs no tokens."""
+        """
+        Return if the provider can be reached and knows us, raise if not; costs no tokens.
+
+        A failover keeps an endpoint out for what this raises only where it is the outage itself (no connection, no
+        answer in time, 5xx, 429). A key that may not ask this, or an API that has no such question, proves nothing.
+        """
 
     async def aclose(self) -> None:
         """Close the client of this event loop; the next call makes a new one. A client of the user's stays open."""
-        client = self._made.get(None)
+        client = drop(self)
         if client is not None:
-            self._made.set(None)
             await self._close(client)
 
     async def __aenter__(self) -> Self:
@@ -140,12 +204,83 @@ class ProviderEndpoint(ABC):
 
     def _shown(self) -> str:
         """Name and what tells endpoints apart; of an address only the host, and never a key."""
-        facts = {"model": getattr(self, "model", None), "host": self._host, "region": self.region}
-        return ", ".join([repr(self.name), *(f"{key}={value!r}" for key, value in facts.items() if value)])
+        told = {"model": self.model, "host": self._host, "region": self.region}
+        return ", ".join([repr(self.name), *(f"{key}={value!r}" for key, value in told.items() if value is not None)])
 
     @property
-    def _host(self) -> str | None:
-        return None
+    @abstractmethod
+    def _host(self) -> str | None: ...
+
+    # -- one call
+
+    @abstractmethod
+    def _request(self, asked: Asked) -> dict[str, Any]:
+        """What the SDK's method is given; the SDK has been imported."""
+
+    @abstractmethod
+    async def _send(self, client: Any, request: dict[str, Any]) -> Any:
+        """The SDK's whole result."""
+
+    @abstractmethod
+    def _read(self, result: Any, heard: Heard) -> None:
+        """Take what a whole result tells."""
+
+    @abstractmethod
+    async def _open(self, client: Any, request: dict[str, Any]) -> Any:
+        """The SDK's stream."""
+
+    @abstractmethod
+    def _hear(self, event: Any, heard: Heard) -> str:
+        """Take what an event of a stream tells; its piece of text, or ""."""
+
+    async def _embed(self, _client: Any, _texts: list[str], _params: dict[str, Any], /) -> list[Vector]:
+        """The vectors, where the API has any."""
+        raise NotImplementedError
+
+    async def _pieces(
+        self, heard: Heard, prompt: Prompt, tools: Sequence[Any] | None, schema: Any, params: dict[str, object]
+    ) -> AsyncGenerator[str | Reply, None]:
+        """Pieces of text, and the reply as the last item."""
+        client, request, form = await self._prepared(prompt, tools, schema, params)
+        events = await self._open(client, request)
+        items = 0
+        try:
+            async for event in events:
+                heard.raw = event
+                piece = self._hear(event, heard)
+                if piece:
+                    items += 1
+                    heard.texts.append(piece)
+                    yield piece
+                else:
+                    report_event()
+        finally:
+            with anyio.CancelScope(shield=True):
+                await (events.close if hasattr(events, "close") else events.aclose)()
+        if not heard.ended:
+            raise StreamTruncatedError(self.name, items=items)
+        yield heard.reply(form)
+
+    async def _prepared(
+        self,
+        prompt: Prompt,
+        tools: Sequence[Any] | None,
+        schema: Any,
+        params: dict[str, object],
+    ) -> tuple[Any, dict[str, Any], Form | None]:
+        asked = self._asked(prompt, tools, schema, params)
+        client = await self._client()
+        request = self._request(asked)
+        self._siblings.compare(self, {"prompt": prompt, "tools": tools, "schema": schema, **params})
+        return client, request, asked.form
+
+    def _could_take(self, prompt: Prompt, tools: Any, schema: Any, **params: object) -> None:
+        """Raise ParameterError if this endpoint could not take such a call; nothing is sent."""
+        self._request(self._asked(prompt, tools, schema, params))
+
+    def _meet(self, endpoints: Sequence[object]) -> None:
+        """A failover has these beside this one; called when it is put on a function."""
+        self._siblings.meet([each for each in endpoints if isinstance(each, ProviderEndpoint) and each is not self])
 
     # -- the client
 
@@ -159,15 +294,15 @@ class ProviderEndpoint(ABC):
     async def _client(self) -> Any:
         if self._given is not None:
             return self._given
-        client = self._made.get(None)
+        client = client_of(self)
         if client is None:
             if self._module not in sys.modules:
                 # An SDK takes seconds to import. In a thread, the loop's other tasks and deadlines go on meanwhile.
                 await anyio.to_thread.run_sync(importlib.import_module, self._module)
-                client = self._made.get(None)
+                client = client_of(self)
             if client is None:
                 client = self._make()
-                self._made.set(client)
+                await keep(self, client)
         return client
 
     # -- the request
@@ -175,12 +310,23 @@ class ProviderEndpoint(ABC):
     def _wrong(self, problem: str) -> ParameterError:
         return ParameterError(self.name, problem)
 
-    def _checked(self, params: dict[str, object], *, hottest: float) -> dict[str, object]:
+    def _asked(self, prompt: Prompt, tools: object, schema: Any, given: Mapping[str, object]) -> Asked:
+        params = self._checked({**self.params, **given})
+        turns = turns_of(prompt, self._wrong)
+        choice, parallel = params.pop("tool_choice", None), params.pop("parallel_tool_calls", None)
+        found = tools_of(tools, choice, parallel, here=self._kind, wrong=self._wrong)
+        try:
+            form = Form.of(schema) if schema is not None else None
+        except ValueError as error:
+            raise self._wrong(str(error)) from None
+        return Asked(turns, found, form, params, str(prompt) if isinstance(prompt, str) else None)
+
+    def _checked(self, params: dict[str, object]) -> dict[str, object]:
         """The shared parameters, None left out."""
         params = {key: value for key, value in params.items() if value is not None}
         check = {
             "max_tokens": partial(check_number, least=1, whole=True),
-            "temperature": partial(check_number, least=0, most=hottest),
+            "temperature": partial(check_number, least=0, most=self._hottest),
             "top_p": partial(check_number, least=0, most=1),
             "timeout": partial(check_number, above=0),
         }
@@ -203,20 +349,6 @@ class ProviderEndpoint(ABC):
                 hint = f"; did you mean {near[0]!r}?" if near else ""
                 raise self._wrong(f"the {self._extra} API takes no parameter {key!r}{hint}")
 
-    def _messages(self, prompt: Prompt) -> list[dict[str, object]]:
-        if isinstance(prompt, str):
-            if not prompt:
-                raise self._wrong("the prompt is empty")
-            return [{"role": "user", "content": prompt}]
-        if not isinstance(prompt, list | tuple) or not prompt:
-            kind = "an empty one" if prompt == [] else f"a {type(prompt).__name__}"
-            raise self._wrong(f"a prompt is a text or a list of messages, got {kind}")
-        for number, each in enumerate(prompt):
-            message: object = each
-            if not isinstance(message, Mapping) or not {"role", "content"} <= message.keys():
-                raise self._wrong(f"message {number} must be a mapping with 'role' and 'content'")
-        return [dict(each) for each in prompt]
-
 
 def host_of(url: str | None) -> str | None:
     if url is None:
@@ -233,4 +365,5 @@ def check_text(what: str, value: object) -> None:
 
 def parameters_of(create: Any) -> frozenset[str]:
     """What a method of an SDK takes, without what the endpoint itself decides."""
-    return frozenset(inspect.signature(create).parameters) - {"self", "model", "messages", "stream"}
+    decided = {"self", "model", "messages", "input", "stream", "tools", "tool_choice", "parallel_tool_calls"}
+    return frozenset(inspect.signature(create).parameters) - decided

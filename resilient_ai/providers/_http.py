@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections.abc import AsyncGenerator, Mapping
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from resilient_ai._core.errors import StreamTruncatedError
 from resilient_ai._core.public import public
+from resilient_ai._usage.readers import usage_of
 
-from ._endpoint import SECONDS, EndpointReplyError, Prompt, ProviderEndpoint, host_of
+from ._endpoint import SECONDS, Asked, ProviderEndpoint, host_of
+from ._errors import EndpointReplyError
+from ._heard import Heard
+from ._messages import Turn
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Mapping
-
     import httpx2
 
 
@@ -23,8 +26,10 @@ class HTTPEndpoint(ProviderEndpoint):
     """
     An API of your own: JSON `{"prompt": …}` in, `{"content": …}` out.
 
-    Messages are sent as `{"messages": […]}`, parameters beside them under their own names. A stream is asked for
-    with `"stream": true` and read as server-sent events, each `{"content": …}`, the last `[DONE]`.
+    Messages are sent as `{"messages": […]}`, parameters beside them under their own names, tools in OpenAI's form as
+    `"tools"`, a JSON schema as `"schema"`. Beside the content, `finish_reason`, `tool_calls` in OpenAI's form,
+    `refusal`, `usage` and `model` are read where they are there. A stream is asked for with `"stream": true` and read
+    as server-sent events, each `{"content": …}` or some of the others, the last `[DONE]`.
 
     Args:
         name: Unique among the endpoints of one failover.
@@ -37,6 +42,7 @@ class HTTPEndpoint(ProviderEndpoint):
         provider: Default: the host of `url`.
         context_window: Tokens. Default: unknown.
         timeout: Seconds that a call may wait for the next bytes. Default 120.
+        params: Parameters of every call that does not bring its own.
 
     Raises:
         ImportError: The HTTP client is missing: `pip install 'resilient-ai[http]'`.
@@ -58,6 +64,7 @@ class HTTPEndpoint(ProviderEndpoint):
         provider: str | None = None,
         context_window: int | None = None,
         timeout: float = SECONDS,
+        params: Mapping[str, object] | None = None,
     ) -> None:
         host = host_of(url)
         if host is None:
@@ -69,45 +76,12 @@ class HTTPEndpoint(ProviderEndpoint):
             weight=weight,
             context_window=context_window,
             timeout=timeout,
+            params=params,
             client=client,
         )
         self.model = model
         self._url = url
         self._headers = dict(headers or {})
-
-    async def complete(self, prompt: Prompt, **params: object) -> str:
-        client, request = await self._request(prompt, params)
-        response = await client.send(request)
-        body = self._body(response)
-        content = body.get("content") if isinstance(body, dict) else None
-        if not isinstance(content, str):
-            raise EndpointReplyError(self.name, response.status_code, body, response)
-        return content
-
-    async def stream(self, prompt: Prompt, **params: object) -> AsyncGenerator[str, None]:
-        client, request = await self._request(prompt, {**params, "stream": True})
-        response = await client.send(request, stream=True)
-        items, finished = 0, False
-        try:
-            if not response.is_success:
-                await response.aread()
-                self._body(response)
-            async for line in response.aiter_lines():
-                if not line.startswith("data:"):
-                    continue
-                data = line.removeprefix("data:").strip()
-                if data == "[DONE]":
-                    finished = True
-                    continue  # read on to the end: the connection can be used again then
-                content = self._piece(data, response)
-                if content:
-                    items += 1
-                    yield content
-        finally:
-            with anyio.CancelScope(shield=True):
-                await response.aclose()
-        if not finished:
-            raise StreamTruncatedError(self.name, items=items)
 
     async def check(self) -> None:
         """Raise if `HEAD url` cannot be answered, or with a status that means trouble (401, 403, 429, 5xx)."""
@@ -128,21 +102,70 @@ class HTTPEndpoint(ProviderEndpoint):
     async def _close(self, client: Any) -> None:
         await client.aclose()
 
-    async def _request(self, prompt: Prompt, params: dict[str, object]) -> tuple[Any, Any]:
-        params = self._checked(params, hottest=2)
-        messages = self._messages(prompt)
-        asked: dict[str, object] = {"prompt": prompt} if isinstance(prompt, str) else {"messages": messages}
+    def _request(self, asked: Asked) -> dict[str, Any]:
+        tools, params = asked.tools, asked.params
+        body: dict[str, Any] = {"prompt": asked.text}
+        if asked.text is None:
+            body = {"messages": [_bare(each) for each in asked.turns]}
         if self.model is not None:
-            asked["model"] = self.model
+            body["model"] = self.model
         timeout = params.pop("timeout", self._timeout)
-        client = await self._client()
+        body.update(params)
+        if tools.functions or tools.own:
+            functions = [{"type": "function", "function": _told(asdict(each))} for each in tools.functions]
+            body["tools"] = [*functions, *tools.own]
+        if tools.choice is not None:
+            named = {"type": "function", "function": {"name": tools.choice}}
+            body["tool_choice"] = named if tools.named else tools.choice
+        if tools.parallel is not None:
+            body["parallel_tool_calls"] = tools.parallel
+        if asked.form is not None:
+            body["schema"] = asked.form.json
         try:
-            request = client.build_request(
-                "POST", self._url, json={**asked, **params}, headers=self._headers, timeout=timeout
-            )
+            json.dumps(body)
         except (TypeError, ValueError) as error:
             raise self._wrong(f"the parameters cannot be sent as JSON ({error})") from None
-        return client, request
+        return {"url": self._url, "json": body, "headers": self._headers, "timeout": timeout}
+
+    async def _send(self, client: Any, request: dict[str, Any]) -> Any:
+        return await client.post(**request)
+
+    def _read(self, result: Any, heard: Heard) -> None:
+        body = self._body(result)
+        if not isinstance(body, dict) or not (isinstance(body.get("content"), str) or body.keys() & _INSTEAD):
+            raise EndpointReplyError(self.name, result.status_code, body, result)
+        heard.texts.append(_take(body, heard))
+
+    async def _open(self, client: Any, request: dict[str, Any]) -> Any:
+        request = {**request, "json": {**request["json"], "stream": True}}
+        response = await client.send(client.build_request("POST", **request), stream=True)
+        return self._lines(response)
+
+    async def _lines(self, response: Any) -> AsyncGenerator[str, None]:
+        """The data of server-sent events."""
+        try:
+            if not response.is_success:
+                await response.aread()
+                self._body(response)
+            async for line in response.aiter_lines():
+                if line.startswith("data:"):  # after [DONE] too: the connection can be used again then
+                    yield line.removeprefix("data:").strip()
+        finally:
+            with anyio.CancelScope(shield=True):
+                await response.aclose()
+
+    def _hear(self, event: Any, heard: Heard) -> str:
+        if event == "[DONE]":
+            heard.ended = True
+            return ""
+        try:
+            piece = json.loads(event)
+        except ValueError:
+            piece = None
+        known = isinstance(piece, dict) and (isinstance(piece.get("content"), str) or piece.keys() & _FACTS)
+        if not known:
+            raise EndpointReplyError(self.name, 200, piece)
+        return _take(piece, heard)
 
     def _body(self, response: Any) -> Any:
         try:
@@ -153,11 +176,33 @@ class HTTPEndpoint(ProviderEndpoint):
             raise EndpointReplyError(self.name, response.status_code, body, response)
         return body
 
-    def _piece(self, data: str, response: Any) -> str:
-        try:
-            piece = json.loads(data)
-        except ValueError:
-            piece = None
-        if not isinstance(piece, dict) or not isinstance(piece.get("content"), str):
-            raise EndpointReplyError(self.name, response.status_code, piece)
-        return str(piece["content"])
+
+_INSTEAD = {"tool_calls", "refusal"}
+_FACTS = {*_INSTEAD, "finish_reason", "usage", "model"}
+
+
+def _bare(turn: Turn) -> dict[str, Any]:
+    return {key: value for key, value in turn.own.items() if key != "extra_content"}
+
+
+def _told(function: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in function.items() if value is not None}
+
+
+def _take(body: dict[str, Any], heard: Heard) -> str:
+    """Take what a reply, or a piece of one, tells; its text."""
+    heard.usage = usage_of(body) or heard.usage
+    heard.model = body.get("model") or heard.model
+    if body.get("refusal"):
+        heard.refusals.append(str(body["refusal"]))
+    for each in body.get("tool_calls") or ():
+        function = each.get("function") or {}
+        call = heard.call(len(heard.calls))
+        call.id, call.name = str(each.get("id") or ""), str(function.get("name") or "")
+        arguments = function.get("arguments")
+        if isinstance(arguments, dict):
+            call.arguments = arguments
+        else:
+            call.text = str(arguments or "")
+    heard.ends(body.get("finish_reason"), body.get("error"))
+    return str(body.get("content") or "")

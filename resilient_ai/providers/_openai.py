@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-import anyio
-
-from resilient_ai._core.errors import MissingKeyError, StreamTruncatedError
+from resilient_ai._core.errors import MissingKeyError
 from resilient_ai._core.public import public
 
-from ._endpoint import SECONDS, EndpointReplyError, Prompt, ProviderEndpoint, check_text, host_of, parameters_of
+from ._endpoint import SECONDS, Asked, ProviderEndpoint, Vector, check_text, host_of, parameters_of
+from ._heard import Heard
+from ._openai_chat import ChatAPI
+from ._openai_responses import ResponsesAPI
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
-
     import openai
 
 
 @public("providers")
 class OpenAIEndpoint(ProviderEndpoint):
     """
-    OpenAI's chat completions, and every API that is compatible with them.
+    OpenAI's chat completions or Responses, and every API that is compatible with them.
 
     Args:
         name: Unique among the endpoints of one failover.
@@ -35,6 +35,8 @@ class OpenAIEndpoint(ProviderEndpoint):
         provider: Default "openai" at OpenAI and Azure, else the host of `base_url`.
         context_window: Tokens. Default: unknown.
         timeout: Seconds that a call may wait for the next bytes. Default 120.
+        params: Parameters of every call that does not bring its own, `{"temperature": 0.2}` say.
+        api: "chat" for chat completions, which every compatible server speaks, or "responses". Default "chat".
 
     Raises:
         ImportError: The SDK is missing: `pip install 'resilient-ai[openai]'`.
@@ -46,6 +48,8 @@ class OpenAIEndpoint(ProviderEndpoint):
     """
 
     _extra = _module = "openai"
+    _kind = "openai"
+    _embeds = True
 
     def __init__(
         self,
@@ -60,49 +64,34 @@ class OpenAIEndpoint(ProviderEndpoint):
         provider: str | None = None,
         context_window: int | None = None,
         timeout: float = SECONDS,
+        params: Mapping[str, object] | None = None,
+        api: Literal["chat", "responses"] = "chat",
     ) -> None:
         url = str(client.base_url) if client is not None else base_url
         self._base_url = url
         host = host_of(url)
-        self._original = host is None or host.endswith((".openai.com", ".azure.com"))
+        original = host is None or host.endswith((".openai.com", ".azure.com"))
         super().__init__(
             name,
-            provider=provider if provider is not None else "openai" if self._original or host is None else host,
+            provider=provider if provider is not None else "openai" if original or host is None else host,
             region=region,
             weight=weight,
             context_window=context_window,
             timeout=timeout,
+            params=params,
             client=client.with_options(max_retries=0) if client is not None else None,
         )
         check_text("model", model)
+        if api not in ("chat", "responses"):
+            raise ValueError(f'api of endpoint {name!r} must be "chat" or "responses", got {api!r}')
         self.model = model
         self._api_key = api_key
+        self._api = ChatAPI(self, original=original) if api == "chat" else ResponsesAPI(self)
 
-    async def complete(self, prompt: Prompt, **params: object) -> str:
-        reply = await self._create(prompt, params)
-        choices = getattr(reply, "choices", None)
-        if not choices:
-            body = getattr(reply, "error", None)
-            raise EndpointReplyError(self.name, 200, {"error": body} if body else None)
-        message = choices[0].message
-        return message.content or message.refusal or ""
-
-    async def stream(self, prompt: Prompt, **params: object) -> AsyncGenerator[str, None]:
-        stream = await self._create(prompt, params, stream=True)
-        items, finished = 0, False
-        try:
-            async for chunk in stream:
-                for choice in chunk.choices[:1]:
-                    # [DONE] is swallowed by the SDK, and left out by some servers; a reason to finish is what tells.
-                    finished = finished or choice.finish_reason is not None
-                    if choice.delta.content:
-                        items += 1
-                        yield choice.delta.content
-        finally:
-            with anyio.CancelScope(shield=True):
-                await stream.close()
-        if not finished:
-            raise StreamTruncatedError(self.name, items=items)
+    async def _embed(self, client: Any, texts: list[str], params: dict[str, Any], /) -> list[Vector]:
+        self._known(params, self._takes_to_embed)
+        result = await client.embeddings.create(model=self.model, input=texts, **params)
+        return [each.embedding for each in sorted(getattr(result, "data", None) or (), key=lambda each: each.index)]
 
     async def check(self) -> None:
         client = await self._client()
@@ -124,18 +113,23 @@ class OpenAIEndpoint(ProviderEndpoint):
         await client.close()
 
     @cached_property
-    def _takes(self) -> frozenset[str]:
-        from openai.resources.chat import AsyncCompletions
+    def _takes_to_embed(self) -> frozenset[str]:
+        from openai.resources.embeddings import AsyncEmbeddings
 
-        return parameters_of(AsyncCompletions.create) | {"system"}
+        return parameters_of(AsyncEmbeddings.create)
 
-    async def _create(self, prompt: Prompt, params: dict[str, object], **more: object) -> Any:
-        params = self._checked(params, hottest=2)
-        messages = self._messages(prompt)
-        client = await self._client()
-        self._known(params, self._takes)
-        if system := params.pop("system", None):
-            messages.insert(0, {"role": "system", "content": system})
-        if self._original and "max_tokens" in params:
-            params["max_completion_tokens"] = params.pop("max_tokens")  # the new name, which newer models insist on
-        return await client.chat.completions.create(model=self.model, messages=messages, **params, **more)
+    def _request(self, asked: Asked) -> dict[str, Any]:
+        self._known(asked.params, self._api.takes)
+        return self._api.request(asked)
+
+    async def _send(self, client: Any, request: dict[str, Any]) -> Any:
+        return await self._api.send(client, request)
+
+    def _read(self, result: Any, heard: Heard) -> None:
+        self._api.read(result, heard)
+
+    async def _open(self, client: Any, request: dict[str, Any]) -> Any:
+        return await self._api.open(client, request)
+
+    def _hear(self, event: Any, heard: Heard) -> str:
+        return self._api.hear(event, heard)

@@ -21,26 +21,16 @@ from resilient_ai.providers import (
     MissingKeyError,
     OpenAIEndpoint,
     ParameterError,
-    ProviderEndpoint,
     endpoints_from,
 )
 from resilient_ai.testing import FakeProvider, Fault
-
-KINDS = ["openai", "anthropic", "http"]
+from tests.providers.support import KINDS, make
 
 
 @pytest.fixture
 def provider():
     with FakeProvider("moon") as provider:
         yield provider
-
-
-def make(kind: str, provider: FakeProvider, name: str = "here") -> ProviderEndpoint:
-    if kind == "openai":
-        return OpenAIEndpoint(name, model="gpt-4o-mini", api_key="sk-planted-1234", base_url=provider.base_url)
-    if kind == "anthropic":
-        return AnthropicEndpoint(name, model="claude-haiku-4-5", api_key="sk-planted-1234", base_url=provider.url)
-    return HTTPEndpoint(name, url=f"{provider.url}/complete", headers={"authorization": "Bearer sk-planted-1234"})
 
 
 @pytest.fixture(params=KINDS)
@@ -118,7 +108,7 @@ async def test_a_stream_whose_connection_breaks_is_a_network_error(endpoint, pro
 
 
 async def test_an_error_inside_a_stream_is_told_with_its_class(endpoint, provider):
-    provider.script(Fault.in_stream("anthropic_overloaded" if "claude" in repr(endpoint) else "openai_overloaded"))
+    provider.script(Fault.in_stream("overloaded"))
     with pytest.raises(Exception) as caught:
         async for _ in endpoint.stream("hi there"):
             pass
@@ -171,11 +161,20 @@ async def test_shared_parameters_have_the_names_of_each_api(provider):
     shared = {"system": "be brief", "max_tokens": 9, "temperature": 0.5, "top_p": 0.9, "stop": "END"}
     for kind in KINDS:
         async with make(kind, provider) as endpoint:
-            await endpoint.complete("hi", **shared, timeout=5)
-    gpt, claude, plain = (request.body for request in provider.requests)
+            # Responses know no `stop`.
+            await endpoint.complete("hi", **{**shared, "stop": None if kind == "responses" else "END"}, timeout=5)
+    gpt, gpt_5, claude, gemini, plain = (request.body for request in provider.requests)
 
     assert gpt["messages"][0] == {"role": "system", "content": "be brief"}
     assert (gpt["max_tokens"], gpt["temperature"], gpt["top_p"], gpt["stop"]) == (9, 0.5, 0.9, "END")
+    assert (gpt_5["instructions"], gpt_5["max_output_tokens"]) == ("be brief", 9)
+    assert gemini["systemInstruction"]["parts"] == [{"text": "be brief"}]
+    assert gemini["generationConfig"] == {
+        "maxOutputTokens": 9,
+        "temperature": 0.5,
+        "topP": 0.9,
+        "stopSequences": ["END"],
+    }
     assert claude["system"] == "be brief"
     assert (claude["max_tokens"], claude["temperature"], claude["top_p"]) == (9, 0.5, 0.9)
     assert claude["stop_sequences"] == ["END"]
@@ -187,7 +186,7 @@ async def test_openai_itself_gets_the_new_name_of_max_tokens():
 
     def reply(request: httpx2.Request) -> httpx2.Response:
         asked.append(request)
-        message = {"role": "assistant", "content": None, "refusal": "I will not"}
+        message = {"role": "assistant", "content": "I will", "refusal": None}
         choice = {"index": 0, "message": message, "finish_reason": "stop"}
         chat = {"id": "x", "object": "chat.completion", "created": 1, "model": "m", "choices": [choice]}
         return httpx2.Response(200, json=chat)
@@ -196,7 +195,7 @@ async def test_openai_itself_gets_the_new_name_of_max_tokens():
     async with openai.AsyncOpenAI(api_key="sk-planted", http_client=transport) as client:
         endpoint = OpenAIEndpoint("own", model="m", client=client)
 
-        assert await endpoint.complete("hi", max_tokens=7) == "I will not"
+        assert await endpoint.complete("hi", max_tokens=7) == "I will"
         assert b'"max_completion_tokens":7' in asked[0].content
         assert endpoint.provider == "openai"
         await endpoint.check()

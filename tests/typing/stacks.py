@@ -13,7 +13,7 @@ from resilient_ai import (
     degrade_to,
     failover,
 )
-from resilient_ai.providers import AnthropicEndpoint, OpenAIEndpoint, ProviderEndpoint, endpoints_from
+from resilient_ai.providers import AnthropicEndpoint, OpenAIEndpoint, ProviderEndpoint, Reply, endpoints_from
 from resilient_ai.testing import FakeProvider, Fault, Received, VirtualClock, chaos, isolated_registry
 
 us = OpenAIEndpoint("us", model="gpt-4o-mini")
@@ -59,7 +59,7 @@ async def uses() -> None:
     await Client().ask(us, "hello")  # type: ignore[call-arg,arg-type]  # pyright: ignore[reportCallIssue]
     await us.complete(5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
-    assert_type(await us.complete([{"role": "user", "content": "hello"}]), str)
+    assert_type(await us.complete([{"role": "user", "content": "hello"}]), Reply)
     assert_type(endpoints_from([{"type": "openai", "name": "us", "model": "m"}]), list[ProviderEndpoint])
     async with us as same:
         assert_type(same, OpenAIEndpoint)

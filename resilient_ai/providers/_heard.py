@@ -1,0 +1,182 @@
+"""What has been heard of one answer, from a whole result or from the events of a stream, until it becomes a `Reply`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from resilient_ai._usage.reply import FinishReason, Reply, ToolCall
+
+from ._errors import ContentFilterError, EndpointReplyError, InvalidOutputError
+from ._schema import MisfitError
+
+if TYPE_CHECKING:
+    from resilient_ai._usage.usage import Usage
+
+    from ._schema import Form
+
+# The words of all APIs for why an answer ended.
+_ENDS: dict[str, FinishReason] = {
+    **dict.fromkeys(("stop", "end_turn", "stop_sequence", "completed", "eos"), "stop"),
+    **dict.fromkeys(
+        ("length", "max_tokens", "model_length", "max_output_tokens", "continuation", "pause_turn",
+         "model_context_window_exceeded"),
+        "length",
+    ),
+    **dict.fromkeys(("tool_calls", "tool_use", "function_call"), "tool_calls"),
+    **dict.fromkeys(
+        ("content_filter", "content_filtered", "guardrail_intervened", "safety", "recitation", "language", "blocklist",
+         "prohibited_content", "spii", "image_safety", "image_prohibited_content", "image_recitation", "escalation",
+         "pup_limited_disabled", "model_armor", "jailbreak"),
+        "content_filter",
+    ),
+    "refusal": "refusal",
+}  # fmt: skip
+# Ends that are failures: of the provider's, and of the model's, which wrote something that cannot be read.
+_FAILED = {"error", "insufficient_system_resource", "missing_thought_signature"}
+_GARBLED = {
+    "malformed_function_call", "unexpected_tool_call", "too_many_tool_calls", "malformed_response", "no_image",
+}  # fmt: skip
+
+
+@dataclass(slots=True)
+class HeardCall:
+    """A call of a tool, as far as it came."""
+
+    id: str = ""
+    name: str = ""
+    text: str = ""  # its arguments as JSON
+    arguments: dict[str, Any] | None = None  # its arguments, where the API sends them parsed
+
+
+class Heard:
+    """
+    What has been heard of one answer.
+
+    Attributes:
+        name: The endpoint.
+        texts: Pieces of text.
+        refusals: Pieces of a refusal.
+        calls: Calls of tools, by what tells them apart in this API.
+        finish: Why the answer ended; None until somebody says.
+        usage: Tokens; None until somebody says.
+        model: That answered.
+        raw: The result, or the last event.
+        extra: What the vendor wants to have back with the next message.
+        ended: Whether the event came that closes a stream.
+    """
+
+    __slots__ = ("calls", "ended", "extra", "finish", "garbled", "model", "name", "raw", "refusals", "texts", "usage")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.texts: list[str] = []
+        self.refusals: list[str] = []
+        self.calls: dict[object, HeardCall] = {}
+        self.finish: FinishReason | None = None
+        self.garbled: str | None = None
+        self.usage: Usage | None = None
+        self.model: str | None = None
+        self.raw: Any = None
+        self.extra: dict[str, Any] = {}
+        self.ended = False
+
+    def call(self, key: object) -> HeardCall:
+        """The call of that key, begun when it is new."""
+        return self.calls.setdefault(key, HeardCall())
+
+    def ends(self, reason: object, error: object = None) -> None:
+        """
+        The API has said why the answer ended.
+
+        Raises:
+            EndpointReplyError: It ended because the provider failed.
+        """
+        if reason is None:
+            return
+        word = str(getattr(reason, "value", reason)).lower()
+        if word in _FAILED:
+            self.fail(error if error is not None else {"code": word})
+        if word in _GARBLED:
+            self.garbled = word
+        self.finish = _ENDS.get(word, self.finish)
+
+    def fail(self, error: object) -> None:
+        """
+        The provider has put an error where an answer belongs.
+
+        Raises:
+            EndpointReplyError: Always.
+        """
+        raise EndpointReplyError(self.name, 200, {"error": plain(error)} if error is not None else None)
+
+    def reply(self, form: Form | None) -> Reply:
+        """
+        The answer.
+
+        Args:
+            form: That it must have.
+
+        Raises:
+            ContentFilterError: The model refused, or a filter took the answer away.
+            InvalidOutputError: It does not have the form, or calls a tool with arguments that are no JSON.
+        """
+        refusal = "".join(self.refusals)
+        if refusal or self.finish in ("content_filter", "refusal"):
+            finish: FinishReason = "content_filter" if self.finish == "content_filter" else "refusal"
+            raise ContentFilterError(self.name, self._reply(refusal or "".join(self.texts), finish))
+        calls = self._tool_calls()
+        finish_reason: FinishReason | None = "tool_calls" if calls and self.finish != "length" else self.finish
+        reply = self._reply("".join(self.texts), finish_reason, calls)
+        if self.garbled is not None:
+            raise InvalidOutputError(self.name, reply, (self.garbled,))
+        if form is not None and not calls:
+            try:
+                reply.parsed = form.parsed(str(reply))
+            except MisfitError as error:
+                raise InvalidOutputError(self.name, reply, error.problems) from None
+        return reply
+
+    def _reply(self, text: str, finish: FinishReason | None, calls: list[ToolCall] | None = None) -> Reply:
+        return Reply(
+            text,
+            finish_reason=finish,
+            usage=self.usage,
+            tool_calls=calls or (),
+            model=self.model,
+            endpoint=self.name,
+            raw=self.raw,
+            extra=self.extra,
+        )
+
+    def _tool_calls(self) -> list[ToolCall]:
+        calls: list[ToolCall] = []
+        for number, each in enumerate(self.calls.values()):
+            arguments = each.arguments if each.arguments is not None else _arguments(each.text)
+            if arguments is None:
+                if self.finish == "length":
+                    break  # cut while it wrote this one
+                reply = self._reply("".join(self.texts), self.finish)
+                raise InvalidOutputError(self.name, reply, ("json_invalid",))
+            calls.append(ToolCall(each.id or f"call_{number}", each.name, arguments))
+        return calls
+
+
+def _arguments(text: str) -> dict[str, Any] | None:
+    if not text.strip():
+        return {}
+    try:
+        arguments = json.loads(text)
+    except ValueError:
+        return None
+    return arguments if isinstance(arguments, dict) else None
+
+
+def plain(error: object) -> object:
+    """An error of an SDK's as data."""
+    for method in ("model_dump", "to_dict"):
+        dump = getattr(error, method, None)
+        if callable(dump):
+            return dump()
+    return error

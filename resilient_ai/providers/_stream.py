@@ -1,0 +1,55 @@
+"""`ReplyStream`: an answer that comes in pieces."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from typing import Any, TypeVar
+
+from resilient_ai._core.public import public
+from resilient_ai._usage.reply import Reply
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@public("providers")
+class ReplyStream(AsyncIterator[str]):
+    """
+    Pieces of text, as they come.
+
+    Attributes:
+        reply: The whole answer, once the stream has ended well; None before, and after it failed or was left early.
+    """
+
+    def __init__(self, pieces: AsyncGenerator[str | Reply, None]) -> None:
+        self._pieces = pieces  # the last one is the reply
+        self.reply: Reply | None = None
+
+    def __aiter__(self) -> ReplyStream:
+        return self
+
+    async def __anext__(self) -> str:
+        piece = await anext(self._pieces)
+        if not isinstance(piece, Reply):
+            return piece
+        self.reply = piece
+        return await anext(self._pieces)  # which has none, and ends
+
+    async def aclose(self) -> None:
+        """Leave the stream; its connection is closed."""
+        await self._pieces.aclose()
+
+
+def hands_out_a_stream(method: F) -> F:
+    """
+    Mark a method whose result is a stream, so that decorators know it for one without calling it.
+
+    They look through `__wrapped__` for an async generator function, as they do with other people's decorators.
+    """
+
+    async def pieces(*_args: object, **_kwargs: object) -> AsyncGenerator[str, None]:
+        yield ""
+
+    pieces.__dict__["__signature__"] = inspect.signature(method)
+    method.__dict__["__wrapped__"] = pieces
+    return method
