@@ -41,9 +41,7 @@ def question(body: JSON, *, stream: bool) -> Question:
     contents, config = body["contents"], body.get("generationConfig") or {}
     asked = last(contents, lambda each: each.get("role", "user") == "user" and bool(_texts(each)))
     functions = [
-        function
-        for tool in body.get("tools") or ()
-        for function in _field(tool, "functionDeclarations") or ()
+        function for tool in body.get("tools") or () for function in _field(tool, "functionDeclarations") or ()
     ]
     calling = (body.get("toolConfig") or {}).get("functionCallingConfig") or {}
     named = calling.get("allowedFunctionNames") or [None]
