@@ -109,7 +109,7 @@ class CircuitBreaker:
             return self._refused(circuit.retry_after(now), circuit.refusal())
         wait = circuit.open_until - now
         error = CircuitOpenError(self.name, wait if wait > 0 else 0.0)  # another thread may just have closed it
-        error.__cause__ = None if (cause := circuit.cause) is None else cause.failure()
+        error.__cause__ = None if (cause := circuit.cause) is None else cause.again()
         return error
 
     def admit(self, now: float) -> Ticket:
@@ -138,7 +138,7 @@ class CircuitBreaker:
             self._registry.emit(CallRejected(self.name, reason, wait))
         error = CircuitOpenError(self.name, wait, reason)
         cause = self.circuit.cause
-        error.__cause__ = cause.failure() if cause is not None else None
+        error.__cause__ = cause.again() if cause is not None else None
         return error
 
     def good(self, ticket: Ticket, started: float, ended: float) -> None:

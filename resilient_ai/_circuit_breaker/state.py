@@ -18,8 +18,8 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from resilient_ai._core.backend import LOCK_FREE
-from resilient_ai._core.error_copies import Kept
 from resilient_ai._core.public import public
+from resilient_ai._core.stand_in import StandIn, stand_in
 
 from .window import TICK, CallsWindow, SecondsWindow, Window
 
@@ -129,7 +129,7 @@ class Circuit:
         if state is CircuitState.CLOSED:
             self._period = self._rules.recovery_timeout
         if state is not CircuitState.OPEN and state is not CircuitState.HALF_OPEN:
-            self.cause: Kept | None = None
+            self.cause: StandIn | None = None
             self.reason = ""
             self.open_until = 0.0
         # Until then every call is refused, and there is nothing to decide; OPEN sets it when it knows its period.
@@ -306,7 +306,7 @@ class Circuit:
         self.open_until = now + period
         if LOCK_FREE:
             self.refused_until = self.open_until - TICK
-        self.reason, self.cause = reason, Kept(error) if error is not None else None
+        self.reason, self.cause = reason, stand_in(error) if error is not None else None
         return CircuitState.OPEN
 
     def _open_seconds(self, retry_after: float | None, roll: float) -> float:

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 
 from resilient_ai._core.errors import AIServiceError, ErrorType, ResilienceError, is_wrong_call
 from resilient_ai._core.public import public
+from resilient_ai._core.stand_in import Facts, StandIn, read_facts_with
 
-from .evidence import read, root_of, text_of
+from .evidence import gather, read, root_of, text_of
 from .phrases import PLAIN_PHRASES, compiled
 from .provider_rules import TRANSPORT
 from .replies import from_reply
@@ -107,6 +108,8 @@ _LOCAL_FILES = (FileNotFoundError, FileExistsError, IsADirectoryError, NotADirec
 
 
 def _own(error: BaseException) -> Verdict | None:
+    if isinstance(error, StandIn):
+        return error.verdict  # type: ignore[no-any-return]
     said = read(error, "error_type")
     if not isinstance(said, ErrorType):
         return None
@@ -150,3 +153,12 @@ def _from_text(error: BaseException) -> Verdict | None:
             wait = wait_of({}, [], text)
             return verdict(error_type, retry_after=wait, evidence=f"text: {error_type.value}")
     return None
+
+
+def _facts(error: BaseException) -> Facts:
+    """What a stand-in says of the error that it stands for."""
+    found = gather(error)
+    return Facts(found.status, next(iter(found.codes), None), classify(error))
+
+
+read_facts_with(_facts)

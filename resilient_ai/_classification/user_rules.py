@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-import structlog
-
 from resilient_ai._core.errors import ErrorType, ResilienceError
+from resilient_ai._core.log import log
 from resilient_ai._core.public import public
 
 from .evidence import gather
@@ -121,9 +120,6 @@ def _ask(fn: Callable[[BaseException], Any], error: BaseException) -> Verdict | 
     except Exception as problem:  # noqa: BLE001 - a broken classifier must not break the call
         if id(fn) not in _broken:
             _broken.add(id(fn))
-            structlog.stdlib.get_logger("resilient_ai").error(
-                "resilient_ai.classifier_failed",
-                classifier=str(getattr(fn, "__qualname__", type(fn).__qualname__)),
-                error=type(problem).__name__,
-            )
+            classifier = str(getattr(fn, "__qualname__", type(fn).__qualname__))
+            log("error", "resilient_ai.classifier_failed", classifier=classifier, error=type(problem).__name__)
         return None

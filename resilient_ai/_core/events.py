@@ -8,8 +8,8 @@ import dataclasses
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-import structlog
-
+from .log import log
+from .printable import printable
 from .public import public
 
 Level = Literal["debug", "info", "warning", "error", "critical"]
@@ -49,10 +49,8 @@ class CallRejected(Event):
     retry_after: float | None
 
 
-_logger = structlog.stdlib.get_logger("resilient_ai")
-
-
 def log_event(event: Event) -> None:
     """Send one event to structlog; the default listener of every registry."""
     fields = {field.name: getattr(event, field.name) for field in dataclasses.fields(event)}
-    getattr(_logger, event.level)(event.log_name, **fields)
+    fields = {name: printable(value) if isinstance(value, str) else value for name, value in fields.items()}
+    log(event.level, event.log_name, **fields)

@@ -5,6 +5,10 @@ from __future__ import annotations
 import html
 from dataclasses import dataclass, fields
 
+from .printable import printable
+
+_WIDEST = 80  # characters of a cell
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -66,4 +70,7 @@ def _cells(row: Row) -> tuple[str, ...]:
 def _text(value: object) -> str:
     if value is None:
         return ""
-    return f"{value * 1000:,.0f} ms" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return f"{value * 1000:,.0f} ms"
+    text = printable(str(value))  # a name or a key may be a user's of the program
+    return text if len(text) <= _WIDEST else text[: _WIDEST - 1] + "…"

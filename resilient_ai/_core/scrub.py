@@ -2,32 +2,58 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
-import json
 import os
 import re
 from itertools import groupby, islice
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+from .plain_form import plain_form, plain_signs
+from .printable import printable
+from .secrets import secrets_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_SECRETS = re.compile(
-    r"""(?ix)
-    \b(?:sk|pk|rk|gsk|xai|AIza|hf|ghp|AKIA|ya29)[-_.]?[A-Za-z0-9_\-*]{8,}   # keys by their well-known prefixes
-    | \beyJ[\w-]{8,}\.[\w-]+\.?[\w-]*                                  # JSON web tokens
-    | \b(?:bearer|basic)\s+[\w\-.=+/~]+
-    | (?:api[-_ ]?key|authorization|token|password|secret)["']?\s*[:=]\s*["']?(?:(?:bearer|basic)\s+)?[^\s"',;]+
-    | (?<=://)[^/\s:@]+:[^/\s@]+(?=@)                                  # credentials in a URL
-    | (?<![A-Za-z0-9])(?=[A-Za-z]*[0-9])(?=[0-9]*[A-Za-z])[A-Za-z0-9]{32,}   # what looks like nothing but a key
-    """
-)
+_WITHHELD = "[message withheld]"
 _MESSAGE_LIMIT = 200
 _LOOKED_AT = 1_000
 _PRIVATE_LIMIT = 20_000
 _MOST_MEMBERS = 200
 _PIECE = 12
+_SHORTEST = 4
+_RUN = 6
+_MOST_WORK = 50_000
+_BASE64 = re.compile(r"[A-Za-z0-9+/_\-]{20}")
+
+# What the environment and the endpoints of this process keep secret: found in whatever shape it has.
+_NAMES_OF_SECRETS = re.compile(r"(?i)key|token|secret|passw")
+_kept: WeakKeyDictionary[object, tuple[str, ...]] = WeakKeyDictionary()
+_environment: tuple[int, tuple[str, ...]] = (0, ())
+
+
+def keep_secret(owner: object, *values: str | None) -> None:
+    """
+    Take these values out of every message from now on, for as long as their owner lives.
+
+    Args:
+        owner: Whose keys they are: an endpoint, say.
+        values: Keys, tokens, header values. None and what is shorter than 8 characters is passed over.
+    """
+    _kept[owner] = tuple(value.strip() for value in values if value is not None and len(value.strip()) >= 8)
+
+
+def _known_secrets_in(text: str) -> Iterator[tuple[int, int]]:
+    global _environment
+    if _environment[0] != len(os.environ):
+        named = (value for name, value in os.environ.items() if _NAMES_OF_SECRETS.search(name))
+        _environment = len(os.environ), tuple(value for value in named if len(value) >= 8)
+    known = {*_environment[1], *(value for values in list(_kept.values()) for value in values)}
+    if known:
+        yield from _quoted(text, sorted(known, key=len))
 
 
 def scrub(text: str, *, private: tuple[object, ...] = ()) -> str:
@@ -35,37 +61,42 @@ def scrub(text: str, *, private: tuple[object, ...] = ()) -> str:
     Make an error message fit for a log: no keys, no text of the request, one line, at most 200 characters.
 
     Args:
-        text: The message.
+        text: The message; its first 1,000 characters are looked at.
         private: Values of the request; every string of 4 characters or more among or inside them is taken out, and
-            every piece of 12 characters or more of one, since providers cut what they quote. Pieces are looked for
-            in 20,000 characters of the request: short strings in full, long ones from their beginning.
+            every piece of 12 characters or more of one, since providers cut what they quote. They are found in any
+            case and however they are escaped, joined or encoded (JSON, Python, URL, HTML, base64). Pieces are looked
+            for in 20,000 characters of the request: short strings in full, long ones from their beginning.
     """
-    text = text[:_LOOKED_AT]
+    if len(text) > _LOOKED_AT:
+        text = text[:_LOOKED_AT].rpartition(" ")[0] or text[:_LOOKED_AT]  # no half of a key at the end
     try:
         strings = sorted(set(_strings(private, 0)), key=len)
     except Exception:  # noqa: BLE001 - an argument that cannot be read, so nobody knows what of it is quoted
-        return "[message withheld]"
+        return _WITHHELD
     # Both are looked for in the text as it came: a word of the request may stand in the middle of a key.
     marks = [""] * len(text)
-    for match in _SECRETS.finditer(text):
-        marks[match.start() : match.end()] = ["[secret]"] * len(match[0])
-    for quoted in _quoted(text, strings):
-        at = text.find(quoted)
-        while at >= 0:
-            marks[at : at + len(quoted)] = ["[request]"] * len(quoted)
-            at = text.find(quoted, at + 1)
+    try:
+        for start, end in (*secrets_in(text), *_known_secrets_in(text)):
+            marks[start:end] = ["[secret]"] * (end - start)
+        for start, end in _quoted(text, strings):
+            marks[start:end] = ["[request]"] * (end - start)
+    except _TooMuchInCommonError:
+        return _WITHHELD
     runs = groupby(zip(marks, text, strict=True), key=itemgetter(0))
     text = "".join([mark or "".join([character for _, character in run]) for mark, run in runs])
-    text = " ".join(text.split())
+    text = printable(" ".join(text.split()))
     return text if len(text) <= _MESSAGE_LIMIT else text[: _MESSAGE_LIMIT - 1] + "…"
 
 
 def _strings(thing: Any, depth: int) -> Iterator[str]:
+    if isinstance(thing, bytes | bytearray):
+        thing = bytes(thing[:_PRIVATE_LIMIT]).decode(errors="ignore")
     if isinstance(thing, str):
-        if len(thing) >= 4:
-            yield thing[:_PRIVATE_LIMIT]
+        if len(thing) >= _SHORTEST:
+            yield str(thing[:_PRIVATE_LIMIT])
     elif depth < 6:
         if isinstance(thing, dict):
+            yield from (each for each in islice(thing, _MOST_MEMBERS) if isinstance(each, str) and len(each) >= _PIECE)
             inner: Any = thing.values()
         elif isinstance(thing, list | tuple):
             half = _MOST_MEMBERS // 2  # the end of a long conversation is what the error is about
@@ -73,23 +104,101 @@ def _strings(thing: Any, depth: int) -> Iterator[str]:
         elif isinstance(thing, set | frozenset):
             inner = thing
         else:  # a message object of an SDK's, say
-            attributes = getattr(thing, "__dict__", None)
-            inner = attributes.values() if isinstance(attributes, dict) and not isinstance(thing, type) else ()
+            inner = _attributes(thing)
         for each in islice(inner, _MOST_MEMBERS):
             yield from _strings(each, depth + 1)
 
 
-def _quoted(text: str, strings: list[str]) -> set[str]:
-    """The strings that stand in the text, as they are or escaped, and the pieces of strings that do."""
-    pieces = {text[at : at + _PIECE] for at in range(len(text) - _PIECE + 1)}
-    found: set[str] = set()
+def _attributes(thing: Any) -> Iterator[Any]:
+    if isinstance(thing, type):
+        return
+    attributes = getattr(thing, "__dict__", None)
+    if isinstance(attributes, dict):
+        yield from attributes.values()
+    for cls in type(thing).__mro__:
+        slots = cls.__dict__.get("__slots__", ())
+        for name in (slots,) if isinstance(slots, str) else slots:
+            yield getattr(thing, name, None)
+
+
+class _TooMuchInCommonError(Exception):
+    """A message was made to look like the request in so many places that looking at them all takes too long."""
+
+
+def _quoted(text: str, strings: list[str]) -> Iterator[tuple[int, int]]:
+    """Where the strings stand in the text, whole or in pieces, as they are or encoded."""
+    signs = plain_signs(text)
+    plain = "".join([sign for sign, _, _ in signs])
+    exact, decoded = _Quotes(text), _Quotes(plain)
+    encoded = _BASE64.search(text) is not None
     left = _PRIVATE_LIMIT
     for number, value in enumerate(strings):
-        found.update(form for form in (value, json.dumps(value)[1:-1], repr(value)[1:-1]) if form in text)
         start = value[: left // (len(strings) - number)]  # what the short ones leave goes to the long ones
         left -= len(start)
-        found.update(pieces.intersection([start[at : at + _PIECE] for at in range(len(start) - _PIECE + 1)]))
-    return found
+        exact.look_for(value if len(value) < _PIECE else start)
+        for form in (plain_form(start), *(_in_base64(start) if encoded else ())):
+            decoded.look_for(form)
+    yield from exact.spans()
+    for start_sign, end_sign in decoded.spans():
+        yield signs[start_sign][1], signs[end_sign - 1][2]
+
+
+class _Quotes:
+    """
+    The parts of a text that it has in common with others.
+
+    Two texts that share 12 signs share one of every seventh run of 6 signs of the second. So few runs are looked up.
+    """
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._covered = bytearray(len(text))
+        self._places: dict[str, list[int]] = {}
+        self._work = _MOST_WORK
+        for at in range(len(text) - _RUN + 1):
+            self._places.setdefault(text[at : at + _RUN], []).append(at)
+
+    def look_for(self, value: str) -> None:
+        """Cover what the text has of a value: all of a short one, pieces of 12 signs or more of a long one."""
+        if _SHORTEST <= len(value) < _PIECE:
+            at = self._text.find(value)
+            while at >= 0:
+                self._cover(at, at + len(value))
+                at = self._text.find(value, at + 1)
+            return
+        for at in range(0, len(value) - _RUN + 1, _PIECE - _RUN + 1):
+            run = value[at : at + _RUN]
+            if places := self._places.get(run):
+                for place in places:
+                    self._extend(place, value, at)
+                self._places[run] = [place for place in places if not self._covered[place]]
+
+    def _extend(self, place: int, value: str, at: int) -> None:
+        text, start, end = self._text, place, place + _RUN
+        while start > 0 and at > place - start and text[start - 1] == value[at - (place - start) - 1]:
+            start -= 1
+        while end < len(text) and at + end - place < len(value) and text[end] == value[at + end - place]:
+            end += 1
+        self._work -= end - start
+        if self._work < 0:
+            raise _TooMuchInCommonError
+        if end - start >= _PIECE:
+            self._cover(start, end)
+
+    def _cover(self, start: int, end: int) -> None:
+        self._covered[start:end] = b"\1" * (end - start)
+
+    def spans(self) -> Iterator[tuple[int, int]]:
+        for match in re.finditer(rb"\x01+", self._covered):
+            yield match.span()
+
+
+def _in_base64(text: str) -> Iterator[str]:
+    """The plain forms of what base64 makes of a text, which depends on how many bytes come before."""
+    raw = text.encode(errors="replace")
+    for offset in range(3):
+        whole = raw[offset : len(raw) - (len(raw) - offset) % 3]  # a last group that is not full looks different
+        yield plain_form(base64.b64encode(whole).decode())
 
 
 _SALT = os.urandom(16)

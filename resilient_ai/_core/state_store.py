@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
 
 from .clock import SystemClock
 from .events import Event, log_event
+from .log import log
 from .public import public
 from .report import Row, text_table
 
@@ -261,13 +262,8 @@ class StateStore:
 
 
 def _report_broken(listener: object, error: Exception) -> None:
-    import structlog
-
-    structlog.stdlib.get_logger("resilient_ai").error(
-        "resilient_ai.listener_failed",
-        listener=getattr(listener, "__qualname__", type(listener).__qualname__),
-        error=type(error).__name__,
-    )
+    name = getattr(listener, "__qualname__", type(listener).__qualname__)
+    log("error", "resilient_ai.listener_failed", listener=name, error=type(error).__name__)
 
 
 def _difference(old: object, new: object) -> str:

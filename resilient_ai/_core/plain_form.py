@@ -1,0 +1,69 @@
+"""One plain form of a text, whatever its encoding: what two texts have in common is found in it."""
+
+from __future__ import annotations
+
+import html
+import re
+import unicodedata
+from functools import lru_cache
+
+# Each alternative is one encoded character or a run of encoded bytes. Encoding twice is common: JSON within JSON.
+_ENCODED = re.compile(
+    r"""(?xi)
+    (?P<bytes>(?:\\{1,8}x[0-9a-f]{2})++)
+    | (?P<percent>(?:%(?:25){0,4}[0-9a-f]{2})++)
+    | (?P<long>\\{1,8}(?-i:U)[0-9a-f]{8})
+    | (?P<units>(?:\\{1,8}u[0-9a-f]{4})++)
+    | (?P<braces>\\{1,8}u\{[0-9a-f]{1,6}\})
+    | (?P<entity>&(?:amp;){0,4}(?:\#[0-9]{1,7}|\#x[0-9a-f]{1,6}|[a-z][a-z0-9]{1,24});)
+    | (?P<space>\\{1,8}[nrtbfv])
+    """
+)
+_NO_WORD = re.compile(r"[\W_]+")
+
+
+def plain_form(text: str) -> str:
+    """
+    Letters and digits alone, decoded (JSON, Python, URL and HTML escapes), without case, accents and width.
+
+    Args:
+        text: Any text; the time taken grows linearly with it.
+    """
+    if text.isascii() and not ("\\" in text or "%" in text or "&" in text):
+        return _NO_WORD.sub("", text).lower()
+    return "".join([sign for sign, _, _ in plain_signs(text)])
+
+
+def plain_signs(text: str) -> list[tuple[str, int, int]]:
+    """The signs of the plain form, each with begin and end of what it stands for in the text."""
+    found: list[tuple[str, int, int]] = []
+    at = 0
+    for match in _ENCODED.finditer(text):
+        found += [(sign, place, place + 1) for place in range(at, match.start()) for sign in _signs(text[place])]
+        at = match.end()
+        found += [(sign, match.start(), at) for each in _decoded(match) for sign in _signs(each)]
+    found += [(sign, place, place + 1) for place in range(at, len(text)) for sign in _signs(text[place])]
+    return found
+
+
+@lru_cache(maxsize=4096)
+def _signs(character: str) -> str:
+    return "".join(filter(str.isalnum, unicodedata.normalize("NFKD", character).casefold()))
+
+
+def _decoded(match: re.Match[str]) -> str:
+    written = match[0]
+    if match["bytes"] or match["percent"]:
+        pairs = re.findall(r"(?i)(?:x|%(?:25){0,4})([0-9a-f]{2})", written)
+        raw = bytes(int(pair, 16) for pair in pairs)
+        decoded = raw.decode(errors="ignore")  # a quote may be cut within a character
+        return decoded if not decoded.isascii() or len(decoded) == len(raw) else raw.decode("latin-1")
+    if match["units"]:
+        units = re.findall(r"(?i)u([0-9a-f]{4})", written)
+        return bytes.fromhex("".join(units)).decode("utf-16-be", "replace")
+    if match["long"] or match["braces"]:
+        number = int(re.sub(r"[^0-9a-fA-F]", "", written), 16)
+        return chr(number) if number <= 0x10FFFF else ""
+    if match["entity"]:
+        return html.unescape(re.sub(r"(?i)&(?:amp;){0,4}", "&", written))
+    return " "
