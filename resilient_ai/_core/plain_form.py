@@ -13,7 +13,7 @@ _ENCODED = re.compile(
     (?P<bytes>(?:\\{1,8}x[0-9a-f]{2})++)
     | (?P<percent>(?:%(?:25){0,4}[0-9a-f]{2})++)
     | (?P<long>\\{1,8}(?-i:U)[0-9a-f]{8})
-    | (?P<units>(?:\\{1,8}u[0-9a-f]{4})++)
+    | (?P<units>(?:\\{1,8}(?-i:u)[0-9a-f]{4})++)
     | (?P<braces>\\{1,8}u\{[0-9a-f]{1,6}\})
     | (?P<entity>&(?:amp;){0,4}(?:\#[0-9]{1,7}|\#x[0-9a-f]{1,6}|[a-z][a-z0-9]{1,24});)
     | (?P<space>\\{1,8}[nrtbfv])
@@ -59,7 +59,7 @@ def _decoded(match: re.Match[str]) -> str:
         decoded = raw.decode(errors="ignore")  # a quote may be cut within a character
         return decoded if not decoded.isascii() or len(decoded) == len(raw) else raw.decode("latin-1")
     if match["units"]:
-        units = re.findall(r"(?i)u([0-9a-f]{4})", written)
+        units = re.findall(r"u([0-9a-fA-F]{4})", written)
         return bytes.fromhex("".join(units)).decode("utf-16-be", "replace")
     if match["long"] or match["braces"]:
         number = int(re.sub(r"[^0-9a-fA-F]", "", written), 16)

@@ -28,8 +28,8 @@ _SHAPES = re.compile(
     | (?i:\bbearer\s{1,8}(?=[^\s"']{0,200}[0-9]|[^\s"']{20})[\w\-.=+/~*]++)
     | (?i:\bbasic\s{1,8}[A-Za-z0-9+/]{12,}+={0,2})
     | (?i:(?:(?:api|access|private|subscription|account)[-_ ]?key|authorization|token|passw(?:or)?d|secret)
-        (?:[-_](?:id|value|key))?["']?\s{0,8}(?:=>|[:=])\s{0,8}\\{0,4}["']?(?:(?:bearer|basic)\s{1,8})?[^\s"',;]++)
-    | (?i:(?<=header\ value\ )b?(?:'[^']*+'|"[^"]*+"|[^\s"',;]++))
+        (?:[-_](?:id|value|key))?\\{0,4}["']?\s{0,8}(?:=>|[:=])\s{0,8}\\{0,4}["']?(?:(?:bearer|basic)\s{1,8})?[^\s"',;]++)
+    | (?i:(?<=header\ value)[:\ ]{1,2}b?(?:'[^']*+'|"[^"]*+"|[^\s"',;]++))
     """
 )
 # Runs of letters and digits that may be nothing but a key. What a provider calls the request is wanted in a log.
