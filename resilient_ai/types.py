@@ -11,6 +11,7 @@ from ._classified_retry.handle import Retry, RetryStats
 from ._core.clock import Clock, SystemClock
 from ._core.describe import Description, Layer
 from ._core.errors import EndpointRestingError
+from ._core.stand_in import StandIn
 from ._core.state_store import View
 from ._core.watch import Seen
 from ._degrade_to.contract import Recalled, Recalling
@@ -46,6 +47,7 @@ __all__ = [
     "RetryStats",
     "Seen",
     "Sentiment",
+    "StandIn",
     "SystemClock",
     "View",
 ]

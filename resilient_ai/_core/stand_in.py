@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from .public import public
 from .scrub import scrub
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ def read_facts_with(read: Callable[[BaseException], Facts]) -> None:
     _facts_of = read
 
 
+@public("types")
 class StandIn(Exception):  # noqa: N818 - it is no error of ours, and says so
     """
     Stands for an error of a provider's SDK or of the network, where that would keep a caller's request alive.
