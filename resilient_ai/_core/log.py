@@ -10,7 +10,7 @@ import structlog
 _logger = structlog.stdlib.get_logger("resilient_ai")
 
 
-def log(level: str, name: str, **fields: object) -> None:
+def log(level: str, name: str, /, **fields: object) -> None:
     """
     Write one line.
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 _DEEPEST = 8  # links of a chain that are kept
 _MOST_MEMBERS = 20  # of a group
 _FRAMES_NAMED = 8
+_MOST_NOTES = 8
 
 
 class Facts(NamedTuple):
@@ -40,6 +41,8 @@ class StandIn(Exception):  # noqa: N818 - it is no error of ours, and says so
     Stands for an error of a provider's SDK or of the network, where that would keep a caller's request alive.
 
     An open circuit names its cause by one, and a pickled error its original. `classify` gives its verdict.
+
+    It carries the notes of the error, scrubbed like its text, and one that names the lines that the error came through.
 
     Attributes:
         class_name: The name of the error's class.
@@ -126,6 +129,8 @@ def _stand_in(error: BaseException, private: tuple[object, ...], verdict: Any, d
         verdict=verdict if verdict is not None else facts.verdict,
         exceptions=tuple(_stand_in(each, private, None, deepest - 1) for each in members),
     )
+    for note in getattr(error, "__notes__", ())[:_MOST_NOTES]:
+        made.add_note(scrub(str(note), private=private))
     if error.__traceback__ is not None:
         made.add_note("resilient_ai: kept without its frames; it came through\n" + _lines(error.__traceback__))
     cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)

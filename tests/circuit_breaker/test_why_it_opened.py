@@ -24,7 +24,7 @@ def test_a_refusal_names_only_what_opened_it_this_time(registry):
     with pytest.raises(CircuitOpenError) as by_operator:
         breaker.admit(0)
 
-    assert by_failure.value.__cause__ is error
+    assert str(by_failure.value.__cause__) == "OSError: down"
     assert by_operator.value.__cause__ is None
 
 
@@ -38,8 +38,8 @@ def test_a_refusal_names_what_failed_last_while_probes_are_in_flight_and_after_o
     with pytest.raises(CircuitOpenError) as after:
         breaker.admit(60)
 
-    assert (while_probing.value.reason, while_probing.value.__cause__) == ("half_open_full", first)
-    assert after.value.__cause__ is second
+    assert (while_probing.value.reason, while_probing.value.__cause__.text) == ("half_open_full", "1")
+    assert after.value.__cause__.text == "2"
 
 
 class SDKError(Exception):
@@ -108,21 +108,20 @@ def test_a_circuit_keeps_no_frame_of_the_failure_that_opened_it(registry, ask):
 def test_what_it_keeps_says_all_that_the_failure_said(registry):
     breaker = handle(registry, failure_threshold=1)
     opened_by(breaker, sdk_error_with_causes)
-    gc.collect()
     cause = cause_of_a_refusal(breaker)
 
-    assert (type(cause), str(cause), cause.body) == (SDKError, "overloaded", {"code": 529})
-    assert [str(cause.__context__), str(cause.__context__.__cause__)] == ["connection", "reset"]
+    assert (cause.class_name, cause.text) == ("SDKError", "overloaded")
+    assert [str(cause.__cause__), str(cause.__cause__.__cause__)] == ["SDKError: connection", "OSError: reset"]
 
 
-def test_a_failure_that_somebody_has_is_named_itself_with_its_traceback(registry):
+def test_a_failure_that_somebody_has_is_left_as_it_is(registry):
     breaker = handle(registry, failure_threshold=1)
     with pytest.raises(SDKError) as caught:
         sdk_error("hi")
-    breaker.failed(breaker.admit(0), 0, 0.1, caught.value, FAULT)
     before = caught.value.__traceback__
+    breaker.failed(breaker.admit(0), 0, 0.1, caught.value, FAULT)
 
-    assert cause_of_a_refusal(breaker) is caught.value
+    assert cause_of_a_refusal(breaker) is not caught.value
     assert caught.value.__traceback__ is before
     assert not hasattr(caught.value, "__notes__")
 

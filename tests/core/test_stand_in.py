@@ -229,3 +229,10 @@ async def test_the_errors_of_a_whole_stack_survive_a_pickle(registry):
 
         assert str(twin) == str(caught.value)
         assert set(twin.original_error.errors) == {"us", "eu"}
+
+
+def test_a_stand_in_has_the_notes_of_the_error_without_the_request():
+    error = sdk_error("overloaded")
+    error.add_note("asked with: my diary about the lighthouse")
+
+    assert stand_in(error, private=("my diary about the lighthouse",)).__notes__ == ["asked with: [request]"]

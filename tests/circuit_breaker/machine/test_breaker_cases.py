@@ -198,7 +198,7 @@ class Adapter:
             elif name == "transitions":
                 assert self.transitions == value
             elif name == "last_error_kind":
-                assert [error.__cause__.kind for error in self.refused] == [value]  # type: ignore[union-attr]
+                assert [error.__cause__.text for error in self.refused] == [value]  # type: ignore[union-attr]
             elif name == "outcome":
                 assert self.outcome == value
             elif name == "counts":
