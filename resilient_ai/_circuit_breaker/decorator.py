@@ -144,7 +144,7 @@ class CircuitBreakerPolicy(Policy[CircuitBreaker]):
             try:
                 result = await run(fn, instance, args, kwargs)
             except Exception as error:
-                self._settle(breaker, ticket, started, error)
+                self._settle(breaker, ticket, started, error, request=(args, kwargs))
                 raise
             except BaseException:
                 breaker.released(ticket)
@@ -188,7 +188,7 @@ class CircuitBreakerPolicy(Policy[CircuitBreaker]):
                     break
                 except Exception as error:
                     held, ticket = ticket, None
-                    self._settle(breaker, held, started, error, seconds)
+                    self._settle(breaker, held, started, error, seconds, request=(args, kwargs))
                     raise
                 if seconds is None:
                     seconds, next_item = now() - started, later
@@ -204,7 +204,13 @@ class CircuitBreakerPolicy(Policy[CircuitBreaker]):
                 await stream.aclose()
 
     def _settle(
-        self, breaker: CircuitBreaker, ticket: Ticket, started: float, error: Exception, seconds: float | None = None
+        self,
+        breaker: CircuitBreaker,
+        ticket: Ticket,
+        started: float,
+        error: Exception,
+        seconds: float | None = None,
+        request: tuple[object, ...] = (),
     ) -> None:
         """A call raised: tell the circuit, unless the error says nothing about the provider."""
         now = self.registry.clock.now()
@@ -217,7 +223,8 @@ class CircuitBreakerPolicy(Policy[CircuitBreaker]):
         if neutral:
             breaker.released(ticket)
         else:
-            breaker.failed(ticket, now, seconds if seconds is not None else now - started, error, verdict)
+            took = seconds if seconds is not None else now - started
+            breaker.failed(ticket, now, took, error, verdict, request)
 
     def _judge(self, reject: Reject, breaker: CircuitBreaker, ticket: Ticket, started: float, result: Any) -> None:
         """Raise what `reject` calls the result; if it fails itself, that is nobody's news."""

@@ -11,6 +11,7 @@ from resilient_ai._core.errors import CircuitOpenError, ErrorType
 from resilient_ai._core.events import CallRejected, Event
 from resilient_ai._core.public import public
 from resilient_ai._core.report import Row
+from resilient_ai._core.stand_in import stand_in
 from resilient_ai._core.watch import probing
 
 from .events import CircuitClosed, CircuitHalfOpened, CircuitModeSet, CircuitOpened, CircuitWouldOpen
@@ -161,21 +162,34 @@ class CircuitBreaker:
         if changed is not None:
             self._tell()
 
-    def failed(self, ticket: Ticket, now: float, seconds: float, error: BaseException, verdict: Verdict) -> None:
+    def failed(
+        self,
+        ticket: Ticket,
+        now: float,
+        seconds: float,
+        error: BaseException,
+        verdict: Verdict,
+        request: tuple[object, ...] = (),
+    ) -> None:
         with self._lock:
             self.last_used = now
             changed = self.circuit.fail(
                 ticket,
                 now,
                 seconds,
-                error=error,
                 retry_after=verdict.retry_after,
                 at_once=verdict.error_type is ErrorType.QUOTA_EXCEEDED,
                 roll=self._roll(),
             )
             if changed is not None:
                 self._note(changed, now)
+            opening = self.circuit.opened_count
         if changed is not None:
+            if changed is CircuitState.OPEN:
+                # Outside the lock: the error's own code runs, and classifiers of the user's.
+                cause = stand_in(error, private=request, verdict=verdict)
+                if self.circuit.opened_count == opening:
+                    self.circuit.cause = cause
             self._tell()
 
     def released(self, ticket: Ticket) -> None:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from resilient_ai._core.backend import LOCK_FREE
 from resilient_ai._core.public import public
-from resilient_ai._core.stand_in import StandIn, stand_in
+from resilient_ai._core.stand_in import StandIn
 
 from .window import TICK, CallsWindow, SecondsWindow, Window
 
@@ -204,7 +204,7 @@ class Circuit:
         if self.failures:
             self.failures -= 1
             self._set_quiet()
-        return self._open_if(self._breach(), now, None, None, roll) if slow else None
+        return self._open_if(self._breach(), now, None, roll) if slow else None
 
     def fail(
         self,
@@ -212,7 +212,6 @@ class Circuit:
         now: float,
         seconds: float,
         *,
-        error: BaseException | None = None,
         retry_after: float | None = None,
         at_once: bool = False,
         roll: float = 0.0,
@@ -224,10 +223,10 @@ class Circuit:
         self._record(now, seconds, failed=True)
         if self.state is CircuitState.HALF_OPEN:
             self._grow()
-            return self._open(now, "a probe failed", error, retry_after, roll)
+            return self._open(now, "a probe failed", retry_after, roll)
         self.failures += 1
         self.fast_ticket = None
-        return self._open_if("quota exceeded" if at_once else self._breach(), now, error, retry_after, roll)
+        return self._open_if("quota exceeded" if at_once else self._breach(), now, retry_after, roll)
 
     def release(self, ticket: Ticket) -> None:
         """The call ended without news (cancelled, or the caller's own fault); a probe gives its slot back."""
@@ -284,20 +283,16 @@ class Circuit:
             return f"{window.slow} of {window.calls} calls were slow"
         return None
 
-    def _open_if(
-        self, reason: str | None, now: float, error: BaseException | None, retry_after: float | None, roll: float
-    ) -> CircuitState | None:
+    def _open_if(self, reason: str | None, now: float, retry_after: float | None, roll: float) -> CircuitState | None:
         if self.state is CircuitState.METRICS_ONLY:
             first, self._announced = reason is not None and not self._announced, reason is not None
             self.reason = reason or ""
             return CircuitState.METRICS_ONLY if first else None
         if reason is None:
             return None
-        return self._open(now, reason, error, retry_after, roll)
+        return self._open(now, reason, retry_after, roll)
 
-    def _open(
-        self, now: float, reason: str, error: BaseException | None, retry_after: float | None, roll: float
-    ) -> CircuitState:
+    def _open(self, now: float, reason: str, retry_after: float | None, roll: float) -> CircuitState:
         period = self._open_seconds(retry_after, roll)
         failures = self.failures
         self._enter(CircuitState.OPEN)
@@ -306,7 +301,7 @@ class Circuit:
         self.open_until = now + period
         if LOCK_FREE:
             self.refused_until = self.open_until - TICK
-        self.reason, self.cause = reason, stand_in(error) if error is not None else None
+        self.reason, self.cause = reason, None  # the handle names the cause, once it has let go of its lock
         return CircuitState.OPEN
 
     def _open_seconds(self, retry_after: float | None, roll: float) -> float:
@@ -337,7 +332,7 @@ class Circuit:
             raise ValueError(f"a circuit that is {self.state.value} cannot be tripped; call .reset() first")
         if self.state is CircuitState.OPEN and self.retry_after(now):
             return None
-        return self._open(now, "tripped by an operator", None, None, roll)
+        return self._open(now, "tripped by an operator", None, roll)
 
     def force(self, state: CircuitState) -> CircuitState | None:
         """Go to a state and stay; None if it was there already. Closed by force starts from zero in any case."""

@@ -236,3 +236,16 @@ def test_a_stand_in_has_the_notes_of_the_error_without_the_request():
     error.add_note("asked with: my diary about the lighthouse")
 
     assert stand_in(error, private=("my diary about the lighthouse",)).__notes__ == ["asked with: [request]"]
+
+
+async def test_an_open_circuit_quotes_nothing_of_the_request_that_opened_it(registry):
+    @circuit_breaker("c", failure_threshold=1, registry=registry)
+    async def ask(prompt):
+        raise ConnectionError(f"could not send {prompt!r}")
+
+    with pytest.raises(ConnectionError):
+        await ask("my diary about the lighthouse")
+    with pytest.raises(CircuitOpenError) as refused:
+        await ask("hello")
+
+    assert refused.value.__cause__.text == "could not send '[request]'"
