@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import weakref
+from collections import OrderedDict
+from types import MemberDescriptorType
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -11,6 +13,8 @@ if TYPE_CHECKING:
 _DEEPEST: Final = 20
 _MOST: Final = 10_000  # members of all containers together: about 3 ms
 _ATOMS: Final = frozenset((str, bytes, int, float, bool, type(None)))
+_CONTAINERS: Final = (OrderedDict, dict, list, tuple, set, frozenset)
+_POINTER: Final = 8  # bytes of a field in a slot
 _BY_IDENTITY: Final[Any] = object.__hash__
 
 
@@ -23,8 +27,9 @@ def frozen(value: Any, opaque: Callable[[Any], Hashable] | None = None) -> Hasha
     A key that is equal for values of equal types and content, so that `1`, `1.0` and `True` differ.
 
     Lists, tuples, sets and dicts are looked into, up to 20 levels and 10,000 members (160,000 in lists of plain
-    values of one type). Other objects count by equality where they can be hashed, by their fields where they
-    cannot, and by identity where their class does not say when they are equal; the key does not keep these alive.
+    values of one type). Other objects count by equality where they can be hashed, by their fields (and their members,
+    if they are containers) where they cannot, and by identity where their class does not say when they are equal; the
+    key does not keep these alive.
 
     Args:
         value: Anything.
@@ -78,9 +83,11 @@ class _Freezer:
         try:
             hash(value)
         except TypeError:
-            if hasattr(value, "__dict__"):  # a dataclass, a model
+            slots = _slots(kind)
+            if slots is not None:  # a dataclass, a model, a list or dict of one's own
+                fields = {name: getattr(value, name) for name in slots if hasattr(value, name)}
                 self._count(1)
-                return kind, self.twin(dict(vars(value)), depth)
+                return kind, self._members(value, depth), self.twin({**fields, **getattr(value, "__dict__", {})}, depth)
         except RecursionError:
             pass
         else:
@@ -89,7 +96,33 @@ class _Freezer:
             return self._opaque(value)
         raise UnkeyableError(f"a {kind.__qualname__} can be neither hashed nor looked into")
 
+    def _members(self, value: Any, depth: int) -> Hashable:
+        """Of an instance of a container's subclass."""
+        if isinstance(value, OrderedDict):
+            return self.twin(list(value.items()), depth)
+        for container in (dict, list, tuple):
+            if isinstance(value, container):
+                return self.twin(container(value), depth)
+        return self.twin(set(value), depth) if isinstance(value, set | frozenset) else None
+
     def _count(self, members: int) -> None:
         self._left -= members
         if self._left < 0:
             raise UnkeyableError("a value is too large to be compared")
+
+
+def _slots(kind: type) -> list[str] | None:
+    """
+    The fields of a class that are not in the `__dict__` of its objects; None when there is more that nobody can see.
+
+    Objects of a class written in C are larger than their fields take, as an array is. Two such objects may have equal
+    fields and other content. (`pickle` tells them by their size too.)
+    """
+    base = next((each for each in kind.__mro__ if each in _CONTAINERS), object)
+    own = kind.__mro__[: kind.__mro__.index(base)]
+    slots = [name for each in own for name, what in vars(each).items() if type(what) is MemberDescriptorType]
+    size = base.__basicsize__ + _POINTER * len(slots)
+    size += _POINTER * sum(
+        bool(getattr(kind, offset)) and not getattr(base, offset) for offset in ("__dictoffset__", "__weakrefoffset__")
+    )
+    return [name for name in slots if not name.startswith("__")] if kind.__basicsize__ <= size else None

@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import gc
 import weakref
+from array import array
+from collections import Counter, OrderedDict, UserDict, defaultdict
 from dataclasses import dataclass
 
 import pytest
@@ -75,6 +77,72 @@ def test_a_twin_keeps_no_object_alive_and_equals_no_later_one():
 
     assert gone() is None
     assert all(frozen(other) != key for other in [Client() for _ in range(1_000)])
+
+
+class Texts(list):
+    """A list of one's own, with a field beside its members."""
+
+    def __init__(self, *texts, language="en"):
+        super().__init__(texts)
+        self.language = language
+
+
+class Pair(tuple):
+    __hash__ = None
+
+
+class Labels(set):
+    __slots__ = ()
+
+
+@dataclass(slots=True)
+class Slotted:
+    text: object
+
+
+class Sealed:
+    """Its only field has no place in a `__dict__`, and nobody else may read it by its name."""
+
+    __slots__ = ("__dict__", "__text")
+
+    def __init__(self, text):
+        self.__text = text
+
+    def __eq__(self, other):
+        return self.__text == other.__text
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        pytest.param(lambda text: OrderedDict(text=text), id="OrderedDict"),
+        pytest.param(lambda text: defaultdict(list, text=text), id="defaultdict"),
+        pytest.param(lambda text: Counter([text]), id="Counter"),
+        pytest.param(lambda text: UserDict(text=text), id="UserDict"),
+        pytest.param(lambda text: Texts(text), id="a list"),
+        pytest.param(lambda text: Texts(language=text), id="a field of a list"),
+        pytest.param(lambda text: Pair([text]), id="a tuple"),
+        pytest.param(lambda text: Labels([text]), id="a set"),
+        pytest.param(lambda text: Slotted([text]), id="slots"),
+        pytest.param(Sealed, id="a private slot"),
+    ],
+)
+def test_every_member_and_field_of_an_object_counts_wherever_it_is_kept(make):
+    assert frozen([make("a")]) == frozen([make("a")])
+    assert frozen([make("a")]) != frozen([make("b")])
+
+
+def test_the_order_counts_where_two_dicts_are_told_apart_by_it():
+    assert frozen(OrderedDict(a=1, b=2)) != frozen(OrderedDict(b=2, a=1))
+    assert frozen({"a": 1, "b": 2}) == frozen({"b": 2, "a": 1})
+
+
+def test_what_is_hidden_from_python_is_an_error():
+    class Vector(array):
+        """Has a `__dict__`, in which its numbers are not."""
+
+    with pytest.raises(UnkeyableError, match="Vector can be neither hashed nor looked into"):
+        frozen(Vector("d", [1.0]))
 
 
 def nested(depth):
