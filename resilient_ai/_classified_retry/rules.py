@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,7 +14,11 @@ from resilient_ai._core.public import public
 from .budget import RetryBudget
 
 if TYPE_CHECKING:
-    pass
+    from collections.abc import Callable
+
+    import tenacity
+
+    from resilient_ai._classification.error_rules import Reject
 
 
 @public()
@@ -60,15 +64,14 @@ DEFAULT_RULES: Mapping[ErrorType, RetryRule] = {
     kind: RetryRule(*row.retry) for kind, row in ERROR_TYPES.items() if row.retry is not None
 }
 
-# When a circuit's probes are all in flight, the only wait it can name is how long a probe may take at most. Probes
-# that are answered are answered much sooner, so the question is put again after a short while.
+# A circuit whose probes are all in flight can only name how long a probe may take at most. Most probes are answered
+# much sooner, so the circuit is asked again after a short while.
 PROBES_IN_FLIGHT = RetryRule(20, 0.25, 2.0, jitter="equal")
 
-
-# What a limit or an open circuit of our own refused was never sent. Its caller may ask again while the deadline allows.
-# A circuit that stays open for longer than its rule allows is not waited for; a limit's wait has no other bound.
-HELD_BY_CIRCUIT = RetryRule(100, 0.5, DEFAULT_RULES[ErrorType.CIRCUIT_OPEN].max_delay, multiplier=1.0, jitter="equal")
-HELD_BY_LIMIT = RetryRule(100, 0.5, 3600.0, multiplier=1.0, jitter="equal")
+# Within a deadline, for what our own side refused without sending it. A circuit that stays open for longer than its
+# default rule allows is not waited for; how long a limit makes us wait is bounded by the deadline alone.
+WAIT_FOR_CIRCUIT = RetryRule(100, 0.5, DEFAULT_RULES[ErrorType.CIRCUIT_OPEN].max_delay, multiplier=1.0, jitter="equal")
+WAIT_FOR_LIMIT = RetryRule(100, 0.5, 3600.0, multiplier=1.0, jitter="equal")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +93,30 @@ class RetryConfig:
         return next((rule for each, rule in self.rules if each is error_type), None)
 
 
+@dataclass(frozen=True, slots=True)
+class RetryChoices:
+    """
+    Settings that each call site chooses for itself, whatever its name shares.
+
+    Attributes:
+        on: Only these types are retried; None: every type with a rule.
+        reraise: Whether the original error is raised in the end.
+        unsent_only: Whether only errors are retried that prove that the request was not processed.
+        reject: Which results count as failures.
+        stop: A tenacity condition that ends the attempts.
+        wait: A tenacity wait in place of the rules' backoff.
+        retry: A tenacity condition in place of the rules' choice of errors.
+    """
+
+    on: frozenset[ErrorType] | None = None
+    reraise: bool = False
+    unsent_only: bool = False
+    reject: Reject | None = None
+    stop: Callable[[tenacity.RetryCallState], bool] | None = None
+    wait: Callable[[tenacity.RetryCallState], float] | None = None
+    retry: Callable[[tenacity.RetryCallState], bool] | None = None
+
+
 def merged_rules(changes: Mapping[ErrorType, RetryRule | None] | None) -> tuple[tuple[ErrorType, RetryRule], ...]:
     """The default rules with the changes of a call site; `ValueError` for what is no rule."""
     rules: dict[ErrorType, RetryRule | None] = {**DEFAULT_RULES}
@@ -101,3 +128,14 @@ def merged_rules(changes: Mapping[ErrorType, RetryRule | None] | None) -> tuple[
             raise ValueError(f"rules maps ErrorTypes to RetryRules or None, got {kind!r}: {rule!r}")
         rules[kind] = rule
     return tuple((kind, rule) for kind, rule in rules.items() if rule is not None)
+
+
+def chosen_types(on: Collection[ErrorType] | None, config: RetryConfig) -> frozenset[ErrorType] | None:
+    """The types that a call site retries; `ValueError` for one that has no rule."""
+    if on is None:
+        return None
+    given: Collection[Any] = on
+    for kind in given:
+        if not isinstance(kind, ErrorType) or config.rule(kind) is None:
+            raise ValueError(f"on names {kind!r}, which has no rule; give it one with rules={{...: RetryRule(...)}}")
+    return frozenset(on)

@@ -67,7 +67,7 @@ class DoubleRetryWarning(UserWarning):
 
 @public()
 class EndpointMismatchWarning(UserWarning):
-    """An endpoint of a failover could not take what another one is given, so a call could not move on to it."""
+    """One of several endpoints could not take what another one is given, so a call could not move on to it."""
 
 
 @public()

@@ -48,8 +48,8 @@ class Policy(ABC, Generic[S]):
         rank: Place in the recommended order, the outermost policy lowest; the registry's table goes by it. A kind
             without one comes last.
         not_outside: For each kind that should not be below this one, what goes wrong if it is:
-            "circuit_breaker outside classified_retry *counts a whole retry loop as one failure*". Of the own kind
-            also what to do: "two of them *multiply their attempts; keep one*".
+            "this outside that *counts a whole loop of attempts as one failure*". Of the own kind also what to do:
+            "two of them *multiply their attempts; keep one*".
         not_inside: What goes wrong for every other kind outside this one, in the same form.
         twice: What two layers that share one state do to each call: "*count each failure twice in it*".
     """

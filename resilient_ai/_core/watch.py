@@ -20,9 +20,9 @@ class Seen:
     Facts about the calls made inside one `watch()`; of several calls, counts add up and the latest one's facts stay.
 
     Attributes:
-        endpoint: Name of the endpoint that gave the answer; None without a failover.
+        endpoint: Name of the endpoint that gave the answer; None where no endpoints are listed.
         endpoints_tried: Names of all endpoints asked, in order.
-        attempts: Attempts below `classified_retry`, the first included.
+        attempts: Attempts of a retry, the first included; 0 without one.
         retries: Attempts after the first.
         degraded: Whether a fallback answered.
         source: The rung that answered; None when the provider did.

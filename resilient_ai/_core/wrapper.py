@@ -208,7 +208,7 @@ def _call_of_classmethod_or(
     `call`, but `method_call` where it is a class method's.
 
     Since Python 3.13 `@classmethod` above a decorator no longer binds what it finds there; it passes the class as the
-    first argument, and a failover would put its endpoint in front of that.
+    first argument, and a policy that hands in an endpoint would put that in front of it.
     """
 
     def called(*args: Any, **kwargs: Any) -> Any:

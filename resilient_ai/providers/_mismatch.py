@@ -6,16 +6,23 @@ import importlib
 import sys
 import threading
 import weakref
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, ClassVar, Protocol
 
 from resilient_ai._core.call_warnings import warn_in_a_call
 from resilient_ai._core.errors import EndpointMismatchWarning, ParameterError
 
-if TYPE_CHECKING:
-    from ._endpoint import ProviderEndpoint
-
 _MOST = 100  # kinds of calls that are compared for one endpoint
+
+
+class Sibling(Protocol):
+    """What is asked of an endpoint here."""
+
+    name: str
+    _module: ClassVar[str]
+
+    @property
+    def _could_take(self) -> Callable[..., None]: ...
 
 
 class Siblings:
@@ -24,16 +31,16 @@ class Siblings:
     __slots__ = ("_compared", "_others", "_told")
 
     def __init__(self) -> None:
-        self._others: weakref.WeakSet[ProviderEndpoint] = weakref.WeakSet()
+        self._others: weakref.WeakSet[Sibling] = weakref.WeakSet()
         self._compared: set[frozenset[str]] = set()
         self._told: set[str] = set()
 
-    def meet(self, others: Iterable[ProviderEndpoint]) -> None:
+    def meet(self, others: Iterable[Sibling]) -> None:
         """A failover has these too."""
         self._others.update(others)
         self._compared.clear()
 
-    def compare(self, endpoint: ProviderEndpoint, call: Mapping[str, Any]) -> None:
+    def compare(self, endpoint: Sibling, call: Mapping[str, Any]) -> None:
         """
         Hold the first call of its kind against the others; what one of them cannot take is warned of, nothing is sent.
 
@@ -56,9 +63,7 @@ class Siblings:
                 target=self._import_and_tell, args=(endpoint, unknown, dict(call)), name="resilient_ai", daemon=True
             ).start()
 
-    def _import_and_tell(
-        self, endpoint: ProviderEndpoint, others: list[ProviderEndpoint], call: dict[str, Any]
-    ) -> None:
+    def _import_and_tell(self, endpoint: Sibling, others: list[Sibling], call: dict[str, Any]) -> None:
         for each in others:
             try:
                 importlib.import_module(each._module)
@@ -66,7 +71,7 @@ class Siblings:
                 continue
             self._tell(endpoint, [each], call)
 
-    def _tell(self, endpoint: ProviderEndpoint, others: list[ProviderEndpoint], call: Mapping[str, Any]) -> None:
+    def _tell(self, endpoint: Sibling, others: list[Sibling], call: Mapping[str, Any]) -> None:
         problems = []
         for each in others:
             try:

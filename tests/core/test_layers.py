@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import re
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -12,16 +14,17 @@ import resilient_ai
 
 PACKAGE = Path(resilient_ai.__file__).parent
 FILES = {
-    ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts): path for path in sorted(PACKAGE.rglob("*.py"))
+    ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__"): path
+    for path in sorted(PACKAGE.rglob("*.py"))
 }
 FOUNDATION = ("_core", "_classification", "_usage")  # each imports itself and those before it
+POLICIES = {path.name for path in PACKAGE.glob("_[!_]*/")} - {*FOUNDATION}
 
 
 def imported(name: str) -> set[str]:
     """Modules of the package that a module imports anywhere in its text, type-checking imports included."""
     path = FILES[name]
     package = name if path.name == "__init__.py" else name.rpartition(".")[0]
-    package = package.removesuffix(".__init__")
     found: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom):
@@ -42,9 +45,9 @@ def may_import(here: str, there: str) -> bool:
         return True
     if here in FOUNDATION:
         return there in FOUNDATION[: FOUNDATION.index(here)]
-    if here.startswith("_") and (PACKAGE / here).is_dir():  # a policy
+    if here in POLICIES:
         return there in FOUNDATION
-    return True  # the registry, the front door and the rim
+    return there in (*FOUNDATION, *POLICIES, "_registry") or here != "_registry"  # the rim
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -52,3 +55,16 @@ def test_a_file_imports_only_from_below(name):
     above = {each for each in imported(name) if not may_import(room(name), room(each))}
 
     assert not above
+
+
+def test_no_file_imports_itself_by_way_of_others():
+    """The front door imports every policy and is imported by the rim, which nothing inside imports."""
+    TopologicalSorter({name: imported(name) - {"resilient_ai"} for name in FILES}).prepare()
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if room(name) == "_core"])
+def test_the_core_names_no_kind_of_policy(name):
+    """In strings, comments and docstrings neither: whoever adds a policy has nothing to add to the core."""
+    kinds = "|".join(folder.strip("_") for folder in POLICIES)
+
+    assert re.findall(rf"\b({kinds})\b", FILES[name].read_text()) == []

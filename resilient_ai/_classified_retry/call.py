@@ -1,0 +1,208 @@
+"""The course of a call once an attempt has failed: counted, told, decided, paid for and waited for."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from resilient_ai._classification.classify import classify
+from resilient_ai._classification.error_rules import rejection
+from resilient_ai._core.deadline import seconds_left
+from resilient_ai._core.errors import AIServiceError, ErrorType, RejectedResultError, is_wrong_call
+from resilient_ai._core.scrub import args_hash, scrub
+from resilient_ai._core.watch import watching
+
+from .conditions import TenacityConditions, UnwantedResultError, wants_another
+from .decision import Again, Failure, GiveUp, decide, plan_for
+from .events import AttemptFailed, QuotaExceeded, RetriesExhausted, RetryScheduled
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from resilient_ai._classification.verdict import Verdict
+    from resilient_ai._core.state_store import StateStore
+    from resilient_ai._core.streams import Broken
+
+    from .handle import Retry
+    from .rules import RetryChoices, RetryConfig
+
+
+@dataclass(frozen=True, slots=True)
+class RetrySite:
+    """One decorated function: its settings, and the numbers that it shares with others of its name."""
+
+    function: str
+    retry: Retry
+    config: RetryConfig
+    choices: RetryChoices
+    registry: StateStore
+
+    def answered(self, call: RetriedCall | None) -> None:
+        """Count a call that has its answer, after failed attempts or at once."""
+        if call is None:
+            self.retry.good.ok += 1
+        else:
+            self.retry.recovered(call.price)
+        if (seen := watching()) is not None:
+            seen.attempts += 1
+
+    def judge(self) -> Callable[[Any, RetriedCall | None], None] | None:
+        """What raises for results that count as failures; None when nobody asked for that."""
+        reject, retry, function = self.choices.reject, self.choices.retry, self.function
+        if reject is None and retry is None:
+            return None
+
+        def judged(result: Any, call: RetriedCall | None) -> None:
+            if reject is not None and (error_type := rejection(reject, result, function)) is not None:
+                raise RejectedResultError(result, error_type, function=function)
+            if retry is not None and wants_another(retry, result, 1 if call is None else call.attempts + 1):
+                raise UnwantedResultError(result, ErrorType.INTERNAL_ERROR, function=function)
+
+        return judged
+
+
+class RetriedCall:
+    """One call that has failed at least once."""
+
+    __slots__ = ("_conditions", "_request", "_started", "_times", "attempts", "price", "site")
+
+    def __init__(self, site: RetrySite, started: float, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self.site = site
+        self.attempts = 0
+        self.price = 0.0  # of the retry that is being made
+        self._started = started
+        self._request = args, kwargs
+        self._times: Counter[str] = Counter()  # failures, by what the decision counts them as
+        self._conditions = TenacityConditions(
+            site.config.max_attempts, site.choices, started, self._request, site.registry.rng.random
+        )
+
+    async def again(self, broken: Broken) -> None:
+        """
+        Wait for the next attempt.
+
+        Raises:
+            Exception: There is none; the last error, or an `AIServiceError` about it.
+        """
+        delay, kind = self._delay(broken)
+        retry, registry = self.site.retry, self.site.registry
+        self._conditions.state.idle_for += delay
+        try:
+            if registry.listening:
+                registry.emit(RetryScheduled(retry.name, self.attempts, kind.value, delay))
+            await registry.clock.sleep(delay)
+        except BaseException:
+            retry.not_retried(registry.clock.now(), self.price)
+            raise
+        if (seen := watching()) is not None:
+            seen.retries += 1
+
+    def end_midway(self, broken: Broken) -> NoReturn:
+        """Give the consumer the error of a stream that broke after its first item: a retry would repeat that item."""
+        verdict, now = self._count(broken.error)
+        self._conditions.forget_outcome()
+        if verdict.blame != "unknown":
+            self._tell_end(verdict, now, "the stream had begun")
+        self.site.retry.gave_up()
+        broken.throw()
+
+    def _delay(self, broken: Broken) -> tuple[float, ErrorType]:
+        """Seconds until the next attempt, and the type of error that makes it necessary; raises when there is none."""
+        verdict, now = self._count(broken.error)
+        unknown = verdict.blame == "unknown" and not verdict.retryable and self.site.choices.retry is None
+        answer = None if unknown or is_wrong_call(broken.error) else self._decide(broken.error, verdict, now)
+        self._conditions.forget_outcome()
+        if not isinstance(answer, Again):
+            self.site.retry.gave_up()
+            if answer is not None:  # else a programming error, which goes as it is to whoever made it
+                self._tell_end(verdict, now, answer.reason)
+                broken.error = self._last_error(broken.error, verdict, now, answer.reason)
+            broken.throw()
+        del broken.error  # exception -> traceback -> frame of the layer -> exception is a reference cycle
+        return answer.delay, verdict.error_type
+
+    def _count(self, error: Exception) -> tuple[Verdict, float]:
+        site = self.site
+        self.attempts += 1
+        verdict = classify(error)
+        site.retry.failed(verdict.error_type)
+        if (seen := watching()) is not None:
+            seen.attempts += 1
+        if site.registry.listening:
+            self._tell_failure(error, verdict)
+        now = site.registry.clock.now()
+        self._conditions.note(self.attempts, error, now)
+        return verdict, now
+
+    def _decide(self, error: Exception, verdict: Verdict, now: float) -> Again | GiveUp:
+        site, left = self.site, seconds_left()
+        failure = Failure.of(error, verdict, site.choices)
+        if failure.refused:  # so the retry that led to it was never sent
+            site.retry.refund(now, self.price)
+            self.price = 0.0
+        plan = plan_for(failure, site.config, site.choices, left)
+        if not plan.is_attempt:
+            self.attempts -= 1
+            self._conditions.state.attempt_number = self.attempts
+        self._times[plan.reason] += 1
+        answer = decide(
+            failure,
+            plan,
+            site.config,
+            site.choices,
+            self._conditions,
+            times=self._times[plan.reason],
+            elapsed=now - self._started,
+            seconds_left=left,
+        )
+        if isinstance(answer, GiveUp):
+            return answer
+        # Another try of what our own side refused multiplies nothing, so it has the price of waiting for a circuit.
+        price = site.retry.may_retry(now, ErrorType.CIRCUIT_OPEN if failure.refused else failure.kind)
+        if price is None:
+            return GiveUp("the retry budget is empty")
+        self.price = price
+        return answer
+
+    def _last_error(self, error: Exception, verdict: Verdict, now: float, reason: str) -> Exception:
+        elapsed = now - self._started
+        if self.site.choices.reraise:
+            calls = "1 attempt" if self.attempts == 1 else f"{self.attempts} attempts"
+            error.add_note(f"resilient_ai: {calls} in {elapsed:.1f} s; {reason}")
+            return error
+        return AIServiceError(
+            self.site.function,
+            error,
+            error_type=verdict.error_type,
+            attempts=self.attempts,
+            elapsed=elapsed,
+            retry_after=verdict.retry_after,
+            reason=reason,
+        )
+
+    def _tell_end(self, verdict: Verdict, now: float, reason: str) -> None:
+        site = self.site
+        if site.registry.listening:
+            kind, elapsed = verdict.error_type.value, now - self._started
+            site.registry.emit(RetriesExhausted(site.retry.name, self.attempts, elapsed, kind, reason))
+
+    def _tell_failure(self, error: Exception, verdict: Verdict) -> None:
+        event = QuotaExceeded if verdict.error_type is ErrorType.QUOTA_EXCEEDED else AttemptFailed
+        self.site.registry.emit(
+            event(
+                self.site.retry.name,
+                self.site.function,
+                self.attempts,
+                verdict.error_type.value,
+                scrub(_text_of(error), private=self._request),
+                args_hash(*self._request),
+            )
+        )
+
+
+def _text_of(error: Exception) -> str:
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001 - an exception's own __str__ may raise
+        return type(error).__name__

@@ -1,0 +1,221 @@
+"""
+Whether a failed attempt is followed by another one, and when.
+
+Three pure steps: what the failure tells (`Failure`), the rule that its retries go by (`plan_for`), and the answer
+(`decide`). Nothing here counts, waits or pays; `call` does that with the answer.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from resilient_ai._classification.error_types import RETRYABLE
+from resilient_ai._classification.unsent import unsent
+from resilient_ai._core.errors import (
+    AllEndpointsFailedError,
+    CircuitOpenError,
+    EndpointRestingError,
+    ErrorType,
+    LimitReachedError,
+    QueueFullError,
+)
+
+from .rules import DEFAULT_RULES, PROBES_IN_FLIGHT, WAIT_FOR_CIRCUIT, WAIT_FOR_LIMIT, RetryRule
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from resilient_ai._classification.verdict import Verdict
+
+    from .rules import RetryChoices, RetryConfig
+
+NO_RETRY = RetryRule(0, 0.0, 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """
+    What one failed attempt tells the decision.
+
+    Attributes:
+        kind: Its type.
+        retryable: Whether the same request may work a little later.
+        wait: Seconds that the provider, or our own side, asked to wait; None when nobody said.
+        refused: Only circuits, limits and queues of our own refused, so that no provider was asked.
+        probes_in_flight: A circuit refused because all of its probes are under way.
+        by_circuit: The error is a circuit's own refusal, not that of one endpoint among several.
+        unsent: It is proven that the provider has not processed the request; looked at only where that matters.
+    """
+
+    kind: ErrorType
+    retryable: bool
+    wait: float | None = None
+    refused: bool = False
+    probes_in_flight: bool = False
+    by_circuit: bool = False
+    unsent: bool = False
+
+    @classmethod
+    def of(cls, error: Exception, verdict: Verdict, choices: RetryChoices) -> Failure:
+        """What an error and its verdict tell."""
+        return cls(
+            verdict.error_type,
+            verdict.retryable,
+            verdict.retry_after,
+            refused=_refused(error),
+            probes_in_flight=verdict.error_type is ErrorType.CIRCUIT_OPEN and _probes_in_flight(error),
+            by_circuit=isinstance(error, CircuitOpenError),
+            unsent=choices.unsent_only and unsent(error, verdict),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """
+    How the retries of one failure are counted and timed.
+
+    Attributes:
+        rule: Bounds them; `NO_RETRY` when there are none.
+        reason: What they are counted as within the call.
+        wait: Seconds that somebody asked to wait; None when nobody said.
+        is_attempt: Whether the failure used up an attempt.
+    """
+
+    rule: RetryRule
+    reason: str
+    wait: float | None
+    is_attempt: bool = True
+
+
+def plan_for(failure: Failure, config: RetryConfig, choices: RetryChoices, seconds_left: float) -> Plan:
+    """
+    The rule that the retries of a failure go by.
+
+    Asking our own circuit, limit or queue again is not an attempt: it sends nothing and has its own counter.
+    """
+    rule = config.rule(failure.kind)
+    if rule is None and failure.retryable and failure.kind not in RETRYABLE:
+        rule = config.rule(ErrorType.INTERNAL_ERROR)  # an invalid request that was the model's doing, say
+    if rule is None and choices.retry is not None:
+        rule = RetryRule(config.max_attempts, 0.5, 8.0)
+    if failure.probes_in_flight:
+        return Plan(PROBES_IN_FLIGHT if rule else NO_RETRY, "half_open_full", 0.0, is_attempt=False)
+    # Within a deadline we wait for our own side until the deadline comes. A rule of the user's own is taken at its
+    # word, and so is a single attempt.
+    by_default = rule is not None and rule is DEFAULT_RULES.get(failure.kind) and config.max_attempts > 1
+    if failure.refused and by_default and seconds_left < math.inf:
+        rule = WAIT_FOR_CIRCUIT if failure.kind is ErrorType.CIRCUIT_OPEN else WAIT_FOR_LIMIT
+        return Plan(rule, "held", failure.wait, is_attempt=False)
+    return Plan(rule or NO_RETRY, failure.kind.value, failure.wait)
+
+
+class Conditions(Protocol):
+    """What the decision asks of the attempts so far, and of the user's own tenacity conditions."""
+
+    def attempts_used_up(self) -> bool: ...
+    def wants_retry(self) -> bool: ...
+    def backoff(self, rule: RetryRule, times: int) -> float: ...
+    def stops(self, delay: float) -> bool: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """Another attempt, in so many seconds."""
+
+    delay: float
+
+
+@dataclass(frozen=True, slots=True)
+class GiveUp:
+    """That was the last attempt, and why."""
+
+    reason: str
+
+
+def decide(
+    failure: Failure,
+    plan: Plan,
+    config: RetryConfig,
+    choices: RetryChoices,
+    conditions: Conditions,
+    *,
+    times: int,
+    elapsed: float,
+    seconds_left: float,
+) -> Again | GiveUp:
+    """
+    Whether there is another attempt, and when.
+
+    Args:
+        failure: What the last attempt told.
+        plan: The rule for it.
+        config: Settings of the name.
+        choices: Settings of the call site.
+        conditions: The attempts so far, and the user's tenacity conditions.
+        times: Failures counted as `plan.reason` in this call, this one included.
+        elapsed: Seconds since the first attempt began.
+        seconds_left: Seconds until the caller's deadline; infinite without one.
+    """
+    reason = _first(_before_backoff(failure, plan, config, choices, conditions, times))
+    if reason is not None:
+        return GiveUp(reason)
+    delay = max(conditions.backoff(plan.rule, times), plan.wait or 0.0)
+    reason = _first(_with_delay(delay, config, choices, conditions, elapsed, seconds_left))
+    return Again(delay) if reason is None else GiveUp(reason)
+
+
+def _before_backoff(
+    failure: Failure, plan: Plan, config: RetryConfig, choices: RetryChoices, conditions: Conditions, times: int
+) -> Iterator[tuple[bool, str]]:
+    """Row by row: whether something speaks against another attempt, and what."""
+    kind, rule, wait = failure.kind, plan.rule, plan.wait or 0.0
+    by_rules = choices.retry is None  # else the user's condition decides in place of the rules
+    worth_it = failure.retryable or kind not in RETRYABLE  # a rule of the user's own for another type is taken as it is
+    asks = "our own side" if failure.refused else "the provider"
+
+    yield failure.by_circuit and plan.wait is None, "nobody knows when the circuit may be asked again"
+    yield not by_rules and not conditions.wants_retry(), "its retry= says no"
+    yield by_rules and (rule is NO_RETRY or not worth_it), f"{kind.value} is not retried"
+    yield by_rules and choices.on is not None and kind not in choices.on, f"{kind.value} is not in its on="
+    yield choices.unsent_only and not failure.unsent, "the request may have been processed"
+    yield conditions.attempts_used_up(), f"max_attempts={config.max_attempts} reached"
+    yield by_rules and times > rule.max_retries, f"{rule.max_retries} retries for {plan.reason} used up"
+    yield wait > rule.max_delay, f"{asks} asks to wait {wait:.1f} s, longer than max_delay={rule.max_delay:g}"
+
+
+def _with_delay(
+    delay: float,
+    config: RetryConfig,
+    choices: RetryChoices,
+    conditions: Conditions,
+    elapsed: float,
+    seconds_left: float,
+) -> Iterator[tuple[bool, str]]:
+    """The same for what depends on when the next attempt would begin."""
+    end = math.inf if config.max_elapsed is None else config.max_elapsed
+
+    yield choices.stop is not None and conditions.stops(delay), "its stop= says so"
+    yield (
+        config.max_elapsed is not None and elapsed + delay >= end,
+        f"max_elapsed={end:g} would end before the next attempt",
+    )
+    yield not delay < seconds_left, "the caller's deadline would end before the next attempt"
+
+
+def _first(rows: Iterator[tuple[bool, str]]) -> str | None:
+    return next((reason for holds, reason in rows if holds), None)
+
+
+def _refused(error: BaseException) -> bool:
+    """Whether only limits, queues and circuits of our own refused, so that no provider was asked."""
+    if isinstance(error, AllEndpointsFailedError):
+        return all(_refused(each) for each in error.errors.values())
+    return isinstance(error, CircuitOpenError | EndpointRestingError | LimitReachedError | QueueFullError)
+
+
+def _probes_in_flight(error: Exception) -> bool:
+    """Whether a circuit refused because its probes are in flight, be it that of one endpoint among several."""
+    each = error.errors.values() if isinstance(error, AllEndpointsFailedError) else (error,)
+    return any(isinstance(one, CircuitOpenError) and one.reason == "half_open_full" for one in each)
