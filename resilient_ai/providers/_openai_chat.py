@@ -13,7 +13,7 @@ from ._heard import Heard, HeardCall, plain
 from ._messages import JSON, Media, Own, Part, Turn
 
 if TYPE_CHECKING:
-    from ._openai import OpenAIEndpoint
+    from ._endpoint import ProviderEndpoint
 
 
 class ChatAPI:
@@ -25,7 +25,7 @@ class ChatAPI:
         original: Whether it is OpenAI's own API, or Azure's, and not one that is compatible with it.
     """
 
-    def __init__(self, endpoint: OpenAIEndpoint, *, original: bool) -> None:
+    def __init__(self, endpoint: ProviderEndpoint, *, original: bool) -> None:
         self._endpoint = endpoint
         self._original = original
         self._tells_usage = True  # in streams; some servers know no `stream_options`

@@ -14,7 +14,7 @@ from ._messages import JSON, Media, Own, Part, Turn
 from ._openai_chat import form_of
 
 if TYPE_CHECKING:
-    from ._openai import OpenAIEndpoint
+    from ._endpoint import ProviderEndpoint
 
 
 class ResponsesAPI:
@@ -25,7 +25,7 @@ class ResponsesAPI:
         endpoint: Whose calls these are.
     """
 
-    def __init__(self, endpoint: OpenAIEndpoint) -> None:
+    def __init__(self, endpoint: ProviderEndpoint) -> None:
         self._endpoint = endpoint
 
     @cached_property
