@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import contextvars
 import inspect
-import weakref
 from collections.abc import AsyncIterable
 from contextlib import nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import anyio
-from anyio.lowlevel import RunVar
 
 from resilient_ai._core.errors import CallTimeoutError
 from resilient_ai._core.frozen import UnkeyableError
+from resilient_ai._core.per_loop import PerLoop
+from resilient_ai._core.tasks import current_loop
 from resilient_ai._core.watch import OWN_VARIABLES
 
 from .call_key import call_key
@@ -33,14 +33,11 @@ if TYPE_CHECKING:
 class _AtWork:
     """What one chain has under way in one event loop."""
 
-    __slots__ = ("__weakref__", "flights", "slots")
+    __slots__ = ("flights", "slots")
 
     def __init__(self, most: int) -> None:
         self.slots = anyio.Semaphore(most, fast_acquire=True)
         self.flights: SingleFlight[Answer | None] = SingleFlight()
-
-
-_at_work: RunVar[weakref.WeakKeyDictionary[FallbackChain, _AtWork]] = RunVar("resilient_ai.fallback_chains")
 
 
 class FallbackChain:
@@ -67,8 +64,8 @@ class FallbackChain:
         self.rungs = rungs
         self._clock = clock
         self._timeout = timeout
-        self._most = most
         self._failed = failed
+        self._at_work = PerLoop(lambda _loop: _AtWork(most))
 
     async def first_answer(self, call: FailedCall) -> Answer | None:
         """
@@ -85,7 +82,7 @@ class FallbackChain:
             key = call_key(call), kind, _context_key(context)
         except UnkeyableError:
             return await self._first(call, self._ask)
-        flights = self._here().flights
+        flights = self._at_work.of(current_loop()).flights
         answer, shared = await flights.run(key, lambda: self._first(call, self._ask))
         return answer if answer is None or not shared else replace(answer, shared=True)
 
@@ -146,23 +143,13 @@ class FallbackChain:
         began = False
         try:
             with self._clock.move_on_after(self._timeout) if self._timeout is not None else nullcontext():
-                async with self._here().slots:
+                async with self._at_work.of(current_loop()).slots:
                     began = True
                     return await answer
             raise CallTimeoutError(rung.name, timeout_seconds=self._timeout or 0.0)
         finally:
             if not began and (close := getattr(answer, "close", None)) is not None:
                 close()  # or Python warns that the coroutine was never awaited
-
-    def _here(self) -> _AtWork:
-        chains = _at_work.get(None)
-        if chains is None:
-            chains = weakref.WeakKeyDictionary()
-            _at_work.set(chains)
-        here = chains.get(self)
-        if here is None:
-            here = chains[self] = _AtWork(self._most)
-        return here
 
 
 def _context_key(context: contextvars.Context) -> Hashable:

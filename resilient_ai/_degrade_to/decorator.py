@@ -12,6 +12,7 @@ from resilient_ai._core.handlers import Handler, StreamHandler
 from resilient_ai._core.policy import Policy, Site
 from resilient_ai._core.public import public
 from resilient_ai._core.state_store import StateStore, default_registry
+from resilient_ai._core.streams import END, Broken
 from resilient_ai._core.watch import DegradedFlag, degraded_flag, flagged, watching
 from resilient_ai._core.wrapper import Decorator, decorate
 
@@ -21,7 +22,6 @@ from .fallback_call import FallbackCall, FallbackSite
 from .handle import Degradation
 
 _LONGEST_STREAM: Final = 1_000_000  # characters that are collected to be remembered
-_END: Final = object()
 
 
 class DegradePolicy(Policy[Degradation]):
@@ -87,28 +87,23 @@ class DegradePolicy(Policy[Degradation]):
         ) -> AsyncGenerator[Any, None]:
             call, flag = FallbackCall(here, instance, args, kwargs), DegradedFlag()
             text = _StreamText() if here.memories else None
-            stream, answer, begun = inner(fn, instance, args, kwargs), None, False
+            stream = inner(fn, instance, args, kwargs)
             try:
-                while True:
-                    try:
-                        item = await _next(stream, flag)
-                    except Exception as error:
-                        if begun:
-                            call.passed(error)
-                            raise
-                        answer = await call.first_item(error)
-                        if answer is None:
-                            raise
-                        break
-                    if item is _END:
-                        break
-                    begun = True
+                item = await _pull(stream, flag)
+                answer = await call.first_item(item.error) if type(item) is Broken else None
+                while answer is None and item is not END:
+                    if type(item) is Broken:
+                        item.throw()
                     if text is not None:
                         text.add(item)
                     yield item
+                    item = await _pull(stream, flag)
+                    if type(item) is Broken:
+                        call.passed(item.error)
             finally:
                 await stream.aclose()
             if answer is not None:
+                del item  # the error that was answered
                 async with aclosing(here.chain.items(answer)) as items:
                     async for item in items:
                         yield item
@@ -120,15 +115,17 @@ class DegradePolicy(Policy[Degradation]):
         return degraded
 
 
-async def _next(stream: AsyncGenerator[Any, None], flag: DegradedFlag) -> Any:
-    """The next item, or `_END`. Sets the flag where a fallback gave it; the consumer's context stays as it was."""
-    # `with flagged(flag)` would take as long again as the rest of this, for every item.
+async def _pull(stream: AsyncGenerator[Any, None], flag: DegradedFlag) -> Any:
+    """`pull`, but the flag is set where a fallback gave the item; the consumer's context stays as it was."""
+    # Written out: `with flagged(flag)` and `pull` would take as long again, for every item.
     outer = degraded_flag.get()
     token = degraded_flag.set(flag)
     try:
         return await anext(stream)
     except StopAsyncIteration:
-        return _END
+        return END
+    except Exception as error:  # noqa: BLE001 - raised again unless a fallback answers
+        return Broken(error)
     finally:
         try:  # noqa: SIM105 - as in `flagged`, and as often
             degraded_flag.reset(token)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextvars
-import weakref
 from collections import deque
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from resilient_ai._core.errors import CallTimeoutError
+from resilient_ai._core.per_loop import PerLoop
 from resilient_ai._core.tasks import current_loop, spawn
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class _Write:
 class _Queue:
     """The writes of one event loop."""
 
-    __slots__ = ("__weakref__", "at_work", "waiting")
+    __slots__ = ("at_work", "waiting")
 
     def __init__(self) -> None:
         self.at_work: set[_Write] = set()
@@ -70,14 +70,12 @@ class MemoryWriter:
         self._timeout = timeout
         self._failed = failed
         self._forgot = forgot
-        self._queues: weakref.WeakKeyDictionary[Any, _Queue] = weakref.WeakKeyDictionary()
+        self._queues = PerLoop(lambda _loop: _Queue())
 
     def later(self, rung: Rung, call: FailedCall, taking: Awaitable[Any]) -> None:
         """Run it soon; returns at once."""
         loop = current_loop()
-        queue = self._queues.get(loop)
-        if queue is None:
-            queue = self._queues[loop] = _Queue()
+        queue = self._queues.of(loop)
         write = _Write(rung, call, taking)
         if len(queue.at_work) < _AT_WORK:
             self._start(loop, queue, write)

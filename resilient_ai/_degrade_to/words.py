@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-# Without the last full stop: English, and the commonest of German, French, Spanish, Italian and Portuguese.
+# Abbreviations without their last full stop: English ones, and the most frequent of German, French, Spanish, Italian
+# and Portuguese.
 ABBREVIATIONS = frozenset(
     """
     mr mrs ms dr prof sr jr rev hon gen col capt lt sgt gov sen rep supt messrs cf vs v etc approx dept univ inc ltd
@@ -11,10 +12,10 @@ ABBREVIATIONS = frozenset(
     """.split()
 )
 
-# Those of them that also end sentences: a capital letter after them decides.
+# Abbreviations that also end sentences, where a capital letter follows.
 OFTEN_LAST = frozenset("etc inc ltd co corp bros ave blvd a.m p.m u.s u.k u.n ph.d m.d usw ecc jr sr d.c".split())
 
-# Words of their own too, and abbreviations only before a number: "No. 5", "Jan. 3", "et al. 2004".
+# Abbreviations before a number and words elsewhere: "No. 5", "Jan. 3", "et al. 2004".
 BEFORE_NUMBERS = frozenset(
     """
     ca no nos vol vols pp p fig figs eq eqs sec ch al ed est max min tel nr núm pág pag art abs bd av jan feb mar
@@ -34,8 +35,8 @@ STOP_WORDS = frozenset(
     """.split()
 )
 
-# Words that praise or blame by themselves, whatever they are said of. No "like" (similar to), "kind" (sort of),
-# "cheap", "cool", "sick", "pretty", "long", "cold": those need their sentence.
+# Words that praise or blame whatever they are said of. "like", "kind", "cheap", "cool", "sick", "pretty", "long" and
+# "cold" are left out, because they mean other things as well.
 GOOD = frozenset(
     """
     admirable adorable amazing appreciate appreciated awesome beautiful beautifully best better brilliant charming
@@ -72,7 +73,7 @@ BAD = frozenset(
     """.split()
 )
 
-# Those of both that say it louder.
+# Words of both lists that weigh more.
 STRONG = frozenset(
     """
     amazing awesome best brilliant excellent exceptional fantastic hate horrible incredible love loved masterpiece
