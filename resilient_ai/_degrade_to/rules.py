@@ -2,48 +2,70 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from functools import lru_cache
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, overload
+
+import anyio.to_thread
 
 from resilient_ai._core.checks import check_number
 from resilient_ai._core.public import public
+from resilient_ai._core.tasks import current_loop
 
 from .contract import NO_ANSWER, FailedCall, text_of
 from .sentences import first, key
-from .sentiment import Sentiment, judged
+from .sentiment import Sentiment, judged, lexicon_is_loaded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     TextOf = str | Callable[[FailedCall], str | None] | None
 
-# During an outage the same texts come again and again: they are worked on once, unless keeping them costs too much.
-_LONGEST_KEPT = 20_000
-_kept_key = lru_cache(maxsize=128)(key)
-_kept_judged = lru_cache(maxsize=128)(judged)
+_QUICK_KEY = 10_000  # characters; a longer text takes more than about 5 ms
+_QUICK_SENTIMENT = 500
 
 
-def _key(text: str, count: int) -> str:
-    return _kept_key(text, count) if len(text) <= _LONGEST_KEPT else key(text, count)
+def _is_quick_key(text: str) -> bool:
+    return len(text) <= _QUICK_KEY
 
 
-def _judged(text: str) -> Sentiment:
-    return _kept_judged(text) if len(text) <= _LONGEST_KEPT else judged(text)
+def _is_quick_sentiment(text: str) -> bool:
+    return len(text) <= _QUICK_SENTIMENT and lexicon_is_loaded()
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A rule as a rung: answers from the text of the call, or passes when there is none."""
+    """
+    A rule as a rung: answers from the text of the call, or passes when there is none.
+
+    Attributes:
+        name: What statistics call it.
+        work: Makes the answer of the text and the settings.
+        settings: How many sentences, say.
+        text: Which argument of the call is the text; see `text_of`.
+        is_quick: Whether a text takes so little time that it may be worked on in the event loop; None: any does.
+    """
 
     name: str
     work: Callable[..., str] = field(repr=False)
     settings: tuple[int, ...] = ()
     text: TextOf = None
+    is_quick: Callable[[str], bool] | None = field(default=None, repr=False)
 
     def __call__(self, call: FailedCall) -> Any:
         found = text_of(call, self.text)
-        return self.work(found, *self.settings) if found is not None and found.strip() else NO_ANSWER
+        if found is None or not found or found.isspace():
+            return NO_ANSWER
+        if self.is_quick is None or self.is_quick(found) or not _in_event_loop():
+            return self.work(found, *self.settings)
+        return anyio.to_thread.run_sync(self.work, found, *self.settings, abandon_on_cancel=True)
+
+
+def _in_event_loop() -> bool:
+    try:
+        current_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 @overload
@@ -72,7 +94,7 @@ def first_sentences(given: Any = 3, /, count: int = 3, *, text: Any = None) -> A
     >>> first_sentences("Dr. Lee paid $3.50. He left. It rained.", 2)
     'Dr. Lee paid $3.50. He left.'
     """
-    return _rule("first_sentences", first, given, count, text)
+    return _rule(Rule("first_sentences", first, text=text), given, count)
 
 
 @overload
@@ -86,8 +108,8 @@ def key_sentences(given: Any = 3, /, count: int = 3, *, text: Any = None) -> Any
     """
     The sentences that say most about the whole text, in their order: an extractive summary.
 
-    Takes about a millisecond for a news article. Of a text beyond 200,000 characters or 500 sentences the rest is
-    not read.
+    Takes about a millisecond for a news article; as a rung, a text of more than 10,000 characters is worked on in a
+    thread. Of a text beyond 200,000 characters or 500 sentences the rest is not read.
 
     Args:
         given: How many sentences; or the text itself.
@@ -97,17 +119,17 @@ def key_sentences(given: Any = 3, /, count: int = 3, *, text: Any = None) -> Any
     Returns:
         The rung; or the sentences.
     """
-    return _rule("key_sentences", _key, given, count, text)
+    return _rule(Rule("key_sentences", key, text=text, is_quick=_is_quick_key), given, count)
 
 
-def _rule(name: str, work: Callable[[str, int], str], given: Any, count: int, text: Any) -> Any:
+def _rule(rule: Rule, given: Any, count: int) -> Any:
     if isinstance(given, FailedCall):
-        return Rule(name, work, (3,))(given)
+        return replace(rule, settings=(3,))(given)
     if isinstance(given, str):
         check_number("count", count, least=1, whole=True)
-        return work(given, count)
+        return rule.work(given, count)
     check_number("count", given, least=1, whole=True)
-    return Rule(name, work, (given,), text)
+    return replace(rule, settings=(given,))
 
 
 @overload
@@ -124,6 +146,8 @@ def sentiment(given: Any = None, /, *, text: Any = None) -> Any:
     As a rung: `sentiment`, or `sentiment(text="review")`. On a text: `sentiment("…")`. The answer is a string that
     also has `.score`, `.words` (what decided) and `.explained()`. With the extra `sentiment` the VADER lexicon is
     asked, whose first use takes a fifth of a second; without it a small one of our own. Other languages are neutral.
+    Of a text beyond 20,000 characters or 100 emoji the rest is not read; as a rung, one of more than 500 characters is
+    worked on in a thread.
 
     Args:
         given: The text.
@@ -132,9 +156,10 @@ def sentiment(given: Any = None, /, *, text: Any = None) -> Any:
     Returns:
         The rung; or a `Sentiment`.
     """
+    rule = Rule("sentiment", judged, text=text, is_quick=_is_quick_sentiment)
     if isinstance(given, FailedCall):
-        return Rule("sentiment", _judged)(given)
-    return _judged(given) if isinstance(given, str) else Rule("sentiment", _judged, text=text)
+        return rule(given)
+    return judged(given) if isinstance(given, str) else rule
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import math
 import re
-from collections import Counter
+from collections import Counter, defaultdict
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from .words import ABBREVIATIONS, BEFORE_NUMBERS, OFTEN_LAST, STOP_WORDS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
-# Beyond this a fallback would not be quick any more; what follows is not looked at.
+# A longer text is cut there: a fallback has to be quick.
 _MOST_CHARACTERS = 200_000
 _MOST_SENTENCES = 500
 
 _CLOSERS = "\"'”’»›)\\]}」』】》〉）"
-# Chinese, Japanese and the full-width forms end a sentence without a blank; Latin, Arabic, Devanagari, Ethiopic,
-# Armenian, Khmer and Burmese with one. Full stops that end none are kept apart below.
-_END = re.compile(rf"[。！？｡︒]+[{_CLOSERS}]*|[.!?…؟۔।॥።፧։។။‼⁇⁈⁉]+[{_CLOSERS}]*(?=\s|\Z)")
-_PARAGRAPH = re.compile(r"\n\s*\n|\n(?=[ \t]*(?:[-*•‣–]|\d{1,3}[.)])[ \t])|[\u2028\u2029]")
+_FULL_STOPS = ".!?…؟۔।॥።፧։។။‼⁇⁈⁉"
+# Chinese, Japanese and full-width full stops end a sentence without a blank; those of Latin, Arabic, Devanagari,
+# Ethiopic, Armenian, Khmer and Burmese need one. `_ends_here` sorts out the ones that end no sentence.
+# Linear: a run of full stops is tried once, from its beginning (lookbehind), and never given back (possessive).
+_END = re.compile(
+    rf"[。！？｡︒]++[{_CLOSERS}]*+|(?<![{_FULL_STOPS}])[{_FULL_STOPS}]++[{_CLOSERS}]*+(?=\s|\Z)",
+)
+_PARAGRAPH = re.compile(r"\n\s*\n|\n(?=[ \t]*+(?:[-*•‣–]|\d{1,3}[.)])[ \t])|[\u2028\u2029]")
 _LAST_WORD = re.compile(r"(?:^|[\s(\[\"'“‘])([^\s(\[\"'“‘]{1,20})\Z")
 
 
@@ -30,15 +35,28 @@ def sentences(text: str) -> list[str]:
 
     Paragraphs and list items end one; abbreviations, initials and decimal points do not.
     """
-    found: list[str] = []
-    for paragraph in _PARAGRAPH.split(text[:_MOST_CHARACTERS]):
+    return list(each_sentence(text))
+
+
+def each_sentence(text: str) -> Iterator[str]:
+    """The same one by one: what nobody asks for is not looked at."""
+    for paragraph in _paragraphs(text[:_MOST_CHARACTERS]):
         start = 0
         for end in _END.finditer(paragraph):
             if _ends_here(paragraph, start, end):
-                found.append(paragraph[start : end.end()])
+                if sentence := paragraph[start : end.end()].strip():
+                    yield sentence
                 start = end.end()
-        found.append(paragraph[start:])
-    return [sentence for each in found if (sentence := each.strip())]
+        if sentence := paragraph[start:].strip():
+            yield sentence
+
+
+def _paragraphs(text: str) -> Iterator[str]:
+    start = 0
+    for between in _PARAGRAPH.finditer(text):
+        yield text[start : between.start()]
+        start = between.end()
+    yield text[start:]
 
 
 def _ends_here(text: str, start: int, end: re.Match[str]) -> bool:
@@ -65,16 +83,16 @@ def _ends_here(text: str, start: int, end: re.Match[str]) -> bool:
 
 def first(text: str, count: int) -> str:
     """The first so many sentences."""
-    return joined(sentences(text)[:count])
+    return joined(list(islice(each_sentence(text), count)))
 
 
 # -- which sentences matter
 
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)?")
-# Scripts that set no blanks between words: pairs of characters stand for words.
+# Scripts without blanks between words: pairs of characters stand for words.
 _UNSPACED = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]+")
-_NEARNESS = 0.7  # to the text, against 0.3 for saying something that is not chosen yet
-_SAME = 0.95  # a likeness from which on a sentence is taken only when nothing else is left
+_NEARNESS = 0.7  # weight of being near to the text; the rest is for saying something new
+_SAME = 0.95  # from this likeness on a sentence repeats another one, and is taken only when nothing else is left
 _POSITION = 0.25  # how much more the first sentence weighs than the last
 
 
@@ -97,37 +115,51 @@ def key(text: str, count: int) -> str:
     Each is compared with the centroid of the text (Radev et al. 2004), early ones weigh a little more, and one that
     repeats what is chosen already weighs less (maximal marginal relevance, Carbonell and Goldstein 1998).
     """
-    given = sentences(text)[:_MOST_SENTENCES]
+    given = list(islice(each_sentence(text), _MOST_SENTENCES))
     if len(given) <= count:
         return joined(given)
-    bags = [terms(sentence) for sentence in given]
-    spread = Counter(term for bag in bags for term in bag)
-    whole = Counter(term for bag in bags for term in bag.elements())
+    vectors = _vectors([terms(sentence) for sentence in given])
+    return joined([given[at] for at in sorted(_chosen(vectors, _scores(vectors), count))])
+
+
+def _vectors(sentences: list[Counter[str]]) -> list[dict[str, float]]:
+    """Each sentence as a unit vector of weighted terms."""
+    in_sentences = Counter(term for terms in sentences for term in terms)
+    in_text: Counter[str] = sum(sentences, Counter())
     # A term of one sentence says little about the text, one of every sentence says nothing about this one.
     weights = {
-        term: math.log1p(whole[term]) * math.log(1 + len(given) / spread[term]) * (1.0 if spread[term] > 1 else 0.3)
-        for term in spread
+        term: math.log1p(in_text[term]) * math.log(1 + len(sentences) / found) * (1.0 if found > 1 else 0.3)
+        for term, found in in_sentences.items()
     }
-    vectors = [_unit({term: math.log1p(times) * weights[term] for term, times in bag.items()}) for bag in bags]
-    middle: dict[str, float] = dict.fromkeys(spread, 0.0)
+    return [_unit({term: math.log1p(times) * weights[term] for term, times in terms.items()}) for terms in sentences]
+
+
+def _scores(vectors: list[dict[str, float]]) -> list[float]:
+    """How near each sentence is to the centroid of the text, the earlier the better."""
+    total: dict[str, float] = defaultdict(float)
     for vector in vectors:
         for term, value in vector.items():
-            middle[term] += value
-    centroid = _unit(middle)
-    scores = [
-        _likeness(vector, centroid) * (1 + _POSITION * (1 - at / len(given))) for at, vector in enumerate(vectors)
+            total[term] += value
+    centroid = _unit(total)
+    return [
+        _likeness(vector, centroid) * (1 + _POSITION * (1 - at / len(vectors))) for at, vector in enumerate(vectors)
     ]
+
+
+def _chosen(vectors: list[dict[str, float]], scores: list[float], count: int) -> list[int]:
+    """The sentences that say most and repeat one another least, the best one first."""
     chosen: list[int] = []
-    repeated = [0.0] * len(given)
+    left = list(range(len(vectors)))
+    repeated = [0.0] * len(vectors)  # likeness to the chosen sentence that is most like it
     while len(chosen) < count:
-        left = [at for at in range(len(given)) if at not in chosen]
         best = max(
             left, key=lambda at: (repeated[at] < _SAME, _NEARNESS * scores[at] - (1 - _NEARNESS) * repeated[at], -at)
         )
         chosen.append(best)
+        left.remove(best)
         for at in left:
             repeated[at] = max(repeated[at], _likeness(vectors[at], vectors[best]))
-    return joined([given[at] for at in sorted(chosen)])
+    return chosen
 
 
 def _unit(vector: dict[str, float]) -> dict[str, float]:
@@ -142,8 +174,9 @@ def _likeness(one: dict[str, float], other: dict[str, float]) -> float:
 
 
 def joined(parts: Sequence[str]) -> str:
-    """Sentences as one text; no blank after a full stop that wants none."""
-    text = ""
-    for part in parts:
-        text += part if not text or _UNSPACED.match(part) or text[-1] in "。！？｡" else f" {part}"
-    return text
+    """Sentences as one text, with no blank where the script puts none."""
+    text = []
+    for number, part in enumerate(parts):
+        blank = number and not _UNSPACED.match(part) and parts[number - 1][-1] not in "。！？｡"
+        text.append(f" {part}" if blank else part)
+    return "".join(text)

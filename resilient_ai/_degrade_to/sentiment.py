@@ -5,16 +5,26 @@ from __future__ import annotations
 import math
 import re
 from functools import lru_cache
-from typing import Any, Literal, Self, cast
+from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
 from resilient_ai._core.public import public
 
 from .words import AMPLIFIERS, BAD, DAMPERS, GOOD, NEGATIONS, STRONG
 
+if TYPE_CHECKING:
+    from collections.abc import Container, Iterator
+
 Label = Literal["positive", "negative", "neutral"]
 
-_LONGEST = 20_000  # characters
+_LONGEST = 20_000  # characters; the rest is not read
 _UNSURE = 0.05  # VADER's own bound between an opinion and none
+_ALPHA = 15  # of VADER's normalisation: score = sum / sqrt(sum² + 15)
+
+# VADER's time grows with the square of a text's words, and with the cube of its emoji, for each of which it reads
+# several words of description. So a long text is given to it in pieces.
+_PIECE = 1_000  # characters
+_EMOJI_IN_PIECE = 20
+_MOST_EMOJI = 100
 
 
 @public("types")
@@ -84,10 +94,14 @@ def by_words(text: str) -> Sentiment:
             value *= -0.7  # "not good" is less bad than "bad"
             shown = f"{negation} {token}"
         if turn is not None:
-            value *= 1.5 if at > turn else 0.6  # the writer's point comes after "but"
+            value *= 1.5 if at > turn else 0.6  # the main point comes after "but"
         total += value
         decided.append(shown)
-    return _verdict(total / math.sqrt(total * total + 15), tuple(decided), "words", unsure=0.1)
+    return _verdict(_normalised(total), tuple(decided), "words", unsure=0.1)
+
+
+def _normalised(total: float) -> float:
+    return total / math.sqrt(total * total + _ALPHA)
 
 
 def _clause(tokens: list[str], at: int) -> list[str]:
@@ -110,7 +124,9 @@ def _verdict(score: float, words: tuple[str, ...], method: str, unsure: float) -
 
 
 def _by_vader(analyzer: Any, text: str) -> Sentiment:
-    score = float(analyzer.polarity_scores(text)["compound"])
+    pieces = list(_pieces(text, analyzer.emojis))
+    scores = [float(analyzer.polarity_scores(piece)["compound"]) for piece in pieces]
+    score = scores[0] if len(scores) == 1 else _normalised(sum(map(_unnormalised, scores)))
     tokens = _TOKEN.findall(text.lower().replace("’", "'"))
     words = []
     for at, token in enumerate(tokens):
@@ -118,8 +134,32 @@ def _by_vader(analyzer: Any, text: str) -> Sentiment:
             negation = next((word for word in reversed(_clause(tokens, at)) if _negates(word)), None)
             words.append(token if negation is None else f"{negation} {token}")
     words.extend(each for each in text.split() if each in analyzer.lexicon and not each[:1].isalpha())  # :-)
-    words.extend(each for each in text if each in analyzer.emojis)
+    words.extend(sign for piece in pieces for sign in piece if sign in analyzer.emojis)
     return _verdict(score, tuple(words), "vader", _UNSURE)
+
+
+def _pieces(text: str, emoji: Container[str]) -> Iterator[str]:
+    """The text in pieces that end between words where they can, without the emoji beyond those that are read."""
+    piece, in_piece, in_text = [], 0, 0
+    for sign in text:
+        if sign in emoji:
+            in_text += 1
+            if in_text > _MOST_EMOJI:
+                continue
+            in_piece += 1
+        piece.append(sign)
+        long = len(piece) >= _PIECE and (sign.isspace() or len(piece) >= 2 * _PIECE)
+        if long or in_piece >= _EMOJI_IN_PIECE:
+            yield "".join(piece)
+            piece, in_piece = [], 0
+    if piece or not text:
+        yield "".join(piece)
+
+
+def _unnormalised(score: float) -> float:
+    """The sum of which VADER made a score. It rounds to four digits: the largest score stands for a sum of 270."""
+    score = max(-0.9999, min(0.9999, score))
+    return score * math.sqrt(_ALPHA / (1 - score * score))
 
 
 @lru_cache(maxsize=1)
@@ -129,3 +169,8 @@ def _vader() -> Any:
     except ImportError:
         return None
     return cast("Any", SentimentIntensityAnalyzer())
+
+
+def lexicon_is_loaded() -> bool:
+    """Whether asking the lexicon takes no time for loading it."""
+    return _vader.cache_info().currsize > 0
