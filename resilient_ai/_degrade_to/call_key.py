@@ -1,26 +1,34 @@
-"""When two calls are the same call: by the values of their arguments, and by identity where a class has no values."""
+"""When two calls are the same call: same function, same scope, equal arguments."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from resilient_ai._core.frozen import frozen
+from .digest import digest
+from .scope import Carried
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable
-
     from .contract import FailedCall
+    from .scope import Scope
 
 
-def call_key(call: FailedCall) -> Hashable:
+def call_key(call: FailedCall) -> str:
     """
-    A key that is equal for calls of one function on equal instances with equal arguments.
+    A digest that is equal for calls of one function in one scope with equal arguments.
 
-    `1`, `1.0` and `True` differ. Objects count by identity unless their class says when they are equal; they are
-    not kept alive by the key.
+    `1`, `1.0` and `True` differ. The key keeps no argument alive, and no text can be read from it.
 
     Raises:
-        UnkeyableError: An argument can be neither hashed nor looked into, or is nested too deeply or is too large.
+        NoScope: An argument can neither be compared nor told apart from others, or is too large.
     """
-    arguments = frozenset((name, frozen(value)) for name, value in call.arguments.items())
-    return call.function, frozen(call.instance), arguments
+    return digest(call.function, scope_of(call).digest, dict(call.arguments))
+
+
+def scope_of(call: FailedCall) -> Scope:
+    """
+    The scope of a call: what its function carries, and what its method is bound to.
+
+    Raises:
+        NoScope: The instance can neither be compared nor told apart from others.
+    """
+    return (call.carried or Carried()).scope(call.instance)

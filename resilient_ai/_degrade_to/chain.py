@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from resilient_ai._core.errors import CallTimeoutError
-from resilient_ai._core.frozen import UnkeyableError
 from resilient_ai._core.per_loop import PerLoop
 from resilient_ai._core.tasks import current_loop
 from resilient_ai._core.watch import OWN_VARIABLES
 
 from .call_key import call_key
 from .contract import NO_ANSWER
+from .digest import NoScope
 from .fallback import Answer, Rung, in_full
 from .single_flight import SingleFlight
 
@@ -71,8 +71,8 @@ class FallbackChain:
         """
         The first answer of one value, or None when every rung passes.
 
-        Calls that a rung cannot tell apart are answered by one computation: same function, instance, arguments, kind
-        of error and context variables, because a rung may read from any of these who is asking.
+        Calls that a rung cannot tell apart are answered by one computation: same function, scope, arguments, kind of
+        error and context variables, because a rung may read from any of these who is asking.
         """
         if self.rungs[0].recall is None:
             return await self._first(call, self._ask)  # a value: there is nothing to compute
@@ -80,7 +80,7 @@ class FallbackChain:
         try:
             kind = type(call.error), call.verdict and call.verdict.error_type
             key = call_key(call), kind, _context_key(context)
-        except UnkeyableError:
+        except NoScope:
             return await self._first(call, self._ask)
         flights = self._at_work.of(current_loop()).flights
         answer, shared = await flights.run(key, lambda: self._first(call, self._ask))

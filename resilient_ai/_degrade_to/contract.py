@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
 from resilient_ai._classification.verdict import Verdict
 from resilient_ai._core.public import public
 
+from .scope import Carried
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -46,6 +48,7 @@ class FailedCall:
         error: What the call below raised; None when an answer is to be remembered.
         verdict: What `classify` says of it; None likewise.
         now: Monotonic seconds of the registry's clock; only differences mean something.
+        carried: What the function carries besides its arguments, for the scope of a memory; None: nothing is known.
     """
 
     function: str
@@ -56,6 +59,7 @@ class FailedCall:
     error: BaseException | None = field(default=None, repr=False)
     verdict: Verdict | None = None
     now: float = 0.0
+    carried: Carried | None = field(default=None, repr=False, compare=False)
 
 
 @public("types")
@@ -93,6 +97,8 @@ class Recalling(Protocol):
     - `label`: what `mark="prefix"` puts in brackets, or None for nothing; default "CACHED" for a rung that recalls,
       "RULE-BASED" for a function, nothing for a value.
     - `stats()`: numbers of its own, shown by the registry with those of the policy.
+    - `check_site(call)`: asked before the first call of a function, with that call; raises a ValueError where the
+      memory cannot tell who may share the function's answers.
     """
 
     def recall(self, call: FailedCall) -> Any:

@@ -50,7 +50,7 @@ class DegradePolicy(Policy[Degradation]):
             try:
                 result = await inner(fn, instance, args, kwargs)
             except Exception as error:
-                if (answer := await FallbackCall(here, instance, args, kwargs).answer(error)) is None:
+                if (answer := await FallbackCall(here, fn, instance, args, kwargs).answer(error)) is None:
                     raise
                 return answer.given
             good.ok += 1
@@ -58,7 +58,8 @@ class DegradePolicy(Policy[Degradation]):
 
         async def observed(fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             """The same, where somebody wants to know whether a fallback answered anywhere in the call."""
-            flag, call = DegradedFlag(), FallbackCall(here, instance, args, kwargs)
+            flag, call = DegradedFlag(), FallbackCall(here, fn, instance, args, kwargs)
+            here.check(call)
             with flagged(flag):
                 try:
                     result = await inner(fn, instance, args, kwargs)
@@ -85,8 +86,9 @@ class DegradePolicy(Policy[Degradation]):
         async def degraded(
             fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
         ) -> AsyncGenerator[Any, None]:
-            call, flag = FallbackCall(here, instance, args, kwargs), DegradedFlag()
+            call, flag = FallbackCall(here, fn, instance, args, kwargs), DegradedFlag()
             text = _StreamText() if here.memories else None
+            here.check(call)
             stream = inner(fn, instance, args, kwargs)
             try:
                 item = await _pull(stream, flag)

@@ -27,7 +27,7 @@ class Rung:
         ValueError: A class, an awaitable, or a function that does not take the failed call: none can answer.
     """
 
-    __slots__ = ("given", "kind", "label", "name", "recall", "remember")
+    __slots__ = ("check_site", "given", "kind", "label", "name", "recall", "remember")
 
     def __init__(self, given: Any, number: int) -> None:
         if inspect.isclass(given):
@@ -38,11 +38,12 @@ class Rung:
         self.given = given
         self.recall: Callable[[FailedCall], Any] | None
         self.remember: Callable[[FailedCall, Any], Any] | None = None
+        self.check_site: Callable[[FailedCall], Any] | None = None
         self.label: str | None
         if callable(getattr(given, "recall", None)):
             self.kind, self.recall, self.label = "memory", given.recall, getattr(given, "label", "CACHED")
-            remember = getattr(given, "remember", None)
-            self.remember = remember if callable(remember) else None
+            self.remember = _method_of(given, "remember")
+            self.check_site = _method_of(given, "check_site")
         elif callable(given):
             self.kind, self.recall, self.label = "function", given, getattr(given, "label", "RULE-BASED")
         else:  # a value, which always answers
@@ -73,6 +74,11 @@ class Rung:
             return repr(self.given) if isinstance(self.given, _ATOMS) else f"<a {type(self.given).__name__}>"
         code = getattr(self.given, "__code__", None)
         return f"<lambda in line {code.co_firstlineno}>" if code and code.co_name == "<lambda>" else self.name
+
+
+def _method_of(given: Any, name: str) -> Callable[..., Any] | None:
+    method = getattr(given, name, None)
+    return method if callable(method) else None
 
 
 def _takes_a_call(recall: Callable[..., Any]) -> bool:

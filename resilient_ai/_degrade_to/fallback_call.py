@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from resilient_ai._classification.classify import classify
+from resilient_ai._core.fast_path import StartedCall
 from resilient_ai._core.scrub import scrub
 from resilient_ai._core.watch import current_flag, watching
 
@@ -15,6 +16,7 @@ from .chain import FallbackChain
 from .contract import FailedCall
 from .events import Degraded, RungFailed
 from .memory_writer import MemoryWriter
+from .scope import Carried
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -53,12 +55,37 @@ class FallbackSite:
             failed=self.rung_failed,
         )
         self.memories = [rung for rung in config.rungs if rung.remember is not None]
+        self._checks = [rung.check_site for rung in self.memories if rung.check_site is not None]
+        self._checked: set[type] = set()
+        self._carried: Carried | None = None
         self.writer = MemoryWriter(
             registry.clock,
             timeout=config.rung_timeout,
             failed=partial(self.rung_failed, doing="remember"),
             forgot=state.forgot,
         )
+
+    def carried(self, fn: Callable[..., Any], instance: Any) -> Carried:
+        """What the function carries besides its arguments and, as a method, its instance."""
+        if self._carried is None:
+            fn = fn.function if isinstance(fn, StartedCall) else fn
+            self._carried = Carried(fn if instance is None else getattr(fn, "__func__", fn))
+        return self._carried
+
+    def check(self, call: FallbackCall) -> None:
+        """
+        Let the memories refuse the function, before it is called for the first time.
+
+        Raises:
+            ValueError: A memory cannot tell who may share its answers.
+        """
+        kind = type(call.instance)
+        if not self._checks or kind in self._checked:
+            return
+        seen = call.as_rungs_see_it()
+        for check_site in self._checks:
+            check_site(seen)
+        self._checked.add(kind)
 
     def rung_failed(self, rung: Rung, call: FailedCall, error: Exception, doing: str = "recall") -> None:
         self.state.rung_failed(rung.name)
@@ -70,11 +97,19 @@ class FallbackSite:
 class FallbackCall:
     """One call. Made when it has failed, or when there is a good answer to remember."""
 
-    __slots__ = ("_args", "_instance", "_kwargs", "_site")
+    __slots__ = ("_args", "_fn", "_kwargs", "_site", "instance")
 
-    def __init__(self, site: FallbackSite, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        site: FallbackSite,
+        fn: Callable[..., Any],
+        instance: Any,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> None:
         self._site = site
-        self._instance = instance
+        self._fn = fn
+        self.instance = instance
         self._args = args
         self._kwargs = kwargs
 
@@ -96,7 +131,7 @@ class FallbackCall:
         if not degrades:
             self.passed(error)
             return None
-        call = self._as_rungs_see_it(error, verdict)
+        call = self.as_rungs_see_it(error, verdict)
         answer = await ask(call)
         if answer is None or not await self._mark(answer, call):
             self._site.state.missed()
@@ -116,7 +151,7 @@ class FallbackCall:
         _note(watching(), None)
         if not site.memories or result is None or _half_read(result):
             return
-        call = self._as_rungs_see_it()
+        call = self.as_rungs_see_it()
         for rung in site.memories:
             try:
                 taking = rung.remember(call, result) if rung.remember is not None else None
@@ -125,10 +160,11 @@ class FallbackCall:
             except Exception as error:  # noqa: BLE001 - a memory must not break a call that went well
                 site.rung_failed(rung, call, error, doing="remember")
 
-    def _as_rungs_see_it(self, error: Exception | None = None, verdict: Verdict | None = None) -> FailedCall:
-        site, instance, args, kwargs = self._site, self._instance, self._args, self._kwargs
+    def as_rungs_see_it(self, error: Exception | None = None, verdict: Verdict | None = None) -> FailedCall:
+        site, instance, args, kwargs = self._site, self.instance, self._args, self._kwargs
         arguments = arguments_by_name(site.signature, instance is not None, args, kwargs)
-        return FailedCall(site.function, args, kwargs, arguments, instance, error, verdict, site.registry.clock.now())
+        now, carried = site.registry.clock.now(), site.carried(self._fn, instance)
+        return FailedCall(site.function, args, kwargs, arguments, instance, error, verdict, now, carried)
 
     async def _mark(self, answer: Answer, call: FailedCall) -> bool:
         """Whether the answer could be marked; one that could not is not given, because it would pass for a real one."""

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import copy
+import os
+import sys
 import threading
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from resilient_ai._core.checks import check_number
-from resilient_ai._core.frozen import UnkeyableError, frozen
 from resilient_ai._core.public import public
 
-from .call_key import call_key
+from .call_key import scope_of
 from .contract import NO_ANSWER, FailedCall, Recalled
+from .digest import NoScope, digest, fields_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable
+    from collections.abc import Callable
+
+_MOST_PARTS: Final = 10_000  # of an answer whose size is estimated: about 5 ms
 
 
 @public("types")
@@ -38,20 +43,36 @@ class LastAnswerStats:
     too_old: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """One answer, the moment it was given, and its size in bytes."""
+
+    answer: Any
+    since: float
+    size: int
+
+
 @public()
 class LastAnswer:
     """
-    A rung of `degrade_to`: the last good answer to a call with equal arguments, of one function and equal instance.
+    A rung of `degrade_to`: the last good answer to a call of one function with equal arguments.
 
-    Arguments are compared by value; objects whose class does not say when they are equal, by identity. Answers that
-    cannot be copied are not kept. Everything is in memory, the least recently used goes first. Thread-safe; one
-    object may serve several functions.
+    Arguments are compared by value, with all fields of an object whose class says when two are equal; other objects
+    by identity. What the function carries besides its arguments parts the answers too: the instance of a method by
+    identity (by its fields where its class says when two are equal), closure cells, partial arguments and the fields
+    of a callable object by value. Globals and context variables that it reads do not; see `scope`.
+
+    Answers that cannot be copied are not kept. Everything is in memory, the least recently used goes first; of the
+    calls only digests are kept. Thread-safe; one object may serve several functions.
 
     Args:
         max_age: Seconds for which an answer may be given again. Default one day; None: no bound.
         max_entries: Answers kept. Default 1,000.
+        max_bytes: Most memory, roughly. Default 64 MiB.
         key: What tells calls apart in place of their arguments, by a function of the call: to leave out a request
             id, or to add a tenant that is not among the arguments.
+        scope: Who shares answers, in place of what the function carries, by a function of the call such as
+            `lambda call: call.instance.tenant`. None from it: nobody knows, nothing is shared.
 
     Raises:
         ValueError: A bad setting.
@@ -62,17 +83,25 @@ class LastAnswer:
         *,
         max_age: float | None = 86_400.0,
         max_entries: int = 1_000,
-        key: Callable[[FailedCall], Hashable] | None = None,
+        max_bytes: int = 64 << 20,
+        key: Callable[[FailedCall], Any] | None = None,
+        scope: Callable[[FailedCall], Any] | None = None,
     ) -> None:
         check_number("max_age", max_age, above=0, optional=True)
         check_number("max_entries", max_entries, least=1, whole=True)
-        if key is not None and not callable(key):
-            raise ValueError(f"key must be a function of the call or None, got a {type(key).__qualname__}")
+        check_number("max_bytes", max_bytes, least=1, whole=True)
+        for name, function in (("key", key), ("scope", scope)):
+            if function is not None and not callable(function):
+                raise ValueError(f"{name} must be a function of the call or None, got a {type(function).__qualname__}")
         self.max_age = max_age
         self.max_entries = max_entries
+        self.max_bytes = max_bytes
         self._key = key
+        self._scope = scope
         self._lock = threading.RLock()  # a signal handler may read the registry, as in `CircuitBreaker`
-        self._kept: OrderedDict[Hashable, tuple[Any, float]] = OrderedDict()
+        self._kept: OrderedDict[str, _Kept] = OrderedDict()
+        self._bytes = 0
+        self._secret = os.urandom(16)  # so that nobody can try texts against the digests
         self._hits = self._misses = self._too_old = 0
 
     def recall(self, call: FailedCall) -> Any:
@@ -80,50 +109,88 @@ class LastAnswer:
         key = self._key_of(call)
         with self._lock:
             kept = self._kept.get(key) if key is not None else None
-            if kept is None:
+            if key is None or kept is None:
                 self._misses += 1
                 return NO_ANSWER
-            answer, since = kept
-            age = max(0.0, call.now - since)
+            age = max(0.0, call.now - kept.since)
             if self.max_age is not None and age > self.max_age:
                 self._too_old += 1
-                del self._kept[key]
+                self._drop(key)
                 return NO_ANSWER
             self._kept.move_to_end(key)
             self._hits += 1
-        return Recalled(copy.deepcopy(answer), age=age)
+        return Recalled(copy.deepcopy(kept.answer), age=age)
 
     def remember(self, call: FailedCall, answer: Any) -> None:
         """Keep an answer; a later one to the same call replaces it."""
-        key = self._key_of(call)
-        if key is None:
+        secret, key, size = self._secret, self._key_of(call), _size_of(answer)
+        if key is None or size > self.max_bytes:
             return
         try:
             own = copy.deepcopy(answer)
         except Exception:  # noqa: BLE001 - a lock, a socket, a __deepcopy__ of the user's: not to be kept
             return
         with self._lock:
-            self._kept[key] = own, call.now
-            self._kept.move_to_end(key)
-            if len(self._kept) > self.max_entries:
-                self._kept.popitem(last=False)
+            if secret is not self._secret:
+                return  # meanwhile somebody called forget()
+            self._drop(key)
+            self._kept[key] = _Kept(own, call.now, size)
+            self._bytes += size
+            while len(self._kept) > self.max_entries or self._bytes > self.max_bytes:
+                self._drop(next(iter(self._kept)))
 
     def forget(self) -> None:
-        """Drop every answer."""
+        """Drop every answer, and all that is known of the calls."""
         with self._lock:
             self._kept.clear()
+            self._bytes = 0
+            self._secret = os.urandom(16)
 
     def stats(self) -> LastAnswerStats:
         """The numbers of this moment."""
         with self._lock:
             return LastAnswerStats(len(self._kept), self._hits, self._misses, self._too_old)
 
-    def _key_of(self, call: FailedCall) -> Hashable | None:
+    def _drop(self, key: str) -> None:
+        kept = self._kept.pop(key, None)
+        if kept is not None:
+            self._bytes -= kept.size
+
+    def _key_of(self, call: FailedCall) -> str | None:
+        """None: nobody knows which calls are the same, so that this one is not kept."""
+        what = dict(call.arguments) if self._key is None else self._key(call)
         try:
-            return call_key(call) if self._key is None else (call.function, frozen(self._key(call)))
-        except UnkeyableError:
+            if self._scope is None:
+                return digest(call.function, scope_of(call).digest, what, key=self._secret)
+            scope = self._scope(call)
+            return None if scope is None else digest(call.function, scope, what, key=self._secret)
+        except NoScope:
             return None
 
     def __repr__(self) -> str:
         age = "any age" if self.max_age is None else f"up to {self.max_age:g} s old"
         return f"<LastAnswer {age}: {len(self._kept)} of {self.max_entries} entries>"
+
+
+def _size_of(answer: Any) -> int:
+    """Bytes that an answer takes, roughly: of what has very many parts, the first ones stand for the rest."""
+    if type(answer) is str:
+        return sys.getsizeof(answer)
+    size, left, seen = 0, [answer], set[int]()
+    while left and len(seen) < _MOST_PARTS:
+        part = left.pop()
+        if id(part) in seen:
+            continue
+        seen.add(id(part))
+        try:
+            size += sys.getsizeof(part, 64)
+        except Exception:  # noqa: BLE001 - a __sizeof__ of the user's
+            size += 64
+        if isinstance(part, list | tuple | set | frozenset):
+            left.extend(part)
+        elif isinstance(part, Mapping):
+            left.extend(part.keys())
+            left.extend(part.values())
+        elif not isinstance(part, str | bytes | int | float | type):
+            left.extend(fields_of(part).values())
+    return size if not left else size * (len(seen) + len(left)) // len(seen)

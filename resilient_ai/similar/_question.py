@@ -8,9 +8,9 @@ import unicodedata
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from resilient_ai._degrade_to.call_key import scope_of
 from resilient_ai._degrade_to.contract import text_of
-
-from ._scope import TOKENS, digest
+from resilient_ai._degrade_to.digest import digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,14 +59,14 @@ def question_of(call: FailedCall, which: Which, scope: Any) -> Question | None:
     text = text_of(call, which)
     if text is None or not text.strip():
         return None
-    instance = None
+    carried = None
     if callable(scope):
-        scope = scope(call)  # it replaces the identity of a method's object
+        scope = scope(call)  # says who shares: what the function carries counts as far as this one reads it
         if scope is None:
             return None
-    elif call.instance is not None:
-        instance = TOKENS.of(call.instance)
-    partition = digest(call.function, instance, scope, dict(call.arguments), blank=text)
+    else:
+        carried = scope_of(call).digest
+    partition = digest(call.function, carried, scope, dict(call.arguments), blank=text)
     return Question(text=text, key=key_of(text), partition=partition, owner=digest(scope))
 
 

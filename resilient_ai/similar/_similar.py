@@ -15,7 +15,9 @@ import anyio
 
 from resilient_ai._core.checks import check_number
 from resilient_ai._core.public import public
+from resilient_ai._degrade_to.call_key import scope_of
 from resilient_ai._degrade_to.contract import NO_ANSWER, Recalled
+from resilient_ai._degrade_to.digest import NoScope, digest
 
 from ._codec import NotStorable, decode, encode
 from ._complete import is_whole
@@ -24,7 +26,6 @@ from ._forks import hold_while_forking
 from ._index import Draft, Index, check_guard
 from ._memory import MemoryStore
 from ._question import question_of
-from ._scope import NoScope, digest
 from ._vectors import Vectors, in_flight_of_loop, in_thread
 from ._writer import Writer
 
@@ -102,11 +103,13 @@ class SimilarAnswers:
             `messages`, else an argument with a usual name such as `prompt`, else the first string. A function has
             to return a text as it stands in an argument; everything else in the arguments has to be equal. A
             question of one word, or of more than 4,000 characters, is answered by an equal one only.
-        scope: Who shares: a value, or a function of the call such as `lambda call: call.arguments["tenant"]`
-            (on methods it stands for the object, too; without it a method's answers serve that object alone, and
-            none after a restart). None from the function: nobody knows, nothing is shared. Default: all callers
-            with equal other arguments. Clients of two accounts whose bound methods share one
-            memory need it: a bound method counts by its name.
+        scope: Who shares: a value, or a function of the call such as `lambda call: call.arguments["tenant"]`. A value
+            is added to what the function carries besides its arguments: the instance of a method by identity (by its
+            fields where its class says when two are equal), closure cells, partial arguments and the fields of a
+            callable object by value. A function replaces all that; with `path` or `store` it is needed where
+            something counts by identity, because no other process knows that. None from it: nobody knows, nothing
+            is shared. Default: all callers with equal other arguments. Globals and context variables that the
+            function reads never count by themselves.
         max_age: Seconds for which an answer may serve. Default one day.
         max_entries: Most answers kept; the largest scope gives way first. Default 10,000.
         max_bytes: Most memory for texts, answers and vectors, roughly. Default 64 MiB.
@@ -166,6 +169,24 @@ class SimilarAnswers:
         self._vectors = Vectors(self._space) if self._space is not None else None
         self._epoch: float | None = None
         self._finalizer = weakref.finalize(self, _close, self._writer, self._store, 2.0)
+
+    def check_site(self, call: FailedCall) -> None:
+        """
+        Refuse a function whose callers nobody can tell apart once the process has ended.
+
+        Raises:
+            ValueError: The answers are kept in a file or on a server, and the function carries a client or an
+                instance that is known by its identity alone; `scope=` has to say who shares.
+        """
+        if isinstance(self._store, MemoryStore) or callable(self._scope):
+            return
+        by_identity = scope_of(call).by_identity
+        if by_identity:
+            raise ValueError(
+                f"{self!r} outlives the process, and {call.function} carries what only this process can tell apart:"
+                f" {', '.join(by_identity[:3])}; say who shares answers with scope= and a function of the call, such"
+                " as lambda call: call.instance.tenant"
+            )
 
     # -- remembering
 

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from resilient_ai import NO_ANSWER
 from resilient_ai._degrade_to.contract import FailedCall, Recalled
+from resilient_ai._degrade_to.digest import NoScope, digest
 from resilient_ai.similar import SimilarAnswers
-from resilient_ai.similar._scope import NoScope, digest
 
 QUESTION = "How can I reset my password today?"
 values = st.recursive(
@@ -183,7 +183,7 @@ def test_what_can_neither_be_compared_nor_told_apart_shares_with_nobody():
 
 
 def test_digests_are_the_same_in_another_process():
-    code = "from resilient_ai.similar._scope import digest; print(digest('a', [1, {'b': {2, 3}}], None))"
+    code = "from resilient_ai._degrade_to.digest import digest; print(digest('a', [1, {'b': {2, 3}}], None))"
     other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert other.stdout.strip() == digest("a", [1, {"b": {3, 2}}], None)

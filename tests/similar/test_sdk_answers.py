@@ -16,15 +16,22 @@ def asked(text):
     return [{"role": "system", "content": "Be brief."}, {"role": "user", "content": text}]
 
 
+def of_one_account(_call):
+    return "acme"
+
+
 async def test_an_openai_answer_comes_back_from_a_file_in_its_own_class(tmp_path, registry):
     with FakeProvider("east") as provider:
         async with openai.AsyncOpenAI(api_key="none", base_url=provider.base_url, max_retries=0) as client:
-            with SimilarAnswers(tmp_path / "answers.db", embedder="trigrams") as memory:
+            with SimilarAnswers(tmp_path / "answers.db", embedder="trigrams", scope=of_one_account) as memory:
                 create = degrade_to(memory, name="one", registry=registry)(client.chat.completions.create)
                 first = await create(model="fake", messages=asked("How can I reset my password?"))
         provider.outage("overloaded")
         async with openai.AsyncOpenAI(api_key="none", base_url=provider.base_url, max_retries=0) as client:
-            with SimilarAnswers(tmp_path / "answers.db", embedder="trigrams") as memory, watch() as seen:
+            with (
+                SimilarAnswers(tmp_path / "answers.db", embedder="trigrams", scope=of_one_account) as memory,
+                watch() as seen,
+            ):
                 create = degrade_to(memory, name="two", registry=registry)(client.chat.completions.create)
                 again = await create(model="fake", messages=asked("how do I reset the password"))
                 with pytest.raises(openai.APIStatusError):
