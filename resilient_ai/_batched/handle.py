@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import threading
 import weakref
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from resilient_ai._core.public import public
+from resilient_ai._core.quantiles import quantile
 from resilient_ai._core.report import Row
 from resilient_ai._core.tasks import Promise, is_closed, promise_class
 
@@ -16,7 +16,7 @@ from .queue import Batch, BatchConfig, Ledger, Line
 from .results import Failure
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Sequence
+    from collections.abc import Hashable
 
 
 @public("types")
@@ -159,7 +159,7 @@ class Batcher:
                 name: self._past[name] + sum(getattr(ledger, name) for _, ledger in self._ledgers) for name in _COUNTS
             }
             live = [ledger for ref, ledger in self._ledgers if (loop := ref()) is not None and not is_closed(loop)]
-            waits = sorted(wait for _, ledger in self._ledgers for wait in ledger.waits.copy())
+            waits = [wait for _, ledger in self._ledgers for wait in ledger.waits.copy()]
         waiting, running = sum(each.waiting for each in live), sum(each.running for each in live)
         return BatchStats(
             total_requests=count["requests"],
@@ -172,8 +172,8 @@ class Batcher:
             left=count["left"],
             rejected=count["rejected"],
             is_running=bool(waiting or running),
-            wait_p50=_quantile(waits, 0.5),
-            wait_p95=_quantile(waits, 0.95),
+            wait_p50=quantile(waits, 0.5),
+            wait_p95=quantile(waits, 0.95),
         )
 
     def row(self) -> Row:
@@ -195,7 +195,3 @@ class Batcher:
     def __repr__(self) -> str:
         stats = self.stats()
         return f"<Batcher {self.name!r}: {stats.total_requests} requests in {stats.total_batches} batches>"
-
-
-def _quantile(ordered: Sequence[float], share: float) -> float | None:
-    return ordered[math.ceil(len(ordered) * share) - 1] if ordered else None

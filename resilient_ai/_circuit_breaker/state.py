@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from resilient_ai._core.backend import LOCK_FREE
 from resilient_ai._core.public import public
+from resilient_ai._core.quantiles import quantile
 from resilient_ai._core.stand_in import StandIn
 
 from .window import TICK, CallsWindow, SecondsWindow, Window
@@ -375,5 +376,4 @@ class Circuit:
 
     def p95(self) -> float | None:
         """Seconds that 95 of 100 of the last good answers took at most."""
-        seconds = sorted(seconds for _, seconds in self._answers())
-        return seconds[math.ceil(0.95 * len(seconds)) - 1] if seconds else None
+        return quantile((seconds for _, seconds in self._answers()), 0.95)

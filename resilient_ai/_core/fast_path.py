@@ -69,7 +69,7 @@ class StartedCall:
 
 def begun(fn: Callable[..., Any]) -> StartedCall | None:
     """The call that has failed on the fast path, for the layers of its first attempt; None for every other call."""
-    return fn if type(fn) is StartedCall and fn.error is not None else None
+    return fn if isinstance(fn, StartedCall) and fn.error is not None else None
 
 
 class HasOpenTicket(Protocol):

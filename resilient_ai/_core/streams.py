@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Final, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn
 
 import anyio
+
+if TYPE_CHECKING:
+    from .handlers import Handler
 
 
 class _End(Enum):
@@ -35,15 +38,19 @@ class Broken:
             del error
 
 
-async def pull(stream: AsyncGenerator[Any, Any]) -> Any | Literal[_End.END] | Broken:
+async def pull(stream: AsyncGenerator[Any, Any], run: Handler | None = None) -> Any | Literal[_End.END] | Broken:
     """
     The next item of a stream, `END`, or the error in a `Broken`.
 
     So that the caller can yield the item outside every `try`: what its consumer throws into it at the `yield` is not
     the provider's doing.
+
+    Args:
+        stream: Read by this caller alone.
+        run: Runs the waiting for the item, within a time limit say.
     """
     try:
-        return await anext(stream)
+        return await (anext(stream) if run is None else run(stream.__anext__, None, (), {}))
     except StopAsyncIteration:
         return END
     except Exception as error:  # noqa: BLE001 - the caller decides what it means

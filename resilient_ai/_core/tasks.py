@@ -2,7 +2,7 @@
 What anyio does not have: a short-lived task that belongs to no scope of its maker, and a promise that one task
 awaits and another fulfils, cheap enough to have one per item.
 
-The only file that knows which backend runs. A loop is named by a token: the asyncio loop, or trio's token.
+A loop is named by a token: the asyncio loop, or trio's token.
 """
 
 from __future__ import annotations

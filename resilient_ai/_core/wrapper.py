@@ -142,9 +142,10 @@ class ResilientMethod:
     def __self__(self) -> Any:
         return self.__call__.__self__
 
-    __class__ = property(lambda _self: MethodType)  # `inspect.ismethod` asks for it
-    __doc__ = property(lambda self: self.__func__.__doc__)
-    __module__ = property(lambda self: self.__func__.__module__)
+    # `inspect.ismethod` asks for the class so.
+    __class__ = property(lambda _self: MethodType)  # pyright: ignore[reportIncompatibleMethodOverride]
+    __doc__ = property(lambda self: self.__func__.__doc__)  # pyright: ignore[reportAssignmentType]
+    __module__ = property(lambda self: self.__func__.__module__)  # pyright: ignore[reportAssignmentType]
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.__func__, name)

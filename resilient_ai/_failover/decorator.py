@@ -144,7 +144,7 @@ class FailoverPolicy(Policy[Failover]):
         async def asked(fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             lane: Lane | None
             ticket: Ticket | None
-            if type(fn) is StartedCall and (choice := fn.take_choice()) is not None:
+            if isinstance(fn, StartedCall) and (choice := fn.take_choice()) is not None:
                 started, (lane, ticket) = fn.started, choice
             else:
                 started, lane, ticket = now(), next(quick) if quick is not None else None, None

@@ -12,13 +12,13 @@ rest as well.
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from dataclasses import dataclass
 from enum import StrEnum
 
 from resilient_ai._core.errors import ErrorType
 from resilient_ai._core.public import public
+from resilient_ai._core.quantiles import quantile
 
 
 @public("types")
@@ -166,8 +166,7 @@ class EndpointHealth:
 
     def quantile(self, share: float) -> float | None:
         """Latency that this share of the last 200 answers did not exceed; None without any."""
-        ranked = sorted(self.samples)
-        return ranked[math.ceil(share * len(ranked)) - 1] if ranked else None
+        return quantile(self.samples, share)
 
     # -- calls
 

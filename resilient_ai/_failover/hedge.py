@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import anyio
 
+from resilient_ai._core.quantiles import quantile
+
 from .search import Answer, Way
 
 if TYPE_CHECKING:
@@ -74,8 +76,7 @@ class HedgeDelay:
             self._samples.append(seconds)
             self._known += 1
             if self._known >= ENOUGH_SAMPLES and (self._learned is None or self._known % 10 == 0):
-                ranked = sorted(self._samples)
-                self._learned = ranked[int(0.95 * (len(ranked) - 1))]
+                self._learned = quantile(self._samples, 0.95)
 
     def seconds(self) -> float | None:
         """None while too little is known."""
