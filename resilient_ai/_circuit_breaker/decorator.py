@@ -6,38 +6,28 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, 
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, ParamSpec, TypeVar, overload
 
-from anyio.lowlevel import checkpoint
-
-from resilient_ai._classification.classify import classify
 from resilient_ai._classification.error_rules import (
     ErrorRule,
     Reject,
     error_rules,
-    means,
     no_reject_on_a_stream,
-    rejection,
 )
-from resilient_ai._classification.verdict import Verdict
-from resilient_ai._core.backend import cancelled
 from resilient_ai._core.checks import check_callable
 from resilient_ai._core.deadline import bounded
-from resilient_ai._core.errors import RejectedResultError
-from resilient_ai._core.fast_path import begun
 from resilient_ai._core.handlers import Handler, StreamHandler
 from resilient_ai._core.policy import Policy, Site
 from resilient_ai._core.public import public
 from resilient_ai._core.state_store import StateStore, default_registry
-from resilient_ai._core.watch import as_part_of
 from resilient_ai._core.wrapper import Decorator, decorate
 
 from .config import NEUTRAL, CircuitConfig
+from .course import Guard
 from .fast_path import add_circuits
 from .handle import CircuitBreaker
 
 if TYPE_CHECKING:
     from resilient_ai._core.fast_path import FastPath
 
-    from .state import Ticket
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -72,7 +62,6 @@ class CircuitBreakerPolicy(Policy[CircuitBreaker]):
         self._reject = reject
         # Of the stack that was bound last, by endpoint: the circuit, and what runs a call within its timeout.
         self._bound: dict[str | None, tuple[CircuitBreaker, Handler | None]] = {}
-        self._by_blame = all(each in config.ignore for each in NEUTRAL)
 
     def make_state(self, name: str) -> CircuitBreaker:
         return CircuitBreaker(name, self.config, self.registry)
@@ -83,15 +72,15 @@ class CircuitBreakerPolicy(Policy[CircuitBreaker]):
         return keys[0] is keys[1] and super().shares_state(other, site)
 
     def bind(self, bind_inner: Callable[[Site], Handler], site: Site) -> Handler:
-        inner = self._bounded(bind_inner(site), site, self.config.timeout_seconds)
+        inner, guard = self._bounded(bind_inner(site), site, self.config.timeout_seconds), self._guard()
         if (key := self._key) is None:
             breaker = self.state(site)
             self._bound[site.endpoint] = breaker, inner if self.config.timeout_seconds is not None else None
-            return self._guard(inner, breaker)
+            return guard.function(inner, breaker)
 
         async def keyed(fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             breaker = self._keyed(key, site, instance, args, kwargs)
-            return await self._guard(inner, breaker)(fn, instance, args, kwargs)
+            return await guard.function(inner, breaker)(fn, instance, args, kwargs)
 
         return keyed
 
@@ -104,14 +93,17 @@ class CircuitBreakerPolicy(Policy[CircuitBreaker]):
 
     def bind_stream(self, bind_inner: Callable[[Site], StreamHandler], site: Site) -> StreamHandler:
         no_reject_on_a_stream(self._reject, site.function)
-        first = self._bounded(_next_item, site, self.config.timeout_seconds)
-        later = self._bounded(_next_item, site, self.config.idle_timeout_seconds)
-        stream = partial(self._guard_stream, bind_inner(site), first, later)
+        first_item = self._bounded(_awaited, site, self.config.timeout_seconds)
+        next_item = self._bounded(_awaited, site, self.config.idle_timeout_seconds)
+        stream = self._guard().stream(bind_inner(site), first_item, next_item)
         if (key := self._key) is None:
             return partial(stream, self.state(site))
         return lambda fn, instance, args, kwargs: stream(
             self._keyed(key, site, instance, args, kwargs), fn, instance, args, kwargs
         )
+
+    def _guard(self) -> Guard:
+        return Guard(self.config, self._reject, self.registry.clock.now)
 
     def _bounded(self, inner: Handler, site: Site, seconds: float | None) -> Handler:
         return inner if seconds is None else bounded(inner, seconds, self.registry.clock, self.state_name(site))
@@ -125,134 +117,8 @@ class CircuitBreakerPolicy(Policy[CircuitBreaker]):
         breaker.last_used = self.registry.clock.now()  # a call in flight keeps its key
         return breaker
 
-    def _guard(self, inner: Handler, breaker: CircuitBreaker) -> Handler:
-        reject, now, circuit = self._reject, self.registry.clock.now, breaker.circuit
 
-        async def guarded(fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-            run = inner
-            if (first := begun(fn)) is not None:
-                started, ticket = first.started, first.ticket
-            else:
-                started, ticket = now(), circuit.open_ticket  # a closed circuit is asked without its lock
-            if ticket is None:
-                if cancelled():
-                    await checkpoint()  # a cancelled caller hears of that, not of the circuit
-                if started < circuit.refused_until:
-                    raise breaker.refusal(started)
-                ticket = breaker.admit(started)
-                run = partial(as_part_of, (circuit, ticket), inner)
-            try:
-                result = await run(fn, instance, args, kwargs)
-            except Exception as error:
-                self._settle(breaker, ticket, started, error, request=(args, kwargs))
-                raise
-            except BaseException:
-                breaker.released(ticket)
-                raise
-            if reject is not None:
-                self._judge(reject, breaker, ticket, started, result)
-            breaker.good(ticket, started, now())
-            return result
-
-        return guarded
-
-    async def _guard_stream(
-        self,
-        inner: StreamHandler,
-        first: Handler,
-        later: Handler,
-        breaker: CircuitBreaker,
-        fn: Callable[..., Any],
-        instance: Any,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-    ) -> AsyncGenerator[Any, None]:
-        now, next_item = self.registry.clock.now, first
-        started = now()
-        ticket: Ticket | None = breaker.circuit.open_ticket
-        if ticket is None:
-            if cancelled():
-                await checkpoint()
-            ticket = breaker.admit(started)
-            probe = breaker.circuit, ticket
-            next_item, later = partial(as_part_of, probe, first), partial(as_part_of, probe, later)
-        stream: AsyncGenerator[Any, Any] | None = None
-        seconds: float | None = None  # how long the provider took to answer; reading on is at the consumer's pace
-        try:
-            while True:
-                try:
-                    if stream is None:
-                        stream = inner(fn, instance, args, kwargs)
-                    item = await next_item(stream.__anext__, None, (), {})
-                except StopAsyncIteration:
-                    break
-                except Exception as error:
-                    held, ticket = ticket, None
-                    self._settle(breaker, held, started, error, seconds, request=(args, kwargs))
-                    raise
-                if seconds is None:
-                    seconds, next_item = now() - started, later
-                # Outside the inner try: what the consumer throws in here is not the provider's doing.
-                yield item
-            ended = now()
-            held, ticket = ticket, None
-            breaker.succeeded(held, ended, seconds if seconds is not None else ended - started)
-        finally:
-            if ticket is not None:
-                breaker.released(ticket)
-            if stream is not None:
-                await stream.aclose()
-
-    def _settle(
-        self,
-        breaker: CircuitBreaker,
-        ticket: Ticket,
-        started: float,
-        error: Exception,
-        seconds: float | None = None,
-        request: tuple[object, ...] = (),
-    ) -> None:
-        """A call raised: tell the circuit, unless the error says nothing about the provider."""
-        now = self.registry.clock.now()
-        try:
-            verdict = classify(error)
-            neutral = self._ignores(error, verdict)
-        except BaseException:  # out of a classifier of the user's own: no news, and the slot must come back
-            breaker.released(ticket)
-            raise
-        if neutral:
-            breaker.released(ticket)
-        else:
-            took = seconds if seconds is not None else now - started
-            breaker.failed(ticket, now, took, error, verdict, request)
-
-    def _judge(self, reject: Reject, breaker: CircuitBreaker, ticket: Ticket, started: float, result: Any) -> None:
-        """Raise what `reject` calls the result; if it fails itself, that is nobody's news."""
-        try:
-            error_type = rejection(reject, result, breaker.name)
-        except BaseException:
-            breaker.released(ticket)
-            raise
-        if error_type is None:
-            return
-        error = RejectedResultError(result, error_type, function=breaker.name)
-        self._settle(breaker, ticket, started, error)
-        raise error
-
-    def _ignores(self, error: Exception, verdict: Verdict) -> bool:
-        if self._by_blame and verdict.blame in ("request", "credential"):
-            return True
-        for rule in self.config.ignore:
-            try:
-                if means(rule, error, verdict):
-                    return True
-            except Exception as broken:  # noqa: BLE001 - the caller must see the provider's error, not this one
-                name = getattr(rule, "__qualname__", type(rule).__qualname__)
-                error.add_note(f"ignore predicate {name} raised {type(broken).__name__}; the failure counts")
-        return False
-
-
-async def _next_item(fn: Callable[..., Any], _instance: Any, _args: tuple[Any, ...], _kwargs: dict[str, Any]) -> Any:
+async def _awaited(fn: Callable[..., Any], _instance: Any, _args: tuple[Any, ...], _kwargs: dict[str, Any]) -> Any:
     return await fn()
 
 

@@ -1,4 +1,4 @@
-"""The handle: one circuit in the registry, its lock, its numbers, its news, and an operator's hand on it."""
+"""The handle: one circuit in the registry, with its lock, its numbers, its events, and an operator's hand on it."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from resilient_ai._core.events import CallRejected, Event
 from resilient_ai._core.public import public
 from resilient_ai._core.report import Row
 from resilient_ai._core.stand_in import stand_in
-from resilient_ai._core.watch import probing
 
 from .events import CircuitClosed, CircuitHalfOpened, CircuitModeSet, CircuitOpened, CircuitWouldOpen
-from .state import MOST_ANSWER_TIMES, PART, Circuit, CircuitState, Ticket
+from .nested import is_inside_probe_of
+from .record import MOST_ANSWER_TIMES
+from .state import NESTED_PROBE, Circuit, CircuitState, Ticket
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from .config import CircuitConfig
 
-_MOST_NEWS = 100  # events told in one go: a listener that undoes what it hears of must not hold a call for ever
+_MOST_EVENTS = 100  # told in one go: a listener that undoes what it hears of must not hold a call for ever
 
 
 @public("types")
@@ -80,52 +81,61 @@ _NOBODY: Mapping[object, Callable[[Event], object]] = {}  # one for all, since m
 class CircuitBreaker:
     """One circuit in the registry: its numbers, and an operator's hand on it. Thread-safe."""
 
-    __slots__ = ("_jitter", "_listeners", "_lock", "_news", "_registry", "_telling", "circuit", "last_used", "name")
+    __slots__ = (
+        "_jittered",
+        "_listeners",
+        "_lock",
+        "_notifying",
+        "_pending_events",
+        "_registry",
+        "circuit",
+        "last_used",
+        "name",
+    )
 
     def __init__(self, name: str, config: CircuitConfig, registry: StateStore) -> None:
         self.name = name
         self.circuit = Circuit(config)
-        self._jitter = config.recovery_jitter > 0
+        self._jittered = config.recovery_jitter > 0
         self._registry = registry
         # Reentrant: a signal handler may print the registry while its own thread is in here.
         self._lock = threading.RLock()
         self._listeners: Mapping[object, Callable[[Event], object]] = _NOBODY
-        self._news: list[
-            Event
-        ] = []  # in the order in which it happened, not told yet; an empty deque is ten times as big
-        self._telling = False
+        self._pending_events: list[Event] = []  # in the order in which it happened; an empty deque is ten times as big
+        self._notifying = False
         self.last_used = registry.clock.now()
 
     # -- for the policy
 
     def refusal(self, now: float) -> CircuitOpenError:
         """
-        What to raise when the circuit is shut and there is nothing to decide: `now < circuit.refused_until`.
+        What to raise when the circuit refuses every call and there is nothing to decide: `now < refused_until`.
 
-        Counted without the lock: between two calls or jumps the interpreter does not switch.
+        Counted without the lock: between two calls or jumps the interpreter does not switch threads.
         """
         circuit = self.circuit
-        circuit.rejected += 1
+        circuit.record.rejected += 1
         if self._registry.listening or circuit.refused_until == math.inf:
             return self._refused(circuit.retry_after(now), circuit.refusal())
-        wait = circuit.open_until - now
-        error = CircuitOpenError(self.name, wait if wait > 0 else 0.0)  # another thread may just have closed it
-        error.__cause__ = None if (cause := circuit.cause) is None else cause.again()
+        if (opening := circuit.opening) is None:  # another thread has just closed it
+            return CircuitOpenError(self.name, 0.0)
+        error = CircuitOpenError(self.name, opening.until - now)
+        error.__cause__ = None if (cause := opening.cause) is None else cause.again()
         return error
 
     def admit(self, now: float) -> Ticket:
         """A ticket for one call; `CircuitOpenError` when the circuit refuses."""
         circuit = self.circuit
-        if any(each is circuit and circuit.holds(probe) for each, probe in probing.get()):
-            return PART
+        if is_inside_probe_of(circuit):
+            return NESTED_PROBE
         with self._lock:
             ticket, changed = circuit.admit(now)
             if changed is not None:
-                self._news.append(CircuitHalfOpened(self.name))
+                self._pending_events.append(CircuitHalfOpened(self.name))
             wait, reason = circuit.retry_after(now), circuit.refusal()
         if changed is not None:
             try:
-                self._tell()
+                self._notify()
             except BaseException:  # Ctrl-C in a listener: nobody will call with this ticket
                 if ticket is not None:
                     self.released(ticket)
@@ -138,14 +148,15 @@ class CircuitBreaker:
         if self._registry.listening:
             self._registry.emit(CallRejected(self.name, reason, wait))
         error = CircuitOpenError(self.name, wait, reason)
-        cause = self.circuit.cause
-        error.__cause__ = cause.again() if cause is not None else None
+        opening = self.circuit.opening
+        if opening is not None and opening.cause is not None:
+            error.__cause__ = opening.cause.again()
         return error
 
     def good(self, ticket: Ticket, started: float, ended: float) -> None:
         """A good answer; where it changes nothing but the record, without the lock."""
         circuit = self.circuit
-        # The list first, the pass after: the other way round a reset could come between.
+        # The list first, the ticket after: the other way round a reset could come between.
         answer_times = circuit.answer_times
         if ticket is circuit.fast_ticket and len(answer_times) < MOST_ANSWER_TIMES:
             answer_times.append(ended)
@@ -158,9 +169,9 @@ class CircuitBreaker:
             self.last_used = now
             changed = self.circuit.succeed(ticket, now, seconds, roll=self._roll())
             if changed is not None:
-                self._note(changed, now)
+                self._add_event(changed, now)
         if changed is not None:
-            self._tell()
+            self._notify()
 
     def failed(
         self,
@@ -182,15 +193,13 @@ class CircuitBreaker:
                 roll=self._roll(),
             )
             if changed is not None:
-                self._note(changed, now)
-            opening = self.circuit.opened_count
+                self._add_event(changed, now)
+            opening = self.circuit.opening
         if changed is not None:
-            if changed is CircuitState.OPEN:
+            if changed is CircuitState.OPEN and opening is not None:
                 # Outside the lock: the error's own code runs, and classifiers of the user's.
-                cause = stand_in(error, private=request, verdict=verdict)
-                if self.circuit.opened_count == opening:
-                    self.circuit.cause = cause
-            self._tell()
+                opening.cause = stand_in(error, private=request, verdict=verdict)
+            self._notify()
 
     def released(self, ticket: Ticket) -> None:
         with self._lock:
@@ -215,28 +224,28 @@ class CircuitBreaker:
         """The numbers of this moment."""
         now = self._registry.clock.now()
         with self._lock:
-            circuit = self.circuit
-            calls, successes = circuit.recent(now)
-            judged = circuit.total_calls - circuit.neutral
+            circuit, record = self.circuit, self.circuit.record
+            calls, successes = record.recent(now)
+            judged = record.calls - record.neutral
             in_window, window_failures, window_slow = circuit.window(now)
             return CircuitStats(
                 state=circuit.state,
-                total_calls=circuit.total_calls,
-                total_failures=circuit.total_failures,
-                neutral=circuit.neutral,
-                failure_rate=circuit.total_failures / judged if judged else 0.0,
+                total_calls=record.calls,
+                total_failures=record.failures,
+                neutral=record.neutral,
+                failure_rate=record.failures / judged if judged else 0.0,
                 recent_success_rate=successes / calls if calls else 1.0,
                 current_failure_count=circuit.failures,
-                rejected=circuit.rejected,
-                late=circuit.late,
-                slow=circuit.slow,
-                opened_count=circuit.opened_count,
+                rejected=record.rejected,
+                late=record.late,
+                slow=record.slow,
+                opened_count=record.opened_count,
                 probes_in_flight=circuit.probes_in_flight,
                 window_calls=in_window,
                 window_failures=window_failures,
                 window_slow=window_slow,
                 retry_after=circuit.retry_after(now) if circuit.state is CircuitState.OPEN else None,
-                p95=circuit.p95(),
+                p95=record.p95(),
             )
 
     def row(self) -> Row:
@@ -259,8 +268,8 @@ class CircuitBreaker:
         with self._lock:
             changed = self.circuit.trip(now, roll=self._roll())
             if changed is not None:
-                self._note(changed, now)
-        self._tell()
+                self._add_event(changed, now)
+        self._notify()
 
     def force_open(self) -> None:
         """Refuse every call until told otherwise."""
@@ -282,8 +291,8 @@ class CircuitBreaker:
         """Closed, with every number at zero."""
         with self._lock:
             self.circuit.clear()
-            self._news.append(CircuitModeSet(self.name, "reset"))
-        self._tell()
+            self._pending_events.append(CircuitModeSet(self.name, "reset"))
+        self._notify()
 
     def on_transition(self, listener: Callable[[Event], object]) -> Callable[[], None]:
         """Call `listener` with this circuit's events after each change; returns a function that ends it."""
@@ -305,40 +314,40 @@ class CircuitBreaker:
         with self._lock:
             changed = self.circuit.force(state)
             if changed is CircuitState.CLOSED:
-                self._news.append(CircuitClosed(self.name))
+                self._pending_events.append(CircuitClosed(self.name))
             elif changed is not None:
-                self._news.append(CircuitModeSet(self.name, changed.value))
-        self._tell()
+                self._pending_events.append(CircuitModeSet(self.name, changed.value))
+        self._notify()
 
     def _roll(self) -> float:
-        return self._registry.rng.random() if self._jitter else 0.0
+        return self._registry.rng.random() if self._jittered else 0.0
 
-    def _note(self, state: CircuitState, now: float) -> None:
+    def _add_event(self, state: CircuitState, now: float) -> None:
         circuit = self.circuit
         if state is CircuitState.CLOSED:
-            self._news.append(CircuitClosed(self.name))
+            self._pending_events.append(CircuitClosed(self.name))
         elif state is CircuitState.METRICS_ONLY:
-            self._news.append(CircuitWouldOpen(self.name, circuit.reason))
+            self._pending_events.append(CircuitWouldOpen(self.name, circuit.reason))
         else:
             wait = max(0.0, circuit.open_until - now)
-            self._news.append(CircuitOpened(self.name, circuit.failures, circuit.reason, wait))
+            self._pending_events.append(CircuitOpened(self.name, circuit.failures, circuit.reason, wait))
 
-    def _tell(self) -> None:
+    def _notify(self) -> None:
         """
-        Tell the news outside the lock, in the order in which it happened, to every listener.
+        Tell pending events to every listener, outside the lock, in the order in which they happened.
 
-        One at a time does it: whoever is telling already, in this thread or another, goes on with what is new. So a
-        listener that drives the circuit does not make the others hear the answer before the question.
+        One thread at a time does it: whoever is at it already, this one further up or another, goes on with the new
+        ones. So when a listener drives the circuit, every other listener hears what it heard before what it did.
         """
-        for _ in range(_MOST_NEWS):
+        for _ in range(_MOST_EVENTS):
             with self._lock:
-                if self._telling or not self._news:
+                if self._notifying or not self._pending_events:
                     return
-                self._telling = True
-                event = self._news.pop(0)
+                self._notifying = True
+                event = self._pending_events.pop(0)
             try:
                 self._registry.emit(event)
                 for listener in self._listeners.values():
-                    self._registry.tell(listener, event)
+                    self._registry.notify(listener, event)
             finally:
-                self._telling = False
+                self._notifying = False

@@ -6,22 +6,21 @@ The circuit: a state machine without clock, lock, logger or task.
       └── success_threshold successes ── half-open ◀──────────────────────────────┘
                                              └── one failure ──▶ open, for a longer period
 
-Every admission is a ticket of one era. A transition starts a new era, and what comes back from an earlier one
-changes nothing but the count of late results.
+Every call holds a ticket of one generation. Each transition starts a new generation, and the result of a call of an
+earlier one changes nothing but the count of late results.
 """
 
 from __future__ import annotations
 
 import math
-from array import array
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from resilient_ai._core.backend import LOCK_FREE
 from resilient_ai._core.public import public
-from resilient_ai._core.quantiles import quantile
 from resilient_ai._core.stand_in import StandIn
 
+from .record import CallRecord
 from .window import TICK, CallsWindow, SecondsWindow, Window
 
 if TYPE_CHECKING:
@@ -41,21 +40,43 @@ class CircuitState(StrEnum):
 
 
 class Ticket:
-    """One admission. Tickets of the closed state are one shared object; a probe has its own."""
+    """Lets one call through. All calls of a closed circuit share one; each probe has its own."""
 
-    __slots__ = ("era", "lease_end")
+    __slots__ = ("generation", "lease_end")
 
-    def __init__(self, era: int, lease_end: float = math.inf) -> None:
-        self.era = era
+    def __init__(self, generation: int, lease_end: float = math.inf) -> None:
+        self.generation = generation
         self.lease_end = lease_end
 
 
-_NO_PROBES: list[Ticket] = []  # never filled: who admits a probe makes a new list
-_NO_RECORD = -1  # era of tickets whose results nobody wants
-PART = Ticket(_NO_RECORD)  # for a call within a probe on the same circuit: that one tells how it went
-_RECENT = 100  # calls
-MOST_ANSWER_TIMES = 400  # of good answers, two each, before the older half goes
-_RECENT_SECONDS = 300.0
+_UNRECORDED = -1  # generation of tickets whose results nobody wants
+NESTED_PROBE = Ticket(_UNRECORDED)  # for a call inside a probe of the same circuit: the probe tells how it went
+
+
+class Opening:
+    """Why a circuit opened, or would have in metrics_only, and when it may be probed."""
+
+    __slots__ = ("cause", "reason", "until")
+
+    def __init__(self, reason: str, until: float) -> None:
+        self.reason = reason
+        self.until = until
+        self.cause: StandIn | None = None  # set by the handle, once it has let go of its lock
+
+
+class Probing:
+    """The probes of a half-open circuit."""
+
+    __slots__ = ("in_flight", "successes", "usual_seconds")
+
+    def __init__(self, usual_seconds: float) -> None:
+        self.in_flight: list[Ticket] = []
+        self.successes = 0
+        self.usual_seconds = usual_seconds  # that an answer takes
+
+    def give_back(self, ticket: Ticket) -> None:
+        if ticket in self.in_flight:
+            self.in_flight.remove(ticket)
 
 
 class Circuit:
@@ -63,92 +84,83 @@ class Circuit:
     One circuit. Methods that may change the state return the new state if they did, else None.
 
     In metrics_only, METRICS_ONLY is returned when a closed circuit would have opened.
+
+    Attributes:
+        state: What it does with calls.
+        failures: The failure count: up with a failure, down with a success.
+        opening: Why it is open, or half-open.
+        probing: Its probes, while it is half-open.
+        record: What came of its calls.
+        open_ticket: Lets a call through without asking further; None: `admit` decides.
+        fast_ticket: The open ticket, while a success with it changes nothing but the times of good answers.
+        refused_until: Before this time every call is refused, without asking further.
     """
 
     __slots__ = (
-        "_announced",
-        "_era",
-        "_failure_times",
-        "_ok_before",
+        "_breach_told",
+        "_config",
+        "_generation",
         "_period",
-        "_probes",
-        "_rules",
-        "_usual",
         "_window",
         "answer_times",
-        "cause",
         "failures",
         "fast_ticket",
-        "late",
-        "neutral",
         "open_ticket",
-        "open_until",
-        "opened_count",
-        "reason",
+        "opening",
+        "probing",
+        "record",
         "refused_until",
-        "rejected",
-        "slow",
         "state",
-        "successes",
-        "total_failures",
     )
 
-    def __init__(self, rules: CircuitConfig) -> None:
-        self._rules = rules
-        rated = rules.failure_rate_threshold is not None or rules.slow_call_seconds is not None
+    def __init__(self, config: CircuitConfig) -> None:
+        self._config = config
+        rated = config.failure_rate_threshold is not None or config.slow_call_seconds is not None
         self._window: Window | None = None
-        if rated and rules.window_calls is not None:
-            self._window = CallsWindow(rules.window_calls)
+        if rated and config.window_calls is not None:
+            self._window = CallsWindow(config.window_calls)
         elif rated:
-            self._window = SecondsWindow(rules.window_seconds)
-        self._era = 0
+            self._window = SecondsWindow(config.window_seconds)
+        self._generation = 0
         self.clear()
 
     def clear(self) -> None:
         """The first day again: closed, every count zero."""
-        # Good answers: when each ended, when it had begun, and so on by turns. One may be no more than two appends to
-        # the list, under no lock, by whoever took hold of it and then still sees its pass here. So the pass goes first
-        # and the list is replaced: what is appended to the old one was before this. (Between the two appends no other
-        # thread comes in CPython; did one come, it would bend how long two answers took, by as long as they took.)
-        # An array would need a quarter of the room, and three times as long for an append.
+        # A good answer appends two times to the list of the record, under no lock, after a look at its ticket here. So
+        # the ticket goes first and the record is replaced after it: what is still appended to the old list came before.
+        # (In CPython no other thread comes between the two appends. If one did, the seconds of two answers would be
+        # wrong, by as much as they took.)
         self.fast_ticket: Ticket | None = None
-        self.answer_times: list[float] = []
-        self._failure_times: array[float] | tuple[()] = ()  # most circuits of a keyed breaker never see a failure
-        self._ok_before = 0
-        self.total_failures = self.neutral = self.slow = 0
-        self.rejected = self.late = self.opened_count = 0
+        self.record = CallRecord()
+        self.answer_times = self.record.answer_times
         self._enter(CircuitState.CLOSED)
 
     def _enter(self, state: CircuitState) -> CircuitState:
-        self._era += 1
+        self._generation += 1
         self.state = state
-        self.failures = self.successes = 0
-        self._probes = _NO_PROBES
-        self._announced = False  # metrics_only: each breach is told once
+        self.failures = 0
+        self.probing: Probing | None = None
+        self._breach_told = False  # metrics_only: each breach is told once
         if self._window is not None:
             self._window.clear()
         if state is CircuitState.CLOSED:
-            self._period = self._rules.recovery_timeout
+            self._period = self._config.recovery_timeout
         if state is not CircuitState.OPEN and state is not CircuitState.HALF_OPEN:
-            self.cause: StandIn | None = None
-            self.reason = ""
-            self.open_until = 0.0
-        # Until then every call is refused, and there is nothing to decide; OPEN sets it when it knows its period.
+            self.opening: Opening | None = None
+        # `_open` sets it to the end of the period.
         self.refused_until = math.inf if state is CircuitState.FORCED_OPEN and LOCK_FREE else -math.inf
-        # The pass that lets a call through without asking further. None: somebody has to decide.
         if state in (CircuitState.CLOSED, CircuitState.METRICS_ONLY):
-            self.open_ticket: Ticket | None = Ticket(self._era)
+            self.open_ticket: Ticket | None = Ticket(self._generation)
         elif state is CircuitState.DISABLED:
-            self.open_ticket = Ticket(_NO_RECORD)
+            self.open_ticket = Ticket(_UNRECORDED)
         else:
             self.open_ticket = None
-        self._set_quiet()
+        self._set_fast_ticket()
         return state
 
-    def _set_quiet(self) -> None:
-        # While this pass is set, a success that holds it changes nothing but the times of good answers.
-        quiet = LOCK_FREE and not self.failures and self._window is None and self.state is not CircuitState.DISABLED
-        self.fast_ticket = self.open_ticket if quiet else None
+    def _set_fast_ticket(self) -> None:
+        fast = LOCK_FREE and not self.failures and self._window is None and self.state is not CircuitState.DISABLED
+        self.fast_ticket = self.open_ticket if fast else None
 
     # -- admission
 
@@ -158,16 +170,17 @@ class Circuit:
             return self.open_ticket, None
         changed = None
         if self.state is CircuitState.OPEN and self.retry_after(now) == 0:
-            usual = self.p95()
-            self._usual = usual if usual is not None else math.inf
+            usual = self.record.p95()
             changed = self._enter(CircuitState.HALF_OPEN)
-        if self.state is CircuitState.HALF_OPEN:
-            self._probes = [probe for probe in self._probes if now + TICK < probe.lease_end]
-            if len(self._probes) < self._rules.probes_at_once:
-                probe = Ticket(self._era, now + self._rules.probe_lease)
-                self._probes.append(probe)
+            self.probing = Probing(usual if usual is not None else math.inf)
+        if self.probing is not None:
+            in_flight = [probe for probe in self.probing.in_flight if now + TICK < probe.lease_end]
+            self.probing.in_flight = in_flight
+            if len(in_flight) < self._config.probes_at_once:
+                probe = Ticket(self._generation, now + self._config.probe_lease)
+                in_flight.append(probe)
                 return probe, changed
-        self.rejected += 1
+        self.record.rejected += 1
         return None, changed
 
     def refusal(self) -> str:
@@ -182,29 +195,31 @@ class Circuit:
 
         While all probes are in flight: as long as a good answer usually takes, or until the first lease is over.
         """
+        if self.state is CircuitState.FORCED_OPEN:
+            return None
+        wait = 0.0
         if self.state is CircuitState.OPEN:
             wait = self.open_until - now
-        elif self.state is CircuitState.HALF_OPEN and len(self._probes) >= self._rules.probes_at_once:
-            wait = min(self._usual, min(probe.lease_end for probe in self._probes) - now)
-        else:
-            return None if self.state is CircuitState.FORCED_OPEN else 0.0
+        elif (probing := self.probing) is not None and len(probing.in_flight) >= self._config.probes_at_once:
+            wait = min(probing.usual_seconds, min(probe.lease_end for probe in probing.in_flight) - now)
         return wait if wait > TICK else 0.0
 
     # -- results
 
     def succeed(self, ticket: Ticket, now: float, seconds: float, *, roll: float = 0.0) -> CircuitState | None:
         """The call of this ticket gave a good answer after so many seconds; `roll` in [0, 1) is for jitter."""
-        if ticket.era != self._era:
+        if ticket.generation != self._generation:
             self._too_late(ticket)
             return None
-        slow = self._record(now, seconds, failed=False)
-        if self.state is CircuitState.HALF_OPEN:
-            self._return(ticket)
-            self.successes += 1
-            return self._enter(CircuitState.CLOSED) if self.successes >= self._rules.success_threshold else None
+        self.record.answered(now, seconds)
+        slow = self._count(now, seconds, failed=False)
+        if (probing := self.probing) is not None:
+            probing.give_back(ticket)
+            probing.successes += 1
+            return self._enter(CircuitState.CLOSED) if probing.successes >= self._config.success_threshold else None
         if self.failures:
             self.failures -= 1
-            self._set_quiet()
+            self._set_fast_ticket()
         return self._open_if(self._breach(), now, None, roll) if slow else None
 
     def fail(
@@ -218,11 +233,12 @@ class Circuit:
         roll: float = 0.0,
     ) -> CircuitState | None:
         """The call of this ticket failed; `at_once` opens whatever the counts say."""
-        if ticket.era != self._era:
+        if ticket.generation != self._generation:
             self._too_late(ticket)
             return None
-        self._record(now, seconds, failed=True)
-        if self.state is CircuitState.HALF_OPEN:
+        self.record.failed(now)
+        self._count(now, seconds, failed=True)
+        if self.probing is not None:
             self._grow()
             return self._open(now, "a probe failed", retry_after, roll)
         self.failures += 1
@@ -231,40 +247,26 @@ class Circuit:
 
     def release(self, ticket: Ticket) -> None:
         """The call ended without news (cancelled, or the caller's own fault); a probe gives its slot back."""
-        if ticket.era == self._era:
-            self.neutral += 1
-            self._return(ticket)
-        else:
+        if ticket.generation != self._generation:
             self._too_late(ticket)
+            return
+        self.record.neutral += 1
+        if self.probing is not None:
+            self.probing.give_back(ticket)
 
     def holds(self, ticket: Ticket) -> bool:
         """Whether this is a probe under way."""
-        return ticket in self._probes
+        return self.probing is not None and ticket in self.probing.in_flight
 
     def _too_late(self, ticket: Ticket) -> None:
-        if ticket.era != _NO_RECORD:
-            self.late += 1
+        if ticket.generation != _UNRECORDED:
+            self.record.late += 1
 
-    def _return(self, ticket: Ticket) -> None:
-        if ticket in self._probes:
-            self._probes.remove(ticket)
-
-    def _record(self, now: float, seconds: float, *, failed: bool) -> bool:
-        if failed:
-            self.total_failures += 1
-            times = self._failure_times or array("d")
-            times.append(now)
-            del times[:-_RECENT]
-            self._failure_times = times
-        else:
-            self.answer_times.append(now)
-            self.answer_times.append(now - seconds)
-            if len(self.answer_times) >= MOST_ANSWER_TIMES:
-                del self.answer_times[: MOST_ANSWER_TIMES // 2]
-                self._ok_before += MOST_ANSWER_TIMES // 4
-        limit = self._rules.slow_call_seconds
+    def _count(self, now: float, seconds: float, *, failed: bool) -> bool:
+        """Add the outcome to the window; whether the call was slow."""
+        limit = self._config.slow_call_seconds
         slow = limit is not None and seconds > limit
-        self.slow += slow
+        self.record.slow += slow
         if self._window is not None:
             self._window.add(now, failed, slow)
         return slow
@@ -272,37 +274,36 @@ class Circuit:
     # -- opening
 
     def _breach(self) -> str | None:
-        rules, window = self._rules, self._window
-        if rules.failure_threshold is not None and self.failures >= rules.failure_threshold:
+        """The rule that the counts break, with its numbers; None while they break none."""
+        config, window = self._config, self._window
+        if config.failure_threshold is not None and self.failures >= config.failure_threshold:
             return f"failure count reached {self.failures}"
-        if window is None or window.calls < min(rules.minimum_calls, window.most):
+        if window is None or window.calls < min(config.minimum_calls, window.most):
             return None
-        rate = rules.failure_rate_threshold
+        rate = config.failure_rate_threshold
         if rate is not None and window.failures / window.calls >= rate:
             return f"{window.failures} of {window.calls} calls failed"
-        if rules.slow_call_seconds is not None and window.slow / window.calls >= rules.slow_call_rate_threshold:
+        if config.slow_call_seconds is not None and window.slow / window.calls >= config.slow_call_rate_threshold:
             return f"{window.slow} of {window.calls} calls were slow"
         return None
 
     def _open_if(self, reason: str | None, now: float, retry_after: float | None, roll: float) -> CircuitState | None:
         if self.state is CircuitState.METRICS_ONLY:
-            first, self._announced = reason is not None and not self._announced, reason is not None
-            self.reason = reason or ""
-            return CircuitState.METRICS_ONLY if first else None
-        if reason is None:
-            return None
-        return self._open(now, reason, retry_after, roll)
+            news = reason is not None and not self._breach_told
+            self._breach_told = reason is not None
+            self.opening = Opening(reason, 0.0) if reason is not None else None
+            return CircuitState.METRICS_ONLY if news else None
+        return self._open(now, reason, retry_after, roll) if reason is not None else None
 
     def _open(self, now: float, reason: str, retry_after: float | None, roll: float) -> CircuitState:
-        period = self._open_seconds(retry_after, roll)
+        until = now + self._open_seconds(retry_after, roll)
         failures = self.failures
         self._enter(CircuitState.OPEN)
         self.failures = failures  # what opened it stays readable until it closes
-        self.opened_count += 1
-        self.open_until = now + period
+        self.record.opened_count += 1
+        self.opening = Opening(reason, until)
         if LOCK_FREE:
-            self.refused_until = self.open_until - TICK
-        self.reason, self.cause = reason, None  # the handle names the cause, once it has let go of its lock
+            self.refused_until = until - TICK
         return CircuitState.OPEN
 
     def _open_seconds(self, retry_after: float | None, roll: float) -> float:
@@ -312,18 +313,18 @@ class Circuit:
         With jitter up to that share longer, so that a fleet which opened together does not probe together. At the
         cap the spread lies below it; below what the provider asked for only where the cap is below that already.
         """
-        most = self._rules.max_recovery_timeout
+        most = self._config.max_recovery_timeout
         most = math.inf if most is None else most
         floor = retry_after if retry_after is not None and math.isfinite(retry_after) else 0.0
-        longest = min(max(self._period, floor) * (1 + self._rules.recovery_jitter), most)
-        shortest = longest / (1 + self._rules.recovery_jitter)
+        longest = min(max(self._period, floor) * (1 + self._config.recovery_jitter), most)
+        shortest = longest / (1 + self._config.recovery_jitter)
         if floor <= most:
             shortest = max(shortest, floor)
         return shortest + (longest - shortest) * roll
 
     def _grow(self) -> None:
-        if self._rules.max_recovery_timeout is not None:
-            self._period = min(self._period * 2, self._rules.max_recovery_timeout)
+        if self._config.max_recovery_timeout is not None:
+            self._period = min(self._period * 2, self._config.max_recovery_timeout)
 
     # -- the operator
 
@@ -346,26 +347,18 @@ class Circuit:
     # -- numbers
 
     @property
-    def probes_in_flight(self) -> int:
-        return len(self._probes)
+    def reason(self) -> str:
+        """Why it is open; empty while it is not."""
+        return self.opening.reason if self.opening is not None else ""
 
     @property
-    def total_calls(self) -> int:
-        return self._ok_before + len(self.answer_times) // 2 + self.total_failures + self.neutral
+    def open_until(self) -> float:
+        """When it may be probed; 0.0 while it is not open."""
+        return self.opening.until if self.opening is not None else 0.0
 
-    def _answers(self) -> list[tuple[float, float]]:
-        """(when, seconds) of the last hundred good answers."""
-        answer_times = self.answer_times[: len(self.answer_times) // 2 * 2][-2 * _RECENT :]  # others may be appending
-        return [
-            (ended, max(0.0, ended - began)) for ended, began in zip(answer_times[::2], answer_times[1::2], strict=True)
-        ]
-
-    def recent(self, now: float) -> tuple[int, int]:
-        """(calls, successes) of the last 5 minutes, of the last 100 calls at most."""
-        outcomes = [(when, True) for when, _ in self._answers()]
-        outcomes += [(when, False) for when in self._failure_times]
-        fresh = [good for when, good in sorted(outcomes)[-_RECENT:] if now - when <= _RECENT_SECONDS]
-        return len(fresh), sum(fresh)
+    @property
+    def probes_in_flight(self) -> int:
+        return len(self.probing.in_flight) if self.probing is not None else 0
 
     def window(self, now: float) -> tuple[int, int, int]:
         """(calls, failures, slow) in the window; zeros without one."""
@@ -373,7 +366,3 @@ class Circuit:
             return 0, 0, 0
         self._window.forget(now)
         return self._window.calls, self._window.failures, self._window.slow
-
-    def p95(self) -> float | None:
-        """Seconds that 95 of 100 of the last good answers took at most."""
-        return quantile((seconds for _, seconds in self._answers()), 0.95)

@@ -6,7 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections import deque
 
-_GRAINS = 10_000  # a window of seconds is told apart into so many moments, so that its memory has a bound
+_SLICES = 10_000  # a window of seconds keeps at most so many counts, so that its memory has a bound
 TICK = 1e-6  # seconds; sums of floats that mean the same moment differ by less
 
 
@@ -78,40 +78,40 @@ class SecondsWindow(Window):
     Outcomes less than a ten-thousandth of the window apart leave together, with the first of them.
     """
 
-    __slots__ = ("_grain", "_moments", "_seconds")
+    __slots__ = ("_seconds", "_slice_seconds", "_slices")
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
-        self._grain = seconds / _GRAINS
+        self._slice_seconds = seconds / _SLICES
         super().__init__(math.inf)
 
     def clear(self) -> None:
         super().clear()
-        self._moments: deque[_Moment] = deque()
+        self._slices: deque[_Slice] = deque()
 
     def add(self, now: float, failed: bool, slow: bool) -> None:
         self.forget(now)
         self.calls += 1
         self.failures += failed
         self.slow += slow
-        latest = self._moments[-1] if self._moments else None
-        if latest is not None and now - latest.when < self._grain:
+        latest = self._slices[-1] if self._slices else None
+        if latest is not None and now - latest.when < self._slice_seconds:
             latest.calls += 1
             latest.failures += failed
             latest.slow += slow
         else:
-            self._moments.append(_Moment(now, failed, slow))
+            self._slices.append(_Slice(now, failed, slow))
 
     def forget(self, now: float) -> None:
         oldest = now - self._seconds + TICK
-        while self._moments and self._moments[0].when <= oldest:
-            gone = self._moments.popleft()
+        while self._slices and self._slices[0].when <= oldest:
+            gone = self._slices.popleft()
             self.calls -= gone.calls
             self.failures -= gone.failures
             self.slow -= gone.slow
 
 
-class _Moment:
+class _Slice:
     __slots__ = ("calls", "failures", "slow", "when")
 
     def __init__(self, when: float, failed: bool, slow: bool) -> None:

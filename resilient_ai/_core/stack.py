@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -48,7 +48,7 @@ class Stack:
 
         def inner_of(index: int) -> Callable[[Site], Any]:
             if index == len(policies):
-                return lambda _site: _call
+                return lambda _site: _open if streaming else _call
             policy = policies[index]
             bind: Callable[..., Any] = policy.bind_stream if streaming else policy.bind
             signature = self._seen_from(index) if policy.needs_signature else None
@@ -117,3 +117,20 @@ def _call(fn: Callable[..., Any], _instance: Any, args: tuple[Any, ...], kwargs:
     except TypeError as error:
         mark_if_wrong_call(error)
         raise
+
+
+def _open(fn: Callable[..., Any], _instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """The stream of an async generator function; what the call itself raises comes out at the first item."""
+    try:
+        return fn(*args, **kwargs)
+    except Exception as error:  # noqa: BLE001 - raised below
+        mark_if_wrong_call(error)
+        return _failing(error)
+
+
+async def _failing(error: Exception) -> AsyncGenerator[Any, None]:
+    try:
+        raise error
+    finally:
+        del error  # exception -> traceback -> frame -> exception is a reference cycle
+    yield  # makes it a generator

@@ -113,7 +113,7 @@ class StateStore:
     ) -> None:
         self.clock: Clock = clock if clock is not None else SystemClock()
         self.rng = rng if rng is not None else random.Random()  # noqa: S311 - jitter, not secrets
-        self._hear({object(): each for each in listeners})
+        self._set_listeners({object(): each for each in listeners})
         self._broken: set[int] = set()
         self._states: dict[tuple[str, str], _Claim] = {}
         self._lock = threading.RLock()
@@ -232,16 +232,16 @@ class StateStore:
         """Call `listener` with every event from now on; returns a function that ends this subscription."""
         key = object()  # a listener may be there twice
         with self._lock:
-            self._hear({**self._listeners, key: listener})
+            self._set_listeners({**self._listeners, key: listener})
 
         def unsubscribe() -> None:
             with self._lock:
-                self._hear({each: heard for each, heard in self._listeners.items() if each is not key})
+                self._set_listeners({each: heard for each, heard in self._listeners.items() if each is not key})
                 self._broken.discard(id(listener))  # another one may get its id
 
         return unsubscribe
 
-    def _hear(self, listeners: Mapping[object, Callable[[Event], object]]) -> None:
+    def _set_listeners(self, listeners: Mapping[object, Callable[[Event], object]]) -> None:
         self._listeners = listeners  # a new mapping each time: others may be going through the old
         # Whether anybody would hear an event; nobody makes one otherwise.
         self.listening = bool(listeners)
@@ -249,9 +249,9 @@ class StateStore:
     def emit(self, event: Event) -> None:
         """Tell every listener. One that raises is logged once and never breaks a call."""
         for listener in self._listeners.values():
-            self.tell(listener, event)
+            self.notify(listener, event)
 
-    def tell(self, listener: Callable[[Event], object], event: Event) -> None:
+    def notify(self, listener: Callable[[Event], object], event: Event) -> None:
         """Tell one listener."""
         try:
             listener(event)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from .public import public
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Iterator
 
 
 @public("types")
@@ -116,23 +116,9 @@ class flagged:  # noqa: N801 - used as a `with` statement
             self._outer.degraded = True
 
 
-# The circuits' probes that the running code is part of, each with its circuit.
-probing: ContextVar[tuple[tuple[Any, Any], ...]] = ContextVar("resilient_ai.probing", default=())
-
-
-async def as_part_of(probe: tuple[Any, Any], inner: Callable[..., Awaitable[Any]], *call: Any) -> Any:
-    """Run what lies below a circuit that probes: calls of the same circuit in there need no probe of their own."""
-    outer = probing.get()
-    probing.set((*outer, probe))
-    try:
-        return await inner(*call)
-    finally:
-        probing.set(outer)  # not by its token, which another context would refuse: a stream may be closed anywhere
-
-
 # Variables that the library sets for a call: they differ from call to call and say nothing about the request. A policy
 # adds its own.
-OWN_VARIABLES: set[ContextVar[Any]] = {_seen, degraded_flag, probing}
+OWN_VARIABLES: set[ContextVar[Any]] = {_seen, degraded_flag}
 
 
 @dataclass(frozen=True, slots=True)

@@ -169,7 +169,7 @@ class FailoverPolicy(Policy[Failover]):
                 else:
                     ended = now()
                     failover.good.ok += 1
-                    lane.health.answered(ticket, ended, ended - started)
+                    lane.handle.succeeded(ticket, ended, ended - started)
                     if (seen := watching()) is not None:
                         seen.endpoint = lane.name
                         seen.endpoints_tried += (lane.name,)

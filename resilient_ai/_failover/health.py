@@ -189,21 +189,12 @@ class EndpointHealth:
             return Ticket(self.era, self.flights)
         return None
 
-    def answered(self, ticket: Ticket, now: float, seconds: float) -> None:
-        """
-        A good answer. That is all it is to an endpoint that was up when it was asked, whatever it is now.
-
-        Needs no lock: in CPython no thread switch falls between reading and writing here, as no call is in between.
-        """
-        ticket.flights.count -= 1
+    def succeed(self, ticket: Ticket, now: float, seconds: float) -> bool:
+        """A good answer; True when it brought the endpoint back."""
         self.ok += 1
         self.samples.append(seconds)
         self.sampled_at = now
-
-    def succeed(self, ticket: Ticket, now: float, seconds: float) -> bool:
-        """A good answer; True when it brought the endpoint back."""
-        self.answered(ticket, now, seconds)
-        if not self._is_current(ticket):
+        if not self._hand_in(ticket):
             return False
         if self.state is EndpointState.RESTING:
             self._return(now, room=2)
@@ -352,10 +343,6 @@ class EndpointHealth:
     def _hand_in(self, ticket: Ticket) -> bool:
         """Take the ticket back; False when it is of an earlier era."""
         ticket.flights.count -= 1
-        return self._is_current(ticket)
-
-    def _is_current(self, ticket: Ticket) -> bool:
-        """Whether a ticket that comes back is of this era; then its place is free again."""
         if ticket.era != self.era:
             return False
         if ticket.limited and ticket.flights is self.flights:

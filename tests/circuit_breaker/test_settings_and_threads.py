@@ -148,7 +148,7 @@ async def test_good_answers_are_remembered_within_bounds(registry):
         await ask()
 
     assert breaker.stats().total_calls == 1_000
-    assert len(breaker.circuit.answer_times) <= 400
+    assert len(breaker.circuit.record.answer_times) <= 400
 
 
 async def test_the_failure_that_opened_it_keeps_the_notes_of_a_group(registry):

@@ -169,7 +169,7 @@ def test_the_memory_of_good_answers_is_bounded(registry):
         breaker.succeeded(breaker.admit(0), 0, 0.1)
 
     assert breaker.stats().total_calls == 1_000
-    assert len(breaker.circuit.answer_times) <= 400
+    assert len(breaker.circuit.record.answer_times) <= 400
 
 
 def test_nothing_of_an_error_is_kept_once_it_is_closed_again(registry):
@@ -177,7 +177,7 @@ def test_nothing_of_an_error_is_kept_once_it_is_closed_again(registry):
     fail_once(breaker, 0)
     breaker.reset()
 
-    assert breaker.circuit.cause is None
+    assert breaker.circuit.opening is None
     assert breaker.circuit.reason == ""
 
 

@@ -92,8 +92,8 @@ class CircuitMachine(RuleBasedStateMachine):
         change: CircuitState | None = None
         if outcome == "ok" and ticket is self.circuit.fast_ticket:
             # What the decorator does then, without a lock and without asking further.
-            self.circuit.answer_times.append(self.now)
-            self.circuit.answer_times.append(self.now - seconds)
+            self.circuit.record.answer_times.append(self.now)
+            self.circuit.record.answer_times.append(self.now - seconds)
         elif outcome == "ok":
             change = self.circuit.succeed(ticket, self.now, seconds, roll=roll)
         elif outcome == "fail":
@@ -229,17 +229,17 @@ class CircuitMachine(RuleBasedStateMachine):
 
     @invariant()
     def both_agree(self) -> None:
-        circuit, model = self.circuit, self.model
+        circuit, record, model = self.circuit, self.circuit.record, self.model
         failed = sum(not good for _, good, _ in model.all)
 
         assert circuit.state is model.state
-        assert (circuit.late, circuit.rejected) == (model.late, model.rejected)
-        assert (circuit.neutral, circuit.slow, circuit.total_failures) == (model.neutral, model.slow, failed)
-        assert circuit.total_calls == len(model.all) + model.neutral
-        assert circuit.opened_count == model.opened
+        assert (record.late, record.rejected) == (model.late, model.rejected)
+        assert (record.neutral, record.slow, record.failures) == (model.neutral, model.slow, failed)
+        assert record.calls == len(model.all) + model.neutral
+        assert record.opened_count == model.opened
         assert circuit.probes_in_flight == len(model.probes)
-        assert circuit.recent(self.now) == model.recent(self.now)
-        assert circuit.p95() == pytest.approx(model.p95())
+        assert record.recent(self.now) == model.recent(self.now)
+        assert record.p95() == pytest.approx(model.p95())
         assert circuit.retry_after(self.now) == pytest.approx(model.retry_after(self.now), abs=2e-6)
         if model.state in (CLOSED, METRICS_ONLY):
             window = model.window(self.now)
@@ -247,7 +247,7 @@ class CircuitMachine(RuleBasedStateMachine):
             assert circuit.failures == model.level()
             assert circuit.window(self.now) == counts
         if model.state is HALF_OPEN:
-            assert circuit.successes == sum(each == "ok" for _, each, _ in model.history)
+            assert circuit.probing.successes == sum(each == "ok" for _, each, _ in model.history)
 
     @invariant()
     def never_more_probes_than_allowed(self) -> None:
@@ -257,8 +257,8 @@ class CircuitMachine(RuleBasedStateMachine):
 
     @invariant()
     def counts_are_never_negative(self) -> None:
-        circuit = self.circuit
-        assert min(circuit.failures, circuit.successes, circuit.neutral, circuit.slow, *circuit.window(self.now)) >= 0
+        circuit, record = self.circuit, self.circuit.record
+        assert min(circuit.failures, record.neutral, record.slow, *circuit.window(self.now)) >= 0
 
     @invariant()
     def only_a_refusing_circuit_names_a_wait(self) -> None:

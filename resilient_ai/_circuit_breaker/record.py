@@ -1,0 +1,84 @@
+"""What came of a circuit's calls: counts over its life, and the latest outcomes."""
+
+from __future__ import annotations
+
+from array import array
+
+from resilient_ai._core.quantiles import quantile
+
+_RECENT = 100  # calls
+_RECENT_SECONDS = 300.0
+MOST_ANSWER_TIMES = 400  # two for each answer; then the older half goes
+
+
+class CallRecord:
+    """
+    Counts of one circuit. The lock of its handle guards everything but `answer_times` and `rejected`.
+
+    Attributes:
+        answer_times: Of good answers: when one ended, when it had begun, and so on in turn. An array would need a
+            quarter of the room, and three times as long to append to.
+        failures: Calls that failed.
+        neutral: Calls that said nothing about the provider.
+        slow: Calls longer than slow_call_seconds.
+        late: Results from before the latest change of state.
+        rejected: Calls refused.
+        opened_count: Times the circuit opened.
+    """
+
+    __slots__ = (
+        "_answers_before",
+        "_failure_times",
+        "answer_times",
+        "failures",
+        "late",
+        "neutral",
+        "opened_count",
+        "rejected",
+        "slow",
+    )
+
+    def __init__(self) -> None:
+        self.answer_times: list[float] = []
+        self._answers_before = 0  # answers whose times are gone
+        self._failure_times: array[float] | tuple[()] = ()  # most circuits of a keyed breaker never see a failure
+        self.failures = self.neutral = self.slow = 0
+        self.late = self.rejected = self.opened_count = 0
+
+    def answered(self, now: float, seconds: float) -> None:
+        """A good answer after so many seconds."""
+        self.answer_times.append(now)
+        self.answer_times.append(now - seconds)
+        if len(self.answer_times) >= MOST_ANSWER_TIMES:
+            del self.answer_times[: MOST_ANSWER_TIMES // 2]
+            self._answers_before += MOST_ANSWER_TIMES // 4
+
+    def failed(self, now: float) -> None:
+        """A failure of the provider's."""
+        self.failures += 1
+        times = self._failure_times or array("d")
+        times.append(now)
+        del times[:-_RECENT]
+        self._failure_times = times
+
+    @property
+    def calls(self) -> int:
+        """Calls that have ended, without the late ones."""
+        return self._answers_before + len(self.answer_times) // 2 + self.failures + self.neutral
+
+    def _latest_answers(self) -> list[tuple[float, float]]:
+        """(when it ended, seconds) of the last hundred good answers."""
+        # Another thread may be between its two appends: an odd number leaves the newest time out.
+        times = self.answer_times[: len(self.answer_times) // 2 * 2][-2 * _RECENT :]
+        return [(ended, max(0.0, ended - began)) for ended, began in zip(times[::2], times[1::2], strict=True)]
+
+    def recent(self, now: float) -> tuple[int, int]:
+        """(calls, good answers) of the last 5 minutes, of the last 100 calls at most."""
+        outcomes = [(when, True) for when, _ in self._latest_answers()]
+        outcomes += [(when, False) for when in self._failure_times]
+        fresh = [good for when, good in sorted(outcomes)[-_RECENT:] if now - when <= _RECENT_SECONDS]
+        return len(fresh), sum(fresh)
+
+    def p95(self) -> float | None:
+        """Seconds that 95 of the last 100 good answers did not exceed; None without any."""
+        return quantile((seconds for _, seconds in self._latest_answers()), 0.95)
