@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from resilient_ai._core.state_store import StateStore
     from resilient_ai._core.streams import Broken
 
-    from .handle import Retry
     from .rules import RetryChoices, RetryConfig
+    from .state import RetryState
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,8 @@ class RetrySite:
     """One decorated function: its settings, and the numbers that it shares with others of its name."""
 
     function: str
-    retry: Retry
+    name: str  # of the state
+    state: RetryState
     config: RetryConfig
     choices: RetryChoices
     registry: StateStore
@@ -41,9 +42,9 @@ class RetrySite:
     def answered(self, call: RetriedCall | None) -> None:
         """Count a call that has its answer, after failed attempts or at once."""
         if call is None:
-            self.retry.good.ok += 1
+            self.state.good.ok += 1
         else:
-            self.retry.recovered(call.price)
+            self.state.call_recovered(call.price)
         if (seen := watching()) is not None:
             seen.attempts += 1
 
@@ -86,14 +87,14 @@ class RetriedCall:
             Exception: There is none; the last error, or an `AIServiceError` about it.
         """
         delay, kind = self._delay(broken)
-        retry, registry = self.site.retry, self.site.registry
+        site, registry = self.site, self.site.registry
         self._conditions.state.idle_for += delay
         try:
             if registry.listening:
-                registry.emit(RetryScheduled(retry.name, self.attempts, kind.value, delay))
+                registry.emit(RetryScheduled(site.name, self.attempts, kind.value, delay))
             await registry.clock.sleep(delay)
         except BaseException:
-            retry.not_retried(registry.clock.now(), self.price)
+            site.state.retry_abandoned(registry.clock.now(), self.price)
             raise
         if (seen := watching()) is not None:
             seen.retries += 1
@@ -104,7 +105,7 @@ class RetriedCall:
         self._conditions.forget_outcome()
         if verdict.blame != "unknown":
             self._tell_end(verdict, now, "the stream had begun")
-        self.site.retry.gave_up()
+        self.site.state.call_given_up()
         broken.throw()
 
     def _delay(self, broken: Broken) -> tuple[float, ErrorType]:
@@ -114,7 +115,7 @@ class RetriedCall:
         answer = None if unknown or is_wrong_call(broken.error) else self._decide(broken.error, verdict, now)
         self._conditions.forget_outcome()
         if not isinstance(answer, Again):
-            self.site.retry.gave_up()
+            self.site.state.call_given_up()
             if answer is not None:  # else a programming error, which goes as it is to whoever made it
                 self._tell_end(verdict, now, answer.reason)
                 broken.error = self._last_error(broken.error, verdict, now, answer.reason)
@@ -126,7 +127,7 @@ class RetriedCall:
         site = self.site
         self.attempts += 1
         verdict = classify(error)
-        site.retry.failed(verdict.error_type)
+        site.state.attempt_failed(verdict.error_type)
         if (seen := watching()) is not None:
             seen.attempts += 1
         if site.registry.listening:
@@ -139,7 +140,7 @@ class RetriedCall:
         site, left = self.site, seconds_left()
         failure = Failure.of(error, verdict, site.choices)
         if failure.refused:  # so the retry that led to it was never sent
-            site.retry.refund(now, self.price)
+            site.state.refund(now, self.price)
             self.price = 0.0
         plan = plan_for(failure, site.config, site.choices, left)
         if not plan.is_attempt:
@@ -159,7 +160,7 @@ class RetriedCall:
         if isinstance(answer, GiveUp):
             return answer
         # Another try of what our own side refused multiplies nothing, so it has the price of waiting for a circuit.
-        price = site.retry.may_retry(now, ErrorType.CIRCUIT_OPEN if failure.refused else failure.kind)
+        price = site.state.pay_for_retry(now, ErrorType.CIRCUIT_OPEN if failure.refused else failure.kind)
         if price is None:
             return GiveUp("the retry budget is empty")
         self.price = price
@@ -185,13 +186,13 @@ class RetriedCall:
         site = self.site
         if site.registry.listening:
             kind, elapsed = verdict.error_type.value, now - self._started
-            site.registry.emit(RetriesExhausted(site.retry.name, self.attempts, elapsed, kind, reason))
+            site.registry.emit(RetriesExhausted(site.name, self.attempts, elapsed, kind, reason))
 
     def _tell_failure(self, error: Exception, verdict: Verdict) -> None:
         event = QuotaExceeded if verdict.error_type is ErrorType.QUOTA_EXCEEDED else AttemptFailed
         self.site.registry.emit(
             event(
-                self.site.retry.name,
+                self.site.name,
                 self.site.function,
                 self.attempts,
                 verdict.error_type.value,

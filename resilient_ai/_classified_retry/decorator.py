@@ -96,12 +96,13 @@ class RetryPolicy(Policy[Retry]):
     def add_to_fast_path(self, path: FastPath, site: Site) -> bool:
         if self.choices.reject is not None or self.choices.retry is not None:
             return False
-        path.counts.append(self.state(site).good)
+        path.counts.append(self.state(site)._state.good)
         path.timed = True
         return True
 
     def _here(self, site: Site) -> RetrySite:
-        return RetrySite(site.function, self.state(site), self.config, self.choices, self.registry)
+        retry = self.state(site)
+        return RetrySite(site.function, retry.name, retry._state, self.config, self.choices, self.registry)
 
 
 def _warn_of_own_retries(fn: Any) -> None:

@@ -1,0 +1,106 @@
+"""What one name of a retry has counted, and the budget that its retries are paid from."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from resilient_ai._core.report import Tally
+
+from .budget import Bucket
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from resilient_ai._core.errors import ErrorType
+
+    from .budget import RetryBudget
+
+
+class RetryState:
+    """
+    The numbers and the budget of one name. Thread-safe.
+
+    Args:
+        budget: Bounds the retries; None: no bound.
+        now: Monotonic seconds.
+
+    Attributes:
+        good: Calls that succeeded at once.
+        retries: Attempts after the first.
+        recovered: Calls that a retry saved.
+        given_up: Calls that failed in the end.
+        errors: Failed attempts by error type.
+    """
+
+    __slots__ = ("_bucket", "_budget", "_now", "_paid_in", "errors", "given_up", "good", "lock", "recovered", "retries")
+
+    def __init__(self, budget: RetryBudget | None, now: Callable[[], float]) -> None:
+        self._budget = budget
+        self._now = now
+        self.lock = threading.RLock()  # reentrant: a signal handler may read the registry while its thread is in here
+        self.good = Tally()
+        self.clear()
+
+    def clear(self) -> None:
+        """Numbers at zero, budget full."""
+        with self.lock:
+            # What good calls put into the budget is reckoned when a retry wants to take something out.
+            self.good.ok = self._paid_in = 0
+            self.retries = self.recovered = self.given_up = 0
+            self.errors: Counter[str] = Counter()
+            self._bucket = Bucket(self._budget, self._now()) if self._budget is not None else None
+
+    def attempt_failed(self, error_type: ErrorType) -> None:
+        """Count a failed attempt."""
+        with self.lock:
+            self.errors[error_type.value] += 1
+
+    def pay_for_retry(self, now: float, error_type: ErrorType) -> float | None:
+        """Take the price of one retry; the price, or None when the budget is too low."""
+        with self.lock:
+            price = 0.0
+            if self._bucket is not None and self._budget is not None:
+                self._pay_in(now)
+                price = self._budget.price_of(error_type)
+                if not self._bucket.take(now, price):
+                    return None
+            self.retries += 1
+            return price
+
+    def call_recovered(self, price: float) -> None:
+        """A retry saved the call: its price comes back."""
+        with self.lock:
+            self.recovered += 1
+            self.refund(self._now(), price)
+
+    def retry_abandoned(self, now: float, price: float) -> None:
+        """The caller left during the wait: the price goes back."""
+        with self.lock:
+            self.retries -= 1
+            self.refund(now, price)
+
+    def refund(self, now: float, price: float) -> None:
+        """A retry was not sent after all: its price goes back."""
+        with self.lock:
+            if self._bucket is not None:
+                self._bucket.give_back(now, price)
+
+    def call_given_up(self) -> None:
+        """Count a call that failed in the end."""
+        with self.lock:
+            self.given_up += 1
+
+    def tokens(self) -> float | None:
+        """What is left of the budget; None without one."""
+        with self.lock:
+            now = self._now()
+            self._pay_in(now)
+            return self._bucket.level(now) if self._bucket is not None else None
+
+    def _pay_in(self, now: float) -> None:
+        ok = self.good.ok
+        if self._bucket is not None and self._budget is not None:
+            self._bucket.give_back(now, (ok - self._paid_in) * self._budget.per_success)
+        self._paid_in = ok
