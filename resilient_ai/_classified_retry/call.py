@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -13,12 +12,14 @@ from resilient_ai._core.errors import AIServiceError, ErrorType, RejectedResultE
 from resilient_ai._core.scrub import args_hash, scrub
 from resilient_ai._core.watch import watching
 
-from .conditions import TenacityConditions, UnwantedResultError, wants_another
+from .conditions import CallState, UnwantedResultError, wants_another
 from .decision import Again, Failure, GiveUp, decide, plan_for
 from .events import AttemptFailed, QuotaExceeded, RetriesExhausted, RetryScheduled
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    import tenacity
 
     from resilient_ai._classification.verdict import Verdict
     from resilient_ai._core.state_store import StateStore
@@ -36,7 +37,9 @@ class RetrySite:
     name: str  # of the state
     state: RetryState
     config: RetryConfig
+    max_attempts: tenacity.stop_after_attempt
     choices: RetryChoices
+    has_conditions: bool  # whether there are tenacity conditions of the user's among them
     registry: StateStore
 
     def answered(self, call: RetriedCall | None) -> None:
@@ -66,7 +69,7 @@ class RetrySite:
 class RetriedCall:
     """One call that has failed at least once."""
 
-    __slots__ = ("_conditions", "_request", "_started", "_times", "attempts", "price", "site")
+    __slots__ = ("_request", "_started", "_state", "_times", "attempts", "price", "site")
 
     def __init__(self, site: RetrySite, started: float, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self.site = site
@@ -74,10 +77,8 @@ class RetriedCall:
         self.price = 0.0  # of the retry that is being made
         self._started = started
         self._request = args, kwargs
-        self._times: Counter[str] = Counter()  # failures, by what the decision counts them as
-        self._conditions = TenacityConditions(
-            site.config.max_attempts, site.choices, started, self._request, site.registry.rng.random
-        )
+        self._times: dict[str, int] = {}  # failures, by what the decision counts them as
+        self._state = CallState(site, started, args, kwargs)
 
     async def again(self, broken: Broken) -> None:
         """
@@ -88,7 +89,7 @@ class RetriedCall:
         """
         delay, kind = self._delay(broken)
         site, registry = self.site, self.site.registry
-        self._conditions.state.idle_for += delay
+        self._state.idle_for += delay
         try:
             if registry.listening:
                 registry.emit(RetryScheduled(site.name, self.attempts, kind.value, delay))
@@ -102,7 +103,7 @@ class RetriedCall:
     def end_midway(self, broken: Broken) -> NoReturn:
         """Give the consumer the error of a stream that broke after its first item: a retry would repeat that item."""
         verdict, now = self._count(broken.error)
-        self._conditions.forget_outcome()
+        self._forget_outcome()
         if verdict.blame != "unknown":
             self._tell_end(verdict, now, "the stream had begun")
         self.site.state.call_given_up()
@@ -113,7 +114,7 @@ class RetriedCall:
         verdict, now = self._count(broken.error)
         unknown = verdict.blame == "unknown" and not verdict.retryable and self.site.choices.retry is None
         answer = None if unknown or is_wrong_call(broken.error) else self._decide(broken.error, verdict, now)
-        self._conditions.forget_outcome()
+        self._forget_outcome()
         if not isinstance(answer, Again):
             self.site.state.call_given_up()
             if answer is not None:  # else a programming error, which goes as it is to whoever made it
@@ -133,7 +134,7 @@ class RetriedCall:
         if site.registry.listening:
             self._tell_failure(error, verdict)
         now = site.registry.clock.now()
-        self._conditions.note(self.attempts, error, now)
+        self._state.note(self.attempts, error, now)
         return verdict, now
 
     def _decide(self, error: Exception, verdict: Verdict, now: float) -> Again | GiveUp:
@@ -145,15 +146,15 @@ class RetriedCall:
         plan = plan_for(failure, site.config, site.choices, left)
         if not plan.is_attempt:
             self.attempts -= 1
-            self._conditions.state.attempt_number = self.attempts
-        self._times[plan.reason] += 1
+            self._state.attempt_number = self.attempts
+        times = self._times[plan.reason] = self._times.get(plan.reason, 0) + 1
         answer = decide(
             failure,
             plan,
             site.config,
             site.choices,
-            self._conditions,
-            times=self._times[plan.reason],
+            self._state,
+            times=times,
             elapsed=now - self._started,
             seconds_left=left,
         )
@@ -165,6 +166,10 @@ class RetriedCall:
             return GiveUp("the retry budget is empty")
         self.price = price
         return answer
+
+    def _forget_outcome(self) -> None:
+        """Let the error go: exception -> traceback -> frame -> state -> exception is a reference cycle."""
+        self._state.outcome = None
 
     def _last_error(self, error: Exception, verdict: Verdict, now: float, reason: str) -> Exception:
         elapsed = now - self._started

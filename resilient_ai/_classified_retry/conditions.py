@@ -11,71 +11,57 @@ from resilient_ai._core.errors import RejectedResultError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .rules import RetryChoices, RetryRule
+    from .call import RetrySite
+    from .rules import RetryRule
 
 
 class UnwantedResultError(RejectedResultError):
     """A result that the call site's own `retry=` wants to try again for."""
 
 
-class TenacityConditions:
+class CallState(tenacity.RetryCallState):
     """
-    The conditions of one call; all times are those of the registry's clock.
+    The state of one call, as tenacity's conditions know it; all times are those of the registry's clock.
 
     Args:
-        max_attempts: Calls in all.
-        choices: Settings of the call site, the user's conditions among them.
+        site: The call site, whose conditions are asked.
         started: When the first attempt began.
-        request: The call's arguments.
-        roll: Gives a number in [0, 1), for the jitter of the rules.
+        args: Arguments of the call.
+        kwargs: Likewise.
     """
 
-    __slots__ = ("_attempts_used_up", "_choices", "_roll", "state")
-
-    def __init__(
-        self,
-        max_attempts: int,
-        choices: RetryChoices,
-        started: float,
-        request: tuple[tuple[Any, ...], dict[str, Any]],
-        roll: Callable[[], float],
-    ) -> None:
-        self._attempts_used_up = tenacity.stop_after_attempt(max_attempts)
-        self._choices = choices
-        self._roll = roll
-        self.state = tenacity.RetryCallState(None, None, *request)  # type: ignore[arg-type]
-        self.state.start_time = started
+    def __init__(self, site: RetrySite, started: float, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        super().__init__(None, None, args, kwargs)  # type: ignore[arg-type]  # neither tenacity's loop nor a function
+        self.start_time = started
+        self._site = site
 
     def note(self, attempts: int, error: Exception, now: float) -> None:
         """Show the conditions how an attempt has ended."""
-        state, choices = self.state, self._choices
-        state.attempt_number = attempts
-        if choices.stop is not None or choices.wait is not None or choices.retry is not None:
-            # Only for them, because an outcome is a future with a lock of its own.
+        self.attempt_number = attempts
+        if self._site.has_conditions:  # only for them, because an outcome is a future with a lock of its own
             if isinstance(error, UnwantedResultError):
-                state.set_result(error.result)
+                self.set_result(error.result)
             else:
-                state.set_exception((type(error), error, error.__traceback__))
-        state.outcome_timestamp = now  # last, because setting an outcome reads tenacity's own clock
-
-    def forget_outcome(self) -> None:
-        """Let the error go: exception -> traceback -> frame -> state -> exception is a reference cycle."""
-        self.state.outcome = None
+                self.set_exception((type(error), error, error.__traceback__))
+        self.outcome_timestamp = now  # last, because setting an outcome reads tenacity's own clock
 
     def attempts_used_up(self) -> bool:
-        return self._attempts_used_up(self.state)
+        return self._site.max_attempts(self)
 
     def wants_retry(self) -> bool:
-        return self._choices.retry is not None and self._choices.retry(self.state)
+        retry = self._site.choices.retry
+        return retry is not None and retry(self)
 
     def backoff(self, rule: RetryRule, times: int) -> float:
         """Seconds to wait before the retry of that number, as the user's `wait=` or else the rule has it."""
-        return rule.delay(times, self._roll()) if self._choices.wait is None else self._choices.wait(self.state)
+        wait = self._site.choices.wait
+        return rule.delay(times, self._site.registry.rng.random()) if wait is None else wait(self)
 
     def stops(self, delay: float) -> bool:
         """Whether the user's `stop=` ends the attempts, knowing the wait that would come."""
-        self.state.upcoming_sleep = delay
-        return self._choices.stop is not None and self._choices.stop(self.state)
+        self.upcoming_sleep = delay
+        stop = self._site.choices.stop
+        return stop is not None and stop(self)
 
 
 def wants_another(retry: Callable[[tenacity.RetryCallState], bool], result: Any, attempt: int) -> bool:

@@ -8,8 +8,7 @@ Three pure steps: what the failure tells (`Failure`), the rule that its retries 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from resilient_ai._classification.error_types import RETRYABLE
 from resilient_ai._classification.unsent import unsent
@@ -20,22 +19,21 @@ from resilient_ai._core.errors import (
     ErrorType,
     LimitReachedError,
     QueueFullError,
+    ResilienceError,
 )
 
 from .rules import DEFAULT_RULES, PROBES_IN_FLIGHT, WAIT_FOR_CIRCUIT, WAIT_FOR_LIMIT, RetryRule
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from resilient_ai._classification.verdict import Verdict
 
     from .rules import RetryChoices, RetryConfig
 
 NO_RETRY = RetryRule(0, 0.0, 0.0)
+_OUR_OWN = (CircuitOpenError, EndpointRestingError, LimitReachedError, QueueFullError)
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(NamedTuple):
     """
     What one failed attempt tells the decision.
 
@@ -60,19 +58,21 @@ class Failure:
     @classmethod
     def of(cls, error: Exception, verdict: Verdict, choices: RetryChoices) -> Failure:
         """What an error and its verdict tell."""
+        kind, sure = verdict.error_type, choices.unsent_only and unsent(error, verdict)
+        if not isinstance(error, ResilienceError):
+            return cls(kind, verdict.retryable, verdict.retry_after, unsent=sure)
         return cls(
-            verdict.error_type,
+            kind,
             verdict.retryable,
             verdict.retry_after,
             refused=_refused(error),
-            probes_in_flight=verdict.error_type is ErrorType.CIRCUIT_OPEN and _probes_in_flight(error),
+            probes_in_flight=kind is ErrorType.CIRCUIT_OPEN and _probes_in_flight(error),
             by_circuit=isinstance(error, CircuitOpenError),
-            unsent=choices.unsent_only and unsent(error, verdict),
+            unsent=sure,
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(NamedTuple):
     """
     How the retries of one failure are counted and timed.
 
@@ -102,13 +102,16 @@ def plan_for(failure: Failure, config: RetryConfig, choices: RetryChoices, secon
         rule = RetryRule(config.max_attempts, 0.5, 8.0)
     if failure.probes_in_flight:
         return Plan(PROBES_IN_FLIGHT if rule else NO_RETRY, "half_open_full", 0.0, is_attempt=False)
-    # Within a deadline we wait for our own side until the deadline comes. A rule of the user's own is taken at its
-    # word, and so is a single attempt.
-    by_default = rule is not None and rule is DEFAULT_RULES.get(failure.kind) and config.max_attempts > 1
-    if failure.refused and by_default and seconds_left < math.inf:
+    # Within a deadline we wait for our own side until the deadline comes.
+    if failure.refused and seconds_left < math.inf and _is_default(rule, failure.kind, config):
         rule = WAIT_FOR_CIRCUIT if failure.kind is ErrorType.CIRCUIT_OPEN else WAIT_FOR_LIMIT
         return Plan(rule, "held", failure.wait, is_attempt=False)
     return Plan(rule or NO_RETRY, failure.kind.value, failure.wait)
+
+
+def _is_default(rule: RetryRule | None, kind: ErrorType, config: RetryConfig) -> bool:
+    """Whether the user left it to us: a rule of the user's own is taken at its word, and so is a single attempt."""
+    return rule is not None and rule is DEFAULT_RULES.get(kind) and config.max_attempts > 1
 
 
 class Conditions(Protocol):
@@ -120,15 +123,13 @@ class Conditions(Protocol):
     def stops(self, delay: float) -> bool: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Again:
+class Again(NamedTuple):
     """Another attempt, in so many seconds."""
 
     delay: float
 
 
-@dataclass(frozen=True, slots=True)
-class GiveUp:
+class GiveUp(NamedTuple):
     """That was the last attempt, and why."""
 
     reason: str
@@ -158,31 +159,39 @@ def decide(
         elapsed: Seconds since the first attempt began.
         seconds_left: Seconds until the caller's deadline; infinite without one.
     """
-    reason = _first(_before_backoff(failure, plan, config, choices, conditions, times))
-    if reason is not None:
+    if (reason := _before_backoff(failure, plan, config, choices, conditions, times)) is not None:
         return GiveUp(reason)
     delay = max(conditions.backoff(plan.rule, times), plan.wait or 0.0)
-    reason = _first(_with_delay(delay, config, choices, conditions, elapsed, seconds_left))
-    return Again(delay) if reason is None else GiveUp(reason)
+    if (reason := _with_delay(delay, config, choices, conditions, elapsed, seconds_left)) is not None:
+        return GiveUp(reason)
+    return Again(delay)
 
 
 def _before_backoff(
     failure: Failure, plan: Plan, config: RetryConfig, choices: RetryChoices, conditions: Conditions, times: int
-) -> Iterator[tuple[bool, str]]:
-    """Row by row: whether something speaks against another attempt, and what."""
+) -> str | None:
+    """What speaks against another attempt, whenever it would begin."""
     kind, rule, wait = failure.kind, plan.rule, plan.wait or 0.0
     by_rules = choices.retry is None  # else the user's condition decides in place of the rules
-    worth_it = failure.retryable or kind not in RETRYABLE  # a rule of the user's own for another type is taken as it is
-    asks = "our own side" if failure.refused else "the provider"
 
-    yield failure.by_circuit and plan.wait is None, "nobody knows when the circuit may be asked again"
-    yield not by_rules and not conditions.wants_retry(), "its retry= says no"
-    yield by_rules and (rule is NO_RETRY or not worth_it), f"{kind.value} is not retried"
-    yield by_rules and choices.on is not None and kind not in choices.on, f"{kind.value} is not in its on="
-    yield choices.unsent_only and not failure.unsent, "the request may have been processed"
-    yield conditions.attempts_used_up(), f"max_attempts={config.max_attempts} reached"
-    yield by_rules and times > rule.max_retries, f"{rule.max_retries} retries for {plan.reason} used up"
-    yield wait > rule.max_delay, f"{asks} asks to wait {wait:.1f} s, longer than max_delay={rule.max_delay:g}"
+    if failure.by_circuit and plan.wait is None:
+        return "nobody knows when the circuit may be asked again"
+    if not by_rules and not conditions.wants_retry():
+        return "its retry= says no"
+    if by_rules and (rule is NO_RETRY or (kind in RETRYABLE and not failure.retryable)):
+        return f"{kind.value} is not retried"
+    if by_rules and choices.on is not None and kind not in choices.on:
+        return f"{kind.value} is not in its on="
+    if choices.unsent_only and not failure.unsent:
+        return "the request may have been processed"
+    if conditions.attempts_used_up():
+        return f"max_attempts={config.max_attempts} reached"
+    if by_rules and times > rule.max_retries:
+        return f"{rule.max_retries} retries for {plan.reason} used up"
+    if wait > rule.max_delay:
+        who = "our own side" if failure.refused else "the provider"
+        return f"{who} asks to wait {wait:.1f} s, longer than max_delay={rule.max_delay:g}"
+    return None
 
 
 def _with_delay(
@@ -192,27 +201,22 @@ def _with_delay(
     conditions: Conditions,
     elapsed: float,
     seconds_left: float,
-) -> Iterator[tuple[bool, str]]:
-    """The same for what depends on when the next attempt would begin."""
-    end = math.inf if config.max_elapsed is None else config.max_elapsed
-
-    yield choices.stop is not None and conditions.stops(delay), "its stop= says so"
-    yield (
-        config.max_elapsed is not None and elapsed + delay >= end,
-        f"max_elapsed={end:g} would end before the next attempt",
-    )
-    yield not delay < seconds_left, "the caller's deadline would end before the next attempt"
-
-
-def _first(rows: Iterator[tuple[bool, str]]) -> str | None:
-    return next((reason for holds, reason in rows if holds), None)
+) -> str | None:
+    """What speaks against another attempt that begins after so many seconds."""
+    if choices.stop is not None and conditions.stops(delay):
+        return "its stop= says so"
+    if config.max_elapsed is not None and elapsed + delay >= config.max_elapsed:
+        return f"max_elapsed={config.max_elapsed:g} would end before the next attempt"
+    if not delay < seconds_left:
+        return "the caller's deadline would end before the next attempt"
+    return None
 
 
 def _refused(error: BaseException) -> bool:
     """Whether only limits, queues and circuits of our own refused, so that no provider was asked."""
     if isinstance(error, AllEndpointsFailedError):
         return all(_refused(each) for each in error.errors.values())
-    return isinstance(error, CircuitOpenError | EndpointRestingError | LimitReachedError | QueueFullError)
+    return isinstance(error, _OUR_OWN)
 
 
 def _probes_in_flight(error: Exception) -> bool:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Coroutine, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, ParamSpec, TypeVar, overload
+from typing import Any, ClassVar, ParamSpec, TypeVar, overload
+
+import tenacity
 
 from resilient_ai._classification.error_rules import Reject, no_reject_on_a_stream
 from resilient_ai._core.checks import check_callable
@@ -22,9 +24,6 @@ from .call import RetriedCall, RetrySite
 from .handle import Retry
 from .rules import RetryChoices, RetryConfig, RetryRule, chosen_types, merged_rules
 from .sdk_retries import own_retries
-
-if TYPE_CHECKING:
-    import tenacity
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -101,8 +100,17 @@ class RetryPolicy(Policy[Retry]):
         return True
 
     def _here(self, site: Site) -> RetrySite:
-        retry = self.state(site)
-        return RetrySite(site.function, retry.name, retry._state, self.config, self.choices, self.registry)
+        config, choices, retry = self.config, self.choices, self.state(site)
+        return RetrySite(
+            site.function,
+            retry.name,
+            retry._state,
+            config,
+            tenacity.stop_after_attempt(config.max_attempts),
+            choices,
+            any(given is not None for given in (choices.stop, choices.wait, choices.retry)),
+            self.registry,
+        )
 
 
 def _warn_of_own_retries(fn: Any) -> None:

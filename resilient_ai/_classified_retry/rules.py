@@ -90,7 +90,10 @@ class RetryConfig:
             raise ValueError(f"budget must be a RetryBudget or None, got {self.budget!r}")
 
     def rule(self, error_type: ErrorType) -> RetryRule | None:
-        return next((rule for each, rule in self.rules if each is error_type), None)
+        for kind, rule in self.rules:
+            if kind is error_type:
+                return rule
+        return None
 
 
 @dataclass(frozen=True, slots=True)

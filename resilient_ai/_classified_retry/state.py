@@ -73,7 +73,8 @@ class RetryState:
         """A retry saved the call: its price comes back."""
         with self.lock:
             self.recovered += 1
-            self.refund(self._now(), price)
+            if self._bucket is not None:
+                self._bucket.give_back(self._now(), price)
 
     def retry_abandoned(self, now: float, price: float) -> None:
         """The caller left during the wait: the price goes back."""

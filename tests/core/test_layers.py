@@ -65,6 +65,7 @@ def test_no_file_imports_itself_by_way_of_others():
 @pytest.mark.parametrize("name", [name for name in FILES if room(name) == "_core"])
 def test_the_core_names_no_kind_of_policy(name):
     """In strings, comments and docstrings neither: whoever adds a policy has nothing to add to the core."""
-    kinds = "|".join(folder.strip("_") for folder in POLICIES)
+    # An error type may be called like a policy that prevents it: "rate_limit".
+    kinds = "|".join({folder.strip("_") for folder in POLICIES} - {*resilient_ai.ErrorType})
 
     assert re.findall(rf"\b({kinds})\b", FILES[name].read_text()) == []
