@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from resilient_ai._classification.classify import classify
@@ -19,51 +18,10 @@ from .events import AttemptFailed, QuotaExceeded, RetriesExhausted, RetrySchedul
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import tenacity
-
     from resilient_ai._classification.verdict import Verdict
-    from resilient_ai._core.state_store import StateStore
     from resilient_ai._core.streams import Broken
 
-    from .rules import RetryChoices, RetryConfig
-    from .state import RetryState
-
-
-@dataclass(frozen=True, slots=True)
-class RetrySite:
-    """One decorated function: its settings, and the numbers that it shares with others of its name."""
-
-    function: str
-    name: str  # of the state
-    state: RetryState
-    config: RetryConfig
-    max_attempts: tenacity.stop_after_attempt
-    choices: RetryChoices
-    has_conditions: bool  # whether there are tenacity conditions of the user's among them
-    registry: StateStore
-
-    def answered(self, call: RetriedCall | None) -> None:
-        """Count a call that has its answer, after failed attempts or at once."""
-        if call is None:
-            self.state.good.ok += 1
-        else:
-            self.state.call_recovered(call.price)
-        if (seen := watching()) is not None:
-            seen.attempts += 1
-
-    def judge(self) -> Callable[[Any, RetriedCall | None], None] | None:
-        """What raises for results that count as failures; None when nobody asked for that."""
-        reject, retry, function = self.choices.reject, self.choices.retry, self.function
-        if reject is None and retry is None:
-            return None
-
-        def judged(result: Any, call: RetriedCall | None) -> None:
-            if reject is not None and (error_type := rejection(reject, result, function)) is not None:
-                raise RejectedResultError(result, error_type, function=function)
-            if retry is not None and wants_another(retry, result, 1 if call is None else call.attempts + 1):
-                raise UnwantedResultError(result, ErrorType.INTERNAL_ERROR, function=function)
-
-        return judged
+    from .site import RetrySite
 
 
 class RetriedCall:
@@ -212,3 +170,28 @@ def _text_of(error: Exception) -> str:
         return str(error)
     except Exception:  # noqa: BLE001 - an exception's own __str__ may raise
         return type(error).__name__
+
+
+def answered(site: RetrySite, call: RetriedCall | None) -> None:
+    """Count a call that has its answer, after failed attempts or at once."""
+    if call is None:
+        site.state.good.ok += 1
+    else:
+        site.state.call_recovered(call.price)
+    if (seen := watching()) is not None:
+        seen.attempts += 1
+
+
+def judge_of(site: RetrySite) -> Callable[[Any, RetriedCall | None], None] | None:
+    """What raises for results that count as failures; None when nobody asked for that."""
+    reject, retry, function = site.choices.reject, site.choices.retry, site.function
+    if reject is None and retry is None:
+        return None
+
+    def judged(result: Any, call: RetriedCall | None) -> None:
+        if reject is not None and (error_type := rejection(reject, result, function)) is not None:
+            raise RejectedResultError(result, error_type, function=function)
+        if retry is not None and wants_another(retry, result, 1 if call is None else call.attempts + 1):
+            raise UnwantedResultError(result, ErrorType.INTERNAL_ERROR, function=function)
+
+    return judged

@@ -11,8 +11,8 @@ from resilient_ai._core.errors import RejectedResultError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .call import RetrySite
     from .rules import RetryRule
+    from .site import RetrySite
 
 
 class UnwantedResultError(RejectedResultError):

@@ -20,10 +20,11 @@ from resilient_ai._core.user_warnings import warn
 from resilient_ai._core.wrapper import Decorator, decorate
 
 from .budget import RetryBudget
-from .call import RetriedCall, RetrySite
+from .call import RetriedCall, answered, judge_of
 from .handle import Retry
 from .rules import RetryChoices, RetryConfig, RetryRule, chosen_types, merged_rules
 from .sdk_retries import own_retries
+from .site import RetrySite
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -45,7 +46,7 @@ class RetryPolicy(Policy[Retry]):
 
     def bind(self, bind_inner: Callable[[Site], Handler], site: Site) -> Handler:
         inner, here, now = bind_inner(site), self._here(site), self.registry.clock.now
-        judge = here.judge()
+        judge = judge_of(here)
 
         async def retried(fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             started = now() if (first := begun(fn)) is None else first.started
@@ -58,7 +59,7 @@ class RetryPolicy(Policy[Retry]):
                 except Exception as error:  # noqa: BLE001 - raised or retried below
                     broken = Broken(error)
                 else:
-                    here.answered(call)
+                    answered(here, call)
                     return result
                 call = call or RetriedCall(here, started, args, kwargs)
                 await call.again(broken)
@@ -79,7 +80,7 @@ class RetryPolicy(Policy[Retry]):
                 try:
                     while type(item := await pull(stream)) is not Broken:
                         if item is END:
-                            here.answered(call)
+                            answered(here, call)
                             return
                         yielded = True
                         yield item
