@@ -9,7 +9,7 @@ from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, overload
 
 import anyio
 
-from resilient_ai._core.callables import is_method, is_stream
+from resilient_ai._core.callables import is_stream, takes_instance
 from resilient_ai._core.checks import check_number
 from resilient_ai._core.public import public
 
@@ -74,7 +74,7 @@ def each(fn: Any = None, /, *, max_concurrency: int = 10) -> Any:
                     tasks.start_soon(work)
         return results
 
-    at = int(is_method(fn))  # where the items are
+    at = int(takes_instance(fn))  # where the items are
 
     async def of_list(*args: Any, **kwargs: Any) -> list[Any]:
         if len(args) <= at:
@@ -98,7 +98,7 @@ def _of_list(fn: Any) -> inspect.Signature | None:
     except (TypeError, ValueError):
         return None
     parameters = list(signature.parameters.values())
-    at = int(is_method(fn))
+    at = int(takes_instance(fn))
     if len(parameters) > at:
         parameters[at] = parameters[at].replace(annotation=_listed(parameters[at].annotation))
     return signature.replace(parameters=parameters, return_annotation=_listed(signature.return_annotation))

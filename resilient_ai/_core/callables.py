@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from typing import Any
+from typing import Any, NamedTuple
 
 
 def unwrapped(fn: Any) -> list[Any]:
@@ -34,6 +34,11 @@ def is_stream(fn: Any, kind: str) -> bool:
     """
     if inspect.isclass(fn):
         raise TypeError(f"@{kind} needs an async function, got the class {fn.__qualname__}; decorate its methods")
+    if isinstance(fn, functools.partialmethod | property | functools.cached_property):
+        kind_of = type(fn).__name__
+        raise TypeError(
+            f"@{kind} needs an async function, got a {kind_of}; decorate the method, and make the {kind_of} of that"
+        )
     for layer in unwrapped(fn):
         call = layer if inspect.isroutine(layer) else getattr(type(layer), "__call__", None)  # noqa: B004 - the method itself is wanted
         if inspect.iscoroutinefunction(layer) or inspect.iscoroutinefunction(call):
@@ -43,7 +48,8 @@ def is_stream(fn: Any, kind: str) -> bool:
             return False
         if inspect.isasyncgenfunction(layer) or inspect.isasyncgenfunction(call):
             return True
-    shown = f"the plain function {fn.__qualname__}" if inspect.isroutine(fn) else f"a {type(fn).__qualname__}"
+    named = inspect.isroutine(fn) and hasattr(fn, "__qualname__")
+    shown = f"the plain function {fn.__qualname__}" if named else f"a {type(fn).__qualname__}"
     raise TypeError(
         f"@{kind} needs an async function, got {shown};"
         " make it `async def`, and call blocking code with `await anyio.to_thread.run_sync(...)`"
@@ -57,10 +63,38 @@ def signature_of(fn: Any) -> inspect.Signature | None:
         return None
 
 
-def is_method(fn: Any) -> bool:
-    """Whether a function was written in a class body, so that its first parameter is `self`."""
-    parts = getattr(fn, "__qualname__", "").split(".")
-    return inspect.isfunction(fn) and len(parts) > 1 and parts[-2] != "<locals>"
+_INSTANCES = frozenset({"self", "cls", "klass", "mcs", "mcls", "metacls", "this", "_self", "_cls", "self_", "cls_"})
+
+
+def takes_instance(fn: Any) -> bool:
+    """
+    Whether a function was written in a class body with an instance or a class as its first parameter.
+
+    A static method is written there too; what tells the two apart is how the first parameter is called.
+    """
+    if not inspect.isfunction(fn):
+        return False
+    code, parts = fn.__code__, fn.__qualname__.split(".")
+    in_class = len(parts) > 1 and parts[-2] != "<locals>"
+    return in_class and code.co_argcount > 0 and code.co_varnames[0] in _INSTANCES
+
+
+class Place(NamedTuple):
+    """Where a function was defined, and by which run of that place."""
+
+    module: str
+    qualname: str
+    code: object  # compared by identity: code that was compiled anew is equal, and another run
+
+    @classmethod
+    def of(cls, fn: Any) -> Place:
+        inner = unwrapped(fn)[-1]
+        qualname = getattr(inner, "__qualname__", type(inner).__qualname__)
+        return cls(getattr(inner, "__module__", ""), qualname, getattr(inner, "__code__", inner))
+
+    def runs_again(self, earlier: Place) -> bool:
+        """Whether the code of this place has been compiled anew: a cell or a module was run again."""
+        return self[:2] == earlier[:2] and self.code is not earlier.code
 
 
 _homes: dict[str, str] = {}  # qualified name → the module that used it first

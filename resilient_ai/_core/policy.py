@@ -19,6 +19,7 @@ from .state_store import Handle
 if TYPE_CHECKING:
     import inspect
 
+    from .callables import Place
     from .fast_path import FastPath
     from .state_store import StateStore
 
@@ -30,6 +31,7 @@ class Site:
     """Where a policy stands: the decorated function, and the endpoint where a policy above chooses among several."""
 
     function: str
+    place: Place | None = None
     signature: inspect.Signature | None = None
     endpoint: str | None = None
     spare: bool = False  # whether the policy above has another endpoint to ask
@@ -110,7 +112,13 @@ class Policy(ABC, Generic[S]):
         name = self.state_name(site)
         if name not in self._states:
             self._states[name] = self.registry.claim(
-                self.kind, name, self.config, lambda: self.make_state(name), replace=self.name is None, rank=self.rank
+                self.kind,
+                name,
+                self.config,
+                lambda: self.make_state(name),
+                replace=self.name is None,
+                rank=self.rank,
+                place=site.place,
             )
         return self._states[name]
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from .backend import LOCK_FREE
-from .callables import is_method, is_stream, signature_of, unique_name
+from .callables import Place, is_stream, signature_of, takes_instance, unique_name
 from .errors import mark_if_wrong_call
 from .fast_path import FastPath
 from .policy import Site
@@ -34,7 +34,7 @@ class Stack:
         self.policies = policies
         self.streaming = is_stream(function, policies[0].kind)
         self.name = unique_name(function)
-        self.site = Site(self.name)
+        self.site = Site(self.name, Place.of(function))
         self.handler = self._named(self._fold())
 
     def _named(self, call: Callable[..., Any]) -> Callable[..., Any]:
@@ -77,9 +77,7 @@ class Stack:
         Args:
             method: Whether it is called with the instance first.
         """
-        registry = self.policies[0].registry
-        function = self.function
-        function = function.__func__ if isinstance(function, classmethod | staticmethod) else function
+        registry, function = self.policies[0].registry, self.function
         # Something else than a function may do more when it is bound than to take the instance first.
         if self.streaming or not LOCK_FREE or (method and not inspect.isfunction(function)):
             return None
@@ -95,7 +93,7 @@ class Stack:
         injected = sum(policy.injects_argument for policy in self.policies[index:])
         if signature is None or not injected:
             return signature
-        skip = int(is_method(self.function))
+        skip = int(takes_instance(self.function))
         parameters = list(signature.parameters.values())
         return signature.replace(parameters=parameters[:skip] + parameters[skip + injected :])
 

@@ -20,7 +20,8 @@ from .report import Row, text_table
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from resilient_ai._core.clock import Clock
+    from .callables import Place
+    from .clock import Clock
 
 
 class Handle(Protocol):
@@ -54,7 +55,7 @@ _MOST_KEYS = 10_000
 class _Claim:
     """A state, the settings it was made with, and how many layers use it."""
 
-    __slots__ = ("config", "handle", "keyed", "rank", "users")
+    __slots__ = ("config", "handle", "keyed", "other_places", "place", "rank", "users")
 
     def __init__(self, handle: Any, config: object, rank: float, *, keyed: bool = False) -> None:
         self.handle = handle
@@ -62,6 +63,18 @@ class _Claim:
         self.rank = rank
         self.users = 0
         self.keyed = keyed  # created lazily for one value of `key=`
+        self.place: Place | None = None  # of the function that uses it
+        self.other_places: tuple[Place, ...] = ()  # where several share it
+
+    def used_at(self, place: Place) -> None:
+        if self.place is None or place.runs_again(self.place):
+            self.place = place
+        elif not any(place[:2] == each[:2] and place.code is each.code for each in (self.place, *self.other_places)):
+            self.other_places = (*(each for each in self.other_places if not place.runs_again(each)), place)
+
+    def is_of_an_earlier_run(self, place: Place | None) -> bool:
+        """Whether only earlier runs of a place have used it."""
+        return place is not None and self.place is not None and place.runs_again(self.place) and not self.other_places
 
 
 @public("types")
@@ -131,6 +144,7 @@ class StateStore:
         *,
         replace: bool = False,
         rank: float = math.inf,
+        place: Place | None = None,
     ) -> H:
         """
         The state of that kind and name, made on first use.
@@ -143,13 +157,15 @@ class StateStore:
             replace: With other settings, start afresh instead of raising: a function without an explicit name
                 was defined anew, in a REPL say.
             rank: Place of the kind among the rows of one call site, the outermost lowest; default the last.
+            place: Where the function was defined. With other settings, start afresh where every function that claimed
+                the state was defined by an earlier run of this place: a cell or a module was run again.
 
         Raises:
-            ValueError: The name is taken with other settings; the message shows both.
+            ValueError: The name is taken with other settings by another place; the message shows both.
         """
         with self._lock:
             known = self._states.get((kind, name))
-            if known is None or (replace and known.config != config):
+            if known is None or (known.config != config and (replace or known.is_of_an_earlier_run(place))):
                 known = self._states[kind, name] = _Claim(make(), config, rank)
             elif known.config != config:
                 raise ValueError(
@@ -157,6 +173,8 @@ class StateStore:
                     " use the same settings or another name"
                 )
             known.users += 1
+            if place is not None:
+                known.used_at(place)
             return cast("H", known.handle)
 
     def claim_key(self, kind: str, name: str, config: object, make: Callable[[], K], *, rank: float = math.inf) -> K:

@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import copy
 import inspect
-import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 from types import MethodType
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, overload
 
 import wrapt
 
-from .callables import headline, is_method
+from .callables import headline, takes_instance, unwrapped
 from .errors import StackOrderWarning
 from .stack import Stack
 from .stack_order import wrong_order
@@ -62,13 +61,9 @@ class ResilientFunction(wrapt.FunctionWrapper):  # type: ignore[type-arg]
         self._self_stack = stack
         # Called with the instance first; made where the function is a method, or is found on a class later.
         self._self_method_call: Callable[..., Any] | None = None
-        if call is None and isinstance(function, classmethod):
-            call = _method_call(stack)
-        elif call is None and is_method(function):
-            self._self_method_call = _method_call(stack)
-            call = stack.call_by_layers()
-            if sys.version_info >= (3, 13):
-                call = _call_of_classmethod_or(call, stack, self._self_method_call)
+        if call is None and takes_instance(function):
+            # Not only bound: a class method of Python 3.13 and another decorator above call it with the instance first.
+            self._self_method_call = call = _method_call(stack)
         elif call is None:
             call = stack.fast_call(method=False) or stack.call_by_layers()
         _set_call(self, call)
@@ -77,7 +72,7 @@ class ResilientFunction(wrapt.FunctionWrapper):  # type: ignore[type-arg]
         # In place of wrapt's, whose bound wrapper takes 8 bare awaits to make; this takes 3.
         if instance is None or (call := _method_call_of(self)) is None:
             return self._self_bind(instance, owner)
-        method = ResilientMethod()
+        method = _new(ResilientMethod)
         method.__func__ = self
         method.__call__ = MethodType(call, instance)
         return method
@@ -85,10 +80,8 @@ class ResilientFunction(wrapt.FunctionWrapper):  # type: ignore[type-arg]
     def _self_bind(self, instance: Any, owner: type | None) -> Any:
         stack: Stack = self._self_stack
         function = stack.function
-        if isinstance(function, staticmethod) or not hasattr(type(function), "__get__"):
+        if not hasattr(type(function), "__get__"):
             return self
-        if isinstance(function, classmethod):
-            return _bound(self, owner if owner is not None else type(instance), self.__call__)
         if inspect.isfunction(function):
             if self._self_method_call is None:  # defined outside the class
                 self._self_method_call = _method_call(Stack(function, stack.policies))
@@ -97,14 +90,34 @@ class ResilientFunction(wrapt.FunctionWrapper):  # type: ignore[type-arg]
             return self
         else:
             call = _call_of_descriptor(stack.handler, function)
-        return ResilientFunction(stack, call) if instance is None else _bound(self, instance, call)
+        if instance is not None:
+            return _bound(self, instance, call)
+        unbound = ResilientFunction(stack, call)
+        unbound._self_method_call = call
+        return unbound
 
     @property
     def __signature__(self) -> inspect.Signature:
-        function = self._self_stack.function
-        if isinstance(function, classmethod):
-            return self._self_stack.signature(function.__func__, 1)
-        return self._self_stack.signature(self.__wrapped__, int(is_method(function)))
+        return self._self_stack.signature(self.__wrapped__, int(self._self_method_call is not None))
+
+    # `typing.get_type_hints` takes these two, and has to find what the signature shows.
+    @property
+    def __annotations__(self) -> dict[str, Any]:
+        try:
+            signature = self.__signature__
+        except (TypeError, ValueError):
+            return getattr(self.__wrapped__, "__annotations__", {})
+        shown = {each.name: each.annotation for each in signature.parameters.values()}
+        shown["return"] = signature.return_annotation
+        return {name: annotation for name, annotation in shown.items() if annotation is not signature.empty}
+
+    @__annotations__.setter
+    def __annotations__(self, annotations: dict[str, Any]) -> None:
+        self.__wrapped__.__annotations__ = annotations
+
+    @property
+    def __globals__(self) -> dict[str, Any]:
+        return getattr(unwrapped(self._self_stack.function)[-1], "__globals__", {})
 
     def __repr__(self) -> str:
         stack: Stack = self._self_stack
@@ -112,6 +125,10 @@ class ResilientFunction(wrapt.FunctionWrapper):  # type: ignore[type-arg]
         return f"<{headline(self, stack.name)}\n  " + "\n  ".join(lines) + ">"
 
     __str__ = __repr__
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:  # noqa: ARG002
+        """IPython takes it for a function and would show its name alone."""
+        return {"text/plain": repr(self)}
 
     # A function is copied and pickled as the name under which it can be found; so is this.
     def __copy__(self) -> ResilientFunction:
@@ -124,6 +141,7 @@ class ResilientFunction(wrapt.FunctionWrapper):  # type: ignore[type-arg]
         return str(self.__qualname__)
 
 
+_new = object.__new__
 # Set on the wrapper itself: wrapt passes ordinary assignments on to the function. Read past wrapt, in half the time.
 _set_call = ResilientFunction.__dict__["__call__"].__set__
 _method_call_of = ResilientFunction.__dict__["_self_method_call"].__get__
@@ -135,8 +153,14 @@ class ResilientMethod:
 
     __slots__ = ("__call__", "__func__", "__weakref__")  # `__call__` is one as in `ResilientFunction`
 
-    __call__: MethodType
-    __func__: ResilientFunction
+    if TYPE_CHECKING:  # annotations of the class would hide those of the function
+        __call__: MethodType
+        __func__: ResilientFunction
+
+    def __init__(self, function: ResilientFunction, instance: Any) -> None:
+        # As `weakref.WeakMethod` calls it; the wrapper makes methods without, in half the time.
+        owner = instance if isinstance(instance, type) else type(instance)
+        self.__func__, self.__call__ = function, function.__get__(instance, owner).__call__
 
     @property
     def __self__(self) -> Any:
@@ -146,6 +170,7 @@ class ResilientMethod:
     __class__ = property(lambda _self: MethodType)  # pyright: ignore[reportIncompatibleMethodOverride]
     __doc__ = property(lambda self: self.__func__.__doc__)  # pyright: ignore[reportAssignmentType]
     __module__ = property(lambda self: self.__func__.__module__)  # pyright: ignore[reportAssignmentType]
+    __annotations__ = property(lambda self: self.__func__.__annotations__)  # pyright: ignore[reportAssignmentType, reportIncompatibleVariableOverride]
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.__func__, name)
@@ -173,7 +198,7 @@ class ResilientMethod:
 
 
 def _bound(func: ResilientFunction, instance: Any, call: Callable[..., Any]) -> ResilientMethod:
-    method = ResilientMethod()
+    method = _new(ResilientMethod)
     method.__func__ = func
     method.__call__ = MethodType(call, instance)
     return method
@@ -185,7 +210,6 @@ def _method_call(stack: Stack) -> Callable[..., Any]:
     if fast is not None:
         return fast
     function, handler = stack.function, stack.handler
-    function = function.__func__ if isinstance(function, classmethod) else function
 
     def call(self: Any, /, *args: Any, **kwargs: Any) -> Any:
         return handler(MethodType(function, self), self, args, kwargs)
@@ -202,33 +226,6 @@ def _call_of_descriptor(handler: Callable[..., Any], function: Any) -> Callable[
     return call
 
 
-def _call_of_classmethod_or(
-    call: Callable[..., Any], stack: Stack, method_call: Callable[..., Any]
-) -> Callable[..., Any]:
-    """
-    `call`, but `method_call` where it is a class method's.
-
-    Since Python 3.13 `@classmethod` above a decorator no longer binds what it finds there; it passes the class as the
-    first argument, and a policy that hands in an endpoint would put that in front of it.
-    """
-
-    def called(*args: Any, **kwargs: Any) -> Any:
-        if args and isinstance(args[0], type) and _has_class_method(args[0], stack):
-            return method_call(*args, **kwargs)
-        return call(*args, **kwargs)
-
-    return called
-
-
-def _has_class_method(cls: type, stack: Stack) -> bool:
-    for each in cls.__mro__:
-        found = vars(each).get(stack.function.__name__)
-        if isinstance(found, classmethod):
-            wrapper: Any = found.__func__
-            return type(wrapper) is ResilientFunction and wrapper._self_stack is stack
-    return False
-
-
 def wrapper_of(fn: Any) -> ResilientFunction | None:
     """The wrapper of a decorated function or method; None where there is none."""
     wrapper: ResilientFunction | None = fn.__func__ if type(fn) is ResilientMethod else fn
@@ -242,6 +239,8 @@ def decorate(fn: Any, policy: Policy[Any]) -> Any:
     Raises:
         TypeError: `fn` is not an async function, method or callable.
     """
+    if isinstance(fn, classmethod | staticmethod):
+        return type(fn)(decorate(fn.__func__, policy))
     stack: Stack | None = fn._self_stack if type(fn) is ResilientFunction else None
     function = stack.function if stack is not None else fn
     above = stack.policies if stack is not None else ()

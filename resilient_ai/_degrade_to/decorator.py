@@ -208,7 +208,7 @@ def degrade_to(
 
     def put_on(fn: Any = None, /, *more: Any, **named: Any) -> Any:
         # Without its parentheses, `@degrade_to` took the function for a rung, and this is a call of it.
-        if more or named or (not callable(fn) and not isinstance(fn, classmethod | staticmethod)):
+        if more or named or (not callable(fn) and not hasattr(type(fn), "__get__")):
             got = "the arguments of a call" if more or named else f"a {type(fn).__qualname__}"
             raise TypeError(
                 f"@degrade_to needs an async function, got {got};"
