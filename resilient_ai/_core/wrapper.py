@@ -112,7 +112,7 @@ class ResilientFunction(wrapt.FunctionWrapper):  # type: ignore[type-arg]
         return {name: annotation for name, annotation in shown.items() if annotation is not signature.empty}
 
     @__annotations__.setter
-    def __annotations__(self, annotations: dict[str, Any]) -> None:
+    def __annotations__(self, annotations: dict[str, Any]) -> None:  # pyright: ignore[reportIncompatibleVariableOverride]
         self.__wrapped__.__annotations__ = annotations
 
     @property
