@@ -5,20 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from resilient_ai._classification.error_types import ERROR_TYPES
 from resilient_ai._core.checks import check_number
 from resilient_ai._core.errors import ErrorType
 
-# Neither failure nor success: the caller's own mistakes, and a limit that a healthy provider keeps.
-NEUTRAL: tuple[ErrorType, ...] = (
-    ErrorType.INVALID_REQUEST,
-    ErrorType.CONTEXT_LENGTH,
-    ErrorType.CONTENT_FILTER,
-    ErrorType.NOT_FOUND,
-    ErrorType.AUTHENTICATION,
-    ErrorType.PERMISSION,
-    ErrorType.RATE_LIMIT,
-    ErrorType.CIRCUIT_OPEN,
-)
+# Neither failure nor success: the caller's own mistakes, answers that do not fit, and a limit that a healthy provider
+# keeps.
+NEUTRAL: tuple[ErrorType, ...] = tuple(kind for kind, row in ERROR_TYPES.items() if row.circuit == "neutral")
 
 
 @dataclass(frozen=True, slots=True)

@@ -159,7 +159,7 @@ class Guard:
             raise error
 
     def _ignores(self, error: Exception, verdict: Verdict) -> bool:
-        if self._by_blame and verdict.blame in ("request", "credential"):
+        if self._by_blame and verdict.blame in ("request", "credential", "program"):
             return True
         for rule in self._ignore:
             try:

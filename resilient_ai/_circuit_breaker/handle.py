@@ -7,7 +7,8 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from resilient_ai._core.errors import CircuitOpenError, ErrorType
+from resilient_ai._classification.error_types import ERROR_TYPES
+from resilient_ai._core.errors import CircuitOpenError
 from resilient_ai._core.events import CallRejected, Event
 from resilient_ai._core.public import public
 from resilient_ai._core.report import Row
@@ -189,7 +190,7 @@ class CircuitBreaker:
                 now,
                 seconds,
                 retry_after=verdict.retry_after,
-                at_once=verdict.error_type is ErrorType.QUOTA_EXCEEDED,
+                at_once=ERROR_TYPES[verdict.error_type].circuit == "opens",
                 roll=self._roll(),
             )
             if changed is not None:

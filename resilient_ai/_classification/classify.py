@@ -1,57 +1,38 @@
 """
 `classify`: what an exception means for the next attempt, read from what the SDK really carries.
 
-No SDK is imported. Evidence is asked in this order: the user's classifiers, our own exceptions, what the reply
-carries (`replies`), the class names of transport exceptions, and last the text.
+No SDK is imported. Evidence is asked in this order: the user's classifiers, bugs of the program, our own exceptions,
+what the reply carries (`replies`), answers that do not fit (`outputs`), the class names of transport exceptions
+(`transport`), and last the text.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from resilient_ai._core.errors import AIServiceError, ErrorType, ResilienceError, is_wrong_call
 from resilient_ai._core.public import public
 from resilient_ai._core.stand_in import Facts, StandIn, read_facts_with
 
-from .evidence import gather, read, root_of, text_of
+from .bugs import Origin, is_programming_error, origin_of
+from .error_text import error_text
+from .evidence import gather, read, text_of
+from .outputs import from_output, is_misfit
 from .phrases import PLAIN_PHRASES, compiled
-from .provider_rules import TRANSPORT
 from .replies import from_reply
+from .transport import from_transport
 from .user_rules import ask_users
 from .verdict import Verdict, verdict
 from .wait_hints import wait_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
-# Raised by Python itself when the program is wrong; one that is raised while another error is handled is still that.
-# The text of one is about the program too: "rate_limit must be positive" is no rate limit.
-PROGRAMMING_ERRORS = (
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    ImportError,
-    LookupError,
-    NameError,
-    NotImplementedError,
-    RecursionError,
-    SyntaxError,
-    TypeError,
-    ValueError,
-    ReferenceError,
-    MemoryError,
-    BufferError,
-    StopIteration,
-    StopAsyncIteration,
-)
-
-
-_WRONG_CALL = Verdict(
-    ErrorType.INVALID_REQUEST, retryable=False, endpoint_fault=False, blame="request", evidence="arguments do not fit"
-)
 _UNRECOGNISED = Verdict(ErrorType.INTERNAL_ERROR, retryable=False, endpoint_fault=True, blame="unknown")
+_BUG = replace(_UNRECOGNISED, blame="program")
+# The function was never entered: another endpoint would meet the same arguments.
+_WRONG_CALL = replace(_BUG, endpoint_fault=False, evidence="arguments do not fit")
 
 
 @public()
@@ -63,8 +44,9 @@ def classify(error: BaseException) -> Verdict:
         error: What the call raised; its causes, contexts and group members are searched too.
 
     Returns:
-        A verdict. An exception that nothing recognises is INTERNAL_ERROR, not retryable, blame unknown; so is a
-        cancellation or another exit, which is nobody's failure.
+        A verdict. Python's own programming errors, alone or in an exception group, are INTERNAL_ERROR, not retryable,
+        blame program. Any other exception that nothing recognises is INTERNAL_ERROR, not retryable, blame unknown; so
+        is a cancellation or another exit, which is nobody's failure.
     """
     if (answer := ask_users(error)) is not None:
         return answer
@@ -72,22 +54,66 @@ def classify(error: BaseException) -> Verdict:
         return replace(_UNRECOGNISED, endpoint_fault=False, evidence=f"{type(error).__name__} is no failure")
     if is_wrong_call(error):
         return _WRONG_CALL
-    # The outermost exception that says anything decides; causes are asked only when it is silent.
     chain = list(_chain(error))
+    bug = next(filter(None, map(_of_a_loop, chain)), None) or next(filter(None, map(_bug, _members(error))), None)
+    if bug is not None:
+        return replace(_BUG, evidence=bug)
+    # The outermost exception that says anything decides; causes are asked only when it is silent.
+    if (found := _recognised(chain)) is not None:
+        return found
     for each in chain:
-        if type(each) is RuntimeError and "no running event loop" in text_of(each):
-            return replace(_UNRECOGNISED, evidence="an SDK for asyncio on another event loop")
-    for each in chain:
-        found = _own(each) or from_reply(each) or _from_transport(type(each))  # type: ignore[arg-type]
-        if found is not None:
-            return found
-    for each in chain:
-        if not issubclass(type(each), PROGRAMMING_ERRORS) and (found := _from_text(each)) is not None:
+        if not is_programming_error(each) and (found := _from_text(each)) is not None:
             return found
     return replace(_UNRECOGNISED, evidence="unrecognised")
 
 
+def _recognised(chain: Iterable[BaseException]) -> Verdict | None:
+    for each in chain:
+        found = _own(each) or from_reply(each) or from_output(each) or from_transport(each)
+        if found is not None:
+            return found
+    return None
+
+
+_MOST_MEMBERS = 1_000
+
+
+def _members(error: BaseException) -> Iterator[BaseException]:
+    """The exceptions in a group and in the groups inside it; the exception itself when it is no group."""
+    queue, count = [error], 0
+    while queue and count < _MOST_MEMBERS:
+        each = queue.pop()
+        count += 1
+        if issubclass(type(each), BaseExceptionGroup) and not is_misfit(each):
+            queue.extend(each.exceptions[:_MOST_MEMBERS])  # type: ignore[attr-defined]
+        else:
+            yield each
+
+
+def _of_a_loop(error: BaseException) -> str | None:
+    """Why a client cannot work on the running event loop, however often it is asked; None when that is not it."""
+    if type(error) is not RuntimeError:
+        return None
+    text = text_of(error)
+    if "no running event loop" in text:
+        return "an SDK for asyncio on another event loop"
+    if "attached to a different loop" in text or "bound to a different event loop" in text:
+        return "a client of another event loop; make it inside the running one"
+    return None
+
+
+def _bug(error: BaseException) -> str | None:
+    """Why an exception is a bug of the program's; None when it is none."""
+    if type(error) is RuntimeError and isinstance(error.__cause__, StopIteration | StopAsyncIteration):
+        return f"{type(error.__cause__).__name__} inside a generator or coroutine"
+    if not is_programming_error(error) or origin_of(error) is Origin.SDK_AFTER_REPLY:
+        return None
+    # Some are raised from an error of the provider's, or had a reply set on them.
+    return type(error).__name__ if _recognised(_chain(error)) is None else None
+
+
 def _chain(error: BaseException) -> Iterator[BaseException]:
+    """The exception, the members of a group, and what they were raised from, in the order in which they are asked."""
     seen: set[int] = set()
     queue = [error]
     while queue and len(seen) < 20:
@@ -98,13 +124,11 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         yield each
         if issubclass(type(each), BaseExceptionGroup):
             queue.extend(each.exceptions[:10])  # type: ignore[attr-defined]
-        silent = read(each, "__suppress_context__") or issubclass(type(each), PROGRAMMING_ERRORS)
+        # A programming error that is raised while another error is handled is still one.
+        silent = read(each, "__suppress_context__") or is_programming_error(each)
         follow = read(each, "__cause__") or (None if silent else read(each, "__context__"))
         if follow is not None:
             queue.append(follow)
-
-
-_LOCAL_FILES = (FileNotFoundError, FileExistsError, IsADirectoryError, NotADirectoryError, PermissionError)
 
 
 def _own(error: BaseException) -> Verdict | None:
@@ -126,24 +150,9 @@ def _own(error: BaseException) -> Verdict | None:
         # Retries were made already; making them again further out would multiply them.
         return replace(classify(inner), retryable=False, evidence="retries are over")
     fault = verdict(said, retry_after=error.retry_after, evidence=name)
-    if name == "BatchResultError":
-        return replace(fault, retryable=False, endpoint_fault=False, blame="request")
     if name in {"QueueFullError", "LimitReachedError"}:
         return replace(fault, endpoint_fault=False, blame="request")
     return fault
-
-
-@lru_cache(512)
-def _from_transport(cls: type[BaseException]) -> Verdict | None:
-    if issubclass(cls, _LOCAL_FILES) and root_of(cls) == "builtins":
-        return None  # about a file of ours
-    for base in cls.__mro__:
-        if base is Exception:
-            break
-        for error_type, pattern in TRANSPORT:
-            if compiled(pattern).search(base.__name__):
-                return verdict(error_type, evidence=f"class {base.__name__}")
-    return None
 
 
 def _from_text(error: BaseException) -> Verdict | None:
@@ -157,8 +166,8 @@ def _from_text(error: BaseException) -> Verdict | None:
 
 def _facts(error: BaseException) -> Facts:
     """What a stand-in says of the error that it stands for."""
-    found = gather(error)
-    return Facts(found.status, next(iter(found.codes), None), classify(error))
+    found, said = gather(error), classify(error)
+    return Facts(found.status, next(iter(found.codes), None), said, error_text(error, said))
 
 
 read_facts_with(_facts)

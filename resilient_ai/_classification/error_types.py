@@ -15,7 +15,7 @@ from resilient_ai._core.errors import ErrorType as E
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-Blame = Literal["request", "credential", "account", "deployment", "provider", "network", "unknown"]
+Blame = Literal["request", "credential", "account", "deployment", "provider", "network", "program", "unknown"]
 
 
 class DefaultRetry(NamedTuple):
@@ -42,8 +42,8 @@ class ErrorTypeRow:
         endpoint: What it does to the health of an endpoint. "rests": it is not asked for a while. "passing": the same,
             but one of them after a good run is forgiven. "denied": a long rest, for somebody has to act first.
             "spared": says nothing about the endpoint. "refused": our own side did not let the call through.
-        next_endpoint: Who else may answer: "any" other, one with a "larger context", one of an "other provider", or
-            "none".
+        next_endpoint: Who else may answer: "any" other, one that may have a "larger context", one of an "other model"
+            or provider, or "none".
         doubtful: The endpoint is blamed only once another has answered, because the request may be at fault.
         limit: What an adaptive limit learns: "pace" (asked too often), "overload" (too many at once), "slow" (no
             answer in time), "not sent", or "nothing".
@@ -57,7 +57,7 @@ class ErrorTypeRow:
     price: Literal["full", "throttled", "free"] = "full"
     circuit: Literal["failure", "neutral", "opens"]
     endpoint: Literal["rests", "passing", "denied", "spared", "refused"]
-    next_endpoint: Literal["any", "larger context", "other provider", "none"] = "any"
+    next_endpoint: Literal["any", "larger context", "other model", "none"] = "any"
     doubtful: bool = False
     limit: Literal["pace", "overload", "slow", "not sent", "nothing"] = "nothing"
     bisect: bool = False
@@ -138,9 +138,17 @@ ERROR_TYPES: Final[Mapping[E, ErrorTypeRow]] = {
         retryable=False,
         circuit="neutral",
         endpoint="spared",
-        next_endpoint="other provider",
+        next_endpoint="other model",
         bisect=True,
         degrade=False,
+    ),
+    E.INVALID_OUTPUT: ErrorTypeRow(
+        blame="provider",
+        retryable=True,
+        retry=DefaultRetry(2, 0.0, 0.0),  # the provider is well, and the model may do better at once
+        price="throttled",
+        circuit="neutral",
+        endpoint="spared",
     ),
     E.NOT_FOUND: ErrorTypeRow(
         blame="deployment",

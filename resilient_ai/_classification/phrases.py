@@ -82,6 +82,18 @@ _NO_MODEL = (
 _TIMED_OUT = r"timed? ?out\b|time-out|timeout (?:exceeded|error|reached|occurred|expired)|deadline (?:exceeded|expired)|took too long|(?:read|connect|request|gateway|upstream|operation) timeout"
 _THROTTLED = r"rate[ -]?limit(?:s|ed|ing)?\b|too many (?:\w+ ){0,2}requests|throttl|(?:request|token)s? (?:rate|limit) (?:\w+ ){0,3}(?:exceeded|reached)|exceeded (?:\w+ ){0,4}(?:rate|request|call)s? limit|限流|频率|频繁"
 
+# What one endpoint cannot take and another may: a parameter that it does not know, or an ability that its model lacks.
+_PARAMETER = (
+    r"(?:request )?(?:parameters?|arguments?|fields?|keywords?|propert(?:y|ies)|keys?|options?|names?|params?|inputs?)"
+)
+UNSUPPORTED_PARAMETER = (
+    rf"(?:unsupported|unknown|unrecogni[sz]ed|unexpected|unpermitted|extraneous|extra|additional) (?:\w+ ){{0,2}}{_PARAMETER}\b|unsupported value"
+    rf"|{_PARAMETER}:? [`'\"]?[\w.\[\]-]{{1,60}}[`'\"]? (?:\w+ ){{0,2}}(?:not|un)[ -]?(?:supported|allowed|permitted|recogni[sz]ed|available|known|accepted)"
+    r"|[`'\"][\w.\[\]-]{1,60}[`'\"] (?:\w+ ){0,4}(?:not|un|no longer)[ -]?(?:supported|allowed|permitted|recogni[sz]ed|accepted)"
+    r"|(?:does|do|did|is|are)(?: not|n[o']t) (?:\w+ ){0,2}(?:support|compatible with|work with|accept)(?:ed|ing)?\b|cannot (?:both )?be (?:used|specified|set|combined) (?:together )?(?:with|for|on)"
+    r"|[`'\"][\w.\[\]-]{1,60}[`'\"] (?:is|was) deprecated"
+)
+
 # For exceptions of no SDK's, whose text is all there is: what people write into a `raise` of their own.
 PLAIN_PHRASES: tuple[tuple[E, str], ...] = (
     (E.QUOTA_EXCEEDED, rf"insufficient[ _]quota|{_USED_UP}|credit balance|insufficient (?:balance|credits?|funds)|payment required"),

@@ -1,5 +1,5 @@
 """
-What each provider's codes and statuses mean, and what the class names of transports do: data, not code.
+What each provider's codes and statuses mean: data, not code.
 
 `replies` weighs the evidence in this order: a code that names one thing only (`CODES`), a phrase at a status where it
 may be believed (`phrases`), a code that is merely the name of a status (`STATUS_NAMES`), the status (`STATUSES`).
@@ -175,19 +175,3 @@ SDK_STATUSES: dict[tuple[str, int], tuple[E, bool | None]] = {
     ("cohere", 498): (E.INVALID_REQUEST, None),  # a deny-listed token in the text
 }
 NEVER_WORTH_A_RETRY = frozenset({501, 505, 510, 511})
-
-# Class names of transports, SDKs and the standard library, searched along the MRO when no reply came at all.
-TRANSPORT: tuple[tuple[E, str], ...] = (
-    (E.TIMEOUT, r"Timeout|DeadlineExceeded|TooSlow"),
-    (
-        E.NETWORK_ERROR,
-        r"Connect|^Read|^Write|RemoteProtocol|LocalProtocol|ClientOS|ClientPayload|ServerDisconnected|BrokenResource"
-        r"|IncompleteRead|Network|ClosedResource|^ProxyError$|^gaierror$|^SSLError$|^OSError$|EndOfStream|ChunkedEncoding"
-        r"|HTTPClientError|^BadStatusLine$|^RemoteDisconnected$|^HTTPException$|StreamReset|^StreamError$|^TransportError$|^CloseError$",
-    ),
-    (
-        E.INTERNAL_ERROR,
-        r"JSONDecodeError|ResponseValidation|UnknownApiResponse|DecodingError|BadHttpMessage|ContentTypeError|APIError$"
-        r"|ResponseParser|EventStreamError|ChecksumMismatch|InvalidResponse|ClientResponseError",
-    ),
-)

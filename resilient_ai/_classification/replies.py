@@ -8,6 +8,7 @@ from typing import Any
 from resilient_ai._core.errors import ErrorType
 
 from .evidence import SDK_ROOTS, Evidence, gather, gather_body, read, root_of
+from .outputs import is_misfit
 from .phrases import PHRASES, compiled
 from .provider_rules import (
     CATCH_ALL,
@@ -44,7 +45,7 @@ def from_reply(error: BaseException) -> Verdict | None:
     if root_of(type(error)) == "builtins" and not (read(error, "args") and read(error, "__dict__")):
         return None
     found = gather(error)
-    if not is_reply(found):
+    if not is_reply(found) or (not found.failed and is_misfit(error)):
         return None
     wait = stated_wait(found)
     kind, retryable, evidence = decide(found, wait)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from resilient_ai._core.errors import AllEndpointsFailedError, ErrorType
 
 from .classify import classify
+from .transport import of_closed_loop
 
 if TYPE_CHECKING:
     from .verdict import Verdict
@@ -40,7 +41,7 @@ def unsent(error: BaseException, verdict: Verdict) -> bool:
     for _ in range(10):
         if cause is None:
             break
-        if any(cls.__name__ in _BEFORE_SENDING for cls in type(cause).__mro__):
+        if any(cls.__name__ in _BEFORE_SENDING for cls in type(cause).__mro__) or of_closed_loop(cause):
             return True
         # ollama hides its connect error behind a bare ConnectionError, raised from None.
         cause = cause.__context__ if type(cause) is ConnectionError else cause.__cause__

@@ -6,8 +6,16 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from resilient_ai._classification.classify import classify
 from resilient_ai._classification.error_rules import rejection
+from resilient_ai._classification.error_text import error_message
+from resilient_ai._classification.paid_answers import MOST_ANSWERS, answers_left, invalid_answers, note_answers
 from resilient_ai._core.deadline import seconds_left
-from resilient_ai._core.errors import AIServiceError, ErrorType, RejectedResultError, is_wrong_call
+from resilient_ai._core.errors import (
+    AIServiceError,
+    AllEndpointsFailedError,
+    ErrorType,
+    RejectedResultError,
+    is_wrong_call,
+)
 from resilient_ai._core.scrub import args_hash, scrub
 from resilient_ai._core.watch import watching
 
@@ -16,7 +24,7 @@ from .decision import Again, Failure, GiveUp, decide, plan_for
 from .events import AttemptFailed, QuotaExceeded, RetriesExhausted, RetryScheduled
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from resilient_ai._classification.verdict import Verdict
     from resilient_ai._core.streams import Broken
@@ -27,7 +35,7 @@ if TYPE_CHECKING:
 class RetriedCall:
     """One call that has failed at least once."""
 
-    __slots__ = ("_request", "_started", "_state", "_times", "attempts", "price", "site")
+    __slots__ = ("_answers", "_request", "_started", "_state", "_times", "attempts", "price", "site")
 
     def __init__(self, site: RetrySite, started: float, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self.site = site
@@ -35,8 +43,21 @@ class RetriedCall:
         self.price = 0.0  # of the retry that is being made
         self._started = started
         self._request = args, kwargs
+        self._answers = 0  # that were paid for and did not fit, those of a failover's endpoints among them
         self._times: dict[str, int] = {}  # failures, by what the decision counts them as
         self._state = CallState(site, started, args, kwargs)
+
+    async def attempt(self, inner: Callable[..., Awaitable[Any]], *call: Any) -> Any:
+        """Make one of the further attempts; a failover below learns how many answers may still be paid for."""
+        if not self._answers:
+            return await inner(*call)
+        rule, outer = self.site.config.rule(ErrorType.INVALID_OUTPUT), answers_left.get()
+        most = rule.max_retries + 1 if rule is not None else MOST_ANSWERS
+        answers_left.set(max(1, most - self._answers))
+        try:
+            return await inner(*call)
+        finally:
+            answers_left.set(outer)
 
     async def again(self, broken: Broken) -> None:
         """
@@ -62,7 +83,7 @@ class RetriedCall:
         """Give the consumer the error of a stream that broke after its first item: a retry would repeat that item."""
         verdict, now = self._count(broken.error)
         self._forget_outcome()
-        if verdict.blame != "unknown":
+        if not _is_nobodys(verdict):
             self._tell_end(verdict, now, "the stream had begun")
         self.site.state.call_given_up()
         broken.throw()
@@ -70,8 +91,9 @@ class RetriedCall:
     def _delay(self, broken: Broken) -> tuple[float, ErrorType]:
         """Seconds until the next attempt, and the type of error that makes it necessary; raises when there is none."""
         verdict, now = self._count(broken.error)
-        unknown = verdict.blame == "unknown" and not verdict.retryable and self.site.choices.retry is None
-        answer = None if unknown or is_wrong_call(broken.error) else self._decide(broken.error, verdict, now)
+        raised_as_it_is = _is_nobodys(verdict) and not verdict.retryable and self.site.choices.retry is None
+        raised_as_it_is = raised_as_it_is or is_wrong_call(broken.error)
+        answer = None if raised_as_it_is else self._decide(broken.error, verdict, now)
         self._forget_outcome()
         if not isinstance(answer, Again):
             self.site.state.call_given_up()
@@ -87,6 +109,8 @@ class RetriedCall:
         self.attempts += 1
         verdict = classify(error)
         site.state.attempt_failed(verdict.error_type)
+        if verdict.error_type is ErrorType.INVALID_OUTPUT or isinstance(error, AllEndpointsFailedError):
+            self._answers += invalid_answers(error)
         if (seen := watching()) is not None:
             seen.attempts += 1
         if site.registry.listening:
@@ -106,6 +130,8 @@ class RetriedCall:
             self.attempts -= 1
             self._state.attempt_number = self.attempts
         times = self._times[plan.reason] = self._times.get(plan.reason, 0) + 1
+        if failure.kind is ErrorType.INVALID_OUTPUT:
+            times = self._answers
         answer = decide(
             failure,
             plan,
@@ -134,8 +160,9 @@ class RetriedCall:
         if self.site.choices.reraise:
             calls = "1 attempt" if self.attempts == 1 else f"{self.attempts} attempts"
             error.add_note(f"resilient_ai: {calls} in {elapsed:.1f} s; {reason}")
+            note_answers(error, self._answers)
             return error
-        return AIServiceError(
+        failed = AIServiceError(
             self.site.function,
             error,
             error_type=verdict.error_type,
@@ -144,6 +171,8 @@ class RetriedCall:
             retry_after=verdict.retry_after,
             reason=reason,
         )
+        note_answers(failed, self._answers)
+        return failed
 
     def _tell_end(self, verdict: Verdict, now: float, reason: str) -> None:
         site = self.site
@@ -159,17 +188,15 @@ class RetriedCall:
                 self.site.function,
                 self.attempts,
                 verdict.error_type.value,
-                scrub(_text_of(error), private=self._request),
+                scrub(error_message(error, verdict), private=self._request),
                 args_hash(*self._request),
             )
         )
 
 
-def _text_of(error: Exception) -> str:
-    try:
-        return str(error)
-    except Exception:  # noqa: BLE001 - an exception's own __str__ may raise
-        return type(error).__name__
+def _is_nobodys(verdict: Verdict) -> bool:
+    """Whether nothing recognises the error, or it is a bug of the program."""
+    return verdict.blame in ("unknown", "program")
 
 
 def answered(site: RetrySite, call: RetriedCall | None) -> None:

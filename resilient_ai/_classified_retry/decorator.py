@@ -53,7 +53,10 @@ class RetryPolicy(Policy[Retry]):
             call: RetriedCall | None = None
             while True:
                 try:
-                    result = await inner(fn, instance, args, kwargs)
+                    if call is None:
+                        result = await inner(fn, instance, args, kwargs)
+                    else:
+                        result = await call.attempt(inner, fn, instance, args, kwargs)
                     if judge is not None:
                         judge(result, call)
                 except Exception as error:  # noqa: BLE001 - raised or retried below
@@ -78,12 +81,14 @@ class RetryPolicy(Policy[Retry]):
             while True:
                 stream, yielded = inner(fn, instance, args, kwargs), False
                 try:
-                    while type(item := await pull(stream)) is not Broken:
+                    item = await (pull(stream) if call is None else call.attempt(pull, stream))
+                    while type(item) is not Broken:
                         if item is END:
                             answered(here, call)
                             return
                         yielded = True
                         yield item
+                        item = await pull(stream)
                 finally:
                     await stream.aclose()
                 call = call or RetriedCall(here, started, args, kwargs)

@@ -50,6 +50,7 @@ class ErrorType(StrEnum):
     INVALID_REQUEST = "invalid_request"
     CONTEXT_LENGTH = "context_length"
     CONTENT_FILTER = "content_filter"
+    INVALID_OUTPUT = "invalid_output"
     NOT_FOUND = "not_found"
     INTERNAL_ERROR = "internal_error"
     CIRCUIT_OPEN = "circuit_open"
@@ -389,6 +390,8 @@ class LimitReachedError(ResilienceError):
 @public()
 class BatchResultError(ResilienceError):
     """A batch function returned something else than one result per item."""
+
+    error_type = ErrorType.INVALID_OUTPUT
 
 
 @public()

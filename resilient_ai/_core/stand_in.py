@@ -23,6 +23,7 @@ class Facts(NamedTuple):
     status: int | None = None
     code: str | None = None
     verdict: Any = None
+    text: str | None = None  # None: what the error prints
 
 
 # Set by the classification, which the core does not know.
@@ -123,7 +124,7 @@ def _stand_in(error: BaseException, private: tuple[object, ...], verdict: Any, d
     members = error.exceptions[:_MOST_MEMBERS] if isinstance(error, BaseExceptionGroup) and deepest else ()
     made = StandIn(
         type(error).__name__,
-        _text_of(error, private),
+        _text_of(error, private) if facts.text is None else scrub(facts.text, private=private),
         status=facts.status,
         code=facts.code,
         verdict=verdict if verdict is not None else facts.verdict,

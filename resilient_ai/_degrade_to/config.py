@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from json import JSONDecodeError
 from typing import Any, Final, Literal
 
-from resilient_ai._classification.classify import PROGRAMMING_ERRORS
 from resilient_ai._classification.error_rules import ErrorRule, matches
 from resilient_ai._classification.error_types import ERROR_TYPES
 from resilient_ai._classification.verdict import Verdict
 from resilient_ai._core.checks import check_number
-from resilient_ai._core.errors import BatchResultError, ErrorType
+from resilient_ai._core.errors import ErrorType
 
 from .contract import Recalled
 from .fallback import Rung
@@ -44,9 +42,7 @@ class DegradeConfig:
         named = tuple(rule for rule in self.on if not isinstance(rule, ErrorType))
         if matches(named, error, verdict):
             return True
-        bug = verdict.blame == "unknown" and isinstance(error, PROGRAMMING_ERRORS)
-        bug = bug and not isinstance(error, JSONDecodeError)  # a gateway's HTML page, not a wrong program
-        return verdict.error_type in self.on and not bug and not isinstance(error, BatchResultError)
+        return verdict.error_type in self.on and verdict.blame != "program"
 
     def marked(self, rung: Rung, recalled: Recalled, value: Any) -> Any:
         """The value as the caller gets it. Raises what a function given as `mark=` raises."""

@@ -7,6 +7,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from resilient_ai._classification.classify import classify
+from resilient_ai._classification.error_text import error_text
+from resilient_ai._core.errors import ErrorType
 from resilient_ai._core.fast_path import StartedCall
 from resilient_ai._core.scrub import scrub
 from resilient_ai._core.watch import current_flag, watching
@@ -90,7 +92,11 @@ class FallbackSite:
     def rung_failed(self, rung: Rung, call: FailedCall, error: Exception, doing: str = "recall") -> None:
         self.state.rung_failed(rung.name)
         if self.registry.listening:
-            text = scrub(str(error), private=(*call.args, *call.kwargs.values()))
+            # A rung is code of the user's: its bugs are told in its own words, what a validator quotes is not.
+            verdict = classify(error)
+            misfit = verdict.error_type is ErrorType.INVALID_OUTPUT
+            said = error_text(error, verdict) if misfit else str(error)
+            text = scrub(said, private=(*call.args, *call.kwargs.values()))
             self.registry.emit(RungFailed(self.state.name, rung.name, doing, f"{type(error).__name__}: {text}"))
 
 

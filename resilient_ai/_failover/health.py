@@ -16,6 +16,7 @@ from collections import deque
 from dataclasses import dataclass
 from enum import StrEnum
 
+from resilient_ai._classification.error_types import ERROR_TYPES
 from resilient_ai._core.errors import ErrorType
 from resilient_ai._core.public import public
 from resilient_ai._core.quantiles import quantile
@@ -32,10 +33,10 @@ class EndpointState(StrEnum):
 
 
 # The provider knows us and says no: asking again soon cannot help, somebody has to act.
-DENIED = frozenset({ErrorType.AUTHENTICATION, ErrorType.PERMISSION, ErrorType.QUOTA_EXCEEDED, ErrorType.NOT_FOUND})
+DENIED = frozenset(kind for kind, row in ERROR_TYPES.items() if row.endpoint == "denied")
 
 # What happens to a healthy endpoint now and then. A timeout does too, but a second one would cost too much time.
-PASSING = frozenset({ErrorType.NETWORK_ERROR, ErrorType.INTERNAL_ERROR, ErrorType.MODEL_OVERLOADED})
+PASSING = frozenset(kind for kind, row in ERROR_TYPES.items() if row.endpoint == "passing")
 GOOD_RUN = 20  # answers since the last failure that buy one of these
 
 LONG_REST = 600.0

@@ -8,6 +8,9 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from resilient_ai._classification.classify import classify
+from resilient_ai._classification.error_types import ERROR_TYPES
+from resilient_ai._classification.paid_answers import answers_left, invalid_answers
+from resilient_ai._classification.parameters import refuses_parameter
 from resilient_ai._classification.unsent import unsent
 from resilient_ai._classification.verdict import Verdict
 from resilient_ai._core.errors import (
@@ -69,7 +72,7 @@ class Search:
             did not process it. None: it may.
     """
 
-    __slots__ = ("_failures", "_once", "_pressed", "_rules", "_suspects", "_untried", "tried")
+    __slots__ = ("_answers", "_bug", "_failures", "_once", "_pressed", "_rules", "_suspects", "_untried", "tried")
 
     def __init__(self, rules: Rules, lanes: Sequence[Lane], *, once: Callable[[], bool] | None = None) -> None:
         self._rules = rules
@@ -79,6 +82,8 @@ class Search:
         self._failures: list[tuple[Lane, Exception, Verdict]] = []
         # Failed with an error that may as well be the function's own; held against them once another has answered.
         self._suspects: list[tuple[Lane, Ticket, Verdict]] = []
+        self._bug: Exception | None = None  # of the program, or of a malformed answer: one other endpoint is asked
+        self._answers = 0  # paid for, and of no use
         self.tried: tuple[str, ...] = ()
 
     def begin(self, now: float) -> Step:
@@ -109,7 +114,10 @@ class Search:
         try:
             verdict = self._verdict(lane, ticket, error)
             self._failures.append((lane, error, verdict))
+            had_a_bug, answers = self._bug is not None, self._answers
             may_go_on = self._judge(lane, ticket, now, error, verdict)
+            if had_a_bug or (self._answers > answers and self._answers >= answers_left.get()):
+                return None
             if not may_go_on or (self._once is not None and self._once() and not unsent(error, verdict)):
                 self.abandon()
                 self._tell_watcher()
@@ -131,7 +139,8 @@ class Search:
     def broke(self, lane: Lane, ticket: Ticket, now: float, error: Exception) -> None:
         """A stream failed after its first item: nobody else can finish it."""
         verdict = self._verdict(lane, ticket, error)
-        if verdict.blame == "request" or not verdict.endpoint_fault:
+        spared = ERROR_TYPES[verdict.error_type].endpoint == "spared"
+        if spared or verdict.blame in ("request", "program") or not verdict.endpoint_fault:
             lane.handle.released(ticket)
         else:
             self._blame(lane, ticket, now, verdict)
@@ -149,6 +158,7 @@ class Search:
                 self._blame(lane, ticket, now, verdict)
         finally:
             self.abandon()  # the others, when a listener stopped us
+        self._bug = None
         self._failures.clear()  # exceptions know the frames they passed through, and this one among them
 
     def abandon(self) -> None:
@@ -168,8 +178,8 @@ class Search:
 
     def _judge(self, lane: Lane, ticket: Ticket, now: float, error: Exception, verdict: Verdict) -> bool:
         """Tell the endpoint's health; False when no other endpoint could do better."""
-        handle, kind = lane.handle, verdict.error_type
-        if kind is ErrorType.CIRCUIT_OPEN:
+        handle, row = lane.handle, ERROR_TYPES[verdict.error_type]
+        if row.endpoint == "refused":
             # Refused on our side, without asking the provider. No rest while the circuit's probes are in flight.
             self._pressed = False
             probing = isinstance(error, CircuitOpenError) and error.reason == "half_open_full"
@@ -177,15 +187,22 @@ class Search:
         elif isinstance(error, LimitReachedError):
             self._pressed = False
             handle.released(ticket)
+        elif refuses_parameter(error, verdict):
+            handle.released(ticket)
         elif not verdict.endpoint_fault:
             handle.released(ticket)
             return False
-        elif kind in (ErrorType.CONTEXT_LENGTH, ErrorType.CONTENT_FILTER):
+        elif (fits := _FITS.get(row.next_endpoint)) is not None:
             handle.released(ticket)
-            fits = _larger if kind is ErrorType.CONTEXT_LENGTH else _other_provider
             self._untried = [each for each in self._untried if fits(each.endpoint, lane.endpoint)]
             return any(each.health.state is not EndpointState.MARKED_DOWN for each in self._untried)
-        elif verdict.blame == "unknown" or kind is ErrorType.NOT_FOUND:
+        elif row.endpoint == "spared":
+            self._answers += invalid_answers(error)
+            handle.released(ticket)
+        elif verdict.blame == "program":
+            self._bug = self._bug or error
+            self._suspects.append((lane, ticket, verdict))
+        elif verdict.blame == "unknown" or row.doubtful:
             self._suspects.append((lane, ticket, verdict))
         else:
             self._blame(lane, ticket, now, verdict)
@@ -249,23 +266,29 @@ class Search:
         self._tell_watcher()
         self._rules.failed()
         failures, self._failures = self._failures, []  # as in `answered`
-        if failures and all(verdict.blame == "unknown" for _, _, verdict in failures):
-            # What nothing recognises, wherever it was asked: a programming error goes to whoever made it.
-            error = failures[-1][1]
+        bug, self._bug = self._bug, None
+        if bug is not None:
+            return bug
+        # An endpoint that cannot take a parameter says nothing about the others, so what happened to those decides.
+        decisive = [each for each in failures if not refuses_parameter(each[1], each[2])]
+        if decisive and all(verdict.blame == "unknown" for _, _, verdict in decisive):
+            error = decisive[-1][1]
             error.add_note(f"resilient_ai: asked {', '.join(self.tried)}; each raised an error that nothing recognises")
             return error
         errors: dict[str, BaseException] = {lane.name: error for lane, error, _ in failures}
         types = {lane.name: verdict.error_type for lane, _, verdict in failures}
-        hopes = [_hope(error, verdict) for _, error, verdict in reversed(failures)]
+        hopes = [_hope(error, verdict) for _, error, verdict in reversed(decisive)]
         for lane in self._untried:
             if (resting := _resting(lane, now)) is not None:
                 errors[lane.name], types[lane.name] = resting, resting.error_type
                 hopes.append(_hope(resting, classify(resting)))
+        if failures and not hopes:
+            return failures[0][1]  # no endpoint takes the parameter: the caller's own mistake, as it is
         best = min(hopes, key=lambda hope: hope.order, default=_Hope(math.inf, None, ErrorType.MODEL_OVERLOADED))
         failed = AllEndpointsFailedError(
             self._rules.function, errors, error_types=types, error_type=best.error_type, retry_after=best.retry_after
         )
-        failed.__cause__ = failures[-1][1] if failures else None
+        failed.__cause__ = decisive[-1][1] if decisive else None
         return failed
 
 
@@ -342,11 +365,21 @@ def _resting(lane: Lane, now: float) -> EndpointRestingError | None:
     return None
 
 
-def _larger(other: object, than: object) -> bool:
+def _may_hold_more(other: object, than: object) -> bool:
     mine, theirs = getattr(than, "context_window", None), getattr(other, "context_window", None)
-    return mine is not None and theirs is not None and theirs > mine
+    if mine is not None and theirs is not None:
+        return bool(theirs > mine)
+    return _other_model(other, than)
 
 
-def _other_provider(other: object, than: object) -> bool:
-    mine, theirs = getattr(than, "provider", None), getattr(other, "provider", None)
-    return mine is not None and theirs is not None and theirs != mine
+def _other_model(other: object, than: object) -> bool:
+    """Whether two endpoints are known to differ in model or provider."""
+    pairs = [(getattr(than, name, None), getattr(other, name, None)) for name in ("model", "provider")]
+    return any(mine is not None and theirs is not None and theirs != mine for mine, theirs in pairs)
+
+
+# Which of the other endpoints may do better, where not any other may.
+_FITS: dict[str, Callable[[object, object], bool]] = {
+    "larger context": _may_hold_more,
+    "other model": _other_model,
+}

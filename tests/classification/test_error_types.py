@@ -59,6 +59,7 @@ def test_the_default_rules_are_those_of_the_contract():
         ErrorType.MODEL_OVERLOADED: RetryRule(4, 2.0, 30.0, multiplier=1.5),
         ErrorType.NETWORK_ERROR: RetryRule(3, 0.5, 10.0),
         ErrorType.TIMEOUT: RetryRule(2, 0.5, 10.0),
+        ErrorType.INVALID_OUTPUT: RetryRule(2, 0.0, 0.0),
         ErrorType.INTERNAL_ERROR: RetryRule(2, 0.5, 8.0),
         ErrorType.CIRCUIT_OPEN: RetryRule(3, 0.0, 5.0),
     }
@@ -79,7 +80,7 @@ def test_a_retry_costs_what_its_error_tells_about_the_provider():
     prices = {kind: budget.price_of(kind) for kind in ErrorType}
 
     assert prices.pop(ErrorType.CIRCUIT_OPEN) == 0.0
-    assert prices.pop(ErrorType.RATE_LIMIT) == 1.0
+    assert prices.pop(ErrorType.RATE_LIMIT) == prices.pop(ErrorType.INVALID_OUTPUT) == 1.0
     assert set(prices.values()) == {3.0}
 
 

@@ -32,7 +32,7 @@ def test_our_own_exceptions_say_what_they_are():
     assert kind(CallTimeoutError("x", timeout_seconds=1)) == "timeout"
     assert kind(RejectedResultError("x", ErrorType.CONTENT_FILTER)) == "content_filter"
     assert not classify(QueueFullError("x", max_queue_size=1)).endpoint_fault
-    assert not classify(BatchResultError("x")).retryable
+    assert kind(BatchResultError("x")) == "invalid_output"
     everywhere = AllEndpointsFailedError("ask", {"a": limited}, error_types={"a": ErrorType.RATE_LIMIT}, retry_after=2)
     assert (kind(everywhere), classify(everywhere).retry_after) == ("rate_limit", 2)
 
@@ -86,7 +86,7 @@ def test_a_registered_classifier_comes_first_and_the_latest_before_all(rules):
     second()
     assert kind(KeyError("both")) == "timeout"
     first()
-    assert classify(KeyError("one")).blame == "unknown"
+    assert classify(KeyError("one")).blame == "program"
 
 
 @pytest.mark.parametrize(

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio  # noqa: TID251 - its cancellation is classified
+import errno
+import io
 import json
+import shutil
 
 import httpx
 import pytest
 import trio
 
 from resilient_ai import ErrorType, classify
+from resilient_ai._classification.unsent import unsent
 from tests.classification.support import kind, reply
 
 
@@ -21,7 +25,7 @@ from tests.classification.support import kind, reply
         (ConnectionResetError(), "network_error"),
         (BrokenPipeError(), "network_error"),
         (OSError("no route to host"), "network_error"),
-        (json.JSONDecodeError("x", "y", 0), "internal_error"),
+        (json.JSONDecodeError("x", "y", 0), "invalid_output"),
         (httpx.ReadTimeout("x"), "timeout"),
         (httpx.ConnectError("x"), "network_error"),
         (httpx.RemoteProtocolError("x"), "network_error"),
@@ -60,11 +64,6 @@ def test_a_wait_in_plain_text_is_taken():
     [
         Exception("got 429 items and 503 tokens"),
         Exception("the crate limiter and the moderate limitation"),
-        KeyError("rate limit"),
-        TypeError("ask() got an unexpected keyword argument 'rate_limit'"),
-        ValueError("rate limit must be positive"),
-        AttributeError("'NoneType' object has no attribute 'overloaded'"),
-        AssertionError("timed out"),
         FileNotFoundError(2, "No such file", "prompt.txt"),
         PermissionError(13, "Permission denied", "cache.db"),
         Exception(),
@@ -85,9 +84,80 @@ def test_leaving_is_no_failure_of_anybody(leaving):
     assert (verdict.retryable, verdict.endpoint_fault, verdict.blame) == (False, False, "unknown")
 
 
-def test_an_sdk_on_the_wrong_event_loop_is_a_bug_of_ours():
+@pytest.mark.parametrize(
+    "text",
+    [
+        "no running event loop",
+        "Task <Task pending> got Future <Future pending> attached to a different loop",
+        "<asyncio.locks.Event object at 0x7f> is bound to a different event loop",
+    ],
+)
+def test_a_client_on_an_event_loop_that_is_not_its_own_is_a_bug_of_the_program(text):
     wrapped = reply(name="HTTPClientError", module="botocore.exceptions")
-    wrapped.__cause__ = RuntimeError("no running event loop")
+    wrapped.__cause__ = RuntimeError(text)
 
-    assert classify(wrapped).blame == "unknown"
+    assert classify(wrapped).blame == "program"
     assert not classify(wrapped).retryable
+    assert "event loop" in classify(wrapped).evidence
+
+
+def test_a_connection_that_a_closed_event_loop_left_behind_is_worth_a_retry_and_was_not_asked():
+    error = RuntimeError("Event loop is closed")
+    verdict = classify(error)
+
+    assert (verdict.error_type, verdict.retryable) == (ErrorType.NETWORK_ERROR, True)
+    assert unsent(error, verdict)
+
+
+@pytest.mark.parametrize(
+    "number",
+    [
+        errno.ECONNREFUSED,
+        errno.ECONNRESET,
+        errno.EHOSTUNREACH,
+        errno.ENETUNREACH,
+        errno.ENETDOWN,
+        errno.EPIPE,
+        errno.EADDRNOTAVAIL,
+        errno.ENOTCONN,
+        errno.ETIMEDOUT,
+        errno.ESHUTDOWN,
+    ],
+    ids=errno.errorcode.get,
+)
+def test_an_errno_of_the_network_is_worth_a_retry(number):
+    verdict = classify(OSError(number, "what the system says"))
+
+    assert verdict.error_type in (ErrorType.NETWORK_ERROR, ErrorType.TIMEOUT)
+    assert verdict.retryable
+
+
+@pytest.mark.parametrize(
+    "number",
+    [
+        errno.ENOSPC,
+        errno.EMFILE,
+        errno.ENFILE,
+        errno.EROFS,
+        errno.EDQUOT,
+        errno.EIO,
+        errno.ENOMEM,
+        errno.EACCES,
+        errno.ENOENT,
+        errno.EISDIR,
+        errno.EAGAIN,
+        errno.EINVAL,
+        errno.EBADF,
+        errno.ECHILD,
+    ],
+    ids=errno.errorcode.get,
+)
+def test_an_errno_of_this_machine_is_no_network_error_and_not_retried(number):
+    verdict = classify(OSError(number, "what the system says"))
+
+    assert (verdict.error_type, verdict.retryable, verdict.blame) == (ErrorType.INTERNAL_ERROR, False, "unknown")
+
+
+@pytest.mark.parametrize("error", [io.UnsupportedOperation("not writable"), shutil.Error("same file")])
+def test_file_errors_of_the_standard_library_are_no_network_errors(error):
+    assert classify(error).blame in ("unknown", "program")

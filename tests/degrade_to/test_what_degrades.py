@@ -49,7 +49,7 @@ async def test_a_request_that_is_itself_at_fault_is_not_degraded(registry, error
         NotImplementedError("n"),
         ImportError("i"),
         RecursionError("r"),
-        BatchResultError("3 results for 4 items"),
+        ExceptionGroup("tasks", [ConnectionError("down"), TypeError("t")]),
     ],
 )
 async def test_a_bug_is_never_hidden_behind_a_fallback(registry, error):
@@ -77,10 +77,16 @@ class OwnError(Exception):
 
 @pytest.mark.parametrize(
     "error",
-    [RuntimeError("boom"), Exception("boom"), OwnError("boom"), JSONDecodeError("no JSON", "<html>", 0)],
-    ids=["RuntimeError", "Exception", "own", "JSONDecodeError"],
+    [
+        RuntimeError("boom"),
+        Exception("boom"),
+        OwnError("boom"),
+        JSONDecodeError("no JSON", "<html>", 0),
+        BatchResultError("3 results for 4 items"),
+    ],
+    ids=["RuntimeError", "Exception", "own", "JSONDecodeError", "BatchResultError"],
 )
-async def test_an_error_that_nothing_recognises_and_no_bug_is_degraded(registry, error):
+async def test_what_nothing_recognises_and_an_answer_that_does_not_fit_are_degraded(registry, error):
     assert await degrade_to("sorry", registry=registry)(failing(error))() == "sorry"
 
 

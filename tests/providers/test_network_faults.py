@@ -11,7 +11,7 @@ from tests.providers.replay import FAULTS, STREAM_FAULTS, ReplayServer, replayin
 
 BROKEN = {ErrorType.NETWORK_ERROR}
 LATE = {ErrorType.TIMEOUT}
-GARBLED = {ErrorType.INTERNAL_ERROR}
+GARBLED = {ErrorType.INVALID_OUTPUT, ErrorType.INTERNAL_ERROR}  # the latter where an SDK says no more than "failed"
 # An answer that cannot be read: of the network, or of whoever wrote it; either way worth another try.
 UNREADABLE = BROKEN | GARBLED
 EXPECTED = {

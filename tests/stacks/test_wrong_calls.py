@@ -102,7 +102,7 @@ async def test_other_wrong_calls_get_no_hint(registry):
     assert len(caught.value.__notes__) == 1
 
 
-async def test_a_type_error_from_inside_counts_as_ever(registry):
+async def test_a_type_error_from_inside_is_a_bug_of_the_program_and_opens_no_circuit(registry):
     async def broken() -> None:
         len(3)  # type: ignore[arg-type]
 
@@ -110,5 +110,5 @@ async def test_a_type_error_from_inside_counts_as_ever(registry):
     with pytest.raises(TypeError) as caught:
         await call()
 
-    assert registry.circuit_breakers["broken"].state == "open"
-    assert classify(caught.value).blame == "unknown"
+    assert registry.circuit_breakers["broken"].state == "closed"
+    assert classify(caught.value).blame == "program"

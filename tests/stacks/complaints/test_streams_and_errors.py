@@ -121,7 +121,7 @@ async def test_a_spend_limit_that_comes_as_a_400_moves_on_and_rests_long(claude,
 
 async def test_a_number_in_a_message_decides_nothing(scripted):
     """BerriAI/litellm#36705: "429" inside a token id."""
-    call, asked, _ = scripted(us=StatusError(400, message="unknown field 'rate_limit' near 84297"), eu="eu")
+    call, asked, _ = scripted(us=StatusError(400, message="field 'rate_limit' must be a number near 84297"), eu="eu")
     with pytest.raises(StatusError):
         await call()
 

@@ -1,0 +1,40 @@
+"""How many answers a call has paid for that did not fit: what retry and failover count together."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from contextvars import ContextVar
+from typing import Final
+
+from resilient_ai._core.errors import AllEndpointsFailedError, ErrorType
+from resilient_ai._core.watch import OWN_VARIABLES
+
+from .classify import classify
+from .error_types import ERROR_TYPES
+
+_rule = ERROR_TYPES[ErrorType.INVALID_OUTPUT].retry
+MOST_ANSWERS: Final = 1 + (_rule.max_retries if _rule is not None else 0)
+
+# How many more the running call may pay for; set by a retry for its further attempts.
+answers_left: ContextVar[int] = ContextVar("resilient_ai.answers_left", default=MOST_ANSWERS)
+OWN_VARIABLES.add(answers_left)
+
+_COUNT = "_resilient_ai_invalid_answers"
+
+
+def invalid_answers(error: BaseException) -> int:
+    """How many answers that did not fit are behind an error, its endpoints' and its attempts' among them."""
+    if isinstance(error, AllEndpointsFailedError):
+        return sum(invalid_answers(each) for each in error.errors.values())
+    counted = getattr(error, _COUNT, None)
+    if isinstance(counted, int):
+        return counted
+    return int(classify(error).error_type is ErrorType.INVALID_OUTPUT)
+
+
+def note_answers(error: BaseException, count: int) -> None:
+    """Write down on an error how many answers were paid for before it is raised to a policy further out."""
+    if count == 0:
+        return
+    with suppress(Exception):  # an exception with slots counts as one
+        setattr(error, _COUNT, count)

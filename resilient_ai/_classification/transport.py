@@ -1,0 +1,94 @@
+"""What transport exceptions mean, by the names of their classes and by the errno of a plain OSError."""
+
+from __future__ import annotations
+
+import errno
+import sys
+from functools import lru_cache
+
+from resilient_ai._core.errors import ErrorType
+
+from .evidence import read, root_of, text_of
+from .phrases import compiled
+from .verdict import Verdict, verdict
+
+# Class names of transports, SDKs and the standard library, searched along the MRO when no reply came at all.
+_NAMES: tuple[tuple[ErrorType, str], ...] = (
+    (ErrorType.TIMEOUT, r"Timeout|DeadlineExceeded|TooSlow"),
+    (
+        ErrorType.NETWORK_ERROR,
+        r"Connect|^Read|^Write|RemoteProtocol|LocalProtocol|ClientOS|ClientPayload|ServerDisconnected|BrokenResource"
+        r"|IncompleteRead|Network|ClosedResource|^ProxyError$|^gaierror$|^herror$|^SSLError$|EndOfStream|ChunkedEncoding"
+        r"|HTTPClientError|^BadStatusLine$|^RemoteDisconnected$|^HTTPException$|StreamReset|^StreamError$|^TransportError$|^CloseError$"
+        r"|^BrokenPipeError$",
+    ),
+    (
+        ErrorType.INTERNAL_ERROR,
+        r"DecodingError|BadHttpMessage|APIError$|EventStreamError|ChecksumMismatch|InvalidResponse|ClientResponseError",
+    ),
+)
+# The errnos that are about the network; every other one (disk full, too many open files) is trouble of this machine.
+_NETWORK_ERRNO_NAMES = (
+    "EADDRNOTAVAIL",
+    "ECOMM",
+    "ECONNABORTED",
+    "ECONNREFUSED",
+    "ECONNRESET",
+    "EHOSTDOWN",
+    "EHOSTUNREACH",
+    "ENETDOWN",
+    "ENETRESET",
+    "ENETUNREACH",
+    "ENOLINK",
+    "ENONET",
+    "ENOTCONN",
+    "EPIPE",
+    "EPROTO",
+    "ESHUTDOWN",
+    "ETIMEDOUT",
+)
+_NETWORK_ERRNOS = frozenset(
+    number
+    for name in _NETWORK_ERRNO_NAMES
+    for number in (getattr(errno, name, None), getattr(errno, f"WSA{name}", None))  # each system has some of them
+    if number is not None
+)
+
+
+def of_closed_loop(error: BaseException) -> bool:
+    """
+    Whether a client that was kept from one event loop to the next met a connection of the closed one.
+
+    Nothing was sent, and the client's pool drops the dead connection, so that the next attempt makes a new one.
+    """
+    return type(error) is RuntimeError and "event loop is closed" in text_of(error).lower()
+
+
+def from_transport(error: BaseException) -> Verdict | None:
+    """What a failed connection means; None for an exception that is no such thing."""
+    if of_closed_loop(error):
+        return verdict(ErrorType.NETWORK_ERROR, evidence="a connection of an event loop that is closed")
+    found = _by_name(type(error))  # type: ignore[arg-type]
+    if found is None and _is_network(error):
+        return verdict(ErrorType.NETWORK_ERROR, evidence=f"errno {read(error, 'errno')}")
+    return found
+
+
+@lru_cache(512)
+def _by_name(cls: type) -> Verdict | None:
+    for base in cls.__mro__:
+        if base in (OSError, Exception):
+            break
+        for error_type, pattern in _NAMES:
+            if compiled(pattern).search(base.__name__):
+                return verdict(error_type, evidence=f"class {base.__name__}")
+    return None
+
+
+def _is_network(error: BaseException) -> bool:
+    cls = type(error)
+    if not issubclass(cls, OSError) or (cls is not OSError and root_of(cls) in sys.stdlib_module_names):
+        return False  # the standard library has classes of their own for files and processes
+    # Without a number: asyncio says so of several attempts to connect, and HTTP libraries of whatever went wrong.
+    number = read(error, "errno")
+    return not isinstance(number, int) or number in _NETWORK_ERRNOS
