@@ -14,9 +14,9 @@ from resilient_ai._core.public import public
 from resilient_ai._core.state_store import StateStore, default_registry
 from resilient_ai._core.wrapper import decorate
 
+from .call_site import CallSite
+from .config import BatchConfig
 from .handle import Batcher
-from .queue import BatchConfig
-from .runner import Station
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -62,7 +62,7 @@ class BatchedPolicy(Policy[Batcher]):
         return Batcher(name, self.config)
 
     def bind(self, bind_inner: Callable[[Site], Handler], site: Site) -> Handler:
-        station = Station(
+        call_site = CallSite(
             bind_inner(site),
             self.state(site),
             self.config,
@@ -71,7 +71,7 @@ class BatchedPolicy(Policy[Batcher]):
             group_by=self.group_by,
             weight=self.weight,
         )
-        return station.call
+        return call_site.call
 
     def bind_stream(self, bind_inner: Callable[[Site], StreamHandler], site: Site) -> StreamHandler:  # noqa: ARG002
         raise TypeError(

@@ -6,17 +6,23 @@ import inspect
 from collections.abc import Hashable
 from typing import Any
 
+from resilient_ai._core.frozen import UnkeyableError, frozen
+
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 _STARRED = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
 class Grouping:
     """
-    Makes the key of a call from a function's signature.
+    Makes the group of a call from a function's signature.
 
     Args:
         signature: Of the function as written; None when Python cannot tell.
         leading: How many parameters come before the item (self, an injected endpoint).
+
+    Attributes:
+        item_name: The keyword by which the item may be given; None if there is none.
+        default: The group of a call with nothing but an item.
     """
 
     def __init__(self, signature: inspect.Signature | None, leading: int) -> None:
@@ -24,7 +30,7 @@ class Grouping:
         parameters = list(signature.parameters.values()) if signature is not None else []
         if len(parameters) > leading and parameters[leading].kind is inspect.Parameter.POSITIONAL_OR_KEYWORD:
             self.item_name = parameters[leading].name
-        # A name that is given by position only goes by its number: **kwargs may hold the same name, for another thing.
+        # Positional-only parameters are known by their number: **kwargs may have another argument of the same name.
         names: dict[str, Any] = {
             each.name: number if each.kind is inspect.Parameter.POSITIONAL_ONLY else each.name
             for number, each in enumerate(parameters)
@@ -55,38 +61,31 @@ class Grouping:
         key: Hashable
         if len(values) > len(self._template):
             extra = sorted(values.keys() - self._template.keys())
-            key = (*(_typed(values[name]) for name in self._template), *((n, _typed(values[n])) for n in extra))
+            named = [(name, comparable(values[name])) for name in extra]
+            key = (*[comparable(values[name]) for name in self._template], *named)
         else:
-            key = tuple([value if type(value) is str else (type(value), value) for value in values.values()])
-        if len(rest) > len(names):
-            key = key, rest[len(names) :]
-        return hashable(key)
+            key = tuple([value if type(value) is str else comparable(value) for value in values.values()])
+        return (key, comparable(rest[len(names) :])) if len(rest) > len(names) else key
 
 
-def _typed(value: Any) -> Any:
-    return value if type(value) is str else (type(value), value)
-
-
-def hashable(value: Any) -> Hashable:
-    """The value itself if it can be hashed; else an equal key for lists, sets and dicts of equal content."""
+def comparable(value: Any) -> Hashable:
+    """A key that is equal for values of equal types and content, and for the same object where these cannot be read."""
     try:
-        hash(value)
-    except TypeError:
-        return frozen(value)
-    return value  # type: ignore[no-any-return]
+        return frozen(value, opaque=_Itself)
+    except UnkeyableError:
+        return _Itself(value)
 
 
-def frozen(value: Any) -> Hashable:
-    """A key that is equal for values of equal types and content, so that `(1,)` and `(True,)` differ."""
-    if isinstance(value, list | tuple):
-        return type(value), tuple([frozen(each) for each in value])
-    if isinstance(value, dict):
-        return type(value), frozenset([(frozen(name), frozen(each)) for name, each in value.items()])
-    if isinstance(value, set | frozenset):
-        return type(value), frozenset([frozen(each) for each in value])
-    try:
-        hash(value)
-    except TypeError:
-        # Equal only to itself. The batch holds the object while the key is in use, so that nothing else gets its id.
-        return type(value), id(value)
-    return type(value), value
+class _Itself:
+    """Equal for the same object only. Keeps the object, so that no later one has its identity."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: Any) -> None:
+        self._value = value
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is _Itself and self._value is other._value
+
+    def __hash__(self) -> int:
+        return id(self._value)

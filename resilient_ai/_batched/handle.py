@@ -1,22 +1,18 @@
-"""The state of one `@batched` name: a lane for every event loop that calls, and the numbers of all of them."""
+"""The state of one `@batched` name: batches for every event loop that calls, and the numbers of all of them."""
 
 from __future__ import annotations
 
-import threading
-import weakref
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
+from resilient_ai._core.per_loop import PerLoop
 from resilient_ai._core.public import public
 from resilient_ai._core.quantiles import quantile
 from resilient_ai._core.report import Row
-from resilient_ai._core.tasks import Promise, is_closed, promise_class
 
-from .queue import Batch, BatchConfig, Ledger, Line
-from .results import Failure
-
-if TYPE_CHECKING:
-    from collections.abc import Hashable
+from .config import BatchConfig
+from .counters import TotalCounters
+from .loop_batches import LoopBatches
+from .queue import BatchQueue
 
 
 @public("types")
@@ -55,111 +51,23 @@ class BatchStats:
     wait_p95: float | None
 
 
-class Lane:
-    """One loop's batches, and how that loop makes promises. It does not keep the loop alive."""
-
-    __slots__ = ("__weakref__", "crowds", "line", "loop", "promise")
-
-    def __init__(self, loop: Any, line: Line) -> None:
-        self.loop = weakref.ref(loop)
-        self.line = line
-        self.promise = promise_class(loop)
-        self.crowds: dict[Hashable, Crowd] = {}  # by group and item, when equal items are sent once
-
-    def leave(self, batch: Batch, crowd: Crowd, promise: Promise) -> bool:
-        """`Line.leave` for one of a crowd: the item goes with the last."""
-        if promise not in crowd.promises:
-            return False
-        if len(crowd.promises) > 1:
-            crowd.promises.remove(promise)
-            self.line.ledger.left += 1
-            return False
-        del self.crowds[crowd.twin]
-        crowd.promises.clear()
-        return self.line.leave(batch, crowd)
-
-    def is_closed(self) -> bool:
-        loop = self.loop()
-        return loop is None or is_closed(loop)
-
-
-class Crowd:
-    """Callers that wait for one item; to its batch they are one."""
-
-    __slots__ = ("batch", "lane", "promises", "twin")
-
-    def __init__(self, lane: Lane, twin: Hashable, first: Promise) -> None:
-        self.lane = lane
-        self.twin = twin
-        self.promises = [first]
-        self.batch: Batch
-
-    def done(self) -> bool:
-        return not self.promises
-
-    def set_result(self, result: Any, /) -> None:
-        promises, ledger = self.promises[:], self.lane.line.ledger
-        del self.lane.crowds[self.twin]
-        self.promises.clear()
-        others = len(promises) - 1  # the batch has counted one
-        if type(result) is Failure:
-            ledger.failed += others
-            result = Failure(result.error, shared=result.shared or others > 0)
-        else:
-            ledger.answered += others
-        for promise in promises:
-            if not promise.done():
-                promise.set_result(result)
-
-
-_COUNTS = ("requests", "rejected", "batches", "items", "answered", "failed", "left")
-
-
 @public("types")
 class Batcher:
-    """One batcher in the registry. Thread-safe: every loop has its own lane, numbers add up."""
+    """One batcher in the registry. Thread-safe: every event loop has batches of its own, numbers add up."""
 
     def __init__(self, name: str, config: BatchConfig) -> None:
         self.name = name
-        self._config = config
-        self._lock = threading.RLock()  # a signal handler may read the registry, as in `CircuitBreaker`
-        self._lanes: weakref.WeakKeyDictionary[Any, Lane] = weakref.WeakKeyDictionary()
-        self._ledgers: list[tuple[weakref.ref[Any], Ledger]] = []  # of loops that may still run
-        self._past = dict.fromkeys(_COUNTS, 0)  # of loops that are gone, minus what was before a reset
-        self.recent: Lane | None = None  # of the call before
-
-    def lane(self, loop: Any) -> Lane:
-        """The lane of a running loop."""
-        lane = self.recent
-        if lane is None or lane.loop() is not loop:
-            with self._lock:
-                lane = self._lanes.get(loop) or self._open_lane(loop)
-            self.recent = lane
-        return lane
-
-    def _open_lane(self, loop: Any) -> Lane:
-        # A closed loop with callers waiting would live on in their futures. Its callers are gone for good.
-        for each in [each for each in self._lanes if is_closed(each)]:
-            del self._lanes[each]
-        for ref, ledger in self._ledgers[:]:
-            known = ref()
-            if known is None or is_closed(known):
-                self._ledgers.remove((ref, ledger))
-                for name in _COUNTS:
-                    self._past[name] += getattr(ledger, name)
-        ledger = Ledger()
-        self._ledgers.append((weakref.ref(loop), ledger))
-        lane = self._lanes[loop] = Lane(loop, Line(self._config, ledger))
-        return lane
+        self._total = total = TotalCounters()
+        self.per_loop: PerLoop[LoopBatches] = PerLoop(
+            # Neither refers to the batcher, so that nothing of it waits for the cycle collector.
+            lambda loop: LoopBatches(loop, BatchQueue(config, total.of_new_loop())),
+            lambda batches: total.keep(batches.queue.counters),
+        )
 
     def stats(self) -> BatchStats:
         """The numbers of this moment."""
-        with self._lock:
-            count = {
-                name: self._past[name] + sum(getattr(ledger, name) for _, ledger in self._ledgers) for name in _COUNTS
-            }
-            live = [ledger for ref, ledger in self._ledgers if (loop := ref()) is not None and not is_closed(loop)]
-            waits = [wait for _, ledger in self._ledgers for wait in ledger.waits.copy()]
+        count, waits = self._total.added_up(), self._total.waits()
+        live = [batches.queue.counters for batches in self.per_loop.live()]
         waiting, running = sum(each.waiting for each in live), sum(each.running for each in live)
         return BatchStats(
             total_requests=count["requests"],
@@ -185,12 +93,7 @@ class Batcher:
 
     def reset(self) -> None:
         """Counts at zero. What waits or runs goes on."""
-        with self._lock:
-            # Only its own loop writes a ledger, so what it has counted is taken off here.
-            for name in _COUNTS:
-                self._past[name] = -sum(getattr(ledger, name) for _, ledger in self._ledgers)
-            for _, ledger in self._ledgers:
-                ledger.waits.clear()
+        self._total.reset()
 
     def __repr__(self) -> str:
         stats = self.stats()

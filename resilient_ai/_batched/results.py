@@ -10,7 +10,13 @@ from resilient_ai._core.errors import BatchResultError
 
 
 class Failure:
-    """In place of a result: what the caller gets raised. Callers that share it raise copies."""
+    """
+    The outcome of an item in place of a result: an exception for its caller.
+
+    Args:
+        error: The exception.
+        shared: Whether several callers get it. Then each raises a copy.
+    """
 
     __slots__ = ("error", "shared")
 
@@ -40,12 +46,12 @@ def checked_results(results: Any, items: int, function: str) -> Sequence[Any]:
     return results  # type: ignore[no-any-return]
 
 
-def dealt(result: Any, function: str, *, shared: bool) -> Any:
-    """A result as its caller gets it: exceptions as failures."""
+def outcome(result: Any, function: str, *, shared: bool) -> Any:
+    """The outcome of an item: its entry in the list, an exception as a `Failure`."""
     if not isinstance(result, BaseException):
         return result
     if not isinstance(result, Exception):
-        # gather(return_exceptions=True) gives back cancellations; raised, one would look like the caller's own.
+        # gather(return_exceptions=True) gives back cancellations. Raised, one would look like the caller's own.
         wrong = BatchResultError(f"{function} returned a {type(result).__name__} in place of a result")
         wrong.__cause__ = result
         result = wrong

@@ -16,6 +16,7 @@ _ATOMS: Final = frozenset((str, bytes, int, float, bool, type(None)))
 _CONTAINERS: Final = (OrderedDict, dict, list, tuple, set, frozenset)
 _POINTER: Final = 8  # bytes of a field in a slot
 _BY_IDENTITY: Final[Any] = object.__hash__
+_THE_SAME: Final[Any] = object.__eq__
 
 
 class UnkeyableError(TypeError):
@@ -83,7 +84,7 @@ class _Freezer:
         try:
             hash(value)
         except TypeError:
-            slots = _slots(kind)
+            slots = _slots(kind) if kind.__eq__ is not _THE_SAME else None
             if slots is not None:  # a dataclass, a model, a list or dict of one's own
                 fields = {name: getattr(value, name) for name in slots if hasattr(value, name)}
                 self._count(1)

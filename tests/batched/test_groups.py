@@ -61,6 +61,46 @@ async def test_arguments_that_cannot_be_hashed_group_by_their_content_or_else_by
     assert calls == [["a", "c"], ["b", "e"], ["d", "f"], ["g", "h"]]
 
 
+async def test_arguments_that_are_too_deep_to_be_compared_group_by_identity(registry):
+    calls = []
+    deep, itself = ["deep"], ["a list"]
+    for _ in range(2_000):
+        deep = [deep]
+    itself.append(itself)
+
+    @batched(batch_size=2, registry=registry)
+    async def embed(texts: list[str], options: object) -> list[str]:
+        calls.append(texts)
+        return texts
+
+    await gather(
+        lambda: embed("a", deep),
+        lambda: embed("b", itself),
+        lambda: embed("c", options=deep),
+        lambda: embed("d", itself),
+    )
+
+    assert calls == [["a", "c"], ["b", "d"]]
+
+
+async def test_an_argument_is_the_same_for_a_group_only_if_its_types_are_however_deep_they_lie(registry):
+    calls = []
+
+    @batched(batch_size=2, registry=registry)
+    async def embed(texts: list[str], sizes: tuple[object, ...]) -> list[str]:
+        calls.append(texts)
+        return texts
+
+    await gather(
+        lambda: embed("a", (1, 0)),
+        lambda: embed("b", (True, False)),
+        lambda: embed("c", (1, 0)),
+        lambda: embed("d", (True, False)),
+    )
+
+    assert calls == [["a", "c"], ["b", "d"]]
+
+
 async def test_arguments_that_refuse_to_be_compared_group_by_identity(registry):
     class Tensor:
         """Hashable by identity, and compared by element, like torch's."""

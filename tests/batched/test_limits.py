@@ -113,6 +113,38 @@ async def test_items_of_other_types_are_not_the_same_item_however_deep_they_lie(
         assert await gather(*each(send, *items)) == ["(1,)", "(True,)", "[1.0]", "[1]"]
 
 
+def nested(depth):
+    value = ["deep"]
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+def containing_itself():
+    value = ["a list"]
+    value.append({"itself": value})
+    return value
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        pytest.param(lambda: nested(2_000), id="deep"),
+        pytest.param(containing_itself, id="itself"),
+        pytest.param(lambda: tuple(nested(2_000)), id="deep in a tuple"),
+        pytest.param(lambda: [*range(20_000), "text"], id="long"),
+        pytest.param(lambda: [bytearray(b"text")], id="with a buffer"),
+    ],
+)
+async def test_items_that_cannot_be_compared_are_each_an_item_of_their_own(make, registry):
+    provider = Recorder(lambda items: [id(item) for item in items])
+    send = provider.batched(registry, batch_size=3, deduplicate=True)
+    one, equal, end = make(), make(), "end"
+
+    with anyio.fail_after(5):  # fewer items would not fill the batch
+        assert await gather(*each(send, one, equal, one, end)) == [id(one), id(equal), id(one), id(end)]
+
+
 async def test_a_deduplicated_item_that_waits_for_itself_is_told_so(registry):
     async def nested(items: list[int]) -> list[int]:
         return [await call(item) for item in items]

@@ -137,6 +137,15 @@ def test_the_order_counts_where_two_dicts_are_told_apart_by_it():
     assert frozen({"a": 1, "b": 2}) == frozen({"b": 2, "a": 1})
 
 
+def test_an_object_that_is_equal_to_itself_alone_is_not_taken_for_another_with_its_fields():
+    class Session:
+        __hash__ = None
+
+    one, other = Session(), Session()
+
+    assert frozen(one, opaque=id) == frozen(one, opaque=id) != frozen(other, opaque=id)
+
+
 def test_what_is_hidden_from_python_is_an_error():
     class Vector(array):
         """Has a `__dict__`, in which its numbers are not."""

@@ -13,7 +13,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from resilient_ai._batched.queue import ENDED, FILLING, RIPE, RUNNING, Batch, BatchConfig, Ledger, Line
+from resilient_ai._batched.config import BatchConfig
+from resilient_ai._batched.counters import Counters
+from resilient_ai._batched.queue import ENDED, FILLING, READY, RUNNING, Batch, BatchQueue
 
 CONFIGS = st.builds(
     BatchConfig,
@@ -42,8 +44,8 @@ class BatchMachine(RuleBasedStateMachine):
     def begin(self, config: BatchConfig) -> None:
         self.now = 1000.0
         self.config = config
-        self.ledger = Ledger()
-        self.line = Line(config, self.ledger)
+        self.counters = Counters()
+        self.queue = BatchQueue(config, self.counters)
         self.callers: list[Caller] = []
         self.sent: list[Batch] = []  # in the order in which they started
         self.sizes: list[int] = []  # what was in them then
@@ -55,7 +57,7 @@ class BatchMachine(RuleBasedStateMachine):
     def present(self, *, waiting: bool = False) -> list[Caller]:
         """Callers that are owed an outcome; with `waiting`, those not sent yet."""
         owed = [caller for caller in self.callers if not caller.gone and not caller.outcomes]
-        return [caller for caller in owed if caller.batch.phase in (FILLING, RIPE)] if waiting else owed
+        return [caller for caller in owed if caller.batch.phase in (FILLING, READY)] if waiting else owed
 
     def weight_of(self, batch: Batch) -> float:
         return sum(caller.weight for caller in self.present() if caller.batch is batch)
@@ -64,14 +66,14 @@ class BatchMachine(RuleBasedStateMachine):
         return [batch for batch in self.sent if batch.phase is RUNNING]
 
     def heard(self) -> None:
-        """What the line says has started."""
-        for batch in self.line.started:
+        """What the queue says has started."""
+        for batch in self.queue.started:
             assert batch not in self.sent
             assert batch.phase is RUNNING
             assert batch.items
             self.sent.append(batch)
             self.sizes.append(len(batch.items))
-        self.line.started.clear()
+        self.queue.started.clear()
 
     # -- what callers do
 
@@ -85,13 +87,13 @@ class BatchMachine(RuleBasedStateMachine):
         before = open_to.pop() if open_to else None
         assert not open_to
         fits = before is not None and (most is None or self.weight_of(before) + weighed <= most)
-        batch = self.line.squeeze_in(group, f"item {number}", number) if shortcut else None
+        batch = self.queue.add_fast(group, f"item {number}", number) if shortcut else None
         if batch is not None:  # the short way is for items that change nothing
-            assert not self.line.started
+            assert not self.queue.started
             assert self.config.max_weight is None
             assert not full
         else:
-            batch = self.line.join(group, f"item {number}", number, self.now, weighed)
+            batch = self.queue.add(group, f"item {number}", number, self.now, weighed)
             self.heard()
         assert (batch is None) == full
         if batch is None:
@@ -105,13 +107,13 @@ class BatchMachine(RuleBasedStateMachine):
         assert (batch is before) == fits
         if before is not None and not fits:
             self.closed.add(before)
-            assert before.phase in (RIPE, RUNNING)
+            assert before.phase in (READY, RUNNING)
         owed = sum(each.batch is batch for each in self.present())
         if owed == self.config.batch_size or (most is not None and self.weight_of(batch) >= most):
             self.closed.add(batch)
-            assert batch.phase in (RIPE, RUNNING)
+            assert batch.phase in (READY, RUNNING)
         else:
-            assert batch.phase in (FILLING, RIPE)
+            assert batch.phase in (FILLING, READY)
 
     @precondition(lambda self: self.callers)
     @rule(pick=st.integers(0, 100))
@@ -120,7 +122,7 @@ class BatchMachine(RuleBasedStateMachine):
         batch, owed = caller.batch, caller in self.present()
         waiting = caller in self.present(waiting=True)
         others = [each for each in self.present() if each is not caller and each.batch is batch]
-        abandoned = self.line.leave(batch, caller.number)
+        abandoned = self.queue.leave(batch, caller.number)
         self.heard()
         caller.gone = caller.gone or owed
         self.unsent += waiting
@@ -144,11 +146,11 @@ class BatchMachine(RuleBasedStateMachine):
         limit = self.config.max_concurrency
         place = limit is None or len(self.running()) < limit
         was = batch.phase
-        self.line.due(batch, self.now)
+        self.queue.time_is_over(batch, self.now)
         self.heard()
 
         if was is FILLING:
-            assert batch.phase is (RUNNING if place else RIPE)
+            assert batch.phase is (RUNNING if place else READY)
         else:
             assert batch.phase is was
 
@@ -162,14 +164,14 @@ class BatchMachine(RuleBasedStateMachine):
         batch = running[pick % len(running)]
         waiters = list(batch.items)
         waiters = waiters[: (len(waiters) + 1) // 2] if half else waiters
-        before = self.ledger.answered, self.ledger.failed
+        before = self.counters.answered, self.counters.failed
         for number in waiters:
             self.callers[number].outcomes += 1
-        self.line.settle(batch, waiters, failed=failed)
+        self.queue.settle(batch, waiters, failed=failed)
 
-        counted = self.ledger.answered - before[0], self.ledger.failed - before[1]
+        counted = self.counters.answered - before[0], self.counters.failed - before[1]
         assert counted == ((0, len(waiters)) if failed else (len(waiters), 0))
-        self.line.settle(batch, waiters, failed=failed)  # a second outcome changes nothing
+        self.queue.settle(batch, waiters, failed=failed)  # a second outcome changes nothing
         if not batch.items:
             self.end(batch, lost=[])
 
@@ -183,19 +185,19 @@ class BatchMachine(RuleBasedStateMachine):
         self.end(batch, lost=lost)
 
     def end(self, batch: Batch, lost: list[int]) -> None:
-        wanting = any(caller.batch.phase is RIPE for caller in self.present(waiting=True))
+        wanting = any(caller.batch.phase is READY for caller in self.present(waiting=True))
         started = len(self.sent)
-        left = self.line.finish(batch, self.now)
+        left = self.queue.finish(batch, self.now)
         self.heard()
 
         assert left == lost
         assert batch.phase is ENDED
-        assert self.line.finish(batch, self.now) == []
+        assert self.queue.finish(batch, self.now) == []
         # Its place goes to exactly one of those that want one.
         assert len(self.sent) - started == int(wanting)
         for number in lost:
             self.callers[number].outcomes += 1
-        self.line.settle(batch, lost, failed=True)
+        self.queue.settle(batch, lost, failed=True)
 
     @precondition(lambda self: self.config.max_concurrency is not None)
     @rule()
@@ -234,17 +236,17 @@ class BatchMachine(RuleBasedStateMachine):
 
     @invariant()
     def the_numbers_are_exact(self) -> None:
-        ledger = self.ledger
-        assert ledger.requests == len(self.callers)
-        assert ledger.rejected == self.rejected
-        assert ledger.waiting == len(self.present(waiting=True))
-        assert ledger.unsent == self.unsent
-        assert ledger.running == len(self.running()) == len(self.line.running)
-        assert (ledger.batches, ledger.items) == (len(self.sent), sum(self.sizes))
-        assert ledger.answered + ledger.failed == sum(caller.outcomes for caller in self.callers)
-        assert ledger.left == sum(caller.gone for caller in self.callers)
+        counters = self.counters
+        assert counters.requests == len(self.callers)
+        assert counters.rejected == self.rejected
+        assert counters.waiting == len(self.present(waiting=True))
+        assert counters.unsent == self.unsent
+        assert counters.running == len(self.running()) == len(self.queue.running)
+        assert (counters.batches, counters.items) == (len(self.sent), sum(self.sizes))
+        assert counters.answered + counters.failed == sum(caller.outcomes for caller in self.callers)
+        assert counters.left == sum(caller.gone for caller in self.callers)
         limit = self.config.max_concurrency
-        assert limit is None or ledger.running <= limit
+        assert limit is None or counters.running <= limit
 
     @invariant()
     def nobody_gets_two_outcomes_or_one_after_leaving(self) -> None:
@@ -252,12 +254,12 @@ class BatchMachine(RuleBasedStateMachine):
 
     @invariant()
     def nothing_waits_for_a_place_while_one_is_free(self) -> None:
-        if any(caller.batch.phase is RIPE for caller in self.present(waiting=True)):
+        if any(caller.batch.phase is READY for caller in self.present(waiting=True)):
             assert len(self.running()) == self.config.max_concurrency
 
     def teardown(self) -> None:
         """Let everything run out: whoever stayed has exactly one outcome, and nothing is left behind."""
-        if not hasattr(self, "line"):
+        if not hasattr(self, "queue"):
             return
         for _ in range(2 * len(self.callers) + 2):
             if not self.present():
@@ -267,8 +269,8 @@ class BatchMachine(RuleBasedStateMachine):
             else:
                 self.due(0)
         assert all(caller.outcomes + caller.gone == 1 for caller in self.callers)
-        assert self.line.is_empty()
-        assert self.ledger.waiting == self.ledger.running == 0
+        assert self.queue.is_empty()
+        assert self.counters.waiting == self.counters.running == 0
 
 
 TestBatchMachine = BatchMachine.TestCase
@@ -276,32 +278,32 @@ TestBatchMachine.settings = settings(stateful_step_count=40)
 
 
 def test_a_group_with_many_batches_does_not_hold_up_the_others() -> None:
-    line = Line(BatchConfig(batch_size=1, max_concurrency=1), Ledger())
+    queue = BatchQueue(BatchConfig(batch_size=1, max_concurrency=1), Counters())
     for number, group in enumerate("xxxxyz"):
-        line.join(group, number, number, 0.0)
+        queue.add(group, number, number, 0.0)
     order = []
-    while line.running:
-        (batch,) = line.running
+    while queue.running:
+        (batch,) = queue.running
         order.append(batch.group)
-        line.settle(batch, list(batch.items))
-        line.finish(batch, 0.0)
+        queue.settle(batch, list(batch.items))
+        queue.finish(batch, 0.0)
 
     assert "".join(order) == "xxyzxx"
 
 
 def test_a_task_that_ends_before_its_batch_could_leave_gives_up_what_waited() -> None:
     for limit in (None, 1):
-        line = Line(BatchConfig(batch_size=3, max_concurrency=limit), Ledger())
+        queue = BatchQueue(BatchConfig(batch_size=3, max_concurrency=limit), Counters())
         if limit is not None:
             for number in range(3):
-                line.join("running", number, number, 0.0)
-        batch = line.join("x", "item", "waiter", 0.0)
+                queue.add("running", number, number, 0.0)
+        batch = queue.add("x", "item", "waiter", 0.0)
         assert batch is not None
         if limit is not None:
-            line.due(batch, 1.0)
-        lost = line.finish(batch, 1.0)
-        line.settle(batch, lost, failed=True)
+            queue.time_is_over(batch, 1.0)
+        lost = queue.finish(batch, 1.0)
+        queue.settle(batch, lost, failed=True)
 
         assert (lost, batch.phase) == (["waiter"], ENDED)
-        assert (line.ledger.waiting, line.ledger.failed, line.ledger.unsent) == (0, 1, 1)
-        assert line.join("x", "next", "other", 2.0) is not batch
+        assert (queue.counters.waiting, queue.counters.failed, queue.counters.unsent) == (0, 1, 1)
+        assert queue.add("x", "next", "other", 2.0) is not batch

@@ -1,0 +1,250 @@
+"""The course of a call: it puts its item into a batch, and waits for the item's outcome or runs the batch itself."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Hashable
+from sys import modules
+from typing import TYPE_CHECKING, Any
+
+from anyio.lowlevel import checkpoint_if_cancelled
+
+from resilient_ai._core.errors import QueueFullError
+from resilient_ai._core.events import CallRejected
+from resilient_ai._core.tasks import Promise, current_loop, running_loop
+from resilient_ai._core.watch import CallObservers, current_flag, watching
+
+from .deadlock import Enclosing, begin_wait, enclosing, enclosing_batches, end_wait, is_stuck
+from .grouping import Grouping, comparable
+from .loop_batches import SharedItem
+from .queue import RUNNING, Batch
+from .results import Failure
+from .runner import BatchRun, BatchRunner
+
+if TYPE_CHECKING:
+    from resilient_ai._core.handlers import Handler
+    from resilient_ai._core.policy import Site
+    from resilient_ai._core.state_store import StateStore
+
+    from .config import BatchConfig
+    from .handle import Batcher
+    from .loop_batches import LoopBatches
+
+_enclosing = enclosing.get
+_Call = tuple[Callable[..., Any], Any, tuple[Any, ...], dict[str, Any]]  # function, instance, arguments
+
+
+class CallSite:
+    """
+    A batched function, with `call` as its handler.
+
+    Args:
+        inner: The layer below.
+        batcher: The state of this name.
+        config: The settings.
+        registry: Has the clock and the listeners.
+        site: Which function this is.
+        group_by: As `batched` documents it.
+        weight: Same.
+    """
+
+    def __init__(
+        self,
+        inner: Handler,
+        batcher: Batcher,
+        config: BatchConfig,
+        registry: StateStore,
+        site: Site,
+        *,
+        group_by: Callable[..., object] | None,
+        weight: Callable[[Any], float] | None,
+    ) -> None:
+        self._name = batcher.name
+        self._per_loop = batcher.per_loop
+        self._config = config
+        self._registry = registry
+        self._now = registry.clock.now
+        self._group_by = group_by
+        self._weight = weight
+        self._function = site.function
+        self._before = 0 if site.endpoint is None else 1  # a failover above hands in its endpoint first
+        self._of_function = Grouping(site.signature, self._before)
+        self._of_method = Grouping(site.signature, self._before + 1)
+        self._default_hash = hash(self._of_function.default)
+        self._groups_default = group_by is None and not self._before  # a call with one argument is in the default group
+        self._one_call_per_item = not config.deduplicate
+        self._is_plain = weight is None and self._one_call_per_item
+        self._bounded = config.max_concurrency is not None
+        self._runner = BatchRunner(inner, batcher.name, config, registry, site, self._before)
+
+    async def call(self, fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        # Most calls bring the next item of an open batch. Their course is written out here, because each look-up is
+        # paid once per item; `_course` is that of all others.
+        loop = running_loop()
+        if loop is None or "trio" in modules:
+            loop = current_loop()
+        batches = self._per_loop.latest
+        if batches is None or batches.loop() is not loop:
+            batches = self._per_loop.of(loop)
+        group: Hashable
+        if self._groups_default and instance is None and not kwargs and len(args) == 1:
+            group, value = self, args[0]
+        else:
+            group, value, args, kwargs = self._split(instance, args, kwargs)
+        promise = batches.promise(loop=loop)
+        around = _enclosing()
+        observed = watching() is not None or current_flag() is not None
+        batch: Batch | None = None
+        if self._is_plain and around is None and not observed:
+            batch = batches.queue.add_fast(group, value, promise)
+        if batch is None:
+            result = await self._course(
+                loop, batches, group, value, promise, (fn, instance, args, kwargs), around, observed
+            )
+        else:
+            try:
+                if batch.run.scope is None:
+                    self._runner.spawn(loop, batches, batch)
+                result = await promise
+            except BaseException:
+                self._leave(batches, batch, promise)
+                raise
+        if type(result) is Failure:
+            try:
+                raise result.for_one_caller()
+            finally:
+                del promise, result  # error -> traceback -> this frame -> result -> error is a reference cycle
+        return result
+
+    async def _course(
+        self,
+        loop: Any,
+        batches: LoopBatches,
+        group: Hashable,
+        value: Any,
+        promise: Promise,
+        call: _Call,
+        around: Enclosing | None,
+        observed: bool,
+    ) -> Any:
+        """Join a batch; then run it if nobody else joins, else wait for the outcome."""
+        if around is not None and self._bounded:
+            self._refuse_a_call_of_itself(batches, around)
+        batch, shared = self._join(batches, group, value, promise, around)
+        if batch is None:
+            await checkpoint_if_cancelled()  # a cancelled caller hears of that, not of the queue
+            raise self._refusal()
+        alone = False
+        if batch.run is None:
+            batch.run = BatchRun(*call)
+            alone = self._one_call_per_item  # an equal item could join while the batch runs
+        if observed:
+            batch.run.observers.append((promise if shared is None else shared, CallObservers.here()))
+        outer = around[0] if around is not None and around[0].phase is RUNNING else None
+        try:
+            try:
+                if outer is not None:
+                    self._wait_from_inside(outer, batch)
+                if batch.run.scope is None and not alone:
+                    self._runner.spawn(loop, batches, batch)
+                if batches.queue.started:
+                    batches.wake()
+                if not alone or await self._runner.becomes_shared(loop, batches, batch):
+                    return await promise
+            except BaseException:
+                self._leave(batches, batch, promise, shared)
+                raise
+            return await self._runner.run_alone(batches, batch, promise)
+        finally:
+            if outer is not None:
+                end_wait(outer, batch)
+
+    # -- joining
+
+    def _split(
+        self, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[Hashable, Any, tuple[Any, ...], dict[str, Any]]:
+        """Group and item of a call, and its arguments with the item by position."""
+        grouping = self._of_function if instance is None else self._of_method
+        at = self._before
+        if len(args) > at:
+            value = args[at]
+        elif grouping.item_name is not None and grouping.item_name in kwargs:
+            kwargs = dict(kwargs)
+            value = kwargs.pop(grouping.item_name)
+            args = (*args, value)
+        else:
+            raise TypeError(f"{self._function} is called with one item, got none")
+        key: Hashable
+        if self._group_by is None:
+            key = grouping.key(args[at + 1 :], kwargs) if len(args) > at + 1 or kwargs else grouping.default
+        else:
+            own = args[at:] if instance is None else (instance, *args[at:])
+            key = comparable(self._group_by(*own, **kwargs))
+        # Hashes first, as a dict does: some objects raise when they are compared without need.
+        if instance is None and self._groups_default and hash(key) == self._default_hash and key == grouping.default:
+            return self, value, args, kwargs
+        # Two functions of one name share a queue and never a batch.
+        return (self, None if instance is None else id(instance), key), value, args, kwargs
+
+    def _join(
+        self, batches: LoopBatches, group: Hashable, value: Any, promise: Promise, around: Enclosing | None
+    ) -> tuple[Batch | None, SharedItem | None]:
+        """The batch that has the item, None when the queue is full; and who shares it, if equal items are sent once."""
+        weight = 0.0 if self._weight is None else self._weight_of(value, self._weight)
+        if self._one_call_per_item:
+            return batches.queue.add(group, value, promise, self._now(), weight), None
+        key = group, comparable(value)
+        shared = batches.shared_items.get(key)
+        if shared is not None:
+            self._refuse_an_item_of_its_own(shared, around)
+            shared.join(promise)
+            return shared.batch, shared
+        shared = SharedItem(batches, key, promise)
+        batch = batches.queue.add(group, value, shared, self._now(), weight)
+        if batch is not None:
+            shared.batch = batch
+            batches.shared_items[key] = shared
+        return batch, shared
+
+    def _weight_of(self, value: Any, weigh: Callable[[Any], object]) -> float:
+        weight = weigh(value)
+        if not isinstance(weight, int | float) or not math.isfinite(weight) or weight < 0:
+            # No value but a number is shown: it may be the prompt.
+            shown = repr(weight) if isinstance(weight, int | float) else f"a {type(weight).__name__}"
+            raise ValueError(f"weight= of {self._function} must give a number of at least 0, got {shown}")
+        return float(weight)
+
+    def _leave(self, batches: LoopBatches, batch: Batch, promise: Promise, shared: SharedItem | None = None) -> None:
+        last = batches.queue.leave(batch, promise) if shared is None else shared.leave(promise)
+        if last and not batches.is_closed():
+            self._runner.abandon(batches, batch)
+
+    # -- refusals
+
+    def _refusal(self) -> QueueFullError:
+        if self._registry.listening:
+            self._registry.emit(CallRejected(self._name, "queue_full", None))
+        return QueueFullError(self._name, max_queue_size=self._config.max_queue_size)
+
+    def _refuse_a_call_of_itself(self, batches: LoopBatches, around: Enclosing) -> None:
+        if any(batch in batches.queue.running for batch in enclosing_batches(around)):
+            raise RuntimeError(
+                f"{self._function} calls itself from inside one of its batches, and would wait for a place"
+                " that this batch holds; call the undecorated function, or set max_concurrency=None"
+            )
+
+    def _refuse_an_item_of_its_own(self, shared: SharedItem, around: Enclosing | None) -> None:
+        if any(batch is shared.batch for batch in enclosing_batches(around)):
+            raise RuntimeError(
+                f"{self._function} asks itself for an item that it is at work on, and would wait for ever"
+            )
+
+    def _wait_from_inside(self, outer: Batch, batch: Batch) -> None:
+        """Let the batch that this call is made from wait for the one that the call has joined, if that can end."""
+        begin_wait(outer, batch)
+        if is_stuck(outer):
+            raise RuntimeError(
+                f"{self._function} is called from inside a batch of a function whose place its own batches wait for,"
+                " and both would wait for ever; raise max_concurrency of one, or call the undecorated function"
+            )

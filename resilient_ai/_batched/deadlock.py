@@ -1,0 +1,80 @@
+"""
+Batches that wait for each other: the function of a batch may call a batched function, whose batch has to end first.
+
+Where the first batch is one of `max_concurrency` that run, it may keep the second one from starting, and both would
+wait for ever. A call looks for that before it waits.
+"""
+
+from __future__ import annotations
+
+import contextvars
+from collections.abc import Iterator
+from typing import TypeAlias
+
+from .queue import ENDED, RUNNING, Batch
+
+# A batch that the running code is part of, and the batches around it.
+Enclosing: TypeAlias = "tuple[Batch, Enclosing | None]"
+
+enclosing: contextvars.ContextVar[Enclosing | None] = contextvars.ContextVar("resilient_ai.batch", default=None)
+
+
+def enclosing_batches(around: Enclosing | None) -> Iterator[Batch]:
+    """Innermost first."""
+    while around is not None:
+        yield around[0]
+        around = around[1]
+
+
+def begin_wait(outer: Batch, other: Batch) -> None:
+    """A call made from inside the outer batch waits for the other one."""
+    if outer.awaited is None:
+        outer.awaited = {}
+    outer.awaited[other] = outer.awaited.get(other, 0) + 1
+
+
+def end_wait(outer: Batch, other: Batch) -> None:
+    """That call has its outcome, or has left."""
+    if outer.awaited is not None and (calls := outer.awaited.pop(other, 0)) > 1:
+        outer.awaited[other] = calls - 1
+
+
+def is_stuck(batch: Batch) -> bool:
+    """
+    Whether a batch can never end, because it waits for batches that wait for it, directly or through others.
+
+    Only a call from inside a batch can bring that about, when it begins to wait for another batch. Whoever makes the
+    call asks for the batch it is made from.
+    """
+    needs = _all_needs(batch)
+    # A batch can end if of each group that it needs one can. Begin with those that need none, until no more is found.
+    ending: set[Batch] = set()
+    found: list[Batch] | None = None
+    while found != []:
+        found = [
+            each
+            for each, groups in needs.items()
+            if each not in ending and all(any(other in ending for other in group) for group in groups)
+        ]
+        ending.update(found)
+    return batch not in ending
+
+
+def _all_needs(batch: Batch) -> dict[Batch, list[list[Batch]]]:
+    """What a batch needs, what those need, and so on."""
+    needs = {batch: _needs(batch)}
+    todo = [batch]
+    while todo:
+        for other in (other for group in needs[todo.pop()] for other in group):
+            if other not in needs:
+                needs[other] = _needs(other)
+                todo.append(other)
+    return needs
+
+
+def _needs(batch: Batch) -> list[list[Batch]]:
+    """Groups of batches: one of each group has to end before this batch can."""
+    groups = [[other] for other in list(batch.awaited or ()) if other.phase is not ENDED]
+    if batch.phase is not RUNNING and batch.queue.is_busy:
+        groups.append(list(batch.queue.running))
+    return groups
