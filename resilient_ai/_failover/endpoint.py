@@ -13,7 +13,7 @@ from resilient_ai._core.public import public
 from resilient_ai._core.report import Row
 
 from .events import EndpointDenied, EndpointDown, EndpointMarked, EndpointUp
-from .health import DENIED, EndpointHealth, EndpointState, Ticket
+from .health import DENIED, CheckResult, EndpointHealth, EndpointState, Ticket
 
 if TYPE_CHECKING:
     from resilient_ai._classification.verdict import Verdict
@@ -179,12 +179,16 @@ class EndpointHandle:
         with self._lock:
             self.health.lose(ticket, now, seconds)
 
-    def checked(self, passed: bool, now: float, interval: float) -> None:
+    def checked(self, result: CheckResult, now: float, interval: float) -> None:
         """A health check has ended."""
+        came_back = False
         with self._lock:
-            came_back = passed and self.health.checked(now)
-            if not passed:
+            if result is CheckResult.PASSED:
+                came_back = self.health.checked(now)
+            elif result is CheckResult.FAILED:
                 self.health.check_failed(now, interval)
+            else:
+                self.health.check_cannot_tell()
         if came_back:
             self._up()
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import Enum, StrEnum
 
 from resilient_ai._classification.error_types import ERROR_TYPES
 from resilient_ai._core.errors import ErrorType
@@ -47,6 +47,14 @@ AT_HOME = 8  # returning calls at a time from which on an endpoint with room to 
 FULL_ROOM = 64
 SAMPLES = 200
 HALF_LIFE = 10.0  # of what an unused endpoint's latency still means
+
+
+class CheckResult(Enum):
+    """What a health check found out."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    CANNOT_TELL = "cannot tell"  # it was not allowed to ask, or asked something that is not there
 
 
 class Flights:
@@ -91,6 +99,7 @@ class EndpointHealth:
         "samples",
         "state",
         "strikes",
+        "trial_decides",
     )
 
     def __init__(self) -> None:
@@ -117,6 +126,7 @@ class EndpointHealth:
         self.state = EndpointState.UP
         self.strikes = 0
         self.room = 0
+        self.trial_decides = False
         self._held = 0
         self._trial_since = now
         self._up_since = now
@@ -136,11 +146,13 @@ class EndpointHealth:
 
         Args:
             now: Seconds.
-            trial: Whether a rest that is over allows a trial call; False where a health check has to pass first.
+            trial: Whether a rest that is over allows a trial call; False where a health check has to pass first,
+                unless that check could not tell.
         """
         if self.open_ticket is not None:
             return True
         if self.state is EndpointState.RESTING:
+            trial = trial or self.trial_decides
             return trial and now >= self.due and (self._held == 0 or now >= self._trial_since + TRIAL_LEASE)
         return self.state is EndpointState.RETURNING and self._held < self.room
 
@@ -309,6 +321,10 @@ class EndpointHealth:
             rest = LONG_REST if self.last_error_type in DENIED else interval
             self.due = max(self.due, now + max(LEAST_REST, rest))
 
+    def check_cannot_tell(self) -> None:
+        """A health check found out nothing: a trial call decides, as if there was no check."""
+        self.trial_decides = self.state is EndpointState.RESTING
+
     def forget_calls(self) -> None:
         """
         An event loop was closed with calls under way: begin to count anew.
@@ -354,6 +370,7 @@ class EndpointHealth:
         self.era += 1
         self.state = EndpointState.RESTING
         self.open_ticket = None
+        self.trial_decides = False
         self._held = 0
         self.rest = rest
         self.due = now + rest

@@ -7,9 +7,11 @@ from contextvars import Context
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from resilient_ai._classification.classify import classify
+from resilient_ai._core.errors import ErrorType
 from resilient_ai._core.tasks import current_loop, is_closed, spawn
 
-from .health import EndpointState
+from .health import CheckResult, EndpointState
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,17 +23,28 @@ if TYPE_CHECKING:
 
 CHECK_SECONDS = 10.0  # a check that takes longer has failed
 
+_OUTAGES = frozenset(
+    {
+        ErrorType.NETWORK_ERROR,
+        ErrorType.TIMEOUT,
+        ErrorType.INTERNAL_ERROR,
+        ErrorType.MODEL_OVERLOADED,
+        ErrorType.RATE_LIMIT,
+    }
+)
+
 _tasks: set[object] = set()  # asyncio itself holds tasks only weakly
 
 
 def watch_over(lane: Lane, interval: float, registry: StateStore) -> None:
     """
-    Check a resting endpoint once its rest is over, and after every further rest until it is up.
+    Check a resting endpoint once its rest is over, and after every further rest until it is up, or until its check
+    cannot tell: then a trial call decides, as without a check.
 
     The task lives in this event loop and ends with it; a call from another loop begins anew.
     """
     handle, check = lane.handle, lane.check
-    if check is None or handle.health.state is not EndpointState.RESTING:
+    if check is None or handle.health.state is not EndpointState.RESTING or handle.health.trial_decides:
         return
     if handle.watched_in is not None and not is_closed(handle.watched_in):
         return
@@ -51,20 +64,33 @@ def watch_over(lane: Lane, interval: float, registry: StateStore) -> None:
 
 async def _watch(lane: Lane, check: Callable[[], Any], interval: float, clock: Clock) -> None:
     health = lane.health
-    while health.state is EndpointState.RESTING:
+    while health.state is EndpointState.RESTING and not health.trial_decides:
         if rest := health.resting_for(clock.now()):
             await clock.sleep(rest)
         else:  # asked anew after every sleep: it may have come back by then, or rest longer
-            lane.handle.checked(await _passes(check, clock), clock.now(), interval)
+            lane.handle.checked(await _result(check, clock), clock.now(), interval)
 
 
-async def _passes(check: Callable[[], Any], clock: Clock) -> bool:
+async def _result(check: Callable[[], Any], clock: Clock) -> CheckResult:
     try:
         with clock.move_on_after(CHECK_SECONDS):
             answer = check()
             if inspect.isawaitable(answer):
                 answer = await answer
-            return answer is not False
-    except Exception:  # noqa: BLE001 - whatever it raises, the endpoint is not well
-        return False
-    return False
+            return CheckResult.FAILED if answer is False else CheckResult.PASSED
+    except Exception as error:  # noqa: BLE001 - whatever it raises, it says how the endpoint is, or nothing
+        return CheckResult.FAILED if met_an_outage(error) else CheckResult.CANNOT_TELL
+    return CheckResult.FAILED
+
+
+def met_an_outage(error: Exception) -> bool:
+    """
+    Whether what a health check raised is the outage itself: no connection, no answer in time, 5xx, 429.
+
+    A key that may not ask this question, or an API that does not have it, says nothing about the calls that are made
+    of it: taken for an outage, it would keep an endpoint out for good that answers.
+    """
+    verdict = classify(error)
+    # What is worth a retry is an outage; a used-up quota comes with status 429 too. A method that a server does not
+    # have (501) is worth none, and neither is any error that nobody knows.
+    return (verdict.retryable and verdict.error_type in _OUTAGES) or verdict.error_type is ErrorType.QUOTA_EXCEEDED
