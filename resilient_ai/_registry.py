@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ._core.loop_clients import close_clients
 from ._core.public import public
 from ._core.report import Row, html_table, text_table
 from ._core.state_store import StateStore, View, set_default_registry
@@ -66,6 +67,10 @@ class Registry(StateStore):
             "total_errors": sum(sum(errors.values()) for errors in counts.values()),
             "functions_with_errors": len(counts),
         }
+
+    async def aclose(self) -> None:
+        """Close the clients that endpoints have in the running event loop; calls made afterwards open new ones."""
+        await close_clients()
 
     # -- for people
 

@@ -39,7 +39,14 @@ def frozen(value: Any, opaque: Callable[[Any], Hashable] | None = None) -> Hasha
     Raises:
         UnkeyableError: The value is too deep, contains itself, is too large, or has an opaque object in it.
     """
-    return value if type(value) is str else _Freezer(opaque).twin(value, 0)
+    if type(value) is str:
+        return value
+    return text if (text := _as_text(value)) is not None else _Freezer(opaque).twin(value, 0)
+
+
+def _as_text(value: Any) -> str | None:
+    """The text of a subclass of `str` that says that it counts as its text; None for everything else."""
+    return str(value) if isinstance(value, str) and getattr(value, "counts_as_text", False) else None
 
 
 class _Freezer:
@@ -55,6 +62,8 @@ class _Freezer:
         kind = type(value)
         if kind in _ATOMS:
             return kind, value
+        if (text := _as_text(value)) is not None:
+            return str, text
         if depth > _DEEPEST:
             raise UnkeyableError("a value is nested too deeply to be compared")
         if kind is list or kind is tuple:

@@ -4,18 +4,19 @@ Clients that belong to an event loop, and are closed with it.
 A client's connections belong to the loop that opened them, while the object that uses it outlives loops: one
 `asyncio.run` after another, as a task queue or a web view makes them. A loop that ends closes its async generators
 first, so one generator for each loop waits for that and closes the clients. A loop that is closed by hand without
-`shutdown_asyncgens` never says so; its clients are dropped when another loop asks.
+`shutdown_asyncgens` never says so; its clients are dropped when another loop asks for one.
 """
 
 from __future__ import annotations
 
-import asyncio  # noqa: TID251 - a closed loop of asyncio has to be recognised
 import weakref
 from collections.abc import AsyncGenerator
 from typing import Any, Protocol
 
 import anyio
-from anyio.lowlevel import current_token
+
+from .per_loop import PerLoop
+from .tasks import current_loop
 
 
 class ClientOwner(Protocol):
@@ -31,38 +32,31 @@ class _LoopClients:
 
     __slots__ = ("clients", "keeper")
 
-    def __init__(self) -> None:
+    def __init__(self, _loop: object) -> None:
         self.clients: weakref.WeakKeyDictionary[ClientOwner, Any] = weakref.WeakKeyDictionary()
         self.keeper: AsyncGenerator[None, None] | None = None
 
 
-_loops: dict[object, _LoopClients] = {}
+_loops = PerLoop(_LoopClients)
 
 
 def client_of(owner: ClientOwner) -> Any:
     """The client that an owner has in the running loop; None without one."""
-    here = _loops.get(_loop())
-    return None if here is None else here.clients.get(owner)
+    return _loops.of(current_loop()).clients.get(owner)
 
 
 async def keep(owner: ClientOwner, client: Any) -> None:
     """Let `client` be the one that an owner has in the running loop, until `drop` or the loop's end."""
-    loop = _loop()
-    here = _loops.get(loop)
-    if here is None:
-        _forget_closed_loops()
-        here = _loops[loop] = _LoopClients()
+    here = _loops.of(current_loop())
     here.clients[owner] = client
     if here.keeper is None:
-        # Its first step tells the loop about it; it stays suspended there.
-        here.keeper = _close_at_the_end(loop)
-        await anext(here.keeper)
+        here.keeper = _close_at_the_end(here)
+        await anext(here.keeper)  # its first step tells the loop about it; it stays suspended there
 
 
 def drop(owner: ClientOwner) -> Any:
     """Take the client of the running loop away from its owner; None if it has none there."""
-    here = _loops.get(_loop())
-    return None if here is None else here.clients.pop(owner, None)
+    return _loops.of(current_loop()).clients.pop(owner, None)
 
 
 async def close_clients() -> None:
@@ -71,9 +65,8 @@ async def close_clients() -> None:
 
     One that cannot be closed does not keep the others open; its error is raised at the end.
     """
-    here = _loops.get(_loop())
     failed: Exception | None = None
-    for owner in list(here.clients) if here is not None else ():
+    for owner in list(_loops.of(current_loop()).clients):
         try:
             await owner.aclose()
         except Exception as error:  # noqa: BLE001 - raised below
@@ -82,22 +75,10 @@ async def close_clients() -> None:
         raise failed
 
 
-async def _close_at_the_end(loop: object) -> AsyncGenerator[None, None]:
+async def _close_at_the_end(here: _LoopClients) -> AsyncGenerator[None, None]:
     try:
         yield
     finally:
+        here.keeper = None
         with anyio.CancelScope(shield=True):
             await close_clients()
-        _loops.pop(loop, None)
-
-
-def _loop() -> object:
-    # Trio's token belongs to one run, asyncio's is the loop.
-    token: Any = current_token()
-    return getattr(token, "native_token", token)
-
-
-def _forget_closed_loops() -> None:
-    for loop in list(_loops):
-        if isinstance(loop, asyncio.AbstractEventLoop) and loop.is_closed():
-            _loops.pop(loop, None)

@@ -124,6 +124,10 @@ class FailoverPolicy(Policy[Failover]):
             make = partial(EndpointHandle, each, registry)
             self._handles[each] = registry.claim("endpoint", each, None, make, rank=self.rank + 1)
         self._among = choice_among(config.strategy, registry.rng)
+        for endpoint in self._endpoints:
+            # An endpoint may want to know where a call can move on to. Its class is asked, as a mock has all names.
+            if callable(introduce := getattr(type(endpoint), "beside", None)):
+                introduce(endpoint, self._endpoints)
 
     def make_state(self, name: str) -> Failover:
         budget, delay = HedgeBudget(self.config.hedge_budget), HedgeDelay(self.config.hedge_after or 0.0)
@@ -395,9 +399,10 @@ def failover(
         strategy: "round_robin" (default); "priority": in the order given; "weighted": by chance, by each
             endpoint's `.weight` (default 1); "least_latency": the better of two random ones by average latency
             times calls in flight; or a function that is given the available endpoints and returns one of them.
-        health_check: Async function of an endpoint that raises or returns False while it is down; asked beside the
-            calls once a rest is over, instead of a trial call. Default: the endpoint's own `.check()` if it has
-            one; False: never.
+        health_check: Async function of an endpoint that is asked beside the calls once a rest is over, instead of a
+            trial call. It says "down" by returning False or by raising what an outage raises (no connection, no
+            answer in time, 5xx, 429); after any other error, a trial call decides all the same. Default: the
+            endpoint's own `.check()` if it has one; False: never.
         health_check_interval: Seconds of a first rest. Default 30.
         max_endpoints: Endpoints asked in one call. Default: all.
         hedge_after: Seconds without an answer (of a stream, without its first item) after which another endpoint

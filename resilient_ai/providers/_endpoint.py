@@ -178,6 +178,15 @@ class ProviderEndpoint(ABC):
             raise EndpointReplyError(self.name, 200)
         return vectors
 
+    def beside(self, endpoints: Sequence[object]) -> None:
+        """
+        Hear that a failover has these endpoints; it calls this when it is put on a function.
+
+        The first call of each kind is then held against them, and an `EndpointMismatchWarning` names what one of them
+        could not take, so that nobody learns of it in an outage.
+        """
+        self._siblings.meet([each for each in endpoints if isinstance(each, ProviderEndpoint) and each is not self])
+
     @abstractmethod
     async def check(self) -> None:
         """
@@ -277,10 +286,6 @@ class ProviderEndpoint(ABC):
     def _could_take(self, prompt: Prompt, tools: Any, schema: Any, **params: object) -> None:
         """Raise ParameterError if this endpoint could not take such a call; nothing is sent."""
         self._request(self._asked(prompt, tools, schema, params))
-
-    def _meet(self, endpoints: Sequence[object]) -> None:
-        """A failover has these beside this one; called when it is put on a function."""
-        self._siblings.meet([each for each in endpoints if isinstance(each, ProviderEndpoint) and each is not self])
 
     # -- the client
 
