@@ -33,6 +33,7 @@ from ._core.errors import BatchResultError as BatchResultError
 from ._core.errors import CallTimeoutError as CallTimeoutError
 from ._core.errors import CircuitOpenError as CircuitOpenError
 from ._core.errors import DoubleRetryWarning as DoubleRetryWarning
+from ._core.errors import EndpointMismatchWarning as EndpointMismatchWarning
 from ._core.errors import ErrorType as ErrorType
 from ._core.errors import LimitReachedError as LimitReachedError
 from ._core.errors import QueueFullError as QueueFullError

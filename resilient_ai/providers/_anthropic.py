@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -122,7 +123,7 @@ class AnthropicEndpoint(ProviderEndpoint):
 
     def _request(self, asked: Asked) -> dict[str, Any]:
         params = asked.params
-        self._known(params, self._accepts | {"stop", "temperature", "top_p"})
+        self._known(params, lambda: self._accepts)
         system, turns = system_text(asked.turns, params.get("system"), self._wrong)
         request: dict[str, Any] = {"max_tokens": self.max_tokens, **params}
         if system:
@@ -133,8 +134,8 @@ class AnthropicEndpoint(ProviderEndpoint):
         if asked.form is not None:
             request["output_config"] = {**_mapping(params.get("output_config")), "format": form.output(asked.form)}
         # Newer SDKs have no argument for some of these, older ones none for others; models take them all the same.
-        unnamed = ({"temperature", "top_p", "output_config"} & request.keys()) - self._accepts
-        if unnamed:
+        unnamed = {"temperature", "top_p", "output_config"} & request.keys()
+        if unnamed and self._module in sys.modules and (unnamed := unnamed - self._accepts):
             body = {key: request.pop(key) for key in sorted(unnamed)}
             request["extra_body"] = {**body, **_mapping(params.get("extra_body"))}
         return {"model": self.model, "messages": form.messages(turns, self._wrong), **request}

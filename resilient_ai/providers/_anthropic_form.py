@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import suppress
 from copy import deepcopy
 from typing import Any
 
@@ -102,12 +104,9 @@ def _function(function: Any) -> JSON:
 
 def output(form: Form) -> JSON:
     """The schema of the answer; the SDK knows which keywords the API takes."""
-    try:
-        from anthropic import transform_schema
-
-        schema: JSON = transform_schema(deepcopy(form.json))
-    except (ImportError, TypeError, ValueError):
-        schema = form.strict() or form.json
+    schema = form.strict() or form.json
+    with suppress(KeyError, AttributeError, TypeError, ValueError):  # not imported, or too old, or it finds no way
+        schema = sys.modules["anthropic"].transform_schema(deepcopy(form.json))
     return {"type": "json_schema", "schema": schema}
 
 

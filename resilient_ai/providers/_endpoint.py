@@ -8,7 +8,7 @@ import importlib.util
 import inspect
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar, Self, TypeAlias
@@ -26,7 +26,7 @@ from resilient_ai._usage.reply import Reply
 from ._errors import EndpointReplyError
 from ._heard import Heard
 from ._messages import Prompt, Turn, turns_of
-from ._mismatch import Siblings
+from ._mismatch import SHARED, Siblings
 from ._schema import Form
 from ._stream import ReplyStream, hands_out_a_stream
 from ._tools import Kind, Tools, tools_of
@@ -280,7 +280,9 @@ class ProviderEndpoint(ABC):
         asked = self._asked(prompt, tools, schema, params)
         client = await self._client()
         request = self._request(asked)
-        self._siblings.compare(self, {"prompt": prompt, "tools": tools, "schema": schema, **params})
+        call = {"prompt": prompt, "tools": tools, "schema": schema, **params}
+        if self._siblings.is_new(call):
+            await self._siblings.compare(self, call)
         return client, request, asked.form
 
     def _could_take(self, prompt: Prompt, tools: Any, schema: Any, **params: object) -> None:
@@ -347,10 +349,13 @@ class ProviderEndpoint(ABC):
             raise self._wrong(f"stop must be a text or a list of texts, got a {type(stop).__name__}")
         return params
 
-    def _known(self, params: Mapping[str, object], takes: frozenset[str]) -> None:
+    def _known(
+        self, params: Mapping[str, object], takes: Callable[[], frozenset[str]], shared: frozenset[str] = SHARED
+    ) -> None:
+        """Raise ParameterError for one that the API does not take; its SDK is asked for those that are not shared."""
         for key in params:
-            if key not in takes:
-                near = difflib.get_close_matches(key, takes, n=1)
+            if key not in shared and key not in takes():
+                near = difflib.get_close_matches(key, shared | takes(), n=1)
                 hint = f"; did you mean {near[0]!r}?" if near else ""
                 raise self._wrong(f"the {self._extra} API takes no parameter {key!r}{hint}")
 

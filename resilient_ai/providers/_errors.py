@@ -63,7 +63,7 @@ class InvalidOutputError(ResilienceError):
         problems: What is wrong, as kinds of problems ("missing", "json_invalid", …), never values.
     """
 
-    error_type = ErrorType.__members__.get("INVALID_OUTPUT", ErrorType.INTERNAL_ERROR)
+    error_type = ErrorType.INVALID_OUTPUT
 
     def __init__(self, name: str, reply: Reply, problems: tuple[str, ...]) -> None:
         kinds = ", ".join(dict.fromkeys(problems)) or "unknown"

@@ -22,7 +22,6 @@ from ._messages import system_text
 if TYPE_CHECKING:
     from google import genai
 
-_SHARED = frozenset({"system", "max_tokens", "stop", "timeout"})
 _MARK = "x-resilient-ai-reply"  # of a request, taken off before it is sent
 _DECIDED = frozenset({"tools", "tool_config", "automatic_function_calling", "http_options"})
 
@@ -96,7 +95,7 @@ class GoogleEndpoint(ProviderEndpoint):
     async def _embed(self, client: _Clients, texts: list[str], params: dict[str, Any], /) -> list[Vector]:
         from google.genai.types import EmbedContentConfig
 
-        self._known(params, frozenset(EmbedContentConfig.model_fields) - _DECIDED | {"timeout"})
+        self._known(params, lambda: frozenset(EmbedContentConfig.model_fields) - _DECIDED, frozenset({"timeout"}))
         # As contents, because newer models take a list of texts for the parts of one.
         contents = [{"role": "user", "parts": [{"text": text}]} for text in texts]
         result = await client.sdk.aio.models.embed_content(
@@ -138,10 +137,10 @@ class GoogleEndpoint(ProviderEndpoint):
     def _takes(self) -> frozenset[str]:
         from google.genai.types import GenerateContentConfig
 
-        return frozenset(GenerateContentConfig.model_fields) - _DECIDED | _SHARED
+        return frozenset(GenerateContentConfig.model_fields) - _DECIDED
 
     def _request(self, asked: Asked) -> dict[str, Any]:
-        self._known(asked.params, self._takes)
+        self._known(asked.params, lambda: self._takes)
         system, turns = system_text(asked.turns, asked.params.pop("system", None), self._wrong)
         config = {**self._http(asked.params), **form.tools(asked.tools, self._wrong)}
         if system:

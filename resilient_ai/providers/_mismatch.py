@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import importlib
 import sys
-import threading
 import weakref
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar, Protocol
 
+import anyio
+
 from resilient_ai._core.call_warnings import warn_in_a_call
 from resilient_ai._core.errors import EndpointMismatchWarning, ParameterError
+
+# Parameters that mean the same everywhere; whether they can be taken shows without an SDK.
+SHARED = frozenset({"system", "max_tokens", "temperature", "top_p", "timeout", "stop"})
+TAKEN_BY_ALL = SHARED | {"prompt", "tools", "schema", "tool_choice", "parallel_tool_calls"}
 
 _MOST = 100  # kinds of calls that are compared for one endpoint
 
@@ -40,36 +45,31 @@ class Siblings:
         self._others.update(others)
         self._compared.clear()
 
-    def compare(self, endpoint: Sibling, call: Mapping[str, Any]) -> None:
+    def is_new(self, call: Mapping[str, Any]) -> bool:
+        """Whether a call is the first of its kind, and there is somebody to hold it against; asked once for each."""
+        if not self._others:
+            return False
+        kind = frozenset([name for name, value in call.items() if value is not None])
+        if kind in self._compared or len(self._compared) >= _MOST:
+            return False
+        self._compared.add(kind)
+        return True
+
+    async def compare(self, endpoint: Sibling, call: Mapping[str, Any]) -> None:
         """
-        Hold the first call of its kind against the others; what one of them cannot take is warned of, nothing is sent.
+        Hold a call against the others; what one of them cannot take is warned of, nothing is sent.
 
         Args:
             endpoint: That was asked.
             call: What it was asked, by parameter.
         """
-        if not self._others:
-            return
-        kind = frozenset([name for name, value in call.items() if value is not None])
-        if kind in self._compared or len(self._compared) >= _MOST:
-            return
-        self._compared.add(kind)
         others = [each for each in self._others if each is not endpoint]
-        known = [each for each in others if each._module in sys.modules]
-        self._tell(endpoint, known, call)
-        if unknown := [each for each in others if each not in known]:
-            # Imports of SDKs take seconds, which this call should not wait for.
-            threading.Thread(
-                target=self._import_and_tell, args=(endpoint, unknown, dict(call)), name="resilient_ai", daemon=True
-            ).start()
-
-    def _import_and_tell(self, endpoint: Sibling, others: list[Sibling], call: dict[str, Any]) -> None:
-        for each in others:
-            try:
-                importlib.import_module(each._module)
-            except ImportError:
-                continue
-            self._tell(endpoint, [each], call)
+        if not call.keys() <= TAKEN_BY_ALL:
+            # Whether an API has such a parameter its SDK knows, which takes seconds to import. Calls with parameters
+            # that mean the same everywhere do not wait for that.
+            for module in {each._module for each in others} - sys.modules.keys():
+                await anyio.to_thread.run_sync(importlib.import_module, module)
+        self._tell(endpoint, others, call)
 
     def _tell(self, endpoint: Sibling, others: list[Sibling], call: Mapping[str, Any]) -> None:
         problems = []

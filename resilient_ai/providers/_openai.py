@@ -89,7 +89,7 @@ class OpenAIEndpoint(ProviderEndpoint):
         self._api = ChatAPI(self, original=original) if api == "chat" else ResponsesAPI(self)
 
     async def _embed(self, client: Any, texts: list[str], params: dict[str, Any], /) -> list[Vector]:
-        self._known(params, self._takes_to_embed)
+        self._known(params, lambda: self._takes_to_embed, frozenset({"timeout"}))
         result = await client.embeddings.create(model=self.model, input=texts, **params)
         return [each.embedding for each in sorted(getattr(result, "data", None) or (), key=lambda each: each.index)]
 
@@ -119,7 +119,7 @@ class OpenAIEndpoint(ProviderEndpoint):
         return parameters_of(AsyncEmbeddings.create)
 
     def _request(self, asked: Asked) -> dict[str, Any]:
-        self._known(asked.params, self._api.takes)
+        self._known(asked.params, lambda: self._api.takes, self._api.shared)
         return self._api.request(asked)
 
     async def _send(self, client: Any, request: dict[str, Any]) -> Any:

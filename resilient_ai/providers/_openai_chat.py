@@ -11,6 +11,7 @@ from ._endpoint import Asked, parameters_of
 from ._errors import EndpointReplyError
 from ._heard import Heard, HeardCall, plain
 from ._messages import JSON, Media, Own, Part, Turn
+from ._mismatch import SHARED
 
 if TYPE_CHECKING:
     from ._endpoint import ProviderEndpoint
@@ -25,6 +26,8 @@ class ChatAPI:
         original: Whether it is OpenAI's own API, or Azure's, and not one that is compatible with it.
     """
 
+    shared = SHARED
+
     def __init__(self, endpoint: ProviderEndpoint, *, original: bool) -> None:
         self._endpoint = endpoint
         self._original = original
@@ -34,7 +37,7 @@ class ChatAPI:
     def takes(self) -> frozenset[str]:
         from openai.resources.chat import AsyncCompletions
 
-        return parameters_of(AsyncCompletions.create) | {"system", "stop"}
+        return parameters_of(AsyncCompletions.create)
 
     def request(self, asked: Asked) -> JSON:
         params, tools = asked.params, asked.tools

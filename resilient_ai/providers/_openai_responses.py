@@ -11,6 +11,7 @@ from ._endpoint import Asked, parameters_of
 from ._errors import EndpointReplyError
 from ._heard import Heard, HeardCall, plain
 from ._messages import JSON, Media, Own, Part, Turn
+from ._mismatch import SHARED
 from ._openai_chat import form_of
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ class ResponsesAPI:
         endpoint: Whose calls these are.
     """
 
+    shared = SHARED - {"stop"}
+
     def __init__(self, endpoint: ProviderEndpoint) -> None:
         self._endpoint = endpoint
 
@@ -33,7 +36,7 @@ class ResponsesAPI:
         from openai.resources.responses import AsyncResponses
 
         # A response that is made in the background is no answer yet.
-        return parameters_of(AsyncResponses.create) - {"background"} | {"system", "max_tokens"}
+        return parameters_of(AsyncResponses.create) - {"background"}
 
     def request(self, asked: Asked) -> JSON:
         params, tools = asked.params, asked.tools

@@ -19,7 +19,7 @@ classify classify_result Verdict register_classifier register_rules
 LastAnswer NO_ANSWER FailedCall first_sentences key_sentences sentiment static_texts
 ResilienceError AIServiceError AllEndpointsFailedError BatchResultError CallTimeoutError CircuitOpenError
 LimitReachedError QueueFullError RejectedResultError StreamTruncatedError
-DoubleRetryWarning StackOrderWarning
+DoubleRetryWarning EndpointMismatchWarning StackOrderWarning
 """.split()  # noqa: SIM905 - in the groups of the documentation
 
 HEAVY = [
