@@ -11,6 +11,7 @@ import math
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from resilient_ai._classification.error_types import RETRYABLE
+from resilient_ai._classification.probes import probes_in_flight
 from resilient_ai._classification.unsent import unsent
 from resilient_ai._core.errors import (
     AllEndpointsFailedError,
@@ -66,7 +67,7 @@ class Failure(NamedTuple):
             verdict.retryable,
             verdict.retry_after,
             refused=_refused(error),
-            probes_in_flight=kind is ErrorType.CIRCUIT_OPEN and _probes_in_flight(error),
+            probes_in_flight=kind is ErrorType.CIRCUIT_OPEN and probes_in_flight(error),
             by_circuit=isinstance(error, CircuitOpenError),
             unsent=sure,
         )
@@ -217,9 +218,3 @@ def _refused(error: BaseException) -> bool:
     if isinstance(error, AllEndpointsFailedError):
         return all(_refused(each) for each in error.errors.values())
     return isinstance(error, _OUR_OWN)
-
-
-def _probes_in_flight(error: Exception) -> bool:
-    """Whether a circuit refused because its probes are in flight, be it that of one endpoint among several."""
-    each = error.errors.values() if isinstance(error, AllEndpointsFailedError) else (error,)
-    return any(isinstance(one, CircuitOpenError) and one.reason == "half_open_full" for one in each)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from resilient_ai._classification.error_types import ERROR_TYPES
+from resilient_ai._classification.probes import PROBES_ANSWER_SECONDS
 from resilient_ai._core.checks import check_number
 from resilient_ai._core.errors import ErrorType
 from resilient_ai._core.public import public
@@ -66,7 +67,7 @@ DEFAULT_RULES: Mapping[ErrorType, RetryRule] = {
 
 # A circuit whose probes are all in flight can only name how long a probe may take at most. Most probes are answered
 # much sooner, so the circuit is asked again after a short while.
-PROBES_IN_FLIGHT = RetryRule(20, 0.25, 2.0, jitter="equal")
+PROBES_IN_FLIGHT = RetryRule(20, PROBES_ANSWER_SECONDS, 2.0, jitter="equal")
 
 # Within a deadline, for what our own side refused without sending it. A circuit that stays open for longer than its
 # default rule allows is not waited for; how long a limit makes us wait is bounded by the deadline alone.

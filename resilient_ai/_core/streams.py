@@ -59,11 +59,10 @@ async def pull(stream: AsyncGenerator[Any, Any], run: Handler | None = None) -> 
 
 @dataclass(slots=True)
 class Opened:
-    """A stream that has given its first item, or has ended without one."""
+    """A stream that has given its first item, or has ended without one: then the item is `END`."""
 
     stream: AsyncGenerator[Any, None]
-    item: Any = None
-    empty: bool = False
+    item: Any
 
     async def close(self) -> None:
         await dispose(self.stream)
@@ -72,12 +71,13 @@ class Opened:
 async def opened(stream: AsyncGenerator[Any, None]) -> Opened:
     """Wait for the first item; a stream that fails is closed."""
     try:
-        return Opened(stream, await anext(stream))
-    except StopAsyncIteration:
-        return Opened(stream, empty=True)
+        item = await pull(stream)
+        if type(item) is Broken:
+            item.throw()
     except BaseException:
         await stream.aclose()
         raise
+    return Opened(stream, item)
 
 
 async def dispose(late: Any) -> None:

@@ -3,31 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any, ClassVar, Concatenate, Literal, ParamSpec, Protocol, TypeVar, overload
 
-from resilient_ai._classification.error_rules import no_reject_on_a_stream
-from resilient_ai._core.backend import backend
-from resilient_ai._core.checks import check_number
-from resilient_ai._core.errors import RejectedResultError, is_wrong_call
-from resilient_ai._core.fast_path import FastPath, StartedCall
+from resilient_ai._classification.error_rules import Reject, no_reject_on_a_stream
+from resilient_ai._core.fast_path import FastPath
 from resilient_ai._core.handlers import Handler, StreamHandler
 from resilient_ai._core.policy import Policy, Site
 from resilient_ai._core.public import public
 from resilient_ai._core.state_store import StateStore, default_registry
-from resilient_ai._core.streams import Opened, dispose, opened
-from resilient_ai._core.watch import watching
 from resilient_ai._core.wrapper import decorate
 
+from .candidate import Candidate, check_of, weight_of
+from .config import FailoverConfig
+from .course import FailoverCall, FailoverSite
 from .endpoint import EndpointHandle, Named
-from .events import Hedged
 from .fast_path import through_candidates
 from .handle import Failover
-from .health import Ticket
-from .hedge import HedgeBudget, HedgeDelay, Race
-from .search import Answer, Rules, Search, Way, in_turn
-from .strategy import STRATEGIES, Lane, Strategy, check_of, choice_among, quick_choice, weight_of
+from .hedge import HedgeBudget, HedgeDelay
+from .selection import SelectionRules
+from .strategy import Strategy, chooser_of
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -35,8 +31,6 @@ S = TypeVar("S")
 Y = TypeVar("Y")
 E_co = TypeVar("E_co", covariant=True)
 F = TypeVar("F", bound=Named)
-
-Reject = Callable[[Any], Any]
 
 
 class FailoverDecorator(Protocol[E_co]):
@@ -66,36 +60,6 @@ class FailoverDecorator(Protocol[E_co]):
     ) -> Callable[Concatenate[S, P], AsyncIterator[Y]]: ...
 
 
-@dataclass(frozen=True, slots=True)
-class FailoverConfig:
-    """Settings that call sites of one name share. Times are in seconds."""
-
-    endpoints: tuple[str, ...]
-    strategy: Any = "round_robin"
-    health_check: Any = None
-    health_check_interval: float = 30.0
-    max_endpoints: int | None = None
-    hedge_after: float | Literal["p95"] | None = None
-    hedge_budget: float = 0.05
-    idempotent: Any = True
-
-    def __post_init__(self) -> None:
-        if not callable(self.strategy) and self.strategy not in STRATEGIES:
-            known = ", ".join(repr(each) for each in STRATEGIES)
-            raise ValueError(f"strategy must be {known} or a callable, got {self.strategy!r}")
-        if self.health_check not in (None, False) and not callable(self.health_check):
-            raise ValueError(f"health_check must be an async function, None or False, got {self.health_check!r}")
-        check_number("health_check_interval", self.health_check_interval, least=0)
-        check_number("max_endpoints", self.max_endpoints, least=1, whole=True, optional=True)
-        if isinstance(self.hedge_after, str) and self.hedge_after != "p95":
-            raise ValueError(f"hedge_after must be seconds, 'p95' or None, got {self.hedge_after!r}")
-        if not isinstance(self.hedge_after, str):
-            check_number("hedge_after", self.hedge_after, least=0, optional=True)
-        check_number("hedge_budget", self.hedge_budget, least=0, most=1)
-        if not isinstance(self.idempotent, bool) and not callable(self.idempotent):
-            raise ValueError(f"idempotent must be True, False or a function, got {self.idempotent!r}")
-
-
 class FailoverPolicy(Policy[Failover]):
     kind = "failover"
     rank = 50
@@ -119,11 +83,12 @@ class FailoverPolicy(Policy[Failover]):
         self.config: FailoverConfig = config
         self._reject = reject
         self._endpoints = tuple(endpoints)
+        self._bound: FailoverSite | None = None  # the last, for the fast path
         self._handles: dict[str, EndpointHandle] = {}
         for each in config.endpoints:
             make = partial(EndpointHandle, each, registry)
             self._handles[each] = registry.claim("endpoint", each, None, make, rank=self.rank + 1)
-        self._among = choice_among(config.strategy, registry.rng)
+        self._chooser = chooser_of(config.strategy, registry.rng, registry.clock)
         for endpoint in self._endpoints:
             # An endpoint may want to know where a call can move on to. Its class is asked, as a mock has all names.
             if callable(introduce := getattr(type(endpoint), "beside", None)):
@@ -138,204 +103,53 @@ class FailoverPolicy(Policy[Failover]):
         return f"{names} over " + ", ".join(f"{name} {each.status()}" for name, each in self._handles.items())
 
     def bind(self, bind_inner: Callable[[Site], Handler], site: Site) -> Handler:
-        failover, lanes, rules = self.state(site), self._lanes(bind_inner, site), self._rules(site)
-        now = self.registry.clock.now
-        quick = quick_choice(self.config.strategy, lanes, self.registry.rng, self.registry.clock)
-        reject, once = self._reject, self._once
+        here = self._bound = self._site(bind_inner, site)
+        hedging = self.config.hedge_after is not None
 
-        self._bound = quick, lanes
-
-        async def asked(fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-            lane: Lane | None
-            ticket: Ticket | None
-            if isinstance(fn, StartedCall) and (choice := fn.take_choice()) is not None:
-                started, (lane, ticket) = fn.started, choice
-            else:
-                started, lane, ticket = now(), next(quick) if quick is not None else None, None
-            # An endpoint that is simply up is taken with one look, no lock and no search.
-            if lane is not None and ticket is None and (ticket := lane.health.open_ticket) is not None:
-                ticket.flights.count += 1
-            if lane is not None and ticket is not None:
-                try:
-                    result = await lane.call(fn, instance, lane.handed + args, kwargs)
-                    if reject is not None and (error_type := reject(result)) is not None:
-                        raise RejectedResultError(result, error_type, function=site.function)
-                except Exception as error:
-                    search = Search(rules, lanes, once=partial(once, instance, args, kwargs))
-                    search.adopt(lane)
-                    step = search.after(lane, ticket, now(), error)
-                    if step is Way.BACK:
-                        self._note_a_wrong_call(error, args, kwargs)
-                        raise
-                except BaseException:
-                    lane.handle.released(ticket)
-                    raise
-                else:
-                    ended = now()
-                    failover.good.ok += 1
-                    lane.handle.succeeded(ticket, ended, ended - started)
-                    if (seen := watching()) is not None:
-                        seen.endpoint = lane.name
-                        seen.endpoints_tried += (lane.name,)
-                    return result
-            else:
-                await backend().checkpoint_if_cancelled()
-                search = Search(rules, lanes, once=partial(once, instance, args, kwargs))
-                step = search.begin(started)
-            answer = await in_turn(search, step, attempt_of(fn, instance, args, kwargs), now)
-            return settle(search, answer)
-
-        def attempt_of(
+        async def failed_over(
             fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-        ) -> Callable[[Lane], Awaitable[Any]]:
-            async def attempt(lane: Lane) -> Any:
-                try:
-                    result = await lane.call(fn, instance, lane.handed + args, kwargs)
-                except TypeError as error:
-                    self._note_a_wrong_call(error, args, kwargs)
-                    raise
-                if reject is not None and (error_type := reject(result)) is not None:
-                    raise RejectedResultError(result, error_type, function=site.function)
-                return result
+        ) -> Any:
+            call = FailoverCall(here, fn, instance, args, kwargs)
+            return await (call.hedged_result() if hedging else call.result())
 
-            return attempt
+        return failed_over
 
-        def settle(search: Search, answer: Answer) -> Any:
-            ended = now()
-            failover.good.ok += 1
-            try:
-                answer.lane.handle.succeeded(answer.ticket, ended, ended - answer.started)
-            finally:
-                search.commit(ended, answer.lane)
-            return answer.value
-
-        async def hedged(fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-            delay = None if once(instance, args, kwargs) else failover.delay.seconds()
-            started = now()
-            if delay is None:
-                result = await asked(fn, instance, args, kwargs)
-                failover.delay.learn(now() - started)
-                return result
-            await backend().checkpoint_if_cancelled()
-            search = Search(rules, lanes)
-            attempt = attempt_of(fn, instance, args, kwargs)
-            answer = await self._race(failover, search, attempt, dispose, delay)
-            return settle(search, answer)
-
-        return asked if self.config.hedge_after is None else hedged
-
-    async def _race(
-        self,
-        failover: Failover,
-        search: Search,
-        attempt: Callable[[Lane], Awaitable[Any]],
-        close_late: Callable[[Any], Awaitable[None]],
-        delay: float,
-    ) -> Answer:
-        clock = self.registry.clock
-        started = clock.now()
-        failover.budget.called()
-        race = Race(search, attempt, close_late, clock)
-        try:
-            answer = await race.run(search.begin(started), delay, failover.budget)
-        except BaseException:
-            search.abandon()
-            raise
-        failover.delay.learn(clock.now() - started)
-        if race.hedge is not None:
-            failover.hedged(won=answer.hedged)
-            if self.registry.listening:
-                try:
-                    self.registry.emit(Hedged(failover.name, race.hedge.name, delay, answer.hedged))
-                except BaseException:  # Ctrl-C in a listener
-                    answer.lane.handle.released(answer.ticket)
-                    search.abandon()
-                    raise
-        return answer
+    def bind_stream(self, bind_inner: Callable[[Site], StreamHandler], site: Site) -> StreamHandler:
+        no_reject_on_a_stream(self._reject, site.function)
+        here = self._site(bind_inner, site)
+        return lambda fn, instance, args, kwargs: FailoverCall(here, fn, instance, args, kwargs).items()
 
     def add_to_fast_path(self, path: FastPath, site: Site) -> bool:
-        turns, candidates = self._bound
-        if turns is None or path.shape is not None:
+        bound, self._bound = self._bound, None  # asked once
+        if bound is None or bound.turns is None or path.shape is not None:
             return False
         if self._reject is not None or self.config.hedge_after is not None:
             return False
         path.counts.append(self.state(site).good)
-        path.shape = partial(through_candidates, turns, candidates)
+        path.shape = partial(through_candidates, bound.turns, bound.candidates)
         return True
 
-    def bind_stream(self, bind_inner: Callable[[Site], StreamHandler], site: Site) -> StreamHandler:
-        no_reject_on_a_stream(self._reject, site.function)
-        failover, lanes, rules = self.state(site), self._lanes(bind_inner, site), self._rules(site)
-        now = self.registry.clock.now
-        once, hedging = self._once, self.config.hedge_after is not None
+    def _site(self, bind_inner: Callable[[Site], Any], site: Site) -> FailoverSite:
+        candidates, config, failover = self._candidates(bind_inner, site), self.config, self.state(site)
+        most = config.max_endpoints or len(candidates)
+        rules = SelectionRules(
+            failover,
+            site.function,
+            self._chooser,
+            config.health_check_interval,
+            most,
+            # Where a call leaves endpoints unasked, a retry above it would find the forgiven one first again.
+            forgiving=most >= len(candidates),
+            registry=self.registry,
+        )
+        turns = self._chooser.preselect(candidates)
+        return FailoverSite(config, failover, candidates, turns, rules, self._reject, self.registry.clock.now)
 
-        async def asked(
-            fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-        ) -> AsyncGenerator[Any, None]:
-            async def attempt(lane: Lane) -> Opened:
-                try:
-                    return await opened(lane.call(fn, instance, lane.handed + args, kwargs))
-                except TypeError as error:
-                    self._note_a_wrong_call(error, args, kwargs)
-                    raise
-
-            await backend().checkpoint_if_cancelled()
-            only_once = once(instance, args, kwargs)
-            search = Search(rules, lanes, once=lambda: only_once)
-            delay = failover.delay.seconds() if hedging and not only_once else None
-            if delay is None:
-                answer = await in_turn(search, search.begin(now()), attempt, now)
-                failover.delay.learn(now() - answer.started)
-            else:
-                answer = await self._race(failover, search, attempt, Opened.close, delay)
-            lane, ticket, first = answer.lane, answer.ticket, answer.value
-            seconds = now() - answer.started  # to the first item; reading on is at the consumer's pace
-            held = True
-            try:
-                search.commit(now(), lane)
-                if not first.empty:
-                    # From here on another endpoint would repeat what the consumer has seen.
-                    yield first.item
-                    while True:
-                        try:
-                            item = await anext(first.stream)
-                        except StopAsyncIteration:
-                            break
-                        except Exception as error:
-                            held = False
-                            failover.failed()
-                            search.broke(lane, ticket, now(), error)
-                            raise
-                        # Outside the inner try: what the consumer throws in here is not the provider's doing.
-                        yield item
-                held = False
-                failover.good.ok += 1
-                lane.handle.succeeded(ticket, now(), seconds)
-            finally:
-                if held:
-                    lane.handle.released(ticket)
-                await first.stream.aclose()
-
-        return asked
-
-    def _once(self, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
-        """Whether this call must not run twice."""
-        idempotent = self.config.idempotent
-        if isinstance(idempotent, bool):
-            return not idempotent
-        return not (idempotent(*args, **kwargs) if instance is None else idempotent(instance, *args, **kwargs))
-
-    def _note_a_wrong_call(self, error: Exception, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Say so where a caller has passed the endpoint."""
-        kinds = tuple(map(type, self._endpoints))
-        if is_wrong_call(error) and any(isinstance(each, kinds) for each in (*args, *kwargs.values())):
-            error.add_note("resilient_ai: failover hands the endpoint in; leave it out of the call")
-
-    def _lanes(self, bind_inner: Callable[[Site], Any], site: Site) -> tuple[Lane, ...]:
+    def _candidates(self, bind_inner: Callable[[Site], Any], site: Site) -> tuple[Candidate, ...]:
         outer = f"{site.endpoint}/" if site.endpoint is not None else ""
         spare = site.spare or len(self._endpoints) > 1
         return tuple(
-            Lane(
+            Candidate(
                 index,
                 endpoint,
                 endpoint.name,
@@ -345,22 +159,6 @@ class FailoverPolicy(Policy[Failover]):
                 check_of(endpoint, self.config.health_check),
             )
             for index, endpoint in enumerate(self._endpoints)
-        )
-
-    def _rules(self, site: Site) -> Rules:
-        config, failover = self.config, self.state(site)
-        return Rules(
-            failover.name,
-            site.function,
-            self._among,
-            config.health_check_interval,
-            most := config.max_endpoints or len(self._endpoints),
-            # Where a call leaves endpoints unasked, a retry above it would find the forgiven one first again.
-            most >= len(self._endpoints),
-            self.registry,
-            failover.may_press,
-            failover.moved,
-            failover.failed,
         )
 
 

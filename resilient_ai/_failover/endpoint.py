@@ -127,16 +127,16 @@ class EndpointHandle:
 
     # -- for the policy
 
-    def meet(self) -> None:
-        """The running loop makes calls here. Whenever it is another one than before, those that have ended show."""
+    def note_event_loop(self) -> None:
+        """The running loop makes calls here; when it was another one before, calls of closed loops are forgotten."""
         loop = running_loop()
         if loop is None or self._loops.latest.loop() is not loop:
             with self._lock:
                 self._loops.here()
-                self.forgets_lost_calls()
+                self.forget_lost_calls()
 
-    def forgets_lost_calls(self) -> bool:
-        """Whether a loop was closed since the last look, possibly with calls under way; they are counted no longer."""
+    def forget_lost_calls(self) -> bool:
+        """Stop counting the calls of loops that were closed; whether one was closed since the last look."""
         with self._lock:
             if not self._loops.take_ended():
                 return False
@@ -144,7 +144,7 @@ class EndpointHandle:
             return True
 
     def admit(self, now: float, *, trial: bool = True, forced: bool = False) -> Ticket | None:
-        self.meet()
+        self.note_event_loop()
         with self._lock:
             return self.health.admit(now, trial=trial, forced=forced)
 

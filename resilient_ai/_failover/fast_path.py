@@ -12,10 +12,12 @@ from resilient_ai._core.watch import watching
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from .strategy import Lane
+    from .candidate import Candidate
 
 
-def through_candidates(turns: Iterator[Lane], candidates: tuple[Lane, ...], course: Course, path: FastPath) -> Call:
+def through_candidates(
+    turns: Iterator[Candidate], candidates: tuple[Candidate, ...], course: Course, path: FastPath
+) -> Call:
     """The fast path of a stack with a failover; it has one gate for each endpoint, or none."""
     for each in candidates:
         each.gate = path.gates.get(each.name)

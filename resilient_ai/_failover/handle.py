@@ -77,7 +77,7 @@ class Failover:
 
     # -- for the policy
 
-    def may_press(self) -> bool:
+    def may_force(self) -> bool:
         """Takes a token for one more call to a resting endpoint; every good answer has put a fifth of one in."""
         with self._lock:
             self._tokens = min(MOST_TOKENS, self._tokens + TOKENS_PER_ANSWER * (self.good.ok - self._paid_for))

@@ -5,9 +5,8 @@ An endpoint's health: a state machine without clock, lock, logger or task.
                               ▲           │                                       │
                               └── longer ─┴────────────── a failure ──────────────┘
 
-Every call holds a ticket of one era, and every rest and every comeback begins a new one: what began before says
-nothing about now. A call may be forced on a resting endpoint when there is no better one; its good answer ends the
-rest as well.
+Every call holds a ticket of one generation. Each rest and each comeback starts a new generation; results of older ones
+are ignored. A call may be forced on a resting endpoint when there is no better one; its good answer ends the rest too.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ class EndpointState(StrEnum):
 # The provider knows us and says no: asking again soon cannot help, somebody has to act.
 DENIED = frozenset(kind for kind, row in ERROR_TYPES.items() if row.endpoint == "denied")
 
-# What happens to a healthy endpoint now and then. A timeout does too, but a second one would cost too much time.
+# Errors that a healthy endpoint has now and then. It has timeouts too, but to wait for a second one costs too much.
 PASSING = frozenset(kind for kind, row in ERROR_TYPES.items() if row.endpoint == "passing")
 GOOD_RUN = 20  # answers since the last failure that buy one of these
 
@@ -43,8 +42,8 @@ LONG_REST = 600.0
 LONGEST_REST = 3600.0
 LEAST_REST = 0.1  # a "retry-after: 0" must not make the endpoint that just failed the first choice of the next call
 TRIAL_LEASE = 60.0  # a trial call that has not ended by then no longer keeps others out
-AT_HOME = 8  # returning calls at a time from which on an endpoint with room to spare is simply up
-FULL_ROOM = 64
+ENOUGH_ROOM = 8  # calls at a time that a returning endpoint may have: from here on it is up, if it uses half at most
+FULL_ROOM = 64  # from here on in any case
 SAMPLES = 200
 HALF_LIFE = 10.0  # of what an unused endpoint's latency still means
 
@@ -57,8 +56,8 @@ class CheckResult(Enum):
     CANNOT_TELL = "cannot tell"  # it was not allowed to ask, or asked something that is not there
 
 
-class Flights:
-    """The calls under way; those that a closed event loop took along are counted in one that nobody looks at."""
+class InFlight:
+    """Counts calls under way. After an event loop was closed a new one counts, so that its lost calls are forgotten."""
 
     __slots__ = ("count",)
 
@@ -68,10 +67,10 @@ class Flights:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Ticket:
-    """One call's admission; `limited` ones hold one of the few places of an endpoint that comes back."""
+    """Lets one call through; a `limited` one is one of the few that an endpoint gets while it comes back."""
 
-    era: int
-    flights: Flights
+    generation: int
+    flights: InFlight
     limited: bool = False
 
 
@@ -86,9 +85,9 @@ class EndpointHealth:
         "_trial_since",
         "_up_since",
         "due",
-        "era",
         "failures",
         "flights",
+        "generation",
         "last_error_type",
         "lost",
         "ok",
@@ -103,8 +102,8 @@ class EndpointHealth:
     )
 
     def __init__(self) -> None:
-        self.era = 0
-        self.flights = Flights()
+        self.generation = 0
+        self.flights = InFlight()
         self.clear(0.0)
 
     def clear(self, now: float) -> None:
@@ -122,7 +121,7 @@ class EndpointHealth:
         self._open(now)
 
     def _open(self, now: float) -> None:
-        self.era += 1
+        self.generation += 1
         self.state = EndpointState.UP
         self.strikes = 0
         self.room = 0
@@ -131,7 +130,7 @@ class EndpointHealth:
         self._trial_since = now
         self._up_since = now
         # Everybody's ticket while all is well: asked with one look and no lock.
-        self.open_ticket: Ticket | None = Ticket(self.era, self.flights)
+        self.open_ticket: Ticket | None = Ticket(self.generation, self.flights)
 
     # -- reading
 
@@ -161,7 +160,7 @@ class EndpointHealth:
         return max(0.0, self.due - now) if self.state is EndpointState.RESTING else 0.0
 
     def score(self, now: float) -> float:
-        """How long a call would take there, roughly; an old measurement fades, so that it is tried again."""
+        """Seconds that a call would take there, roughly; an old measurement fades, so that it is tried again."""
         if (latency := self.latency()) is None:
             return float(self.in_flight)  # nothing known: one call is to find out, and not a crowd
         faded = 0.5 ** (max(0.0, now - self.sampled_at) / HALF_LIFE) if self.in_flight == 0 else 1.0
@@ -169,7 +168,7 @@ class EndpointHealth:
 
     def latency(self) -> float | None:
         """Moving average of the answers' seconds; None without any."""
-        # Averaged when somebody asks: most strategies never do, and the path of a good call stays short.
+        # Averaged when somebody asks: most strategies never do, and a good call does not pay for it.
         new = min(self.ok + self.lost - self._averaged, len(self.samples))
         self._averaged = self.ok + self.lost
         for place in range(-new, 0):
@@ -191,15 +190,15 @@ class EndpointHealth:
         if self.available(now, trial=trial):
             if self.state is EndpointState.RESTING:
                 if self._held:  # its lease is over
-                    self.era += 1
+                    self.generation += 1
                     self._held = 0
                 self._trial_since = now
             self._held += 1
             self.flights.count += 1
-            return Ticket(self.era, self.flights, limited=True)
+            return Ticket(self.generation, self.flights, limited=True)
         if forced and self.state is not EndpointState.MARKED_DOWN:
             self.flights.count += 1
-            return Ticket(self.era, self.flights)
+            return Ticket(self.generation, self.flights)
         return None
 
     def succeed(self, ticket: Ticket, now: float, seconds: float) -> bool:
@@ -214,7 +213,7 @@ class EndpointHealth:
             return True
         if self.state is EndpointState.RETURNING:
             self.room += 1
-            if self.room >= FULL_ROOM or (self.room >= AT_HOME and self._held <= self.room // 2):
+            if self.room >= FULL_ROOM or (self.room >= ENOUGH_ROOM and self._held <= self.room // 2):
                 strikes, since = self.strikes, self._up_since
                 self._open(now)
                 self.strikes, self._up_since = strikes, since
@@ -240,7 +239,7 @@ class EndpointHealth:
             error_type: What it was.
             interval: Seconds of a first rest when the provider names no wait.
             hint: Seconds that the provider asked to wait.
-            roll: In [0, 1); shortens a repeated rest by up to a tenth, so that a fleet does not come back in step.
+            roll: In [0, 1); shortens a repeated rest by up to a tenth, so that a fleet does not come back in admission.
             forgiving: Whether one failure after at least 20 good answers begins no rest: at a thousand calls a
                 minute, an endpoint that fails one in a hundred would else rest nearly always.
 
@@ -276,7 +275,7 @@ class EndpointHealth:
         if self.strikes > 1:
             longest = max(first, min(LONGEST_REST, 10 * max(interval, first)))
             rest = min(longest, first * 2.0 ** min(self.strikes - 1, 30)) * (1 - 0.1 * roll)
-        self._lie_down(now, max(LEAST_REST, first, rest))
+        self._begin_rest(now, max(LEAST_REST, first, rest))
         return self.rest
 
     def refuse(self, ticket: Ticket, now: float, wait: float | None) -> None:
@@ -293,7 +292,7 @@ class EndpointHealth:
                 self.due = max(self.due, now + wait)
             else:
                 self.last_error_type = ErrorType.CIRCUIT_OPEN
-                self._lie_down(now, max(LEAST_REST, wait))
+                self._begin_rest(now, max(LEAST_REST, wait))
 
     def release(self, ticket: Ticket) -> None:
         """The call ended without news of the endpoint: cancelled, or the caller's own mistake."""
@@ -327,15 +326,15 @@ class EndpointHealth:
 
     def forget_calls(self) -> None:
         """
-        An event loop was closed with calls under way: begin to count anew.
+        An event loop was closed, possibly with calls under way: begin to count anew.
 
-        How many there were in which loop, nobody has counted, because that would cost every call. Those of others
-        that are still alive come back, and are heard, but do not make the endpoint look busy meanwhile.
+        Calls are not counted by loop, because that would cost every call. So the calls of live loops are no longer
+        counted either; their results still are.
         """
-        self.flights = Flights()
+        self.flights = InFlight()
         self._held = 0
         if self.open_ticket is not None:
-            self.open_ticket = Ticket(self.era, self.flights)
+            self.open_ticket = Ticket(self.generation, self.flights)
 
     # -- the operator
 
@@ -343,7 +342,7 @@ class EndpointHealth:
         """Send nothing there until `mark_up`; False when it was so already."""
         if self.state is EndpointState.MARKED_DOWN:
             return False
-        self.era += 1
+        self.generation += 1
         self.state = EndpointState.MARKED_DOWN
         self.open_ticket = None
         return True
@@ -358,16 +357,16 @@ class EndpointHealth:
     # -- inside
 
     def _hand_in(self, ticket: Ticket) -> bool:
-        """Take the ticket back; False when it is of an earlier era."""
+        """Take the ticket back; False when it is of an earlier generation."""
         ticket.flights.count -= 1
-        if ticket.era != self.era:
+        if ticket.generation != self.generation:
             return False
         if ticket.limited and ticket.flights is self.flights:
             self._held -= 1
         return True
 
-    def _lie_down(self, now: float, rest: float) -> None:
-        self.era += 1
+    def _begin_rest(self, now: float, rest: float) -> None:
+        self.generation += 1
         self.state = EndpointState.RESTING
         self.open_ticket = None
         self.trial_decides = False
@@ -376,7 +375,7 @@ class EndpointHealth:
         self.due = now + rest
 
     def _return(self, now: float, room: int) -> None:
-        self.era += 1
+        self.generation += 1
         self.state = EndpointState.RETURNING
         self.room = room
         self._held = 0

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from resilient_ai._core.clock import Clock
     from resilient_ai._core.state_store import StateStore
 
-    from .strategy import Lane
+    from .candidate import Candidate
 
 CHECK_SECONDS = 10.0  # a check that takes longer has failed
 
@@ -36,14 +36,14 @@ _OUTAGES = frozenset(
 _tasks: set[object] = set()  # asyncio itself holds tasks only weakly
 
 
-def watch_over(lane: Lane, interval: float, registry: StateStore) -> None:
+def watch_over(candidate: Candidate, interval: float, registry: StateStore) -> None:
     """
     Check a resting endpoint once its rest is over, and after every further rest until it is up, or until its check
     cannot tell: then a trial call decides, as without a check.
 
     The task lives in this event loop and ends with it; a call from another loop begins anew.
     """
-    handle, check = lane.handle, lane.check
+    handle, check = candidate.handle, candidate.check
     if check is None or handle.health.state is not EndpointState.RESTING or handle.health.trial_decides:
         return
     if handle.watched_in is not None and not is_closed(handle.watched_in):
@@ -55,20 +55,20 @@ def watch_over(lane: Lane, interval: float, registry: StateStore) -> None:
         _tasks.discard(task)
 
     async def run() -> None:
-        await _watch(lane, partial(check, lane.endpoint), interval, registry.clock)
+        await _watch(candidate, partial(check, candidate.endpoint), interval, registry.clock)
 
     # A context of its own: no variable of the caller whose failure began this is kept or seen.
     task = spawn(loop, run, Context(), ended)
     _tasks.add(task)
 
 
-async def _watch(lane: Lane, check: Callable[[], Any], interval: float, clock: Clock) -> None:
-    health = lane.health
+async def _watch(candidate: Candidate, check: Callable[[], Any], interval: float, clock: Clock) -> None:
+    health = candidate.health
     while health.state is EndpointState.RESTING and not health.trial_decides:
         if rest := health.resting_for(clock.now()):
             await clock.sleep(rest)
         else:  # asked anew after every sleep: it may have come back by then, or rest longer
-            lane.handle.checked(await _result(check, clock), clock.now(), interval)
+            candidate.handle.checked(await _result(check, clock), clock.now(), interval)
 
 
 async def _result(check: Callable[[], Any], clock: Clock) -> CheckResult:

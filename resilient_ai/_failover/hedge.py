@@ -1,23 +1,11 @@
-"""Hedging: ask a second endpoint when the first is slow, take the first answer, and pay for few of the extra calls."""
+"""Hedging: when a second endpoint is asked because the first is slow, and how many extra calls that may cost."""
 
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Any, Literal
-
-import anyio
+from typing import Literal
 
 from resilient_ai._core.quantiles import quantile
-
-from .search import Answer, Way
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    from resilient_ai._core.clock import Clock
-
-    from .search import Search, Step
-    from .strategy import Lane
 
 ENOUGH_SAMPLES = 20
 FREE_HEDGES = 3
@@ -81,110 +69,3 @@ class HedgeDelay:
     def seconds(self) -> float | None:
         """None while too little is known."""
         return self._fixed if self._fixed is not None else self._learned
-
-
-class Race:
-    """
-    One call that may be asked of two endpoints at a time.
-
-    Args:
-        search: Where to go; each of the two moves on by itself when its endpoint fails.
-        attempt: Asks one endpoint.
-        dispose: Closes an answer that came too late.
-        clock: The registry's.
-    """
-
-    def __init__(
-        self,
-        search: Search,
-        attempt: Callable[[Lane], Awaitable[Any]],
-        dispose: Callable[[Any], Awaitable[None]],
-        clock: Clock,
-    ) -> None:
-        self._search = search
-        self._attempt = attempt
-        self._dispose = dispose
-        self._clock = clock
-        self._answer: Answer | None = None
-        self._error: Exception | None = None
-        self._began = 0.0
-        self.hedge: Lane | None = None
-
-    async def run(self, step: Step, delay: float, budget: HedgeBudget) -> Answer:
-        """
-        Ask the first endpoint, and after `delay` seconds without an answer another one beside it.
-
-        Raises:
-            AllEndpointsFailedError: Neither found an endpoint that answers.
-            Exception: The caller's own mistake, as it is.
-        """
-        try:
-            async with anyio.create_task_group() as tasks:
-                with anyio.CancelScope() as first:
-                    tasks.start_soon(self._second, delay, budget, first)
-                    await self._ask(step, hedged=False)
-                if self._answer is not None or self._error is not None or self.hedge is None:
-                    tasks.cancel_scope.cancel()
-        except BaseException as error:
-            if (unheard := self._answer) is not None:  # the caller was cancelled in the moment of its answer
-                unheard.lane.handle.released(unheard.ticket)
-                await self._dispose(unheard.value)
-            if isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-                raise error.exceptions[0] from None  # an exit: the group is our task group's
-            raise
-        if self._answer is not None:
-            return self._answer
-        try:
-            raise self._error if self._error is not None else self._search.all_failed(self._clock.now())
-        finally:
-            self._error = None  # its traceback holds this frame
-
-    async def _second(self, delay: float, budget: HedgeBudget, first: anyio.CancelScope) -> None:
-        while (wait := self._began + delay - self._clock.now()) > 0:  # again when the first one has moved on
-            await self._clock.sleep(wait)
-        if not budget.take():
-            return
-        step = None
-        try:
-            step = self._search.spare(self._clock.now())
-        except Exception as error:  # noqa: BLE001 - a strategy of the user's; a task group would wrap it
-            self._error = error
-        if step is None:
-            budget.give_back()
-        else:
-            self.hedge = step[0]
-            await self._ask(step, hedged=True)
-        if self._answer is not None or self._error is not None:
-            first.cancel()
-
-    async def _ask(self, step: Step | None, *, hedged: bool) -> None:
-        try:
-            while step is not None:
-                lane, ticket = step
-                started = self._clock.now()
-                if not hedged:
-                    self._began = started
-                try:
-                    value = await self._attempt(lane)
-                except Exception as error:  # noqa: BLE001 - it decides where to go, or is raised when both have ended
-                    after = self._search.after(lane, ticket, self._clock.now(), error)
-                    if after is Way.BACK:
-                        self._error = error
-                        return
-                    step = after
-                except BaseException:
-                    if self._answer is not None:
-                        now = self._clock.now()
-                        lane.handle.lost(ticket, now, now - started)
-                    else:
-                        lane.handle.released(ticket)
-                    raise
-                else:
-                    if self._answer is None and self._error is None:
-                        self._answer = Answer(value, lane, ticket, started, hedged)
-                    else:
-                        lane.handle.released(ticket)
-                        await self._dispose(value)
-                    return
-        except Exception as error:  # noqa: BLE001 - a strategy of the user's; a task group would wrap it
-            self._error = error

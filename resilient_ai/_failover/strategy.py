@@ -3,149 +3,149 @@
 from __future__ import annotations
 
 import itertools
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
-
-from resilient_ai._core.checks import check_number
 
 if TYPE_CHECKING:
     import random
 
     from resilient_ai._core.clock import Clock
-    from resilient_ai._core.fast_path import Gate
 
-    from .endpoint import EndpointHandle
-    from .health import EndpointHealth, Ticket
+    from .candidate import Candidate
 
 Strategy = Literal["round_robin", "priority", "weighted", "least_latency"]
-STRATEGIES = ("round_robin", "priority", "weighted", "least_latency")
 
 
-@dataclass(slots=True, eq=False)
-class Lane:
-    """One endpoint as one call site uses it."""
+class Chooser(ABC):
+    """One strategy at work in one failover."""
 
-    index: int
-    endpoint: Any
-    name: str
-    weight: float
-    handle: EndpointHandle
-    health: EndpointHealth = field(init=False)
-    handed: tuple[Any] = field(init=False)  # goes before the caller's arguments
-    call: Any = None  # what lies below the failover, bound for this endpoint
-    check: Callable[[Any], Any] | None = None  # its health check; None: a trial call instead
-    gate: Gate | None = None  # on a fast path
-    behind_gate: Any = None  # the function, likewise
+    def preselect(self, candidates: tuple[Candidate, ...]) -> Iterator[Candidate] | None:  # noqa: ARG002
+        """
+        Choices among all endpoints, one for each call, made without a look at which are up.
 
-    def __post_init__(self) -> None:
-        self.health = self.handle.health
-        self.handed = (self.endpoint,)
+        A choice is not followed if that endpoint is not up. None where the strategy has to see first which are.
+        """
+        return None
 
-    def available(self, now: float) -> bool:
-        trial = self.check is None
-        return self.health.available(now, trial=trial) or (
-            self.handle.forgets_lost_calls() and self.health.available(now, trial=trial)
-        )
+    @abstractmethod
+    def select(self, available: Sequence[Candidate], now: float, failed: Candidate | None) -> Candidate:
+        """
+        The choice among the available endpoints.
 
-    def admit(self, now: float) -> Ticket | None:
-        return self.handle.admit(now, trial=self.check is None)
+        Args:
+            available: At least one.
+            now: Seconds.
+            failed: The endpoint that this call asked before; None for its first choice.
+        """
 
 
-Quick = Iterator[Lane]
-Among = Callable[["Sequence[Lane]", float, "Lane | None"], Lane]
+class RoundRobin(Chooser):
+    """Each in turn."""
+
+    def __init__(self, rng: random.Random, clock: Clock) -> None:  # noqa: ARG002
+        self._turn = itertools.count()  # of its own, so that the turns of resting endpoints go evenly to the others
+
+    def preselect(self, candidates: tuple[Candidate, ...]) -> Iterator[Candidate]:
+        return itertools.cycle(candidates)
+
+    def select(self, available: Sequence[Candidate], now: float, failed: Candidate | None) -> Candidate:  # noqa: ARG002
+        if failed is None:
+            return available[next(self._turn) % len(available)]
+        return next((each for each in available if each.index > failed.index), available[0])
 
 
-def quick_choice(
-    strategy: Strategy | Callable[[Sequence[Any]], Any], lanes: tuple[Lane, ...], rng: random.Random, clock: Clock
-) -> Quick | None:
-    """
-    A pick from all lanes that knows nothing of this call; not followed if that lane is not open.
+class Priority(Chooser):
+    """The first that is available, in the order given."""
 
-    None where the strategy has to see first which lanes are open.
-    """
-    if strategy == "round_robin":
-        return itertools.cycle(lanes)
-    if strategy == "priority":
-        return itertools.repeat(lanes[0])
-    if strategy == "weighted":
-        return iter(lambda: by_weight(lanes, rng.random()), None)
-    if strategy == "least_latency":
-        return iter(lambda: of_two(lanes, clock.now(), rng.random(), rng.random()), None)
-    return None
+    def __init__(self, rng: random.Random, clock: Clock) -> None: ...
+
+    def preselect(self, candidates: tuple[Candidate, ...]) -> Iterator[Candidate]:
+        return itertools.repeat(candidates[0])
+
+    def select(self, available: Sequence[Candidate], now: float, failed: Candidate | None) -> Candidate:  # noqa: ARG002
+        return available[0]
 
 
-def choice_among(strategy: Strategy | Callable[[Sequence[Any]], Any], rng: random.Random) -> Among:
-    """The pick from those lanes that are available, knowing which one failed before in this call."""
-    if strategy == "round_robin":
-        # The turns of lanes that rest are dealt out evenly among the others.
-        spare = itertools.count()
-        return lambda lanes, _now, failed: lanes[next(spare) % len(lanes)] if failed is None else after(lanes, failed)
-    if strategy == "priority":
-        return lambda lanes, _now, _failed: lanes[0]
-    if strategy == "weighted":
-        return lambda lanes, _now, _failed: by_weight(lanes, rng.random())
-    if strategy == "least_latency":
-        return lambda lanes, now, _failed: of_two(lanes, now, rng.random(), rng.random())
-    return lambda lanes, _now, _failed: by_user(strategy, lanes)
-
-
-def after(lanes: Sequence[Lane], failed: Lane) -> Lane:
-    """The next one in the ring."""
-    return next((lane for lane in lanes if lane.index > failed.index), lanes[0])
-
-
-def by_weight(lanes: Sequence[Lane], roll: float) -> Lane:
+class Weighted(Chooser):
     """By chance, in proportion to the weights; weight 0 only when there is nothing else."""
-    mark = roll * sum(lane.weight for lane in lanes)
-    for lane in lanes:
-        mark -= lane.weight
-        if mark < 0:
-            return lane
-    return lanes[-1] if lanes[-1].weight else max(lanes, key=lambda lane: lane.weight)
+
+    def __init__(self, rng: random.Random, clock: Clock) -> None:  # noqa: ARG002
+        self._rng = rng
+
+    def preselect(self, candidates: tuple[Candidate, ...]) -> Iterator[Candidate]:
+        return iter(lambda: self._draw(candidates), None)
+
+    def select(self, available: Sequence[Candidate], now: float, failed: Candidate | None) -> Candidate:  # noqa: ARG002
+        return self._draw(available)
+
+    def _draw(self, candidates: Sequence[Candidate]) -> Candidate:
+        mark = self._rng.random() * sum(each.weight for each in candidates)
+        for each in candidates:
+            mark -= each.weight
+            if mark < 0:
+                return each
+        return candidates[-1] if candidates[-1].weight else max(candidates, key=lambda each: each.weight)
 
 
-def of_two(lanes: Sequence[Lane], now: float, first: float, second: float) -> Lane:
+class LeastLatency(Chooser):
     """
     The better of two random ones, by expected latency times calls in flight.
 
     The best of all would draw the whole crowd to one endpoint until its next measurement; two random choices do not:
     https://www.eecs.harvard.edu/~michaelm/postscripts/tpds2001.pdf
     """
-    if len(lanes) == 1:
-        lanes[0].handle.meet()
-        return lanes[0]
-    one = int(first * len(lanes))
-    other = (one + 1 + int(second * (len(lanes) - 1))) % len(lanes)
-    a, b = lanes[one], lanes[other]
-    for each in (a, b):
-        each.handle.meet()  # calls that a closed loop took along are under way no longer
-    score_a, score_b = a.health.score(now), b.health.score(now)
-    if score_a == score_b:
-        return a if a.health.in_flight <= b.health.in_flight else b
-    return a if score_a < score_b else b
+
+    def __init__(self, rng: random.Random, clock: Clock) -> None:
+        self._rng = rng
+        self._clock = clock
+
+    def preselect(self, candidates: tuple[Candidate, ...]) -> Iterator[Candidate]:
+        return iter(lambda: self._better_of_two(candidates, self._clock.now()), None)
+
+    def select(self, available: Sequence[Candidate], now: float, failed: Candidate | None) -> Candidate:  # noqa: ARG002
+        return self._better_of_two(available, now)
+
+    def _better_of_two(self, candidates: Sequence[Candidate], now: float) -> Candidate:
+        if len(candidates) == 1:
+            candidates[0].handle.note_event_loop()
+            return candidates[0]
+        one = int(self._rng.random() * len(candidates))
+        other = (one + 1 + int(self._rng.random() * (len(candidates) - 1))) % len(candidates)
+        a, b = candidates[one], candidates[other]
+        for each in (a, b):
+            each.handle.note_event_loop()  # calls of a loop that was closed are under way no longer
+        score_a, score_b = a.health.score(now), b.health.score(now)
+        if score_a == score_b:
+            return a if a.health.in_flight <= b.health.in_flight else b
+        return a if score_a < score_b else b
 
 
-def by_user(strategy: Callable[[Sequence[Any]], Any], lanes: Sequence[Lane]) -> Lane:
-    chosen = strategy([lane.endpoint for lane in lanes])
-    for lane in lanes:
-        if lane.endpoint is chosen:
-            return lane
-    names = ", ".join(lane.name for lane in lanes)
-    raise ValueError(
-        f"strategy returned a {type(chosen).__name__} that is not one of the endpoints it was given: {names}"
-    )
+class UsersChoice(Chooser):
+    """What the user's function returns."""
+
+    def __init__(self, strategy: Callable[[Sequence[Any]], Any]) -> None:
+        self._strategy = strategy
+
+    def select(self, available: Sequence[Candidate], now: float, failed: Candidate | None) -> Candidate:  # noqa: ARG002
+        chosen = self._strategy([each.endpoint for each in available])
+        for each in available:
+            if each.endpoint is chosen:
+                return each
+        names = ", ".join(each.name for each in available)
+        raise ValueError(
+            f"strategy returned a {type(chosen).__name__} that is not one of the endpoints it was given: {names}"
+        )
 
 
-def check_of(endpoint: Any, health_check: Any) -> Callable[[Any], Any] | None:
-    """The health check of an endpoint: the given one, else its own `.check()`, unless that was ruled out."""
-    if health_check is not None:
-        return health_check or None
-    return (lambda each: each.check()) if callable(getattr(endpoint, "check", None)) else None
+STRATEGIES: dict[str, Callable[[random.Random, Clock], Chooser]] = {
+    "round_robin": RoundRobin,
+    "priority": Priority,
+    "weighted": Weighted,
+    "least_latency": LeastLatency,
+}
 
 
-def weight_of(endpoint: Any, name: str) -> float:
-    """The endpoint's own weight, 1.0 without one."""
-    weight = getattr(endpoint, "weight", 1.0)
-    check_number(f"weight of endpoint {name!r}", weight, least=0)
-    return float(weight)
+def chooser_of(strategy: Any, rng: random.Random, clock: Clock) -> Chooser:
+    """The strategy of a failover at work: one that has a name, or a function."""
+    return UsersChoice(strategy) if callable(strategy) else STRATEGIES[strategy](rng, clock)

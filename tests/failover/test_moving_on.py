@@ -82,6 +82,28 @@ async def test_a_result_that_reject_calls_a_failure_moves_on(over, regions):
     assert await broken() == "eu: hi"
 
 
+@pytest.mark.parametrize("settings", [{}, {"hedge_after": 1.0}, {"strategy": lambda endpoints: endpoints[0]}])
+@pytest.mark.parametrize("verdict", [True, "timeout", ValueError("a bug in it")], ids=["bool", "str", "raises"])
+async def test_a_reject_that_is_wrong_itself_is_told_at_once_and_no_endpoints_failure(
+    over, regions, registry, verdict, settings
+):
+    def reject(_result):
+        if isinstance(verdict, Exception):
+            raise verdict
+        return verdict
+
+    ask = over(US, EU, reject=reject, **settings)
+    own = isinstance(verdict, Exception)
+    complaint = "a bug in it" if own else r"reject of '.*ask' must return an ErrorType or None, got a (bool|str)"
+    with pytest.raises(ValueError if own else TypeError, match=complaint):
+        await ask()
+
+    assert len(regions.was_asked()) == 1
+    assert [(each.failures, each.in_flight, each.state.value) for each in registry.stats()["endpoint"].values()] == (
+        [(0, 0, "up")] * 2
+    )
+
+
 async def test_a_long_request_moves_only_to_an_endpoint_with_a_larger_window(over, regions, registry):
     small, same, large = (Endpoint(f"{size}k", context_window=size * 1000) for size in (8, 8.0, 128))
     ask = over(small, same, EU, large, strategy="priority")

@@ -7,7 +7,9 @@ import warnings
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
+import anthropic  # noqa: F401 - loaded before the clock of a call runs: under load that takes longer than its timeout
 import anyio
+import openai  # noqa: F401
 import pytest
 
 from resilient_ai import (

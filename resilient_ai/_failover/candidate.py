@@ -1,0 +1,75 @@
+"""One endpoint as one call site uses it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from resilient_ai._core.checks import check_number
+
+if TYPE_CHECKING:
+    from resilient_ai._core.fast_path import Gate
+
+    from .endpoint import EndpointHandle
+    from .health import EndpointHealth, Ticket
+
+
+@dataclass(slots=True, eq=False)
+class Candidate:
+    """
+    One endpoint as one call site uses it.
+
+    Attributes:
+        index: Its place in the order given.
+        endpoint: What the function is handed.
+        name: Its name.
+        weight: Its share of calls where chance decides.
+        handle: Its state, shared with other call sites.
+        call: What lies below the failover, bound for this endpoint.
+        check: Its health check; None: a trial call instead.
+        health: The handle's.
+        handed: Goes before the caller's arguments.
+        gate: On a fast path: what stands in front of the function.
+        behind_gate: On a fast path: the function.
+    """
+
+    index: int
+    endpoint: Any
+    name: str
+    weight: float
+    handle: EndpointHandle
+    call: Any
+    check: Callable[[Any], Any] | None = None
+    health: EndpointHealth = field(init=False)
+    handed: tuple[Any] = field(init=False)
+    gate: Gate | None = None
+    behind_gate: Any = None
+
+    def __post_init__(self) -> None:
+        self.health = self.handle.health
+        self.handed = (self.endpoint,)
+
+    def available(self, now: float) -> bool:
+        """Whether a call may go there in the normal run of things."""
+        trial = self.check is None
+        return self.health.available(now, trial=trial) or (
+            self.handle.forget_lost_calls() and self.health.available(now, trial=trial)
+        )
+
+    def admit(self, now: float) -> Ticket | None:
+        return self.handle.admit(now, trial=self.check is None)
+
+
+def check_of(endpoint: Any, health_check: Any) -> Callable[[Any], Any] | None:
+    """The health check of an endpoint: the given one, else its own `.check()`, unless that was ruled out."""
+    if health_check is not None:
+        return health_check or None
+    return (lambda each: each.check()) if callable(getattr(endpoint, "check", None)) else None
+
+
+def weight_of(endpoint: Any, name: str) -> float:
+    """The endpoint's own weight, 1.0 without one."""
+    weight = getattr(endpoint, "weight", 1.0)
+    check_number(f"weight of endpoint {name!r}", weight, least=0)
+    return float(weight)

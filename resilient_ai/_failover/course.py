@@ -1,0 +1,266 @@
+"""The course of a call through a failover: an endpoint is asked, and after a failure another one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from resilient_ai._classification.error_rules import rejection
+from resilient_ai._core.backend import backend
+from resilient_ai._core.errors import RejectedResultError, is_wrong_call
+from resilient_ai._core.fast_path import StartedCall
+from resilient_ai._core.streams import END, Broken, Opened, dispose, opened, pull
+from resilient_ai._core.watch import watching
+
+from .events import Hedged
+from .race import Race
+from .selection import RAISE, Answer, EndpointSelection, SelectionRules, ask_in_turn
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+
+    from resilient_ai._classification.error_rules import Reject
+
+    from .candidate import Candidate
+    from .config import FailoverConfig
+    from .handle import Failover
+    from .health import Ticket
+    from .selection import Admission
+
+
+@dataclass(frozen=True, slots=True)
+class FailoverSite:
+    """
+    One failover on one function.
+
+    Attributes:
+        config: Its settings.
+        failover: Its handle.
+        candidates: Its endpoints.
+        turns: First choices, made without a look at which endpoints are up; None where the strategy has to see.
+        rules: For its selections.
+        reject: Judges results.
+        now: The clock.
+    """
+
+    config: FailoverConfig
+    failover: Failover
+    candidates: tuple[Candidate, ...]
+    turns: Iterator[Candidate] | None
+    rules: SelectionRules
+    reject: Reject | None
+    now: Callable[[], float]
+
+
+class FailoverCall:
+    """One call, of a function or of a stream."""
+
+    __slots__ = ("_args", "_fn", "_instance", "_kwargs", "_must_not_repeat", "_own_error", "_site")
+
+    def __init__(
+        self, site: FailoverSite, fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> None:
+        self._site = site
+        self._fn = fn
+        self._instance = instance
+        self._args = args
+        self._kwargs = kwargs
+        self._must_not_repeat: bool | None = None  # not asked yet
+        self._own_error: Exception | None = None
+
+    # -- for the selection
+
+    def must_not_repeat(self) -> bool:
+        if self._must_not_repeat is None:
+            idempotent, instance = self._site.config.idempotent, self._instance
+            if not isinstance(idempotent, bool):
+                given = self._args if instance is None else (instance, *self._args)
+                idempotent = idempotent(*given, **self._kwargs)
+            self._must_not_repeat = not idempotent
+        return self._must_not_repeat
+
+    def is_own_error(self, error: Exception) -> bool:
+        own, self._own_error = self._own_error, None  # kept no longer: this call is in the error's traceback
+        return error is own
+
+    # -- functions
+
+    async def result(self) -> Any:
+        """What the function returns for the first endpoint that answers."""
+        started, candidate, ticket = self._first_choice()
+        if candidate is None or ticket is None:
+            await backend().checkpoint_if_cancelled()
+            selection = self._selection()
+            return self._settle(selection, await self._in_turn(selection, selection.begin(started)))
+        try:
+            result = await self._ask(candidate)
+        except Exception as error:
+            selection = self._selection()
+            selection.mark_tried(candidate)
+            admission = selection.after(candidate, ticket, self._site.now(), error)
+            if admission is RAISE:
+                raise
+        except BaseException:
+            candidate.handle.released(ticket)
+            raise
+        else:
+            self._settle_first(candidate, ticket, started)
+            return result
+        return self._settle(selection, await self._in_turn(selection, admission))
+
+    def _first_choice(self) -> tuple[float, Candidate | None, Ticket | None]:
+        """An endpoint that is up, taken with one look, no lock and no selection; its ticket is None if it is not."""
+        fn, turns = self._fn, self._site.turns
+        candidate: Candidate | None
+        ticket: Ticket | None = None
+        if isinstance(fn, StartedCall) and (choice := fn.take_choice()) is not None:
+            started, (candidate, ticket) = fn.started, choice
+        else:
+            started, candidate = self._site.now(), next(turns) if turns is not None else None
+        if candidate is not None and ticket is None:
+            ticket = candidate.health.open_ticket
+            if ticket is not None:
+                ticket.flights.count += 1
+        return started, candidate, ticket
+
+    async def _ask(self, candidate: Candidate) -> Any:
+        try:
+            result = await candidate.call(self._fn, self._instance, candidate.handed + self._args, self._kwargs)
+        except TypeError as error:
+            self._note_a_wrong_call(error)
+            raise
+        if (reject := self._site.reject) is not None:
+            self._judge(reject, result)
+        return result
+
+    def _judge(self, reject: Reject, result: Any) -> None:
+        function = self._site.rules.function
+        try:
+            error_type = rejection(reject, result, function)
+        except Exception as error:
+            self._own_error = error
+            raise
+        if error_type is not None:
+            raise RejectedResultError(result, error_type, function=function)
+
+    def _settle_first(self, candidate: Candidate, ticket: Ticket, started: float) -> None:
+        ended = self._site.now()
+        self._site.failover.good.ok += 1
+        candidate.handle.succeeded(ticket, ended, ended - started)
+        if (seen := watching()) is not None:
+            seen.endpoint = candidate.name
+            seen.endpoints_tried += (candidate.name,)
+
+    def _settle(self, selection: EndpointSelection, answer: Answer) -> Any:
+        ended = self._site.now()
+        self._site.failover.good.ok += 1
+        try:
+            answer.candidate.handle.succeeded(answer.ticket, ended, ended - answer.started)
+        finally:
+            selection.commit(ended, answer.candidate)
+        return answer.value
+
+    async def hedged_result(self) -> Any:
+        """The same, where a slow endpoint is not waited for alone."""
+        if (delay := self._hedge_delay()) is None:
+            started = self._site.now()
+            result = await self.result()
+            self._site.failover.delay.learn(self._site.now() - started)
+            return result
+        await backend().checkpoint_if_cancelled()
+        selection = self._selection()
+        return self._settle(selection, await self._race(selection, self._ask, dispose, delay))
+
+    # -- streams
+
+    async def items(self) -> AsyncGenerator[Any, None]:
+        """The items of the first endpoint whose stream begins."""
+        await backend().checkpoint_if_cancelled()
+        now, failover, selection = self._site.now, self._site.failover, self._selection()
+        if (delay := self._hedge_delay()) is None:
+            answer = await self._in_turn(selection, selection.begin(now()), self._open)
+            failover.delay.learn(now() - answer.started)
+        else:
+            answer = await self._race(selection, self._open, Opened.close, delay)
+        stream, handle = answer.value.stream, answer.candidate.handle
+        seconds = now() - answer.started  # to the first item; reading on is at the consumer's pace
+        held: Ticket | None = answer.ticket
+        try:
+            # From here on another endpoint would repeat what the consumer has seen.
+            selection.commit(now(), answer.candidate)
+            item = answer.value.item
+            while item is not END:
+                if type(item) is Broken:
+                    held = None
+                    failover.failed()
+                    selection.broke(answer.candidate, answer.ticket, now(), item.error)
+                    item.throw()
+                yield item
+                item = await pull(stream)
+            held = None
+            failover.good.ok += 1
+            handle.succeeded(answer.ticket, now(), seconds)
+        finally:
+            if held is not None:
+                handle.released(held)
+            await stream.aclose()
+
+    async def _open(self, candidate: Candidate) -> Opened:
+        try:
+            return await opened(candidate.call(self._fn, self._instance, candidate.handed + self._args, self._kwargs))
+        except TypeError as error:
+            self._note_a_wrong_call(error)
+            raise
+
+    # -- both
+
+    def _selection(self) -> EndpointSelection:
+        return EndpointSelection(self._site.rules, self._site.candidates, self)
+
+    async def _in_turn(
+        self,
+        selection: EndpointSelection,
+        admission: Admission | None,
+        ask: Callable[[Candidate], Awaitable[Any]] | None = None,
+    ) -> Answer:
+        return await ask_in_turn(selection, admission, ask or self._ask, self._site.now)
+
+    def _hedge_delay(self) -> float | None:
+        """Seconds after which another endpoint is asked as well; None: never in this call."""
+        if self._site.config.hedge_after is None or self.must_not_repeat():
+            return None
+        return self._site.failover.delay.seconds()
+
+    async def _race(
+        self,
+        selection: EndpointSelection,
+        ask: Callable[[Candidate], Awaitable[Any]],
+        close_late: Callable[[Any], Awaitable[None]],
+        delay: float,
+    ) -> Answer:
+        failover, registry = self._site.failover, self._site.rules.registry
+        started = self._site.now()
+        failover.budget.called()
+        race = Race(selection, ask, close_late, registry.clock)
+        try:
+            answer = await race.run(selection.begin(started), delay, failover.budget)
+        except BaseException:
+            selection.abandon()
+            raise
+        failover.delay.learn(self._site.now() - started)
+        if race.hedge is not None:
+            failover.hedged(won=answer.hedged)
+            if registry.listening:
+                try:
+                    registry.emit(Hedged(failover.name, race.hedge.name, delay, answer.hedged))
+                except BaseException:  # Ctrl-C in a listener
+                    answer.candidate.handle.released(answer.ticket)
+                    selection.abandon()
+                    raise
+        return answer
+
+    def _note_a_wrong_call(self, error: Exception) -> None:
+        """Say so where a caller has passed the endpoint."""
+        kinds = tuple(type(each.endpoint) for each in self._site.candidates)
+        if is_wrong_call(error) and any(isinstance(each, kinds) for each in (*self._args, *self._kwargs.values())):
+            error.add_note("resilient_ai: failover hands the endpoint in; leave it out of the call")

@@ -1,0 +1,94 @@
+"""What to raise when no endpoint is left: an error that holds them all and says how soon it is worth asking again."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, NamedTuple
+
+from resilient_ai._classification.classify import classify
+from resilient_ai._classification.parameters import refuses_parameter
+from resilient_ai._classification.probes import PROBES_ANSWER_SECONDS, probes_in_flight
+from resilient_ai._core.errors import AllEndpointsFailedError, CircuitOpenError, EndpointRestingError, ErrorType
+
+from .health import LONG_REST, EndpointState
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from resilient_ai._classification.verdict import Verdict
+
+    from .candidate import Candidate
+
+Failure = tuple["Candidate", Exception, "Verdict"]
+
+
+def all_failed(
+    function: str, tried: tuple[str, ...], failures: Sequence[Failure], untried: Sequence[Candidate], now: float
+) -> Exception:
+    """
+    The error of a call that no endpoint answered.
+
+    Args:
+        function: The decorated function.
+        tried: Names of the endpoints that were asked, in order.
+        failures: What came of it.
+        untried: The others, which may be resting.
+        now: Seconds.
+
+    Returns:
+        The last error as it is, with a note, when nothing recognises any of them: a programming error goes to whoever
+        made it. Else an `AllEndpointsFailedError`.
+    """
+    # An endpoint that cannot take a parameter says nothing about the others, so what happened to those decides.
+    decisive = [each for each in failures if not refuses_parameter(each[1], each[2])]
+    if decisive and all(verdict.blame == "unknown" for _, _, verdict in decisive):
+        error = decisive[-1][1]
+        error.add_note(f"resilient_ai: asked {', '.join(tried)}; each raised an error that nothing recognises")
+        return error
+    errors: dict[str, BaseException] = {candidate.name: error for candidate, error, _ in failures}
+    types = {candidate.name: verdict.error_type for candidate, _, verdict in failures}
+    hints = [_retry_hint(error, verdict) for _, error, verdict in reversed(decisive)]
+    for candidate in untried:
+        if (resting := _resting(candidate, now)) is not None:
+            errors[candidate.name], types[candidate.name] = resting, resting.error_type
+            hints.append(_retry_hint(resting, classify(resting)))
+    if failures and not hints:
+        return failures[0][1]  # no endpoint takes the parameter: the caller's own mistake, as it is
+    best = min(hints, key=lambda hint: hint.order, default=_RetryHint(math.inf, None, ErrorType.MODEL_OVERLOADED))
+    failed = AllEndpointsFailedError(
+        function, errors, error_types=types, error_type=best.error_type, retry_after=best.retry_after
+    )
+    failed.__cause__ = decisive[-1][1] if decisive else None
+    return failed
+
+
+class _RetryHint(NamedTuple):
+    """What one endpoint's failure says about asking again: how soon, and what to call it meanwhile."""
+
+    order: float
+    retry_after: float | None
+    error_type: ErrorType
+
+
+def _retry_hint(error: BaseException, verdict: Verdict) -> _RetryHint:
+    kind, wait = verdict.error_type, verdict.retry_after
+    if isinstance(error, CircuitOpenError):
+        if probes_in_flight(error):
+            wait = PROBES_ANSWER_SECONDS
+        elif wait is None:  # an operator forced it open
+            return _RetryHint(math.inf, None, kind)
+    elif isinstance(error, EndpointRestingError) and error.marked_down:
+        return _RetryHint(math.inf, None, kind)
+    if not verdict.retryable:
+        return _RetryHint(LONG_REST + (wait or 0.0), wait, kind)
+    return _RetryHint(wait or 0.0, wait, kind)
+
+
+def _resting(candidate: Candidate, now: float) -> EndpointRestingError | None:
+    health = candidate.health
+    if health.state is EndpointState.MARKED_DOWN:
+        return EndpointRestingError(candidate.name, error_type=health.last_error_type, marked_down=True)
+    if health.state is EndpointState.RESTING:
+        rest = health.resting_for(now)
+        return EndpointRestingError(candidate.name, error_type=health.last_error_type, retry_after=rest)
+    return None

@@ -1,0 +1,359 @@
+"""One call's way through the endpoints: which to ask, what a failure means, and where to go next."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
+
+from resilient_ai._classification.classify import classify
+from resilient_ai._classification.error_types import ERROR_TYPES
+from resilient_ai._classification.paid_answers import answers_left, invalid_answers
+from resilient_ai._classification.parameters import refuses_parameter
+from resilient_ai._classification.probes import probes_in_flight
+from resilient_ai._classification.unsent import unsent
+from resilient_ai._core.errors import LimitReachedError
+from resilient_ai._core.watch import watching
+
+from .events import FailedOver
+from .exhaustion import Failure, all_failed
+from .health import DENIED, EndpointState
+from .health_check import watch_over
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from resilient_ai._classification.verdict import Verdict
+    from resilient_ai._core.state_store import StateStore
+
+    from .candidate import Candidate
+    from .handle import Failover
+    from .health import Ticket
+    from .strategy import Chooser
+
+Admission = tuple["Candidate", "Ticket"]  # an endpoint, and its permission for one call
+
+
+class _After(Enum):
+    RAISE = "the error goes to the caller as it is"
+
+
+RAISE: Final = _After.RAISE
+
+
+@dataclass(frozen=True, slots=True)
+class SelectionRules:
+    """
+    What a selection needs to know of its failover.
+
+    Attributes:
+        failover: Counts, and pays for forced calls.
+        function: The decorated function.
+        chooser: The strategy.
+        interval: Seconds of a first rest.
+        most: Endpoints asked in one call.
+        forgiving: Whether one failure among many good answers is no reason to rest.
+        registry: For events and health checks.
+    """
+
+    failover: Failover
+    function: str
+    chooser: Chooser
+    interval: float
+    most: int
+    forgiving: bool
+    registry: StateStore
+
+
+class SelectedCall(Protocol):
+    """What a selection asks the call that it is made for."""
+
+    def must_not_repeat(self) -> bool:
+        """Whether the call must not run twice: it goes on only where the error proves that it was not processed."""
+        ...
+
+    def is_own_error(self, error: Exception) -> bool:
+        """Whether an error came out of the user's own settings, and says nothing about an endpoint."""
+        ...
+
+
+class EndpointSelection:
+    """
+    Begins where a first choice is not to be had or has failed.
+
+    Every endpoint is asked once at most: the available ones as the strategy says, then, if none is left, those that
+    rest, the one due soonest first.
+
+    Attributes:
+        tried: Names of the endpoints that were asked, in order.
+    """
+
+    __slots__ = ("_answers", "_bug", "_call", "_failures", "_forced", "_rules", "_suspects", "_untried", "tried")
+
+    def __init__(self, rules: SelectionRules, candidates: Sequence[Candidate], call: SelectedCall) -> None:
+        self._rules = rules
+        self._untried = list(candidates)
+        self._call = call
+        self._forced = False  # a resting endpoint has been asked: the next one must be paid for
+        self._failures: list[Failure] = []
+        # Failed with an error that may as well be the function's own; held against them once another has answered.
+        self._suspects: list[tuple[Candidate, Ticket, Verdict]] = []
+        self._bug: Exception | None = None  # of the program, or of a malformed answer: one other endpoint is asked
+        self._answers = 0  # paid for, and of no use
+        self.tried: tuple[str, ...] = ()
+
+    def begin(self, now: float) -> Admission:
+        """The first endpoint; `AllEndpointsFailedError` when there is none."""
+        admission = self._available(now, None) or self._soonest(now)
+        if admission is None:
+            raise self.all_failed(now)
+        return admission
+
+    def mark_tried(self, candidate: Candidate) -> None:
+        """Count a candidate that was taken without asking."""
+        self._untried.remove(candidate)
+        self.tried += (candidate.name,)
+
+    def another(self, now: float) -> Admission | None:
+        """One more endpoint to ask beside the first; None when no other is available."""
+        return self._available(now, None)
+
+    def after(
+        self, candidate: Candidate, ticket: Ticket, now: float, error: Exception
+    ) -> Admission | Literal[_After.RAISE] | None:
+        """
+        Where to go after a failure.
+
+        Returns:
+            The next endpoint; `RAISE` when no other endpoint could do better; None when none is left. Never the error:
+            a frame of its own traceback would keep it.
+        """
+        admission: Admission | None = None
+        try:
+            if self._call.is_own_error(error):
+                candidate.handle.released(ticket)
+                return self._end_here()
+            verdict = self._verdict(candidate, ticket, error)
+            self._failures.append((candidate, error, verdict))
+            had_a_bug, answers = self._bug is not None, self._answers
+            may_go_on = self._judge(candidate, ticket, now, error, verdict)
+            if had_a_bug or (self._answers > answers and self._answers >= answers_left.get()):
+                return None
+            if not may_go_on or (self._call.must_not_repeat() and not unsent(error, verdict)):
+                return self._end_here()
+            admission = self._available(now, candidate) or self._soonest(now)
+            if admission is not None:
+                self._moved(candidate, verdict, admission[0])
+        except BaseException:  # out of a function of the user's: nobody goes on with what is held
+            if admission is not None:
+                admission[0].handle.released(admission[1])
+            self.abandon()
+            raise
+        return admission
+
+    def _end_here(self) -> Literal[_After.RAISE]:
+        self.abandon()
+        self._tell_watcher()
+        self._failures.clear()  # as in `answered`
+        return RAISE
+
+    def _moved(self, candidate: Candidate, verdict: Verdict, to: Candidate) -> None:
+        failover, registry = self._rules.failover, self._rules.registry
+        failover.moved()
+        if registry.listening:
+            registry.emit(FailedOver(failover.name, candidate.name, verdict.error_type.value, to.name))
+
+    def broke(self, candidate: Candidate, ticket: Ticket, now: float, error: Exception) -> None:
+        """A stream failed after its first item: nobody else can finish it."""
+        verdict = self._verdict(candidate, ticket, error)
+        spared = ERROR_TYPES[verdict.error_type].endpoint == "spared"
+        if spared or verdict.blame in ("request", "program") or not verdict.endpoint_fault:
+            candidate.handle.released(ticket)
+        else:
+            self._blame(candidate, ticket, now, verdict)
+
+    def commit(self, now: float, candidate: Candidate) -> None:
+        """A stream's first item is out, or it was empty: from here on it is this endpoint's."""
+        self.answered(now)
+        self._tell_watcher(candidate)
+
+    def answered(self, now: float) -> None:
+        """Another endpoint gave what the suspects did not: it was them."""
+        try:
+            while self._suspects:
+                candidate, ticket, verdict = self._suspects.pop()
+                self._blame(candidate, ticket, now, verdict)
+        finally:
+            self.abandon()  # the others, when a listener stopped us
+        self._bug = None
+        self._failures.clear()  # exception -> traceback -> frame -> this -> exception would be a reference cycle
+
+    def abandon(self) -> None:
+        """The call ends without an answer."""
+        for candidate, ticket, _ in self._suspects:
+            candidate.handle.released(ticket)
+        self._suspects.clear()
+
+    # -- inside
+
+    def _verdict(self, candidate: Candidate, ticket: Ticket, error: Exception) -> Verdict:
+        try:
+            return classify(error)
+        except BaseException:  # out of a classifier of the user's own: no news of the endpoint
+            candidate.handle.released(ticket)
+            raise
+
+    def _judge(self, candidate: Candidate, ticket: Ticket, now: float, error: Exception, verdict: Verdict) -> bool:
+        """Tell the endpoint's health; False when no other endpoint could do better."""
+        handle, row = candidate.handle, ERROR_TYPES[verdict.error_type]
+        if row.endpoint == "refused":
+            # Refused on our side, without asking the provider. No rest while the circuit's probes are in flight.
+            self._forced = False
+            handle.refused(ticket, now, None if probes_in_flight(error) else verdict.retry_after)
+        elif isinstance(error, LimitReachedError):
+            self._forced = False
+            handle.released(ticket)
+        elif refuses_parameter(error, verdict):
+            handle.released(ticket)
+        elif not verdict.endpoint_fault:
+            handle.released(ticket)
+            return False
+        elif (fits := _FITS.get(row.next_endpoint)) is not None:
+            handle.released(ticket)
+            self._untried = [each for each in self._untried if fits(each.endpoint, candidate.endpoint)]
+            return any(each.health.state is not EndpointState.MARKED_DOWN for each in self._untried)
+        elif row.endpoint == "spared":
+            self._answers += invalid_answers(error)
+            handle.released(ticket)
+        elif verdict.blame == "program":
+            self._bug = self._bug or error
+            self._suspects.append((candidate, ticket, verdict))
+        elif verdict.blame == "unknown" or row.doubtful:
+            self._suspects.append((candidate, ticket, verdict))
+        else:
+            self._blame(candidate, ticket, now, verdict)
+        return True
+
+    def _blame(self, candidate: Candidate, ticket: Ticket, now: float, verdict: Verdict) -> None:
+        candidate.handle.failed(ticket, now, verdict, interval=self._rules.interval, forgiving=self._rules.forgiving)
+        self._watch(candidate)
+
+    def _tell_watcher(self, answered: Candidate | None = None) -> None:
+        if (seen := watching()) is not None:
+            seen.endpoint = answered.name if answered is not None else seen.endpoint
+            seen.endpoints_tried += self.tried
+
+    def _watch(self, candidate: Candidate) -> None:
+        if candidate.check is not None:
+            watch_over(candidate, self._rules.interval, self._rules.registry)
+
+    def _available(self, now: float, failed: Candidate | None) -> Admission | None:
+        if len(self.tried) >= self._rules.most:
+            return None
+        ready = []
+        for candidate in self._untried:
+            if candidate.available(now):
+                ready.append(candidate)
+            else:
+                self._watch(candidate)
+        while ready:
+            candidate = self._rules.chooser.select(ready, now, failed)
+            if (ticket := candidate.admit(now)) is not None:
+                self.mark_tried(candidate)
+                return candidate, ticket
+            ready.remove(candidate)  # another thread was faster
+        return None
+
+    def _soonest(self, now: float) -> Admission | None:
+        """
+        A resting endpoint, when there is no better one: the one that is due soonest.
+
+        The first of a call is free, further ones are paid for by good answers: where all endpoints fail now and
+        then, somebody always answers; where all are down, none is asked more often than there are calls.
+        """
+        if len(self.tried) >= self._rules.most:
+            return None
+        for candidate in sorted(self._untried, key=lambda candidate: candidate.health.due):
+            if candidate.health.state is EndpointState.MARKED_DOWN:
+                continue
+            if self.tried and candidate.health.last_error_type in DENIED:
+                continue  # somebody has to act first
+            if self._forced and not self._rules.failover.may_force():
+                return None
+            if (ticket := candidate.handle.admit(now, forced=True)) is not None:
+                self._forced = True
+                self.mark_tried(candidate)
+                return candidate, ticket
+        return None
+
+    def all_failed(self, now: float) -> Exception:
+        """What to raise when no endpoint is left."""
+        self.abandon()
+        self._tell_watcher()
+        self._rules.failover.failed()
+        failures, self._failures = self._failures, []  # as in `answered`
+        bug, self._bug = self._bug, None
+        if bug is not None:
+            return bug
+        return all_failed(self._rules.function, self.tried, failures, self._untried, now)
+
+
+@dataclass(slots=True)
+class Answer:
+    """What an endpoint gave; its ticket is still to be handed in."""
+
+    value: Any
+    candidate: Candidate
+    ticket: Ticket
+    started: float
+    hedged: bool = False
+
+
+async def ask_in_turn(
+    selection: EndpointSelection,
+    admission: Admission | None,
+    attempt: Callable[[Candidate], Awaitable[Any]],
+    now: Callable[[], float],
+) -> Answer:
+    """
+    Ask one endpoint after the other until one answers.
+
+    Raises:
+        AllEndpointsFailedError: None is left.
+        Exception: The caller's own mistake, as it is.
+    """
+    while admission is not None:
+        candidate, ticket = admission
+        started = now()
+        try:
+            return Answer(await attempt(candidate), candidate, ticket, started)
+        except Exception as error:
+            after = selection.after(candidate, ticket, now(), error)
+            if after is RAISE:
+                raise
+            admission = after
+        except BaseException:
+            candidate.handle.released(ticket)
+            selection.abandon()
+            raise
+    raise selection.all_failed(now())
+
+
+def _may_hold_more(other: object, than: object) -> bool:
+    mine, theirs = getattr(than, "context_window", None), getattr(other, "context_window", None)
+    if mine is not None and theirs is not None:
+        return bool(theirs > mine)
+    return _other_model(other, than)
+
+
+def _other_model(other: object, than: object) -> bool:
+    """Whether two endpoints are known to differ in model or provider."""
+    pairs = [(getattr(than, name, None), getattr(other, name, None)) for name in ("model", "provider")]
+    return any(mine is not None and theirs is not None and theirs != mine for mine, theirs in pairs)
+
+
+# Which of the other endpoints may do better, where not any other may.
+_FITS: dict[str, Callable[[object, object], bool]] = {
+    "larger context": _may_hold_more,
+    "other model": _other_model,
+}
