@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, ParamSpec, TypeVar, overload
@@ -93,8 +94,9 @@ class CircuitBreakerPolicy(Policy[CircuitBreaker]):
 
     def bind_stream(self, bind_inner: Callable[[Site], StreamHandler], site: Site) -> StreamHandler:
         no_reject_on_a_stream(self._reject, site.function)
-        first_item = self._bounded(_awaited, site, self.config.timeout_seconds)
-        next_item = self._bounded(_awaited, site, self.config.idle_timeout_seconds)
+        idle = self.config.idle_timeout_seconds
+        first_item = self._bounded(_awaited, site, self.config.timeout_seconds, math.inf if idle is None else idle)
+        next_item = self._bounded(_awaited, site, idle, idle)
         stream = self._guard().stream(bind_inner(site), first_item, next_item)
         if (key := self._key) is None:
             return partial(stream, self.state(site))
@@ -105,8 +107,10 @@ class CircuitBreakerPolicy(Policy[CircuitBreaker]):
     def _guard(self) -> Guard:
         return Guard(self.config, self._reject, self.registry.clock.now)
 
-    def _bounded(self, inner: Handler, site: Site, seconds: float | None) -> Handler:
-        return inner if seconds is None else bounded(inner, seconds, self.registry.clock, self.state_name(site))
+    def _bounded(self, inner: Handler, site: Site, seconds: float | None, renewal: float | None = None) -> Handler:
+        if seconds is None:
+            return inner
+        return bounded(inner, seconds, self.registry.clock, self.state_name(site), renewal=renewal)
 
     def _keyed(
         self, key_of: Callable[..., object], site: Site, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -191,7 +195,9 @@ def circuit_breaker(
         success_threshold: Good answers in half-open that close. Default 3.
         timeout_seconds: A call over this is cancelled and is a failure; for a stream, the wait for the first
             item. Default 30; None: no bound.
-        idle_timeout_seconds: Streams: the wait for each later item. Default 30; None: no bound.
+        idle_timeout_seconds: Streams: the wait for each later item, and for the first one from a sign of life on: the
+            endpoints of `resilient_ai.providers` tell of events that are no items (reasoning, arguments of tools).
+            Default 30; None: no bound.
         failure_rate_threshold: Share of failures in the window, 0 to 1, that opens (inclusive). Default off.
         window_seconds: Sliding window of the rates, exact to a ten-thousandth of itself. Default 60.
         window_calls: Let the window be the last so many calls instead. Default off.

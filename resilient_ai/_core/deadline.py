@@ -4,20 +4,27 @@ Deadlines of calls: a call that takes longer than its function's timeout is canc
 On asyncio, in real time, all calls through one layer share a queue. They have the same timeout, so the call that came
 first is due first: a call costs one entry in a dict, and one timer of the loop watches the head of the queue. That is
 a fifth of what `asyncio.timeout` costs and a tenth of `anyio.fail_after`. Everywhere else the clock's own scopes do it.
+
+Waiting for an item of a stream may be renewed: a stream that is alive without having an item for its consumer (a model
+that thinks) says so by `renew_waits`.
 """
 
 from __future__ import annotations
 
 import asyncio  # noqa: TID251 - the shortcut is asyncio's; on trio the clock's scopes are used
 import math
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+import anyio
 
 from .backend import backend, in_trio
 from .errors import CallTimeoutError
 from .per_loop import PerLoop
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from .clock import Clock
     from .handlers import Handler
@@ -26,7 +33,7 @@ _running_loop = asyncio._get_running_loop
 _current_task = asyncio.current_task
 
 
-def bounded(inner: Handler, seconds: float, clock: Clock, name: str) -> Handler:
+def bounded(inner: Handler, seconds: float, clock: Clock, name: str, *, renewal: float | None = None) -> Handler:
     """
     A handler that cancels `inner` after so many seconds.
 
@@ -35,6 +42,8 @@ def bounded(inner: Handler, seconds: float, clock: Clock, name: str) -> Handler:
         seconds: How long it may take.
         clock: Where time comes from.
         name: Who is named in the error.
+        renewal: For the waiting for an item of a stream: seconds that it may take from the latest sign of life on.
+            Default: it is not renewed.
 
     Returns:
         A handler that raises `CallTimeoutError` when the time is over. A cancellation from outside passes through,
@@ -43,14 +52,18 @@ def bounded(inner: Handler, seconds: float, clock: Clock, name: str) -> Handler:
 
     async def scoped(fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         with clock.move_on_after(seconds) as scope:
-            result = await inner(fn, instance, args, kwargs)
+            if renewal is None:
+                result = await inner(fn, instance, args, kwargs)
+            else:
+                with _renewable(wait := _Wait(scope, clock, seconds, renewal)):
+                    result = await inner(fn, instance, args, kwargs)
         if scope.cancelled_caught:
-            raise CallTimeoutError(name, timeout_seconds=seconds)
+            raise CallTimeoutError(name, timeout_seconds=seconds if renewal is None else wait.seconds)
         return result
 
     if not getattr(clock, "real", False):
         return scoped
-    queues = PerLoop(DeadlineQueue, _forget)
+    queues: PerLoop[DeadlineQueue] = PerLoop(lambda loop: DeadlineQueue(loop, seconds, renewal), _forget)
 
     async def queued(fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         loop = _running_loop()
@@ -72,12 +85,13 @@ def bounded(inner: Handler, seconds: float, clock: Clock, name: str) -> Handler:
         try:
             result = await inner(fn, instance, args, kwargs)
         except BaseException as error:
-            if calls.pop(task, None) is None and _was_only_us(queue, task, error):
-                raise CallTimeoutError(name, timeout_seconds=seconds) from error
+            late = queue.leave(task) if calls.pop(task, None) is None else None
+            if late is not None and _was_only_us(late, task, error):
+                raise CallTimeoutError(name, timeout_seconds=late.seconds) from error
             raise
-        if calls.pop(task, None) is None:
+        if calls.pop(task, None) is None and (late := queue.leave(task)) is not None:
             # The time was over, and the function answered all the same.
-            del queue.expired[task]
+            del late.expired[task]
             task.uncancel()
         return result
 
@@ -91,16 +105,42 @@ def _was_only_us(queue: DeadlineQueue, task: asyncio.Task[Any], error: BaseExcep
 
 
 class DeadlineQueue:
-    """The calls of one layer in one loop; the first to come is the first to be due."""
+    """
+    The calls of one layer in one loop; the first to come is the first to be due.
 
-    __slots__ = ("calls", "expired", "loop", "timer")
+    Args:
+        loop: The loop.
+        seconds: How long each may take.
+        renewal: How long each may take from its latest sign of life on; None where they give none.
+    """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    __slots__ = ("calls", "expired", "loop", "renewed", "seconds", "timer")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, seconds: float, renewal: float | None = None) -> None:
         self.loop = loop
+        self.seconds = seconds
+        # Renewed waits have a queue of their own, as they are due in the order of their renewal.
+        self.renewed: DeadlineQueue | None = None
+        if renewal is not None:
+            self.renewed = self if renewal == seconds else DeadlineQueue(loop, renewal, renewal)
         # When it is due (the loop's time), and how often the task had been asked to cancel when the call began.
         self.calls: dict[asyncio.Task[Any], tuple[float, int]] = {}
         self.expired: dict[asyncio.Task[Any], int] = {}  # cancelled by the timer and not over yet
         self.timer: asyncio.TimerHandle | None = None  # kept when a call ends: most would never come to ring
+
+    def leave(self, task: asyncio.Task[Any]) -> DeadlineQueue | None:
+        """Take out a call that is not here any more: the queue in which its time was over; None if it was renewed."""
+        if task in self.expired or self.renewed is None:
+            return self
+        return self.renewed if self.renewed.calls.pop(task, None) is None else None
+
+    def renew(self, task: asyncio.Task[Any]) -> None:
+        """Let a call begin to wait anew."""
+        later, (_, cancelling) = self.renewed or self, self.calls.pop(task)
+        later.calls[task] = self.loop.time() + later.seconds, cancelling
+        if later.timer is None:
+            later.timer = self.loop.call_later(later.seconds, later.expire_due)
+            _busy.add(later)
 
     def expire_due(self) -> None:
         """Cancel the calls that are due, and wait for the next."""
@@ -123,6 +163,50 @@ _busy: set[DeadlineQueue] = set()  # those with a timer running
 def _forget(_queue: DeadlineQueue) -> None:
     """A loop was closed: no deadline can pass in there any more, of this layer or another."""
     _busy.difference_update([each for each in tuple(_busy) if each.loop.is_closed()])
+
+
+@dataclass(slots=True)
+class _Wait:
+    """A wait that a scope of the clock bounds, and that may be renewed."""
+
+    scope: anyio.CancelScope
+    clock: Clock
+    seconds: float
+    renewal: float
+
+    def renew(self) -> None:
+        self.seconds = self.renewal
+        if (put_off := getattr(self.clock, "put_off", None)) is not None:
+            put_off(self.scope, self.renewal)
+        elif self.scope.deadline < math.inf:  # a scope of the event loop's own time
+            self.scope.deadline = anyio.current_time() + self.renewal
+
+
+_waits: dict[int, list[_Wait]] = {}  # by task
+
+
+@contextmanager
+def _renewable(wait: _Wait) -> Iterator[None]:
+    task = anyio.get_current_task().id
+    waits = _waits.setdefault(task, [])
+    waits.append(wait)
+    try:
+        yield
+    finally:
+        waits.remove(wait)
+        if not waits:
+            _waits.pop(task, None)
+
+
+def renew_waits() -> None:
+    """A stream is alive: whoever waits for its next item, in this task, waits anew."""
+    if _busy and (loop := _running_loop()) is not None and (task := _current_task(loop)) is not None:
+        for queue in tuple(_busy):
+            if queue.renewed is not None and queue.loop is loop and task in queue.calls:
+                queue.renew(task)
+    if _waits:
+        for wait in _waits.get(anyio.get_current_task().id, ()):
+            wait.renew()
 
 
 def seconds_left() -> float:

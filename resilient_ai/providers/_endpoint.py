@@ -17,10 +17,10 @@ from urllib.parse import urlsplit
 import anyio
 
 from resilient_ai._core.checks import check_number
+from resilient_ai._core.deadline import renew_waits
 from resilient_ai._core.errors import ParameterError, StreamTruncatedError
 from resilient_ai._core.loop_clients import client_of, drop, keep
 from resilient_ai._core.public import public
-from resilient_ai._core.stream_events import report_event
 from resilient_ai._usage.reply import Reply
 
 from ._errors import EndpointReplyError
@@ -262,7 +262,7 @@ class ProviderEndpoint(ABC):
                     heard.texts.append(piece)
                     yield piece
                 else:
-                    report_event()
+                    renew_waits()
         finally:
             with anyio.CancelScope(shield=True):
                 await (events.close if hasattr(events, "close") else events.aclose)()

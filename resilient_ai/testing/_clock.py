@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import math
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING
 
 import anyio
@@ -54,6 +54,7 @@ class VirtualClock:
         self._order = itertools.count()
         self._due: list[tuple[float, int]] = []  # a heap; of those that have left as well, until they come to its top
         self._waiting: dict[int, Callable[[], None]] = {}  # how to wake each, by its number
+        self._ends: dict[anyio.CancelScope, ExitStack] = {}  # what ends each scope
 
     def now(self) -> float:
         """Virtual seconds."""
@@ -90,8 +91,20 @@ class VirtualClock:
     @contextmanager
     def move_on_after(self, seconds: float) -> Iterator[anyio.CancelScope]:
         """A cancel scope that ends once the clock has moved by so many seconds."""
-        with anyio.CancelScope() as scope, self._at(self._now + seconds, scope.cancel):
-            yield scope
+        with anyio.CancelScope() as scope, ExitStack() as due:
+            self._ends[scope] = due
+            due.enter_context(self._at(self._now + seconds, scope.cancel))
+            try:
+                yield scope
+            finally:
+                del self._ends[scope]
+
+    def put_off(self, scope: anyio.CancelScope, seconds: float) -> None:
+        """Let a scope of `move_on_after` end so many seconds from now instead."""
+        due = self._ends[scope]
+        due.close()
+        if seconds < math.inf:
+            due.enter_context(self._at(self._now + seconds, scope.cancel))
 
     @contextmanager
     def _at(self, due: float, wake: Callable[[], None]) -> Iterator[None]:

@@ -7,7 +7,6 @@ The asyncio tests run on a loop whose time jumps to the next timer, so that two 
 from __future__ import annotations
 
 import asyncio  # noqa: TID251 - native timeouts and cancellation are what this is about
-import selectors
 import threading
 from contextlib import asynccontextmanager, suppress
 
@@ -17,30 +16,9 @@ import pytest
 from resilient_ai import CallTimeoutError, LimitReachedError, Registry, adaptive_limit, circuit_breaker
 from resilient_ai._core.deadline import bounded, seconds_left
 from resilient_ai.types import SystemClock
+from tests.core.support import JumpingLoop
 
 SECONDS = 10.0
-
-
-class _Jump(selectors.DefaultSelector):
-    loop: JumpingLoop
-
-    def select(self, timeout=None):
-        if timeout is not None and timeout > 0:
-            self.loop.jumped += timeout
-        return super().select(0)
-
-
-class JumpingLoop(asyncio.SelectorEventLoop):
-    """Instead of sleeping, its clock jumps to the next timer."""
-
-    def __init__(self):
-        selector = _Jump()
-        selector.loop = self
-        self.jumped = 1000.0
-        super().__init__(selector)
-
-    def time(self):
-        return self.jumped
 
 
 def in_jumping_time(fn, *args):
