@@ -142,10 +142,7 @@ class Writer:
         elif kind is bytes or kind is bytearray:
             self.piece(kind.__name__, value)
         else:
-            # A writer that has raised is used again by those who put the depth back.
-            self._depth += 1
-            if self._depth > _DEEPEST:
-                raise NoScope("nested too deeply")
+            self._deeper()
             if kind is dict:
                 self._dict(value)
             elif kind is list or kind is tuple:
@@ -187,6 +184,12 @@ class Writer:
         for key, each in sorted(((self._apart(key), each) for key, each in value.items()), key=_first):
             self._pieces.append(key)
             self.write(each)
+
+    def _deeper(self) -> None:
+        """One level down. After an error, who goes on writing puts `_depth` back."""
+        self._depth += 1
+        if self._depth > _DEEPEST:
+            raise NoScope("nested too deeply")
 
     def _count(self, members: int) -> None:
         self._left -= members

@@ -59,8 +59,8 @@ class LastAnswer:
 
     Arguments are compared by value, with all fields of an object whose class says when two are equal; other objects
     by identity. What the function carries besides its arguments parts the answers too: the instance of a method by
-    identity (by its fields where its class says when two are equal), closure cells, partial arguments and the fields
-    of a callable object by value. Globals and context variables that it reads do not; see `scope`.
+    identity (by its fields if it can be hashed by them), closure cells, partial arguments and the fields of a
+    callable object by value. Globals and context variables that it reads do not; see `scope`.
 
     Answers that cannot be copied are not kept. Everything is in memory, the least recently used goes first; of the
     calls only digests are kept. Thread-safe; one object may serve several functions.

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     Path = tuple[str | int, ...]  # names of cells and fields, and numbers of the functions in them
 
 # What a program counts, switches and collects in.
-_CHANGING: Final = frozenset((int, float, complex, bool, type(None), list, set, bytearray))
+_CHANGING: Final = frozenset((int, float, complex, bool, type(None), bytearray))
+_CONTAINERS: Final = (list, dict, set)
 _CONSTANT: Final = frozenset((str, bytes, int, float, complex, bool, type(None)))
 _METHODS: Final = (types.MethodType, classmethod, staticmethod)
 _FUNCTIONS: Final = (types.FunctionType, types.BuiltinFunctionType, functools.partial, property, *_METHODS)
@@ -86,7 +87,7 @@ class Carried:
         if self._function is not None:
             try:
                 writer.function(self._function, ())
-            except NoScope:  # there is too much to look at
+            except Exception:  # noqa: BLE001 - too much to look at, or an object that raises when it is looked at
                 writer = _ScopeWriter(self)
                 writer.write_kept(self._function, ())
         scope = Scope(writer.digest(), tuple(writer.by_identity))
@@ -123,6 +124,7 @@ class _ScopeWriter(Writer):
 
     def function(self, fn: Any, path: Path) -> None:
         """A function, or whatever stands for one."""
+        self._count(1)
         if self._has_seen(fn):
             return
         if isinstance(fn, types.FunctionType):
@@ -150,8 +152,9 @@ class _ScopeWriter(Writer):
 
     def _wrapped(self, fn: Any, path: Path) -> None:
         for name in ("__wrapped__", "_self_wrapper"):
-            if (inner := getattr(fn, name, None)) is not None:
-                self.function(inner, (*path, name))
+            # Not just getattr(): a mock makes up what it is asked for.
+            if hasattr(type(fn), name) or name in getattr(fn, "__dict__", {}):
+                self.function(getattr(fn, name), (*path, name))
 
     def _plain_function(self, fn: types.FunctionType, path: Path) -> None:
         self.piece("function", name_of(fn).encode())
@@ -181,11 +184,12 @@ class _ScopeWriter(Writer):
         """One value that a function carries."""
         self._path, left, depth = path, self._left, self._depth
         try:
-            if type(value) in _CHANGING:
-                self._changing(value, path)
-            elif type(value) is dict and len(value) <= _MOST_KEYS and all(type(key) is str for key in value):
+            self._deeper()
+            if type(value) is dict and len(value) <= _MOST_KEYS and all(type(key) is str for key in value):
                 keys = self._carried.first((*path, "keys"), lambda: sorted(value))
                 self._values({key: value.get(key, _MISSING) for key in keys}, path)
+            elif type(value) in _CHANGING or isinstance(value, _CONTAINERS):
+                self._changing(value, path)
             elif isinstance(value, types.ModuleType):
                 self.piece("module", value.__name__.encode())
             elif isinstance(value, type):
@@ -195,9 +199,10 @@ class _ScopeWriter(Writer):
                 self.function(value, (*path, self._carried.number((*path, "function"), value)))
             else:
                 self.write(value)
-        except NoScope:
-            self._left, self._depth = left - 1, depth
+        except Exception:  # noqa: BLE001 - as above
+            self._left = left - 1
             self.write_kept(value, path)
+        self._depth = depth
 
     def _changing(self, value: Any, path: Path) -> None:
         def see() -> tuple[str, list[str]]:
@@ -216,11 +221,15 @@ class _ScopeWriter(Writer):
         self.piece("kept", f"{_process}:{os.getpid()}:{self._carried.number(path, value)}".encode())
 
     def instance(self, value: Any) -> None:
-        """What a method is bound to: by all of its fields where its class says when two are equal, else by identity."""
+        """
+        What a method is bound to: by all of its fields if it is a value, else by identity.
+
+        What can be compared and not hashed may change: a service that is a dataclass and counts its calls, say.
+        """
         self._path = ("self",)
         if isinstance(value, type):
             self.write_class(value)
-        elif has_own_equality(type(value)):
+        elif has_own_equality(type(value)) and type(value).__hash__ is not None:
             self.write(value)
         else:
             try:

@@ -105,8 +105,8 @@ class SimilarAnswers:
             question of one word, or of more than 4,000 characters, is answered by an equal one only.
         scope: Who shares: a value, or a function of the call such as `lambda call: call.arguments["tenant"]`. A value
             is added to what the function carries besides its arguments: the instance of a method by identity (by its
-            fields where its class says when two are equal), closure cells, partial arguments and the fields of a
-            callable object by value. A function replaces all that; with `path` or `store` it is needed where
+            fields if it can be hashed by them), closure cells, partial arguments and the fields of a callable object
+            by value. A function replaces all that; with `path` or `store` it is needed where
             something counts by identity, because no other process knows that. None from it: nobody knows, nothing
             is shared. Default: all callers with equal other arguments. Globals and context variables that the
             function reads never count by themselves.
