@@ -11,6 +11,7 @@ from resilient_ai._classification.error_types import ERROR_TYPES
 from resilient_ai._classification.verdict import Verdict
 from resilient_ai._core.checks import check_number
 from resilient_ai._core.errors import ErrorType
+from resilient_ai._usage.reply import Reply
 
 from .contract import Recalled
 from .fallback import Rung
@@ -50,4 +51,7 @@ class DegradeConfig:
             return value
         if self.mark != "prefix":
             return self.mark(replace(recalled, answer=value))
-        return f"[{rung.label}] {value}" if rung.label is not None and isinstance(value, str) else value
+        if rung.label is None or not isinstance(value, str):
+            return value
+        text = f"[{rung.label}] {value}"
+        return value.with_text(text) if isinstance(value, Reply) else text

@@ -97,6 +97,8 @@ class Recalling(Protocol):
     - `label`: what `mark="prefix"` puts in brackets, or None for nothing; default "CACHED" for a rung that recalls,
       "RULE-BASED" for a function, nothing for a value.
     - `stats()`: numbers of its own, shown by the registry with those of the policy.
+    - `judges_answers`: True for a memory that is told answers that did not end well, too (cut, refused, a call of a
+      tool, blank), and sorts them out itself.
     - `check_site(call)`: asked before the first call of a function, with that call; raises a ValueError where the
       memory cannot tell who may share the function's answers.
     """

@@ -27,7 +27,7 @@ class Rung:
         ValueError: A class, an awaitable, or a function that does not take the failed call: none can answer.
     """
 
-    __slots__ = ("check_site", "given", "kind", "label", "name", "recall", "remember")
+    __slots__ = ("check_site", "given", "judges_answers", "kind", "label", "name", "recall", "remember")
 
     def __init__(self, given: Any, number: int) -> None:
         if inspect.isclass(given):
@@ -39,6 +39,7 @@ class Rung:
         self.recall: Callable[[FailedCall], Any] | None
         self.remember: Callable[[FailedCall, Any], Any] | None = None
         self.check_site: Callable[[FailedCall], Any] | None = None
+        self.judges_answers = bool(getattr(given, "judges_answers", False))
         self.label: str | None
         if callable(getattr(given, "recall", None)):
             self.kind, self.recall, self.label = "memory", given.recall, getattr(given, "label", "CACHED")

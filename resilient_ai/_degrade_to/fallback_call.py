@@ -15,6 +15,7 @@ from resilient_ai._core.watch import current_flag, watching
 
 from .arguments import arguments_by_name
 from .chain import FallbackChain
+from .complete import ended_well
 from .contract import FailedCall
 from .events import Degraded, RungFailed
 from .memory_writer import MemoryWriter
@@ -157,8 +158,12 @@ class FallbackCall:
         _note(watching(), None)
         if not site.memories or result is None or _half_read(result):
             return
+        well = ended_well(result)
+        memories = [rung for rung in site.memories if well or rung.judges_answers]
+        if not memories:
+            return
         call = self.as_rungs_see_it()
-        for rung in site.memories:
+        for rung in memories:
             try:
                 taking = rung.remember(call, result) if rung.remember is not None else None
                 if inspect.isawaitable(taking):

@@ -15,6 +15,7 @@ from resilient_ai._core.checks import check_number
 from resilient_ai._core.public import public
 
 from .call_key import scope_of
+from .complete import ended_well
 from .contract import NO_ANSWER, FailedCall, Recalled
 from .digest import NoScope, digest, fields_of
 
@@ -62,8 +63,9 @@ class LastAnswer:
     identity (by its fields if it can be hashed by them), closure cells, partial arguments and the fields of a
     callable object by value. Globals and context variables that it reads do not; see `scope`.
 
-    Answers that cannot be copied are not kept. Everything is in memory, the least recently used goes first; of the
-    calls only digests are kept. Thread-safe; one object may serve several functions.
+    Answers that did not end well (cut, refused, a call of a tool) or cannot be copied are not kept. Everything is in
+    memory, the least recently used goes first; of the calls only digests are kept. Thread-safe; one object may serve
+    several functions.
 
     Args:
         max_age: Seconds for which an answer may be given again. Default one day; None: no bound.
@@ -122,7 +124,9 @@ class LastAnswer:
         return Recalled(copy.deepcopy(kept.answer), age=age)
 
     def remember(self, call: FailedCall, answer: Any) -> None:
-        """Keep an answer; a later one to the same call replaces it."""
+        """Keep an answer that ended well; a later one to the same call replaces it."""
+        if not ended_well(answer):
+            return
         secret, key, size = self._secret, self._key_of(call), _size_of(answer)
         if key is None or size > self.max_bytes:
             return

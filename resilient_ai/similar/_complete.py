@@ -1,68 +1,12 @@
-"""`is_whole`: whether an answer is complete: not cut off, not refused, no tool call, not empty."""
+"""Whether an answer is whole: it ended well, and there is something in it."""
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
-_WHOLE: Final = frozenset(
-    "stop end_turn stop_sequence completed complete eos eos_token finish finished success done none".split()  # noqa: SIM905
-)
-"""Stop reasons of providers that mean a complete answer; every other reason means that something is missing."""
-
-_UNFINISHED: Final = frozenset(("incomplete", "failed", "in_progress", "cancelled", "queued"))
-_REASONS: Final = ("finish_reason", "stop_reason", "finishReason", "stopReason", "done_reason")
-_MARKS: Final = ("tool_calls", "function_call", "refusal", "function_calls", "incomplete_details", "toolUse")
-_TOOL_PARTS: Final = frozenset(
-    ("tool_use", "server_tool_use", "tool_call", "function_call", "function", "computer_call", "custom_tool_call")
-)
-_INNER: Final = ("choices", "candidates", "output", "message", "delta", "content", "parts")
+from resilient_ai._degrade_to.complete import ended_well
 
 
 def is_whole(answer: Any) -> bool:
-    """
-    Read what SDK answers say of themselves, as objects or as dicts; plain text only has to be non-empty.
-
-    OpenAI's `finish_reason`, `tool_calls`, `refusal` and `status`, Anthropic's `stop_reason`, Google's
-    `finish_reason` and function calls, Cohere's, Mistral's and Bedrock's likewise.
-    """
-    if answer is None:
-        return False
-    if isinstance(answer, str):
-        return bool(answer.strip())
-    if isinstance(answer, list | tuple | dict | set) and not answer:
-        return False
-    if isinstance(answer, int | float | bytes):
-        return True
-    return _says_whole(answer)
-
-
-def _says_whole(part: Any) -> bool:
-    for name in _REASONS:
-        reason = _get(part, name)
-        if reason and _word(reason) not in _WHOLE:
-            return False
-    # A user's own `status` may be anything, so only these values count; a provider's unfinished answer has one.
-    if _word(_get(part, "status")) in _UNFINISHED or any(_get(part, name) for name in _MARKS):
-        return False
-    if _get(part, "type") in _TOOL_PARTS:
-        return False
-    return all(_says_whole(each) for name in _INNER for each in _parts(_get(part, name)))
-
-
-def _word(reason: Any) -> str:
-    return str(getattr(reason, "name", reason)).lower().removeprefix("finish_reason_")
-
-
-def _parts(value: Any) -> list[Any]:
-    if isinstance(value, list | tuple):
-        return [each for each in value if not isinstance(each, str | int | float | bytes | None)]
-    return [] if value is None or isinstance(value, str | int | float | bytes) else [value]
-
-
-def _get(thing: Any, name: str) -> Any:
-    if isinstance(thing, dict):
-        return thing.get(name)
-    try:
-        return getattr(thing, name, None)
-    except Exception:  # noqa: BLE001 - a property of the SDK's that raises says nothing
-        return None
+    """Whether an answer says that it ended well, and is no empty container."""
+    return ended_well(answer) and not (isinstance(answer, list | tuple | dict | set) and not answer)

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Sized
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import anyio
 
@@ -169,6 +169,8 @@ class SimilarAnswers:
         self._vectors = Vectors(self._space) if self._space is not None else None
         self._epoch: float | None = None
         self._finalizer = weakref.finalize(self, _close, self._writer, self._store, 2.0)
+
+    judges_answers: ClassVar = True  # so that its statistics tell why an answer was not remembered
 
     def check_site(self, call: FailedCall) -> None:
         """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from resilient_ai import degrade_to, first_sentences
+from resilient_ai.providers import Reply
 from tests.degrade_to.support import Cached, failing
 
 
@@ -38,3 +39,18 @@ async def test_an_answer_that_cannot_be_marked_is_not_given(registry, events):
         await ask()
 
     assert events[0].doing == "mark"
+
+
+class Remembered:
+    def recall(self, call):
+        return Reply("text", model="small")
+
+
+@pytest.mark.parametrize("rung", [lambda call: Reply("text", model="small"), Remembered()], ids=["function", "memory"])
+async def test_a_marked_reply_is_a_reply_that_still_knows_what_it_knew(registry, rung):
+    ask = degrade_to(rung, mark="prefix", registry=registry)(failing())
+    answer = await ask()
+
+    assert type(answer) is Reply
+    assert answer in ("[RULE-BASED] text", "[CACHED] text")
+    assert answer.model == "small"

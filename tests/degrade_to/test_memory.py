@@ -11,6 +11,7 @@ import pytest
 
 from resilient_ai import AIServiceError, ErrorType, LastAnswer, Registry, classified_retry, degrade_to, watch
 from resilient_ai.events import RungFailed
+from resilient_ai.providers import Reply
 from tests.degrade_to.support import Shelf, failing, lambda_async, tenant
 
 
@@ -288,3 +289,46 @@ async def test_last_answer_keeps_no_argument_alive_and_nothing_it_cannot_copy(re
 
     assert gone() is None
     assert last.stats().entries == 1
+
+
+NOT_WHOLE = {
+    "cut": Reply("It rai", finish_reason="length"),
+    "a tool call": Reply("", finish_reason="tool_calls"),
+    "filtered": Reply("I can", finish_reason="content_filter"),
+    "cut by an SDK": {"choices": [{"finish_reason": "length", "message": {"content": "It rai"}}]},
+    "unfinished": {"status": "in_progress", "output": []},
+    "blank": "  \n",
+}
+
+
+@pytest.mark.parametrize("memory", [Shelf, LastAnswer])
+@pytest.mark.parametrize("answer", NOT_WHOLE.values(), ids=NOT_WHOLE)
+async def test_an_answer_that_did_not_end_well_reaches_its_caller_and_no_memory(registry, memory, answer):
+    outcomes = [answer]
+
+    @degrade_to(memory(), "sorry", registry=registry)
+    async def ask():
+        if not outcomes:
+            raise OSError
+        return outcomes.pop()
+
+    assert await ask() == answer
+    assert await ask() == "sorry"
+
+
+@pytest.mark.parametrize("answer", [Reply("It rains.", finish_reason="stop", model="small"), "plain", [], {}, 0, False])
+async def test_last_answer_keeps_what_ended_well_with_all_that_it_knows(registry, answer):
+    outcomes = [answer]
+
+    @degrade_to(LastAnswer(), "sorry", registry=registry)
+    async def ask():
+        if not outcomes:
+            raise OSError
+        return outcomes.pop()
+
+    await ask()
+    again = await ask()
+
+    assert again == answer
+    assert type(again) is type(answer)
+    assert getattr(again, "model", None) == getattr(answer, "model", None)
