@@ -39,7 +39,9 @@ from resilient_ai.similar import SimilarAnswers
 from resilient_ai.testing import FakeProvider
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable
+
+    from ._core.coroutine_type import CoroutineOf
 
 TRAINS = "Heavy rain stopped the trains to the coast on Monday. Buses replaced them until noon."
 TRAINS_AGAIN = "Heavy rain stopped the trains to the coast on Monday! Buses replaced them, until noon."
@@ -47,7 +49,7 @@ LIBRARY = "The town library stays open until midnight from May on. Students had 
 BRIDGE = "The old bridge will be closed for two weeks. It needs new bearings."
 MARKET = "The Saturday market moves to the harbour. There is more room for stalls."
 
-summarize: Callable[[str], Coroutine[Any, Any, str]]
+summarize: Callable[[str], CoroutineOf[Any, Any, str]]
 
 
 def decorate(

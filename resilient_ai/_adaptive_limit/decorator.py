@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 from functools import partial
 from typing import Any, ClassVar, ParamSpec, TypeVar, overload
 
+from resilient_ai._core.coroutine_type import CoroutineOf
 from resilient_ai._core.handlers import Handler, StreamHandler
 from resilient_ai._core.policy import Policy, Site
 from resilient_ai._core.public import public
@@ -92,7 +93,7 @@ async def _limited_stream(
 
 
 @overload
-def adaptive_limit(fn: Callable[P, Coroutine[Any, Any, R]], /) -> Callable[P, Coroutine[Any, Any, R]]: ...
+def adaptive_limit(fn: Callable[P, Coroutine[Any, Any, R]], /) -> Callable[P, CoroutineOf[Any, Any, R]]: ...
 @overload
 def adaptive_limit(fn: Callable[P, AsyncGenerator[Y, None]], /) -> Callable[P, AsyncGenerator[Y, None]]: ...
 @overload

@@ -8,6 +8,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, ClassVar, Concatenate, ParamSpec, Protocol, TypeVar, get_args, get_origin, overload
 
 from resilient_ai._core.checks import check_callable
+from resilient_ai._core.coroutine_type import CoroutineOf
 from resilient_ai._core.handlers import Handler, StreamHandler
 from resilient_ai._core.policy import Policy, Site
 from resilient_ai._core.public import public
@@ -30,11 +31,11 @@ class Batching(Protocol):
     @overload
     def __call__(
         self, fn: Callable[Concatenate[list[T], P], Coroutine[Any, Any, Sequence[R | Exception]]], /
-    ) -> Callable[Concatenate[T, P], Coroutine[Any, Any, R]]: ...
+    ) -> Callable[Concatenate[T, P], CoroutineOf[Any, Any, R]]: ...
     @overload
     def __call__(
         self, fn: Callable[Concatenate[S, list[T], P], Coroutine[Any, Any, Sequence[R | Exception]]], /
-    ) -> Callable[Concatenate[S, T, P], Coroutine[Any, Any, R]]: ...
+    ) -> Callable[Concatenate[S, T, P], CoroutineOf[Any, Any, R]]: ...
 
 
 class BatchedPolicy(Policy[Batcher]):
@@ -102,11 +103,11 @@ def _element(annotation: Any) -> Any:
 @overload
 def batched(
     fn: Callable[Concatenate[list[T], P], Coroutine[Any, Any, Sequence[R | Exception]]], /
-) -> Callable[Concatenate[T, P], Coroutine[Any, Any, R]]: ...
+) -> Callable[Concatenate[T, P], CoroutineOf[Any, Any, R]]: ...
 @overload
 def batched(
     fn: Callable[Concatenate[S, list[T], P], Coroutine[Any, Any, Sequence[R | Exception]]], /
-) -> Callable[Concatenate[S, T, P], Coroutine[Any, Any, R]]: ...
+) -> Callable[Concatenate[S, T, P], CoroutineOf[Any, Any, R]]: ...
 @overload
 def batched(
     name: str | None = None,

@@ -11,6 +11,7 @@ import anyio
 
 from resilient_ai._core.callables import is_stream, takes_instance
 from resilient_ai._core.checks import check_number
+from resilient_ai._core.coroutine_type import CoroutineOf
 from resilient_ai._core.public import public
 
 P = ParamSpec("P")
@@ -22,13 +23,13 @@ T = TypeVar("T")
 class _Lift(Protocol):
     def __call__(
         self, fn: Callable[Concatenate[T, P], Coroutine[Any, Any, R]], /
-    ) -> Callable[Concatenate[list[T], P], Coroutine[Any, Any, list[R | Exception]]]: ...
+    ) -> Callable[Concatenate[list[T], P], CoroutineOf[Any, Any, list[R | Exception]]]: ...
 
 
 @overload
 def each(
     fn: Callable[Concatenate[T, P], Coroutine[Any, Any, R]], /, *, max_concurrency: int = 10
-) -> Callable[Concatenate[list[T], P], Coroutine[Any, Any, list[R | Exception]]]: ...
+) -> Callable[Concatenate[list[T], P], CoroutineOf[Any, Any, list[R | Exception]]]: ...
 @overload
 def each(*, max_concurrency: int = 10) -> _Lift: ...
 @public()

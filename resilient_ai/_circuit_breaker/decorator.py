@@ -14,6 +14,7 @@ from resilient_ai._classification.error_rules import (
     no_reject_on_a_stream,
 )
 from resilient_ai._core.checks import check_callable
+from resilient_ai._core.coroutine_type import CoroutineOf
 from resilient_ai._core.deadline import bounded
 from resilient_ai._core.handlers import Handler, StreamHandler
 from resilient_ai._core.policy import Policy, Site
@@ -127,7 +128,7 @@ async def _awaited(fn: Callable[..., Any], _instance: Any, _args: tuple[Any, ...
 
 
 @overload
-def circuit_breaker(fn: Callable[P, Coroutine[Any, Any, R]], /) -> Callable[P, Coroutine[Any, Any, R]]: ...
+def circuit_breaker(fn: Callable[P, Coroutine[Any, Any, R]], /) -> Callable[P, CoroutineOf[Any, Any, R]]: ...
 @overload
 def circuit_breaker(fn: Callable[P, AsyncGenerator[Y, None]], /) -> Callable[P, AsyncGenerator[Y, None]]: ...
 @overload

@@ -9,6 +9,7 @@ import tenacity
 
 from resilient_ai._classification.error_rules import Reject, no_reject_on_a_stream
 from resilient_ai._core.checks import check_callable
+from resilient_ai._core.coroutine_type import CoroutineOf
 from resilient_ai._core.errors import DoubleRetryWarning, ErrorType
 from resilient_ai._core.fast_path import FastPath, begun
 from resilient_ai._core.handlers import Handler, StreamHandler
@@ -132,7 +133,7 @@ def _warn_of_own_retries(fn: Any) -> None:
 
 
 @overload
-def classified_retry(fn: Callable[P, Coroutine[Any, Any, R]], /) -> Callable[P, Coroutine[Any, Any, R]]: ...
+def classified_retry(fn: Callable[P, Coroutine[Any, Any, R]], /) -> Callable[P, CoroutineOf[Any, Any, R]]: ...
 @overload
 def classified_retry(fn: Callable[P, AsyncGenerator[Y, None]], /) -> Callable[P, AsyncGenerator[Y, None]]: ...
 @overload

@@ -169,8 +169,10 @@ def _deep_copy(value: Any, memo: dict[int, Any]) -> Any:
         made: Any = own_copy(value).with_traceback(None)
     elif type(value) is dict:
         made = {key: _deep_copy(each, memo) for key, each in value.items()}
-    elif type(value) in (list, tuple):
-        made = type(value)(_deep_copy(each, memo) for each in value)
+    elif type(value) is list:
+        made = [_deep_copy(each, memo) for each in value]
+    elif type(value) is tuple:
+        made = tuple(_deep_copy(each, memo) for each in value)
     else:
         try:
             made = copy.deepcopy(value, memo)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, overload
 import wrapt
 
 from .callables import headline, takes_instance, unwrapped
+from .coroutine_type import CoroutineOf
 from .errors import StackOrderWarning
 from .stack import Stack
 from .stack_order import wrong_order
@@ -34,7 +35,7 @@ class Decorator(Protocol):
     """A decorator that keeps the type of what it is put on."""
 
     @overload
-    def __call__(self, fn: Callable[P, Coroutine[Any, Any, R]], /) -> Callable[P, Coroutine[Any, Any, R]]: ...
+    def __call__(self, fn: Callable[P, Coroutine[Any, Any, R]], /) -> Callable[P, CoroutineOf[Any, Any, R]]: ...
     @overload
     def __call__(self, fn: Callable[P, AsyncGenerator[Y, None]], /) -> Callable[P, AsyncGenerator[Y, None]]: ...
     @overload

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any, ClassVar, Concatenate, Literal, ParamSpec, Protocol, TypeVar, overload
 
 from resilient_ai._classification.error_rules import Reject, no_reject_on_a_stream
+from resilient_ai._core.coroutine_type import CoroutineOf
 from resilient_ai._core.fast_path import FastPath
 from resilient_ai._core.handlers import Handler, StreamHandler
 from resilient_ai._core.policy import Policy, Site
@@ -39,7 +40,7 @@ class FailoverDecorator(Protocol[E_co]):
     @overload
     def __call__(
         self, fn: Callable[Concatenate[E_co, P], Coroutine[Any, Any, R]], /
-    ) -> Callable[P, Coroutine[Any, Any, R]]: ...
+    ) -> Callable[P, CoroutineOf[Any, Any, R]]: ...
     @overload
     def __call__(
         self, fn: Callable[Concatenate[E_co, P], AsyncGenerator[Y, None]], /
@@ -47,7 +48,7 @@ class FailoverDecorator(Protocol[E_co]):
     @overload
     def __call__(
         self, fn: Callable[Concatenate[S, E_co, P], Coroutine[Any, Any, R]], /
-    ) -> Callable[Concatenate[S, P], Coroutine[Any, Any, R]]: ...
+    ) -> Callable[Concatenate[S, P], CoroutineOf[Any, Any, R]]: ...
     @overload
     def __call__(  # type: ignore[overload-overlap]  # a method's self is no endpoint
         self, fn: Callable[Concatenate[S, E_co, P], AsyncGenerator[Y, None]], /
