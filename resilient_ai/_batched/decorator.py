@@ -59,6 +59,9 @@ class BatchedPolicy(Policy[Batcher]):
         self.group_by = group_by
         self.weight = weight
 
+    def options(self) -> dict[str, Any]:
+        return {"group_by": self.group_by, "weight": self.weight}
+
     def make_state(self, name: str) -> Batcher:
         return Batcher(name, self.config)
 

@@ -65,6 +65,9 @@ class CircuitBreakerPolicy(Policy[CircuitBreaker]):
         # Of the stack that was bound last, by endpoint: the circuit, and what runs a call within its timeout.
         self._bound: dict[str | None, tuple[CircuitBreaker, Handler | None]] = {}
 
+    def options(self) -> dict[str, Any]:
+        return {"key": self._key, "reject": self._reject}
+
     def make_state(self, name: str) -> CircuitBreaker:
         return CircuitBreaker(name, self.config, self.registry)
 

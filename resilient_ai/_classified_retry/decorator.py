@@ -42,6 +42,9 @@ class RetryPolicy(Policy[Retry]):
         self.config: RetryConfig = config
         self.choices = choices
 
+    def options(self) -> dict[str, Any]:
+        return {"choices": self.choices}
+
     def make_state(self, name: str) -> Retry:
         return Retry(name, self.config, self.registry)
 

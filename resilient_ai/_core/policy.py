@@ -11,10 +11,11 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pickle import PicklingError
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from .handlers import Handler, StreamHandler
-from .state_store import Handle
+from .state_store import Handle, default_registry
 
 if TYPE_CHECKING:
     import inspect
@@ -135,9 +136,27 @@ class Policy(ABC, Generic[S]):
         if self.per_endpoint and self._states.pop(self.state_name(site), None) is not None:
             self.registry.release(self.kind, self.state_name(site))
 
+    def options(self) -> dict[str, Any]:
+        """The arguments that it was made with, besides name, config and registry."""
+        return {}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self.registry is not default_registry():
+            raise PicklingError(
+                f"{self.kind} {self.name or ''!r} is in a registry of its own, which stays in this process;"
+                " use the default registry, or decorate the function where it arrives"
+            )
+        return _arrived, (type(self), self.name, self.config, self.options())
+
     def status(self) -> str:
         """Live state in a few words, of all states that this layer uses."""
         return ", ".join(
             f"{name!r} {row.state}" if row.state else repr(name)
             for name, row in ((name, state.row()) for name, state in list(self._states.items()))
         )
+
+
+def _arrived(cls: type[Policy[Any]], name: str | None, config: Any, options: dict[str, Any]) -> Policy[Any]:
+    """A policy out of a pickle: by name and settings, with a state of this process."""
+    make: Callable[..., Policy[Any]] = cls
+    return make(name, config, default_registry(), **options)

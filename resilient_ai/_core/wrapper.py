@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 from types import MethodType
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, overload
@@ -138,11 +139,45 @@ class ResilientFunction(wrapt.FunctionWrapper):  # type: ignore[type-arg]
     def __deepcopy__(self, memo: dict[int, Any]) -> ResilientFunction:
         return self
 
-    def __reduce_ex__(self, protocol: Any) -> str:
-        return str(self.__qualname__)
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        caller = sys._getframe(1).f_globals
+        if not _is_cloudpickle(caller) or _is_found_by_name(self, caller):
+            return str(self.__qualname__)
+        return _arrived, (self._self_stack.function, self._self_stack.policies)
+
+    # cloudpickle sends what it takes for a function by its code, which is the code of the bare function. So it alone is
+    # told that this is something else, and asks how that is to be sent.
+    @property  # type: ignore[misc]  # nobody sets it
+    def __class__(self) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+        if _is_cloudpickle(sys._getframe(1).f_globals):
+            return ResilientFunction
+        return self.__wrapped__.__class__
 
 
 _new = object.__new__
+
+
+def _is_cloudpickle(caller: dict[str, Any]) -> bool:
+    return "cloudpickle" in caller.get("__name__", "")  # other packages bring copies of their own
+
+
+def _is_found_by_name(wrapper: ResilientFunction, cloudpickle: dict[str, Any]) -> bool:
+    """Whether another process can import the function. `__main__` is another module there."""
+    module = str(wrapper.__module__)
+    by_value = cloudpickle.get("_PICKLE_BY_VALUE_MODULES", ())
+    if module == "__main__" or any(module == each or module.startswith(f"{each}.") for each in by_value):
+        return False
+    found: Any = sys.modules.get(module)
+    for part in wrapper.__qualname__.split("."):
+        found = getattr(found, part, None)
+    return found is wrapper
+
+
+def _arrived(function: Any, policies: tuple[Policy[Any], ...]) -> ResilientFunction:
+    """A decorated function out of a pickle."""
+    return ResilientFunction(Stack(function, policies))
+
+
 # Set on the wrapper itself: wrapt passes ordinary assignments on to the function. Read past wrapt, in half the time.
 _set_call = ResilientFunction.__dict__["__call__"].__set__
 _method_call_of = ResilientFunction.__dict__["_self_method_call"].__get__
@@ -229,7 +264,8 @@ def _call_of_descriptor(handler: Callable[..., Any], function: Any) -> Callable[
 
 def wrapper_of(fn: Any) -> ResilientFunction | None:
     """The wrapper of a decorated function or method; None where there is none."""
-    wrapper: ResilientFunction | None = fn.__func__ if type(fn) is ResilientMethod else fn
+    # Since Python 3.13 a class method is an ordinary bound method.
+    wrapper: ResilientFunction | None = fn.__func__ if type(fn) in (ResilientMethod, MethodType) else fn
     return wrapper if type(wrapper) is ResilientFunction else None
 
 

@@ -95,6 +95,9 @@ class FailoverPolicy(Policy[Failover]):
             if callable(introduce := getattr(type(endpoint), "beside", None)):
                 introduce(endpoint, self._endpoints)
 
+    def options(self) -> dict[str, Any]:
+        return {"endpoints": self._endpoints, "reject": self._reject}
+
     def make_state(self, name: str) -> Failover:
         budget, delay = HedgeBudget(self.config.hedge_budget), HedgeDelay(self.config.hedge_after or 0.0)
         return Failover(name, self._handles, budget, delay)
