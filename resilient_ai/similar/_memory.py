@@ -19,30 +19,32 @@ if TYPE_CHECKING:
 
 
 class Partition:
-    """The entries of one partition, and one matrix of vectors per embedder; row N of each belongs to entry N."""
+    """The entries of one partition, and one matrix per embedder and length; row N of each belongs to entry N."""
 
     __slots__ = ("_matrices", "entries", "rows")
 
     def __init__(self) -> None:
         self.entries: list[Entry] = []
         self.rows: dict[str, int] = {}
-        self._matrices: dict[str, Matrix] = {}
+        # By length too: a model that changed under one name, or a damaged row, must not hide the other vectors.
+        self._matrices: dict[tuple[str, int], Matrix] = {}
 
     def put(self, entry: Entry) -> Entry | None:
         """Add an entry; returns the entry that it replaces."""
         row = self.rows.get(entry.key)
-        for embedder, vector in entry.vectors.items():
-            if embedder not in self._matrices:
-                self._matrices[embedder] = Matrix(len(vector), len(self.entries))
+        mine = {(embedder, len(vector)): vector for embedder, vector in entry.vectors.items()}
+        for kind in mine:
+            if kind not in self._matrices:
+                self._matrices[kind] = Matrix(kind[1], len(self.entries))
         if row is None:
             self.rows[entry.key] = len(self.entries)
             self.entries.append(entry)
-            for embedder, matrix in self._matrices.items():
-                matrix.append(entry.vectors.get(embedder))
+            for kind, matrix in self._matrices.items():
+                matrix.append(mine.get(kind))
             return None
         replaced, self.entries[row] = self.entries[row], entry
-        for embedder, matrix in self._matrices.items():
-            matrix.replace(row, entry.vectors.get(embedder))
+        for kind, matrix in self._matrices.items():
+            matrix.replace(row, mine.get(kind))
         return replaced
 
     def remove(self, key: str) -> Entry:
@@ -56,7 +58,7 @@ class Partition:
         return gone
 
     def nearest(self, embedder: str, vector: Vector, at_least: float, limit: int) -> list[tuple[float, Entry]]:
-        matrix = self._matrices.get(embedder)
+        matrix = self._matrices.get((embedder, len(vector)))
         if matrix is None:
             return []
         return [(similarity, self.entries[row]) for similarity, row in matrix.nearest(vector, at_least, limit)]
@@ -80,7 +82,7 @@ class MemoryStore:
         check_number("max_bytes", max_bytes, least=1, whole=True)
         self._max_entries = max_entries
         self._max_bytes = max_bytes
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may read the counts in the middle of anything
         hold_while_forking(self, self._lock, rank=2)
         self._clear()
 

@@ -16,9 +16,10 @@ import structlog
 
 from resilient_ai._core.public import public
 
+from ._file_owner import ForeignFileError
 from ._forks import hold_while_forking
 from ._memory import MemoryStore
-from ._sqlite_file import AnswerFile, data_version, is_broken, packed, transaction, unpacked
+from ._sqlite_file import AnswerFile, data_version, entry_of, is_broken, row_of, transaction
 from ._store import Entry
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 _READ_SECONDS = 0.25  # most that a question waits for a write
 _UNSAVED = 1_000
+_FORGIVEN = (sqlite3.Error, OSError, ForeignFileError)
 
 _logger = structlog.stdlib.get_logger("resilient_ai")
 
@@ -66,7 +68,7 @@ class SQLiteStore:
         self.path = Path(path).absolute()
         self._memory = MemoryStore(max_entries=max_entries, max_bytes=max_bytes)
         self._max_entries, self._max_bytes, self._max_age = max_entries, max_bytes, max_age
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may read the counts in the middle of anything
         self._closed = False
         self._unsaved: deque[Entry] = deque(maxlen=_UNSAVED)
         self._touched: dict[tuple[str, str], float] = {}
@@ -76,7 +78,7 @@ class SQLiteStore:
         self._file = AnswerFile(self.path)
         self._generation = self._file.generation
         hold_while_forking(self, self._lock, rank=1, in_child=_in_child(weakref.ref(self)))
-        with self._lock, self._forgiving():
+        with self._lock, self._forgiving((sqlite3.Error, OSError)):
             self._connection(warn=True)
 
     def _forget_what_was_read(self) -> None:
@@ -92,14 +94,14 @@ class SQLiteStore:
         return connection
 
     @contextlib.contextmanager
-    def _forgiving(self) -> Iterator[None]:
+    def _forgiving(self, kinds: tuple[type[Exception], ...] = _FORGIVEN) -> Iterator[None]:
         """Count and log errors of the file, once until it works again; the memory serves on. Needs the lock."""
         try:
             yield
-        except (sqlite3.Error, OSError) as error:
+        except kinds as error:
             self.file_errors += 1
             if isinstance(error, sqlite3.Error) and is_broken(error):
-                with contextlib.suppress(OSError):
+                with contextlib.suppress(OSError, ForeignFileError):
                     self._file.set_aside()
             if not self._failing:
                 cause = f"{type(error).__name__}: {error}"
@@ -140,7 +142,7 @@ class SQLiteStore:
         known, last = self._read.get(partition, (None, 0))
         if version == known:
             return
-        epoch = file.execute("SELECT number FROM epochs").fetchone()[0]
+        (epoch,) = file.execute("SELECT max(number) FROM epochs").fetchone()
         if epoch != self._epoch:
             if self._epoch is not None:  # a process has forgotten answers: memory may still have them
                 self._memory.forget(None)
@@ -153,9 +155,12 @@ class SQLiteStore:
             (partition, last),
         )
         entries = []
-        for number, owner, key, at, vectors, answer, text, features in rows:
-            entries.append(Entry(partition, owner, key, unpacked(vectors), answer, at, text, features))
-            last = number
+        for number, *row in rows:
+            last = max(last, number)
+            try:
+                entries.append(entry_of(partition, tuple(row)))
+            except Exception:  # noqa: BLE001 - one row that cannot be read must not hide the others
+                self.file_errors += 1
         self._memory.put(entries)
         self._read[partition] = (version, last)
 
@@ -186,15 +191,18 @@ class SQLiteStore:
     def _write(self, file: sqlite3.Connection) -> None:
         now = datetime.now(UTC).timestamp()
         touched, self._touched = self._touched, {}  # other threads add to it meanwhile
+        rows = []
+        for entry in self._unsaved:
+            try:
+                rows.append(row_of(entry, now))
+            except UnicodeEncodeError:  # it stays in memory, and must not keep the others out of the file
+                self.file_errors += 1
         with transaction(file):
             file.executemany(
                 "INSERT OR REPLACE INTO entries"
                 " (partition, owner, key, at, used, size, vectors, answer, text, features)"
                 " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                [
-                    (e.partition, e.owner, e.key, e.at, now, e.size, packed(e.vectors), e.answer, e.text, e.features)
-                    for e in self._unsaved
-                ],
+                rows,
             )
             file.executemany(
                 "UPDATE entries SET used = ? WHERE partition = ? AND key = ?",
@@ -268,9 +276,10 @@ class SQLiteStore:
         """Entries in the file; those in memory while it cannot be read."""
         if self._lock.acquire(timeout=_READ_SECONDS):
             try:
-                if not self._closed:
-                    with contextlib.suppress(sqlite3.Error, OSError):
-                        count: int = self._connection().execute("SELECT count(*) FROM entries").fetchone()[0]
+                # No new connection: whoever reads the numbers changes nothing, and may be a signal handler.
+                if self._file.current is not None and not self._closed:
+                    with contextlib.suppress(sqlite3.Error):
+                        count: int = self._file.current.execute("SELECT count(*) FROM entries").fetchone()[0]
                         return count
             finally:
                 self._lock.release()

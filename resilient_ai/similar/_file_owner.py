@@ -1,0 +1,135 @@
+"""Whether a path may be used for answers: a new file, or one that this library has made for this user; nothing else."""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from pathlib import Path
+from typing import Final
+
+APPLICATION_ID: Final = 1380010323
+"""In the header of every file of this library, by `PRAGMA application_id`: "RAIS"."""
+
+_MAGIC: Final = b"SQLite format 3\x00"
+_HEADER_BYTES: Final = 100
+_ID_AT: Final = slice(68, 72)
+_TRIES: Final = 20
+_PAUSE_SECONDS: Final = 0.01
+_SIDE_FILES: Final = ("-wal", "-shm", "-journal")
+
+
+class ForeignFileError(ValueError):
+    """The path leads to something that is not a file of this library and this user. It is left as it is."""
+
+
+def claim(path: Path) -> tuple[int, bool]:
+    """
+    Make the file if nothing is there, and check it if something is; nothing that is not ours is altered.
+
+    Returns:
+        The file's inode, and whether it is empty, so that a database has to be made in it.
+
+    Raises:
+        ForeignFileError: A symbolic link, something other than a file, another user's file, or not our database.
+        OSError: The folder is missing, or the file may not be opened.
+    """
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"the folder of {path} does not exist; make it first")
+    flags = os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0)
+    try:
+        file = os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        _refuse_what_is_no_file(path)  # before it is opened: opening a FIFO or a device may wait or do something
+        file = os.open(path, flags)
+    try:
+        return _checked(path, file)
+    finally:
+        os.close(file)
+
+
+def is_damaged(path: Path, inode: int) -> bool:
+    """
+    Whether the file at a path is ours to rename, now that SQLite cannot read it.
+
+    Args:
+        path: The file.
+        inode: Of the file that was opened as ours; 0: none was.
+    """
+    try:
+        found = path.lstat()
+        with path.open("rb") as file:
+            header = file.read(_HEADER_BYTES)
+    except OSError:
+        return False
+    if not stat.S_ISREG(found.st_mode) or not _is_mine(found):
+        return False
+    if header.startswith(_MAGIC):
+        return _has_our_id(header)
+    # Its header is gone. That it was ours is known only while it is the file that was opened.
+    return inode != 0 and found.st_ino == inode
+
+
+def _refuse_what_is_no_file(path: Path) -> None:
+    for each in (path, *(Path(f"{path}{ending}") for ending in _SIDE_FILES)):
+        try:
+            found = each.lstat()
+        except FileNotFoundError:
+            continue
+        if stat.S_ISLNK(found.st_mode):
+            raise ForeignFileError(f"{each} is a symbolic link to {os.readlink(each)}; give the path of that file")
+        if not stat.S_ISREG(found.st_mode):
+            raise ForeignFileError(f"{each} is {_kind(found.st_mode)}, not a file; give the path of a file")
+        if not _is_mine(found):
+            raise ForeignFileError(
+                f"{each} belongs to user {found.st_uid}, not to user {os.geteuid()} who runs this; give another path"
+            )
+
+
+def _checked(path: Path, file: int) -> tuple[int, bool]:
+    _refuse_what_is_no_file(path)
+    found = os.fstat(file)
+    if not os.path.samestat(found, path.lstat()):
+        raise ForeignFileError(f"{path} was replaced while it was being opened; try again")
+    if found.st_size == 0:
+        if found.st_nlink > 1:
+            raise ForeignFileError(f"{path} is an empty file with {found.st_nlink} names; give another path")
+        _keep_private(file, found)
+        return found.st_ino, True
+    header = _header(path, file)
+    if not header.startswith(_MAGIC):
+        raise ForeignFileError(f"{path} is not a database ({found.st_size} bytes of something else); give another path")
+    if not _has_our_id(header):
+        raise ForeignFileError(f"{path} is a database of another program; give another path")
+    _keep_private(file, found)
+    return found.st_ino, False
+
+
+def _header(path: Path, file: int) -> bytes:
+    """The first bytes of a file, once no other process is in the middle of making it."""
+    header = b""
+    for _ in range(_TRIES):
+        os.lseek(file, 0, os.SEEK_SET)
+        header = os.read(file, _HEADER_BYTES)
+        if _has_our_id(header) or not Path(f"{path}-journal").exists():
+            break
+        time.sleep(_PAUSE_SECONDS)
+    return header
+
+
+def _keep_private(file: int, found: os.stat_result) -> None:
+    if found.st_mode & 0o077 and hasattr(os, "fchmod"):
+        os.fchmod(file, 0o600)
+
+
+def _has_our_id(header: bytes) -> bool:
+    return int.from_bytes(header[_ID_AT], "big") == APPLICATION_ID
+
+
+def _is_mine(found: os.stat_result) -> bool:
+    return not hasattr(os, "geteuid") or found.st_uid == os.geteuid()
+
+
+def _kind(mode: int) -> str:
+    kinds = ((stat.S_ISDIR, "a folder"), (stat.S_ISFIFO, "a pipe"), (stat.S_ISSOCK, "a socket"))
+    return next((name for test, name in kinds if test(mode)), "a device")
