@@ -67,6 +67,11 @@ class Carried:
         self._first: dict[Path, Any] = {}
         self._kept: dict[Path, tuple[object, int]] = {}
 
+    @property
+    def function(self) -> Any:
+        """The function as it was decorated; None: nothing is known of it."""
+        return self._function
+
     def scope(self, instance: Any = None) -> Scope:
         """
         What counts now.

@@ -1,4 +1,4 @@
-"""Answers as typed JSON: a decoded answer equals the encoded one, and decoding imports nothing."""
+"""Answers as typed JSON: a decoded answer equals the encoded one, and decoding builds no class but the ones allowed."""
 
 from __future__ import annotations
 
@@ -7,72 +7,125 @@ import dataclasses
 import datetime
 import decimal
 import json
-import sys
 import uuid
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from ._answer_types import is_buildable, is_model, name_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
 
 _TYPE = "$type"
+_NONE: Mapping[str, type] = {}
 
 
 class NotStorable(TypeError):  # noqa: N818 - the name is the message
     """An answer of a kind that has no typed JSON form."""
 
 
-def encode(answer: Any) -> str:
+def encode(answer: Any, classes: set[type] | None = None) -> str:
     """
     An answer as JSON.
 
     Text, numbers, None, lists, tuples, dicts, bytes, dates, decimals, UUIDs, dataclasses and pydantic models, nested
     to any depth.
 
+    Args:
+        answer: The answer.
+        classes: Gets the dataclasses and models that were found in it.
+
     Raises:
         NotStorable: Anything else in it.
     """
     try:
-        return json.dumps(_plain(answer), ensure_ascii=False, separators=(",", ":"))
+        return json.dumps(_Encoder(classes).plain(answer), ensure_ascii=False, separators=(",", ":"))
     except RecursionError:
         raise NotStorable("an answer that is nested too deeply") from None
 
 
-def decode(text: str) -> Any:
+def decode(text: str, types: Mapping[str, type] = _NONE) -> Any:
     """
     A new copy of the answer.
 
+    Nothing is looked up or imported by a name in the text.
+
+    Args:
+        text: What `encode` gave.
+        types: Classes that may be built, by name.
+
     Raises:
-        NotStorable: Not written by `encode`, or of a class that this process has not imported, or that changed.
+        NotStorable: Not written by `encode`, or of a class that is not among `types`, or that has changed.
     """
     try:
-        return _restored(json.loads(text))
+        return _Decoder(types).restored(json.loads(text))
     except NotStorable:
         raise
     except Exception as error:  # noqa: BLE001 - a file may hold anything
         raise NotStorable(f"an answer that cannot be read back: {type(error).__name__}") from None
 
 
-def _plain(value: Any) -> Any:
-    kind = type(value)
-    if kind is str or kind is int or kind is float or kind is bool or value is None:
-        return value
-    if kind is list:
-        return [_plain(each) for each in value]
-    if kind is dict:
-        if _TYPE not in value and all(type(key) is str for key in value):
-            return {key: _plain(each) for key, each in value.items()}
-        return _typed("dict", [[_plain(key), _plain(each)] for key, each in value.items()])
-    if kind is tuple:
-        return _typed("tuple", [_plain(each) for each in value])
-    if kind is bytes:
-        return _typed("bytes", base64.b64encode(value).decode())
-    if kind in _WRITTEN:
-        return _typed(kind.__name__, value.isoformat() if hasattr(value, "isoformat") else str(value))
-    if _is_model(kind) or dataclasses.is_dataclass(kind):
-        if _known_class(kind.__module__, kind.__qualname__) is not kind:
-            raise NotStorable(f"a {kind.__module__}.{kind.__qualname__}, which cannot be found by its name")
-        if _is_model(kind):
-            return _typed("model", [kind.__module__, kind.__qualname__, value.model_dump(mode="json")])
-        fields = {each.name: _plain(getattr(value, each.name)) for each in dataclasses.fields(kind) if each.init}
-        return _typed("dataclass", [kind.__module__, kind.__qualname__, fields])
-    raise NotStorable(f"a {kind.__module__}.{kind.__qualname__}")
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Form:
+    """How a class of this package is written, and read back."""
+
+    kind: type
+    write: Callable[[Any], Any]
+    read: Callable[[Any], Any]
+
+
+_forms: dict[str, _Form] = {}
+
+
+def register_form(name: str, kind: type, write: Callable[[Any], Any], read: Callable[[Any], Any]) -> None:
+    """
+    Let answers of a class be kept wherever they come from; for classes of this package that hold plain data.
+
+    Args:
+        name: How the class is called in a store.
+        kind: The class.
+        write: Makes a value of storable parts of an answer.
+        read: Makes the answer of those parts again.
+    """
+    _forms[name] = _Form(kind, write, read)
+
+
+class _Encoder:
+    def __init__(self, classes: set[type] | None) -> None:
+        self._classes = classes
+
+    def plain(self, value: Any) -> Any:
+        kind = type(value)
+        if kind is str or kind is int or kind is float or kind is bool or value is None:
+            return value
+        if kind is list:
+            return [self.plain(each) for each in value]
+        if kind is dict:
+            if _TYPE not in value and all(type(key) is str for key in value):
+                return {key: self.plain(each) for key, each in value.items()}
+            return _typed("dict", [[self.plain(key), self.plain(each)] for key, each in value.items()])
+        if kind is tuple:
+            return _typed("tuple", [self.plain(each) for each in value])
+        if kind is bytes:
+            return _typed("bytes", base64.b64encode(value).decode())
+        if kind in _WRITTEN:
+            return _typed(kind.__name__, value.isoformat() if hasattr(value, "isoformat") else str(value))
+        for name, form in _forms.items():
+            if kind is form.kind:
+                return _typed("form", [name, self.plain(form.write(value))])
+        return self._object(kind, value)
+
+    def _object(self, kind: type, value: Any) -> dict[str, Any]:
+        if not is_buildable(kind):
+            raise NotStorable(f"a {name_of(kind)}")
+        if self._classes is not None:
+            self._classes.add(kind)
+        if is_model(kind):
+            return _typed("model", [name_of(kind), value.model_dump(mode="json")])
+        fields: Any = dataclasses.fields(value)
+        return _typed(
+            "dataclass",
+            [name_of(kind), {each.name: self.plain(getattr(value, each.name)) for each in fields if each.init}],
+        )
 
 
 def _typed(name: str, value: Any) -> dict[str, Any]:
@@ -86,45 +139,43 @@ _WRITTEN = {
     decimal.Decimal: decimal.Decimal,
     uuid.UUID: uuid.UUID,
 }
-_READERS = {kind.__name__: read for kind, read in _WRITTEN.items()}
+_READERS: dict[str, Callable[[str], Any]] = {kind.__name__: read for kind, read in _WRITTEN.items()}
 
 
-def _restored(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_restored(each) for each in value]
-    if not isinstance(value, dict):
-        return value
-    name = value.get(_TYPE)
-    if name is None:
-        return {key: _restored(each) for key, each in value.items()}
-    inner = value["value"]
-    if name == "dict":
-        return {_restored(key): _restored(each) for key, each in inner}
-    if name == "tuple":
-        return tuple(_restored(each) for each in inner)
-    if name == "bytes":
-        return base64.b64decode(inner)
-    if name in _READERS:
-        return _READERS[name](inner)
-    module, qualname, fields = inner
-    kind = _known_class(module, qualname)
-    if name == "model" and _is_model(kind):
-        return kind.model_validate(fields)
-    if name == "dataclass" and dataclasses.is_dataclass(kind):
-        build: Any = kind
-        return build(**{key: _restored(each) for key, each in fields.items()})
-    raise NotStorable(f"a {module}.{qualname}, which is no {name} any more")
+class _Decoder:
+    def __init__(self, types: Mapping[str, type]) -> None:
+        self._types = types
 
+    def restored(self, value: Any) -> Any:
+        if isinstance(value, list):
+            return [self.restored(each) for each in value]
+        if not isinstance(value, dict):
+            return value
+        name = value.get(_TYPE)
+        if name is None:
+            return {key: self.restored(each) for key, each in value.items()}
+        inner = value["value"]
+        if name == "dict":
+            return {self.restored(key): self.restored(each) for key, each in inner}
+        if name == "tuple":
+            return tuple([self.restored(each) for each in inner])
+        if name == "bytes":
+            return base64.b64decode(inner)
+        if name in _READERS:
+            return _READERS[name](inner)
+        known, content = inner
+        if name == "form" and known in _forms:
+            return _forms[known].read(self.restored(content))
+        return self._object(name, known, content)
 
-def _is_model(kind: Any) -> bool:
-    return callable(getattr(kind, "model_validate", None)) and hasattr(kind, "model_fields")
-
-
-def _known_class(module: str, qualname: str) -> Any:
-    """A class that is imported already. A file must not be able to make this process import anything."""
-    found: Any = sys.modules.get(module)
-    for part in qualname.split("."):
-        found = getattr(found, part, None)
-    if not isinstance(found, type):
-        raise NotStorable(f"a {module}.{qualname}, which is not imported")
-    return found
+    def _object(self, name: str, known: str, content: Any) -> Any:
+        kind: Any = self._types.get(known)
+        if kind is None:
+            raise NotStorable("an answer of a class that the call site does not name")
+        if name == "model" and is_model(kind):
+            # As JSON, not as Python values: a strict model takes a date from a string there only.
+            return kind.model_validate_json(json.dumps(content))
+        if name == "dataclass" and dataclasses.is_dataclass(kind) and not is_model(kind):
+            build: Any = kind
+            return build(**{str(key): self.restored(each) for key, each in content.items()})
+        raise NotStorable(f"a {known}, which is no {name} any more")

@@ -75,9 +75,8 @@ class Features:
         )
 
 
-@functools.lru_cache(maxsize=4_096)
 def features(text: str) -> Features:
-    """The features of a text; those of equal texts are cached."""
+    """The features of a text. Nothing of it is kept."""
     text = unicodedata.normalize("NFKC", text).translate(_APOSTROPHES)
     tokens = [match.group() for match in re.finditer(_PIECES, text)]
     lower = [token.casefold() for token in tokens]
@@ -108,7 +107,6 @@ def features(text: str) -> Features:
     )
 
 
-@functools.lru_cache(maxsize=20_000)
 def stem(word: str) -> str:
     """A word without its most common English endings, so that most forms of a word compare equal."""
     if len(word) > 4 and word.endswith("ies"):

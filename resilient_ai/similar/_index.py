@@ -2,31 +2,44 @@
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
 import json
 import threading
-from collections import Counter
-from dataclasses import dataclass
+from collections import Counter, OrderedDict
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from ._codec import NotStorable, decode
 from ._embedders import Space
-from ._features import Features, features
+from ._features import features
 from ._forks import hold_while_forking
 from ._guard import difference
-from ._question import looks_personal, looks_secret
+from ._question import LONGEST, looks_personal, looks_secret
+from ._remembered import Budget, RememberedFeatures, TooMuchWork, digested, packed
 from ._store import Entry
 from ._trigrams import TrigramEmbedder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
+    from ._features import Features
     from ._question import Question
     from ._store import StoreProtocol, Vector
+    from ._vectors import Vectors
 
 _CANDIDATES = 32
 _EQUAL = 0.01  # similarities this close count as equal; the newest of these entries answers
+_INLINE = 2_000  # characters of remembered questions that may be read in an event loop: 2 to 4 ms
+_FORGOTTEN = 1_000  # scopes whose drafts may still be on their way when they are forgotten
 _LARGEST = 4  # one question with its answer takes at most max_bytes divided by this
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """An answer that may serve."""
+
+    similarity: float
+    entry: Entry
+    answer: Any = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +49,7 @@ class Draft:
     question: Question
     answer: str
     at: float
+    epoch: int = 0  # of the index, when it was made
     vector: Vector | None = None
 
 
@@ -51,6 +65,7 @@ class Index:
         self,
         store: StoreProtocol,
         space: Space | None,
+        vectors: Vectors | None,
         *,
         threshold: float | None,
         guard: Any,
@@ -60,15 +75,19 @@ class Index:
     ) -> None:
         self._store = store
         self._space = space
+        self._vectors = vectors
         own = TrigramEmbedder.default_threshold
         least = threshold if space is None or threshold is None else max(threshold, own)
         self.trigrams = Space(TrigramEmbedder(), least, allow_unsafe=allow_unsafe)
         self._guard = guard
         self._store_text = store_text
         self._largest = max_bytes // _LARGEST
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may read the counts in the middle of anything
         hold_while_forking(self, self._lock, rank=3)
-        self.added = self.store_errors = self.embedder_errors = 0
+        self._features = RememberedFeatures(max(1 << 20, max_bytes // 16))
+        self.added = self.store_errors = 0
+        self.epoch = 0
+        self._forgotten: OrderedDict[str | None, int] = OrderedDict()  # owner → the last epoch that is forgotten
         self.skipped: Counter[str] = Counter()
         self.refused: Counter[str] = Counter()
 
@@ -81,13 +100,14 @@ class Index:
 
     def add(self, drafts: list[Draft]) -> None:
         """Check drafts and write them; errors of the store or the embedder are only counted."""
-        taken = [draft for draft in drafts if self._takes(draft)]
+        ready = self._entries([draft for draft in drafts if self._takes(draft)])
+        # Embedding takes time: what was forgotten meanwhile must not come back.
+        taken = [entry for draft, entry in ready if not self._is_forgotten(draft)]
         if not taken:
             return
         try:
-            entries = self._entries(taken)
-            self._store.put(entries)
-        except Exception:  # noqa: BLE001 - no caller waits for this thread; the counts report the error
+            self._store.put(taken)
+        except BaseException:  # noqa: BLE001 - no caller waits for this thread; the counts report the error
             with self._lock:
                 self.store_errors += 1
                 self.skipped["error"] += len(taken)
@@ -96,123 +116,201 @@ class Index:
                 self.added += len(taken)
 
     def _takes(self, draft: Draft) -> bool:
+        try:
+            reason = self._reason_to_skip(draft)
+        except Exception:  # noqa: BLE001 - nothing in one answer may keep the others from being written
+            reason = "error"
+        if reason is not None:
+            self.skip(reason)
+        return reason is None
+
+    def _reason_to_skip(self, draft: Draft) -> str | None:
         text = draft.question.text
         if len(draft.answer) + len(text) > self._largest:
-            reason = "too large"
-        elif any(map(looks_secret, (text, draft.answer, *_strings(json.loads(draft.answer))))):
-            reason = "secret"
-        elif looks_personal(text):
-            reason = "personal"
-        else:
-            return True
-        self.skip(reason)
-        return False
+            return "too large"
+        if any(map(looks_secret, (text, draft.answer, *_strings(json.loads(draft.answer))))):
+            return "secret"
+        return "personal" if looks_personal(text) else None
 
-    def _entries(self, drafts: list[Draft]) -> list[Entry]:
-        texts = [draft.question.text for draft in drafts]
-        vectors: list[dict[str, Vector]] = [{} for _ in drafts]
-        for found, vector in zip(vectors, self.trigrams.embed(texts), strict=True):
-            if vector is not None:
-                found[self.trigrams.id] = vector
-        if self._space is not None:
-            for found, vector in zip(vectors, self._own_vectors(self._space, drafts), strict=True):
-                if vector is not None:
-                    found[self._space.id] = vector
-        return [
-            Entry(
-                partition=draft.question.partition,
-                owner=draft.question.owner,
-                key=draft.question.key,
-                vectors=found,
-                answer=draft.answer,
-                at=draft.at,
-                text=draft.question.text if self._store_text else None,
-                features=None if self._store_text else _packed(draft.question),
-            )
-            for draft, found in zip(drafts, vectors, strict=True)
-        ]
+    def _entries(self, drafts: list[Draft]) -> list[tuple[Draft, Entry]]:
+        space, vectors = self._space, self._vectors
+        own: Sequence[Vector | None] = [draft.vector for draft in drafts]
+        if space is not None and vectors is not None and not space.remote:
+            own = vectors.of_answers([draft.question.text for draft in drafts])
+        made: list[tuple[Draft, Entry]] = []
+        for draft, vector in zip(drafts, own, strict=True):
+            try:
+                made.append((draft, self._entry(draft, vector)))
+            except Exception:  # noqa: BLE001 - nothing in one answer may keep the others from being written
+                self.skip("error")
+        return made
 
-    def _own_vectors(self, space: Space, drafts: list[Draft]) -> Sequence[Vector | None]:
-        if space.remote:
-            return [draft.vector for draft in drafts]
-        try:
-            return space.embed([draft.question.text for draft in drafts])
-        except Exception:  # noqa: BLE001 - an embedder of the user's; the trigrams serve instead
-            with self._lock:
-                self.embedder_errors += 1
-            return [None] * len(drafts)
+    def _entry(self, draft: Draft, vector: Vector | None) -> Entry:
+        question = draft.question
+        vectors = {} if vector is None or self._space is None else {self._space.id: vector}
+        if (trigrams := self.trigrams.embed([question.text])[0]) is not None:
+            vectors[self.trigrams.id] = trigrams
+        return Entry(
+            partition=question.partition,
+            owner=question.owner,
+            key=question.key,
+            vectors=vectors,
+            answer=draft.answer,
+            at=draft.at,
+            text=question.text if self._store_text else None,
+            features=None if self._store_text or not comparable(question.text) else packed(question),
+        )
+
+    def forget(self, owner: str | None) -> None:
+        """
+        Drop what is kept of questions beside the store, and write no draft that was made before.
+
+        Args:
+            owner: Whose drafts; None: all.
+        """
+        self._features.forget()
+        with self._lock:
+            self._forgotten[owner] = self.epoch
+            self._forgotten.move_to_end(owner)
+            if len(self._forgotten) > _FORGOTTEN:
+                self._forgotten.popitem(last=False)
+            self.epoch += 1
+
+    def _is_forgotten(self, draft: Draft) -> bool:
+        with self._lock:
+            latest = max(self._forgotten.get(owner, -1) for owner in (None, draft.question.owner))
+        return draft.epoch <= latest
 
     # -- searching
 
-    def search(self, question: Question, vector: Vector | None, since: float) -> tuple[float, Entry] | None:
-        """The answer for a question, given after `since`, with its similarity."""
+    def search(
+        self,
+        question: Question,
+        vector: Vector | None,
+        since: float,
+        types: Mapping[str, type],
+        *,
+        inline: bool = False,
+    ) -> Found | None:
+        """
+        The answer for a question.
+
+        Args:
+            question: What is asked.
+            vector: Of the embedder, if it has one for the question.
+            since: The earliest time of an answer that may serve, in seconds since 1970.
+            types: Classes that the answer may be built of.
+            inline: Whether this is an event loop, which must not be kept from its tasks.
+
+        Raises:
+            TooMuchWork: With `inline`, when a thread has to do it.
+        """
         try:
-            return self._search(question, vector, since)
+            return self._search(question, vector, since, types, Budget(_INLINE if inline else None))
+        except TooMuchWork:
+            raise
         except Exception:  # noqa: BLE001 - a store that is down means no answer
             with self._lock:
                 self.store_errors += 1
             return None
 
-    def _search(self, question: Question, vector: Vector | None, since: float) -> tuple[float, Entry] | None:
+    def _search(
+        self, question: Question, vector: Vector | None, since: float, types: Mapping[str, type], budget: Budget
+    ) -> Found | None:
+        search = _Search(question, since, types, budget)
         same = self._store.exact(question.partition, question.key)
-        if same is not None and same.at >= since:
+        if same is not None and same.at >= since and (found := self._opened(1.0, same, search)) is not None:
             self._touch(same)
-            return 1.0, same
-        if not _comparable(question.text):
+            return found
+        if not comparable(question.text):
             return None
-        found = None
+        budget.take(len(question.text))
         if vector is not None and self._space is not None:
-            found = self._best(self._space, question, vector, since)
-        if found is None:
-            own = self.trigrams.embed([question.text])[0]
-            without = self._space.id if vector is not None and self._space is not None else None
-            if own is not None:
-                found = self._best(self.trigrams, question, own, since, without=without)
+            found = self._best(self._space, search, vector)
+            if found is not None:
+                self._touch(found.entry)
+                return found
+        own = self.trigrams.embed([question.text])[0]
+        if own is None:
+            return None
+        without = self._space.id if vector is not None and self._space is not None else None
+        found = self._best(self.trigrams, search, own, without=without)
         if found is not None:
-            self._touch(found[1])
+            self._touch(found.entry)
         return found
 
-    def _best(
-        self, space: Space, question: Question, vector: Vector, since: float, *, without: str | None = None
-    ) -> tuple[float, Entry] | None:
+    def _best(self, space: Space, search: _Search, vector: Vector, *, without: str | None = None) -> Found | None:
         """The newest of the most similar entries that the guard accepts."""
         top, best = 0.0, None
-        for similarity, entry in self._store.nearest(
-            question.partition, space.id, vector, space.threshold, _CANDIDATES
-        ):
+        partition = search.question.partition
+        for similarity, entry in self._store.nearest(partition, space.id, vector, space.threshold, _CANDIDATES):
             if similarity < top - _EQUAL:
                 break
-            late = entry.at < since or (best is not None and entry.at <= best[1].at)
-            if late or (without is not None and without in entry.vectors):
+            late = entry.at < search.since or (best is not None and entry.at <= best.entry.at)
+            if late or entry.key in search.unreadable or (without is not None and without in entry.vectors):
                 continue
-            reason = self._refuses(question, entry)
+            reason = self._refuses(search, entry)
             if reason is not None:
                 with self._lock:
                     self.refused[reason] += 1
-            else:
-                top, best = top or similarity, (similarity, entry)
+            elif (found := self._opened(similarity, entry, search)) is not None:
+                top, best = top or similarity, found
         return best
 
-    def _refuses(self, question: Question, entry: Entry) -> str | None:
+    def _opened(self, similarity: float, entry: Entry, search: _Search) -> Found | None:
+        """An entry with its answer decoded; None where that is not to be built, or cannot be read."""
+        try:
+            return Found(similarity, entry, decode(entry.answer, search.types))
+        except NotStorable:
+            search.unreadable.add(entry.key)
+            with self._lock:
+                self.refused["type"] += 1
+            return None
+
+    def _refuses(self, search: _Search, entry: Entry) -> str | None:
         guard = self._guard
         if guard is None:
             return None
         if callable(guard):
-            reason: Any = guard(question.text, entry.text)
+            reason: Any = guard(search.question.text, entry.text)
             if reason is not None and not isinstance(reason, str):
                 raise TypeError(f"a guard must return a reason to refuse or None, got {reason!r}")
             return reason
-        asked = features(question.text)
-        if entry.text is not None:
-            return difference(asked, features(entry.text), strict=guard == "strict")
-        if entry.features is None:
+        remembered = self._features.of(entry, search.budget)
+        if remembered is None:
             return "unknown"
-        return difference(asked.digested(_digest_with(question)), _unpacked(entry.features), strict=guard == "strict")
+        asked = search.asked() if entry.text is not None else search.asked_digested()
+        return difference(asked, remembered, strict=guard == "strict")
 
     def _touch(self, entry: Entry) -> None:
         touch = getattr(self._store, "touch", None)
         if touch is not None:
             touch(entry)
+
+
+class _Search:
+    """One question on its way; what it is made of is computed once, and kept no longer."""
+
+    __slots__ = ("_asked", "_asked_digested", "budget", "question", "since", "types", "unreadable")
+
+    def __init__(self, question: Question, since: float, types: Mapping[str, type], budget: Budget) -> None:
+        self.question = question
+        self.since = since
+        self.types = types
+        self.budget = budget
+        self.unreadable: set[str] = set()
+        self._asked: Features | None = None
+        self._asked_digested: Features | None = None
+
+    def asked(self) -> Features:
+        if self._asked is None:
+            self._asked = features(self.question.text)
+        return self._asked
+
+    def asked_digested(self) -> Features:
+        if self._asked_digested is None:
+            self._asked_digested = digested(self.question)
+        return self._asked_digested
 
 
 def check_guard(guard: Any, *, store_text: bool) -> None:
@@ -230,9 +328,9 @@ def check_guard(guard: Any, *, store_text: bool) -> None:
         )
 
 
-def _comparable(text: str) -> bool:
-    """Whether similarity says anything: a question of one word (a name, an id) is only equal to itself."""
-    return len(text.split()) > 1 or any(ord(sign) > 0x2E7F for sign in text)
+def comparable(text: str) -> bool:
+    """Whether similarity says anything: not of one word (a name, an id), nor of more than 4,000 characters."""
+    return len(text) <= LONGEST and (len(text.split()) > 1 or any(ord(sign) > 0x2E7F for sign in text))
 
 
 def _strings(value: Any) -> Iterator[str]:
@@ -242,42 +340,3 @@ def _strings(value: Any) -> Iterator[str]:
     elif isinstance(value, list | dict):
         for each in value if isinstance(value, list) else (*value, *value.values()):
             yield from _strings(each)
-
-
-def _digest_with(question: Question) -> Any:
-    key = question.partition.encode()[:64]
-
-    def of_word(word: str) -> str:
-        return hashlib.blake2b(word.encode("utf-8", "surrogatepass"), key=key, digest_size=6).hexdigest()
-
-    return of_word
-
-
-def _packed(question: Question) -> str:
-    digested = features(question.text).digested(_digest_with(question))
-    plain = {
-        each.name: sorted(value) if isinstance(value := getattr(digested, each.name), frozenset) else value
-        for each in dataclasses.fields(digested)
-    }
-    return json.dumps(plain, separators=(",", ":"))
-
-
-def _unpacked(text: str) -> Features:
-    plain = json.loads(text)
-    return Features(**{name: _KINDS[kind](value) for name, value, kind in _typed(plain)})
-
-
-def _typed(plain: dict[str, Any]) -> list[tuple[str, Any, str]]:
-    return [(each.name, plain[each.name], str(each.type).partition("[")[0]) for each in dataclasses.fields(Features)]
-
-
-def _deep(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
-
-
-_KINDS: dict[str, Any] = {
-    "tuple": lambda value: tuple(map(_deep, value)),
-    "frozenset": lambda value: frozenset(map(_deep, value)),
-    "str": str,
-    "int": int,
-}

@@ -5,22 +5,23 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from resilient_ai._degrade_to.call_key import scope_of
 from resilient_ai._degrade_to.contract import text_of
-from resilient_ai._degrade_to.digest import digest
+from resilient_ai._degrade_to.digest import Writer, digest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from resilient_ai._degrade_to.contract import FailedCall
 
     Which = str | Callable[[FailedCall], str | None] | None
 
 _USUAL_NAMES = ("messages", "question", "query", "prompt", "text", "message", "input", "contents", "content", "q")
-_NO_SCOPE = object()
+_FOR_SECRETS = b"resilient_ai.similar"  # tells the digest for secrets from the one for partitions, which is no secret
+LONGEST = 4_000  # characters of a question that is compared with others; a longer one is only equal to itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +34,15 @@ class Question:
         key: Digest of the normalised text; the same for equal questions.
         partition: Digest of everything else: function, other arguments, history, scope.
         owner: Digest of the user's `scope=` alone; `forget` goes by it.
+        secret: Key of the digests that stand for the text in a store. It comes from what the partition comes from, and
+            is stored nowhere.
     """
 
-    text: str
+    text: str = field(repr=False)
     key: str
     partition: str
     owner: str
+    secret: bytes = field(repr=False)
 
 
 def question_of(call: FailedCall, which: Which, scope: Any) -> Question | None:
@@ -66,51 +70,66 @@ def question_of(call: FailedCall, which: Which, scope: Any) -> Question | None:
             return None
     else:
         carried = scope_of(call).digest
-    partition = digest(call.function, carried, scope, dict(call.arguments), blank=text)
-    return Question(text=text, key=key_of(text), partition=partition, owner=digest(scope))
+    writer = Writer(blank=text)
+    writer.write((call.function, carried, scope, dict(call.arguments)))
+    partition, secret = writer.digest(), bytes.fromhex(writer.digest(_FOR_SECRETS))
+    return Question(text=text, key=key_of(text, secret), partition=partition, owner=digest(scope), secret=secret)
 
 
-def key_of(text: str) -> str:
-    """Digest of a text that ignores its spacing and its Unicode form."""
-    plain = " ".join(unicodedata.normalize("NFC", text).split())
-    return hashlib.blake2b(plain.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+def key_of(text: str, secret: bytes) -> str:
+    """Digest of a text that ignores its spacing and its Unicode form, if it is no longer than 4,000 characters."""
+    plain = " ".join(unicodedata.normalize("NFC", text).split()) if len(text) <= LONGEST else text
+    return hashlib.blake2b(plain.encode("utf-8", "surrogatepass"), key=secret, digest_size=16).hexdigest()
 
 
+# Every pattern is linear: each repetition is bounded, so that a place where a match may begin costs a bounded time.
 # Compiled when the first text is checked, so that importing the package costs nothing.
 _SECRETS = r"""(?x)
-    -----BEGIN [A-Z ]*PRIVATE\ KEY
+    -----BEGIN [A-Z ]{0,40}PRIVATE\ KEY
     | \b(?:sk|pk|rk|gsk|xai|nvapi|hf|ghp|gho|ghs|ghu|ghr|glpat|github_pat|xox[abposr]|npm|pypi|shpat|whsec)
-        [-_][A-Za-z0-9_\-]{12,}                                        # keys by their well-known prefixes
-    | \bAIza[\w\-]{30,} | \b(?:AKIA|ASIA|AROA|AIDA)[A-Z0-9]{12,} | \bya29\.[\w\-]{10,}
-    | \bSG\.[\w\-]{10,}\.[\w\-]{10,}
-    | \beyJ[\w\-]{8,}\.[\w\-]{4,}                                    # JSON web tokens
-    | (?i:\bbearer\s+[\w\-.=+/~]{12,} | \bbasic\s+[A-Za-z0-9+/]{12,}={0,2})
+        [-_][A-Za-z0-9_\-]{12}                                         # keys by their well-known prefixes
+    | \bAIza[\w\-]{30} | \b(?:AKIA|ASIA|AROA|AIDA)[A-Z0-9]{12} | \bya29\.[\w\-]{10}
+    | \bSG\.[\w\-]{10,64}\.[\w\-]{10}
+    | \beyJ[\w\-]{8,256}+(?:\.[\w\-]{4}|[\w\-])                      # JSON web tokens
+    | (?i:\bbearer\s{1,20}[\w\-.=+/~]{12} | \bbasic\s{1,20}[A-Za-z0-9+/]{12})
     | (?i:\b(?:pass(?:word|wd|code|phrase)?|pwd|secret|token|pin|cvv|cvc|ssn|auth(?:orization)?|credentials?
           |(?:api|access|private)[-_ ]?key)
-        \b["']?\s*(?:is|=|:|:=|=>|was)\s*["']?(?=\S*[\d!@#$%^&*\-_+=])[^\s"',;]{3,})   # named, with a non-letter in it
-    | (?i:(?<=://)[^/\s:@]+:[^/\s@]+(?=@))                            # credentials in a URL
+        \b["']?\s{0,20}(?:is|=|:|:=|=>|was)\s{0,20}["']?(?=\S{0,64}[\d!@#$%^&*\-_+=])[^\s"',;]{3})  # with a non-letter
+    | (?i:(?<=://)[^/\s:@]{1,128}:[^/\s@]{1,128}@)                    # credentials in a URL
     | \b\d{3}-\d{2}-\d{4}\b                                           # US social security number
     | \b[A-Z]{2}\d{2}(?:\ ?[A-Z0-9]{4}){3,7}(?:\ ?[A-Z0-9]{1,3})?\b   # IBAN
     """
+_E_MAIL = r"(?<=[\w.+\-])@[\w\-]{1,63}(?:\.[\w\-]{1,63}){0,8}\.\w{2}"
+_CARD = r"(?<![\d.])(?:\d[ \-]?){12,18}\d(?![\d.])"
+_LONG_RUN = r"(?<![\w/+\-])[A-Za-z0-9+/_\-]{32,}+={0,2}(?![\w/+\-])"
 
-_E_MAIL = re.compile(r"[\w.+\-]+@[\w\-]+\.\w{2,}")
-_CARD = re.compile(r"(?<![\d.])(?:\d[ \-]?){12,18}\d(?![\d.])")
-_LONG_TOKEN = re.compile(r"(?<![\w/+\-])[A-Za-z0-9+/_\-]{32,}={0,2}(?![\w/+\-])")
+_WINDOW = 16_384  # characters looked at in one call: the patterns hold the interpreter's lock, here for a millisecond
+_OVERLAP = 1_024  # no key is longer, or its beginning shows
 
 
 def looks_secret(text: str) -> bool:
     """Whether a text holds something that looks like a key, a password, a token, a card or an account number."""
+    return any(map(_window_looks_secret, _windows(text)))
+
+
+def _window_looks_secret(text: str) -> bool:
     return (
         re.search(_SECRETS, text) is not None
-        or any(_is_card(match.group()) for match in _CARD.finditer(text))
-        or any(_is_random(match.group()) for match in _LONG_TOKEN.finditer(text))
+        or any(_is_card(match.group()) for match in re.finditer(_CARD, text))
+        or any(_is_random(match.group()) for match in re.finditer(_LONG_RUN, text))
     )
+
+
+def _windows(text: str) -> Iterator[str]:
+    yield text[:_WINDOW]
+    for start in range(_WINDOW - _OVERLAP, len(text) - _OVERLAP, _WINDOW - _OVERLAP):
+        yield text[start : start + _WINDOW]
 
 
 def looks_personal(text: str) -> bool:
     """Whether a question holds an e-mail address, or many invisible characters, as crafted questions do."""
     odd = sum(unicodedata.category(sign) in ("Cf", "Cc", "Co") for sign in text if sign not in "\n\r\t")
-    return odd > 8 or _E_MAIL.search(text) is not None
+    return odd > 8 or any(re.search(_E_MAIL, window) is not None for window in _windows(text))
 
 
 def _is_card(digits: str) -> bool:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import threading
+import time
 import weakref
 from collections import Counter
 from collections.abc import Sized
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
@@ -19,30 +22,38 @@ from resilient_ai._degrade_to.call_key import scope_of
 from resilient_ai._degrade_to.contract import NO_ANSWER, Recalled
 from resilient_ai._degrade_to.digest import NoScope, digest
 
-from ._codec import NotStorable, decode, encode
+from ._answer_types import AnswerTypes
+from ._codec import NotStorable, encode
 from ._complete import is_whole
 from ._embedders import require_numpy, space_of
 from ._forks import hold_while_forking
 from ._index import Draft, Index, check_guard
 from ._memory import MemoryStore
 from ._question import question_of
-from ._vectors import Vectors, in_flight_of_loop, in_thread
+from ._remembered import TooMuchWork
+from ._threads import Overloaded, Threads
+from ._vectors import Vectors, in_flight_of_loop
 from ._writer import Writer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Mapping
     from types import TracebackType
 
     from resilient_ai._degrade_to.contract import FailedCall
 
     from ._embedders import Embedder, EmbedFunction
+    from ._index import Found
     from ._question import Question
-    from ._store import Entry, StoreProtocol, Vector
+    from ._store import StoreProtocol, Vector
 
     Guard = Literal["default", "strict"] | Callable[[str, str], str | None] | None
 
 _SETTLE_SECONDS = 1.0  # most that a recall waits for answers still being written; usually milliseconds
 _SLOW_SETTLE_SECONDS = 0.25  # the same where an embedder may have a backlog
+_LOOKUP_SECONDS = 5.0  # for a store that may block
+_LOOKUPS = 4  # threads for such a store, and for waiting until answers are written
+_LOOKUPS_WAITING = 1_000
+_SHORT = 500  # characters of a question that an event loop may look for itself: 1 to 2 ms
 _SLEPT_SECONDS = 60.0  # wall time ahead of the clock by more means that the machine slept
 
 
@@ -115,6 +126,8 @@ class SimilarAnswers:
         max_bytes: Most memory for texts, answers and vectors, roughly. Default 64 MiB.
         store_text: False keeps digests of the words in place of the question. A vector still tells much about it.
         accept: `(answer) -> bool`: answers for which it returns False are not remembered. All other rules still hold.
+        types: Dataclasses and pydantic models that answers are made of, where the function's return annotation does
+            not name them. No other class is built from what a file or a server holds.
         store: Your own store, in place of `path`.
         allow_unsafe: Accept a threshold below 0.80.
 
@@ -141,6 +154,7 @@ class SimilarAnswers:
         max_bytes: int = 64 << 20,
         store_text: bool = True,
         accept: Callable[[Any], bool] | None = None,
+        types: Iterable[type] = (),
         store: StoreProtocol | None = None,
         allow_unsafe: bool = False,
     ) -> None:
@@ -151,9 +165,11 @@ class SimilarAnswers:
             raise ValueError(f"text must be an argument's name, a function of the call or None, got {text!r}")
         self._space = space_of(embedder, threshold, allow_unsafe=allow_unsafe)
         self._store = _store(path, store, max_age=max_age, max_entries=max_entries, max_bytes=max_bytes)
+        self._vectors = Vectors(self._space) if self._space is not None else None
         self._index = Index(
             self._store,
             self._space,
+            self._vectors,
             threshold=threshold,
             guard=guard,
             store_text=store_text,
@@ -161,14 +177,18 @@ class SimilarAnswers:
             allow_unsafe=allow_unsafe,
         )
         self._text, self._scope, self._accept, self._max_age = text, scope, accept, max_age
+        self._types = AnswerTypes(types)
+        self._lookups = Threads(most=_LOOKUPS, waiting=_LOOKUPS_WAITING)
         self._writer: Writer[Draft] = Writer(self._index.add)
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may read the counts in the middle of anything
         hold_while_forking(self, self._lock, rank=4)
         self._recalled = self._misses = 0
         self._skipped: Counter[str] = Counter()
-        self._vectors = Vectors(self._space) if self._space is not None else None
         self._epoch: float | None = None
-        self._finalizer = weakref.finalize(self, _close, self._writer, self._store, 2.0)
+        self._closed = False
+        _open.add(self)
+        self._finalizer = weakref.finalize(self, _abandon, self._writer, self._store)
+        self._finalizer.atexit = False
 
     judges_answers: ClassVar = True  # so that its statistics tell why an answer was not remembered
 
@@ -226,11 +246,15 @@ class SimilarAnswers:
             return "no scope"
         if question is None:
             return "no question"
+        classes: set[type] = set()
         try:
             # Encode now: the caller may change the object as soon as it has it.
-            return Draft(question, encode(answer), self._seconds(call))
+            encoded = encode(answer, classes)
         except NotStorable:
             return "type"
+        if classes:
+            self._types.note(call.function, classes)
+        return Draft(question, encoded, self._seconds(call), self._index.epoch)
 
     # -- recalling
 
@@ -243,21 +267,32 @@ class SimilarAnswers:
         if question is None:
             return self._counted(None)
         since = self._seconds(call) - self._max_age
-        if self._space is None and not self._writer.waiting and self._ready(question.partition):
-            return self._counted(self._index.search(question, None, since), since)
-        return self._recall(question, since)
+        types = self._types.of(call.function, call.carried.function if call.carried is not None else None)
+        if self._space is None and not self._writer.waiting and self._ready(question):
+            try:
+                return self._counted(self._index.search(question, None, since, types, inline=True), since)
+            except TooMuchWork:
+                pass
+        return self._recall(question, since, types)
 
-    async def _recall(self, question: Question, since: float) -> Any:
+    async def _recall(self, question: Question, since: float, types: Mapping[str, type]) -> Any:
         if self._writer.waiting:
             await self._settle()
         vector = await self._vectors.of(question.text) if self._vectors is not None else None
-        if self._ready(question.partition):
-            return self._counted(self._index.search(question, vector, since), since)
-        return self._counted(await in_thread(self._index.search, question, vector, since), since)
+        if self._ready(question):
+            try:
+                return self._counted(self._index.search(question, vector, since, types, inline=True), since)
+            except TooMuchWork:
+                pass
+        found = None
+        if not self._lookups.stuck(_LOOKUP_SECONDS):  # a store that hangs in every thread is not asked again
+            with suppress(Overloaded), anyio.move_on_after(_LOOKUP_SECONDS):
+                found = await self._lookups.run(self._index.search, question, vector, since, types)
+        return self._counted(found, since)
 
     async def _settle(self) -> None:
         """Wait a short time until earlier answers are written; one thread waits for all callers of this loop."""
-        in_flight, key = in_flight_of_loop(), (id(self), "")
+        in_flight, key = in_flight_of_loop(), (id(self), b"")
         pending = in_flight.get(key)
         seconds = _SETTLE_SECONDS if self._space is None else _SLOW_SETTLE_SECONDS
         with anyio.move_on_after(seconds):
@@ -266,30 +301,25 @@ class SimilarAnswers:
                 return
             pending = in_flight[key] = anyio.Event()
             try:
-                await in_thread(self._writer.flush, seconds)
+                with suppress(Overloaded):
+                    await self._lookups.run(self._writer.flush, seconds)
             finally:
                 in_flight.pop(key, None)
                 pending.set()
 
-    def _ready(self, partition: str) -> bool:
+    def _ready(self, question: Question) -> bool:
+        """Whether a search takes a few milliseconds at most, so that no thread is needed."""
         ready = getattr(self._store, "ready", None)
-        return ready is not None and bool(ready(partition))
+        return ready is not None and len(question.text) <= _SHORT and bool(ready(question.partition))
 
-    def _counted(self, found: tuple[float, Entry] | None, since: float = 0.0) -> Any:
-        if found is not None:
-            similarity, entry = found
-            try:
-                answer = decode(entry.answer)
-            except NotStorable:
-                found = None
-            else:
-                with self._lock:
-                    self._recalled += 1
-                age = max(0.0, since + self._max_age - entry.at)
-                return Recalled(answer, similarity=min(1.0, similarity), age=age)
+    def _counted(self, found: Found | None, since: float = 0.0) -> Any:
         with self._lock:
-            self._misses += 1
-        return NO_ANSWER
+            if found is None:
+                self._misses += 1
+                return NO_ANSWER
+            self._recalled += 1
+        age = max(0.0, since + self._max_age - found.entry.at)
+        return Recalled(found.answer, similarity=min(1.0, found.similarity), age=age)
 
     # -- maintenance
 
@@ -304,10 +334,12 @@ class SimilarAnswers:
         Returns:
             The number of answers deleted.
         """
+        owner = None if scope is ... else digest(scope)
         self._writer.flush(timeout)
+        self._index.forget(owner)
         if self._vectors is not None:
             self._vectors.forget()
-        return self._store.forget(None if scope is ... else digest(scope))
+        return self._store.forget(owner)
 
     def flush(self, timeout: float = 5.0) -> bool:
         """Wait until every remembered answer is written; False if that takes longer than `timeout` seconds."""
@@ -316,7 +348,10 @@ class SimilarAnswers:
     def close(self, timeout: float = 5.0) -> None:
         """Write what waits, end the thread and close the store; later answers are not remembered. Also runs at exit."""
         self._finalizer.detach()
-        _close(self._writer, self._store, timeout)
+        self._writer.close(timeout, self._store.close)
+        for threads in (self._lookups, self._vectors):
+            if threads is not None:
+                threads.close(0.1)
 
     def __enter__(self) -> Self:
         return self
@@ -337,10 +372,9 @@ class SimilarAnswers:
                 recalled=self._recalled,
                 misses=self._misses,
                 refused=dict(self._index.refused),
-                dropped=self._writer.dropped,
+                dropped=self._writer.dropped + self._writer.failed,
                 store_errors=self._index.store_errors + getattr(self._store, "file_errors", 0),
-                embedder_errors=self._index.embedder_errors
-                + (self._vectors.errors if self._vectors is not None else 0),
+                embedder_errors=self._vectors.errors if self._vectors is not None else 0,
             )
 
     def _seconds(self, call: FailedCall) -> float:
@@ -386,6 +420,18 @@ def _store(
     return MemoryStore(max_entries=max_entries, max_bytes=max_bytes)
 
 
-def _close(writer: Writer[Draft], store: StoreProtocol, timeout: float) -> None:
-    writer.close(timeout)
-    store.close()
+def _abandon(writer: Writer[Draft], store: StoreProtocol) -> None:
+    """Close what a collected memory has left, and keep nobody waiting for it: collection may happen anywhere."""
+    with suppress(RuntimeError):  # no more threads: what the writer has is lost, as in a crash
+        threading.Thread(target=writer.close, args=(2.0, store.close), daemon=True).start()
+
+
+_open: weakref.WeakSet[SimilarAnswers] = weakref.WeakSet()
+
+
+@atexit.register
+def _close_all() -> None:
+    """Write what waits before the process ends, for two seconds at most."""
+    deadline = time.monotonic() + 2.0
+    for memory in list(_open):
+        memory.close(max(0.0, deadline - time.monotonic()))

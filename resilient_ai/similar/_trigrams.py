@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import unicodedata
 import zlib
 from typing import TYPE_CHECKING
@@ -59,7 +58,6 @@ def words(text: str) -> list[str]:
     return "".join(c if c.isalnum() or unicodedata.category(c)[0] == "M" else " " for c in text).split()
 
 
-@functools.lru_cache(maxsize=50_000)
 def _parts(word: str) -> tuple[tuple[int, float], ...]:
     """The dimensions of a word's trigrams and their weights; the hash is the same in every process."""
     scale = _STOP_WEIGHT if word in STOP_WORDS else 1.0

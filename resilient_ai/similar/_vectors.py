@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import OrderedDict
+from concurrent.futures import CancelledError
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextvars import copy_context
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 from anyio.lowlevel import RunVar
@@ -14,9 +15,11 @@ from anyio.lowlevel import RunVar
 from resilient_ai._core.tasks import current_loop, spawn
 
 from ._forks import hold_while_forking
+from ._private import ByteBoundedCache, fingerprint
+from ._threads import Overloaded, Threads
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from ._embedders import Space
     from ._store import Vector
@@ -24,9 +27,13 @@ if TYPE_CHECKING:
 _LOCAL_SECONDS = 0.5
 _REMOTE_SECONDS = 0.3  # an embedder that calls the provider fails in the same outage; do not wait long for it
 _REST_SECONDS = 30.0  # without a call to a remote embedder after it failed
-_KEPT = 2_048
+_WRITE_SECONDS = 10.0  # for the vectors of one chunk of answers to be remembered; a first call may load a model
+_CHUNK = 8  # texts per call of an embedder for answers to be remembered
+_THREADS = 4
 _AT_ONCE = 12  # questions being embedded or waiting for a thread, per event loop
 _REMEMBERING = 64  # async embeddings in flight for answers that are being remembered
+_CACHE_BYTES = 4 << 20
+_UNKNOWN: Final = object()
 
 
 class Vectors:
@@ -39,41 +46,67 @@ class Vectors:
 
     def __init__(self, space: Space) -> None:
         self._space = space
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         hold_while_forking(self, self._lock, rank=3)
-        self._known: OrderedDict[str, Vector | None] = OrderedDict()
+        self._threads = Threads(most=_THREADS, waiting=_AT_ONCE)
+        self._known: ByteBoundedCache[Vector | None] = ByteBoundedCache(_CACHE_BYTES)
         self._resting_until = 0.0
         self._remembering: dict[int, object] = {}
         self.errors = 0
 
     async def of(self, text: str) -> Vector | None:
         """The vector of a question; None when it cannot be had in time, and the trigrams have to serve."""
-        with self._lock:
-            if text in self._known:
-                self._known.move_to_end(text)
-                return self._known[text]
+        key = fingerprint(text)
+        known: Any = self._known.get(key, _UNKNOWN)
+        if known is not _UNKNOWN:
+            return known  # type: ignore[no-any-return]
         if self._space.remote:
             return await self._ask(text)
-        in_flight, key = in_flight_of_loop(), (id(self), text)
-        pending = in_flight.get(key)
-        if pending is None and len(in_flight) >= _AT_ONCE:
-            # Under a flood of questions the trigrams answer at once; most callers of a long queue would time out.
+        in_flight, mine = in_flight_of_loop(), (id(self), key)
+        pending = in_flight.get(mine)
+        # Under a flood of questions the trigrams answer at once; most callers of a long queue would time out. And an
+        # embedder that hangs in every thread is not waited for again.
+        if pending is None and (len(in_flight) >= _AT_ONCE or self._threads.stuck(_LOCAL_SECONDS)):
             self._failed()
             return None
         with anyio.move_on_after(_LOCAL_SECONDS):
             if pending is not None:
                 await pending.wait()
-                with self._lock:
-                    return self._known.get(text)
-            pending = in_flight[key] = anyio.Event()
+                return self._known.get(key)
+            pending = in_flight[mine] = anyio.Event()
             try:
-                found: Vector | None = await in_thread(self._compute, text)
+                found: Vector | None = await self._threads.run(self._compute, text)
                 return found
+            except Overloaded:
+                pass
             finally:
-                in_flight.pop(key, None)
+                in_flight.pop(mine, None)
                 pending.set()
         self._failed()
         return None
+
+    def of_answers(self, texts: Sequence[str]) -> list[Vector | None]:
+        """
+        Vectors for answers that are being written; blocks for at most 10 seconds per 8 texts.
+
+        Where the embedder raises or is too late, the entry has a vector of trigrams only.
+        """
+        found: list[Vector | None] = []
+        for start in range(0, len(texts), _CHUNK):
+            chunk = list(texts[start : start + _CHUNK])
+            vectors: list[Vector | None] = [None] * len(chunk)
+            try:
+                if self._threads.stuck(_LOCAL_SECONDS):
+                    raise Overloaded
+                future = self._threads.submit(self._space.embed, chunk)
+                try:
+                    vectors = future.result(_WRITE_SECONDS)
+                finally:
+                    future.cancel()
+            except (Exception, CancelledError, FutureTimeoutError):  # noqa: BLE001 - a user's embedder
+                self._failed()
+            found += vectors
+        return found
 
     def for_remembering(self, text: str, then: Callable[[Vector | None], None]) -> bool:
         """
@@ -105,57 +138,57 @@ class Vectors:
 
     def forget(self) -> None:
         """Drop every vector kept of a question."""
-        with self._lock:
-            self._known.clear()
+        self._known.clear()
+
+    def close(self, timeout: float) -> None:
+        """End the threads that are idle; waits up to `timeout` seconds."""
+        self._threads.close(timeout)
 
     def _compute(self, text: str) -> Vector | None:
+        generation = self._known.generation
         try:
             vector = self._space.embed([text])[0]
-        except Exception:  # noqa: BLE001 - an embedder of the user's; the trigrams serve instead
+        except BaseException:  # noqa: BLE001 - a user's embedder, or a panic in an extension; the trigrams serve instead
             self._failed()
             return None
-        self._keep(text, vector)
+        self._keep(text, vector, generation)
         return vector
 
     async def _ask(self, text: str) -> Vector | None:
         if time.monotonic() < self._resting_until:
             return None
+        generation = self._known.generation
         try:
             with anyio.move_on_after(_REMOTE_SECONDS):
                 vector = await self._space.embed_remotely(text)
-                self._keep(text, vector)
+                self._keep(text, vector, generation)
                 return vector
-        except Exception:  # noqa: BLE001, S110 - as above
-            pass
+        except BaseException as error:  # as above
+            if _ends_the_task(error):
+                raise
         self._resting_until = time.monotonic() + _REST_SECONDS
         self._failed()
         return None
 
-    def _keep(self, text: str, vector: Vector | None) -> None:
-        with self._lock:
-            self._known[text] = vector
-            if len(self._known) > _KEPT:
-                self._known.popitem(last=False)
+    def _keep(self, text: str, vector: Vector | None, generation: int) -> None:
+        self._known.put(fingerprint(text), vector, vector.nbytes if vector is not None else 0, generation)
 
     def _failed(self) -> None:
         with self._lock:
             self.errors += 1
 
 
-_limiter: RunVar[anyio.CapacityLimiter] = RunVar("resilient_ai.similar.limiter")
-_in_flight: RunVar[dict[tuple[int, str], anyio.Event]] = RunVar("resilient_ai.similar.in_flight")
+def _ends_the_task(error: BaseException) -> bool:
+    """Whether an error is a cancellation or an end of the program, which nobody may swallow."""
+    if isinstance(error, BaseExceptionGroup):
+        return any(map(_ends_the_task, error.exceptions))
+    return isinstance(error, (anyio.get_cancelled_exc_class(), KeyboardInterrupt, SystemExit, GeneratorExit))
 
 
-async def in_thread(function: Callable[..., Any], *args: Any) -> Any:
-    """Run a function in one of four threads per loop; a cancelled caller does not wait for it."""
-    limiter = _limiter.get(None)
-    if limiter is None:
-        limiter = anyio.CapacityLimiter(4)
-        _limiter.set(limiter)
-    return await anyio.to_thread.run_sync(function, *args, limiter=limiter, abandon_on_cancel=True)
+_in_flight: RunVar[dict[tuple[int, bytes], anyio.Event]] = RunVar("resilient_ai.similar.in_flight")
 
 
-def in_flight_of_loop() -> dict[tuple[int, str], anyio.Event]:
+def in_flight_of_loop() -> dict[tuple[int, bytes], anyio.Event]:
     """The computations in flight in this loop, for callers of the same to wait for."""
     in_flight = _in_flight.get(None)
     if in_flight is None:

@@ -24,20 +24,26 @@ class Writer(Generic[T]):
     Passes items to `work` in batches, in order, in a thread of its own.
 
     Args:
-        work: Called with up to 64 items; must not raise, and must not keep the writer's owner alive.
+        work: Called with up to 64 items. What it raises is counted and ends nothing. Must not keep the writer's owner
+            alive.
         most: Items that may wait; when more come, the oldest are dropped and counted.
+
+    Attributes:
+        dropped: Items dropped because too many waited.
+        failed: Items in batches whose `work` raised.
     """
 
     def __init__(self, work: Callable[[list[T]], None], *, most: int = 1_000) -> None:
         self._work = work
         self._queue: deque[T] = deque()
         self._most = most
-        self.dropped = 0
+        self.dropped = self.failed = 0
         self._offered = self._settled = 0  # items ever offered; written or dropped
         self._changed = threading.Condition()
         hold_while_forking(self, self._changed, rank=0, in_child=_in_child(weakref.ref(self)))
         self._thread: threading.Thread | None = None
         self._closed = False
+        self._at_end: Callable[[], None] | None = None
 
     @property
     def waiting(self) -> bool:
@@ -57,8 +63,12 @@ class Writer(Generic[T]):
             self._offered += 1
             if self._thread is None:
                 # A daemon thread: at exit the process waits in `close` for a bounded time, never for the thread itself.
-                self._thread = threading.Thread(target=self._run, name="resilient_ai.similar", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._run, name="resilient_ai.similar", daemon=True)
+                try:
+                    thread.start()
+                except RuntimeError:  # no more threads just now: the next item starts one
+                    return True
+                self._thread = thread
             self._changed.notify_all()
             return True
 
@@ -69,18 +79,35 @@ class Writer(Generic[T]):
             last = self._offered
             return self._changed.wait_for(lambda: self._settled >= last, max(0.0, deadline - time.monotonic()))
 
-    def close(self, timeout: float) -> bool:
-        """Refuse new items, write the queue and end the thread; True when it ends within `timeout` seconds."""
+    def close(self, timeout: float, then: Callable[[], None] | None = None) -> bool:
+        """
+        Refuse new items, write the queue and end the thread.
+
+        Args:
+            timeout: Seconds to wait for that.
+            then: Called once after the last item, in this thread or the writer's.
+
+        Returns:
+            Whether the thread has ended.
+        """
         deadline = time.monotonic() + timeout
         with self._changed:
             self._closed = True
             thread = self._thread
+            self._at_end = then
             self._changed.notify_all()
-        if thread is None:
-            return True
-        if thread is not threading.current_thread():
+        if thread is not None and thread is not threading.current_thread():
             thread.join(max(0.0, deadline - time.monotonic()))
-        return not thread.is_alive()
+        ended = thread is None or not thread.is_alive()
+        if ended:
+            self._end()
+        return ended
+
+    def _end(self) -> None:
+        with self._changed:
+            then, self._at_end = self._at_end, None
+        if then is not None:
+            then()
 
     def _run(self) -> None:
         while True:
@@ -90,14 +117,19 @@ class Writer(Generic[T]):
                 if not self._queue:
                     self._thread = None
                     self._changed.notify_all()
-                    return
+                    break
                 batch = [self._queue.popleft() for _ in range(min(_BATCH, len(self._queue)))]
             try:
                 self._work(batch)
-            finally:
-                with self._changed:
-                    self._settled += len(batch)
-                    self._changed.notify_all()
+            except BaseException:  # noqa: BLE001 - a panic in an extension, say; the next batch must still be written
+                self.failed += len(batch)
+            count = len(batch)
+            del batch  # questions must not stay here while the thread waits for more
+            with self._changed:
+                self._settled += count
+                self._changed.notify_all()
+        if self._closed:
+            self._end()
 
     def start_over(self) -> None:
         """In a forked child: the thread exists in the parent only, and the parent writes the queue."""
