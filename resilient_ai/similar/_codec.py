@@ -10,12 +10,16 @@ import json
 import uuid
 from typing import TYPE_CHECKING, Any
 
+from resilient_ai._usage.reply import Reply, ToolCall
+from resilient_ai._usage.usage import Usage
+
 from ._answer_types import is_buildable, is_model, name_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 _TYPE = "$type"
+_FACTS = ("finish_reason", "parsed", "model", "endpoint")
 _NONE: Mapping[str, type] = {}
 
 
@@ -27,8 +31,8 @@ def encode(answer: Any, classes: set[type] | None = None) -> str:
     """
     An answer as JSON.
 
-    Text, numbers, None, lists, tuples, dicts, bytes, dates, decimals, UUIDs, dataclasses and pydantic models, nested
-    to any depth.
+    Text, `Reply`, numbers, None, lists, tuples, dicts, bytes, dates, decimals, UUIDs, dataclasses and pydantic models,
+    nested to any depth.
 
     Args:
         answer: The answer.
@@ -64,31 +68,6 @@ def decode(text: str, types: Mapping[str, type] = _NONE) -> Any:
         raise NotStorable(f"an answer that cannot be read back: {type(error).__name__}") from None
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Form:
-    """How a class of this package is written, and read back."""
-
-    kind: type
-    write: Callable[[Any], Any]
-    read: Callable[[Any], Any]
-
-
-_forms: dict[str, _Form] = {}
-
-
-def register_form(name: str, kind: type, write: Callable[[Any], Any], read: Callable[[Any], Any]) -> None:
-    """
-    Let answers of a class be kept wherever they come from; for classes of this package that hold plain data.
-
-    Args:
-        name: How the class is called in a store.
-        kind: The class.
-        write: Makes a value of storable parts of an answer.
-        read: Makes the answer of those parts again.
-    """
-    _forms[name] = _Form(kind, write, read)
-
-
 class _Encoder:
     def __init__(self, classes: set[type] | None) -> None:
         self._classes = classes
@@ -109,10 +88,17 @@ class _Encoder:
             return _typed("bytes", base64.b64encode(value).decode())
         if kind in _WRITTEN:
             return _typed(kind.__name__, value.isoformat() if hasattr(value, "isoformat") else str(value))
-        for name, form in _forms.items():
-            if kind is form.kind:
-                return _typed("form", [name, self.plain(form.write(value))])
+        if kind is Reply:
+            return _typed("Reply", [str(value), self._facts(value)])
         return self._object(kind, value)
+
+    def _facts(self, reply: Reply) -> dict[str, Any]:
+        facts = {name: self.plain(getattr(reply, name)) for name in _FACTS if getattr(reply, name) is not None}
+        if reply.usage is not None:
+            facts["usage"] = dataclasses.asdict(reply.usage)
+        if reply.tool_calls:
+            facts["tool_calls"] = [[each.id, each.name, self.plain(each.arguments)] for each in reply.tool_calls]
+        return facts
 
     def _object(self, kind: type, value: Any) -> dict[str, Any]:
         if not is_buildable(kind):
@@ -164,9 +150,13 @@ class _Decoder:
         if name in _READERS:
             return _READERS[name](inner)
         known, content = inner
-        if name == "form" and known in _forms:
-            return _forms[known].read(self.restored(content))
-        return self._object(name, known, content)
+        return self._reply(known, content) if name == "Reply" else self._object(name, known, content)
+
+    def _reply(self, text: str, facts: dict[str, Any]) -> Reply:
+        known = {name: self.restored(facts[name]) for name in _FACTS if name in facts}
+        calls = [ToolCall(key, name, self.restored(arguments)) for key, name, arguments in facts.get("tool_calls", ())]
+        usage = Usage(**facts["usage"]) if "usage" in facts else None
+        return Reply(str(text), **known, usage=usage, tool_calls=calls)
 
     def _object(self, name: str, known: str, content: Any) -> Any:
         kind: Any = self._types.get(known)

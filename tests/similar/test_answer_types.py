@@ -19,10 +19,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resilient_ai import NO_ANSWER, SimilarAnswers, degrade_to
+from resilient_ai import NO_ANSWER, degrade_to
 from resilient_ai._degrade_to.contract import FailedCall, Recalled
+from resilient_ai.providers import Reply, ToolCall
+from resilient_ai.similar import SimilarAnswers
 from resilient_ai.similar._answer_types import AnswerTypes, buildable, name_of, return_annotation
 from resilient_ai.similar._codec import NotStorable, decode, encode
+from resilient_ai.usage import Usage
 
 QUESTION = "what is the price of a ticket to the coast"
 ran: list[str] = []
@@ -147,6 +150,36 @@ def test_a_planted_row_builds_nothing_and_imports_nothing(row):
 def test_a_row_that_is_no_json_is_no_answer(text):
     with pytest.raises(NotStorable):
         decode(text)
+
+
+def test_a_reply_comes_back_with_what_it_knows():
+    usage = Usage(input_tokens=7, output_tokens=2)
+    reply = Reply(
+        "It rains.", finish_reason="stop", usage=usage, parsed=OFFER, model="m", endpoint="east", raw=object()
+    )
+    again = decode(encode(reply), TYPES)
+
+    assert type(again) is Reply
+    assert again == reply == "It rains."
+    assert (again.finish_reason, again.usage, again.parsed) == ("stop", usage, OFFER)
+    assert (again.model, again.endpoint, again.raw) == ("m", "east", None)
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        Reply("It ra", finish_reason="length"),
+        Reply("I cannot", finish_reason="refusal"),
+        Reply("It", finish_reason="content_filter"),
+        Reply("", finish_reason="stop"),
+        Reply("Let me see", finish_reason="tool_calls", tool_calls=[ToolCall("1", "weather", {"city": "Oslo"})]),
+    ],
+)
+def test_a_reply_that_did_not_end_well_is_not_kept(reply):
+    with SimilarAnswers(embedder="trigrams") as memory:
+        memory.remember(call(), reply)
+
+        assert memory.stats().not_remembered == {"incomplete": 1}
 
 
 def test_encoding_tells_which_classes_an_answer_is_made_of():

@@ -8,9 +8,9 @@ import sqlite3
 import numpy as np
 import pytest
 
-from resilient_ai import NO_ANSWER, SimilarAnswers
+from resilient_ai import NO_ANSWER
 from resilient_ai._degrade_to.contract import FailedCall
-from resilient_ai.similar import Entry, MemoryStore
+from resilient_ai.similar import Entry, MemoryStore, SimilarAnswers
 
 WORDS = ("one", "two", "three", "four", "five")
 

@@ -11,8 +11,8 @@ import sys
 
 import pytest
 
-from resilient_ai import SimilarAnswers
 from resilient_ai._degrade_to.contract import FailedCall
+from resilient_ai.similar import SimilarAnswers
 
 root_only = pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can give files away")
 
@@ -193,7 +193,7 @@ def test_a_database_that_was_copied_over_ours_is_not_renamed(tmp_path):
 
 def test_two_processes_may_make_the_file_at_once(tmp_path):
     code = (
-        "import sys; from resilient_ai import SimilarAnswers;"
+        "import sys; from resilient_ai.similar import SimilarAnswers;"
         " SimilarAnswers(sys.argv[1], embedder='trigrams').close(); print('ok')"
     )
     workers = [

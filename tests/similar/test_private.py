@@ -11,8 +11,9 @@ import anyio
 import numpy as np
 import pytest
 
-from resilient_ai import NO_ANSWER, SimilarAnswers
+from resilient_ai import NO_ANSWER
 from resilient_ai._degrade_to.contract import FailedCall
+from resilient_ai.similar import SimilarAnswers
 from resilient_ai.similar._private import ByteBoundedCache, fingerprint
 from resilient_ai.similar._question import question_of
 

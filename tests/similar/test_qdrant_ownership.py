@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from qdrant_client import QdrantClient, models
 
-from resilient_ai import NO_ANSWER, SimilarAnswers
+from resilient_ai import NO_ANSWER
 from resilient_ai._degrade_to.contract import FailedCall
-from resilient_ai.similar import Entry, QdrantStore
+from resilient_ai.similar import Entry, QdrantStore, SimilarAnswers
 
 VECTOR = np.ones(4, dtype=np.float32) / 2
 

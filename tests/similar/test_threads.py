@@ -14,8 +14,9 @@ import weakref
 import anyio
 import pytest
 
-from resilient_ai import NO_ANSWER, SimilarAnswers
+from resilient_ai import NO_ANSWER
 from resilient_ai._degrade_to.contract import FailedCall
+from resilient_ai.similar import SimilarAnswers
 from resilient_ai.similar._threads import Overloaded, Panic, Threads
 from resilient_ai.similar._writer import Writer
 from tests.similar.test_stores import Plain
@@ -278,7 +279,8 @@ def test_a_signal_handler_may_read_the_numbers_whatever_its_thread_is_doing(tmp_
     code = """
         import faulthandler, os, signal, sys
         import anyio
-        from resilient_ai import Registry, SimilarAnswers, degrade_to
+        from resilient_ai import Registry, degrade_to
+        from resilient_ai.similar import SimilarAnswers
 
         faulthandler.dump_traceback_later(30, exit=True)
         registry = Registry(listeners=())
@@ -319,7 +321,8 @@ def test_a_signal_handler_may_read_the_numbers_whatever_its_thread_is_doing(tmp_
 def test_an_embedder_that_hangs_does_not_keep_the_process_alive():
     code = """
         import threading, anyio
-        from resilient_ai import Registry, SimilarAnswers, degrade_to
+        from resilient_ai import Registry, degrade_to
+        from resilient_ai.similar import SimilarAnswers
 
         memory = SimilarAnswers(embedder=lambda texts: threading.Event().wait())
 
