@@ -14,10 +14,10 @@ import os
 import pathlib
 import re
 import sys
-import threading
 import types
 import uuid
 import weakref
+from collections import deque
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -50,7 +50,8 @@ class Tokens:
     """Numbers for objects that have no value to compare: each is its own scope while it lives."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        # No lock, which a fork could leave locked for ever: one step of a dict is atomic, and the worst that two
+        # threads can do to one another is to give one object two names, so that one answer is not found again.
         self._by_id: dict[int, tuple[weakref.ref[Any], int]] = {}
         self._count = itertools.count()
 
@@ -61,15 +62,17 @@ class Tokens:
         Raises:
             NoScope: The object cannot be referred to weakly, so that nobody would notice when its id is used again.
         """
-        with self._lock:
-            known = self._by_id.get(id(thing))
-            if known is None or known[0]() is not thing:
-                try:
-                    reference = weakref.ref(thing, self._forget(id(thing)))
-                except TypeError:
-                    raise NoScope(type(thing).__qualname__) from None
-                known = self._by_id[id(thing)] = (reference, next(self._count))
-            return f"{_PROCESS}:{os.getpid()}:{known[1]}"
+        known = self._by_id.get(id(thing))
+        if known is not None and known[0]() is not thing:
+            self._by_id.pop(id(thing), None)
+            known = None
+        if known is None:
+            try:
+                reference = weakref.ref(thing, self._forget(id(thing)))
+            except TypeError:
+                raise NoScope(type(thing).__qualname__) from None
+            known = self._by_id.setdefault(id(thing), (reference, next(self._count)))
+        return f"{_PROCESS}:{os.getpid()}:{known[1]}"
 
     def _forget(self, number: int) -> Any:
         mine = weakref.ref(self)
@@ -198,9 +201,8 @@ class Writer:
 
     def _write_object(self, kind: type, value: Any) -> None:
         if isinstance(value, enum.Enum):
-            self.class_piece(kind, repr(value.name).encode())
-            self.write(value.value)
-        elif isinstance(value, list | tuple | set | frozenset | Mapping):
+            self.class_piece(kind, repr(value.name or value.value).encode())
+        elif isinstance(value, list | tuple | deque | set | frozenset | Mapping):
             self._write_members(kind, value)
         elif isinstance(value, str | int | float | bytes):
             if not getattr(kind, "counts_as_text", False):  # a class of the user's over a plain value
@@ -243,18 +245,20 @@ class Writer:
             self.write(dict(fields))
 
     def _write_fields(self, kind: type, value: Any) -> None:
-        if dataclasses.is_dataclass(value) or _says_when_equal(kind):
-            self.class_piece(kind, b"fields")
-            self.write(fields_of(value))
-        elif callable(getattr(kind, "model_dump", None)) and hasattr(kind, "model_fields"):  # of pydantic
+        if callable(getattr(kind, "model_dump", None)) and hasattr(kind, "model_fields"):  # of pydantic
             self.class_piece(kind, b"model")
             extra, private = (getattr(value, f"__pydantic_{name}__", None) for name in ("extra", "private"))
             self.write([dict(vars(value)), extra, private])
+        elif dataclasses.is_dataclass(value) or (_has_own_equality(kind) and is_open(kind)):
+            self.class_piece(kind, b"fields")
+            self.write(fields_of(value))
         elif isinstance(value, types.SimpleNamespace):
             self.class_piece(kind, b"fields")
             self.write(dict(vars(value)))
         elif _has_no_state(value):
             self.class_piece(kind, b"sentinel")
+        elif is_changing(kind):  # by whatever is in it, like an array, and nobody sees that
+            raise NoScope(kind.__qualname__)
         else:
             self.write_identity(value)
 
@@ -313,14 +317,19 @@ def fields_of(value: Any) -> dict[str, Any]:
     return fields
 
 
-def has_own_equality(kind: type) -> bool:
+def _has_own_equality(kind: type) -> bool:
     equal: Any = kind.__eq__
     return equal is not object.__eq__
 
 
-def _says_when_equal(kind: type) -> bool:
-    """Whether a class has an `==` of its own, and its objects keep everything where `fields_of` sees it."""
-    return has_own_equality(kind) and is_open(kind)
+def is_value(kind: type) -> bool:
+    """Whether objects of a class are compared and hashed by what is in them."""
+    return _has_own_equality(kind) and kind.__hash__ is not None
+
+
+def is_changing(kind: type) -> bool:
+    """Whether objects of a class are compared by what is in them, which may change."""
+    return _has_own_equality(kind) and kind.__hash__ is None
 
 
 def is_open(kind: type) -> bool:

@@ -6,12 +6,13 @@ import functools
 import itertools
 import os
 import types
+from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from resilient_ai._core.wrapper import ResilientFunction, ResilientMethod
 
-from .digest import NoScope, Writer, fields_of, found_by_name, has_own_equality, is_open, name_of
+from .digest import NoScope, Writer, fields_of, found_by_name, is_open, is_value, name_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 # What a program counts, switches and collects in.
 _CHANGING: Final = frozenset((int, float, complex, bool, type(None), bytearray))
-_CONTAINERS: Final = (list, dict, set)
+_CONTAINERS: Final = (list, dict, set, deque)
 _CONSTANT: Final = frozenset((str, bytes, int, float, complex, bool, type(None)))
 _METHODS: Final = (types.MethodType, classmethod, staticmethod)
 _FUNCTIONS: Final = (types.FunctionType, types.BuiltinFunctionType, functools.partial, property, *_METHODS)
@@ -197,6 +198,8 @@ class _ScopeWriter(Writer):
                 self._changing(value, path)
             elif isinstance(value, types.ModuleType):
                 self.piece("module", value.__name__.encode())
+            elif type(value) is object:  # a marker
+                self.piece("object", b"")
             elif isinstance(value, type):
                 self.write_class(value)
             elif isinstance(value, _FUNCTIONS):
@@ -234,7 +237,7 @@ class _ScopeWriter(Writer):
         self._path = ("self",)
         if isinstance(value, type):
             self.write_class(value)
-        elif has_own_equality(type(value)) and type(value).__hash__ is not None:
+        elif is_value(type(value)):
             self.write(value)
         else:
             try:

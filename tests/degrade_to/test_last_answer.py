@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from collections import deque
 from dataclasses import dataclass, field
 
 import pytest
@@ -133,3 +134,33 @@ def test_arguments_count_with_all_their_fields_compared_or_not(make):
 def test_a_bad_setting_is_a_value_error(settings, message):
     with pytest.raises(ValueError, match=message):
         LastAnswer(**settings)
+
+
+def test_what_changes_unseen_is_no_argument_to_know_a_call_by():
+    numpy = pytest.importorskip("numpy")
+    vector, line, memory = numpy.zeros(3), deque([1]), LastAnswer()
+    for thing in (vector, line):
+        memory.remember(call(thing=thing), "before")
+    assert recalled(memory, call(thing=line)) == "before"
+    vector[0] = 1
+    line.append(2)
+
+    assert recalled(memory, call(thing=vector)) is None
+    assert recalled(memory, call(thing=line)) is None
+
+
+def test_a_model_counts_by_its_values_given_or_defaulted():
+    pydantic = pytest.importorskip("pydantic")
+
+    class Request(pydantic.BaseModel):
+        text: str
+        tone: str = "kind"
+        _token: str = pydantic.PrivateAttr(default="")
+
+    memory, other = LastAnswer(), Request(text="hi")
+    other._token = "another tenant's"
+    memory.remember(call(request=Request(text="hi")), "an answer")
+
+    assert recalled(memory, call(request=Request(text="hi", tone="kind"))) == "an answer"
+    assert recalled(memory, call(request=Request(text="hi", tone="dry"))) is None
+    assert recalled(memory, call(request=other)) is None
