@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, overload
 
+import anyio
 import anyio.to_thread
 
 from resilient_ai._core.checks import check_number
+from resilient_ai._core.per_loop import PerLoop
 from resilient_ai._core.public import public
 from resilient_ai._core.tasks import current_loop
 
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
 
 _QUICK_KEY = 10_000  # characters; a longer text takes more than about 5 ms
 _QUICK_SENTIMENT = 500
+
+# Own threads, few of them: the work is all Python's, and the program may need its own ones for something else.
+_threads = PerLoop(lambda _loop: anyio.CapacityLimiter(2))
 
 
 def _is_quick_key(text: str) -> bool:
@@ -55,17 +60,19 @@ class Rule:
         found = text_of(call, self.text)
         if found is None or not found or found.isspace():
             return NO_ANSWER
-        if self.is_quick is None or self.is_quick(found) or not _in_event_loop():
+        loop = None if self.is_quick is None or self.is_quick(found) else _loop_or_none()
+        if loop is None:
             return self.work(found, *self.settings)
-        return anyio.to_thread.run_sync(self.work, found, *self.settings, abandon_on_cancel=True)
+        return anyio.to_thread.run_sync(
+            self.work, found, *self.settings, abandon_on_cancel=True, limiter=_threads.of(loop)
+        )
 
 
-def _in_event_loop() -> bool:
+def _loop_or_none() -> Any:
     try:
-        current_loop()
+        return current_loop()
     except RuntimeError:
-        return False
-    return True
+        return None
 
 
 @overload
