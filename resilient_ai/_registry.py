@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from ._core.loop_clients import close_clients
 from ._core.public import public
-from ._core.report import Row, html_table, text_table
+from ._core.report import Row
 from ._core.state_store import StateStore, View, set_default_registry
+from ._core.table import folded, html_table, text_table
 
 if TYPE_CHECKING:
     from ._adaptive_limit.handle import AdaptiveLimit
@@ -76,17 +77,20 @@ class Registry(StateStore):
 
     def rows(self) -> list[Row]:
         """One row for each state: call sites in the order they were decorated, each from the outermost policy in."""
-        states = [(name.partition("[")[0], claim) for (_, name), claim in list(self._states.items())]
-        sites = {site: number for number, site in reversed([*enumerate(site for site, _ in states)])}
-        states.sort(key=lambda state: (sites[state[0]], state[1].rank))
-        return [claim.handle.row() for _, claim in states]
+        return [row for rows in self._sites() for row in rows]
+
+    def _sites(self) -> list[list[Row]]:
+        sites: dict[str, list[Any]] = {}
+        for (_, name), claim in list(self._states.items()):
+            sites.setdefault(name.partition("[")[0], []).append(claim)
+        return [[claim.handle.row() for claim in sorted(site, key=lambda claim: claim.rank)] for site in sites.values()]
 
     def __repr__(self) -> str:
-        rows = self.rows()
-        return text_table(rows) if rows else "<Registry: nothing decorated yet>"
+        sites = self._sites()
+        return text_table(folded(sites)) if sites else "<Registry: nothing decorated yet>"
 
     def _repr_html_(self) -> str:
-        return html_table(self.rows())
+        return html_table(folded(self._sites()))
 
 
 registry = Registry()

@@ -85,7 +85,18 @@ class AdaptiveLimit:
             shown += f", {stats.waiting} waiting"
         if stats.rate is not None:
             shown += f", {stats.rate:.2g} a second"
-        return Row(self.name, "adaptive_limit", shown, stats.total_calls, stats.succeeded, stats.failed)
+        ok, failed, neutral = stats.succeeded, stats.failed, self._gate.state.left
+        slowed = stats.rate is not None or stats.waiting > 0
+        return Row(
+            self.name,
+            "adaptive_limit",
+            shown,
+            ok + failed + neutral,
+            ok,
+            failed,
+            neutral=neutral or None,
+            alarm=slowed,
+        )
 
     def reset(self) -> None:
         """Forget everything that was learnt; calls under way and callers in the queue stay where they are."""

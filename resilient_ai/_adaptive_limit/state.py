@@ -44,6 +44,7 @@ class Limit:
         total: Calls that got a permit.
         succeeded: Calls that ended well.
         failed: Calls that ended with an error.
+        left: Calls whose callers left before there was an answer.
         refused: Callers turned away; the handle counts them.
         lowered: Why the limit or the pace was lowered; the handle reports it and empties it.
     """
@@ -54,6 +55,7 @@ class Limit:
         "concurrency",
         "failed",
         "in_flight",
+        "left",
         "lowered",
         "pace",
         "queue",
@@ -76,7 +78,7 @@ class Limit:
         self.concurrency.clear()
         self.pace = Pace()
         self.stall = Stall()
-        self.total = self.succeeded = self.failed = self.refused = 0
+        self.total = self.succeeded = self.failed = self.left = self.refused = 0
         self.lowered = ""
 
     @property
@@ -268,6 +270,7 @@ class Limit:
         """
         if now - permit.started > self.latency.typical and not permit.usage.dropped:
             self._late(permit, now)
+        self.left += 1
         self.in_flight.remove(permit)
 
     def drop_closed_loop(self, usage: LoopUsage) -> None:

@@ -89,7 +89,8 @@ class Batcher:
         state = f"{stats.avg_batch_size:.1f} per batch"
         if stats.is_running:
             state += f", {stats.queue_size} waiting, {stats.in_flight} in flight"
-        return Row(self.name, "batched", state, stats.total_requests, stats.answered, stats.failed, p95=stats.wait_p95)
+        ok, failed, left = stats.answered, stats.failed, stats.left
+        return Row(self.name, "batched", state, ok + failed + left, ok, failed, neutral=left or None)
 
     def reset(self) -> None:
         """Counts at zero. What waits or runs goes on."""

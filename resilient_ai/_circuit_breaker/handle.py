@@ -256,7 +256,17 @@ class CircuitBreaker:
             state += f", probe in {stats.retry_after:.1f} s" if stats.retry_after else ", probe due"
         failed = stats.total_failures
         ok = stats.total_calls - stats.neutral - failed
-        return Row(self.name, "circuit_breaker", state, stats.total_calls, ok, failed, p95=stats.p95)
+        return Row(
+            self.name,
+            "circuit_breaker",
+            state,
+            stats.total_calls,
+            ok=ok,
+            failed=failed,
+            neutral=stats.neutral or None,
+            p95=stats.p95,
+            alarm=stats.state is not CircuitState.CLOSED,
+        )
 
     def trip(self) -> None:
         """

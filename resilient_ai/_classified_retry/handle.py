@@ -45,10 +45,11 @@ class RetryStats:
 class Retry:
     """One retry in the registry: its numbers. Thread-safe."""
 
-    __slots__ = ("_state", "name")
+    __slots__ = ("_price", "_state", "name")
 
     def __init__(self, name: str, config: RetryConfig, registry: StateStore) -> None:
         self.name = name
+        self._price = config.budget.price if config.budget is not None else 0.0
         self._state = RetryState(config.budget, registry.clock.now)
 
     def stats(self) -> RetryStats:
@@ -71,7 +72,10 @@ class Retry:
         stats = self.stats()
         state = "" if stats.budget is None else f"budget {stats.budget:.0f}"
         ok = stats.calls - stats.given_up
-        return Row(self.name, "classified_retry", state, stats.calls, ok, stats.given_up, stats.retries)
+        empty = stats.budget is not None and stats.budget < self._price
+        return Row(
+            self.name, "classified_retry", state, stats.calls, ok, stats.given_up, retried=stats.retries, alarm=empty
+        )
 
     def reset(self) -> None:
         """Numbers at zero, budget full."""

@@ -15,7 +15,8 @@ from .clock import SystemClock
 from .events import Event, log_event
 from .log import log
 from .public import public
-from .report import Row, text_table
+from .report import Row
+from .table import as_shown, folded, html_table, text_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -79,7 +80,7 @@ class _Claim:
 
 @public("types")
 class View(Mapping[str, H], Generic[H]):
-    """A live, read-only mapping of the states of one kind, by name."""
+    """A live, read-only mapping of the states of one kind, by name; a name may also be given as tables show it."""
 
     def __init__(self, states: dict[tuple[str, str], _Claim], kind: str) -> None:
         self._states = states
@@ -87,7 +88,7 @@ class View(Mapping[str, H], Generic[H]):
 
     def __getitem__(self, name: str) -> H:
         try:
-            return cast("H", self._states[self._kind, name].handle)
+            return cast("H", self._states[self._kind, self._full_name(name)].handle)
         except KeyError:
             names = list(self)
             more = f" and {len(names) - 20} more" if len(names) > 20 else ""
@@ -101,10 +102,24 @@ class View(Mapping[str, H], Generic[H]):
         return sum(kind == self._kind for kind, _ in list(self._states))
 
     def __contains__(self, name: object) -> bool:
-        return (self._kind, name) in self._states
+        return (self._kind, self._full_name(name)) in self._states
+
+    def _full_name(self, name: Any) -> Any:
+        if (self._kind, name) in self._states:
+            return name
+        return next((each for each in self if as_shown(each) == name), name)
 
     def __repr__(self) -> str:
-        return text_table([handle.row() for handle in self.values()]) if self else f"no {self._kind} yet"
+        return text_table(self._rows()) if self else f"no {self._kind} yet"
+
+    def _repr_html_(self) -> str:
+        return html_table(self._rows()) if self else f"<p>no {self._kind} yet</p>"
+
+    def _rows(self) -> list[Row]:
+        sites: dict[str, list[Row]] = {}
+        for name, handle in self.items():
+            sites.setdefault(name.partition("[")[0], []).append(handle.row())
+        return folded(sites.values())
 
 
 class StateStore:
@@ -222,7 +237,7 @@ class StateStore:
         return [
             claim.handle
             for (_, name), claim in list(self._states.items())
-            if fnmatch.fnmatchcase(name, pattern) or fnmatch.fnmatchcase(name.rpartition(".")[2], pattern)
+            if any(fnmatch.fnmatchcase(each, pattern) for each in (name, as_shown(name), name.rpartition(".")[2]))
         ]
 
     def stats(self) -> dict[str, dict[str, Any]]:

@@ -227,7 +227,16 @@ class EndpointHandle:
     def row(self) -> Row:
         stats = self.stats()
         ok = stats.calls - stats.failures
-        return Row(self.name, "endpoint", self.status(), stats.calls, ok, stats.failures, p95=stats.latency_p95)
+        return Row(
+            self.name,
+            "endpoint",
+            self.status(),
+            stats.calls,
+            ok,
+            stats.failures,
+            p95=stats.latency_p95,
+            alarm=stats.state is not EndpointState.UP,
+        )
 
     def mark_down(self) -> None:
         """Send nothing there until `mark_up`, from any call site that uses this endpoint."""

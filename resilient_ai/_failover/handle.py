@@ -118,7 +118,10 @@ class Failover:
     def row(self) -> Row:
         up = sum(endpoint.stats().healthy for endpoint in self.endpoints.values())
         state = f"{up} of {len(self.endpoints)} up"
-        return Row(self.name, "failover", state, self.good.ok + self.failures, self.good.ok, self.failures, self.moves)
+        if self.moves:
+            state += f", moved on {self.moves} times" if self.moves > 1 else ", moved on once"
+        ok, failed = self.good.ok, self.failures
+        return Row(self.name, "failover", state, ok + failed, ok, failed, alarm=up == 0)
 
     def mark_down(self, name: str) -> None:
         """Send nothing to that endpoint until `mark_up`, from any call site that uses it."""

@@ -50,10 +50,11 @@ def call(registry):
 async def test_repr_is_a_table_with_one_line_per_policy(registry, call):
     assert repr(Registry()) == "<Registry: nothing decorated yet>"
     await call()
-    head, line = repr(registry).splitlines()
+    head, line, legend = repr(registry).splitlines()
 
     assert head.split() == ["call", "site", "policy", "state", "calls", "ok", "failed", "retried", "degraded", "p95"]
     assert line.split()[:5] == ["openai", "circuit_breaker", "closed", "1", "1"]
+    assert legend.startswith("calls = ok + failed")
     assert registry._repr_html_().count("<tr>") == 2
 
 
@@ -67,7 +68,7 @@ def test_the_table_has_room_for_every_policy_and_endpoint(registry):
     async def ask(endpoint: Endpoint, prompts: list[str]) -> list[str]:
         return prompts
 
-    kinds = [line.split()[1] for line in repr(registry).splitlines()[1:]]
+    kinds = [line.split()[1] for line in repr(registry).splitlines()[1:-1]]
 
     assert {"degrade_to", "batched", "classified_retry", "failover", "endpoint", "circuit_breaker"} <= set(kinds)
 
@@ -262,7 +263,7 @@ def test_the_table_shows_one_call_site_after_the_other_and_the_outermost_policy_
         @adaptive_limit(name, registry=registry)
         async def call(endpoint: Endpoint, texts: list[str]) -> list[str]: ...
 
-    lines = [line.split()[:2] for line in repr(registry).splitlines()[1:]]
+    lines = [line.split()[:2] for line in repr(registry).splitlines()[1:-1]]
     kinds = ["degrade_to", "batched", "classified_retry", "failover"]
     below = ["adaptive_limit", "circuit_breaker"]
 

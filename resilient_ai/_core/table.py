@@ -1,0 +1,182 @@
+"""The registry's table, as text for a REPL and as HTML for a notebook: which rows it has, and how they are laid out."""
+
+from __future__ import annotations
+
+import html
+from typing import TYPE_CHECKING
+
+from .printable import printable
+from .report import Row
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+WIDTH = 120  # characters of a line
+MOST_LINES = 40
+MOST_OF_A_KIND = 6  # rows of one policy at one call site: a circuit may have thousands of keys
+SMALL_SHARE = 0.01  # of calls that failed or were degraded, below which nobody has to look
+
+COLUMNS = ("call_site", "policy", "state", "calls", "ok", "failed", "neutral", "retried", "degraded", "p95")
+LEGEND = (
+    "calls = ok + failed + degraded + neutral (cancelled, throttled, caller's mistake);"
+    " retried: attempts after the first"
+)
+_LEFT = 3  # columns of text
+_NARROWEST = 16  # characters of a column of text
+
+
+# -- which rows
+
+
+def folded(sites: Iterable[Sequence[Row]]) -> list[Row]:
+    """
+    The rows that fit on one screen.
+
+    Args:
+        sites: The rows of each call site, from the outermost policy in.
+
+    Returns:
+        All rows where they are few. Else the call sites in trouble come first, as many as there is room for in full;
+        each of the others is one row, and the last row stands for those for which even that is too much.
+    """
+    groups = [_few_of_each_kind(rows) for rows in sites]
+    if sum(map(len, groups)) <= MOST_LINES:
+        return [row for rows in groups for row in rows]
+    groups.sort(key=_trouble, reverse=True)  # stable: equals stay in the order in which they were decorated
+    shown: list[Row] = []
+    for index, rows in enumerate(groups):
+        room, others = MOST_LINES - len(shown), len(groups) - index - 1
+        if _needs_a_look(rows) and len(rows) + min(others, MOST_LINES // 2) <= room:
+            shown += rows
+        elif room > 1 or not others:
+            shown.append(_in_one(rows))
+        else:
+            shown.append(_sum(f"… {others + 1} more", "", _worst_state(groups[index:]), groups[index:]))
+            break
+    return shown
+
+
+def _few_of_each_kind(rows: Sequence[Row]) -> list[Row]:
+    kept: list[Row] = []
+    for kind in dict.fromkeys(row.policy for row in rows):
+        same = [row for row in rows if row.policy == kind]
+        if len(same) > MOST_OF_A_KIND:
+            same.sort(key=lambda row: _trouble([row]), reverse=True)
+            rest = [[row] for row in same[MOST_OF_A_KIND - 1 :]]
+            name = same[0].call_site.partition("[")[0]
+            same = [*same[: MOST_OF_A_KIND - 1], _sum(f"{name}[… {len(rest)} more]", kind, _worst_state(rest), rest)]
+        kept += same
+    return kept
+
+
+def _trouble(rows: Sequence[Row]) -> tuple[bool, float]:
+    """The larger, the sooner somebody should look."""
+    shares = (((row.failed or 0) + (row.degraded or 0)) / row.calls for row in rows if row.calls)
+    return any(row.alarm for row in rows), max(shares, default=0.0)
+
+
+def _needs_a_look(rows: Sequence[Row]) -> bool:
+    alarm, share = _trouble(rows)
+    return alarm or share >= SMALL_SHARE
+
+
+def _worst_state(sites: Sequence[Sequence[Row]]) -> str:
+    rows = [row for rows in sites for row in rows]
+    if not _needs_a_look(rows):
+        return "well"
+    worst = max(rows, key=lambda row: _trouble([row]))
+    return f"{worst.policy} {worst.state}" if worst.alarm else "some calls fail"
+
+
+def _in_one(rows: Sequence[Row]) -> Row:
+    """A call site in one row: the numbers are those of its outermost policy, which sees what the caller sees."""
+    if len(rows) == 1:
+        return rows[0]
+    return _sum(rows[0].call_site.partition("[")[0], f"{len(rows)} folded", _worst_state([rows]), [rows])
+
+
+def _sum(name: str, policy: str, state: str, sites: Sequence[Sequence[Row]]) -> Row:
+    def total(column: str) -> int | None:
+        numbers = [getattr(rows[0], column) for rows in sites]
+        return sum(number or 0 for number in numbers) if any(number is not None for number in numbers) else None
+
+    every = [row for rows in sites for row in rows]
+    return Row(
+        name,
+        policy,
+        state,
+        total("calls") or 0,
+        ok=total("ok"),
+        failed=total("failed"),
+        neutral=total("neutral"),
+        retried=sum(row.retried for row in every if row.retried is not None),
+        degraded=total("degraded"),
+        p95=max((row.p95 for row in every if row.p95 is not None), default=None),
+        alarm=any(row.alarm for row in every),
+    )
+
+
+# -- how they look
+
+
+def text_table(rows: Sequence[Row]) -> str:
+    """Columns aligned, numbers to the right, no trailing blanks, and what the columns count below."""
+    columns, lines = _laid_out(rows)
+    widths = [max(len(line[column]) for line in lines) for column in range(len(columns))]
+    _narrow(widths)
+    shown = [
+        "  ".join(
+            (_cut(cell, width, keep_end=column == 0).ljust(width) if column < _LEFT else cell.rjust(width))
+            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    ]
+    return "\n".join([*shown, LEGEND])
+
+
+def html_table(rows: Sequence[Row]) -> str:
+    """The same table for a notebook."""
+    _, (head, *lines) = _laid_out(rows)
+
+    def line(tag: str, cells: Iterable[str]) -> str:
+        return "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells) + "</tr>"
+
+    body = "".join(line("td", cells) for cells in lines)
+    caption = f'<caption style="caption-side: bottom; text-align: left">{html.escape(LEGEND)}</caption>'
+    return f"<table>{caption}<thead>{line('th', head)}</thead><tbody>{body}</tbody></table>"
+
+
+def _laid_out(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
+    """The columns, and the lines, the head first. Most programs see no neutral call, and have no column for it."""
+    neutral = any(row.neutral is not None for row in rows)
+    columns = [name for name in COLUMNS if neutral or name != "neutral"]
+    head = [name.replace("_", " ") for name in columns]
+    return columns, [head, *([_text(getattr(row, name)) for name in columns] for row in rows)]
+
+
+def _narrow(widths: list[int]) -> None:
+    """Take from the names and the states what does not fit on a line."""
+    while sum(widths) + 2 * (len(widths) - 1) > WIDTH:
+        widest = max((0, 2), key=lambda column: widths[column])
+        if widths[widest] <= _NARROWEST:
+            return
+        widths[widest] -= 1
+
+
+def _cut(cell: str, width: int, *, keep_end: bool) -> str:
+    if len(cell) <= width:
+        return cell
+    return "…" + cell[1 - width :] if keep_end else cell[: width - 1] + "…"
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{value * 1000:,.0f} ms"
+    return printable(as_shown(str(value)))  # a name or a key may be a user's of the program
+
+
+def as_shown(name: str) -> str:
+    """A qualified name as people write it: `main.ask` for a function in a function."""
+    return name.replace(".<locals>", "")
