@@ -11,6 +11,7 @@ from resilient_ai._core.handlers import Handler, StreamHandler
 from resilient_ai._core.policy import Policy, Site
 from resilient_ai._core.public import public
 from resilient_ai._core.state_store import StateStore, default_registry
+from resilient_ai._core.streams import END, Broken, pull
 from resilient_ai._core.wrapper import Decorator, decorate
 
 from .config import LimitConfig
@@ -65,31 +66,23 @@ async def _limited_stream(
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
 ) -> AsyncGenerator[Any, None]:
-    permit: Permit | None = gate.enter() or await gate.wait_in_queue(spare=spare)
-    stream: AsyncGenerator[Any, Any] | None = None
+    permit = gate.enter() or await gate.wait_in_queue(spare=spare)
+    held: Permit | None = permit
+    stream = inner(fn, instance, args, kwargs)
     try:
-        while True:
-            held = permit
-            try:
-                if stream is None:
-                    stream = inner(fn, instance, args, kwargs)  # raises when the arguments do not fit
-                item = await anext(stream)
-            except StopAsyncIteration:
-                break
-            except Exception as error:
-                permit = None
-                gate.ended(held, error)  # type: ignore[arg-type]
-                raise
-            gate.answered(permit)  # type: ignore[arg-type]
-            # Outside the inner try: what the consumer throws in here is not the provider's doing.
+        while (item := await pull(stream)) is not END:
+            if type(item) is Broken:
+                held = None
+                gate.ended(permit, item.error)
+                item.throw()
+            gate.answered(permit)
             yield item
-        held, permit = permit, None
-        gate.ended(held, None)  # type: ignore[arg-type]
+        held = None
+        gate.ended(permit, None)
     finally:
-        if permit is not None:
-            gate.released(permit)
-        if stream is not None:
-            await stream.aclose()
+        if held is not None:
+            gate.released(held)
+        await stream.aclose()
 
 
 @overload

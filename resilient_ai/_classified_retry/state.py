@@ -6,7 +6,7 @@ import threading
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from resilient_ai._core.report import Tally
+from resilient_ai._core.report import SuccessCount
 
 from .budget import Bucket
 
@@ -40,7 +40,7 @@ class RetryState:
         self._budget = budget
         self._now = now
         self.lock = threading.RLock()  # reentrant: a signal handler may read the registry while its thread is in here
-        self.good = Tally()
+        self.good = SuccessCount()
         self.clear()
 
     def clear(self) -> None:

@@ -19,7 +19,7 @@ from .watch import watching
 
 if TYPE_CHECKING:
     from .handlers import Handler
-    from .report import Tally
+    from .report import SuccessCount
 
 Call = Callable[..., Coroutine[Any, Any, Any]]
 
@@ -108,7 +108,7 @@ class Course:
         function: Callable[..., Any],
         layers: Handler,
         now: Callable[[], float],
-        counts: tuple[Tally, ...],
+        counts: tuple[SuccessCount, ...],
         *,
         method: bool,
     ) -> None:
@@ -123,7 +123,7 @@ class Course:
     ) -> Coroutine[Any, Any, Any]:
         """Run the layers."""
         fn, instance = self.function, None
-        if self.method:
+        if self.method and args:  # none: the TypeError of a call without its instance is under way
             fn, instance, args = MethodType(fn, args[0]), args[0], args[1:]
         if started is not None:
             started.function, fn = fn, started
@@ -144,7 +144,7 @@ class FastPath:
     __slots__ = ("counts", "gates", "shape", "timed")
 
     def __init__(self) -> None:
-        self.counts: list[Tally] = []
+        self.counts: list[SuccessCount] = []
         self.gates: dict[str | None, Gate] = {}
         self.shape: Callable[[Course, FastPath], Call] | None = None
         self.timed = False

@@ -40,7 +40,7 @@ class Row:
     alarm: bool = False
 
 
-class Tally:
+class SuccessCount:
     """
     Good calls, counted without a lock: between two calls or jumps CPython does not switch threads.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import replace
+from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 from .backend import LOCK_FREE
@@ -79,7 +80,7 @@ class Stack:
         """
         registry, function = self.policies[0].registry, self.function
         # Something else than a function may do more when it is bound than to take the instance first.
-        if self.streaming or not LOCK_FREE or (method and not inspect.isfunction(function)):
+        if self.streaming or not LOCK_FREE or (method and type(function) is not FunctionType):
             return None
         path = FastPath()
         for policy in self.policies:

@@ -12,7 +12,7 @@ import copy
 import inspect
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
-from types import MethodType
+from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, overload
 
 import wrapt
@@ -84,7 +84,7 @@ class ResilientFunction(wrapt.FunctionWrapper):  # type: ignore[type-arg]
         function = stack.function
         if not hasattr(type(function), "__get__"):
             return self
-        if inspect.isfunction(function):
+        if type(function) is FunctionType:
             if self._self_method_call is None:  # defined outside the class
                 self._self_method_call = _method_call(Stack(function, stack.policies))
             call = self._self_method_call
@@ -246,6 +246,8 @@ def _method_call(stack: Stack) -> Callable[..., Any]:
     if fast is not None:
         return fast
     function, handler = stack.function, stack.handler
+    if type(function) is not FunctionType:
+        return _call_of_descriptor(handler, function)
 
     def call(self: Any, /, *args: Any, **kwargs: Any) -> Any:
         return handler(MethodType(function, self), self, args, kwargs)

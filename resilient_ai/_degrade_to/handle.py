@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, is_dataclass
 from typing import Any
 
 from resilient_ai._core.public import public
-from resilient_ai._core.report import Row, Tally
+from resilient_ai._core.report import Row, SuccessCount
 
 from .fallback import Rung
 
@@ -52,7 +52,7 @@ class Degradation:
         self.name = name
         self._rungs = rungs
         self._lock = threading.RLock()  # a signal handler may read the registry, as in `CircuitBreaker`
-        self.good = Tally()
+        self.good = SuccessCount()
         self.reset()
 
     def reset(self) -> None:

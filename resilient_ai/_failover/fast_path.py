@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from resilient_ai._core.errors import mark_if_wrong_call
 from resilient_ai._core.fast_path import Call, Course, FastPath, StartedCall, behind
-from resilient_ai._core.report import Tally
+from resilient_ai._core.report import SuccessCount
 from resilient_ai._core.watch import watching
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def through_candidates(
         each.behind_gate = behind(each.gate, course.function)
     now, method = course.now, course.method
     # One by one: a loop makes an iterator, which takes as long as three counts.
-    first, second, third, *others = (*course.counts, *[Tally()] * (3 - len(course.counts)))
+    first, second, third, *others = (*course.counts, *[SuccessCount()] * (3 - len(course.counts)))
 
     async def called(*args: Any, **kwargs: Any) -> Any:
         started, candidate = now(), next(turns)
@@ -38,7 +38,12 @@ def through_candidates(
             return await course.take_over(args, kwargs, StartedCall(started, choice=(candidate, None)))
         held.flights.count += 1
         try:
-            given = candidate.handed + args if not method else (args[0], candidate.endpoint, *args[1:])
+            if not method:
+                given = candidate.handed + args
+            elif len(args) == 2:  # most calls; to cut a tuple in two takes as long as a bare await
+                given = (args[0], candidate.endpoint, args[1])
+            else:
+                given = (args[0], candidate.endpoint, *args[1:])
             call = candidate.behind_gate
             result = await (call(*given, **kwargs) if kwargs else call(*given))
         except BaseException as error:  # noqa: BLE001 - the layers raise it again

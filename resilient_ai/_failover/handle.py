@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from resilient_ai._core.public import public
-from resilient_ai._core.report import Row, Tally
+from resilient_ai._core.report import Row, SuccessCount
 
 from .endpoint import EndpointHandle, EndpointStats
 
@@ -72,7 +72,7 @@ class Failover:
         self.delay = delay
         self._lock = threading.RLock()  # a signal handler may read the registry, as in `CircuitBreaker`
         self._tokens = MOST_TOKENS
-        self.good = Tally()
+        self.good = SuccessCount()
         self._paid_for = self.failures = self.moves = self.hedges = self.hedges_won = 0
 
     # -- for the policy
