@@ -26,6 +26,7 @@ from ._classification.verdict import Verdict as Verdict
 from ._classified_retry.budget import RetryBudget as RetryBudget
 from ._classified_retry.decorator import classified_retry as classified_retry
 from ._classified_retry.rules import RetryRule as RetryRule
+from ._core.call_facts import watch as watch
 from ._core.describe import describe as describe
 from ._core.errors import AIServiceError as AIServiceError
 from ._core.errors import AllEndpointsFailedError as AllEndpointsFailedError
@@ -41,7 +42,6 @@ from ._core.errors import RejectedResultError as RejectedResultError
 from ._core.errors import ResilienceError as ResilienceError
 from ._core.errors import StackOrderWarning as StackOrderWarning
 from ._core.errors import StreamTruncatedError as StreamTruncatedError
-from ._core.watch import watch as watch
 from ._degrade_to.config import UNAVAILABLE as UNAVAILABLE
 from ._degrade_to.contract import NO_ANSWER as NO_ANSWER
 from ._degrade_to.contract import FailedCall as FailedCall

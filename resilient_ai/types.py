@@ -8,12 +8,12 @@ from ._adaptive_limit.handle import AdaptiveLimit, LimitStats
 from ._batched.handle import Batcher, BatchStats
 from ._circuit_breaker.handle import CircuitBreaker, CircuitStats
 from ._classified_retry.handle import Retry, RetryStats
+from ._core.call_facts import Seen
 from ._core.clock import Clock, SystemClock
 from ._core.describe import Description, Layer
 from ._core.errors import EndpointRestingError
 from ._core.stand_in import StandIn
 from ._core.state_store import View
-from ._core.watch import Seen
 from ._degrade_to.contract import Recalled, Recalling
 from ._degrade_to.handle import Degradation, DegradeStats
 from ._degrade_to.last_answer import LastAnswerStats

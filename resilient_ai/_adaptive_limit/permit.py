@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
-from resilient_ai._core.watch import OWN_VARIABLES
+from resilient_ai._core.call_facts import OWN_VARIABLES
 
 if TYPE_CHECKING:
     from resilient_ai._core.event_loops import LoopUsage

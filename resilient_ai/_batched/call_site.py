@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from anyio.lowlevel import checkpoint_if_cancelled
 
+from resilient_ai._core.call_facts import CallObservers, current_flag, watching
 from resilient_ai._core.errors import QueueFullError
 from resilient_ai._core.events import CallRejected
 from resilient_ai._core.tasks import Promise, current_loop, running_loop
-from resilient_ai._core.watch import CallObservers, current_flag, watching
 
 from .deadlock import Enclosing, begin_wait, enclosing, enclosing_batches, end_wait, is_stuck
 from .grouping import Grouping, comparable

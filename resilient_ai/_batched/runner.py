@@ -13,9 +13,9 @@ import anyio
 
 from resilient_ai._classification.classify import classify
 from resilient_ai._classification.error_types import ERROR_TYPES
+from resilient_ai._core.call_facts import CallObservers
 from resilient_ai._core.errors import BatchResultError
 from resilient_ai._core.tasks import Promise, next_turn, spawn
-from resilient_ai._core.watch import CallObservers
 
 from .deadlock import enclosing
 from .events import BatchSent

@@ -6,9 +6,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from resilient_ai._core.backend import cancelled
+from resilient_ai._core.call_facts import watching
 from resilient_ai._core.errors import mark_if_wrong_call
 from resilient_ai._core.fast_path import Call, Course, FastPath, Gate, StartedCall, behind
-from resilient_ai._core.watch import watching
 
 if TYPE_CHECKING:
     from resilient_ai._core.handlers import Handler

@@ -6,8 +6,8 @@ from contextlib import suppress
 from contextvars import ContextVar
 from typing import Final
 
+from resilient_ai._core.call_facts import OWN_VARIABLES
 from resilient_ai._core.errors import AllEndpointsFailedError, ErrorType
-from resilient_ai._core.watch import OWN_VARIABLES
 
 from .classify import classify
 from .error_types import ERROR_TYPES

@@ -8,6 +8,7 @@ from resilient_ai._classification.classify import classify
 from resilient_ai._classification.error_rules import rejection
 from resilient_ai._classification.error_text import error_message
 from resilient_ai._classification.paid_answers import MOST_ANSWERS, answers_left, invalid_answers, note_answers
+from resilient_ai._core.call_facts import watching
 from resilient_ai._core.deadline import seconds_left
 from resilient_ai._core.errors import (
     AIServiceError,
@@ -17,7 +18,6 @@ from resilient_ai._core.errors import (
     is_wrong_call,
 )
 from resilient_ai._core.scrub import args_hash, scrub
-from resilient_ai._core.watch import watching
 
 from .conditions import CallState, UnwantedResultError, wants_another
 from .decision import Again, Failure, GiveUp, decide, plan_for

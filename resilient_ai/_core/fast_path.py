@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from types import MethodType
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
+from .call_facts import watching
 from .errors import mark_if_wrong_call
-from .watch import watching
 
 if TYPE_CHECKING:
     from .handlers import Handler

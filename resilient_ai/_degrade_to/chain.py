@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
+from resilient_ai._core.call_facts import OWN_VARIABLES
 from resilient_ai._core.errors import CallTimeoutError
 from resilient_ai._core.per_loop import PerLoop
 from resilient_ai._core.tasks import current_loop
-from resilient_ai._core.watch import OWN_VARIABLES
 
 from .call_key import call_key
 from .contract import NO_ANSWER

@@ -7,13 +7,13 @@ from contextlib import aclosing
 from typing import Any, Final
 
 from resilient_ai._classification.error_rules import ErrorRule, error_rules
+from resilient_ai._core.call_facts import DegradedFlag, degraded_flag, flagged, watching
 from resilient_ai._core.fast_path import FastPath
 from resilient_ai._core.handlers import Handler, StreamHandler
 from resilient_ai._core.policy import Policy, Site
 from resilient_ai._core.public import public
 from resilient_ai._core.state_store import StateStore, default_registry
 from resilient_ai._core.streams import END, Broken
-from resilient_ai._core.watch import DegradedFlag, degraded_flag, flagged, watching
 from resilient_ai._core.wrapper import Decorator, decorate
 
 from .config import UNAVAILABLE, DegradeConfig, Mark

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from resilient_ai._classification.classify import classify
 from resilient_ai._classification.error_text import error_text
+from resilient_ai._core.call_facts import current_flag, watching
 from resilient_ai._core.errors import ErrorType
 from resilient_ai._core.fast_path import StartedCall
 from resilient_ai._core.scrub import scrub
-from resilient_ai._core.watch import current_flag, watching
 
 from .arguments import arguments_by_name
 from .chain import FallbackChain
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from resilient_ai._classification.verdict import Verdict
+    from resilient_ai._core.call_facts import Seen
     from resilient_ai._core.policy import Site
     from resilient_ai._core.state_store import StateStore
-    from resilient_ai._core.watch import Seen
 
     from .config import DegradeConfig
     from .fallback import Answer, Rung

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from resilient_ai._classification.error_rules import rejection
 from resilient_ai._core.backend import backend
+from resilient_ai._core.call_facts import watching
 from resilient_ai._core.errors import RejectedResultError, is_wrong_call
 from resilient_ai._core.fast_path import StartedCall
 from resilient_ai._core.streams import END, Broken, Opened, dispose, opened, pull
-from resilient_ai._core.watch import watching
 
 from .events import Hedged
 from .race import Race

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from resilient_ai._core.call_facts import watching
 from resilient_ai._core.errors import mark_if_wrong_call
 from resilient_ai._core.fast_path import Call, Course, FastPath, StartedCall, behind
 from resilient_ai._core.report import SuccessCount
-from resilient_ai._core.watch import watching
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,8 +12,8 @@ from resilient_ai._classification.paid_answers import answers_left, invalid_answ
 from resilient_ai._classification.parameters import refuses_parameter
 from resilient_ai._classification.probes import probes_in_flight
 from resilient_ai._classification.unsent import unsent
+from resilient_ai._core.call_facts import watching
 from resilient_ai._core.errors import LimitReachedError
-from resilient_ai._core.watch import watching
 
 from .events import FailedOver
 from .exhaustion import Failure, all_failed

@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 from resilient_ai import AIServiceError, ErrorType, Registry, RetryBudget, RetryRule, classified_retry
-from resilient_ai._core.watch import watch
+from resilient_ai._core.call_facts import watch
 from resilient_ai.events import AttemptFailed, QuotaExceeded, RetriesExhausted, RetryScheduled
 from tests.classified_retry.support import PLAIN, retrying, stats
 from tests.helpers import ProviderError, scripted

@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 from resilient_ai import AllEndpointsFailedError, Endpoint, failover
-from resilient_ai._core.watch import watch
+from resilient_ai._core.call_facts import watch
 from resilient_ai.types import EndpointState
 
 US, EU = Endpoint("us"), Endpoint("eu")

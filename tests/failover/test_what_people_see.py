@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 from resilient_ai import AllEndpointsFailedError, ResilienceError, circuit_breaker, describe, failover
-from resilient_ai._core.watch import watch
+from resilient_ai._core.call_facts import watch
 from resilient_ai.types import EndpointState
 from tests.failover.support import EU, US
 

@@ -20,8 +20,8 @@ from resilient_ai import (
     degrade_to,
     failover,
 )
+from resilient_ai._core.call_facts import watch
 from resilient_ai._core.event_loops import LoopUsage
-from resilient_ai._core.watch import watch
 from resilient_ai.testing import VirtualClock
 
 
