@@ -29,9 +29,10 @@ class LimitStats:
         waiting: Callers in the queue.
         rate: Calls a second that are sent after a rate limit; None while nothing limits them.
         refused: Callers turned away because they could not be served in time, or because the queue was full.
-        total_calls: Calls that were let through.
-        succeeded: Those that have answered.
-        failed: Those that have failed.
+        calls: Calls that were let through and have ended.
+        ok: Those that were answered.
+        failed: Those that failed.
+        neutral: Those whose callers left before there was an answer.
         normal_seconds: What a middling answer takes (a stream: its first item); None before the first.
         slow_seconds: From where on an answer is unusually slow; None until that is known.
     """
@@ -41,9 +42,10 @@ class LimitStats:
     waiting: int
     rate: float | None
     refused: int
-    total_calls: int
-    succeeded: int
+    calls: int
+    ok: int
     failed: int
+    neutral: int
     normal_seconds: float | None
     slow_seconds: float | None
 
@@ -70,9 +72,10 @@ class AdaptiveLimit:
                 waiting=sum(waiter.usage not in closed for waiter in state.queue),
                 rate=state.pace.rate(self._now()),
                 refused=state.refused,
-                total_calls=state.total,
-                succeeded=state.succeeded,
+                calls=state.succeeded + state.failed + state.left,
+                ok=state.succeeded,
                 failed=state.failed,
+                neutral=state.left,
                 normal_seconds=latency.typical if latency.seen else None,
                 slow_seconds=latency.slow_after if latency.slow_after < math.inf else None,
             )
@@ -85,17 +88,15 @@ class AdaptiveLimit:
             shown += f", {stats.waiting} waiting"
         if stats.rate is not None:
             shown += f", {stats.rate:.2g} a second"
-        ok, failed, neutral = stats.succeeded, stats.failed, self._gate.state.left
-        slowed = stats.rate is not None or stats.waiting > 0
         return Row(
             self.name,
             "adaptive_limit",
             shown,
-            ok + failed + neutral,
-            ok,
-            failed,
-            neutral=neutral or None,
-            alarm=slowed,
+            stats.calls,
+            stats.ok,
+            stats.failed,
+            neutral=stats.neutral or None,
+            alarm=stats.rate is not None or stats.waiting > 0,
         )
 
     def reset(self) -> None:

@@ -27,9 +27,9 @@ class BatchStats:
         avg_batch_size: Items per batch sent, 0.0 without any.
         queue_size: Items that wait to be sent.
         in_flight: Batches that run now.
-        answered: Calls that got their result.
+        ok: Calls that got their result.
         failed: Calls that got an exception.
-        left: Calls whose callers were cancelled or timed out before there was a result.
+        neutral: Calls whose callers were cancelled or timed out before there was a result.
         rejected: Calls refused because the queue was full.
         is_running: Whether anything waits or runs.
         wait_p50: Seconds from a batch's first item to its leaving, of the last 100 batches of each loop; None
@@ -42,13 +42,18 @@ class BatchStats:
     avg_batch_size: float
     queue_size: int
     in_flight: int
-    answered: int
+    ok: int
     failed: int
-    left: int
+    neutral: int
     rejected: int
     is_running: bool
     wait_p50: float | None
     wait_p95: float | None
+
+    @property
+    def calls(self) -> int:
+        """Calls that have ended."""
+        return self.ok + self.failed + self.neutral
 
 
 @public("types")
@@ -75,9 +80,9 @@ class Batcher:
             avg_batch_size=count["items"] / count["batches"] if count["batches"] else 0.0,
             queue_size=waiting,
             in_flight=running,
-            answered=count["answered"],
+            ok=count["answered"],
             failed=count["failed"],
-            left=count["left"],
+            neutral=count["left"],
             rejected=count["rejected"],
             is_running=bool(waiting or running),
             wait_p50=quantile(waits, 0.5),
@@ -89,8 +94,8 @@ class Batcher:
         state = f"{stats.avg_batch_size:.1f} per batch"
         if stats.is_running:
             state += f", {stats.queue_size} waiting, {stats.in_flight} in flight"
-        ok, failed, left = stats.answered, stats.failed, stats.left
-        return Row(self.name, "batched", state, ok + failed + left, ok, failed, neutral=left or None)
+        neutral = stats.neutral or None
+        return Row(self.name, "batched", state, stats.calls, stats.ok, stats.failed, neutral=neutral)
 
     def reset(self) -> None:
         """Counts at zero. What waits or runs goes on."""

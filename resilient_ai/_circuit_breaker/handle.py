@@ -74,6 +74,21 @@ class CircuitStats:
     retry_after: float | None
     p95: float | None
 
+    @property
+    def calls(self) -> int:
+        """`total_calls`, under the name that statistics of other kinds have for it."""
+        return self.total_calls
+
+    @property
+    def ok(self) -> int:
+        """Calls that were answered."""
+        return self.total_calls - self.total_failures - self.neutral
+
+    @property
+    def failed(self) -> int:
+        """`total_failures`, likewise."""
+        return self.total_failures
+
 
 _NOBODY: Mapping[object, Callable[[Event], object]] = {}  # one for all, since most circuits have no listener
 
@@ -254,15 +269,13 @@ class CircuitBreaker:
         state = stats.state.value.replace("_", "-")
         if stats.retry_after is not None:
             state += f", probe in {stats.retry_after:.1f} s" if stats.retry_after else ", probe due"
-        failed = stats.total_failures
-        ok = stats.total_calls - stats.neutral - failed
         return Row(
             self.name,
             "circuit_breaker",
             state,
-            stats.total_calls,
-            ok=ok,
-            failed=failed,
+            stats.calls,
+            ok=stats.ok,
+            failed=stats.failed,
             neutral=stats.neutral or None,
             p95=stats.p95,
             alarm=stats.state is not CircuitState.CLOSED,

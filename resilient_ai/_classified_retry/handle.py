@@ -40,6 +40,16 @@ class RetryStats:
     error_counts: dict[str, int]
     budget: float | None
 
+    @property
+    def ok(self) -> int:
+        """Calls that were answered, at once or by a retry."""
+        return self.calls - self.given_up
+
+    @property
+    def failed(self) -> int:
+        """`given_up`, under the name that statistics of other kinds have for it."""
+        return self.given_up
+
 
 @public("types")
 class Retry:
@@ -71,10 +81,16 @@ class Retry:
         """What the registry's table shows."""
         stats = self.stats()
         state = "" if stats.budget is None else f"budget {stats.budget:.0f}"
-        ok = stats.calls - stats.given_up
         empty = stats.budget is not None and stats.budget < self._price
         return Row(
-            self.name, "classified_retry", state, stats.calls, ok, stats.given_up, retried=stats.retries, alarm=empty
+            self.name,
+            "classified_retry",
+            state,
+            stats.calls,
+            stats.ok,
+            stats.failed,
+            retried=stats.retries,
+            alarm=empty,
         )
 
     def reset(self) -> None:

@@ -248,9 +248,9 @@ class StateStore:
         return report
 
     def as_dict(self) -> dict[str, Any]:
-        """`stats()` as plain JSON values."""
+        """`stats()` as plain JSON values; `calls`, `ok`, `failed` and `neutral` mean the same for every kind."""
         return {
-            kind: {name: _plain(dataclasses.asdict(stats)) for name, stats in states.items()}
+            kind: {name: _plain(_counts(stats) | dataclasses.asdict(stats)) for name, stats in states.items()}
             for kind, states in self.stats().items()
         }
 
@@ -304,6 +304,11 @@ def _difference(old: object, new: object) -> str:
         pairs = ((field.name, getattr(old, field.name), getattr(new, field.name)) for field in dataclasses.fields(old))
         return ", ".join(f"{name} {before!r} there, {after!r} here" for name, before, after in pairs if before != after)
     return f"{old!r} there, {new!r} here"
+
+
+def _counts(stats: Any) -> dict[str, Any]:
+    """What statistics of every kind have under the same names, be it as a field or as a property."""
+    return {name: getattr(stats, name) for name in ("calls", "ok", "failed", "neutral") if hasattr(stats, name)}
 
 
 def _plain(value: Any) -> Any:

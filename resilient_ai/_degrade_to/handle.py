@@ -41,6 +41,16 @@ class DegradeStats:
     forgotten: int
     rungs: dict[str, Any]
 
+    @property
+    def ok(self) -> int:
+        """Calls that were answered from below."""
+        return self.calls - self.degraded - self.failed
+
+    @property
+    def failed(self) -> int:
+        """Calls that raised."""
+        return self.misses + self.passed
+
 
 @public("types")
 class Degradation:

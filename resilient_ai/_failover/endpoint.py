@@ -109,6 +109,16 @@ class EndpointStats:
     resting_for: float
     strikes: int
 
+    @property
+    def ok(self) -> int:
+        """Calls that were answered."""
+        return self.calls - self.failures
+
+    @property
+    def failed(self) -> int:
+        """`failures`, under the name that statistics of other kinds have for it."""
+        return self.failures
+
 
 @public("types")
 class EndpointHandle:
@@ -226,14 +236,13 @@ class EndpointHandle:
 
     def row(self) -> Row:
         stats = self.stats()
-        ok = stats.calls - stats.failures
         return Row(
             self.name,
             "endpoint",
             self.status(),
             stats.calls,
-            ok,
-            stats.failures,
+            stats.ok,
+            stats.failed,
             p95=stats.latency_p95,
             alarm=stats.state is not EndpointState.UP,
         )

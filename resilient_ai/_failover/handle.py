@@ -28,7 +28,7 @@ class FailoverStats:
     Attributes:
         calls: Calls that have ended with an answer or with no endpoint left.
         ok: Those that were answered.
-        failures: Those that no endpoint answered.
+        failed: Those that no endpoint answered.
         moves: Times a call went on to another endpoint.
         hedges: Times a second endpoint was asked because the first was slow.
         hedges_won: Those that answered first.
@@ -37,7 +37,7 @@ class FailoverStats:
 
     calls: int
     ok: int
-    failures: int
+    failed: int
     moves: int
     hedges: int
     hedges_won: int
@@ -108,7 +108,7 @@ class Failover:
         return FailoverStats(
             calls=self.good.ok + self.failures,
             ok=self.good.ok,
-            failures=self.failures,
+            failed=self.failures,
             moves=self.moves,
             hedges=self.hedges,
             hedges_won=self.hedges_won,

@@ -117,7 +117,7 @@ async def test_a_circuit_below_that_refuses_neither_fails_nor_counts(registry, p
     await fail(ask, CircuitOpenError)
     stats = registry.limits["above"].stats()
 
-    assert (stats.limit, stats.total_calls, stats.failed, stats.in_flight) == (20, 0, 0, 0)
+    assert (stats.limit, stats.calls, stats.failed, stats.in_flight) == (20, 0, 0, 0)
 
 
 async def test_a_cancelled_caller_hears_of_that_and_not_of_the_limit(registry, provider):

@@ -22,7 +22,7 @@ async def test_a_function_that_calls_itself_goes_on_in_its_own_place(registry, c
     stats = registry.limits["recursive"].stats()
 
     assert clock.now() == 4.0
-    assert (stats.total_calls, stats.in_flight, stats.refused, stats.limit) == (4, 0, 0, 1)
+    assert (stats.calls, stats.in_flight, stats.refused, stats.limit) == (4, 0, 0, 1)
 
 
 async def test_functions_that_call_each_other_through_one_limit_do_too(registry):

@@ -95,7 +95,7 @@ async def test_reset_forgets_what_was_learnt_and_lets_those_in_line_in(registry,
         registry.reset()
     stats = registry.limits["reset"].stats()
 
-    assert (stats.waiting, stats.succeeded, stats.rate) == (0, 1, None)
+    assert (stats.waiting, stats.ok, stats.rate) == (0, 1, None)
 
 
 @pytest.mark.parametrize(

@@ -72,7 +72,7 @@ async def test_a_full_line_turns_away_at_once(registry):
         gate.opens.set()
     stats = registry.limits["full"].stats()
 
-    assert (stats.refused, stats.succeeded, stats.waiting) == (1, 2, 0)
+    assert (stats.refused, stats.ok, stats.waiting) == (1, 2, 0)
 
 
 def test_a_listener_that_hears_of_a_refusal_may_look_at_the_limit():

@@ -106,7 +106,7 @@ class Scene:
 
     def is_idle(self):
         stats = self.stats
-        ended = stats.answered + stats.failed + stats.left
+        ended = stats.ok + stats.failed + stats.neutral
         return not stats.is_running and stats.total_requests == ended
 
 

@@ -48,7 +48,7 @@ async def test_who_leaves_in_flight_hurts_nobody(registry, who):
     assert [scene.outcomes[item] for item in "abc" if item != leaver] == [
         f"<{item}>" for item in "abc" if item != leaver
     ]
-    assert (scene.stats.answered, scene.stats.left) == (2, 1)
+    assert (scene.stats.ok, scene.stats.neutral) == (2, 1)
     assert scene.is_idle()
 
 
@@ -158,7 +158,7 @@ async def test_a_caller_alone_runs_the_function_in_its_own_task_and_context_and_
         scope.deadline = anyio.current_time() + 0.01
         await send("late")
     assert ended == ["cancelled"]
-    assert registry.batches[send.__qualname__].stats().left == 1
+    assert registry.batches[send.__qualname__].stats().neutral == 1
 
 
 async def test_a_shared_batch_runs_outside_every_callers_scope(registry, clock):
@@ -321,4 +321,4 @@ async def test_no_mixture_of_callers_errors_and_cancellations_hangs_or_mixes_res
         while registry.batches["stress"].stats().in_flight:  # batches that all have left are still ending
             await anyio.lowlevel.checkpoint()
     assert stats.queue_size == 0
-    assert stats.answered + stats.failed + stats.left == stats.total_requests
+    assert stats.ok + stats.failed + stats.neutral == stats.total_requests

@@ -60,7 +60,7 @@ async def test_an_exception_in_the_list_reaches_only_its_own_caller(registry):
     assert [repr(error) for error in results[1:]] == ["ValueError('twice')", "KeyError('k')", "ValueError('twice')"]
     assert results[1] is not results[3]
     stats = registry.batches["batch"].stats()
-    assert (stats.answered, stats.failed) == (1, 3)
+    assert (stats.ok, stats.failed) == (1, 3)
 
 
 @pytest.mark.parametrize("callers", [1, 2])

@@ -41,7 +41,7 @@ def names(rows):
 # -- what the columns count
 
 
-async def test_every_call_of_every_policy_is_ok_failed_degraded_or_neutral(registry, clock):
+async def test_every_call_is_ok_failed_degraded_or_neutral_in_the_table_and_in_the_statistics(registry, clock):
     answer = scripted([1], ProviderError("rate_limit"), [1], *[ProviderError("model_overloaded")] * 6, [1])
 
     @degrade_to("sorry", name="ask", registry=registry)
@@ -62,6 +62,13 @@ async def test_every_call_of_every_policy_is_ok_failed_degraded_or_neutral(regis
     assert sum(row.failed or 0 for row in rows) > 0
     for row in rows:
         assert row.calls == sum(each or 0 for each in (row.ok, row.failed, row.degraded, row.neutral)), row
+    plain = [(kind, numbers) for kind, states in registry.as_dict().items() for numbers in states.values()]
+    for kind, numbers in plain:
+        ended = (numbers["ok"], numbers["failed"], numbers.get("neutral", 0), numbers.get("degraded", 0))
+        assert numbers["calls"] == sum(ended), kind
+    assert sorted((kind, numbers["calls"], numbers["ok"], numbers["failed"]) for kind, numbers in plain) == sorted(
+        (row.policy, row.calls, row.ok, row.failed) for row in rows
+    )
 
 
 @pytest.mark.parametrize("policy", [circuit_breaker, adaptive_limit])

@@ -66,7 +66,7 @@ async def test_the_numbers_add_up(over, regions, registry):
         await ask()
     stats = registry.failovers["ask"].stats()
 
-    assert (stats.calls, stats.ok, stats.failures, stats.moves) == (2, 1, 1, 2)
+    assert (stats.calls, stats.ok, stats.failed, stats.moves) == (2, 1, 1, 2)
     assert (stats.endpoints["eu"].calls, stats.endpoints["eu"].failures) == (2, 1)
     assert registry.failovers["ask"].row().state == "0 of 2 up, moved on 2 times"
     assert "resting 30.0 s (network_error)" in repr(registry.failovers["ask"])
