@@ -28,6 +28,7 @@ def tokens(text: str) -> int:
     return len(text.split())
 
 
+@pytest.mark.slow
 async def test_a_thousand_tasks_get_their_vectors_through_a_rate_limit_a_lost_region_and_poison():
     registry = Registry(listeners=())
     async with AsyncExitStack() as stack:
