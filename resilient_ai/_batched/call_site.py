@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Hashable
 from sys import modules
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from anyio.lowlevel import checkpoint_if_cancelled
 
@@ -17,7 +17,7 @@ from resilient_ai._core.tasks import Promise, current_loop, running_loop
 from .deadlock import Enclosing, begin_wait, enclosing, enclosing_batches, end_wait, is_stuck
 from .grouping import Grouping, comparable
 from .loop_batches import SharedItem
-from .queue import RUNNING, Batch
+from .queue import RUNNING, Batch, BatchQueue
 from .results import Failure
 from .runner import BatchRun, BatchRunner
 
@@ -73,6 +73,7 @@ class CallSite:
         self._default_hash = hash(self._of_function.default)
         self._groups_default = group_by is None and not self._before  # a call with one argument is in the default group
         self._one_call_per_item = not config.deduplicate
+        self._waits_for_room = config.when_full == "wait"
         self._is_plain = weight is None and self._one_call_per_item
         self._bounded = config.max_concurrency is not None
         self._runner = BatchRunner(inner, batcher.name, config, registry, site, self._before)
@@ -130,10 +131,17 @@ class CallSite:
         """Join a batch; then run it if nobody else joins, else wait for the outcome."""
         if around is not None and self._bounded:
             self._refuse_a_call_of_itself(batches, around)
-        batch, shared = self._join(batches, group, value, promise, around)
+        weight = 0.0 if self._weight is None else self._weight_of(value, self._weight)
+        key = None if self._one_call_per_item else (group, comparable(value))
+        batch, shared = self._join(batches, group, value, weight, key, promise, around)
         if batch is None:
+            if self._waits_for_room:
+                waiting = WaitingCall(self, loop, batches, group, value, weight, key, promise, around)
+                waiting.run = BatchRun(*call)
+                waiting.observers = CallObservers.here() if observed else None
+                return await self._wait_for_room(waiting)
             await checkpoint_if_cancelled()  # a cancelled caller hears of that, not of the queue
-            raise self._refusal()
+            raise self._refusal(batches)
         alone = False
         if batch.run is None:
             batch.run = BatchRun(*call)
@@ -188,13 +196,18 @@ class CallSite:
         return (self, None if instance is None else id(instance), key), value, args, kwargs
 
     def _join(
-        self, batches: LoopBatches, group: Hashable, value: Any, promise: Promise, around: Enclosing | None
+        self,
+        batches: LoopBatches,
+        group: Hashable,
+        value: Any,
+        weight: float,
+        key: Hashable,
+        promise: Promise,
+        around: Enclosing | None,
     ) -> tuple[Batch | None, SharedItem | None]:
         """The batch that has the item, None when the queue is full; and who shares it, if equal items are sent once."""
-        weight = 0.0 if self._weight is None else self._weight_of(value, self._weight)
         if self._one_call_per_item:
             return batches.queue.add(group, value, promise, self._now(), weight), None
-        key = group, comparable(value)
         shared = batches.shared_items.get(key)
         if shared is not None:
             self._refuse_an_item_of_its_own(shared, around)
@@ -217,12 +230,63 @@ class CallSite:
 
     def _leave(self, batches: LoopBatches, batch: Batch, promise: Promise, shared: SharedItem | None = None) -> None:
         last = batches.queue.leave(batch, promise) if shared is None else shared.leave(promise)
-        if last and not batches.is_closed():
+        if batches.is_closed():
+            return
+        if last:
             self._runner.abandon(batches, batch)
+        batches.wake()  # there may be room for others
+
+    # -- waiting for room
+
+    async def _wait_for_room(self, waiting: WaitingCall) -> Any:
+        """Stay in line until `LoopBatches.wake` lets the call in; then wait for the outcome."""
+        queue, outer = waiting.batches.queue, waiting.outer
+        queue.line_up(waiting)
+        try:
+            if outer is not None:
+                self._wait_from_inside(outer, queue)
+            return await waiting.promise
+        except BaseException:
+            if waiting.batch is None:
+                queue.leave_line(waiting)
+            else:
+                self._leave(waiting.batches, waiting.batch, waiting.promise, waiting.shared)
+            raise
+        finally:
+            if outer is not None:
+                end_wait(outer, queue if waiting.batch is None else waiting.batch)
+
+    def let_in(self, waiting: WaitingCall) -> None:
+        """There is room: put the item of a call into a batch, in place of its caller."""
+        batches, outer = waiting.batches, waiting.outer
+        if waiting.promise.done():  # its caller was cancelled, and has not run since
+            batches.queue.leave_line(waiting)
+            return
+        batches.queue.let_in(waiting)
+        try:
+            joined, shared = self._join(
+                batches, waiting.group, waiting.value, waiting.weight, waiting.key, waiting.promise, waiting.around
+            )
+            batch = cast("Batch", joined)  # the queue is not full
+            waiting.batch, waiting.shared = batch, shared
+            if batch.run is None:
+                batch.run = waiting.run
+            if waiting.observers is not None:
+                batch.run.observers.append((waiting.promise if shared is None else shared, waiting.observers))
+            if outer is not None:
+                end_wait(outer, batches.queue)
+                self._wait_from_inside(outer, batch)
+            if batch.run.scope is None:
+                self._runner.spawn(waiting.loop, batches, batch)
+        except Exception as error:  # noqa: BLE001 - it goes to the caller
+            if waiting.batch is not None:
+                self._leave(batches, waiting.batch, waiting.promise, waiting.shared)
+            waiting.promise.set_result(Failure(error, shared=False))
 
     # -- refusals
 
-    def _refusal(self) -> QueueFullError:
+    def _refusal(self, batches: LoopBatches) -> QueueFullError:
+        batches.queue.counters.rejected += 1
         if self._registry.listening:
             self._registry.emit(CallRejected(self._name, "queue_full", None))
         return QueueFullError(self._name, max_queue_size=self._config.max_queue_size)
@@ -240,11 +304,72 @@ class CallSite:
                 f"{self._function} asks itself for an item that it is at work on, and would wait for ever"
             )
 
-    def _wait_from_inside(self, outer: Batch, batch: Batch) -> None:
+    def _wait_from_inside(self, outer: Batch, other: Batch | BatchQueue) -> None:
         """Let the batch that this call is made from wait for the one that the call has joined, if that can end."""
-        begin_wait(outer, batch)
+        begin_wait(outer, other)
         if is_stuck(outer):
             raise RuntimeError(
                 f"{self._function} is called from inside a batch of a function whose place its own batches wait for,"
                 " and both would wait for ever; raise max_concurrency of one, or call the undecorated function"
             )
+
+
+class WaitingCall:
+    """
+    A call that waits for room in the queue, with all that is needed to put its item into a batch.
+
+    Attributes:
+        run: For the batch, if the item is its first.
+        observers: Who is to be told about the call; None if nobody is.
+        outer: The batch that the call was made from inside of, or None.
+        batch: The batch that has the item; None as long as the call is in line.
+        shared: The callers with the same item, when equal items are sent once.
+    """
+
+    __slots__ = (
+        "around",
+        "batch",
+        "batches",
+        "group",
+        "key",
+        "loop",
+        "observers",
+        "outer",
+        "promise",
+        "run",
+        "shared",
+        "site",
+        "value",
+        "weight",
+    )
+
+    def __init__(
+        self,
+        site: CallSite,
+        loop: Any,
+        batches: LoopBatches,
+        group: Hashable,
+        value: Any,
+        weight: float,
+        key: Hashable,
+        promise: Promise,
+        around: Enclosing | None,
+    ) -> None:
+        self.site = site
+        self.loop = loop
+        self.batches = batches
+        self.group = group
+        self.value = value
+        self.weight = weight
+        self.key = key
+        self.promise = promise
+        self.around = around
+        self.outer = around[0] if around is not None and around[0].phase is RUNNING else None
+        self.run: BatchRun
+        self.observers: CallObservers | None = None
+        self.batch: Batch | None = None
+        self.shared: SharedItem | None = None
+
+    def enter(self) -> None:
+        """There is room in the queue."""
+        self.site.let_in(self)

@@ -18,6 +18,7 @@ class Counters:
         "failed",
         "items",
         "left",
+        "lined_up",
         "rejected",
         "running",
         "shared",
@@ -35,6 +36,7 @@ class Counters:
         self.answered = 0
         self.failed = 0
         self.left = 0
+        self.lined_up = 0  # callers that wait for room in the queue
         self.waiting = 0  # items in batches that were not sent yet
         self.running = 0  # batches
         self.waits: deque[float] = deque(maxlen=_WAITS_KEPT)  # seconds from first item to leaving, of the last batches
@@ -42,7 +44,7 @@ class Counters:
     @property
     def requests(self) -> int:
         """Calls accepted: worked out, because to count them one by one would cost each of them."""
-        return self.items + self.waiting + self.unsent + self.shared
+        return self.items + self.waiting + self.lined_up + self.unsent + self.shared
 
 
 class TotalCounters:

@@ -11,7 +11,7 @@ import contextvars
 from collections.abc import Iterator
 from typing import TypeAlias
 
-from .queue import ENDED, RUNNING, Batch
+from .queue import ENDED, RUNNING, Batch, BatchQueue
 
 # A batch that the running code is part of, and the batches around it.
 Enclosing: TypeAlias = "tuple[Batch, Enclosing | None]"
@@ -26,14 +26,14 @@ def enclosing_batches(around: Enclosing | None) -> Iterator[Batch]:
         around = around[1]
 
 
-def begin_wait(outer: Batch, other: Batch) -> None:
-    """A call made from inside the outer batch waits for the other one."""
+def begin_wait(outer: Batch, other: Batch | BatchQueue) -> None:
+    """A call made from inside the outer batch waits for the other one, or for room in a queue."""
     if outer.awaited is None:
         outer.awaited = {}
     outer.awaited[other] = outer.awaited.get(other, 0) + 1
 
 
-def end_wait(outer: Batch, other: Batch) -> None:
+def end_wait(outer: Batch, other: Batch | BatchQueue) -> None:
     """That call has its outcome, or has left."""
     if outer.awaited is not None and (calls := outer.awaited.pop(other, 0)) > 1:
         outer.awaited[other] = calls - 1
@@ -74,7 +74,15 @@ def _all_needs(batch: Batch) -> dict[Batch, list[list[Batch]]]:
 
 def _needs(batch: Batch) -> list[list[Batch]]:
     """Groups of batches: one of each group has to end before this batch can."""
-    groups = [[other] for other in list(batch.awaited or ()) if other.phase is not ENDED]
-    if batch.phase is not RUNNING and batch.queue.is_busy:
-        groups.append(list(batch.queue.running))
-    return groups
+    groups: list[list[Batch]] = []
+    for other in list(batch.awaited or ()):
+        if isinstance(other, BatchQueue):
+            groups += _needs_to_start(other)  # room comes with the next batch that starts
+        elif other.phase is not ENDED:
+            groups.append([other])
+    return groups if batch.phase is RUNNING else groups + _needs_to_start(batch.queue)
+
+
+def _needs_to_start(queue: BatchQueue) -> list[list[Batch]]:
+    """What the next batch of a queue needs: that one of those that run ends, if as many run as may."""
+    return [list(queue.running)] if queue.is_busy else []

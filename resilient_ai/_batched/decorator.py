@@ -16,7 +16,7 @@ from resilient_ai._core.state_store import StateStore, default_registry
 from resilient_ai._core.wrapper import decorate
 
 from .call_site import CallSite
-from .config import BatchConfig
+from .config import BatchConfig, WhenFull
 from .handle import Batcher
 
 P = ParamSpec("P")
@@ -118,6 +118,7 @@ def batched(
     batch_size: int = 10,
     batch_timeout: float = 0.1,
     max_queue_size: int = 1000,
+    when_full: WhenFull = "raise",
     max_concurrency: int | None = None,
     group_by: Callable[..., object] | None = None,
     weight: Callable[[Any], float] | None = None,
@@ -133,6 +134,7 @@ def batched(
     batch_size: int = 10,
     batch_timeout: float = 0.1,
     max_queue_size: int = 1000,
+    when_full: WhenFull = "raise",
     max_concurrency: int | None = None,
     group_by: Callable[..., object] | None = None,
     weight: Callable[[Any], float] | None = None,
@@ -161,6 +163,9 @@ def batched(
         batch_timeout: Seconds a batch waits for company, from its first item. Default 0.1. With 0, what is ready
             in this turn of the loop goes together.
         max_queue_size: Most items that wait to be sent, in each event loop. Default 1000.
+        when_full: What a call does when so many wait: `"raise"` QueueFullError, the default, or `"wait"` for room,
+            first come first served, for as long as its caller's deadline lets it. Each call that waits keeps its
+            item in memory.
         max_concurrency: Most batches in flight, in each event loop. Groups take turns; a batch that waits for its
             place takes more items meanwhile. Default None: no bound.
         group_by: Called with the call's arguments (the instance first, for a method); calls with equal results
@@ -173,7 +178,8 @@ def batched(
         registry: Where the numbers live. Default: `resilient_ai.registry`.
 
     Raises:
-        QueueFullError: By the decorated function, at once: `max_queue_size` items wait already.
+        QueueFullError: By the decorated function, at once: `max_queue_size` items wait already. Not with
+            `when_full="wait"`.
         RuntimeError: By the decorated function, called from inside a batch: it would wait for ever for a place among
             `max_concurrency` that the very batch holds, or one that waits for it, directly or through others.
         BatchResultError: By the decorated function: the function below did not return one result per item.
@@ -195,6 +201,7 @@ def batched(
         batch_size=batch_size,
         batch_timeout=batch_timeout,
         max_queue_size=max_queue_size,
+        when_full=when_full,
         max_concurrency=max_concurrency,
         max_weight=max_weight,
         deduplicate=deduplicate,

@@ -26,6 +26,7 @@ class BatchStats:
         total_batches: Batches sent. Retries below, and the halves of `bisect`, are part of their batch.
         avg_batch_size: Items per batch sent, 0.0 without any.
         queue_size: Items that wait to be sent.
+        waiting_for_room: Calls that wait for room in the queue, with `when_full="wait"`.
         in_flight: Batches that run now.
         ok: Calls that got their result.
         failed: Calls that got an exception.
@@ -41,6 +42,7 @@ class BatchStats:
     total_batches: int
     avg_batch_size: float
     queue_size: int
+    waiting_for_room: int
     in_flight: int
     ok: int
     failed: int
@@ -74,17 +76,19 @@ class Batcher:
         count, waits = self._total.added_up(), self._total.waits()
         live = [batches.queue.counters for batches in self.per_loop.live()]
         waiting, running = sum(each.waiting for each in live), sum(each.running for each in live)
+        lined_up = sum(each.lined_up for each in live)
         return BatchStats(
             total_requests=count["requests"],
             total_batches=count["batches"],
             avg_batch_size=count["items"] / count["batches"] if count["batches"] else 0.0,
             queue_size=waiting,
+            waiting_for_room=lined_up,
             in_flight=running,
             ok=count["answered"],
             failed=count["failed"],
             neutral=count["left"],
             rejected=count["rejected"],
-            is_running=bool(waiting or running),
+            is_running=bool(waiting or running or lined_up),
             wait_p50=quantile(waits, 0.5),
             wait_p95=quantile(waits, 0.95),
         )
@@ -94,6 +98,8 @@ class Batcher:
         state = f"{stats.avg_batch_size:.1f} per batch"
         if stats.is_running:
             state += f", {stats.queue_size} waiting, {stats.in_flight} in flight"
+        if stats.waiting_for_room:
+            state += f", {stats.waiting_for_room} waiting for room"
         neutral = stats.neutral or None
         return Row(self.name, "batched", state, stats.calls, stats.ok, stats.failed, neutral=neutral)
 

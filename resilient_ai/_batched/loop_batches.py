@@ -40,11 +40,20 @@ class LoopBatches:
         return loop is None or is_closed(loop)
 
     def wake(self) -> None:
-        """Let the batches that have started run. To be called after whatever may start one."""
+        """
+        Let the batches that have started run, and callers in line into the queue, first come first served.
+
+        To be called after whatever may start a batch or make room.
+        """
         queue = self.queue
-        started, queue.started = queue.started, []
-        for batch in started:
-            batch.run.wake()
+        while queue.started or queue.counters.lined_up:
+            started, queue.started = queue.started, []
+            for batch in started:
+                batch.run.wake()
+            call = queue.first_with_room()
+            if call is None:
+                return
+            call.enter()
 
 
 class SharedItem:

@@ -11,7 +11,7 @@ fill themselves.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Collection, Hashable
 from enum import Enum
 from typing import Any
@@ -45,7 +45,8 @@ class Batch:
         sent: Number of items that it started with.
         weight: Of its items, together.
         weights: Of each waiter's item, where there is a `max_weight`.
-        awaited: The batches that calls made from inside this one wait for, and how many calls wait for each.
+        awaited: The batches, and the queues without room, that calls made from inside this one wait for; and how many
+            calls wait for each.
         run: What the runner needs to run the batch; opaque here.
     """
 
@@ -61,7 +62,7 @@ class Batch:
         self.sent = 0
         self.weight = 0.0
         self.weights: dict[Any, float] = {}
-        self.awaited: dict[Batch, int] | None = None
+        self.awaited: dict[Batch | BatchQueue, int] | None = None
         self.run: Any = None
 
 
@@ -78,7 +79,7 @@ class BatchQueue:
         started: Batches that have started since the caller emptied this list; every method may append to it.
     """
 
-    __slots__ = ("_config", "_open", "_ready", "_room_for_fast", "counters", "running", "started")
+    __slots__ = ("_config", "_line", "_open", "_ready", "_room_for_fast", "counters", "running", "started")
 
     def __init__(self, config: BatchConfig, counters: Counters) -> None:
         self._config = config
@@ -86,6 +87,7 @@ class BatchQueue:
         self.counters = counters
         self._open: dict[Hashable, Batch] = {}
         self._ready: dict[Hashable, deque[Batch]] = {}  # groups in the order of their turn
+        self._line: OrderedDict[Any, None] = OrderedDict()  # callers that wait for room
         self.running: set[Batch] = set()
         self.started: list[Batch] = []
 
@@ -113,11 +115,10 @@ class BatchQueue:
             weight: Counts against `max_weight`.
 
         Returns:
-            The batch; None when `max_queue_size` items wait.
+            The batch; None when `max_queue_size` items wait. Then the caller may `line_up`.
         """
         config, counters = self._config, self.counters
         if counters.waiting >= config.max_queue_size:
-            counters.rejected += 1
             return None
         most = config.max_weight
         batch = self._open.get(group)
@@ -134,6 +135,29 @@ class BatchQueue:
         if len(batch.items) >= config.batch_size or (most is not None and batch.weight >= most):
             self._close(batch, now)
         return batch
+
+    def line_up(self, waiter: Any) -> None:
+        """A caller waits for room, behind those that came before it."""
+        self._line[waiter] = None
+        self.counters.lined_up += 1
+
+    def first_with_room(self) -> Any | None:
+        """Whoever has waited for room the longest, if there is some; ask after whatever may make room."""
+        if not self._line or self.counters.waiting >= self._config.max_queue_size:
+            return None
+        return next(iter(self._line))
+
+    def let_in(self, waiter: Any) -> None:
+        """A caller is in line no more, and adds its item now."""
+        del self._line[waiter]
+        self.counters.lined_up -= 1
+
+    def leave_line(self, waiter: Any) -> None:
+        """A caller goes away that may still be in line."""
+        if waiter in self._line:
+            self.let_in(waiter)
+            self.counters.left += 1
+            self.counters.unsent += 1
 
     def time_is_over(self, batch: Batch, now: float) -> None:
         """The `batch_timeout` of a batch is over: it starts, or takes more items until it can."""
@@ -201,7 +225,7 @@ class BatchQueue:
 
     def is_empty(self) -> bool:
         """Whether nothing waits and nothing runs."""
-        return not (self._open or self._ready or self.running)
+        return not (self._open or self._ready or self.running or self._line)
 
     def _close(self, batch: Batch, now: float) -> None:
         """The batch takes no more items."""

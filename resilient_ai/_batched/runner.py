@@ -264,5 +264,4 @@ class BatchRunner:
         if lost:
             message = f"a batch of {self._function} was cancelled, but not by its callers"
             self._fail(batches, batch, lost, BatchResultError(message))
-        if batches.queue.started:
-            batches.wake()
+        batches.wake()

@@ -273,9 +273,11 @@ async def test_no_mixture_of_callers_errors_and_cancellations_hangs_or_mixes_res
         "max_concurrency": chance.choice([None, 1, 3]),
         "deduplicate": chance.random() < 0.3,
         "bisect": chance.random() < 0.3,
+        "max_queue_size": chance.choice([3, 10_000]),
+        "when_full": "wait",
     }
 
-    @batched("stress", max_queue_size=10_000, registry=registry, **settings)
+    @batched("stress", registry=registry, **settings)
     async def send(items: list[int], group: int) -> list[object]:
         for _ in range(chance.randrange(4)):
             await anyio.lowlevel.checkpoint()

@@ -112,7 +112,17 @@ async def test_a_call_that_fails_leaves_nothing_behind(stack, error, registry, c
     assert await left_behind(once, clock, garbage) == (0, 0)
 
 
-@pytest.mark.parametrize("settings", [{}, {"bisect": True}, {"deduplicate": True}, {"max_concurrency": 1}], ids=str)
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"bisect": True},
+        {"deduplicate": True},
+        {"max_concurrency": 1},
+        {"max_concurrency": 1, "max_queue_size": 1, "when_full": "wait"},
+    ],
+    ids=str,
+)
 @pytest.mark.parametrize("error", [*ERRORS, "one by one"])
 async def test_a_batch_that_fails_leaves_nothing_behind(error, settings, registry, clock, garbage):
     told = ERRORS.get(error, (error,))

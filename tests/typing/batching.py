@@ -32,7 +32,14 @@ class Client:
         return [len(text) for text in texts]
 
 
+@batched(max_queue_size=50, when_full="wait")
+async def patient(texts: list[str]) -> list[int]:
+    return [len(text) for text in texts]
+
+
 async def check(client: Client) -> None:
+    assert_type(await patient("hello"), int)
+    batched(when_full="block")  # type: ignore[call-overload]
     assert_type(await embed("hello"), Vector)
     assert_type(await embed("hello", model="large"), Vector)
     assert_type(await moderate("hello", "m"), bool)

@@ -30,9 +30,9 @@ CONFIGS = st.builds(
 class Caller:
     """One call as the model sees it."""
 
-    def __init__(self, number: int, batch: Batch, group: str, weight: float) -> None:
+    def __init__(self, number: int, group: str, weight: float) -> None:
         self.number = number
-        self.batch = batch
+        self.batch: Batch | None = None  # and as long as there is none, the caller waits for room
         self.group = group
         self.weight = weight
         self.gone = False
@@ -50,14 +50,18 @@ class BatchMachine(RuleBasedStateMachine):
         self.sent: list[Batch] = []  # in the order in which they started
         self.sizes: list[int] = []  # what was in them then
         self.closed: set[Batch] = set()  # to more items
-        self.rejected = self.unsent = 0
+        self.unsent = 0
 
     # -- what the model knows
 
     def present(self, *, waiting: bool = False) -> list[Caller]:
         """Callers that are owed an outcome; with `waiting`, those not sent yet."""
-        owed = [caller for caller in self.callers if not caller.gone and not caller.outcomes]
+        owed = [caller for caller in self.callers if caller.batch and not caller.gone and not caller.outcomes]
         return [caller for caller in owed if caller.batch.phase in (FILLING, READY)] if waiting else owed
+
+    def in_line(self) -> list[Caller]:
+        """Callers that wait for room."""
+        return [caller for caller in self.callers if caller.batch is None and not caller.gone]
 
     def weight_of(self, batch: Batch) -> float:
         return sum(caller.weight for caller in self.present() if caller.batch is batch)
@@ -66,7 +70,15 @@ class BatchMachine(RuleBasedStateMachine):
         return [batch for batch in self.sent if batch.phase is RUNNING]
 
     def heard(self) -> None:
-        """What the queue says has started."""
+        """Note what has started, and let in those in line that there is room for now."""
+        self.note_started()
+        while (first := self.queue.first_with_room()) is not None:
+            caller = self.in_line()[0]
+            assert caller.number == first
+            self.queue.let_in(first)
+            self.put(caller)
+
+    def note_started(self) -> None:
         for batch in self.queue.started:
             assert batch not in self.sent
             assert batch.phase is RUNNING
@@ -77,30 +89,45 @@ class BatchMachine(RuleBasedStateMachine):
 
     # -- what callers do
 
-    @rule(group=st.sampled_from("xyz"), weight=st.sampled_from([0.0, 2.0, 3.0, 6.0, 9.0]), shortcut=st.booleans())
-    def join(self, group: str, weight: float, shortcut: bool) -> None:
-        number = len(self.callers)
+    @rule(
+        group=st.sampled_from("xyz"),
+        weight=st.sampled_from([0.0, 2.0, 3.0, 6.0, 9.0]),
+        shortcut=st.booleans(),
+        waits=st.booleans(),
+    )
+    def join(self, group: str, weight: float, shortcut: bool, waits: bool) -> None:
+        """With `waits`, the caller waits for room where there is none."""
         full = len(self.present(waiting=True)) >= self.config.max_queue_size
+        caller = Caller(len(self.callers), group, weight if self.config.max_weight is not None else 0.0)
+        if not full:
+            self.callers.append(caller)
+            self.put(caller, shortcut=shortcut)
+            self.heard()
+            return
+        assert not shortcut or self.queue.add_fast(group, "item", caller.number) is None
+        assert self.queue.add(group, "item", caller.number, self.now, caller.weight) is None
+        if waits:
+            self.callers.append(caller)
+            self.queue.line_up(caller.number)
+            self.heard()
+
+    def put(self, caller: Caller, *, shortcut: bool = False) -> None:
+        """Add the item of a caller to a batch, which there is room for."""
+        number, group = caller.number, caller.group
         most = self.config.max_weight
-        weighed = weight if most is not None else 0.0
-        open_to = {caller.batch for caller in self.present(waiting=True) if caller.group == group} - self.closed
+        open_to = {other.batch for other in self.present(waiting=True) if other.group == group} - self.closed
         before = open_to.pop() if open_to else None
         assert not open_to
-        fits = before is not None and (most is None or self.weight_of(before) + weighed <= most)
+        fits = before is not None and (most is None or self.weight_of(before) + caller.weight <= most)
         batch = self.queue.add_fast(group, f"item {number}", number) if shortcut else None
         if batch is not None:  # the short way is for items that change nothing
             assert not self.queue.started
-            assert self.config.max_weight is None
-            assert not full
+            assert most is None
         else:
-            batch = self.queue.add(group, f"item {number}", number, self.now, weighed)
-            self.heard()
-        assert (batch is None) == full
-        if batch is None:
-            self.rejected += 1
-            return
-        caller = Caller(number, batch, group, weighed)
-        self.callers.append(caller)
+            batch = self.queue.add(group, f"item {number}", number, self.now, caller.weight)
+        assert batch is not None
+        caller.batch = batch
+        self.note_started()
 
         assert batch.group == group
         assert batch.items[number] == f"item {number}"
@@ -115,17 +142,29 @@ class BatchMachine(RuleBasedStateMachine):
         else:
             assert batch.phase in (FILLING, READY)
 
-    @precondition(lambda self: self.callers)
+    @precondition(lambda self: self.in_line())
+    @rule(pick=st.integers(0, 20))
+    def leave_the_line(self, pick: int) -> None:
+        in_line = self.in_line()
+        caller = in_line[pick % len(in_line)]
+        caller.gone = True
+        self.unsent += 1
+        for _ in range(2):  # a second time changes nothing
+            self.queue.leave_line(caller.number)
+        self.heard()
+
+    @precondition(lambda self: any(caller.batch for caller in self.callers))
     @rule(pick=st.integers(0, 100))
     def leave(self, pick: int) -> None:
-        caller = self.callers[pick % len(self.callers)]
+        callers = [caller for caller in self.callers if caller.batch]
+        caller = callers[pick % len(callers)]
         batch, owed = caller.batch, caller in self.present()
         waiting = caller in self.present(waiting=True)
         others = [each for each in self.present() if each is not caller and each.batch is batch]
         abandoned = self.queue.leave(batch, caller.number)
-        self.heard()
         caller.gone = caller.gone or owed
         self.unsent += waiting
+        self.heard()
 
         assert abandoned == (owed and not others)
         if abandoned and batch.phase is RUNNING:  # the shell ends what nobody waits for
@@ -205,13 +244,13 @@ class BatchMachine(RuleBasedStateMachine):
         """Macro: fill every place, and let full batches of three groups queue for them."""
         for group in "xyzxyz":
             for _ in range(self.config.batch_size):
-                self.join(group, 1.0, shortcut=True)
+                self.join(group, 1.0, shortcut=True, waits=True)
 
     # -- what must always hold
 
     @invariant()
     def a_batch_holds_those_who_are_owed_an_outcome_in_the_order_in_which_they_came(self) -> None:
-        for batch in {caller.batch for caller in self.callers}:
+        for batch in {caller.batch for caller in self.callers if caller.batch}:
             owed = [caller.number for caller in self.present() if caller.batch is batch]
             assert list(batch.items) == owed
             assert len({caller.group for caller in self.callers if caller.batch is batch}) == 1
@@ -229,7 +268,8 @@ class BatchMachine(RuleBasedStateMachine):
     def batches_of_a_group_start_in_the_order_in_which_they_were_opened(self) -> None:
         first: dict[Batch, int] = {}
         for caller in self.callers:
-            first.setdefault(caller.batch, caller.number)
+            if caller.batch:
+                first.setdefault(caller.batch, caller.number)
         for group in "xyz":
             opened = [first[batch] for batch in self.sent if batch.group == group]
             assert opened == sorted(opened)
@@ -238,7 +278,7 @@ class BatchMachine(RuleBasedStateMachine):
     def the_numbers_are_exact(self) -> None:
         counters = self.counters
         assert counters.requests == len(self.callers)
-        assert counters.rejected == self.rejected
+        assert counters.lined_up == len(self.in_line())
         assert counters.waiting == len(self.present(waiting=True))
         assert counters.unsent == self.unsent
         assert counters.running == len(self.running()) == len(self.queue.running)
@@ -251,6 +291,10 @@ class BatchMachine(RuleBasedStateMachine):
     @invariant()
     def nobody_gets_two_outcomes_or_one_after_leaving(self) -> None:
         assert all(caller.outcomes + caller.gone <= 1 for caller in self.callers)
+
+    @invariant()
+    def nobody_waits_for_room_while_there_is_some(self) -> None:
+        assert not self.in_line() or len(self.present(waiting=True)) >= self.config.max_queue_size
 
     @invariant()
     def nothing_waits_for_a_place_while_one_is_free(self) -> None:
