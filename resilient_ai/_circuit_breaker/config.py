@@ -61,5 +61,5 @@ class CircuitConfig:
     @property
     def probe_lease(self) -> float:
         """Seconds after which a probe that has not answered gives its slot back."""
-        # Probing at once, and no bound on a call: without a lease of some length every caller would be a probe.
+        # With recovery_timeout=0 and no timeout, leases of zero seconds would make every caller a probe.
         return max(self.recovery_timeout, self.timeout_seconds or 0.0) or 30.0

@@ -137,7 +137,7 @@ class Guard:
         try:
             verdict = classify(error)
             neutral = self._ignores(error, verdict)
-        except BaseException:  # out of a classifier of the user's own: no news, and the slot must come back
+        except BaseException:  # from a classifier of the user's: says nothing about the provider
             breaker.released(ticket)
             raise
         if neutral:

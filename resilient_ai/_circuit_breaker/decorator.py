@@ -72,7 +72,7 @@ class CircuitBreakerPolicy(Policy[CircuitBreaker]):
         return CircuitBreaker(name, self.config, self.registry)
 
     def shares_state(self, other: Policy[Any], site: Site) -> bool:
-        # Two keys, or one and none, name other circuits.
+        # With different keys, or a key and none, two layers of one name use different circuits.
         keys = self._key, getattr(other, "_key", None)
         return keys[0] is keys[1] and super().shares_state(other, site)
 
@@ -90,7 +90,7 @@ class CircuitBreakerPolicy(Policy[CircuitBreaker]):
         return keyed
 
     def add_to_fast_path(self, path: FastPath, site: Site) -> bool:  # noqa: ARG002
-        bound, self._bound = self._bound, {}  # asked once, and a dict takes room
+        bound, self._bound = self._bound, {}  # needed once; a filled dict takes room
         if self._key is not None or self._reject is not None:
             return False
         add_circuits(path, bound)

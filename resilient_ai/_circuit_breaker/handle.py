@@ -90,7 +90,7 @@ class CircuitStats:
         return self.total_failures
 
 
-_NOBODY: Mapping[object, Callable[[Event], object]] = {}  # one for all, since most circuits have no listener
+_NOBODY: Mapping[object, Callable[[Event], object]] = {}  # shared, because most circuits have no listener
 
 
 @public("types")
@@ -172,7 +172,7 @@ class CircuitBreaker:
     def good(self, ticket: Ticket, started: float, ended: float) -> None:
         """A good answer; where it changes nothing but the record, without the lock."""
         circuit = self.circuit
-        # The list first, the ticket after: the other way round a reset could come between.
+        # Read the list before the ticket: a reset in another thread replaces the ticket first and the list after it.
         answer_times = circuit.answer_times
         if ticket is circuit.fast_ticket and len(answer_times) < MOST_ANSWER_TIMES:
             answer_times.append(ended)
@@ -322,7 +322,10 @@ class CircuitBreaker:
         """Call `listener` with this circuit's events after each change; returns a function that ends it."""
         key = object()  # the same function may listen twice
         with self._lock:
-            self._listeners = {**self._listeners, key: listener}  # a new one: others may be going through the old
+            self._listeners = {
+                **self._listeners,
+                key: listener,
+            }  # a new one: others may iterate over the old
 
         def unsubscribe() -> None:
             with self._lock:

@@ -31,6 +31,6 @@ def inside_probe(circuit: Circuit, probe: Ticket, inner: Handler) -> Handler:
         try:
             return await inner(fn, instance, args, kwargs)
         finally:
-            _probes.set(outer)  # not by its token, which another context would refuse: a stream may be closed anywhere
+            _probes.set(outer)  # not with a token: a stream may be closed in another context, which refuses it
 
     return probing

@@ -8,7 +8,7 @@ from resilient_ai._core.quantiles import quantile
 
 _RECENT = 100  # calls
 _RECENT_SECONDS = 300.0
-MOST_ANSWER_TIMES = 400  # two for each answer; then the older half goes
+MOST_ANSWER_TIMES = 400  # two for each answer; when it is reached, the older half is dropped
 
 
 class CallRecord:
@@ -40,7 +40,7 @@ class CallRecord:
 
     def __init__(self) -> None:
         self.answer_times: list[float] = []
-        self._answers_before = 0  # answers whose times are gone
+        self._answers_before = 0  # answers whose times have been dropped
         self._failure_times: array[float] | tuple[()] = ()  # most circuits of a keyed breaker never see a failure
         self.failures = self.neutral = self.slow = 0
         self.late = self.rejected = self.opened_count = 0

@@ -72,7 +72,7 @@ class Probing:
     def __init__(self, usual_seconds: float) -> None:
         self.in_flight: list[Ticket] = []
         self.successes = 0
-        self.usual_seconds = usual_seconds  # that an answer takes
+        self.usual_seconds = usual_seconds  # what a good answer usually takes
 
     def give_back(self, ticket: Ticket) -> None:
         if ticket in self.in_flight:
@@ -91,6 +91,7 @@ class Circuit:
         opening: Why it is open, or half-open.
         probing: Its probes, while it is half-open.
         record: What came of its calls.
+        answer_times: The record's list, one step nearer for the fast path.
         open_ticket: Lets a call through without asking further; None: `admit` decides.
         fast_ticket: The open ticket, while a success with it changes nothing but the times of good answers.
         refused_until: Before this time every call is refused, without asking further.
@@ -126,10 +127,9 @@ class Circuit:
 
     def clear(self) -> None:
         """The first day again: closed, every count zero."""
-        # A good answer appends two times to the list of the record, under no lock, after a look at its ticket here. So
-        # the ticket goes first and the record is replaced after it: what is still appended to the old list came before.
-        # (In CPython no other thread comes between the two appends. If one did, the seconds of two answers would be
-        # wrong, by as much as they took.)
+        # A good answer appends two times to `answer_times` without a lock, if it holds `fast_ticket`. So the ticket is
+        # withdrawn before the list is replaced: an answer that still appends to the old list came before the reset.
+        # (CPython does not switch threads between the two appends. If it did, two durations would be wrong.)
         self.fast_ticket: Ticket | None = None
         self.record = CallRecord()
         self.answer_times = self.record.answer_times

@@ -1,9 +1,9 @@
 """
 Which event loop runs, in anyio's terms, and whether the running task has been cancelled.
 
-anyio asks for the loop anew in each of its functions, which takes ten bare awaits, most of what a refusal costs. Inside
-an asyncio task there is only one answer, so it is asked for once. Unless that task calls `trio.run`, as a cell of a
-notebook may: then asyncio says that its task runs, and it stands still.
+Each function of anyio finds out anew which loop runs. That takes ten bare awaits, most of what a refusal costs. Inside
+an asyncio task the answer is always the same, so it is remembered. The exception is an asyncio task that calls
+`trio.run`, as a cell of a notebook may: asyncio then still names its own task as the running one.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from anyio.abc import AsyncBackend
 
-# Appending to a list needs no lock while one thread runs at a time. Without a GIL every result takes the lock.
+# Whether only one thread runs at a time, so that appending to a list needs no lock. Without a GIL it does.
 LOCK_FREE: bool = getattr(sys, "_is_gil_enabled", lambda: True)()
 
 _running_loop = asyncio._get_running_loop
@@ -37,7 +37,7 @@ _in_trio_task: Callable[[], bool] | None = None
 def in_trio() -> bool:
     """Whether it is trio that runs this task, whatever asyncio says."""
     global _in_trio_task
-    if _in_trio_task is None and "trio" in modules:  # and None still while another thread is at importing it
+    if _in_trio_task is None and "trio" in modules:  # still None while another thread imports it
         _in_trio_task = getattr(getattr(modules["trio"], "lowlevel", None), "in_trio_task", None)
     return _in_trio_task is not None and _in_trio_task()
 
@@ -65,8 +65,8 @@ def cancelled() -> bool:
     """
     global _asked
     asked = _asked
-    # In the loop of the remembered task, because to ask which one runs takes a system call in Python 3.11. Both are
-    # known weakly, the loop by its task: one that has ended would be kept with all that it refers to.
+    # The remembered task names its loop, because asking for the running loop takes a system call in Python 3.11. The
+    # task is referred to weakly: otherwise one that has ended would be kept, with its loop and all that they refer to.
     if (
         asked is not None
         and asked[0] == get_ident()

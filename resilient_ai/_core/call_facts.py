@@ -62,7 +62,7 @@ class Seen:
 
 _seen: ContextVar[Seen | None] = ContextVar("resilient_ai.seen", default=None)
 
-# For policies: whoever watches this call, or None. One look-up, and nothing more while nobody does.
+# For policies: what collects the facts of this call, or None. While nobody watches, this look-up is all that it costs.
 watching = _seen.get
 
 

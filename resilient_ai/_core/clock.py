@@ -35,7 +35,7 @@ class SystemClock:
     """The machine's monotonic clock and anyio's timers."""
 
     now = staticmethod(time.monotonic)
-    real = True  # its seconds are those of the event loop, so that the loop's own timers may stand for it
+    real = True  # it runs like the event loop's clock, so that the loop's own timers may be used
 
     async def sleep(self, seconds: float) -> None:
         await anyio.sleep(seconds)

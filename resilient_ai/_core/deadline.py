@@ -126,7 +126,7 @@ class DeadlineQueue:
         # When it is due (the loop's time), and how often the task had been asked to cancel when the call began.
         self.calls: dict[asyncio.Task[Any], tuple[float, int]] = {}
         self.expired: dict[asyncio.Task[Any], int] = {}  # cancelled by the timer and not over yet
-        self.timer: asyncio.TimerHandle | None = None  # kept when a call ends: most would never come to ring
+        self.timer: asyncio.TimerHandle | None = None  # not cancelled when a call ends: the next call needs one too
 
     def leave(self, task: asyncio.Task[Any]) -> DeadlineQueue | None:
         """Take out a call that is not here any more: the queue in which its time was over; None if it was renewed."""

@@ -146,7 +146,7 @@ class StateStore:
         self._states: dict[tuple[str, str], _Claim] = {}
         self._lock = threading.RLock()
         self._swept = self.clock.now()
-        self._room = _MOST_KEYS  # states; when it is full, somebody looks what may go
+        self._room = _MOST_KEYS  # number of states at which the next new key sweeps idle ones out
 
     # -- states
 
@@ -214,13 +214,13 @@ class StateStore:
             gone = [key for key, handle in keyed.items() if handle.idle(now) >= _KEY_IDLE_SECONDS]
             many = _MOST_KEYS // 10
             if len(self._states) >= _MOST_KEYS and len(gone) < many:
-                # Those that nobody came to probe for as long as it takes to be idle, then the ones used least lately.
+                # First those that nobody has come to probe for that long, then the least recently used.
                 gone += [key for key, handle in keyed.items() if handle.overdue(now) >= _KEY_IDLE_SECONDS]
                 rest = [key for key, handle in keyed.items() if 0 <= handle.idle(now) < _KEY_IDLE_SECONDS]
                 gone += sorted(rest, key=lambda key: -keyed[key].idle(now))[: max(0, many - len(gone))]
             for key in gone:
                 del self._states[key]
-            # If all must be kept (open now, or set by an operator), looking through them again waits for many more.
+            # If all must be kept (open now, or set by an operator), the next sweep waits until there are many more.
             self._room = _MOST_KEYS if len(self._states) < _MOST_KEYS else len(self._states) + many
 
     def release(self, kind: str, name: str) -> None:
@@ -275,8 +275,8 @@ class StateStore:
         return unsubscribe
 
     def _set_listeners(self, listeners: Mapping[object, Callable[[Event], object]]) -> None:
-        self._listeners = listeners  # a new mapping each time: others may be going through the old
-        # Whether anybody would hear an event; nobody makes one otherwise.
+        self._listeners = listeners  # a new mapping each time: another thread may be iterating over the old one
+        # Whether anybody listens; events are only made then.
         self.listening = bool(listeners)
 
     def emit(self, event: Event) -> None:

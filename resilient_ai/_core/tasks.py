@@ -1,6 +1,6 @@
 """
-What anyio does not have: a short-lived task that belongs to no scope of its maker, and a promise that one task
-awaits and another fulfils, cheap enough to have one per item.
+What anyio does not have: short-lived tasks outside every scope of the task that starts them, and promises that one
+task awaits and another fulfils, cheap enough for one per item.
 
 A loop is named by a token: the asyncio loop, or trio's token.
 """
@@ -31,7 +31,7 @@ def current_loop() -> Any:
     """The token of the loop that runs this task; it can be referred to weakly."""
     # trio is asked first: in its guest mode an asyncio loop runs below it, and both would answer.
     trio = sys.modules.get("trio")
-    lowlevel = getattr(trio, "lowlevel", None)  # None as well while another thread is at importing it
+    lowlevel = getattr(trio, "lowlevel", None)  # also None while another thread imports it
     if lowlevel is not None and (in_task := getattr(lowlevel, "in_trio_task", None)) is not None and in_task():
         return lowlevel.current_trio_token()
     return asyncio.get_running_loop()
@@ -114,7 +114,7 @@ class _TrioPromise:
             trio.lowlevel.reschedule(task)
 
     def __await__(self) -> Generator[Any, None, Any]:
-        # trio runs the tasks of a turn in random order: it may be fulfilled before anybody waits.
+        # trio runs ready tasks in random order, so that the promise may be fulfilled before its task waits for it.
         if not self._done:
             import trio
 

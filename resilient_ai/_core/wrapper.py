@@ -52,9 +52,9 @@ class ResilientFunction(wrapt.FunctionWrapper):  # type: ignore[type-arg]
         call: What a call runs. Default: found in the stack.
     """
 
-    # `__call__` is a slot: each wrapper holds the function that calling it runs, and Python finds it there without a
-    # method of ours in between and past wrapt's look-up of an instance. A call through one policy takes 4.6 bare
-    # awaits so, 5.7 with a method and 9 as wrapt does it.
+    # `__call__` is a slot: each wrapper holds the function that a call of it runs. Python finds it there without a
+    # method of ours in between, and without wrapt's look-up of an instance. A call through one policy takes 4.6 bare
+    # awaits this way, 5.7 with a method and 9 as wrapt does it.
     __slots__ = ("__call__", "_self_method_call", "_self_stack")
 
     def __init__(self, stack: Stack, call: Callable[..., Any] | None = None) -> None:

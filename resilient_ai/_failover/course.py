@@ -80,7 +80,7 @@ class FailoverCall:
         return self._must_not_repeat
 
     def is_own_error(self, error: Exception) -> bool:
-        own, self._own_error = self._own_error, None  # kept no longer: this call is in the error's traceback
+        own, self._own_error = self._own_error, None  # error -> traceback -> frame -> call -> error is a cycle
         return error is own
 
     # -- functions

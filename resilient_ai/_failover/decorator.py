@@ -142,7 +142,7 @@ class FailoverPolicy(Policy[Failover]):
             self._chooser,
             config.health_check_interval,
             most,
-            # Where a call leaves endpoints unasked, a retry above it would find the forgiven one first again.
+            # If a call may leave endpoints unasked, its retry could be sent to the endpoint that was forgiven again.
             forgiving=most >= len(candidates),
             registry=self.registry,
         )

@@ -63,7 +63,7 @@ class Endpoint:
         def __getattr__(self, attribute: str) -> Any: ...
 
     def __repr__(self) -> str:
-        # Any attribute may be a key or carry one; only what cannot is shown.
+        # Any attribute may be a key or contain one, so only numbers and a few well-known names are shown.
         shown = [
             f"{key}={value!r}" if _harmless(key, value) else f"{key}=…"
             for key, value in self.__dict__.items()

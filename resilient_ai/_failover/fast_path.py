@@ -23,7 +23,7 @@ def through_candidates(
         each.gate = path.gates.get(each.name)
         each.behind_gate = behind(each.gate, course.function)
     now, method = course.now, course.method
-    # One by one: a loop makes an iterator, which takes as long as three counts.
+    # Three are counted without a loop, whose iterator would take as long as counting them.
     first, second, third, *others = (*course.counts, *[SuccessCount()] * (3 - len(course.counts)))
 
     async def called(*args: Any, **kwargs: Any) -> Any:
@@ -40,7 +40,7 @@ def through_candidates(
         try:
             if not method:
                 given = candidate.handed + args
-            elif len(args) == 2:  # most calls; to cut a tuple in two takes as long as a bare await
+            elif len(args) == 2:  # the usual call; slicing the tuple would take a bare await more
                 given = (args[0], candidate.endpoint, args[1])
             else:
                 given = (args[0], candidate.endpoint, *args[1:])
@@ -57,8 +57,8 @@ def through_candidates(
             if others:
                 for count in others:
                     count.ok += 1
-            # No more than this is a good answer to an endpoint that was up when it was asked, whatever it is now. It
-            # needs no lock: in CPython no thread switch falls between reading and writing here, as no call is between.
+            # All that `EndpointHealth.succeed` does for a call that held the open ticket, without its lock: CPython
+            # switches threads at calls and jumps only, and there is none between reading and writing a number here.
             held.flights.count -= 1
             health.ok += 1
             health.samples.append(ended - started)

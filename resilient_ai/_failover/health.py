@@ -40,12 +40,12 @@ GOOD_RUN = 20  # answers since the last failure that buy one of these
 
 LONG_REST = 600.0
 LONGEST_REST = 3600.0
-LEAST_REST = 0.1  # a "retry-after: 0" must not make the endpoint that just failed the first choice of the next call
+LEAST_REST = 0.1  # so that after "retry-after: 0" the next call does not go to the endpoint that has just failed
 TRIAL_LEASE = 60.0  # a trial call that has not ended by then no longer keeps others out
 ENOUGH_ROOM = 8  # calls at a time that a returning endpoint may have: from here on it is up, if it uses half at most
 FULL_ROOM = 64  # from here on in any case
 SAMPLES = 200
-HALF_LIFE = 10.0  # of what an unused endpoint's latency still means
+HALF_LIFE = 10.0  # seconds in which the measured latency of an unused endpoint counts half
 
 
 class CheckResult(Enum):
@@ -129,7 +129,7 @@ class EndpointHealth:
         self._held = 0
         self._trial_since = now
         self._up_since = now
-        # Everybody's ticket while all is well: asked with one look and no lock.
+        # Shared by all calls while the endpoint is up; read without a lock.
         self.open_ticket: Ticket | None = Ticket(self.generation, self.flights)
 
     # -- reading
@@ -162,7 +162,7 @@ class EndpointHealth:
     def score(self, now: float) -> float:
         """Seconds that a call would take there, roughly; an old measurement fades, so that it is tried again."""
         if (latency := self.latency()) is None:
-            return float(self.in_flight)  # nothing known: one call is to find out, and not a crowd
+            return float(self.in_flight)  # nothing is known: send one call to find out, not many at once
         faded = 0.5 ** (max(0.0, now - self.sampled_at) / HALF_LIFE) if self.in_flight == 0 else 1.0
         return latency * faded * (self.in_flight + 1)
 
@@ -262,7 +262,7 @@ class EndpointHealth:
             return None
         self.last_error_type = error_type
         if self.state is EndpointState.RESTING and not ticket.limited:
-            # Forced on it: no more than a sign that the rest is not over. The next one is sent elsewhere.
+            # A forced call: its failure only says that the rest is not over. The next forced call goes elsewhere.
             self.due = max(self.due, now + (self.rest if hint is None else hint))
             return None
         healthy = now - self._up_since if self.state is not EndpointState.RESTING else 0.0
@@ -302,7 +302,7 @@ class EndpointHealth:
         """Cancelled because another endpoint was faster: it would have taken at least so long."""
         self._hand_in(ticket)
         if seconds < (self.latency() or 0.0):
-            return  # it had no time to be slow
+            return  # cancelled too early to say that the endpoint is slow
         self.lost += 1
         self.samples.append(seconds)
         self.sampled_at = now

@@ -57,7 +57,7 @@ def watch_over(candidate: Candidate, interval: float, registry: StateStore) -> N
     async def run() -> None:
         await _watch(candidate, partial(check, candidate.endpoint), interval, registry.clock)
 
-    # A context of its own: no variable of the caller whose failure began this is kept or seen.
+    # An empty context: the task must neither see nor keep alive the context variables of the call that started it.
     task = spawn(loop, run, Context(), ended)
     _tasks.add(task)
 

@@ -28,7 +28,7 @@ class HedgeBudget:
     def called(self) -> None:
         """One more call that could have been hedged."""
         self._calls += 1
-        if self._calls > REMEMBERED_CALLS:  # old ones count half, so that a quiet day pays for no storm
+        if self._calls > REMEMBERED_CALLS:  # old ones count half, so that a quiet day does not pay for a storm
             self._calls /= 2
             self._spent /= 2
 

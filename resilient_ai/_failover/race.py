@@ -61,11 +61,11 @@ class Race:
                 if self._answer is not None or self._error is not None or self.hedge is None:
                     tasks.cancel_scope.cancel()
         except BaseException as error:
-            if (unheard := self._answer) is not None:  # the caller was cancelled in the moment of its answer
+            if (unheard := self._answer) is not None:  # the caller was cancelled just as the answer came
                 unheard.candidate.handle.released(unheard.ticket)
                 await self._close_late(unheard.value)
             if isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-                raise error.exceptions[0] from None  # an exit: the group is our task group's
+                raise error.exceptions[0] from None  # KeyboardInterrupt, say: the group around it is our task group's
             raise
         if self._answer is not None:
             return self._answer
@@ -75,7 +75,7 @@ class Race:
             self._error = None  # exception -> traceback -> frame -> exception would be a reference cycle
 
     async def _second(self, delay: float, budget: HedgeBudget, first: anyio.CancelScope) -> None:
-        while (wait := self._began + delay - self._clock.now()) > 0:  # again when the first one has moved on
+        while (wait := self._began + delay - self._clock.now()) > 0:  # again if the first call has moved on
             await self._clock.sleep(wait)
         if not budget.take():
             return

@@ -96,7 +96,7 @@ class EndpointSelection:
         self._call = call
         self._forced = False  # a resting endpoint has been asked: the next one must be paid for
         self._failures: list[Failure] = []
-        # Failed with an error that may as well be the function's own; held against them once another has answered.
+        # Endpoints whose error may be the function's own fault; blamed once another endpoint has answered.
         self._suspects: list[tuple[Candidate, Ticket, Verdict]] = []
         self._bug: Exception | None = None  # of the program, or of a malformed answer: one other endpoint is asked
         self._answers = 0  # paid for, and of no use
@@ -144,7 +144,7 @@ class EndpointSelection:
             admission = self._available(now, candidate) or self._soonest(now)
             if admission is not None:
                 self._moved(candidate, verdict, admission[0])
-        except BaseException:  # out of a function of the user's: nobody goes on with what is held
+        except BaseException:  # from a function of the user's: give back what is held
             if admission is not None:
                 admission[0].handle.released(admission[1])
             self.abandon()
@@ -184,7 +184,7 @@ class EndpointSelection:
                 candidate, ticket, verdict = self._suspects.pop()
                 self._blame(candidate, ticket, now, verdict)
         finally:
-            self.abandon()  # the others, when a listener stopped us
+            self.abandon()  # the rest, if a listener raised
         self._bug = None
         self._failures.clear()  # exception -> traceback -> frame -> this -> exception would be a reference cycle
 
@@ -199,7 +199,7 @@ class EndpointSelection:
     def _verdict(self, candidate: Candidate, ticket: Ticket, error: Exception) -> Verdict:
         try:
             return classify(error)
-        except BaseException:  # out of a classifier of the user's own: no news of the endpoint
+        except BaseException:  # from a classifier of the user's: says nothing about the endpoint
             candidate.handle.released(ticket)
             raise
 
@@ -277,7 +277,7 @@ class EndpointSelection:
             if candidate.health.state is EndpointState.MARKED_DOWN:
                 continue
             if self.tried and candidate.health.last_error_type in DENIED:
-                continue  # somebody has to act first
+                continue  # it will refuse until a person has acted
             if self._forced and not self._rules.failover.may_force():
                 return None
             if (ticket := candidate.handle.admit(now, forced=True)) is not None:

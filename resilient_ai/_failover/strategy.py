@@ -44,7 +44,7 @@ class RoundRobin(Chooser):
     """Each in turn."""
 
     def __init__(self, rng: random.Random, clock: Clock) -> None:  # noqa: ARG002
-        self._turn = itertools.count()  # of its own, so that the turns of resting endpoints go evenly to the others
+        self._turn = itertools.count()  # not shared with `preselect`: turns of resting endpoints are dealt out evenly
 
     def preselect(self, candidates: tuple[Candidate, ...]) -> Iterator[Candidate]:
         return itertools.cycle(candidates)
@@ -114,7 +114,7 @@ class LeastLatency(Chooser):
         other = (one + 1 + int(self._rng.random() * (len(candidates) - 1))) % len(candidates)
         a, b = candidates[one], candidates[other]
         for each in (a, b):
-            each.handle.note_event_loop()  # calls of a loop that was closed are under way no longer
+            each.handle.note_event_loop()  # so that calls of closed loops do not count as in flight
         score_a, score_b = a.health.score(now), b.health.score(now)
         if score_a == score_b:
             return a if a.health.in_flight <= b.health.in_flight else b
