@@ -41,7 +41,7 @@ class DegradePolicy(Policy[Degradation]):
         for rung in self.config.rungs:
             if rung.streams:
                 raise TypeError(f"rung {rung.name} of @degrade_to is a stream, but {site.function} returns one answer")
-        inner, here = bind_inner(site), FallbackSite(self.config, self.state(site), self.registry, site)
+        inner, here = bind_inner(site), FallbackSite(self.config, self.state(site)._state, self.registry, site)
         good, watched = here.state.good, watching
 
         async def degraded(fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -77,11 +77,11 @@ class DegradePolicy(Policy[Degradation]):
     def add_to_fast_path(self, path: FastPath, site: Site) -> bool:
         if any(rung.remember is not None for rung in self.config.rungs):
             return False
-        path.counts.append(self.state(site).good)
+        path.counts.append(self.state(site)._state.good)
         return True
 
     def bind_stream(self, bind_inner: Callable[[Site], StreamHandler], site: Site) -> StreamHandler:
-        inner, here = bind_inner(site), FallbackSite(self.config, self.state(site), self.registry, site)
+        inner, here = bind_inner(site), FallbackSite(self.config, self.state(site)._state, self.registry, site)
 
         async def degraded(
             fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from .config import DegradeConfig
     from .fallback import Answer, Rung
-    from .handle import Degradation
+    from .state import DegradeState
 
 
 class FallbackSite:
@@ -44,7 +44,7 @@ class FallbackSite:
         memories: Those of them that are told good answers.
     """
 
-    def __init__(self, config: DegradeConfig, state: Degradation, registry: StateStore, site: Site) -> None:
+    def __init__(self, config: DegradeConfig, state: DegradeState, registry: StateStore, site: Site) -> None:
         self.config = config
         self.state = state
         self.registry = registry
@@ -65,7 +65,7 @@ class FallbackSite:
             registry.clock,
             timeout=config.rung_timeout,
             failed=partial(self.rung_failed, doing="remember"),
-            forgot=state.forgot,
+            forgot=state.count_forgotten,
         )
 
     def carried(self, fn: Callable[..., Any], instance: Any) -> Carried:
@@ -91,7 +91,7 @@ class FallbackSite:
         self._checked.add(kind)
 
     def rung_failed(self, rung: Rung, call: FailedCall, error: Exception, doing: str = "recall") -> None:
-        self.state.rung_failed(rung.name)
+        self.state.count_rung_failure(rung.name)
         if self.registry.listening:
             # A rung is code of the user's: its bugs are told in its own words, what a validator quotes is not.
             verdict = classify(error)
@@ -141,7 +141,7 @@ class FallbackCall:
         call = self.as_rungs_see_it(error, verdict)
         answer = await ask(call)
         if answer is None or not await self._mark(answer, call):
-            self._site.state.missed()
+            self._site.state.count_miss()
             _note(watching(), error)
             return None
         self._tell(answer, error, call)
@@ -149,7 +149,7 @@ class FallbackCall:
 
     def passed(self, error: Exception) -> None:
         """The error goes to the caller and no rung is asked."""
-        self._site.state.passed()
+        self._site.state.count_passed()
         _note(watching(), error)
 
     def succeeded(self, result: Any) -> None:
@@ -189,7 +189,7 @@ class FallbackCall:
 
     def _tell(self, answer: Answer, error: Exception, call: FailedCall) -> None:
         state, registry, recalled = self._site.state, self._site.registry, answer.recalled
-        state.answered(answer.rung.name)
+        state.count_answer(answer.rung.name)
         if (flag := current_flag()) is not None:
             flag.degraded = True
         if (seen := watching()) is not None:

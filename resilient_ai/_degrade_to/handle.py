@@ -1,16 +1,15 @@
-"""What a fallback has done: its numbers, and its row in the registry's table."""
+"""A fallback as the registry shows it."""
 
 from __future__ import annotations
 
-import threading
-from collections import Counter
 from dataclasses import asdict, dataclass, is_dataclass
 from typing import Any
 
 from resilient_ai._core.public import public
-from resilient_ai._core.report import Row, SuccessCount
+from resilient_ai._core.report import Row
 
 from .fallback import Rung
+from .state import DegradeState
 
 
 @public("types")
@@ -54,69 +53,47 @@ class DegradeStats:
 
 @public("types")
 class Degradation:
-    """The numbers of one fallback. Thread-safe."""
+    """One fallback in the registry: its numbers. Thread-safe."""
 
-    __slots__ = ("_by_rung", "_forgotten", "_lock", "_misses", "_passed", "_rung_failures", "_rungs", "good", "name")
+    __slots__ = ("_rungs", "_state", "name")
 
     def __init__(self, name: str, rungs: tuple[Rung, ...]) -> None:
         self.name = name
         self._rungs = rungs
-        self._lock = threading.RLock()  # a signal handler may read the registry, as in `CircuitBreaker`
-        self.good = SuccessCount()
-        self.reset()
-
-    def reset(self) -> None:
-        """Numbers at zero. What rungs remember stays: this may be the middle of an outage."""
-        with self._lock:
-            self.good.ok = self._misses = self._passed = self._forgotten = 0
-            self._by_rung: Counter[str] = Counter()
-            self._rung_failures: Counter[str] = Counter()
-
-    def answered(self, rung: str) -> None:
-        with self._lock:
-            self._by_rung[rung] += 1
-
-    def missed(self) -> None:
-        with self._lock:
-            self._misses += 1
-
-    def passed(self) -> None:
-        with self._lock:
-            self._passed += 1
-
-    def rung_failed(self, rung: str) -> None:
-        with self._lock:
-            self._rung_failures[rung] += 1
-
-    def forgot(self) -> None:
-        with self._lock:
-            self._forgotten += 1
+        self._state = DegradeState(name)
 
     def stats(self) -> DegradeStats:
         """The numbers of this moment."""
         counting = [rung for rung in self._rungs if callable(getattr(rung.given, "stats", None))]
         own = {rung.name: _own_stats(rung) for rung in counting}
-        with self._lock:
-            degraded = self._by_rung.total()
-            calls = self.good.ok + degraded + self._misses + self._passed
+        state = self._state
+        with state.lock:
+            degraded = state.by_rung.total()
+            calls = state.good.ok + degraded + state.misses + state.passed
             return DegradeStats(
                 calls=calls,
                 degraded=degraded,
                 degraded_share=degraded / calls if calls else 0.0,
-                by_rung=dict(self._by_rung),
-                misses=self._misses,
-                passed=self._passed,
-                rung_failures=dict(self._rung_failures),
-                forgotten=self._forgotten,
+                by_rung=dict(state.by_rung),
+                misses=state.misses,
+                passed=state.passed,
+                rung_failures=dict(state.rung_failures),
+                forgotten=state.forgotten,
                 rungs=own,
             )
 
     def row(self) -> Row:
-        with self._lock:
-            degraded, failed = self._by_rung.total(), self._misses + self._passed
-        calls = self.good.ok + degraded + failed
-        state = f"{degraded / calls:.0%} degraded" if degraded else ""
-        return Row(self.name, "degrade_to", state, calls, self.good.ok, failed, degraded=degraded)
+        """What the registry's table shows."""
+        state = self._state  # not `stats()`: a rung's own statistics may ask a server
+        with state.lock:
+            ok, degraded, failed = state.good.ok, state.by_rung.total(), state.misses + state.passed
+        calls = ok + degraded + failed
+        shown = f"{degraded / calls:.0%} degraded" if degraded else ""
+        return Row(self.name, "degrade_to", shown, calls, ok, failed, degraded=degraded)
+
+    def reset(self) -> None:
+        """Numbers at zero. What rungs remember stays: this may be the middle of an outage."""
+        self._state.clear()
 
     def __repr__(self) -> str:
         row = self.row()
