@@ -35,7 +35,7 @@ def contents(turns: list[Turn], model: str, wrong: Wrong) -> list[Any]:
         elif turn.role == "assistant":
             if parts := [_part(each, wrong) for each in turn.parts if each != ""] + _calls(turn, model):
                 made.append({"role": "model", "parts": parts})
-        elif "content" in turn.own or "parts" in turn.own:  # in Google's own form
+        elif not turn.role and ("content" in turn.own or "parts" in turn.own):  # in Google's own form
             made.append(turn.own if "parts" in turn.own else turn.own["content"])
         else:
             raise wrong(f"a message of role {turn.own.get('role')!r} is in a form that Google's API does not take")
