@@ -165,7 +165,7 @@ class Server:
                     await connection.frame(frame)
                 await connection.end_stream()
             elif fault.then == "reply":
-                number = len(say.head) + last
+                number = sum(frame.count("\n\n") for frame in (*say.head, *say.items[:last]))  # of events so far
                 await connection.frame(stream_error(request.path, request.headers, fault.body, number))
                 await connection.end_stream()
             elif fault.then == "cut":
