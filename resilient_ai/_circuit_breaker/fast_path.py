@@ -10,6 +10,8 @@ from resilient_ai._core.call_facts import watching
 from resilient_ai._core.errors import mark_if_wrong_call
 from resilient_ai._core.fast_path import Call, Course, FastPath, Gate, StartedCall, behind
 
+from .record import MOST_ANSWER_TIMES
+
 if TYPE_CHECKING:
     from resilient_ai._core.handlers import Handler
 
@@ -50,7 +52,14 @@ def _through_circuit(breaker: CircuitBreaker, course: Course, path: FastPath) ->
             if counts:
                 for each in counts:
                     each.ok += 1
-            breaker.good(ticket, started, now())
+            ended = now()
+            # `breaker.good` written out: to call it takes a twelfth of the whole.
+            answer_times = circuit.answer_times
+            if ticket is circuit.fast_ticket and len(answer_times) < MOST_ANSWER_TIMES:
+                answer_times.append(ended)
+                answer_times.append(started)
+            else:
+                breaker.succeeded(ticket, ended, ended - started)
             return result
         return await course.take_over(args, kwargs, failed)
 

@@ -15,6 +15,7 @@ import asyncio  # noqa: TID251 - the shortcut is asyncio's; on trio the clock's 
 import math
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -50,52 +51,66 @@ def bounded(inner: Handler, seconds: float, clock: Clock, name: str, *, renewal:
         also when both come in the same moment.
     """
 
-    async def scoped(fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        with clock.move_on_after(seconds) as scope:
+    bound = _Bounded(inner, seconds, clock, name, renewal)
+    return bound.queued if getattr(clock, "real", False) else bound.scoped
+
+
+class _Bounded:
+    """What `bounded` returns is a method of this: closures would take three times the room for every function."""
+
+    __slots__ = ("_clock", "_inner", "_name", "_queues", "_renewal", "_seconds")
+
+    def __init__(self, inner: Handler, seconds: float, clock: Clock, name: str, renewal: float | None) -> None:
+        self._inner = inner
+        self._seconds = seconds
+        self._clock = clock
+        self._name = name
+        self._renewal = renewal
+        self._queues: PerLoop[DeadlineQueue] = PerLoop(partial(DeadlineQueue, seconds, renewal), _forget)
+
+    async def scoped(self, fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Within a scope of the clock's."""
+        seconds, renewal = self._seconds, self._renewal
+        with self._clock.move_on_after(seconds) as scope:
             if renewal is None:
-                result = await inner(fn, instance, args, kwargs)
+                result = await self._inner(fn, instance, args, kwargs)
             else:
-                with _renewable(wait := _Wait(scope, clock, seconds, renewal)):
-                    result = await inner(fn, instance, args, kwargs)
+                with _renewable(wait := _Wait(scope, self._clock, seconds, renewal)):
+                    result = await self._inner(fn, instance, args, kwargs)
         if scope.cancelled_caught:
-            raise CallTimeoutError(name, timeout_seconds=seconds if renewal is None else wait.seconds)
+            raise CallTimeoutError(self._name, timeout_seconds=seconds if renewal is None else wait.seconds)
         return result
 
-    if not getattr(clock, "real", False):
-        return scoped
-    queues: PerLoop[DeadlineQueue] = PerLoop(lambda loop: DeadlineQueue(loop, seconds, renewal), _forget)
-
-    async def queued(fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    async def queued(self, fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """In the queue of the running loop, where there is one of asyncio."""
         loop = _running_loop()
         task = _current_task(loop) if loop is not None else None
         if loop is None or task is None or in_trio():
-            return await scoped(fn, instance, args, kwargs)
-        queue = queues.latest
+            return await self.scoped(fn, instance, args, kwargs)
+        queue = self._queues.latest
         if queue is None or queue.loop is not loop:
-            queue = queues.of(loop)
+            queue = self._queues.of(loop)
         calls = queue.calls
         if task in calls:  # a call within a call: the outer one is due first
-            return await inner(fn, instance, args, kwargs)
+            return await self._inner(fn, instance, args, kwargs)
         if task in queue.expired:  # this call cleans up after one whose time is over
-            return await scoped(fn, instance, args, kwargs)
-        calls[task] = loop.time() + seconds, task.cancelling()
+            return await self.scoped(fn, instance, args, kwargs)
+        calls[task] = loop.time() + self._seconds, task.cancelling()
         if queue.timer is None:
-            queue.timer = loop.call_later(seconds, queue.expire_due)
+            queue.timer = loop.call_later(self._seconds, queue.expire_due)
             _busy.add(queue)
         try:
-            result = await inner(fn, instance, args, kwargs)
+            result = await self._inner(fn, instance, args, kwargs)
         except BaseException as error:
             late = queue.leave(task) if calls.pop(task, None) is None else None
             if late is not None and _was_only_us(late, task, error):
-                raise CallTimeoutError(name, timeout_seconds=late.seconds) from error
+                raise CallTimeoutError(self._name, timeout_seconds=late.seconds) from error
             raise
         if calls.pop(task, None) is None and (late := queue.leave(task)) is not None:
             # The time was over, and the function answered all the same.
             del late.expired[task]
             task.uncancel()
         return result
-
-    return queued
 
 
 def _was_only_us(queue: DeadlineQueue, task: asyncio.Task[Any], error: BaseException) -> bool:
@@ -109,20 +124,20 @@ class DeadlineQueue:
     The calls of one layer in one loop; the first to come is the first to be due.
 
     Args:
-        loop: The loop.
         seconds: How long each may take.
         renewal: How long each may take from its latest sign of life on; None where they give none.
+        loop: The loop.
     """
 
     __slots__ = ("calls", "expired", "loop", "renewed", "seconds", "timer")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, seconds: float, renewal: float | None = None) -> None:
+    def __init__(self, seconds: float, renewal: float | None, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
         self.seconds = seconds
         # Renewed waits have a queue of their own, as they are due in the order of their renewal.
         self.renewed: DeadlineQueue | None = None
         if renewal is not None:
-            self.renewed = self if renewal == seconds else DeadlineQueue(loop, renewal, renewal)
+            self.renewed = self if renewal == seconds else DeadlineQueue(renewal, renewal, loop)
         # When it is due (the loop's time), and how often the task had been asked to cancel when the call began.
         self.calls: dict[asyncio.Task[Any], tuple[float, int]] = {}
         self.expired: dict[asyncio.Task[Any], int] = {}  # cancelled by the timer and not over yet
