@@ -6,7 +6,8 @@ Nothing here has to be called to use the package.
 
 from ._adaptive_limit.handle import AdaptiveLimit, LimitStats
 from ._batched.handle import Batcher, BatchStats
-from ._circuit_breaker.handle import CircuitBreaker, CircuitStats
+from ._circuit_breaker.handle import CircuitBreaker
+from ._circuit_breaker.stats import CircuitStats
 from ._classified_retry.handle import Retry, RetryStats
 from ._core.call_facts import Seen
 from ._core.clock import Clock, SystemClock

@@ -94,6 +94,7 @@ class Batcher:
         )
 
     def row(self) -> Row:
+        """What the registry's table shows."""
         stats = self.stats()
         state = f"{stats.avg_batch_size:.1f} per batch"
         if stats.is_running:

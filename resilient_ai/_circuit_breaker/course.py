@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from resilient_ai._core.handlers import Handler, StreamHandler
 
     from .config import CircuitConfig
-    from .handle import CircuitBreaker
+    from .shared import SharedCircuit
     from .state import Ticket
 
 
@@ -47,7 +47,7 @@ class Guard:
         self._reject = reject
         self._now = now
 
-    def function(self, inner: Handler, breaker: CircuitBreaker) -> Handler:
+    def function(self, inner: Handler, breaker: SharedCircuit) -> Handler:
         """A handler that runs `inner` through a circuit."""
         now, circuit, judges = self._now, breaker.circuit, self._reject is not None
 
@@ -84,7 +84,7 @@ class Guard:
         inner: StreamHandler,
         first_item: Handler,
         next_item: Handler,
-        breaker: CircuitBreaker,
+        breaker: SharedCircuit,
         fn: Callable[..., Any],
         instance: Any,
         args: tuple[Any, ...],
@@ -115,7 +115,7 @@ class Guard:
                 breaker.released(held)
             await stream.aclose()
 
-    async def _admitted(self, breaker: CircuitBreaker, started: float) -> Ticket:
+    async def _admitted(self, breaker: SharedCircuit, started: float) -> Ticket:
         """A ticket of a circuit that is not closed; `CircuitOpenError` when it refuses."""
         if cancelled():
             await checkpoint()  # a cancelled caller hears of that, not of the circuit
@@ -125,7 +125,7 @@ class Guard:
 
     def _failed(
         self,
-        breaker: CircuitBreaker,
+        breaker: SharedCircuit,
         ticket: Ticket,
         error: Exception,
         started: float,
@@ -146,7 +146,7 @@ class Guard:
             seconds = (answered if answered is not None else now) - started
             breaker.failed(ticket, now, seconds, error, verdict, request)
 
-    def _judge(self, breaker: CircuitBreaker, ticket: Ticket, result: Any, started: float) -> None:
+    def _judge(self, breaker: SharedCircuit, ticket: Ticket, result: Any, started: float) -> None:
         """Raise what `reject` calls the result; an error of `reject` itself is nobody's failure."""
         try:
             error_type = rejection(self._reject, result, breaker.name) if self._reject is not None else None

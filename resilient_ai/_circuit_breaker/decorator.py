@@ -26,6 +26,7 @@ from .config import NEUTRAL, CircuitConfig
 from .course import Guard
 from .fast_path import add_circuits
 from .handle import CircuitBreaker
+from .shared import SharedCircuit
 
 if TYPE_CHECKING:
     from resilient_ai._core.fast_path import FastPath
@@ -63,7 +64,7 @@ class CircuitBreakerPolicy(Policy[CircuitBreaker]):
         self._key = key
         self._reject = reject
         # Of the stack that was bound last, by endpoint: the circuit, and what runs a call within its timeout.
-        self._bound: dict[str | None, tuple[CircuitBreaker, Handler | None]] = {}
+        self._bound: dict[str | None, tuple[SharedCircuit, Handler | None]] = {}
 
     def options(self) -> dict[str, Any]:
         return {"key": self._key, "reject": self._reject}
@@ -79,13 +80,13 @@ class CircuitBreakerPolicy(Policy[CircuitBreaker]):
     def bind(self, bind_inner: Callable[[Site], Handler], site: Site) -> Handler:
         inner, guard = self._bounded(bind_inner(site), site, self.config.timeout_seconds), self._guard()
         if (key := self._key) is None:
-            breaker = self.state(site)
-            self._bound[site.endpoint] = breaker, inner if self.config.timeout_seconds is not None else None
-            return guard.function(inner, breaker)
+            shared = self.state(site)._shared
+            self._bound[site.endpoint] = shared, inner if self.config.timeout_seconds is not None else None
+            return guard.function(inner, shared)
 
         async def keyed(fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-            breaker = self._keyed(key, site, instance, args, kwargs)
-            return await guard.function(inner, breaker)(fn, instance, args, kwargs)
+            shared = self._keyed(key, site, instance, args, kwargs)
+            return await guard.function(inner, shared)(fn, instance, args, kwargs)
 
         return keyed
 
@@ -103,7 +104,7 @@ class CircuitBreakerPolicy(Policy[CircuitBreaker]):
         next_item = self._bounded(_awaited, site, idle, idle)
         stream = self._guard().stream(bind_inner(site), first_item, next_item)
         if (key := self._key) is None:
-            return partial(stream, self.state(site))
+            return partial(stream, self.state(site)._shared)
         return lambda fn, instance, args, kwargs: stream(
             self._keyed(key, site, instance, args, kwargs), fn, instance, args, kwargs
         )
@@ -118,12 +119,13 @@ class CircuitBreakerPolicy(Policy[CircuitBreaker]):
 
     def _keyed(
         self, key_of: Callable[..., object], site: Site, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> CircuitBreaker:
+    ) -> SharedCircuit:
         key = key_of(*args, **kwargs) if instance is None else key_of(instance, *args, **kwargs)
         name = f"{self.state_name(site)}[{key}]"
-        breaker = self.registry.claim_key(self.kind, name, self.config, lambda: self.make_state(name), rank=self.rank)
-        breaker.last_used = self.registry.clock.now()  # a call in flight keeps its key
-        return breaker
+        circuit = self.registry.claim_key(self.kind, name, self.config, lambda: self.make_state(name), rank=self.rank)
+        shared = circuit._shared
+        shared.last_used = self.registry.clock.now()  # a call in flight keeps its key
+        return shared
 
 
 async def _awaited(fn: Callable[..., Any], _instance: Any, _args: tuple[Any, ...], _kwargs: dict[str, Any]) -> Any:

@@ -15,10 +15,10 @@ from .record import MOST_ANSWER_TIMES
 if TYPE_CHECKING:
     from resilient_ai._core.handlers import Handler
 
-    from .handle import CircuitBreaker
+    from .shared import SharedCircuit
 
 
-def add_circuits(path: FastPath, circuits: dict[str | None, tuple[CircuitBreaker, Handler | None]]) -> None:
+def add_circuits(path: FastPath, circuits: dict[str | None, tuple[SharedCircuit, Handler | None]]) -> None:
     """
     Put circuits in front of the function.
 
@@ -32,7 +32,7 @@ def add_circuits(path: FastPath, circuits: dict[str | None, tuple[CircuitBreaker
         path.shape = partial(_through_circuit, circuits[None][0])
 
 
-def _through_circuit(breaker: CircuitBreaker, course: Course, path: FastPath) -> Call:
+def _through_circuit(breaker: SharedCircuit, course: Course, path: FastPath) -> Call:
     circuit, now, counts = breaker.circuit, course.now, course.counts
     call = behind(path.gates[None], course.function)
 

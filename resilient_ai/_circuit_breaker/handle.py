@@ -1,270 +1,48 @@
-"""The handle: one circuit in the registry, with its lock, its numbers, its events, and an operator's hand on it."""
+"""A circuit as the registry shows it: its numbers, and an operator's hand on it."""
 
 from __future__ import annotations
 
-import math
-import threading
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from resilient_ai._classification.error_types import ERROR_TYPES
-from resilient_ai._core.errors import CircuitOpenError
-from resilient_ai._core.events import CallRejected, Event
 from resilient_ai._core.public import public
 from resilient_ai._core.report import Row
-from resilient_ai._core.stand_in import stand_in
 
-from .events import CircuitClosed, CircuitHalfOpened, CircuitModeSet, CircuitOpened, CircuitWouldOpen
-from .nested import is_inside_probe_of
-from .record import MOST_ANSWER_TIMES
-from .state import NESTED_PROBE, Circuit, CircuitState, Ticket
+from .shared import SharedCircuit
+from .state import CircuitState
+from .stats import CircuitStats
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
-    from resilient_ai._classification.verdict import Verdict
+    from resilient_ai._core.events import Event
     from resilient_ai._core.state_store import StateStore
 
     from .config import CircuitConfig
-
-_MOST_EVENTS = 100  # told in one go: a listener that undoes what it hears of must not hold a call for ever
-
-
-@public("types")
-@dataclass(frozen=True, slots=True)
-class CircuitStats:
-    """
-    What a circuit has seen.
-
-    Attributes:
-        state: Half-open begins with the first call after the recovery period; until then it reads open.
-        total_calls: Calls that were let through and have ended, without the late ones.
-        total_failures: Those that failed.
-        neutral: Those that said nothing about the provider: cancelled, rate limited, the caller's own mistake.
-        failure_rate: Share of failures among calls that were not neutral, 0.0 without any.
-        recent_success_rate: Of the last 5 minutes, at most 100 calls; 1.0 when there were none.
-        current_failure_count: Up with a failure, down with a success.
-        rejected: Calls refused.
-        late: Results that came back after the state had changed; they change nothing else.
-        slow: Calls longer than slow_call_seconds.
-        opened_count: Times it opened.
-        probes_in_flight: Probes that hold a slot now.
-        window_calls: Calls in the sliding window, 0 when no rate is watched.
-        window_failures: Failures among them.
-        window_slow: Slow calls among them.
-        retry_after: Seconds until a probe is allowed; None when not open or when only an operator knows.
-        p95: Seconds, over the last 100 good answers; None without any.
-    """
-
-    state: CircuitState
-    total_calls: int
-    total_failures: int
-    neutral: int
-    failure_rate: float
-    recent_success_rate: float
-    current_failure_count: int
-    rejected: int
-    late: int
-    slow: int
-    opened_count: int
-    probes_in_flight: int
-    window_calls: int
-    window_failures: int
-    window_slow: int
-    retry_after: float | None
-    p95: float | None
-
-    @property
-    def calls(self) -> int:
-        """`total_calls`, under the name that statistics of other kinds have for it."""
-        return self.total_calls
-
-    @property
-    def ok(self) -> int:
-        """Calls that were answered."""
-        return self.total_calls - self.total_failures - self.neutral
-
-    @property
-    def failed(self) -> int:
-        """`total_failures`, likewise."""
-        return self.total_failures
-
-
-_NOBODY: Mapping[object, Callable[[Event], object]] = {}  # shared, because most circuits have no listener
 
 
 @public("types")
 class CircuitBreaker:
     """One circuit in the registry: its numbers, and an operator's hand on it. Thread-safe."""
 
-    __slots__ = (
-        "_jittered",
-        "_listeners",
-        "_lock",
-        "_notifying",
-        "_pending_events",
-        "_registry",
-        "circuit",
-        "last_used",
-        "name",
-    )
+    __slots__ = ("_shared",)
 
     def __init__(self, name: str, config: CircuitConfig, registry: StateStore) -> None:
-        self.name = name
-        self.circuit = Circuit(config)
-        self._jittered = config.recovery_jitter > 0
-        self._registry = registry
-        # Reentrant: a signal handler may print the registry while its own thread is in here.
-        self._lock = threading.RLock()
-        self._listeners: Mapping[object, Callable[[Event], object]] = _NOBODY
-        self._pending_events: list[Event] = []  # in the order in which it happened; an empty deque is ten times as big
-        self._notifying = False
-        self.last_used = registry.clock.now()
+        self._shared = SharedCircuit(name, config, registry)
 
-    # -- for the policy
-
-    def refusal(self, now: float) -> CircuitOpenError:
-        """
-        What to raise when the circuit refuses every call and there is nothing to decide: `now < refused_until`.
-
-        Counted without the lock: between two calls or jumps the interpreter does not switch threads.
-        """
-        circuit = self.circuit
-        circuit.record.rejected += 1
-        if self._registry.listening or circuit.refused_until == math.inf:
-            return self._refused(circuit.retry_after(now), circuit.refusal())
-        if (opening := circuit.opening) is None:  # another thread has just closed it
-            return CircuitOpenError(self.name, 0.0)
-        error = CircuitOpenError(self.name, opening.until - now)
-        error.__cause__ = None if (cause := opening.cause) is None else cause.again()
-        return error
-
-    def admit(self, now: float) -> Ticket:
-        """A ticket for one call; `CircuitOpenError` when the circuit refuses."""
-        circuit = self.circuit
-        if is_inside_probe_of(circuit):
-            return NESTED_PROBE
-        with self._lock:
-            ticket, changed = circuit.admit(now)
-            if changed is not None:
-                self._pending_events.append(CircuitHalfOpened(self.name))
-            wait, reason = circuit.retry_after(now), circuit.refusal()
-        if changed is not None:
-            try:
-                self._notify()
-            except BaseException:  # Ctrl-C in a listener: nobody will call with this ticket
-                if ticket is not None:
-                    self.released(ticket)
-                raise
-        if ticket is not None:
-            return ticket
-        raise self._refused(wait, reason)
-
-    def _refused(self, wait: float | None, reason: str) -> CircuitOpenError:
-        if self._registry.listening:
-            self._registry.emit(CallRejected(self.name, reason, wait))
-        error = CircuitOpenError(self.name, wait, reason)
-        opening = self.circuit.opening
-        if opening is not None and opening.cause is not None:
-            error.__cause__ = opening.cause.again()
-        return error
-
-    def good(self, ticket: Ticket, started: float, ended: float) -> None:
-        """A good answer; where it changes nothing but the record, without the lock."""
-        circuit = self.circuit
-        # Read the list before the ticket: a reset in another thread replaces the ticket first and the list after it.
-        answer_times = circuit.answer_times
-        if ticket is circuit.fast_ticket and len(answer_times) < MOST_ANSWER_TIMES:
-            answer_times.append(ended)
-            answer_times.append(started)
-        else:
-            self.succeeded(ticket, ended, ended - started)
-
-    def succeeded(self, ticket: Ticket, now: float, seconds: float) -> None:
-        with self._lock:
-            self.last_used = now
-            changed = self.circuit.succeed(ticket, now, seconds, roll=self._roll())
-            if changed is not None:
-                self._add_event(changed, now)
-        if changed is not None:
-            self._notify()
-
-    def failed(
-        self,
-        ticket: Ticket,
-        now: float,
-        seconds: float,
-        error: BaseException,
-        verdict: Verdict,
-        request: tuple[object, ...] = (),
-    ) -> None:
-        with self._lock:
-            self.last_used = now
-            changed = self.circuit.fail(
-                ticket,
-                now,
-                seconds,
-                retry_after=verdict.retry_after,
-                at_once=ERROR_TYPES[verdict.error_type].circuit == "opens",
-                roll=self._roll(),
-            )
-            if changed is not None:
-                self._add_event(changed, now)
-            opening = self.circuit.opening
-        if changed is not None:
-            if changed is CircuitState.OPEN and opening is not None:
-                # Outside the lock: the error's own code runs, and classifiers of the user's.
-                opening.cause = stand_in(error, private=request, verdict=verdict)
-            self._notify()
-
-    def released(self, ticket: Ticket) -> None:
-        with self._lock:
-            self.circuit.release(ticket)
-
-    def idle(self, now: float) -> float:
-        """Seconds without a call; -1 for a circuit that must be kept, because it is not simply closed."""
-        return now - self.last_used if self.circuit.state is CircuitState.CLOSED else -1.0
-
-    def overdue(self, now: float) -> float:
-        """Seconds for which an open circuit could have been probed, and nobody came; -1 in every other state."""
-        circuit = self.circuit
-        return now - max(circuit.open_until, self.last_used) if circuit.state is CircuitState.OPEN else -1.0
-
-    # -- for people
+    @property
+    def name(self) -> str:
+        return self._shared.name
 
     @property
     def state(self) -> CircuitState:
-        return self.circuit.state
+        return self._shared.circuit.state
 
     def stats(self) -> CircuitStats:
         """The numbers of this moment."""
-        now = self._registry.clock.now()
-        with self._lock:
-            circuit, record = self.circuit, self.circuit.record
-            calls, successes = record.recent(now)
-            judged = record.calls - record.neutral
-            in_window, window_failures, window_slow = circuit.window(now)
-            return CircuitStats(
-                state=circuit.state,
-                total_calls=record.calls,
-                total_failures=record.failures,
-                neutral=record.neutral,
-                failure_rate=record.failures / judged if judged else 0.0,
-                recent_success_rate=successes / calls if calls else 1.0,
-                current_failure_count=circuit.failures,
-                rejected=record.rejected,
-                late=record.late,
-                slow=record.slow,
-                opened_count=record.opened_count,
-                probes_in_flight=circuit.probes_in_flight,
-                window_calls=in_window,
-                window_failures=window_failures,
-                window_slow=window_slow,
-                retry_after=circuit.retry_after(now) if circuit.state is CircuitState.OPEN else None,
-                p95=record.p95(),
-            )
+        return self._shared.stats()
 
     def row(self) -> Row:
+        """What the registry's table shows."""
         stats = self.stats()
         state = stats.state.value.replace("_", "-")
         if stats.retry_after is not None:
@@ -288,93 +66,40 @@ class CircuitBreaker:
         Raises:
             ValueError: An operator has set another state; `.reset()` it first.
         """
-        now = self._registry.clock.now()
-        with self._lock:
-            changed = self.circuit.trip(now, roll=self._roll())
-            if changed is not None:
-                self._add_event(changed, now)
-        self._notify()
+        self._shared.trip()
 
     def force_open(self) -> None:
         """Refuse every call until told otherwise."""
-        self._force(CircuitState.FORCED_OPEN)
+        self._shared.force(CircuitState.FORCED_OPEN)
 
     def force_closed(self) -> None:
         """Let calls through again, failure count and window from zero."""
-        self._force(CircuitState.CLOSED)
+        self._shared.force(CircuitState.CLOSED)
 
     def disable(self) -> None:
         """Let every call through and record nothing."""
-        self._force(CircuitState.DISABLED)
+        self._shared.force(CircuitState.DISABLED)
 
     def metrics_only(self) -> None:
         """Let every call through, record, never open."""
-        self._force(CircuitState.METRICS_ONLY)
+        self._shared.force(CircuitState.METRICS_ONLY)
 
     def reset(self) -> None:
         """Closed, with every number at zero."""
-        with self._lock:
-            self.circuit.clear()
-            self._pending_events.append(CircuitModeSet(self.name, "reset"))
-        self._notify()
+        self._shared.clear()
 
     def on_transition(self, listener: Callable[[Event], object]) -> Callable[[], None]:
         """Call `listener` with this circuit's events after each change; returns a function that ends it."""
-        key = object()  # the same function may listen twice
-        with self._lock:
-            self._listeners = {
-                **self._listeners,
-                key: listener,
-            }  # a new one: others may iterate over the old
+        return self._shared.listen(listener)
 
-        def unsubscribe() -> None:
-            with self._lock:
-                self._listeners = {each: heard for each, heard in self._listeners.items() if each is not key}
+    def idle(self, now: float) -> float:
+        """Seconds without a call; -1 for a circuit that must be kept, because it is not simply closed."""
+        return self._shared.idle(now)
 
-        return unsubscribe
+    def overdue(self, now: float) -> float:
+        """Seconds for which an open circuit could have been probed, and nobody came; -1 in every other state."""
+        return self._shared.overdue(now)
 
     def __repr__(self) -> str:
         row = self.row()
         return f"<CircuitBreaker {self.name!r} {row.state}: {row.calls} calls, {row.failed} failed>"
-
-    def _force(self, state: CircuitState) -> None:
-        with self._lock:
-            changed = self.circuit.force(state)
-            if changed is CircuitState.CLOSED:
-                self._pending_events.append(CircuitClosed(self.name))
-            elif changed is not None:
-                self._pending_events.append(CircuitModeSet(self.name, changed.value))
-        self._notify()
-
-    def _roll(self) -> float:
-        return self._registry.rng.random() if self._jittered else 0.0
-
-    def _add_event(self, state: CircuitState, now: float) -> None:
-        circuit = self.circuit
-        if state is CircuitState.CLOSED:
-            self._pending_events.append(CircuitClosed(self.name))
-        elif state is CircuitState.METRICS_ONLY:
-            self._pending_events.append(CircuitWouldOpen(self.name, circuit.reason))
-        else:
-            wait = max(0.0, circuit.open_until - now)
-            self._pending_events.append(CircuitOpened(self.name, circuit.failures, circuit.reason, wait))
-
-    def _notify(self) -> None:
-        """
-        Tell pending events to every listener, outside the lock, in the order in which they happened.
-
-        One thread at a time does it: whoever is at it already, this one further up or another, goes on with the new
-        ones. So when a listener drives the circuit, every other listener hears what it heard before what it did.
-        """
-        for _ in range(_MOST_EVENTS):
-            with self._lock:
-                if self._notifying or not self._pending_events:
-                    return
-                self._notifying = True
-                event = self._pending_events.pop(0)
-            try:
-                self._registry.emit(event)
-                for listener in self._listeners.values():
-                    self._registry.notify(listener, event)
-            finally:
-                self._notifying = False

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from resilient_ai import ErrorType, Registry
@@ -19,9 +21,22 @@ async def fail(ask, times, error=OSError):
 FAULT = verdict(ErrorType.INTERNAL_ERROR)
 
 
-def handle(registry: Registry, **settings: object) -> CircuitBreaker:
-    return CircuitBreaker("openai", CircuitConfig(**settings), registry)
+class DrivenCircuit(CircuitBreaker):
+    """A circuit in a test's hand: what a person may do with it, and what a policy does with each call."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._shared, name)
 
 
-def fail_once(breaker: CircuitBreaker, now: float) -> None:
+def driven(breaker: CircuitBreaker) -> DrivenCircuit:
+    same = DrivenCircuit.__new__(DrivenCircuit)
+    same._shared = breaker._shared
+    return same
+
+
+def handle(registry: Registry, **settings: object) -> DrivenCircuit:
+    return DrivenCircuit("openai", CircuitConfig(**settings), registry)
+
+
+def fail_once(breaker: DrivenCircuit, now: float) -> None:
     breaker.failed(breaker.admit(now), now, 0.1, OSError("down"), FAULT)

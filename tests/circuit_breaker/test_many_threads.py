@@ -12,8 +12,7 @@ import pytest
 
 from resilient_ai import CircuitOpenError, Registry, circuit_breaker
 from resilient_ai._circuit_breaker.config import CircuitConfig
-from resilient_ai.types import CircuitBreaker
-from tests.circuit_breaker.support import FAULT, handle
+from tests.circuit_breaker.support import FAULT, DrivenCircuit, handle
 from tests.helpers import interleaved
 
 OPERATIONS = ["trip", "force_open", "force_closed", "metrics_only", "force_closed", "stats"]
@@ -117,7 +116,7 @@ def test_counts_are_exact_again_after_resets_amid_many_threads():
 def test_many_threads_at_one_moment_open_it_once_and_send_as_many_probes_as_allowed():
     registry, calls = Registry(listeners=()), 8
     breakers = [
-        CircuitBreaker(
+        DrivenCircuit(
             str(number), CircuitConfig(failure_threshold=1, success_threshold=2, recovery_timeout=1), registry
         )
         for number in range(40)

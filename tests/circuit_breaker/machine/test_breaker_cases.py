@@ -25,6 +25,7 @@ from resilient_ai.events import (
     CircuitWouldOpen,
 )
 from resilient_ai.testing import VirtualClock
+from tests.circuit_breaker.support import driven
 
 CASES = json.loads((Path(__file__).parents[2] / "data" / "breaker_cases.json").read_text())["cases"]
 
@@ -90,7 +91,7 @@ class Adapter:
                 self.admitted.append(True)
 
             self.functions[key] = call
-            handle = self.handles[key] = self.registry.circuit_breakers[name]
+            handle = self.handles[key] = driven(self.registry.circuit_breakers[name])
             initial = self.config.get("initial_state", "closed")
             if initial != "closed":
                 {"open": handle.trip, "metrics_only": handle.metrics_only}[initial]()
