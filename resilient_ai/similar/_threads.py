@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import threading
 import time
 import weakref
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _LINGER = 0.5  # seconds that an idle thread waits for more work before it ends
+_EXIT_WAITS = 5.0  # seconds at most for work that has begun when the process ends
 
 
 class Overloaded(Exception):  # noqa: N818 - never reaches a user
@@ -26,6 +28,9 @@ class Overloaded(Exception):  # noqa: N818 - never reaches a user
 
 class Panic(Exception):  # noqa: N818 - never reaches a user
     """The work raised a BaseException, as a panic in a Rust extension does."""
+
+
+_all: weakref.WeakSet[Threads] = weakref.WeakSet()
 
 
 class Threads:
@@ -49,6 +54,7 @@ class Threads:
         self._idle = 0
         self._closed = False
         self._changed = threading.Condition()
+        _all.add(self)
         hold_while_forking(self, self._changed, rank=5, in_child=_in_child(weakref.ref(self)))
 
     def stuck(self, seconds: float) -> bool:
@@ -149,6 +155,13 @@ class Threads:
         for thread in idle:
             thread.join(max(0.0, deadline - time.monotonic()))
 
+    def finish(self, deadline: float) -> None:
+        """Wait until no function runs any more, or until that moment of `time.monotonic`."""
+        with self._changed:
+            busy = [thread for thread in self._threads if thread.ident in self._busy_since]
+        for thread in busy:
+            thread.join(max(0.0, deadline - time.monotonic()))
+
     def start_over(self) -> None:
         """In a forked child: the threads and their work exist in the parent only."""
         self._queue.clear()
@@ -177,3 +190,16 @@ def _in_child(threads: weakref.ref[Threads]) -> Callable[[], None]:
             mine.start_over()
 
     return in_child
+
+
+@atexit.register
+def _finish_all() -> None:
+    """
+    Let work that has begun come to its end before the process does.
+
+    The interpreter stops daemon threads. One that it stops inside a C++ library, where it loads a model for example,
+    takes the process down with SIGABRT.
+    """
+    deadline = time.monotonic() + _EXIT_WAITS
+    for threads in list(_all):
+        threads.finish(deadline)

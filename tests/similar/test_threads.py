@@ -337,3 +337,26 @@ def test_an_embedder_that_hangs_does_not_keep_the_process_alive():
     )
 
     assert done.stdout.strip() == "static"
+
+
+def test_work_that_has_begun_comes_to_its_end_before_the_process_does():
+    """A thread that Python stops while it loads a model, in C++, would take the process down with SIGABRT."""
+    code = """
+        import threading, time
+        from resilient_ai.similar._threads import Threads
+
+        begun, threads = threading.Event(), Threads(most=1, waiting=1)
+
+        def load():
+            begun.set()
+            time.sleep(0.3)
+            print("loaded", flush=True)
+
+        threads.submit(load)
+        begun.wait()
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=60, check=True
+    )
+
+    assert done.stdout.strip() == "loaded"
