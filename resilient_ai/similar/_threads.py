@@ -9,6 +9,7 @@ import weakref
 from collections import deque
 from concurrent.futures import Future
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from resilient_ai._core.tasks import current_loop, promise_class
@@ -108,12 +109,11 @@ class Threads:
                     return
                 future, function, args = self._queue.popleft()
                 self._busy_since[me] = time.monotonic()
-            try:
-                _settle(future, function, args)
-            finally:
-                del future, function, args
-                with self._changed:
-                    self._busy_since.pop(me, None)
+            deliver = _outcome(future, function, args)
+            with self._changed:
+                self._busy_since.pop(me, None)
+            deliver()  # and not before: whoever gets the result and calls `close` may find no thread busy with it
+            del future, function, args, deliver
 
     async def run(self, function: Callable[..., Any], *args: Any) -> Any:
         """
@@ -170,17 +170,16 @@ class Threads:
         self._idle = 0
 
 
-def _settle(future: Future[Any], function: Callable[..., Any], args: tuple[Any, ...]) -> None:
+def _outcome(future: Future[Any], function: Callable[..., Any], args: tuple[Any, ...]) -> Callable[[], None]:
+    """Call the function; returns what gives its outcome to the future."""
     if not future.set_running_or_notify_cancel():
-        return
+        return lambda: None
     try:
-        result = function(*args)
+        return partial(future.set_result, function(*args))
     except Exception as error:  # noqa: BLE001 - raised again where the result is awaited
-        future.set_exception(error)
+        return partial(future.set_exception, error)
     except BaseException as error:  # noqa: BLE001 - it must end neither this thread nor the event loop that waits
-        future.set_exception(Panic(type(error).__qualname__))
-    else:
-        future.set_result(result)
+        return partial(future.set_exception, Panic(type(error).__qualname__))
 
 
 def _in_child(threads: weakref.ref[Threads]) -> Callable[[], None]:

@@ -40,8 +40,19 @@ def threads_of(owner):
     return [thread for thread in ours() if getattr(thread, "_target", None) == owner._run]
 
 
+_before: set[threading.Thread] = set()
+
+
+@pytest.fixture(autouse=True)
+def threads_of_other_tests():
+    """They take a while to end, and are not counted in this one."""
+    _before.clear()
+    _before.update(threading.enumerate())
+
+
 def ours():
-    return [thread for thread in threading.enumerate() if thread.name.startswith("resilient_ai.similar")]
+    threads = set(threading.enumerate()) - _before
+    return [thread for thread in threads if thread.name.startswith("resilient_ai.similar")]
 
 
 # -- the threads themselves
