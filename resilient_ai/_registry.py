@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 from ._core.loop_clients import close_clients
@@ -95,3 +96,5 @@ class Registry(StateStore):
 
 registry = Registry()
 set_default_registry(registry)
+if os.environ.get("RESILIENT_AI_DISABLED", "").strip().lower() in ("1", "true", "yes", "on"):
+    registry.disable()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, ClassVar, Concatenate, ParamSpec, Protocol, TypeVar, get_args, get_origin, overload
+from dataclasses import replace
+from typing import Any, ClassVar, Concatenate, ParamSpec, Protocol, Self, TypeVar, get_args, get_origin, overload
 
 from resilient_ai._core.checks import check_callable
 from resilient_ai._core.coroutine_type import CoroutineOf
@@ -17,7 +18,9 @@ from resilient_ai._core.wrapper import decorate
 
 from .call_site import CallSite
 from .config import BatchConfig, WhenFull
+from .grouping import Grouping
 from .handle import Batcher
+from .results import Failure, checked_results, outcome
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -58,6 +61,27 @@ class BatchedPolicy(Policy[Batcher]):
         self.config: BatchConfig = config
         self.group_by = group_by
         self.weight = weight
+
+    def in_test(self, attempts: int) -> Self:  # noqa: ARG002
+        self.config = replace(self.config, batch_timeout=0.0)
+        self._states = {}  # a queue of its own, which nobody waits in
+        return self
+
+    def switched_off(self, call: Callable[..., Any], site: Site, skip: int) -> Callable[..., Any]:
+        item_name = Grouping(site.signature, skip).item_name
+
+        async def one(*args: Any, **kwargs: Any) -> Any:
+            if item_name is not None and item_name in kwargs:
+                kwargs = {**kwargs, item_name: [kwargs[item_name]]}
+            else:
+                args = (*args[:skip], list(args[skip : skip + 1]), *args[skip + 1 :])
+            results = checked_results(await call(*args, **kwargs), 1, site.function)
+            result = outcome(results[0], site.function, shared=False)
+            if isinstance(result, Failure):
+                raise result.error
+            return result
+
+        return one
 
     def options(self) -> dict[str, Any]:
         return {"group_by": self.group_by, "weight": self.weight}

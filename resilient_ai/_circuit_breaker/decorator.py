@@ -66,6 +66,9 @@ class CircuitBreakerPolicy(Policy[CircuitBreaker]):
         # Of the stack that was bound last, by endpoint: the circuit, and what runs a call within its timeout.
         self._bound: dict[str | None, tuple[SharedCircuit, Handler | None]] = {}
 
+    def in_test(self, attempts: int) -> None:
+        """Lets every call through."""
+
     def options(self) -> dict[str, Any]:
         return {"key": self._key, "reject": self._reject}
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Coroutine, Mapping
-from typing import Any, ClassVar, ParamSpec, TypeVar, overload
+from dataclasses import replace
+from typing import Any, ClassVar, ParamSpec, Self, TypeVar, overload
 
 import tenacity
 
@@ -41,6 +42,10 @@ class RetryPolicy(Policy[Retry]):
         super().__init__(name, config, registry)
         self.config: RetryConfig = config
         self.choices = choices
+
+    def in_test(self, attempts: int) -> Self:
+        self.config = replace(self.config, max_attempts=min(attempts, self.config.max_attempts))
+        return self
 
     def options(self) -> dict[str, Any]:
         return {"choices": self.choices}

@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pickle import PicklingError
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
 
 from .handlers import Handler, StreamHandler
 from .state_store import Handle, default_registry
@@ -136,9 +136,40 @@ class Policy(ABC, Generic[S]):
         if self.per_endpoint and self._states.pop(self.state_name(site), None) is not None:
             self.registry.release(self.kind, self.state_name(site))
 
+    def switched_off(self, call: Callable[..., Any], site: Site, skip: int) -> Callable[..., Any]:  # noqa: ARG002
+        """
+        What a call runs while the registry is switched off.
+
+        Args:
+            call: What lies below.
+            site: Where this layer stands.
+            skip: How many arguments lead: an instance, and what policies above hand in.
+        """
+        return call
+
+    def in_test(self, attempts: int) -> Self | None:  # noqa: ARG002
+        """
+        This policy, which is a copy, as `registry.testing(attempts=)` wants it; None: not at all.
+
+        Args:
+            attempts: How many are made at most.
+        """
+        return self
+
+    def remade(self, registry: StateStore) -> Self:
+        """A policy with the same name and settings and a state in another registry."""
+        make: Callable[..., Self] = type(self)
+        return make(self.name, self.config, registry, **self.options())
+
     def options(self) -> dict[str, Any]:
         """The arguments that it was made with, besides name, config and registry."""
         return {}
+
+    def __copy__(self) -> Self:
+        """The same policy, with the same states."""
+        twin = object.__new__(type(self))
+        vars(twin).update(vars(self))
+        return twin
 
     def __reduce__(self) -> tuple[Any, ...]:
         if self.registry is not default_registry():

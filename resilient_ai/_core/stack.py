@@ -30,11 +30,11 @@ class Stack:
 
     __slots__ = ("function", "handler", "name", "policies", "site", "streaming")
 
-    def __init__(self, function: Any, policies: tuple[Policy[Any], ...]) -> None:
+    def __init__(self, function: Any, policies: tuple[Policy[Any], ...], name: str | None = None) -> None:
         self.function = function
         self.policies = policies
-        self.streaming = is_stream(function, policies[0].kind)
-        self.name = unique_name(function)
+        self.streaming = is_stream(function, policies[0].kind) if policies else False
+        self.name = name if name is not None else unique_name(function)
         self.site = Site(self.name, Place.of(function))
         self.handler = self._named(self._fold())
 
@@ -87,6 +87,12 @@ class Stack:
             if path.gates or policy.registry is not registry or not policy.add_to_fast_path(path, self.site):
                 return None
         return self._named(path.build(function, self.handler, registry.clock.now, method=method))
+
+    def site_of(self, index: int) -> Site:
+        """Where a policy stands, not counting endpoints."""
+        return (
+            replace(self.site, signature=self._seen_from(index)) if self.policies[index].needs_signature else self.site
+        )
 
     def _seen_from(self, index: int) -> inspect.Signature | None:
         """The signature as the layer above a policy calls it: without what that policy or a lower one hands in."""

@@ -8,12 +8,14 @@ import math
 import random
 import threading
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
 
 from .clock import SystemClock
 from .events import Event, log_event
 from .log import log
+from .modes import AS_EVER, mode, set_mode
 from .public import public
 from .report import Row
 from .table import as_shown, folded, html_table, text_table
@@ -139,6 +141,7 @@ class StateStore:
         rng: random.Random | None = None,
         listeners: Iterable[Callable[[Event], object]] = (log_event,),
     ) -> None:
+        self.mode = AS_EVER
         self.clock: Clock = clock if clock is not None else SystemClock()
         self.rng = rng if rng is not None else random.Random()  # noqa: S311 - jitter, not secrets
         self._set_listeners({object(): each for each in listeners})
@@ -258,6 +261,42 @@ class StateStore:
         """Back to the first day: every state forgets what it saw. Decorated functions keep working."""
         for claim in list(self._states.values()):
             claim.handle.reset()
+
+    # -- on and off
+
+    def disable(self) -> None:
+        """
+        Let calls go straight through from now on: uncounted, without timeout, circuit, retry or fallback.
+
+        A failover hands in the endpoint that is listed first, a batch is a list of one, a stream is the bare stream.
+        `RESILIENT_AI_DISABLED=1` in the environment does this to the default registry.
+        """
+        set_mode(self, off=True)
+
+    def enable(self) -> None:
+        """Undo `disable`; states are what they were."""
+        set_mode(self, off=False)
+
+    def disabled(self) -> AbstractContextManager[None]:
+        """`disable` for the length of a `with` block, in all tasks and threads."""
+        return mode(self, off=True)
+
+    def testing(self, *, attempts: int = 1) -> AbstractContextManager[None]:
+        """
+        For tests of a program: within the block no policy waits.
+
+        Retries make at most so many attempts, without delays; circuits and limits let every call through, batches leave
+        at once. Failover and `degrade_to` act as always.
+
+        Args:
+            attempts: The first included; at least 1. Default 1.
+
+        Raises:
+            ValueError: Fewer than 1 attempt.
+        """
+        if attempts < 1:
+            raise ValueError(f"attempts must be at least 1, got {attempts!r}")
+        return mode(self, attempts=attempts)
 
     # -- events
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import copy
 import inspect
 import sys
+import weakref
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, overload
@@ -20,6 +21,7 @@ import wrapt
 from .callables import headline, takes_instance, unwrapped
 from .coroutine_type import CoroutineOf
 from .errors import StackOrderWarning
+from .modes import as_ever, is_off, policies_now, when_a_mode_changes
 from .stack import Stack
 from .stack_order import wrong_order
 from .user_warnings import warn
@@ -55,20 +57,97 @@ class ResilientFunction(wrapt.FunctionWrapper):  # type: ignore[type-arg]
     # `__call__` is a slot: each wrapper holds the function that a call of it runs. Python finds it there without a
     # method of ours in between, and without wrapt's look-up of an instance. A call through one policy takes 4.6 bare
     # awaits this way, 5.7 with a method and 9 as wrapt does it.
-    __slots__ = ("__call__", "_self_method_call", "_self_stack")
+    __slots__ = (
+        "__call__",
+        "_self_as_ever",
+        "_self_current",
+        "_self_home",
+        "_self_live",
+        "_self_method_call",
+        "_self_pending",
+    )
 
     def __init__(self, stack: Stack, call: Callable[..., Any] | None = None) -> None:
         super().__init__(stack.function, stack.handler)
-        function = stack.function
-        self._self_stack = stack
-        # Called with the instance first; made where the function is a method, or is found on a class later.
+        # What it runs now, and as ever. What it is to run from the next call on is made by that call.
+        self._self_current = self._self_home = stack
+        self._self_pending: Callable[[], None] | None = None
+        self._self_as_ever: tuple[Callable[..., Any], tuple[Callable[..., Any], ...]] | None = None
+        # Called with the instance first; made where the function is a method, or is found on a class later. Bound
+        # methods that are kept follow the list.
+        self._self_live: list[Callable[..., Any]] | None = None
         self._self_method_call: Callable[..., Any] | None = None
-        if call is None and takes_instance(function):
+        if call is None and takes_instance(stack.function):
             # Not only bound: a class method of Python 3.13 and another decorator above call it with the instance first.
-            self._self_method_call = call = _method_call(stack)
+            call = _method_call(stack)
+            self._self_follow(call)
         elif call is None:
-            call = stack.fast_call(method=False) or stack.call_by_layers()
+            call = _plain_call(stack)
         _set_call(self, call)
+
+    @property
+    def _self_stack(self) -> Stack:
+        """What it runs."""
+        if (make := self._self_pending) is not None:
+            make()
+        return self._self_current
+
+    def _self_follow(self, call: Callable[..., Any]) -> None:
+        live = self._self_live = [call]
+        if self._self_method_call is None:
+
+            def follow(self: Any, /, *args: Any, **kwargs: Any) -> Any:
+                return live[0](self, *args, **kwargs)
+
+            self._self_method_call = follow
+
+    def _self_run(self, build: Callable[[], Stack], make: Callable[[Stack, bool], Callable[..., Any]]) -> None:
+        """
+        Run something else from now on; the first call has it made.
+
+        Args:
+            build: Gives what describes it.
+            make: Gives what a call runs; told whether the instance comes first.
+        """
+        if self._self_as_ever is None:
+            self._self_as_ever = _call_of(self), tuple(self._self_live or ())
+        first = takes_instance(self._self_home.function)
+        live = self._self_live or []
+
+        def settle() -> None:
+            self._self_pending = None
+            self._self_current = build()
+            _set_call(self, make(self._self_current, first))
+            if live:
+                live[:] = [_call_of(self) if first else make(build(), True)]
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            if self._self_pending is settle:
+                settle()
+            return _call_of(self)(*args, **kwargs)
+
+        def method_call(instance: Any, /, *args: Any, **kwargs: Any) -> Any:
+            if self._self_pending is settle:
+                settle()
+            return live[0](instance, *args, **kwargs)
+
+        self._self_pending = settle
+        _set_call(self, call)
+        if live:
+            live[:] = [method_call]
+
+    def _self_run_as_ever(self) -> None:
+        if self._self_as_ever is None:
+            return
+        call, live = self._self_as_ever
+        self._self_current, self._self_pending, self._self_as_ever = self._self_home, None, None
+        _set_call(self, call)
+        if self._self_live is None:
+            return
+        if live:
+            self._self_live[:] = live
+        else:  # bound for the first time meanwhile
+            self._self_live[:] = [_method_call(Stack(self._self_home.function, self._self_home.policies))]
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         # In place of wrapt's, whose bound wrapper takes 8 bare awaits to make; this takes 3.
@@ -80,14 +159,14 @@ class ResilientFunction(wrapt.FunctionWrapper):  # type: ignore[type-arg]
         return method
 
     def _self_bind(self, instance: Any, owner: type | None) -> Any:
-        stack: Stack = self._self_stack
+        stack = self._self_stack
         function = stack.function
         if not hasattr(type(function), "__get__"):
             return self
         if type(function) is FunctionType:
             if self._self_method_call is None:  # defined outside the class
-                self._self_method_call = _method_call(Stack(function, stack.policies))
-            call = self._self_method_call
+                self._self_follow(_method_call(Stack(function, stack.policies)))
+            call: Any = self._self_method_call
         elif function.__get__(instance, owner) is function:  # bound to something else before
             return self
         else:
@@ -100,7 +179,7 @@ class ResilientFunction(wrapt.FunctionWrapper):  # type: ignore[type-arg]
 
     @property
     def __signature__(self) -> inspect.Signature:
-        return self._self_stack.signature(self.__wrapped__, int(self._self_method_call is not None))
+        return self._self_home.signature(self.__wrapped__, int(self._self_method_call is not None))
 
     # `typing.get_type_hints` takes these two, and has to find what the signature shows.
     @property
@@ -119,7 +198,7 @@ class ResilientFunction(wrapt.FunctionWrapper):  # type: ignore[type-arg]
 
     @property
     def __globals__(self) -> dict[str, Any]:
-        return getattr(unwrapped(self._self_stack.function)[-1], "__globals__", {})
+        return getattr(unwrapped(self._self_home.function)[-1], "__globals__", {})
 
     def __repr__(self) -> str:
         stack: Stack = self._self_stack
@@ -143,7 +222,7 @@ class ResilientFunction(wrapt.FunctionWrapper):  # type: ignore[type-arg]
         caller = sys._getframe(1).f_globals
         if not _is_cloudpickle(caller) or _is_found_by_name(self, caller):
             return str(self.__qualname__)
-        return _arrived, (self._self_stack.function, self._self_stack.policies)
+        return _arrived, (self._self_home.function, self._self_home.policies)
 
     # cloudpickle sends what it takes for a function by its code, which is the code of the bare function. So it alone is
     # told that this is something else, and asks how that is to be sent.
@@ -180,6 +259,7 @@ def _arrived(function: Any, policies: tuple[Policy[Any], ...]) -> ResilientFunct
 
 # Set on the wrapper itself: wrapt passes ordinary assignments on to the function. Read past wrapt, in half the time.
 _set_call = ResilientFunction.__dict__["__call__"].__set__
+_call_of = ResilientFunction.__dict__["__call__"].__get__
 _method_call_of = ResilientFunction.__dict__["_self_method_call"].__get__
 
 
@@ -240,6 +320,11 @@ def _bound(func: ResilientFunction, instance: Any, call: Callable[..., Any]) -> 
     return method
 
 
+def _plain_call(stack: Stack) -> Callable[..., Any]:
+    """Runs a stack that has just been folded; called with the function's own arguments."""
+    return stack.fast_call(method=False) or stack.call_by_layers()
+
+
 def _method_call(stack: Stack) -> Callable[..., Any]:
     """Runs a stack that has just been folded; called with the instance first."""
     fast = stack.fast_call(method=True)
@@ -280,11 +365,53 @@ def decorate(fn: Any, policy: Policy[Any]) -> Any:
     """
     if isinstance(fn, classmethod | staticmethod):
         return type(fn)(decorate(fn.__func__, policy))
-    stack: Stack | None = fn._self_stack if type(fn) is ResilientFunction else None
+    stack: Stack | None = fn._self_home if type(fn) is ResilientFunction else None
     function = stack.function if stack is not None else fn
     above = stack.policies if stack is not None else ()
     wrapper = ResilientFunction(Stack(function, (policy, *above)))
-    reason = wrong_order(policy, above, wrapper._self_stack.site)
+    reason = wrong_order(policy, above, wrapper._self_home.site)
     if reason is not None:
-        warn(f"{wrapper._self_stack.name}: {reason}", StackOrderWarning)
+        warn(f"{wrapper._self_home.name}: {reason}", StackOrderWarning)
+    _wrappers[id(wrapper)] = wrapper
+    _settle(wrapper)
     return wrapper
+
+
+# -- other modes
+
+# By id: a wrapt proxy is equal to its function and hashes like it, so that a WeakSet would take two for one.
+_wrappers: weakref.WeakValueDictionary[int, ResilientFunction] = weakref.WeakValueDictionary()
+
+
+def _settle(wrapper: ResilientFunction) -> None:
+    """Let a function run as the modes of its registries ask."""
+    home = wrapper._self_home
+    if as_ever(home.policies):
+        wrapper._self_run_as_ever()
+    elif is_off(home.policies):
+        wrapper._self_run(lambda: home, _straight)
+    else:
+        wrapper._self_run(lambda: Stack(home.function, policies_now(home.policies), home.name), _run)
+
+
+def _run(stack: Stack, method: bool) -> Callable[..., Any]:
+    if not stack.policies:
+        return stack.function  # type: ignore[no-any-return]
+    return _method_call(stack) if method else _plain_call(stack)
+
+
+def _straight(stack: Stack, method: bool) -> Callable[..., Any]:
+    """The bare function; a policy that changes what its caller passes does that and nothing more."""
+    call: Callable[..., Any] = stack.function
+    for index in reversed(range(len(stack.policies))):
+        above = sum(policy.injects_argument for policy in stack.policies[:index])
+        call = stack.policies[index].switched_off(call, stack.site_of(index), int(method) + above)
+    return call
+
+
+def _settle_all() -> None:
+    for wrapper in list(_wrappers.values()):
+        _settle(wrapper)
+
+
+when_a_mode_changes(_settle_all)

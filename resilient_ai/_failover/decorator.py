@@ -95,6 +95,12 @@ class FailoverPolicy(Policy[Failover]):
             if callable(introduce := getattr(type(endpoint), "beside", None)):
                 introduce(endpoint, self._endpoints)
 
+    def switched_off(self, call: Callable[..., Any], site: Site, skip: int) -> Callable[..., Any]:  # noqa: ARG002
+        first = self._endpoints[0]
+        if not skip:
+            return partial(call, first)
+        return lambda *args, **kwargs: call(*args[:skip], first, *args[skip:], **kwargs)
+
     def options(self) -> dict[str, Any]:
         return {"endpoints": self._endpoints, "reject": self._reject}
 

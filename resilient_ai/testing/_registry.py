@@ -6,6 +6,7 @@ import random
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from resilient_ai._core.modes import mode
 from resilient_ai._core.public import public
 from resilient_ai._core.state_store import default_registry, set_default_registry
 from resilient_ai._registry import Registry
@@ -25,6 +26,9 @@ def isolated_registry(*, clock: Clock | None = None, seed: int = 0) -> Iterator[
     """
     A fresh registry that decorators without `registry=` use inside the block.
 
+    Functions that were decorated before, at import say, use it too: inside they start afresh, with its clock, chance
+    and listeners; afterwards all is as it was.
+
     Args:
         clock: Default a `VirtualClock`.
         seed: Of the registry's chance, so that jitter repeats.
@@ -32,7 +36,8 @@ def isolated_registry(*, clock: Clock | None = None, seed: int = 0) -> Iterator[
     fresh = Registry(clock=clock if clock is not None else VirtualClock(), rng=random.Random(seed), listeners=())  # noqa: S311
     before = set_default_registry(fresh)
     try:
-        yield fresh
+        with mode(before, stand_in=fresh):
+            yield fresh
     finally:
         set_default_registry(before)
 
