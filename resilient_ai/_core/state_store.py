@@ -268,7 +268,7 @@ class StateStore:
         """
         Let calls go straight through from now on: uncounted, without timeout, circuit, retry or fallback.
 
-        A failover hands in the endpoint that is listed first, a batch is a list of one, a stream is the bare stream.
+        Of several endpoints the one that is listed first is handed in, a batch is a list of one, a stream is bare.
         `RESILIENT_AI_DISABLED=1` in the environment does this to the default registry.
         """
         set_mode(self, off=True)
@@ -286,7 +286,7 @@ class StateStore:
         For tests of a program: within the block no policy waits.
 
         Retries make at most so many attempts, without delays; circuits and limits let every call through, batches leave
-        at once. Failover and `degrade_to` act as always.
+        at once. What chooses among endpoints, and what answers in their place, acts as always.
 
         Args:
             attempts: The first included; at least 1. Default 1.

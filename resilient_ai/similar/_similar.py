@@ -348,10 +348,11 @@ class SimilarAnswers:
     def close(self, timeout: float = 5.0) -> None:
         """Write what waits, end the thread and close the store; later answers are not remembered. Also runs at exit."""
         self._finalizer.detach()
+        deadline = time.monotonic() + timeout
         self._writer.close(timeout, self._store.close)
         for threads in (self._lookups, self._vectors):
             if threads is not None:
-                threads.close(0.1)
+                threads.close(max(0.1, deadline - time.monotonic()))
 
     def __enter__(self) -> Self:
         return self

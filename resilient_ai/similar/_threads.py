@@ -143,7 +143,11 @@ class Threads:
         return future.result()
 
     def close(self, timeout: float) -> None:
-        """Take no more work, and wait up to `timeout` seconds for idle threads to end."""
+        """
+        Take no more work, and wait up to `timeout` seconds for the threads to end.
+
+        For busy ones too: a thread in native code that outlives the interpreter takes the process down with it.
+        """
         deadline = time.monotonic() + timeout
         with self._changed:
             self._closed = True
@@ -151,8 +155,8 @@ class Threads:
                 future.cancel()
             self._queue.clear()
             self._changed.notify_all()
-            idle = [thread for thread in self._threads if thread.ident not in self._busy_since]
-        for thread in idle:
+            threads = [thread for thread in self._threads if thread is not threading.current_thread()]
+        for thread in threads:
             thread.join(max(0.0, deadline - time.monotonic()))
 
     def finish(self, deadline: float) -> None:
