@@ -3,27 +3,53 @@
 from __future__ import annotations
 
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from resilient_ai._core.errors import ErrorType
 from resilient_ai._core.public import public
 
+from .provider_rules import CODES, STATUS_NAMES, plain
 from .replies import classify_body
 
-_FILTERED = frozenset(
-    [
-        "content_filter",
-        "content_filtered",
-        "refusal",
-        "guardrail_intervened",
-        "safety",
-        "prohibited_content",
-        "blocklist",
-        "spii",
-        "recitation",
-        "image_safety",
-    ]
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# How an answer ends, in the words of the providers, without regard to case.
+_ENDS: dict[str, ErrorType] = {
+    **dict.fromkeys(
+        (
+            "blocklist",
+            "content_filter",
+            "content_filtered",
+            "content_blocked",
+            "error_toxic",
+            "guardrail_intervened",
+            "image_prohibited_content",
+            "image_safety",
+            "prohibited_content",
+            "recitation",
+            "refusal",
+            "safety",
+            "sensitive",
+            "spii",
+        ),
+        ErrorType.CONTENT_FILTER,
+    ),
+    **dict.fromkeys(("error", "failed", "network_error"), ErrorType.INTERNAL_ERROR),
+    "timeout": ErrorType.TIMEOUT,
+    "malformed_function_call": ErrorType.INVALID_OUTPUT,
+    "malformed_response": ErrorType.INVALID_OUTPUT,
+    "unexpected_tool_call": ErrorType.INVALID_OUTPUT,
+}
+_END_NAMES = ("finish_reason", "finishReason", "stop_reason", "stopReason", "native_finish_reason")
+_CUT = frozenset({"max_output_tokens", "max_tokens", "length"})  # an answer all the same, as in chat completions
+# What an answer has and an error has not.
+_CONTENT = (
+    *("choices", "candidates", "content", "output", "text", "data", "embeddings", "embedding", "results", "delta"),
+    *("completion", "generations", "parts", "usage"),
 )
+_MESSAGES = ("message", "msg", "detail", "error_msg", "error_message", "errorMessage", "status_msg")
+_CODES = ("code", "status", "type", "error_code", "errorCode", "status_code", "statusCode")
 
 
 @public()
@@ -31,12 +57,13 @@ def classify_result(result: Any) -> ErrorType | None:
     """
     What a returned value is really, when it is no answer; made for `reject=classify_result`.
 
-    It knows an error inside a body with status 200, a failed response, a blocked prompt, a refusal, an answer cut off
-    by a content filter, and a page of HTML, as the SDKs of OpenAI, Anthropic, Google, Bedrock and OpenRouter return
-    them: as objects, dictionaries, lists of stream events or text.
+    It knows an error inside a body with status 200 (with or without a key "error"), a failed or incomplete response, a
+    blocked prompt, a refusal, an answer cut off by a content filter, and a page of HTML, as the SDKs of OpenAI,
+    Anthropic, Google, Bedrock, Cohere and OpenRouter return them: as objects, dictionaries, events of a stream, lists
+    of these, or text. An answer that reached its token limit is an answer.
 
     Args:
-        result: What the function returned.
+        result: What the function returned, or one item of a stream.
 
     Returns:
         The error it stands for; None for an answer, and for whatever it does not know.
@@ -49,26 +76,83 @@ def classify_result(result: Any) -> ErrorType | None:
     if isinstance(result, str):
         page = result[:200].lstrip().lower()
         return ErrorType.INTERNAL_ERROR if page.startswith(("<!doctype html", "<html")) else None
+    if result is None or isinstance(result, bytes | int | float):
+        return None
     if isinstance(result, list):
         return next((kind for each in result[:1_000] if (kind := classify_result(each)) is not None), None)
-    for part in (result, _get(result, "response"), *_items(result, "choices"), *_items(result, "candidates")):
-        if (kind := _classify_part(part)) is not None:
-            return kind
-    return None
+    return next((kind for part in _parts(result) if (kind := _classify_part(part)) is not None), None)
+
+
+def _parts(result: Any) -> Iterator[Any]:
+    """Where an SDK may say that something went wrong: the whole, what events wrap, each choice, each piece."""
+    yield result
+    for name in ("response", "message", "delta", "messageStop", "base_resp"):
+        yield _get(result, name)
+    for choice in (*_items(result, "choices"), *_items(result, "candidates")):
+        yield choice
+        yield _get(choice, "message")
+        yield _get(choice, "delta")
+    output = _items(result, "output") or _items(_get(result, "response"), "output")
+    for item in output:
+        yield from _items(item, "content")
+    yield from _items(result, "prompt_filter_results")
 
 
 def _classify_part(part: Any) -> ErrorType | None:
-    ends = (_get(part, name) for name in ("finish_reason", "finishReason", "stop_reason", "stopReason"))
-    feedback = _get(part, "promptFeedback") or _get(part, "prompt_feedback")
-    details = _get(part, "incomplete_details")
-    blocked = _get(feedback, "blockReason") or _get(feedback, "block_reason")
-    if blocked or any(_word(end) in _FILTERED for end in (*ends, _get(details, "reason"))):
+    if part is None or isinstance(part, str):
+        return None
+    if _is_filtered(part):
         return ErrorType.CONTENT_FILTER
-    error = part if _get(part, "type") == "error" else _get(part, "error")
-    if error:
+    kind = str(_get(part, "type"))
+    if error := part if kind == "error" else _get(part, "error"):
         return classify_body(_plain(error))
-    failed = _get(part, "status") == "failed" or _get(part, "finish_reason") == "error"
-    return ErrorType.INTERNAL_ERROR if failed else None
+    for name in _END_NAMES:
+        if (end := _get(part, name)) is not None and (found := _ENDS.get(_word(end))) is not None:
+            return found
+    if kind in ("response.failed", "response.incomplete"):  # events that hold the response
+        part = _get(part, "response") or {"status": kind.partition(".")[2]}
+        return _classify_part(part)
+    status = _word(_get(part, "status"))
+    if status == "failed":
+        return ErrorType.INTERNAL_ERROR
+    if status == "incomplete":
+        reason = _word(_get(_get(part, "incomplete_details"), "reason"))
+        return None if reason in _CUT else _ENDS.get(reason, ErrorType.INVALID_OUTPUT)
+    return classify_body(_plain(part)) if _is_bare_error(part) else None
+
+
+def _is_filtered(part: Any) -> bool:
+    """Whether a filter or the model itself holds something back here."""
+    feedback = _get(part, "promptFeedback") or _get(part, "prompt_feedback")
+    if _get(feedback, "blockReason") or _get(feedback, "block_reason"):
+        return True
+    refusal = _get(part, "refusal")
+    if (isinstance(refusal, str) and refusal) or str(_get(part, "type")).startswith(("refusal", "response.refusal")):
+        return True
+    found = _get(part, "content_filter_results") or _get(part, "content_filter_result")  # Azure, also in mid-text
+    return isinstance(found, dict) and any(_get(each, "filtered") is True for each in islice(found.values(), 50))
+
+
+def _is_bare_error(part: Any) -> bool:
+    """Whether this is an error without a key "error": a message beside a code that means one, and nothing else."""
+    if any(_get(part, name) for name in _CONTENT):
+        return False
+    if not any(isinstance(_get(part, name), str) and _get(part, name) for name in _MESSAGES):
+        return False
+    if _get(part, "object") == "error" or _get(part, "success") is False:
+        return True
+    if _get(part, "error_code") or _get(part, "errorCode"):
+        return True
+    return any(_means_an_error(_get(part, name)) for name in _CODES)
+
+
+def _means_an_error(code: Any) -> bool:
+    if isinstance(code, bool) or not isinstance(code, int | str):
+        return False
+    text = str(code)
+    if text.isdecimal():
+        return 400 <= int(text[:6]) <= 599 or 1_000 <= int(text[:6]) <= 9_999
+    return text.lower().endswith(("error", "exception")) or plain(text) in CODES or plain(text) in STATUS_NAMES
 
 
 def _get(thing: Any, name: str) -> Any:
@@ -93,4 +177,7 @@ def _plain(error: Any) -> Any:
     if isinstance(error, dict | str):
         return error
     attributes = getattr(error, "__dict__", None)
-    return dict(attributes) if isinstance(attributes, dict) else str(error)
+    if not isinstance(attributes, dict):
+        return str(error)
+    extra = getattr(error, "__pydantic_extra__", None)  # what an SDK's model did not expect
+    return {**attributes, **extra} if isinstance(extra, dict) else dict(attributes)
