@@ -20,7 +20,7 @@ from .error_text import error_text
 from .evidence import gather, read, text_of
 from .outputs import from_output, is_misfit
 from .phrases import PLAIN_PHRASES, compiled
-from .replies import from_reply
+from .replies import from_reply, from_text
 from .transport import from_transport
 from .user_rules import ask_users
 from .verdict import Verdict, verdict
@@ -69,7 +69,7 @@ def classify(error: BaseException) -> Verdict:
 
 def _recognised(chain: Iterable[BaseException]) -> Verdict | None:
     for each in chain:
-        found = _own(each) or from_reply(each) or from_output(each) or from_transport(each)
+        found = _own(each) or from_reply(each) or _from_quoted(each) or from_output(each) or from_transport(each)
         if found is not None:
             return found
     return None
@@ -155,8 +155,16 @@ def _own(error: BaseException) -> Verdict | None:
     return fault
 
 
+def _from_quoted(error: BaseException) -> Verdict | None:
+    """What a ValueError quotes of a reply: some SDKs raise one for a frame of a stream."""
+    return from_text(text_of(error), quoted=True) if type(error) is ValueError else None
+
+
 def _from_text(error: BaseException) -> Verdict | None:
-    text = text_of(error).lower()
+    text = text_of(error)
+    if (found := from_text(text)) is not None:
+        return found
+    text = text.lower()
     for error_type, pattern in PLAIN_PHRASES:
         if compiled(pattern).search(text):
             wait = wait_of({}, [], text)

@@ -63,7 +63,7 @@ def gather(error: BaseException) -> Evidence:
     found.headers = _headers(error, response)
     found.bodies = list(_bodies(error, response))
     for body in found.bodies:
-        _walk(body, found, 0)
+        walk(body, found)
     for name in ("code", "type", "error_code", "reason"):
         if isinstance(value := read(error, name), str):
             _note_code(value, found)
@@ -78,14 +78,14 @@ def gather(error: BaseException) -> Evidence:
         text = text_of(error)
         found.texts.append(text)
         if not found.bodies:
-            _walk(_embedded(text), found, 0)
+            walk(embedded(text), found)
     return found
 
 
 def gather_body(body: Any) -> Evidence:
     """What an error inside a returned value carries."""
     found = Evidence("", bodies=[body if isinstance(body, dict) else {"message": str(body)}])
-    _walk(found.bodies[0], found, 0)
+    walk(found.bodies[0], found)
     return found
 
 
@@ -192,7 +192,7 @@ def _decoded(source: Any) -> Any:
     return {"message": source} if source else None
 
 
-def _embedded(text: str) -> Any:
+def embedded(text: str) -> Any:
     """The object that a message quotes: `Error code: 429 - {'error': ...}`."""
     start, end = text.find("{"), text.rfind("}")
     if start < 0 or end < start:
@@ -226,12 +226,13 @@ def _note_code(value: object, found: Evidence) -> None:
         found.codes.append(code.rpartition("#")[2])
 
 
-def _walk(thing: Any, found: Evidence, depth: int) -> None:
+def walk(thing: Any, found: Evidence, depth: int = 0) -> None:
+    """Note the codes and messages of a decoded body."""
     if depth > 8 or len(found.codes) + len(found.texts) > 100:
         return
     if isinstance(thing, list):
         for value in thing[:30]:
-            _walk(value, found, depth + 1)
+            walk(value, found, depth + 1)
         return
     if not isinstance(thing, dict):
         return
@@ -242,14 +243,16 @@ def _walk(thing: Any, found: Evidence, depth: int) -> None:
         if name in _ECHOES:
             if name == "headers" and isinstance(value, dict):  # OpenRouter hands on the provider's
                 found.headers = {**_as_headers(value), **found.headers}
+                if isinstance(kind := found.headers.get(":exception-type"), str):  # a frame of an AWS event stream
+                    found.codes.append(kind)
         elif isinstance(value, str | int) and not isinstance(value, bool) and name in _CODE_KEYS | _TEXT_KEYS:
             if name in _TEXT_KEYS and isinstance(value, str):
                 found.texts.append(_clipped(value))
                 if value[:1] == "{":  # an upstream's reply, quoted
-                    _walk(_decoded(value[:_BODY_LIMIT]), found, depth + 1)
+                    walk(_decoded(value[:_BODY_LIMIT]), found, depth + 1)
             if name in _CODE_KEYS or (name == "error" and isinstance(value, str) and " " not in value):
                 _note_code(value, found)
         else:
             if name.endswith("exception"):  # Bedrock's event stream: {"throttlingException": {...}}
                 found.codes.append(str(key)[:100])
-            _walk(value, found, depth + 1)
+            walk(value, found, depth + 1)

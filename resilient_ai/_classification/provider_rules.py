@@ -103,6 +103,21 @@ _NAMES: tuple[tuple[E, str], ...] = (
         "ramp_limit_exceeded openrouter_in_flight_budget concurrency_limit_exceeded Throttling.AllocationQuota",
     ),
 )
+# Numbers of Zhipu and MiniMax, which mean something else at other providers or statuses.
+_NUMBERS: tuple[tuple[E, str, tuple[int, ...]], ...] = (
+    (E.QUOTA_EXCEEDED, "1113 1304 1308 1309 1310", (400, 402, 403, 429, 0)),
+    (E.QUOTA_EXCEEDED, "1008 2056", (400, 429, 0)),
+    (E.MODEL_OVERLOADED, "1305 1312", (429, 503, 0)),
+    (E.RATE_LIMIT, "1302 1303", (400, 429, 0)),
+    (E.RATE_LIMIT, "1002 1039 1041", (429, 0)),
+    (E.CONTENT_FILTER, "1301", (400, 0)),
+    (E.CONTENT_FILTER, "1026 1027", (400, 0)),
+    (E.CONTEXT_LENGTH, "1261", (400, 0)),
+    (E.NOT_FOUND, "1211 1221 1222", (400, 404, 0)),
+    (E.PERMISSION, "1112 1121 1220", (400, 403, 429, 0)),
+    (E.AUTHENTICATION, "1004 2049", (0,)),
+    (E.TIMEOUT, "1001", (0,)),
+)
 CODES: dict[str, E] = {plain(name): kind for kind, names in _NAMES for name in names.split()}
 CODE_ORDER: tuple[E, ...] = tuple(kind for kind, _ in _NAMES)
 
@@ -115,6 +130,12 @@ CODES_AT: dict[tuple[str, int], E | None] = {
     (plain("generation"), 424): E.INTERNAL_ERROR,  # TGI's error_types: the model broke, not a tool of the caller's
     (plain("incomplete_generation"), 424): E.INTERNAL_ERROR,
     (plain("AccessDenied"), 401): E.AUTHENTICATION,
+    **{
+        (number, status): kind
+        for kind, numbers, statuses in _NUMBERS
+        for number in numbers.split()
+        for status in statuses
+    },
 }
 # Errors of a kind that is not worth a retry, but these are: the model wrote a malformed tool call and may do better.
 WORTH_A_RETRY = frozenset({"tool_use_failed", "json_validate_failed"})

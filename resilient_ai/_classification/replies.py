@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import Any
 
 from resilient_ai._core.errors import ErrorType
 
+from .code_words import meaning_of, names_a_rate
 from .evidence import SDK_ROOTS, Evidence, gather, gather_body, read, root_of
+from .marks import classes_in, marks_in, statuses_in
 from .outputs import is_misfit
-from .phrases import PHRASES, compiled
+from .phrases import COMES_BACK_SOON, PHRASES, compiled
 from .provider_rules import (
     CATCH_ALL,
     CODE_ORDER,
@@ -22,6 +25,7 @@ from .provider_rules import (
     WORTH_A_RETRY,
     plain,
 )
+from .transport import kind_of_class
 from .verdict import Verdict, verdict
 from .wait_hints import wait_of
 
@@ -64,28 +68,102 @@ def classify_body(body: Any) -> ErrorType:
     return decide(found, stated_wait(found))[0]
 
 
-def decide(found: Evidence, wait: float | None) -> tuple[ErrorType, bool | None, str]:
-    """What the reply means, whether that is worth a retry (None: as usual for its type), and the rule that said so."""
-    codes = [plain(code) for code in found.codes]
-    # AWS shapes and SDK classes carry an ending that bodies leave out.
+def from_text(text: str, *, quoted: bool = False) -> Verdict | None:
+    """
+    What a text says of a reply that is no longer at hand; None when it says nothing that can mean one thing only.
+
+    Args:
+        text: The message of an exception.
+        quoted: Only believe a text that quotes the reply itself.
+    """
+    found = marks_in(text)
+    if quoted and not found.bodies:
+        return None
+    if found.status is None and not any(map(_is_known, found.codes)):
+        names = ((name, kind) for name in classes_in(text) if (kind := kind_of_class(name)) is not None)
+        name, kind = next(names, ("", None))
+        return None if kind is None else verdict(kind, evidence=f"text: class {name}")
+    wait = stated_wait(found)
+    kind, retryable, evidence = decide(found, wait)
+    said = verdict(kind, retry_after=wait, in_stream="exception-type" in text, evidence=f"text: {evidence}")
+    return said if retryable in (None, said.retryable) else replace(said, retryable=retryable)
+
+
+def _is_known(code: str) -> bool:
+    forms = _forms([code])
+    known = any(form in CODES or form in STATUS_NAMES for form in forms)
+    return known or meaning_of(code) is not None or names_a_rate(code)
+
+
+def _forms(found: list[str]) -> list[str]:
+    """Codes as the tables have them: AWS shapes and SDK classes carry an ending that bodies leave out."""
+    codes = [plain(code) for code in found]
     codes += [code.removesuffix("exception") for code in codes if code.endswith("exception")]
     codes += [code.removesuffix("error") for code in codes if code.endswith("error")]
+    return codes
+
+
+def decide(found: Evidence, wait: float | None) -> tuple[ErrorType, bool | None, str]:
+    """What the reply means, whether that is worth a retry (None: as usual for its type), and the rule that said so."""
+    codes = _forms(found.codes)
     status = _effective_status(found, codes)
+    kind, evidence = _by_code(found, codes, status)
+    if kind is None:
+        kind, evidence = _by_phrase(found, status, wait)
+    if kind is not None:
+        return kind, None, evidence
+    return _by_status(found, status, wait)
+
+
+def _by_code(found: Evidence, codes: list[str], status: int) -> tuple[ErrorType | None, str]:
     # A daily quota of Google's says RESOURCE_EXHAUSTED like any rate limit and names a short wait; its id tells.
     if any("perday" in code for code in codes):
-        return ErrorType.QUOTA_EXCEEDED, None, "quota per day"
+        return ErrorType.QUOTA_EXCEEDED, "quota per day"
+    # DashScope calls tokens per minute a quota, and only its link tells.
+    if status == 429 and "aliyun.com" in found.text and "#token-limit" in found.text:
+        return ErrorType.RATE_LIMIT, "link to the limit of tokens per minute"
     by_code = {kind: code for code in reversed(codes) if (kind := CODES_AT.get((code, status), CODES.get(code)))}
     for kind in CODE_ORDER:
         if kind in by_code:
-            return kind, None, f"code {by_code[kind]}"
+            return kind, f"code {by_code[kind]}"
+    for code in found.codes:
+        known = any(form in STATUS_NAMES or (form, status) in CODES_AT for form in _forms([code]))
+        if not known and (meaning := meaning_of(code)) is not None:
+            return meaning, f"words of code {code}"
+    return None, ""
+
+
+# What stands in quotes in a message about a bad request is the request's own: a tool that is called "top up".
+_QUOTED = re.compile(r"(?<!\w)(['\"`])[^'\"`\n]{1,60}\1(?!\w)")
+_BY_WORDS_OF_OTHERS = frozenset(
+    {
+        ErrorType.QUOTA_EXCEEDED,
+        ErrorType.CONTENT_FILTER,
+        ErrorType.AUTHENTICATION,
+        ErrorType.PERMISSION,
+        ErrorType.MODEL_OVERLOADED,
+    }
+)
+
+
+def _by_phrase(found: Evidence, status: int, wait: float | None) -> tuple[ErrorType | None, str]:
     text = found.text
+    unquoted = _QUOTED.sub("_", text) if status in (400, 422) else text
     # Inside a stream a vague name for "it failed" leaves all to the message.
     gates = {status, 0} if not found.failed and status in (0, 500) else {status}
     for kind, name, statuses, pattern in PHRASES:
-        if not gates.isdisjoint(statuses) and compiled(pattern).search(text):
-            if kind is ErrorType.QUOTA_EXCEEDED and wait is not None and status in (402, 429):
-                kind = ErrorType.RATE_LIMIT  # what comes back in seconds is no matter of money
-            return kind, None, f"text at {status or 'no status'}: {name}"
+        if gates.isdisjoint(statuses):
+            continue
+        if compiled(pattern).search(unquoted if kind in _BY_WORDS_OF_OTHERS else text):
+            if kind is ErrorType.QUOTA_EXCEEDED and status in (402, 429):
+                # What comes back in seconds is no matter of money.
+                soon = name == "used up" and compiled(COMES_BACK_SOON).search(text) is not None
+                kind = ErrorType.RATE_LIMIT if soon or wait is not None else kind
+            return kind, f"text at {status or 'no status'}: {name}"
+    return None, ""
+
+
+def _by_status(found: Evidence, status: int, wait: float | None) -> tuple[ErrorType, bool | None, str]:
     if special := SDK_STATUSES.get((found.sdk, found.status or 0)):
         return *special, f"status {found.status} of {found.sdk}"
     if status == 402 and wait is not None:
@@ -102,16 +180,18 @@ def _effective_status(found: Evidence, codes: list[str]) -> int:
     The status to go by; 0 when there is none.
 
     Inside a stream the told status is 200 or nonsense, and proxies put 400 or 500 on anything: then a code that is
-    the name of a status, or a status in the body, is believed instead.
+    the name of a status, a status in the body, or that of an upstream in the message, is believed instead.
     """
     told = found.status if found.status is not None and found.failed else 0
-    if told and told not in CATCH_ALL:
+    if told and told not in CATCH_ALL and told != 502:
         return told
-    named = [
-        int(code) if len(code) == 3 and code.isdecimal() and "400" <= code <= "599" else STATUS_NAMES.get(code, 0)
-        for code in codes
-    ]
+    named = [STATUS_NAMES.get(code, 0) for code in codes]
+    named += [429 for code in found.codes if plain(code) not in STATUS_NAMES and names_a_rate(code)]
+    named += [int(code) for code in codes if len(code) == 3 and code.isdecimal() and "400" <= code <= "599"]
     definite = next((status for status in named if status and status not in (400, 500)), 0)
     if told in (401, 403) and definite not in (401, 403, 429):
         definite = 0
+    if told >= 500 and not definite:
+        upstream = (status for text in found.texts for status in statuses_in(text))
+        definite = next((status for status in upstream if status not in (500, 502)), 0)
     return definite or told or next((status for status in named if status), 0)

@@ -68,10 +68,7 @@ def from_transport(error: BaseException) -> Verdict | None:
     """What a failed connection means; None for an exception that is no such thing."""
     if of_closed_loop(error):
         return verdict(ErrorType.NETWORK_ERROR, evidence="a connection of an event loop that is closed")
-    found = _by_name(type(error))  # type: ignore[arg-type]
-    if found is None and _is_network(error):
-        return verdict(ErrorType.NETWORK_ERROR, evidence=f"errno {read(error, 'errno')}")
-    return found
+    return _by_name(type(error)) or _by_errno(error)  # type: ignore[arg-type]
 
 
 @lru_cache(512)
@@ -79,16 +76,21 @@ def _by_name(cls: type) -> Verdict | None:
     for base in cls.__mro__:
         if base in (OSError, Exception):
             break
-        for error_type, pattern in _NAMES:
-            if compiled(pattern).search(base.__name__):
-                return verdict(error_type, evidence=f"class {base.__name__}")
+        if (error_type := kind_of_class(base.__name__)) is not None:
+            return verdict(error_type, evidence=f"class {base.__name__}")
     return None
 
 
-def _is_network(error: BaseException) -> bool:
+def kind_of_class(name: str) -> ErrorType | None:
+    """What the name of a transport exception means."""
+    return next((error_type for error_type, pattern in _NAMES if compiled(pattern).search(name)), None)
+
+
+def _by_errno(error: BaseException) -> Verdict | None:
     cls = type(error)
     if not issubclass(cls, OSError) or (cls is not OSError and root_of(cls) in sys.stdlib_module_names):
-        return False  # the standard library has classes of their own for files and processes
-    # Without a number: asyncio says so of several attempts to connect, and HTTP libraries of whatever went wrong.
+        return None  # the standard library has classes of their own for files and processes
     number = read(error, "errno")
-    return not isinstance(number, int) or number in _NETWORK_ERRNOS
+    if not isinstance(number, int):  # asyncio about several attempts to connect, and HTTP libraries about whatever
+        return verdict(ErrorType.NETWORK_ERROR, evidence="class OSError")
+    return verdict(ErrorType.NETWORK_ERROR, evidence=f"errno {number}") if number in _NETWORK_ERRNOS else None

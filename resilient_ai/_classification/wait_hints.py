@@ -12,7 +12,8 @@ from typing import Any
 _MAX_WAIT = 366 * 86400.0
 _UNITS = {"ms": 0.001, "milli": 0.001, "s": 1.0, "sec": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 _PART = re.compile(
-    r"(\d+(?:\.\d+)?) ?(milliseconds?|ms|seconds?|secs?|s|minutes?|mins?|m|hours?|hrs?|h|days?|d)(?![a-z])", re.I
+    r"(\d{1,12}(?:\.\d{1,12})?) ?(milliseconds?|ms|seconds?|secs?|s|minutes?|mins?|m|hours?|hrs?|h|days?|d)(?![a-z])",
+    re.I,
 )
 _PARTS = rf"{_PART.pattern}(?:(?:,| and|,? )?\s?{_PART.pattern}){{0,3}}"
 _CLOCK = re.compile(r"(\d{1,3}):(\d\d):(\d\d)\Z")
@@ -20,10 +21,14 @@ _TRIGGER = r"\b(?:try again|retry(?:ing)?|retry[- ]after|wait|available|replenis
 _TEXT_WAITS = (
     rf"{_TRIGGER}[^.\d]{{0,30}}?(?P<wait>{_PARTS})",
     rf"{_TRIGGER}[^.\d]{{0,30}}?(?P<wait>\d{{1,3}}:\d\d:\d\d)\b",
-    r"\bretry[- ]after[:=]? ?(?P<wait>\d+(?:\.\d+)?)\b(?!\s*[a-z%])",
+    r"\bretry[- ]after[:=]? ?(?P<wait>\d{1,12}(?:\.\d{1,12})?)\b(?!\s?[a-z%])",
 )
-_BODY_SECONDS = frozenset({"retryafter", "retryafterseconds", "retryaftersecs", "estimatedtime"})
-_BODY_MILLIS = frozenset({"retryafterms", "retryaftermillis"})
+# Keys of a body, without case and separators: a word for coming back, a preposition, a unit.
+_BACK = r"(?:retry|try ?again|resets?|wait|cool ?down|back ?off)(?:after|in|delay|time|for)?"
+_BODY_SECONDS = re.compile(rf"{_BACK}(?:s|secs?|seconds)?|estimatedtime|secondstowait")
+_BODY_MILLIS = re.compile(rf"{_BACK}(?:ms|millis|milliseconds)")
+_BODY_MOMENTS = frozenset({"resetsat", "resetat", "retryat", "retryafterdate", "availableat"})
+_LIMITS_OWN = re.compile(r"reset(?:s|at|in|time)?\Z")  # a bare "reset" says when a limit does, exhausted or not
 
 
 def wait_of(headers: dict[str, str], bodies: list[Any], text: str) -> float | None:
@@ -141,15 +146,26 @@ def _in_body(thing: Any, depth: int = 0) -> float | None:
             name = str(key)[:40].lower().replace("_", "").replace("-", "")
             if name == "retrydelay":
                 return _google_delay(value)
-            if name in _BODY_SECONDS and (wait := _number(value)) is not None:
+            if (wait := _of_key(name, value)) is not None:
                 return wait
-            if name in _BODY_MILLIS and (wait := _number(value)) is not None:
-                return wait / 1000
         thing = list(islice(thing.values(), 50))
     if isinstance(thing, list):
         for each in thing[:50]:
             if isinstance(each, dict | list) and (wait := _in_body(each, depth + 1)) is not None:
                 return wait
+    return None
+
+
+def _of_key(name: str, value: Any) -> float | None:
+    """Seconds that one field of a body says."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    if _BODY_MILLIS.fullmatch(name):
+        return None if (millis := _number(value)) is None else millis / 1000
+    if name in _BODY_MOMENTS:
+        return _reset(str(value))
+    if _BODY_SECONDS.fullmatch(name) and not _LIMITS_OWN.match(name):
+        return duration(value) if isinstance(value, str) else _number(value)
     return None
 
 

@@ -10,6 +10,7 @@ time. `--litellm` names the Python of an environment that has litellm installed;
 from __future__ import annotations
 
 import argparse
+import builtins
 import json
 import random
 import subprocess
@@ -24,10 +25,12 @@ from resilient_ai import AIServiceError, ErrorType, Registry, RetryBudget, Retry
 from resilient_ai._classification.error_types import RETRYABLE
 from resilient_ai.testing import VirtualClock
 from tests.providers.clients import CLIENTS, quiet
-from tests.providers.replay import CASES, replaying
+from tests.providers.replay import CASES, recorded, replaying
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from resilient_ai import Verdict
 
 Case = dict[str, Any]
 
@@ -134,6 +137,30 @@ async def _raised() -> list[tuple[Case, BaseException]]:
     return found
 
 
+async def _set(name: str) -> str:
+    """A line of the second table: one file of replies, through its SDKs and httpx2, or as plain text."""
+    said: list[tuple[Case, Verdict | None]] = []
+    with replaying() as server:
+        for case in recorded(name):
+            if "text" in case:
+                said.append((case, classify(getattr(builtins, case["exception"])(case["text"]))))
+                continue
+            sdks = dict.fromkeys((*case["sdk"], *(() if case["in_stream"] else ("httpx2",))))
+            for sdk in (sdk for sdk in sdks if sdk in CLIENTS):
+                server.script[:] = [case]
+                seen = None
+                try:
+                    await CLIENTS[sdk](f"{server.origin}/script", "chat", case["in_stream"], 10)
+                except Exception as error:
+                    seen = classify(error)
+                said.append((case, seen))
+    kinds = sum(seen is not None and _right(case, seen.error_type.value) for case, seen in said)
+    decisions = sum(seen is not None and seen.retryable is case["retryable"] for case, seen in said)
+    waits = [(case["expected_retry_after_s"], seen and seen.retry_after) for case, seen in said]
+    kept = sum((a is None) == (b is None) and (a is None or b is None or abs(a - b) < 2) for a, b in waits)
+    return f"| {name} | {len(said)} | {kinds / len(said):.1%} | {decisions / len(said):.1%} | {kept / len(said):.1%} |"
+
+
 def _right(case: Case, kind: str) -> bool:
     return kind in (case["expected_class"], *case["accept"])
 
@@ -181,6 +208,10 @@ def score(litellm: str | None) -> None:
     print("| evidence | errors | right class | right decision |\n|---|--:|--:|--:|")
     for name, count, right, decided in rows:
         print(f"| {name} | {count} | {right:.1%} | {decided:.1%} |")
+    print("\n| set | errors | right class | right decision | right wait |\n|---|--:|--:|--:|--:|")
+    for name in ("unseen_errors", "provider_errors_2", "unseen_errors_2"):
+        with quiet():
+            print(anyio.run(_set, name))
 
 
 # -- the second table

@@ -17,7 +17,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-CASES: list[dict[str, Any]] = json.loads((Path(__file__).parent / "data" / "provider_errors.json").read_text())
+
+def recorded(name: str) -> list[dict[str, Any]]:
+    """The replies of one file of `data`."""
+    cases: list[dict[str, Any]] = json.loads((Path(__file__).parent / "data" / f"{name}.json").read_text())
+    return cases
+
+
+CASES = recorded("provider_errors")
 
 FAULTS = (
     "rst_before_response",
