@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from enum import Enum
+from functools import lru_cache
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -74,7 +75,12 @@ class Origin(Enum):
 
 def is_programming_error(error: BaseException) -> bool:
     """Whether the exception is of a kind that Python raises when a line of code is wrong."""
-    cls = type(error)
+    cls: Any = type(error)  # mypy takes the hash of its instances for its own
+    return _is_pythons_own(cls)
+
+
+@lru_cache(maxsize=256)  # asked several times for each failure
+def _is_pythons_own(cls: type[Any]) -> bool:
     if issubclass(cls, ResilienceError) or root_of(cls) in SDK_ROOTS:  # `ParameterError` is a TypeError
         return False
     own = root_of(cls) in sys.stdlib_module_names

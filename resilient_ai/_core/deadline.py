@@ -70,7 +70,7 @@ class _Bounded:
 
     async def scoped(self, fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Within a scope of the clock's."""
-        seconds, renewal = self._seconds, self._renewal
+        seconds, renewal, wait = self._seconds, self._renewal, None
         with self._clock.move_on_after(seconds) as scope:
             if renewal is None:
                 result = await self._inner(fn, instance, args, kwargs)
@@ -78,7 +78,7 @@ class _Bounded:
                 with _renewable(wait := _Wait(scope, self._clock, seconds, renewal)):
                     result = await self._inner(fn, instance, args, kwargs)
         if scope.cancelled_caught:
-            raise CallTimeoutError(self._name, timeout_seconds=seconds if renewal is None else wait.seconds)
+            raise CallTimeoutError(self._name, timeout_seconds=seconds if wait is None else wait.seconds)
         return result
 
     async def queued(self, fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
