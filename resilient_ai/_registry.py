@@ -17,8 +17,7 @@ if TYPE_CHECKING:
     from ._circuit_breaker.handle import CircuitBreaker
     from ._classified_retry.handle import Retry
     from ._degrade_to.handle import Degradation
-    from ._failover.endpoint import EndpointHandle
-    from ._failover.handle import Failover
+    from ._failover.handle import EndpointHandle, Failover
 
 
 @public()

@@ -19,9 +19,9 @@ from ._degrade_to.contract import Recalled, Recalling
 from ._degrade_to.handle import Degradation, DegradeStats
 from ._degrade_to.last_answer import LastAnswerStats
 from ._degrade_to.sentiment import Sentiment
-from ._failover.endpoint import EndpointHandle, EndpointStats
-from ._failover.handle import Failover, FailoverStats
+from ._failover.handle import EndpointHandle, Failover
 from ._failover.health import EndpointState
+from ._failover.stats import EndpointStats, FailoverStats
 
 __all__ = [
     "AdaptiveLimit",

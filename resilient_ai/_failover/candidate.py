@@ -11,8 +11,8 @@ from resilient_ai._core.checks import check_number
 if TYPE_CHECKING:
     from resilient_ai._core.fast_path import Gate
 
-    from .endpoint import EndpointHandle
     from .health import EndpointHealth, Ticket
+    from .shared import SharedEndpoint
 
 
 @dataclass(slots=True, eq=False)
@@ -25,10 +25,10 @@ class Candidate:
         endpoint: What the function is handed.
         name: Its name.
         weight: Its share of calls where chance decides.
-        handle: Its state, shared with other call sites.
+        shared: Its state, shared with other call sites.
         call: What lies below the failover, bound for this endpoint.
         check: Its health check; None: a trial call instead.
-        health: The handle's.
+        health: The state's.
         handed: Goes before the caller's arguments.
         gate: On a fast path: what stands in front of the function.
         behind_gate: On a fast path: the function.
@@ -38,7 +38,7 @@ class Candidate:
     endpoint: Any
     name: str
     weight: float
-    handle: EndpointHandle
+    shared: SharedEndpoint
     call: Any
     check: Callable[[Any], Any] | None = None
     health: EndpointHealth = field(init=False)
@@ -47,18 +47,18 @@ class Candidate:
     behind_gate: Any = None
 
     def __post_init__(self) -> None:
-        self.health = self.handle.health
+        self.health = self.shared.health
         self.handed = (self.endpoint,)
 
     def available(self, now: float) -> bool:
         """Whether a call may go there in the normal run of things."""
         trial = self.check is None
         return self.health.available(now, trial=trial) or (
-            self.handle.forget_lost_calls() and self.health.available(now, trial=trial)
+            self.shared.forget_lost_calls() and self.health.available(now, trial=trial)
         )
 
     def admit(self, now: float) -> Ticket | None:
-        return self.handle.admit(now, trial=self.check is None)
+        return self.shared.admit(now, trial=self.check is None)
 
 
 def check_of(endpoint: Any, health_check: Any) -> Callable[[Any], Any] | None:

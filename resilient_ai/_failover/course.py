@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
     from .candidate import Candidate
     from .config import FailoverConfig
-    from .handle import Failover
     from .health import Ticket
     from .selection import Admission
+    from .state import FailoverState
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class FailoverSite:
 
     Attributes:
         config: Its settings.
-        failover: Its handle.
+        failover: Its state.
         candidates: Its endpoints.
         turns: First choices, made without a look at which endpoints are up; None where the strategy has to see.
         rules: For its selections.
@@ -44,7 +44,7 @@ class FailoverSite:
     """
 
     config: FailoverConfig
-    failover: Failover
+    failover: FailoverState
     candidates: tuple[Candidate, ...]
     turns: Iterator[Candidate] | None
     rules: SelectionRules
@@ -101,7 +101,7 @@ class FailoverCall:
             if admission is RAISE:
                 raise
         except BaseException:
-            candidate.handle.released(ticket)
+            candidate.shared.released(ticket)
             raise
         else:
             self._settle_first(candidate, ticket, started)
@@ -146,7 +146,7 @@ class FailoverCall:
     def _settle_first(self, candidate: Candidate, ticket: Ticket, started: float) -> None:
         ended = self._site.now()
         self._site.failover.good.ok += 1
-        candidate.handle.succeeded(ticket, ended, ended - started)
+        candidate.shared.succeeded(ticket, ended, ended - started)
         if (seen := watching()) is not None:
             seen.endpoint = candidate.name
             seen.endpoints_tried += (candidate.name,)
@@ -155,7 +155,7 @@ class FailoverCall:
         ended = self._site.now()
         self._site.failover.good.ok += 1
         try:
-            answer.candidate.handle.succeeded(answer.ticket, ended, ended - answer.started)
+            answer.candidate.shared.succeeded(answer.ticket, ended, ended - answer.started)
         finally:
             selection.commit(ended, answer.candidate)
         return answer.value
@@ -182,7 +182,7 @@ class FailoverCall:
             failover.delay.learn(now() - answer.started)
         else:
             answer = await self._race(selection, self._open, Opened.close, delay)
-        stream, handle = answer.value.stream, answer.candidate.handle
+        stream, shared = answer.value.stream, answer.candidate.shared
         seconds = now() - answer.started  # to the first item; reading on is at the consumer's pace
         held: Ticket | None = answer.ticket
         try:
@@ -199,10 +199,10 @@ class FailoverCall:
                 item = await pull(stream)
             held = None
             failover.good.ok += 1
-            handle.succeeded(answer.ticket, now(), seconds)
+            shared.succeeded(answer.ticket, now(), seconds)
         finally:
             if held is not None:
-                handle.released(held)
+                shared.released(held)
             await stream.aclose()
 
     async def _open(self, candidate: Candidate) -> Opened:
@@ -254,7 +254,7 @@ class FailoverCall:
                 try:
                     registry.emit(Hedged(failover.name, race.hedge.name, delay, answer.hedged))
                 except BaseException:  # Ctrl-C in a listener
-                    answer.candidate.handle.released(answer.ticket)
+                    answer.candidate.shared.released(answer.ticket)
                     selection.abandon()
                     raise
         return answer

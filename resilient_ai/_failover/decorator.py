@@ -19,9 +19,9 @@ from resilient_ai._core.wrapper import decorate
 from .candidate import Candidate, check_of, weight_of
 from .config import FailoverConfig
 from .course import FailoverCall, FailoverSite
-from .endpoint import EndpointHandle, Named
+from .endpoint import Named
 from .fast_path import through_candidates
-from .handle import Failover
+from .handle import EndpointHandle, Failover
 from .hedge import HedgeBudget, HedgeDelay
 from .selection import SelectionRules
 from .strategy import Strategy, chooser_of
@@ -135,12 +135,12 @@ class FailoverPolicy(Policy[Failover]):
             return False
         if self._reject is not None or self.config.hedge_after is not None:
             return False
-        path.counts.append(self.state(site).good)
+        path.counts.append(self.state(site)._state.good)
         path.shape = partial(through_candidates, bound.turns, bound.candidates)
         return True
 
     def _site(self, bind_inner: Callable[[Site], Any], site: Site) -> FailoverSite:
-        candidates, config, failover = self._candidates(bind_inner, site), self.config, self.state(site)
+        candidates, config, failover = self._candidates(bind_inner, site), self.config, self.state(site)._state
         most = config.max_endpoints or len(candidates)
         rules = SelectionRules(
             failover,
@@ -164,7 +164,7 @@ class FailoverPolicy(Policy[Failover]):
                 endpoint,
                 endpoint.name,
                 weight_of(endpoint, endpoint.name),
-                self._handles[endpoint.name],
+                self._handles[endpoint.name]._shared,
                 bind_inner(replace(site, endpoint=outer + endpoint.name, spare=spare)),
                 check_of(endpoint, self.config.health_check),
             )

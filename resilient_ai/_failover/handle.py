@@ -1,127 +1,115 @@
-"""One failover in the registry: its numbers, and an operator's hand on its endpoints."""
+"""A failover and its endpoints as the registry shows them: their numbers, and an operator's hand on them."""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from resilient_ai._core.public import public
-from resilient_ai._core.report import Row, SuccessCount
+from resilient_ai._core.report import Row
 
-from .endpoint import EndpointHandle, EndpointStats
+from .health import EndpointState
+from .shared import SharedEndpoint
+from .state import FailoverState
+from .stats import EndpointStats, FailoverStats
 
 if TYPE_CHECKING:
-    from .hedge import HedgeBudget, HedgeDelay
+    from collections.abc import Mapping
 
-TOKENS_PER_ANSWER = 0.2
-MOST_TOKENS = 10.0
+    from resilient_ai._core.state_store import StateStore
+
+    from .hedge import HedgeBudget, HedgeDelay
 
 
 @public("types")
-@dataclass(frozen=True, slots=True)
-class FailoverStats:
-    """
-    What a failover has seen.
+class EndpointHandle:
+    """One endpoint in the registry: its numbers, and an operator's hand on it. Thread-safe."""
 
-    Attributes:
-        calls: Calls that have ended with an answer or with no endpoint left.
-        ok: Those that were answered.
-        failed: Those that no endpoint answered.
-        moves: Times a call went on to another endpoint.
-        hedges: Times a second endpoint was asked because the first was slow.
-        hedges_won: Those that answered first.
-        endpoints: Per endpoint, by name; shared with other call sites that use it.
-    """
+    __slots__ = ("_shared",)
 
-    calls: int
-    ok: int
-    failed: int
-    moves: int
-    hedges: int
-    hedges_won: int
-    endpoints: Mapping[str, EndpointStats]
+    def __init__(self, name: str, registry: StateStore) -> None:
+        self._shared = SharedEndpoint(name, registry)
+
+    @property
+    def name(self) -> str:
+        return self._shared.name
+
+    def stats(self) -> EndpointStats:
+        """The numbers of this moment."""
+        return self._shared.stats()
+
+    def status(self) -> str:
+        """How it is doing, in a few words."""
+        stats = self.stats()
+        if stats.state is not EndpointState.RESTING:
+            return stats.state.value.replace("_", " ")
+        why = f" ({stats.last_error_type.value})" if stats.last_error_type is not None else ""
+        return f"resting {stats.resting_for:.1f} s{why}" if stats.resting_for else f"trial due{why}"
+
+    def row(self) -> Row:
+        """What the registry's table shows."""
+        stats = self.stats()
+        return Row(
+            self.name,
+            "endpoint",
+            self.status(),
+            stats.calls,
+            stats.ok,
+            stats.failed,
+            p95=stats.latency_p95,
+            alarm=stats.state is not EndpointState.UP,
+        )
+
+    def mark_down(self) -> None:
+        """Send nothing there until `mark_up`, from any call site that uses this endpoint."""
+        self._shared.mark_down()
+
+    def mark_up(self) -> None:
+        """Back in rotation at once, its rests forgotten."""
+        self._shared.mark_up()
+
+    def reset(self) -> None:
+        """Up, with every number at zero."""
+        self._shared.clear()
+
+    def __repr__(self) -> str:
+        row = self.row()
+        return f"<Endpoint {self.name!r} {row.state}: {row.calls} calls, {row.failed} failed>"
 
 
 @public("types")
 class Failover:
     """One failover in the registry: its numbers, and an operator's hand on its endpoints. Thread-safe."""
 
-    __slots__ = (
-        "_lock",
-        "_paid_for",
-        "_tokens",
-        "budget",
-        "delay",
-        "endpoints",
-        "failures",
-        "good",
-        "hedges",
-        "hedges_won",
-        "moves",
-        "name",
-    )
+    __slots__ = ("_state", "endpoints", "name")
 
     def __init__(
         self, name: str, endpoints: Mapping[str, EndpointHandle], budget: HedgeBudget, delay: HedgeDelay
     ) -> None:
         self.name = name
         self.endpoints = dict(endpoints)
-        self.budget = budget
-        self.delay = delay
-        self._lock = threading.RLock()  # a signal handler may read the registry, as in `CircuitBreaker`
-        self._tokens = MOST_TOKENS
-        self.good = SuccessCount()
-        self._paid_for = self.failures = self.moves = self.hedges = self.hedges_won = 0
-
-    # -- for the policy
-
-    def may_force(self) -> bool:
-        """Takes a token for one more call to a resting endpoint; every good answer has put a fifth of one in."""
-        with self._lock:
-            self._tokens = min(MOST_TOKENS, self._tokens + TOKENS_PER_ANSWER * (self.good.ok - self._paid_for))
-            self._paid_for = self.good.ok
-            if self._tokens < 1:
-                return False
-            self._tokens -= 1
-            return True
-
-    def moved(self) -> None:
-        with self._lock:
-            self.moves += 1
-
-    def failed(self) -> None:
-        with self._lock:
-            self.failures += 1
-
-    def hedged(self, *, won: bool) -> None:
-        with self._lock:
-            self.hedges += 1
-            self.hedges_won += won
-
-    # -- for people
+        self._state = FailoverState(name, budget, delay)
 
     def stats(self) -> FailoverStats:
         """The numbers of this moment."""
-        endpoints = {name: endpoint.stats() for name, endpoint in self.endpoints.items()}
+        state, endpoints = self._state, {name: endpoint.stats() for name, endpoint in self.endpoints.items()}
         return FailoverStats(
-            calls=self.good.ok + self.failures,
-            ok=self.good.ok,
-            failed=self.failures,
-            moves=self.moves,
-            hedges=self.hedges,
-            hedges_won=self.hedges_won,
+            calls=state.good.ok + state.failures,
+            ok=state.good.ok,
+            failed=state.failures,
+            moves=state.moves,
+            hedges=state.hedges,
+            hedges_won=state.hedges_won,
             endpoints=endpoints,
         )
 
     def row(self) -> Row:
+        """What the registry's table shows."""
         up = sum(endpoint.stats().healthy for endpoint in self.endpoints.values())
-        state = f"{up} of {len(self.endpoints)} up"
-        if self.moves:
-            state += f", moved on {self.moves} times" if self.moves > 1 else ", moved on once"
-        ok, failed = self.good.ok, self.failures
-        return Row(self.name, "failover", state, ok + failed, ok, failed, alarm=up == 0)
+        ok, failed, moves = self._state.good.ok, self._state.failures, self._state.moves
+        shown = f"{up} of {len(self.endpoints)} up"
+        if moves:
+            shown += f", moved on {moves} times" if moves > 1 else ", moved on once"
+        return Row(self.name, "failover", shown, ok + failed, ok, failed, alarm=up == 0)
 
     def mark_down(self, name: str) -> None:
         """Send nothing to that endpoint until `mark_up`, from any call site that uses it."""
@@ -133,11 +121,7 @@ class Failover:
 
     def reset(self) -> None:
         """Every number at zero, every endpoint up."""
-        with self._lock:
-            self._tokens = MOST_TOKENS
-            self.good.ok = self._paid_for = self.failures = self.moves = self.hedges = self.hedges_won = 0
-            self.budget.clear()
-            self.delay.clear()
+        self._state.clear()
         for endpoint in self.endpoints.values():
             endpoint.reset()
 

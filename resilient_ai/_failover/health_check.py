@@ -43,15 +43,15 @@ def watch_over(candidate: Candidate, interval: float, registry: StateStore) -> N
 
     The task lives in this event loop and ends with it; a call from another loop begins anew.
     """
-    handle, check = candidate.handle, candidate.check
-    if check is None or handle.health.state is not EndpointState.RESTING or handle.health.trial_decides:
+    shared, check = candidate.shared, candidate.check
+    if check is None or shared.health.state is not EndpointState.RESTING or shared.health.trial_decides:
         return
-    if handle.watched_in is not None and not is_closed(handle.watched_in):
+    if shared.watched_in is not None and not is_closed(shared.watched_in):
         return
-    loop = handle.watched_in = current_loop()
+    loop = shared.watched_in = current_loop()
 
     def ended() -> None:
-        handle.watched_in = None
+        shared.watched_in = None
         _tasks.discard(task)
 
     async def run() -> None:
@@ -68,7 +68,7 @@ async def _watch(candidate: Candidate, check: Callable[[], Any], interval: float
         if rest := health.resting_for(clock.now()):
             await clock.sleep(rest)
         else:  # asked anew after every sleep: it may have come back by then, or rest longer
-            candidate.handle.checked(await _result(check, clock), clock.now(), interval)
+            candidate.shared.checked(await _result(check, clock), clock.now(), interval)
 
 
 async def _result(check: Callable[[], Any], clock: Clock) -> CheckResult:

@@ -62,7 +62,7 @@ class Race:
                     tasks.cancel_scope.cancel()
         except BaseException as error:
             if (unheard := self._answer) is not None:  # the caller was cancelled just as the answer came
-                unheard.candidate.handle.released(unheard.ticket)
+                unheard.candidate.shared.released(unheard.ticket)
                 await self._close_late(unheard.value)
             if isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
                 raise error.exceptions[0] from None  # KeyboardInterrupt, say: the group around it is our task group's
@@ -110,15 +110,15 @@ class Race:
                 except BaseException:
                     if self._answer is not None:
                         now = self._clock.now()
-                        candidate.handle.lost(ticket, now, now - started)
+                        candidate.shared.lost(ticket, now, now - started)
                     else:
-                        candidate.handle.released(ticket)
+                        candidate.shared.released(ticket)
                     raise
                 else:
                     if self._answer is None and self._error is None:
                         self._answer = Answer(value, candidate, ticket, started, hedged)
                     else:
-                        candidate.handle.released(ticket)
+                        candidate.shared.released(ticket)
                         await self._close_late(value)
                     return
         except Exception as error:  # noqa: BLE001 - a strategy of the user's; a task group would wrap it

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from resilient_ai._core.state_store import StateStore
 
     from .candidate import Candidate
-    from .handle import Failover
     from .health import Ticket
+    from .state import FailoverState
     from .strategy import Chooser
 
 Admission = tuple["Candidate", "Ticket"]  # an endpoint, and its permission for one call
@@ -56,7 +56,7 @@ class SelectionRules:
         registry: For events and health checks.
     """
 
-    failover: Failover
+    failover: FailoverState
     function: str
     chooser: Chooser
     interval: float
@@ -131,7 +131,7 @@ class EndpointSelection:
         admission: Admission | None = None
         try:
             if self._call.is_own_error(error):
-                candidate.handle.released(ticket)
+                candidate.shared.released(ticket)
                 return self._end_here()
             verdict = self._verdict(candidate, ticket, error)
             self._failures.append((candidate, error, verdict))
@@ -146,7 +146,7 @@ class EndpointSelection:
                 self._moved(candidate, verdict, admission[0])
         except BaseException:  # from a function of the user's: give back what is held
             if admission is not None:
-                admission[0].handle.released(admission[1])
+                admission[0].shared.released(admission[1])
             self.abandon()
             raise
         return admission
@@ -168,7 +168,7 @@ class EndpointSelection:
         verdict = self._verdict(candidate, ticket, error)
         spared = ERROR_TYPES[verdict.error_type].endpoint == "spared"
         if spared or verdict.blame in ("request", "program") or not verdict.endpoint_fault:
-            candidate.handle.released(ticket)
+            candidate.shared.released(ticket)
         else:
             self._blame(candidate, ticket, now, verdict)
 
@@ -191,7 +191,7 @@ class EndpointSelection:
     def abandon(self) -> None:
         """The call ends without an answer."""
         for candidate, ticket, _ in self._suspects:
-            candidate.handle.released(ticket)
+            candidate.shared.released(ticket)
         self._suspects.clear()
 
     # -- inside
@@ -200,31 +200,31 @@ class EndpointSelection:
         try:
             return classify(error)
         except BaseException:  # from a classifier of the user's: says nothing about the endpoint
-            candidate.handle.released(ticket)
+            candidate.shared.released(ticket)
             raise
 
     def _judge(self, candidate: Candidate, ticket: Ticket, now: float, error: Exception, verdict: Verdict) -> bool:
         """Tell the endpoint's health; False when no other endpoint could do better."""
-        handle, row = candidate.handle, ERROR_TYPES[verdict.error_type]
+        shared, row = candidate.shared, ERROR_TYPES[verdict.error_type]
         if row.endpoint == "refused":
             # Refused on our side, without asking the provider. No rest while the circuit's probes are in flight.
             self._forced = False
-            handle.refused(ticket, now, None if probes_in_flight(error) else verdict.retry_after)
+            shared.refused(ticket, now, None if probes_in_flight(error) else verdict.retry_after)
         elif isinstance(error, LimitReachedError):
             self._forced = False
-            handle.released(ticket)
+            shared.released(ticket)
         elif refuses_parameter(error, verdict):
-            handle.released(ticket)
+            shared.released(ticket)
         elif not verdict.endpoint_fault:
-            handle.released(ticket)
+            shared.released(ticket)
             return False
         elif (fits := _FITS.get(row.next_endpoint)) is not None:
-            handle.released(ticket)
+            shared.released(ticket)
             self._untried = [each for each in self._untried if fits(each.endpoint, candidate.endpoint)]
             return any(each.health.state is not EndpointState.MARKED_DOWN for each in self._untried)
         elif row.endpoint == "spared":
             self._answers += invalid_answers(error)
-            handle.released(ticket)
+            shared.released(ticket)
         elif verdict.blame == "program":
             self._bug = self._bug or error
             self._suspects.append((candidate, ticket, verdict))
@@ -235,7 +235,7 @@ class EndpointSelection:
         return True
 
     def _blame(self, candidate: Candidate, ticket: Ticket, now: float, verdict: Verdict) -> None:
-        candidate.handle.failed(ticket, now, verdict, interval=self._rules.interval, forgiving=self._rules.forgiving)
+        candidate.shared.failed(ticket, now, verdict, interval=self._rules.interval, forgiving=self._rules.forgiving)
         self._watch(candidate)
 
     def _tell_watcher(self, answered: Candidate | None = None) -> None:
@@ -280,7 +280,7 @@ class EndpointSelection:
                 continue  # it will refuse until a person has acted
             if self._forced and not self._rules.failover.may_force():
                 return None
-            if (ticket := candidate.handle.admit(now, forced=True)) is not None:
+            if (ticket := candidate.shared.admit(now, forced=True)) is not None:
                 self._forced = True
                 self.mark_tried(candidate)
                 return candidate, ticket
@@ -333,7 +333,7 @@ async def ask_in_turn(
                 raise
             admission = after
         except BaseException:
-            candidate.handle.released(ticket)
+            candidate.shared.released(ticket)
             selection.abandon()
             raise
     raise selection.all_failed(now())

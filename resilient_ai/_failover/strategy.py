@@ -108,13 +108,13 @@ class LeastLatency(Chooser):
 
     def _better_of_two(self, candidates: Sequence[Candidate], now: float) -> Candidate:
         if len(candidates) == 1:
-            candidates[0].handle.note_event_loop()
+            candidates[0].shared.note_event_loop()
             return candidates[0]
         one = int(self._rng.random() * len(candidates))
         other = (one + 1 + int(self._rng.random() * (len(candidates) - 1))) % len(candidates)
         a, b = candidates[one], candidates[other]
         for each in (a, b):
-            each.handle.note_event_loop()  # so that calls of closed loops do not count as in flight
+            each.shared.note_event_loop()  # so that calls of closed loops do not count as in flight
         score_a, score_b = a.health.score(now), b.health.score(now)
         if score_a == score_b:
             return a if a.health.in_flight <= b.health.in_flight else b

@@ -13,6 +13,8 @@ OFFERED = {
     "CircuitBreaker": READ
     | {"state", "trip", "force_open", "force_closed", "disable", "metrics_only", "on_transition", "idle", "overdue"},
     "Degradation": READ,
+    "EndpointHandle": READ | {"status", "mark_down", "mark_up"},
+    "Failover": READ | {"endpoints", "mark_down", "mark_up"},
     "Retry": READ,
 }
 

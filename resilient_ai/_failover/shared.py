@@ -1,0 +1,142 @@
+"""One endpoint, shared by all failovers that have one of its name: its lock, its health, and the events about it."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from resilient_ai._core.event_loops import LoopUsages, running_loop
+
+from .events import EndpointDenied, EndpointDown, EndpointMarked, EndpointUp
+from .health import DENIED, CheckResult, EndpointHealth, EndpointState, Ticket
+from .stats import EndpointStats
+
+if TYPE_CHECKING:
+    from resilient_ai._classification.verdict import Verdict
+    from resilient_ai._core.state_store import StateStore
+
+
+class SharedEndpoint:
+    """One endpoint, as policies and its handle use it. Thread-safe."""
+
+    __slots__ = ("_denied", "_lock", "_loops", "_registry", "health", "name", "watched_in")
+
+    def __init__(self, name: str, registry: StateStore) -> None:
+        self.name = name
+        self.health = EndpointHealth()
+        self.watched_in: object = None  # the event loop whose task checks its health
+        self._denied = False  # a denial has been reported
+        self._loops = LoopUsages()
+        self._registry = registry
+        self._lock = threading.RLock()  # a signal handler may read the registry, as in `CircuitBreaker`
+
+    def note_event_loop(self) -> None:
+        """The running loop makes calls here; when it was another one before, calls of closed loops are forgotten."""
+        loop = running_loop()
+        if loop is None or self._loops.latest.loop() is not loop:
+            with self._lock:
+                self._loops.here()
+                self.forget_lost_calls()
+
+    def forget_lost_calls(self) -> bool:
+        """Stop counting the calls of loops that were closed; whether one was closed since the last look."""
+        with self._lock:
+            if not self._loops.take_ended():
+                return False
+            self.health.forget_calls()
+            return True
+
+    def admit(self, now: float, *, trial: bool = True, forced: bool = False) -> Ticket | None:
+        self.note_event_loop()
+        with self._lock:
+            return self.health.admit(now, trial=trial, forced=forced)
+
+    def succeeded(self, ticket: Ticket, now: float, seconds: float) -> None:
+        with self._lock:
+            came_back = self.health.succeed(ticket, now, seconds)
+        if came_back:
+            self._up()
+
+    def failed(self, ticket: Ticket, now: float, verdict: Verdict, *, interval: float, forgiving: bool) -> None:
+        error_type = verdict.error_type
+        roll = self._registry.rng.random()
+        with self._lock:
+            rest = self.health.fail(
+                ticket, now, error_type, interval=interval, hint=verdict.retry_after, roll=roll, forgiving=forgiving
+            )
+            first_denial = error_type in DENIED and not self._denied
+            self._denied = self._denied or first_denial
+        if rest is not None and self._registry.listening:
+            event = EndpointDenied if first_denial else EndpointDown
+            self._registry.emit(event(self.name, self.name, error_type.value, rest))
+
+    def refused(self, ticket: Ticket, now: float, wait: float | None) -> None:
+        with self._lock:
+            self.health.refuse(ticket, now, wait)
+
+    def released(self, ticket: Ticket) -> None:
+        with self._lock:
+            self.health.release(ticket)
+
+    def lost(self, ticket: Ticket, now: float, seconds: float) -> None:
+        with self._lock:
+            self.health.lose(ticket, now, seconds)
+
+    def checked(self, result: CheckResult, now: float, interval: float) -> None:
+        """A health check has ended."""
+        came_back = False
+        with self._lock:
+            if result is CheckResult.PASSED:
+                came_back = self.health.checked(now)
+            elif result is CheckResult.FAILED:
+                self.health.check_failed(now, interval)
+            else:
+                self.health.check_cannot_tell()
+        if came_back:
+            self._up()
+
+    def _up(self) -> None:
+        self._denied = False
+        if self._registry.listening:
+            self._registry.emit(EndpointUp(self.name, self.name))
+
+    # -- for the handle
+
+    def stats(self) -> EndpointStats:
+        """The numbers of this moment."""
+        now = self._registry.clock.now()
+        with self._lock:
+            health = self.health
+            return EndpointStats(
+                healthy=health.state in (EndpointState.UP, EndpointState.RETURNING),
+                state=health.state,
+                calls=health.ok + health.failures,
+                failures=health.failures,
+                in_flight=health.in_flight,
+                last_error_type=health.last_error_type,
+                latency_p50=health.quantile(0.5),
+                latency_p95=health.quantile(0.95),
+                resting_for=health.resting_for(now),
+                strikes=health.strikes,
+            )
+
+    def mark_down(self) -> None:
+        """Send nothing there until `mark_up`, from any call site that uses this endpoint."""
+        with self._lock:
+            changed = self.health.mark_down()
+        if changed:
+            self._registry.emit(EndpointMarked(self.name, self.name, "down"))
+
+    def mark_up(self) -> None:
+        """Back in rotation at once, its rests forgotten."""
+        with self._lock:
+            changed = self.health.mark_up(self._registry.clock.now())
+            self._denied = False
+        if changed:
+            self._registry.emit(EndpointMarked(self.name, self.name, "up"))
+
+    def clear(self) -> None:
+        """Up, with every number at zero."""
+        with self._lock:
+            self.health.clear(self._registry.clock.now())
+            self._denied = False

@@ -1,0 +1,77 @@
+"""The numbers of a failover and of its endpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from resilient_ai._core.errors import ErrorType
+from resilient_ai._core.public import public
+
+from .health import EndpointState
+
+
+@public("types")
+@dataclass(frozen=True, slots=True)
+class EndpointStats:
+    """
+    What is known of an endpoint.
+
+    Attributes:
+        healthy: Whether calls go there in the normal run of things.
+        state: Up, resting, returning (a few calls at a time), or marked down by an operator.
+        calls: Calls that were answered or failed.
+        failures: Those that failed, for a reason that is the endpoint's.
+        in_flight: Calls under way.
+        last_error_type: Of the failure that made it rest last; None without any.
+        latency_p50: Seconds, over the last 200 answers; None without any.
+        latency_p95: Likewise.
+        resting_for: Seconds until it may be tried again; 0.0 when it does not rest.
+        strikes: Failures in a row, forgotten with healthy time; the rests grow with them.
+    """
+
+    healthy: bool
+    state: EndpointState
+    calls: int
+    failures: int
+    in_flight: int
+    last_error_type: ErrorType | None
+    latency_p50: float | None
+    latency_p95: float | None
+    resting_for: float
+    strikes: int
+
+    @property
+    def ok(self) -> int:
+        """Calls that were answered."""
+        return self.calls - self.failures
+
+    @property
+    def failed(self) -> int:
+        """`failures`, under the name that statistics of other kinds have for it."""
+        return self.failures
+
+
+@public("types")
+@dataclass(frozen=True, slots=True)
+class FailoverStats:
+    """
+    What a failover has seen.
+
+    Attributes:
+        calls: Calls that have ended with an answer or with no endpoint left.
+        ok: Those that were answered.
+        failed: Those that no endpoint answered.
+        moves: Times a call went on to another endpoint.
+        hedges: Times a second endpoint was asked because the first was slow.
+        hedges_won: Those that answered first.
+        endpoints: Per endpoint, by name; shared with other call sites that use it.
+    """
+
+    calls: int
+    ok: int
+    failed: int
+    moves: int
+    hedges: int
+    hedges_won: int
+    endpoints: Mapping[str, EndpointStats]
