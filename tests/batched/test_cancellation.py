@@ -236,7 +236,7 @@ async def test_an_equal_item_comes_too_late_for_one_that_was_left_and_not_sent(r
     assert calls == [["a", "b", "c", "d"], ["a", "b"], ["d"], ["c"]]
 
 
-async def test_a_batch_that_all_have_left_takes_no_twins_on(registry):
+async def test_a_batch_that_all_have_left_takes_no_equal_item_on(registry):
     ended = anyio.Event()
     calls = []
 
