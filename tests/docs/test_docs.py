@@ -110,7 +110,7 @@ def run_offline(*arguments: str) -> subprocess.CompletedProcess[str]:
         text=True,
         check=False,
         cwd=ROOT,
-        env=without_keys,
+        env={**without_keys, "PYTHONPATH": str(ROOT)},  # this checkout's package, whichever is installed
     )
 
 
