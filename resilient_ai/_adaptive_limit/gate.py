@@ -161,7 +161,7 @@ class LimitGate:
         now, lesson = self._now(), ERROR_TYPES[verdict.error_type].limit
         with self.lock:
             if lesson == "pace":
-                self.state.too_fast(permit, now, verdict.retry_after)
+                self.state.too_fast(permit, now, self._registry.bounded_wait(verdict.retry_after))
             elif lesson == "overload":
                 self.state.overload(permit, now)
             elif lesson == "not sent":

@@ -139,7 +139,7 @@ class SharedCircuit:
                 ticket,
                 now,
                 seconds,
-                retry_after=verdict.retry_after,
+                retry_after=self._registry.bounded_wait(verdict.retry_after),
                 at_once=ERROR_TYPES[verdict.error_type].circuit == "opens",
                 roll=self._roll(),
             )

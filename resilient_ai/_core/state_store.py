@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
 
+from .checks import check_number
 from .clock import SystemClock
 from .events import Event, log_event
 from .log import log
@@ -132,6 +133,11 @@ class StateStore:
         clock: `now()`, `sleep()`, `move_on_after()`; default the machine's monotonic clock.
         rng: Source of jitter and of random choices; default a fresh `random.Random`.
         listeners: Called with every event; default one structured log line each. `()` for silence.
+        max_server_wait: Seconds for which a server can shut a circuit, an endpoint or a limit at most, whatever wait it
+            asks for. Default an hour.
+
+    Raises:
+        ValueError: `max_server_wait` is negative or no finite number.
     """
 
     def __init__(
@@ -140,7 +146,10 @@ class StateStore:
         clock: Clock | None = None,
         rng: random.Random | None = None,
         listeners: Iterable[Callable[[Event], object]] = (log_event,),
+        max_server_wait: float = 3600.0,
     ) -> None:
+        check_number("max_server_wait", max_server_wait, least=0)
+        self.max_server_wait = max_server_wait
         self.mode = AS_EVER
         self.clock: Clock = clock if clock is not None else SystemClock()
         self.rng = rng if rng is not None else random.Random()  # noqa: S311 - jitter, not secrets
@@ -150,6 +159,10 @@ class StateStore:
         self._lock = threading.RLock()
         self._swept = self.clock.now()
         self._room = _MOST_KEYS  # number of states at which the next new key sweeps idle ones out
+
+    def bounded_wait(self, stated: float | None) -> float | None:
+        """A wait that a server dictates, as circuits, endpoints and limits keep it; the verdict has it as stated."""
+        return None if stated is None else min(stated, self.max_server_wait)
 
     # -- states
 

@@ -59,10 +59,10 @@ class SharedEndpoint:
 
     def failed(self, ticket: Ticket, now: float, verdict: Verdict, *, interval: float, forgiving: bool) -> None:
         error_type = verdict.error_type
-        roll = self._registry.rng.random()
+        roll, hint = self._registry.rng.random(), self._registry.bounded_wait(verdict.retry_after)
         with self._lock:
             rest = self.health.fail(
-                ticket, now, error_type, interval=interval, hint=verdict.retry_after, roll=roll, forgiving=forgiving
+                ticket, now, error_type, interval=interval, hint=hint, roll=roll, forgiving=forgiving
             )
             first_denial = error_type in DENIED and not self._denied
             self._denied = self._denied or first_denial
