@@ -11,6 +11,7 @@ from __future__ import annotations
 import copy
 import inspect
 import sys
+import threading
 import weakref
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 from types import FunctionType, MethodType
@@ -62,7 +63,6 @@ class ResilientFunction(wrapt.FunctionWrapper):  # type: ignore[type-arg]
         "_self_as_ever",
         "_self_current",
         "_self_home",
-        "_self_live",
         "_self_method_call",
         "_self_pending",
     )
@@ -72,15 +72,13 @@ class ResilientFunction(wrapt.FunctionWrapper):  # type: ignore[type-arg]
         # What it runs now, and as ever. What it is to run from the next call on is made by that call.
         self._self_current = self._self_home = stack
         self._self_pending: Callable[[], None] | None = None
-        self._self_as_ever: tuple[Callable[..., Any], tuple[Callable[..., Any], ...]] | None = None
-        # Called with the instance first; made where the function is a method, or is found on a class later. Bound
-        # methods that are kept follow the list.
-        self._self_live: list[Callable[..., Any]] | None = None
-        self._self_method_call: Callable[..., Any] | None = None
+        self._self_as_ever: tuple[Callable[..., Any], Callable[..., Any] | None] | None = None
+        # Made where the function is a method, or is found on a class later.
+        self._self_method_call: MethodCall | None = None
         if call is None and takes_instance(stack.function):
             # Not only bound: a class method of Python 3.13 and another decorator above call it with the instance first.
             call = _method_call(stack)
-            self._self_follow(call)
+            self._self_method_call = MethodCall(call)
         elif call is None:
             call = _plain_call(stack)
         _set_call(self, call)
@@ -92,15 +90,6 @@ class ResilientFunction(wrapt.FunctionWrapper):  # type: ignore[type-arg]
             make()
         return self._self_current
 
-    def _self_follow(self, call: Callable[..., Any]) -> None:
-        live = self._self_live = [call]
-        if self._self_method_call is None:
-
-            def follow(self: Any, /, *args: Any, **kwargs: Any) -> Any:
-                return live[0](self, *args, **kwargs)
-
-            self._self_method_call = follow
-
     def _self_run(self, build: Callable[[], Stack], make: Callable[[Stack, bool], Callable[..., Any]]) -> None:
         """
         Run something else from now on; the first call has it made.
@@ -109,17 +98,17 @@ class ResilientFunction(wrapt.FunctionWrapper):  # type: ignore[type-arg]
             build: Gives what describes it.
             make: Gives what a call runs; told whether the instance comes first.
         """
+        bound = self._self_method_call
         if self._self_as_ever is None:
-            self._self_as_ever = _call_of(self), tuple(self._self_live or ())
+            self._self_as_ever = _call_of(self), None if bound is None else bound.__call__
         first = takes_instance(self._self_home.function)
-        live = self._self_live or []
 
         def settle() -> None:
             self._self_pending = None
             self._self_current = build()
             _set_call(self, make(self._self_current, first))
-            if live:
-                live[:] = [_call_of(self) if first else make(build(), True)]
+            if bound is not None:
+                bound.__call__ = _call_of(self) if first else make(build(), True)
 
         def call(*args: Any, **kwargs: Any) -> Any:
             if self._self_pending is settle:
@@ -129,25 +118,23 @@ class ResilientFunction(wrapt.FunctionWrapper):  # type: ignore[type-arg]
         def method_call(instance: Any, /, *args: Any, **kwargs: Any) -> Any:
             if self._self_pending is settle:
                 settle()
-            return live[0](instance, *args, **kwargs)
+            return bound(instance, *args, **kwargs)  # type: ignore[misc]  # only called where there is one
 
         self._self_pending = settle
         _set_call(self, call)
-        if live:
-            live[:] = [method_call]
+        if bound is not None:
+            bound.__call__ = method_call
 
     def _self_run_as_ever(self) -> None:
         if self._self_as_ever is None:
             return
-        call, live = self._self_as_ever
+        call, method_call = self._self_as_ever
         self._self_current, self._self_pending, self._self_as_ever = self._self_home, None, None
         _set_call(self, call)
-        if self._self_live is None:
-            return
-        if live:
-            self._self_live[:] = live
-        else:  # bound for the first time meanwhile
-            self._self_live[:] = [_method_call(Stack(self._self_home.function, self._self_home.policies))]
+        if (bound := self._self_method_call) is not None:
+            if method_call is None:  # bound for the first time meanwhile
+                method_call = _method_call(Stack(self._self_home.function, self._self_home.policies))
+            bound.__call__ = method_call
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         # In place of wrapt's, whose bound wrapper takes 8 bare awaits to make; this takes 3.
@@ -165,7 +152,7 @@ class ResilientFunction(wrapt.FunctionWrapper):  # type: ignore[type-arg]
             return self
         if type(function) is FunctionType:
             if self._self_method_call is None:  # defined outside the class
-                self._self_follow(_method_call(Stack(function, stack.policies)))
+                self._self_method_call = MethodCall(_method_call(Stack(function, stack.policies)))
             call: Any = self._self_method_call
         elif function.__get__(instance, owner) is function:  # bound to something else before
             return self
@@ -313,6 +300,18 @@ class ResilientMethod:
         return getattr, (self.__self__, self.__name__)
 
 
+class MethodCall:
+    """What the bound methods of one function run, those that somebody keeps too: it can be replaced."""
+
+    # A slot, as in `ResilientFunction`: a function that looks up what to call would take three bare awaits more.
+    __slots__ = ("__call__",)
+
+    __call__: Callable[..., Any]
+
+    def __init__(self, call: Callable[..., Any]) -> None:
+        self.__call__ = call
+
+
 def _bound(func: ResilientFunction, instance: Any, call: Callable[..., Any]) -> ResilientMethod:
     method = _new(ResilientMethod)
     method.__func__ = func
@@ -372,15 +371,23 @@ def decorate(fn: Any, policy: Policy[Any]) -> Any:
     reason = wrong_order(policy, above, wrapper._self_home.site)
     if reason is not None:
         warn(f"{wrapper._self_home.name}: {reason}", StackOrderWarning)
-    _wrappers[id(wrapper)] = wrapper
+    _remember(wrapper)
     _settle(wrapper)
     return wrapper
 
 
 # -- other modes
 
-# By id: a wrapt proxy is equal to its function and hashes like it, so that a WeakSet would take two for one.
-_wrappers: weakref.WeakValueDictionary[int, ResilientFunction] = weakref.WeakValueDictionary()
+# A list: a wrapt proxy is equal to its function and hashes like it, so that a WeakSet would take two for one.
+_wrappers: list[weakref.ref[ResilientFunction]] = []
+_wrappers_lock = threading.RLock()  # reentrant: the garbage collector may run code that decorates while it is held
+
+
+def _remember(wrapper: ResilientFunction) -> None:
+    with _wrappers_lock:
+        if len(_wrappers) % 1_000 == 999:  # functions that are made all the time must not fill the list
+            _wrappers[:] = [each for each in _wrappers if each() is not None]
+        _wrappers.append(weakref.ref(wrapper))
 
 
 def _settle(wrapper: ResilientFunction) -> None:
@@ -410,8 +417,9 @@ def _straight(stack: Stack, method: bool) -> Callable[..., Any]:
 
 
 def _settle_all() -> None:
-    for wrapper in list(_wrappers.values()):
-        _settle(wrapper)
+    for each in _wrappers[:]:
+        if (wrapper := each()) is not None:
+            _settle(wrapper)
 
 
 when_a_mode_changes(_settle_all)
