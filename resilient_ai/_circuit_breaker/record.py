@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 
+from resilient_ai._core.imports import met_an_import
 from resilient_ai._core.quantiles import quantile
 
 _RECENT = 100  # calls
@@ -67,18 +68,23 @@ class CallRecord:
         return self._answers_before + len(self.answer_times) // 2 + self.failures + self.neutral
 
     def _latest_answers(self) -> list[tuple[float, float]]:
-        """(when it ended, seconds) of the last hundred good answers."""
+        """(when it began, when it ended) of the last hundred good answers."""
         # Another thread may be between its two appends: an odd number leaves the newest time out.
         times = self.answer_times[: len(self.answer_times) // 2 * 2][-2 * _RECENT :]
-        return [(ended, max(0.0, ended - began)) for ended, began in zip(times[::2], times[1::2], strict=True)]
+        return [(began, ended) for ended, began in zip(times[::2], times[1::2], strict=True)]
 
     def recent(self, now: float) -> tuple[int, int]:
         """(calls, good answers) of the last 5 minutes, of the last 100 calls at most."""
-        outcomes = [(when, True) for when, _ in self._latest_answers()]
+        outcomes = [(ended, True) for _, ended in self._latest_answers()]
         outcomes += [(when, False) for when in self._failure_times]
         fresh = [good for when, good in sorted(outcomes)[-_RECENT:] if now - when <= _RECENT_SECONDS]
         return len(fresh), sum(fresh)
 
     def p95(self) -> float | None:
-        """Seconds that 95 of the last 100 good answers did not exceed; None without any."""
-        return quantile((seconds for _, seconds in self._latest_answers()), 0.95)
+        """
+        Seconds that 95 of the last 100 good answers did not exceed; None without any.
+
+        Answers that had to wait for an SDK to be imported are left out.
+        """
+        answers = (each for each in self._latest_answers() if not met_an_import(*each))
+        return quantile((max(0.0, ended - began) for began, ended in answers), 0.95)

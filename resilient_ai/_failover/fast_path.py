@@ -61,8 +61,7 @@ def through_candidates(
             # switches threads at calls and jumps only, and there is none between reading and writing a number here.
             held.flights.count -= 1
             health.ok += 1
-            health.samples.append(ended - started)
-            health.sampled_at = ended
+            health.samples.append((started, ended))
             if gate is not None:
                 gate.good(ticket, started, ended)
             return result

@@ -17,6 +17,7 @@ from enum import Enum, StrEnum
 
 from resilient_ai._classification.error_types import ERROR_TYPES
 from resilient_ai._core.errors import ErrorType
+from resilient_ai._core.imports import met_an_import
 from resilient_ai._core.public import public
 from resilient_ai._core.quantiles import quantile
 
@@ -94,7 +95,6 @@ class EndpointHealth:
         "open_ticket",
         "rest",
         "room",
-        "sampled_at",
         "samples",
         "state",
         "strikes",
@@ -112,8 +112,7 @@ class EndpointHealth:
         self.last_error_type: ErrorType | None = None
         self.lost = 0
         self._good_before = 0  # answers up to the last failure
-        self.samples: deque[float] = deque(maxlen=SAMPLES)
-        self.sampled_at = now
+        self.samples: deque[tuple[float, float]] = deque(maxlen=SAMPLES)  # when an answer began and ended
         self._latency: float | None = None
         self._averaged = 0
         self.due = now
@@ -163,7 +162,8 @@ class EndpointHealth:
         """Seconds that a call would take there, roughly; an old measurement fades, so that it is tried again."""
         if (latency := self.latency()) is None:
             return float(self.in_flight)  # nothing is known: send one call to find out, not many at once
-        faded = 0.5 ** (max(0.0, now - self.sampled_at) / HALF_LIFE) if self.in_flight == 0 else 1.0
+        age = max(0.0, now - self.samples[-1][1])
+        faded = 0.5 ** (age / HALF_LIFE) if self.in_flight == 0 else 1.0
         return latency * faded * (self.in_flight + 1)
 
     def latency(self) -> float | None:
@@ -172,13 +172,20 @@ class EndpointHealth:
         new = min(self.ok + self.lost - self._averaged, len(self.samples))
         self._averaged = self.ok + self.lost
         for place in range(-new, 0):
-            seconds, before = self.samples[place], self._latency
-            self._latency = seconds if before is None else before + 0.1 * (seconds - before)
+            began, ended = self.samples[place]
+            if not met_an_import(began, ended):
+                seconds, before = ended - began, self._latency
+                self._latency = seconds if before is None else before + 0.1 * (seconds - before)
         return self._latency
 
     def quantile(self, share: float) -> float | None:
-        """Latency that this share of the last 200 answers did not exceed; None without any."""
-        return quantile(self.samples, share)
+        """
+        Latency that this share of the last 200 answers did not exceed; None without any.
+
+        Answers that had to wait for an SDK to be imported are left out.
+        """
+        samples = [(began, ended) for began, ended in self.samples.copy() if not met_an_import(began, ended)]
+        return quantile((ended - began for began, ended in samples), share)
 
     # -- calls
 
@@ -204,8 +211,7 @@ class EndpointHealth:
     def succeed(self, ticket: Ticket, now: float, seconds: float) -> bool:
         """A good answer; True when it brought the endpoint back."""
         self.ok += 1
-        self.samples.append(seconds)
-        self.sampled_at = now
+        self.samples.append((now - seconds, now))
         if not self._hand_in(ticket):
             return False
         if self.state is EndpointState.RESTING:
@@ -304,8 +310,7 @@ class EndpointHealth:
         if seconds < (self.latency() or 0.0):
             return  # cancelled too early to say that the endpoint is slow
         self.lost += 1
-        self.samples.append(seconds)
-        self.sampled_at = now
+        self.samples.append((now - seconds, now))
 
     def checked(self, now: float) -> bool:
         """A health check passed: one call may come; True when that ended a rest."""

@@ -19,6 +19,7 @@ import anyio
 from resilient_ai._core.checks import check_number
 from resilient_ai._core.deadline import renew_waits
 from resilient_ai._core.errors import ParameterError, StreamTruncatedError
+from resilient_ai._core.imports import importing
 from resilient_ai._core.loop_clients import client_of, drop, keep
 from resilient_ai._core.public import public
 from resilient_ai._usage.reply import Reply
@@ -305,7 +306,8 @@ class ProviderEndpoint(ABC):
         if client is None:
             if self._module not in sys.modules:
                 # An SDK takes seconds to import. In a thread, the loop's other tasks and deadlines go on meanwhile.
-                await anyio.to_thread.run_sync(importlib.import_module, self._module)
+                with importing():
+                    await anyio.to_thread.run_sync(importlib.import_module, self._module)
                 client = client_of(self)
             if client is None:
                 client = self._make()

@@ -12,6 +12,7 @@ import anyio
 
 from resilient_ai._core.call_warnings import warn_in_a_call
 from resilient_ai._core.errors import EndpointMismatchWarning, ParameterError
+from resilient_ai._core.imports import importing
 
 # Parameters that mean the same everywhere; whether they can be taken shows without an SDK.
 SHARED = frozenset({"system", "max_tokens", "temperature", "top_p", "timeout", "stop"})
@@ -68,7 +69,8 @@ class Siblings:
             # Whether an API has such a parameter its SDK knows, which takes seconds to import. Calls with parameters
             # that mean the same everywhere do not wait for that.
             for module in {each._module for each in others} - sys.modules.keys():
-                await anyio.to_thread.run_sync(importlib.import_module, module)
+                with importing():
+                    await anyio.to_thread.run_sync(importlib.import_module, module)
         self._tell(endpoint, others, call)
 
     def _tell(self, endpoint: Sibling, others: list[Sibling], call: Mapping[str, Any]) -> None:
