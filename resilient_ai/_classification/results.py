@@ -19,14 +19,19 @@ _ENDS: dict[str, ErrorType] = {
     **dict.fromkeys(
         (
             "blocklist",
+            "content_blocked",
             "content_filter",
             "content_filtered",
-            "content_blocked",
             "error_toxic",
+            "escalation",
             "guardrail_intervened",
             "image_prohibited_content",
+            "image_recitation",
             "image_safety",
+            "language",
+            "model_armor",
             "prohibited_content",
+            "pup_limited_disabled",
             "recitation",
             "refusal",
             "safety",
@@ -35,10 +40,13 @@ _ENDS: dict[str, ErrorType] = {
         ),
         ErrorType.CONTENT_FILTER,
     ),
-    **dict.fromkeys(("error", "failed", "network_error"), ErrorType.INTERNAL_ERROR),
+    **dict.fromkeys(("error", "failed", "missing_thought_signature", "network_error"), ErrorType.INTERNAL_ERROR),
+    "insufficient_system_resource": ErrorType.MODEL_OVERLOADED,
     "timeout": ErrorType.TIMEOUT,
     "malformed_function_call": ErrorType.INVALID_OUTPUT,
     "malformed_response": ErrorType.INVALID_OUTPUT,
+    "no_image": ErrorType.INVALID_OUTPUT,
+    "too_many_tool_calls": ErrorType.INVALID_OUTPUT,
     "unexpected_tool_call": ErrorType.INVALID_OUTPUT,
 }
 _END_NAMES = ("finish_reason", "finishReason", "stop_reason", "stopReason", "native_finish_reason")
@@ -81,6 +89,11 @@ def classify_result(result: Any) -> ErrorType | None:
     if isinstance(result, list):
         return next((kind for each in result[:1_000] if (kind := classify_result(each)) is not None), None)
     return next((kind for part in _parts(result) if (kind := _classify_part(part)) is not None), None)
+
+
+def failure_of_end(reason: Any) -> ErrorType | None:
+    """The failure that stands in the reason for which an answer ended; None when it ended well, or was cut."""
+    return _ENDS.get(_word(reason))
 
 
 def _parts(result: Any) -> Iterator[Any]:

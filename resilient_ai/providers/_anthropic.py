@@ -19,6 +19,8 @@ from ._messages import system_text
 
 if TYPE_CHECKING:
     import anthropic
+    from anthropic.lib.bedrock import AsyncAnthropicBedrock
+    from anthropic.lib.vertex import AsyncAnthropicVertex
 
 MOST_TOKENS = 1024
 
@@ -64,10 +66,7 @@ class AnthropicEndpoint(ProviderEndpoint):
         base_url: str | None = None,
         region: str | None = None,
         weight: float = 1.0,
-        client: anthropic.AsyncAnthropic
-        | anthropic.AsyncAnthropicBedrock
-        | anthropic.AsyncAnthropicVertex
-        | None = None,
+        client: anthropic.AsyncAnthropic | AsyncAnthropicBedrock | AsyncAnthropicVertex | None = None,
         provider: str = "anthropic",
         context_window: int | None = None,
         max_tokens: int = MOST_TOKENS,

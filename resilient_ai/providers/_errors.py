@@ -19,7 +19,10 @@ class EndpointReplyError(Exception):
         status_code: HTTP status.
         body: The reply as data, as far as it could be read; never printed.
         response: The HTTP client's response, if any.
+        error_type: What it means, where neither status nor body tell.
     """
+
+    error_type: ErrorType | None = None
 
     def __init__(self, name: str, status_code: int, body: object = None, response: object = None) -> None:
         what = f"status {status_code}" if status_code >= 400 else f"status {status_code} but without an answer"
@@ -30,7 +33,8 @@ class EndpointReplyError(Exception):
         self.response = response
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.name, self.status_code, self.body)  # a response holds sockets and locks
+        state = {"error_type": self.error_type}
+        return type(self), (self.name, self.status_code, self.body), state  # a response holds sockets and locks
 
 
 @public("providers")

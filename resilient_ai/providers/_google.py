@@ -88,7 +88,7 @@ class GoogleEndpoint(ProviderEndpoint):
             client=_Clients(client) if client is not None else None,
         )
         check_text("model", model)
-        self.model: str = model
+        self.model = self._model = model
         self._api_key = api_key
         self._base_url = base_url
 
@@ -152,7 +152,7 @@ class GoogleEndpoint(ProviderEndpoint):
         if asked.form is not None:
             config["response_mime_type"] = "application/json"
             config["response_json_schema"] = form.plain_schema(asked.form.json)
-        return {"model": self.model, "contents": form.contents(turns, self.model, self._wrong), "config": config}
+        return {"model": self._model, "contents": form.contents(turns, self._model, self._wrong), "config": config}
 
     def _http(self, params: Mapping[str, object]) -> dict[str, Any]:
         config: dict[str, Any] = dict(params)
@@ -207,7 +207,7 @@ def _http_client_class() -> type[Any]:
     except ImportError:
         import httpx  # type: ignore[no-redef]
 
-    class HTTPClient(httpx.AsyncClient):
+    class HTTPClient(httpx.AsyncClient):  # pyright: ignore[reportGeneralTypeIssues]  # one of two packages
         def __init__(self, **settings: Any) -> None:
             super().__init__(**settings)
             self._replies: dict[str, Any] = {}

@@ -6,6 +6,8 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from resilient_ai._classification.results import failure_of_end
+from resilient_ai._core.errors import ErrorType
 from resilient_ai._usage.reply import FinishReason, Reply, ToolCall
 
 from ._errors import ContentFilterError, EndpointReplyError, InvalidOutputError
@@ -16,28 +18,24 @@ if TYPE_CHECKING:
 
     from ._schema import Form
 
-# The words of all APIs for why an answer ended.
+# The words of all APIs for an answer that ended well, or was cut; `classify_result` knows those for one that failed.
 _ENDS: dict[str, FinishReason] = {
-    **dict.fromkeys(("stop", "end_turn", "stop_sequence", "completed", "eos"), "stop"),
-    **dict.fromkeys(
-        ("length", "max_tokens", "model_length", "max_output_tokens", "continuation", "pause_turn",
-         "model_context_window_exceeded"),
-        "length",
-    ),
-    **dict.fromkeys(("tool_calls", "tool_use", "function_call"), "tool_calls"),
-    **dict.fromkeys(
-        ("content_filter", "content_filtered", "guardrail_intervened", "safety", "recitation", "language", "blocklist",
-         "prohibited_content", "spii", "image_safety", "image_prohibited_content", "image_recitation", "escalation",
-         "pup_limited_disabled", "model_armor", "jailbreak"),
-        "content_filter",
-    ),
-    "refusal": "refusal",
-}  # fmt: skip
-# Ends that are failures: of the provider's, and of the model's, which wrote something that cannot be read.
-_FAILED = {"error", "insufficient_system_resource", "missing_thought_signature"}
-_GARBLED = {
-    "malformed_function_call", "unexpected_tool_call", "too_many_tool_calls", "malformed_response", "no_image",
-}  # fmt: skip
+    "stop": "stop",
+    "end_turn": "stop",
+    "stop_sequence": "stop",
+    "completed": "stop",
+    "eos": "stop",
+    "length": "length",
+    "max_tokens": "length",
+    "max_output_tokens": "length",
+    "model_length": "length",
+    "model_context_window_exceeded": "length",
+    "pause_turn": "length",
+    "continuation": "length",
+    "tool_calls": "tool_calls",
+    "tool_use": "tool_calls",
+    "function_call": "tool_calls",
+}
 
 
 @dataclass(slots=True)
@@ -96,20 +94,30 @@ class Heard:
         if reason is None:
             return
         word = str(getattr(reason, "value", reason)).lower()
-        if word in _FAILED:
-            self.fail(error if error is not None else {"code": word})
-        if word in _GARBLED:
+        failure = failure_of_end(word)
+        if failure is ErrorType.CONTENT_FILTER:
+            self.finish = "refusal" if word == "refusal" else "content_filter"
+        elif failure is ErrorType.INVALID_OUTPUT:
             self.garbled = word
-        self.finish = _ENDS.get(word, self.finish)
+        elif failure is not None:
+            self.fail(error if error is not None else {"code": word}, None if error is not None else failure)
+        elif (end := _ENDS.get(word)) is not None:
+            self.finish = end
 
-    def fail(self, error: object) -> None:
+    def fail(self, error: object, error_type: ErrorType | None = None) -> None:
         """
         The provider has put an error where an answer belongs.
+
+        Args:
+            error: As it came.
+            error_type: What it is, where the error itself does not say.
 
         Raises:
             EndpointReplyError: Always.
         """
-        raise EndpointReplyError(self.name, 200, {"error": plain(error)} if error is not None else None)
+        failure = EndpointReplyError(self.name, 200, {"error": plain(error)} if error is not None else None)
+        failure.error_type = error_type
+        raise failure
 
     def reply(self, form: Form | None) -> Reply:
         """

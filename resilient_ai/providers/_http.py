@@ -162,8 +162,7 @@ class HTTPEndpoint(ProviderEndpoint):
             piece = json.loads(event)
         except ValueError:
             piece = None
-        known = isinstance(piece, dict) and (isinstance(piece.get("content"), str) or piece.keys() & _FACTS)
-        if not known:
+        if not isinstance(piece, dict) or not (isinstance(piece.get("content"), str) or piece.keys() & _FACTS):
             raise EndpointReplyError(self.name, 200, piece)
         return _take(piece, heard)
 

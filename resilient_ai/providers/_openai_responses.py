@@ -149,12 +149,14 @@ class ResponsesAPI:
     def _close(self, response: Any, heard: Heard) -> None:
         """What a whole response tells besides its text."""
         heard.model, heard.usage = getattr(response, "model", None), usage_of(response)
-        for number, item in enumerate(getattr(response, "output", None) or ()):
+        output: Any = getattr(response, "output", None)
+        for number, item in enumerate(output or ()):
             kind = getattr(item, "type", None)
             if kind == "function_call" and getattr(item, "status", None) != "incomplete":
                 heard.calls[number] = HeardCall(item.call_id, item.name, item.arguments)
             elif kind == "message":
-                heard.refusals += [part.refusal for part in item.content or () if getattr(part, "refusal", None)]
+                parts: list[Any] = list(item.content or ())
+                heard.refusals += [part.refusal for part in parts if getattr(part, "refusal", None)]
             elif kind == "reasoning" and getattr(item, "encrypted_content", None):
                 heard.extra.setdefault("openai", {}).setdefault("reasoning", []).append(plain(item))
         details = getattr(response, "incomplete_details", None)

@@ -96,8 +96,8 @@ def _of_type(kind: Any) -> Form | None:
         try:
             return validate(text)
         except ValueError as error:  # a pydantic ValidationError, which quotes its input
-            told = getattr(error, "errors", None)
-            kinds = [str(each.get("type")) for each in told(include_input=False)] if callable(told) else []
+            told: Any = error if hasattr(error, "errors") else None
+            kinds = [str(each["type"]) for each in told.errors(include_input=False)] if told is not None else []
             raise MisfitError(tuple(kinds) or ("value_error",)) from None
 
     return Form(str(getattr(kind, "__name__", schema.get("title", "answer"))), schema, parse)

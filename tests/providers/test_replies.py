@@ -146,7 +146,7 @@ async def test_an_answer_that_calls_a_tool_with_no_json_is_invalid_output(provid
     [
         ({"content": None}, {"finish_reason": "error", "error": {"code": 429, "message": "slow"}}, "rate_limit"),
         ({"content": ""}, {"finish_reason": "error"}, "internal_error"),
-        ({"content": "half"}, {"finish_reason": "insufficient_system_resource"}, "internal_error"),
+        ({"content": "half"}, {"finish_reason": "insufficient_system_resource"}, "model_overloaded"),
     ],
     ids=["openrouter", "bare", "deepseek"],
 )
