@@ -19,7 +19,7 @@ from .bugs import Origin, is_programming_error, origin_of
 from .error_text import error_text
 from .evidence import gather, read, text_of
 from .outputs import from_output, is_misfit
-from .phrases import PLAIN_PHRASES, compiled
+from .phrases import PLAIN_PHRASES, TOKENS_OVER_WINDOW, compiled
 from .replies import from_reply, from_text
 from .transport import from_transport
 from .user_rules import ask_users
@@ -156,8 +156,13 @@ def _own(error: BaseException) -> Verdict | None:
 
 
 def _from_quoted(error: BaseException) -> Verdict | None:
-    """What a ValueError quotes of a reply: some SDKs raise one for a frame of a stream."""
-    return from_text(text_of(error), quoted=True) if type(error) is ValueError else None
+    """What a ValueError quotes of a reply, as some SDKs raise one for a frame of a stream."""
+    if type(error) is not ValueError:
+        return None
+    text = text_of(error)
+    if compiled(TOKENS_OVER_WINDOW).search(text.lower()):
+        return verdict(ErrorType.CONTEXT_LENGTH, evidence="text: tokens exceed the context window")
+    return from_text(text, quoted=True)
 
 
 def _from_text(error: BaseException) -> Verdict | None:

@@ -253,6 +253,8 @@ def walk(thing: Any, found: Evidence, depth: int = 0) -> None:
             if name in _CODE_KEYS or (name == "error" and isinstance(value, str) and " " not in value):
                 _note_code(value, found)
         else:
+            if name in _TEXT_KEYS and isinstance(value, list):
+                found.texts.extend(_clipped(each) for each in value[:10] if isinstance(each, str))
             if name.endswith("exception"):  # Bedrock's event stream: {"throttlingException": {...}}
                 found.codes.append(str(key)[:100])
             walk(value, found, depth + 1)

@@ -110,7 +110,7 @@ _NO_MODEL = (
 # It exists, but does not run here; another endpoint may.
 _NOT_RUNNING = (
     r"\b(?:endpoint|deployment|model|engine|instance|inference)s?\b[^.]{0,100}?\b(?:(?:is|are|was|been|currently)(?: not|n.t)? (?:\w{1,40} )?)"
-    r"(?:running|stopped|paused|shut ?down|offline|inactive|started|terminated|asleep)\b|\bnon-serverless|not serverless"
+    r"(?:running|stopped|paused|shut ?down|offline|inactive|started|terminated|asleep)\b|\bnon-serverless|not serverless|\bmodel (?:was |has been )?unloaded"
 )
 _TIMED_OUT = (
     abroad.TIMED_OUT
@@ -145,6 +145,8 @@ UNSUPPORTED_PARAMETER = (
     r"|[`'\"][\w.\[\]-]{1,60}[`'\"] (?:is|was) deprecated"
 )
 
+# A sentence that only a model's own library writes into a ValueError.
+TOKENS_OVER_WINDOW = r"tokens \(\d{1,9}\) exceed (?:the )?context (?:window|length|size)"
 # For exceptions of no SDK's, whose text is all there is: what people write into a `raise` of their own.
 PLAIN_PHRASES: tuple[tuple[E, str], ...] = (
     (E.QUOTA_EXCEEDED, rf"insufficient[ _]quota|{_USED_UP}|credit balance|{_MONEY_GONE}|payment required"),
@@ -155,7 +157,7 @@ PLAIN_PHRASES: tuple[tuple[E, str], ...] = (
     (E.AUTHENTICATION, rf"(?:invalid|incorrect|missing|expired) (?:\w{{1,40}} )?api key|authentication (?:failed|error)|\bunauthorized\b|{abroad.BAD_KEY}"),
     (E.NOT_FOUND, abroad.NO_MODEL),
     (E.TIMEOUT, rf"\btimed out\b|\bdeadline exceeded\b|(?:request|connection|gateway|read) timeout|{abroad.TIMED_OUT}"),
-    (E.NETWORK_ERROR, r"connection (?:was )?(?:reset|refused|aborted|closed|lost|error|failed)|network (?:error|is unreachable)|(?:peer|server|remote end) (?:closed|disconnected)|incomplete chunked read|name or service not known|(?:failure in )?name resolution|getaddrinfo failed|nodename nor servname|cannot connect to host|connection attempts failed|eof occurred in violation|broken pipe"),
+    (E.NETWORK_ERROR, r"connection (?:was )?(?:reset|refused|aborted|closed|lost|error|failed)|network (?:error|is unreachable)|(?:peer|server|remote end) (?:closed|disconnected)|incomplete chunked read|name or service not known|(?:failure in )?name resolution|getaddrinfo failed|nodename nor servname|(?:cannot|could not|unable to|failed to) connect to|connection attempts failed|eof occurred in violation|broken pipe"),
     (E.INTERNAL_ERROR, r"internal server error|bad gateway|server had an error|you can retry your request"),
 )  # fmt: skip
 

@@ -155,7 +155,7 @@ def _by_phrase(found: Evidence, status: int, wait: float | None) -> tuple[ErrorT
         if gates.isdisjoint(statuses):
             continue
         if compiled(pattern).search(unquoted if kind in _BY_WORDS_OF_OTHERS else text):
-            if kind is ErrorType.QUOTA_EXCEEDED and status in (402, 429):
+            if kind is ErrorType.QUOTA_EXCEEDED and status in (402, 429) and name != "a limit of 0":
                 # What comes back in seconds is no matter of money.
                 soon = name == "used up" and compiled(COMES_BACK_SOON).search(text) is not None
                 kind = ErrorType.RATE_LIMIT if soon or wait is not None else kind
