@@ -111,7 +111,7 @@ class LimitGate:
             state.refused += 1
             wait = state.wait(now)
             error = LimitReachedError(self._name, limit=state.most, waiting=len(state.queue), retry_after=wait)
-        if self._registry.listening:
+        if self._registry.hears(CallRejected):
             self._registry.emit(CallRejected(self._name, "limit_reached", wait))
         return error
 
@@ -192,5 +192,5 @@ class LimitGate:
         with self.lock:
             why, self.state.lowered = self.state.lowered, ""
             limit, rate = self.state.most, self.state.pace.rate(self._now())
-        if why and self._registry.listening:
+        if why and self._registry.hears(LimitLowered):
             self._registry.emit(LimitLowered(self._name, why, limit, rate))

@@ -287,7 +287,7 @@ class CallSite:
 
     def _refusal(self, batches: LoopBatches) -> QueueFullError:
         batches.queue.counters.rejected += 1
-        if self._registry.listening:
+        if self._registry.hears(CallRejected):
             self._registry.emit(CallRejected(self._name, "queue_full", None))
         return QueueFullError(self._name, max_queue_size=self._config.max_queue_size)
 

@@ -219,7 +219,7 @@ class BatchRunner:
                 await self._send_and_settle(batches, batch, wanted, [batch.items[waiter] for waiter in wanted])
 
     async def _send(self, batch: Batch, items: list[Any]) -> Sequence[Any]:
-        if self._registry.listening:
+        if self._registry.hears(BatchSent):
             self._registry.emit(BatchSent(self._name, len(items), self._now() - batch.since))
         run: BatchRun = batch.run
         at, args = self._before, run.args

@@ -66,7 +66,7 @@ class SharedCircuit:
         """
         circuit = self.circuit
         circuit.record.rejected += 1
-        if self._registry.listening or circuit.refused_until == math.inf:
+        if self._registry.hears(CallRejected) or circuit.refused_until == math.inf:
             return self._refused(circuit.retry_after(now), circuit.refusal())
         if (opening := circuit.opening) is None:  # another thread has just closed it
             return CircuitOpenError(self.name, 0.0)
@@ -96,7 +96,7 @@ class SharedCircuit:
         raise self._refused(wait, reason)
 
     def _refused(self, wait: float | None, reason: str) -> CircuitOpenError:
-        if self._registry.listening:
+        if self._registry.hears(CallRejected):
             self._registry.emit(CallRejected(self.name, reason, wait))
         error = CircuitOpenError(self.name, wait, reason)
         opening = self.circuit.opening

@@ -70,7 +70,7 @@ class RetriedCall:
         site, registry = self.site, self.site.registry
         self._state.idle_for += delay
         try:
-            if registry.listening:
+            if registry.hears(RetryScheduled):
                 registry.emit(RetryScheduled(site.name, self.attempts, kind.value, delay))
             await registry.clock.sleep(delay)
         except BaseException:
@@ -113,8 +113,7 @@ class RetriedCall:
             self._answers += invalid_answers(error)
         if (seen := watching()) is not None:
             seen.attempts += 1
-        if site.registry.listening:
-            self._tell_failure(error, verdict)
+        self._tell_failure(error, verdict)
         now = site.registry.clock.now()
         self._state.note(self.attempts, error, now)
         return verdict, now
@@ -176,12 +175,14 @@ class RetriedCall:
 
     def _tell_end(self, verdict: Verdict, now: float, reason: str) -> None:
         site = self.site
-        if site.registry.listening:
+        if site.registry.hears(RetriesExhausted):
             kind, elapsed = verdict.error_type.value, now - self._started
             site.registry.emit(RetriesExhausted(site.name, self.attempts, elapsed, kind, reason))
 
     def _tell_failure(self, error: Exception, verdict: Verdict) -> None:
         event = QuotaExceeded if verdict.error_type is ErrorType.QUOTA_EXCEEDED else AttemptFailed
+        if not self.site.registry.hears(event):
+            return
         self.site.registry.emit(
             event(
                 self.site.name,

@@ -37,6 +37,7 @@ class QuotaExceeded(AttemptFailed):
 
     log_name: ClassVar[str] = "resilient_ai.quota_exceeded"
     level: ClassVar[Level] = "critical"
+    logged_once: ClassVar[bool] = True
 
 
 @public("events")
@@ -72,7 +73,6 @@ class RetriesExhausted(Event):
     """
 
     log_name: ClassVar[str] = "resilient_ai.retries_exhausted"
-    level: ClassVar[Level] = "warning"
 
     attempts: int
     elapsed: float

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import structlog
-
+from .log import log
 from .user_warnings import warn
 
 
@@ -12,6 +11,4 @@ def warn_in_a_call(message: str, category: type[Warning]) -> None:
     try:
         warn(message, category)
     except category:
-        structlog.stdlib.get_logger("resilient_ai").warning(
-            "resilient_ai.warning", category=category.__name__, message=message
-        )
+        log("warning", "resilient_ai.warning", category=category.__name__, text=message)

@@ -4,12 +4,11 @@ Events: one frozen dataclass per thing that happened, told to listeners after th
 Fields are plain values. Prompts, answers and keys never get in; error messages are scrubbed first.
 """
 
-import dataclasses
+import logging
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import ClassVar, Literal
 
-from .log import log
-from .printable import printable
 from .public import public
 
 Level = Literal["debug", "info", "warning", "error", "critical"]
@@ -27,6 +26,7 @@ class Event:
 
     log_name: ClassVar[str] = "resilient_ai.event"
     level: ClassVar[Level] = "info"
+    logged_once: ClassVar[bool] = False  # repeats are not logged until it has been quiet for a while
 
     name: str
 
@@ -49,8 +49,7 @@ class CallRejected(Event):
     retry_after: float | None
 
 
-def log_event(event: Event) -> None:
-    """Send one event to structlog; the default listener of every registry."""
-    fields = {field.name: getattr(event, field.name) for field in dataclasses.fields(event)}
-    fields = {name: printable(value) if isinstance(value, str) else value for name, value in fields.items()}
-    log(event.level, event.log_name, **fields)
+@lru_cache
+def severity(level: Level) -> int:
+    """The number that the standard library's logging has for a level."""
+    return int(logging.getLevelName(level.upper()))

@@ -10,12 +10,12 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast, get_args
 
 from .checks import check_number
 from .clock import SystemClock
-from .events import Event, log_event
-from .log import log
+from .events import Event, Level, severity
+from .log import EventLog, enabled, log, log_event
 from .modes import AS_EVER, mode, set_mode
 from .public import public
 from .report import Row
@@ -153,7 +153,7 @@ class StateStore:
         self.mode = AS_EVER
         self.clock: Clock = clock if clock is not None else SystemClock()
         self.rng = rng if rng is not None else random.Random()  # noqa: S311 - jitter, not secrets
-        self._set_listeners({object(): each for each in listeners})
+        self._set_listeners({object(): (each, 0) for each in listeners})
         self._broken: set[int] = set()
         self._states: dict[tuple[str, str], _Claim] = {}
         self._lock = threading.RLock()
@@ -313,11 +313,35 @@ class StateStore:
 
     # -- events
 
-    def subscribe(self, listener: Callable[[Event], object]) -> Callable[[], None]:
-        """Call `listener` with every event from now on; returns a function that ends this subscription."""
+    @property
+    def listeners(self) -> tuple[Callable[[Event], object], ...]:
+        """Who is called with every event. Assign others in place of them, `()` for silence."""
+        return tuple(listener for listener, _ in self._listeners.values())
+
+    @listeners.setter
+    def listeners(self, listeners: Iterable[Callable[[Event], object]]) -> None:
+        with self._lock:
+            self._set_listeners({object(): (each, 0) for each in listeners})
+
+    def subscribe(self, listener: Callable[[Event], object], level: Level = "debug") -> Callable[[], None]:
+        """
+        Call `listener` with every event from now on.
+
+        Args:
+            listener: Called outside locks; what it raises is logged once and breaks no call.
+            level: Only events that are at least as severe; the others are not even made for it. Default "debug": all.
+
+        Returns:
+            A function that ends this subscription.
+
+        Raises:
+            ValueError: No such level.
+        """
+        if level not in get_args(Level):
+            raise ValueError(f"level must be one of {', '.join(get_args(Level))}, got {level!r}")
         key = object()  # a listener may be there twice
         with self._lock:
-            self._set_listeners({**self._listeners, key: listener})
+            self._set_listeners({**self._listeners, key: (listener, severity(level))})
 
         def unsubscribe() -> None:
             with self._lock:
@@ -326,15 +350,29 @@ class StateStore:
 
         return unsubscribe
 
-    def _set_listeners(self, listeners: Mapping[object, Callable[[Event], object]]) -> None:
-        self._listeners = listeners  # a new mapping each time: another thread may be iterating over the old one
-        # Whether anybody listens; events are only made then.
-        self.listening = bool(listeners)
+    def _set_listeners(self, listeners: Mapping[object, tuple[Callable[[Event], object], int]]) -> None:
+        # A new mapping each time: another thread may be iterating over the old one.
+        self._listeners = {
+            key: (EventLog(self.clock.now) if listener is log_event else listener, least)
+            for key, (listener, least) in listeners.items()
+        }
+        logs = [isinstance(listener, EventLog) for listener, _ in self._listeners.values()]
+        self._logs = any(logs)
+        # The least severe event that anybody but the log wants to hear.
+        levels = (least for (_, least), is_log in zip(self._listeners.values(), logs, strict=True) if not is_log)
+        self._least: float = min(levels, default=math.inf)
+
+    def hears(self, kind: type[Event]) -> bool:
+        """Whether anybody would hear an event of this kind; none is made otherwise."""
+        number = severity(kind.level)
+        return number >= self._least or (self._logs and enabled(number))
 
     def emit(self, event: Event) -> None:
         """Tell every listener. One that raises is logged once and never breaks a call."""
-        for listener in self._listeners.values():
-            self.notify(listener, event)
+        number = severity(event.level)
+        for listener, least in self._listeners.values():
+            if number >= least:
+                self.notify(listener, event)
 
     def notify(self, listener: Callable[[Event], object], event: Event) -> None:
         """Tell one listener."""

@@ -21,7 +21,6 @@ class Degraded(Event):
     """
 
     log_name: ClassVar[str] = "resilient_ai.degraded"
-    level: ClassVar[Level] = "warning"
 
     rung: str
     error_type: str

@@ -92,7 +92,7 @@ class FallbackSite:
 
     def rung_failed(self, rung: Rung, call: FailedCall, error: Exception, doing: str = "recall") -> None:
         self.state.count_rung_failure(rung.name)
-        if self.registry.listening:
+        if self.registry.hears(RungFailed):
             # A rung is code of the user's: its bugs are told in its own words, what a validator quotes is not.
             verdict = classify(error)
             misfit = verdict.error_type is ErrorType.INVALID_OUTPUT
@@ -195,7 +195,7 @@ class FallbackCall:
         if (seen := watching()) is not None:
             seen.degraded, seen.error = True, error
             seen.source, seen.similarity, seen.age = recalled.source, recalled.similarity, recalled.age
-        if registry.listening and call.verdict is not None:
+        if call.verdict is not None and registry.hears(Degraded):
             kind = call.verdict.error_type.value
             registry.emit(Degraded(state.name, answer.rung.name, kind, recalled.similarity, recalled.age))
 

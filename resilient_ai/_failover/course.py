@@ -250,7 +250,7 @@ class FailoverCall:
         failover.delay.learn(self._site.now() - started)
         if race.hedge is not None:
             failover.hedged(won=answer.hedged)
-            if registry.listening:
+            if registry.hears(Hedged):
                 try:
                     registry.emit(Hedged(failover.name, race.hedge.name, delay, answer.hedged))
                 except BaseException:  # Ctrl-C in a listener

@@ -160,7 +160,7 @@ class EndpointSelection:
     def _moved(self, candidate: Candidate, verdict: Verdict, to: Candidate) -> None:
         failover, registry = self._rules.failover, self._rules.registry
         failover.moved()
-        if registry.listening:
+        if registry.hears(FailedOver):
             registry.emit(FailedOver(failover.name, candidate.name, verdict.error_type.value, to.name))
 
     def broke(self, candidate: Candidate, ticket: Ticket, now: float, error: Exception) -> None:

@@ -66,8 +66,8 @@ class SharedEndpoint:
             )
             first_denial = error_type in DENIED and not self._denied
             self._denied = self._denied or first_denial
-        if rest is not None and self._registry.listening:
-            event = EndpointDenied if first_denial else EndpointDown
+        event = EndpointDenied if first_denial else EndpointDown
+        if rest is not None and self._registry.hears(event):
             self._registry.emit(event(self.name, self.name, error_type.value, rest))
 
     def refused(self, ticket: Ticket, now: float, wait: float | None) -> None:
@@ -97,7 +97,7 @@ class SharedEndpoint:
 
     def _up(self) -> None:
         self._denied = False
-        if self._registry.listening:
+        if self._registry.hears(EndpointUp):
             self._registry.emit(EndpointUp(self.name, self.name))
 
     # -- for the handle

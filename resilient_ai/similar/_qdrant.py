@@ -9,9 +9,8 @@ import uuid
 import warnings
 from typing import TYPE_CHECKING, Any
 
-import structlog
-
 from resilient_ai._core.checks import check_number
+from resilient_ai._core.log import log
 from resilient_ai._core.public import public
 
 from ._forks import hold_while_forking
@@ -32,8 +31,6 @@ _LIST_SECONDS = 60.0  # for which it is known which collections are ours
 _MARK = str(uuid.uuid5(uuid.NAMESPACE_OID, "resilient_ai.similar"))
 _OF = "resilient_ai_store"
 _KIND, _ENTRY = "kind", "resilient_ai_entry"
-
-_logger = structlog.stdlib.get_logger("resilient_ai")
 
 
 class ForeignCollectionError(ValueError):
@@ -266,7 +263,7 @@ class QdrantStore:
             return ask()
         except Exception as error:  # noqa: BLE001 - a server that is down, in any of its client's words
             if self._resting_until == 0.0 or isinstance(error, ForeignCollectionError):
-                _logger.warning("resilient_ai.store_failing", path=self._name, error=_in_words(error))
+                log("warning", "resilient_ai.store_failing", path=self._name, error=_in_words(error))
             self._resting_until = time.monotonic() + _REST_SECONDS
             self.file_errors += 1
             return otherwise

@@ -12,8 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import structlog
-
+from resilient_ai._core.log import log
 from resilient_ai._core.public import public
 
 from ._file_owner import ForeignFileError
@@ -31,8 +30,6 @@ if TYPE_CHECKING:
 _READ_SECONDS = 0.25  # most that a question waits for a write
 _UNSAVED = 1_000
 _FORGIVEN = (sqlite3.Error, OSError, ForeignFileError)
-
-_logger = structlog.stdlib.get_logger("resilient_ai")
 
 
 @public("similar")
@@ -105,7 +102,7 @@ class SQLiteStore:
                     self._file.set_aside()
             if not self._failing:
                 cause = f"{type(error).__name__}: {error}"
-                _logger.warning("resilient_ai.store_failing", path=str(self.path), error=cause)
+                log("warning", "resilient_ai.store_failing", path=str(self.path), error=cause)
             self._failing = True
         else:
             self._failing = False

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import structlog
+from resilient_ai._core.log import log
 
 from ._file_owner import ForeignFileError, claim, is_damaged
 from ._store import Entry
@@ -39,8 +39,6 @@ COMMIT;
 _VERSION = 2
 _BUSY_SECONDS = 2.0  # that a write waits for another process
 _BROKEN = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
-
-_logger = structlog.stdlib.get_logger("resilient_ai")
 
 
 class AnswerFile:
@@ -145,7 +143,7 @@ class AnswerFile:
         for ending in ("", "-wal", "-shm"):
             with contextlib.suppress(FileNotFoundError):
                 Path(f"{self.path}{ending}").rename(f"{aside}{ending}")
-        _logger.warning("resilient_ai.store_set_aside", path=str(self.path), aside=aside)
+        log("warning", "resilient_ai.store_set_aside", path=str(self.path), aside=aside)
         if warn:
             warnings.warn(f"{self.path} is damaged: set aside as {aside}, begun anew", stacklevel=7)
 

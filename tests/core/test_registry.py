@@ -135,24 +135,6 @@ async def test_a_listener_that_raises_is_told_of_once_and_breaks_nothing():
     assert again == []
 
 
-async def test_events_are_structured_log_lines_by_default():
-    own = Registry(clock=VirtualClock())
-    call = circuit_breaker("x", failure_threshold=1, registry=own)(broken)
-    with structlog.testing.capture_logs() as lines, pytest.raises(OSError):
-        await call()
-
-    assert lines == [
-        {
-            "event": "resilient_ai.circuit_opened",
-            "log_level": "warning",
-            "name": "x",
-            "failures": 1,
-            "reason": "failure count reached 1",
-            "retry_after": 60.0,
-        }
-    ]
-
-
 def test_subscribing_ends_when_told(registry):
     heard: list[object] = []
     stop = registry.subscribe(heard.append)

@@ -23,7 +23,7 @@ from resilient_ai import (
     classify,
     describe,
 )
-from resilient_ai._core.events import log_event
+from resilient_ai._core.log import log_event
 from resilient_ai._core.scrub import args_hash, scrub
 
 AT_ONCE = {kind: RetryRule(1, 0, 0) for kind in ErrorType}
