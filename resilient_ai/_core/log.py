@@ -16,6 +16,7 @@ import structlog
 
 from .events import severity
 from .printable import printable
+from .table import as_shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -102,6 +103,6 @@ def log_event(event: Event, **more: object) -> None:
     """Log one event. As a listener of a registry it stands for an `EventLog` on the registry's clock."""
     fields: dict[str, Any] = {each.name: getattr(event, each.name) for each in dataclasses.fields(event)}
     # "name" is taken: a logging record has one, and so do the fields of other tools.
-    fields = {"call_site": fields.pop("name"), **fields, **more}
+    fields = {"call_site": as_shown(fields.pop("name")), **fields, **more}
     fields = {name: printable(value) if isinstance(value, str) else value for name, value in fields.items()}
     log(event.level, event.log_name, **fields)
