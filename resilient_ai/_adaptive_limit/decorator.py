@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
-from functools import partial
 from typing import Any, ClassVar, ParamSpec, TypeVar, overload
 
 from resilient_ai._core.coroutine_type import CoroutineOf
-from resilient_ai._core.handlers import Handler, StreamHandler
+from resilient_ai._core.handlers import Handler
 from resilient_ai._core.policy import Policy, Site
 from resilient_ai._core.public import public
+from resilient_ai._core.returned_stream import ReturnedStream
 from resilient_ai._core.state_store import StateStore, default_registry
-from resilient_ai._core.streams import END, Broken, pull
+from resilient_ai._core.streams import stream_of
 from resilient_ai._core.wrapper import Decorator, decorate
 
 from .config import LimitConfig
@@ -51,41 +51,38 @@ class AdaptiveLimitPolicy(Policy[AdaptiveLimit]):
             except BaseException as error:
                 gate.ended(permit, error)
                 raise
-            gate.ended(permit, None)
+            if type(result) is ReturnedStream:
+                _hold(gate, permit, result)
+            else:
+                gate.ended(permit, None)
             return result
 
         return limited
 
-    def bind_stream(self, bind_inner: Callable[[Site], StreamHandler], site: Site) -> StreamHandler:
-        return partial(_limited_stream, bind_inner(site), self.state(site)._gate, site.spare)
+
+def _hold(gate: LimitGate, permit: Permit, result: ReturnedStream) -> None:
+    """Let a stream keep its permit until it ends."""
+    stream = stream_of(result)
+    if stream.begun:
+        gate.answered(permit)
+    stream.add(_LimitedStream(gate, permit))
 
 
-async def _limited_stream(
-    inner: StreamHandler,
-    gate: LimitGate,
-    spare: bool,
-    fn: Callable[..., Any],
-    instance: Any,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-) -> AsyncGenerator[Any, None]:
-    permit = gate.enter() or await gate.wait_in_queue(spare=spare)
-    held: Permit | None = permit
-    stream = inner(fn, instance, args, kwargs)
-    try:
-        while (item := await pull(stream)) is not END:
-            if type(item) is Broken:
-                held = None
-                gate.ended(permit, item.error)
-                item.throw()
-            gate.answered(permit)
-            yield item
-        held = None
-        gate.ended(permit, None)
-    finally:
-        if held is not None:
-            gate.released(held)
-        await stream.aclose()
+class _LimitedStream:
+    __slots__ = ("_gate", "_permit")
+
+    def __init__(self, gate: LimitGate, permit: Permit) -> None:
+        self._gate = gate
+        self._permit = permit
+
+    def ended(self) -> None:
+        self._gate.ended(self._permit, None)
+
+    def broke(self, error: Exception) -> None:
+        self._gate.ended(self._permit, error)
+
+    def left(self) -> None:
+        self._gate.released(self._permit)
 
 
 @overload

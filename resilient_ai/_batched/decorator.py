@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Concatenate, ParamSpec, Protocol, Self, TypeVa
 
 from resilient_ai._core.checks import check_callable
 from resilient_ai._core.coroutine_type import CoroutineOf
-from resilient_ai._core.handlers import Handler, StreamHandler
+from resilient_ai._core.handlers import Handler
 from resilient_ai._core.policy import Policy, Site
 from resilient_ai._core.public import public
 from resilient_ai._core.state_store import StateStore, default_registry
@@ -101,9 +101,9 @@ class BatchedPolicy(Policy[Batcher]):
         )
         return call_site.call
 
-    def bind_stream(self, bind_inner: Callable[[Site], StreamHandler], site: Site) -> StreamHandler:  # noqa: ARG002
+    def check_streaming(self, function: str) -> None:
         raise TypeError(
-            f"@batched needs a function that returns one result per item; {site.function} is an async generator,"
+            f"@batched needs a function that returns one result per item; {function} is an async generator,"
             " and a stream cannot be dealt out"
         )
 

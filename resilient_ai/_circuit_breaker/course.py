@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from anyio.lowlevel import checkpoint
@@ -10,19 +9,24 @@ from anyio.lowlevel import checkpoint
 from resilient_ai._classification.classify import classify
 from resilient_ai._classification.error_rules import means, rejection
 from resilient_ai._core.backend import cancelled
+from resilient_ai._core.deadline import Opens, bounded
 from resilient_ai._core.errors import RejectedResultError
 from resilient_ai._core.fast_path import begun
-from resilient_ai._core.streams import END, Broken, pull
+from resilient_ai._core.opening import call_plainly
+from resilient_ai._core.returned_stream import ReturnedStream
+from resilient_ai._core.streams import stream_of
 
 from .config import NEUTRAL
 from .nested import inside_probe
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
+    from collections.abc import Callable
 
     from resilient_ai._classification.error_rules import Reject
     from resilient_ai._classification.verdict import Verdict
-    from resilient_ai._core.handlers import Handler, StreamHandler
+    from resilient_ai._core.clock import Clock
+    from resilient_ai._core.errors import ErrorType
+    from resilient_ai._core.handlers import Handler
 
     from .config import CircuitConfig
     from .shared import SharedCircuit
@@ -36,20 +40,30 @@ class Guard:
     Args:
         config: Says what is neutral.
         reject: Judges results.
-        now: The clock.
+        clock: The registry's.
+        name: Who is named when a stream falls silent.
     """
 
-    __slots__ = ("_by_blame", "_ignore", "_now", "_reject")
+    __slots__ = ("_by_blame", "_clock", "_config", "_name", "_next_item", "_reject", "now")
 
-    def __init__(self, config: CircuitConfig, reject: Reject | None, now: Callable[[], float]) -> None:
-        self._ignore = config.ignore
+    def __init__(
+        self,
+        config: CircuitConfig,
+        reject: Reject | None,
+        clock: Clock,
+        name: str,
+    ) -> None:
+        self._config = config
         self._by_blame = all(each in config.ignore for each in NEUTRAL)
         self._reject = reject
-        self._now = now
+        self.now = clock.now
+        self._clock = clock
+        self._name = name
+        self._next_item: Handler | None = None  # runs the waiting for an item; made for the first stream
 
-    def function(self, inner: Handler, breaker: SharedCircuit) -> Handler:
-        """A handler that runs `inner` through a circuit."""
-        now, circuit, judges = self._now, breaker.circuit, self._reject is not None
+    def function(self, inner: Handler, breaker: SharedCircuit, timed: Handler | None) -> Handler:
+        """A handler that runs `inner` through a circuit, and by `timed` within a time."""
+        now, circuit, judges = self.now, breaker.circuit, self._reject is not None
 
         async def guarded(fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             run = inner
@@ -61,13 +75,19 @@ class Guard:
                 ticket = await self._admitted(breaker, started)
                 run = inside_probe(circuit, ticket, inner)
             try:
-                result = await run(fn, instance, args, kwargs)
+                if timed is None:
+                    result = await run(fn, instance, args, kwargs)
+                else:
+                    result = await timed(Opens(run, fn, instance, args, kwargs), None, (), {})
             except Exception as error:
-                self._failed(breaker, ticket, error, started, request=(args, kwargs))
+                self.failed(breaker, ticket, error, started, request=(args, kwargs))
                 raise
             except BaseException:
                 breaker.released(ticket)
                 raise
+            if type(result) is ReturnedStream:
+                await self._hold(result, breaker, ticket, started, (args, kwargs), probing=run is not inner)
+                return result
             if judges:
                 self._judge(breaker, ticket, result, started)
             breaker.good(ticket, started, now())
@@ -75,45 +95,42 @@ class Guard:
 
         return guarded
 
-    def stream(self, inner: StreamHandler, first_item: Handler, next_item: Handler) -> Callable[..., Any]:
-        """The same for streams, called with the circuit in front; the two handlers run the waiting for an item."""
-        return partial(self._guard_stream, inner, first_item, next_item)
-
-    async def _guard_stream(
+    async def _hold(
         self,
-        inner: StreamHandler,
-        first_item: Handler,
-        next_item: Handler,
+        result: ReturnedStream,
         breaker: SharedCircuit,
-        fn: Callable[..., Any],
-        instance: Any,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-    ) -> AsyncGenerator[Any, None]:
-        now, circuit = self._now, breaker.circuit
-        started = now()
-        answered: float | None = None  # when the first item came; reading on is at the consumer's pace
-        held: Ticket | None = circuit.open_ticket
-        if held is None:
-            held = await self._admitted(breaker, started)
-            first_item, next_item = inside_probe(circuit, held, first_item), inside_probe(circuit, held, next_item)
-        stream = inner(fn, instance, args, kwargs)
-        try:
-            while (item := await pull(stream, first_item if answered is None else next_item)) is not END:
-                if type(item) is Broken:
-                    ticket, held = held, None
-                    self._failed(breaker, ticket, item.error, started, answered, request=(args, kwargs))
-                    item.throw()
-                if answered is None:
-                    answered = now()
-                yield item
-            ended = now()
-            ticket, held = held, None
-            breaker.succeeded(ticket, ended, (answered if answered is not None else ended) - started)
-        finally:
-            if held is not None:
-                breaker.released(held)
-            await stream.aclose()
+        ticket: Ticket,
+        started: float,
+        request: tuple[object, ...],
+        *,
+        probing: bool,
+    ) -> None:
+        """Let a stream keep its ticket until it ends."""
+        stream = stream_of(result)
+        layer = GuardedStream(self, breaker, ticket, started, request)
+        if self._reject is not None:
+            try:
+                await stream.look_at_begun(layer.judge)
+            except Exception as error:
+                layer.broke(error)
+                raise
+            except BaseException:
+                layer.left()
+                raise
+        if stream.begun:
+            layer.answered = self.now()
+        run = self._within_idle_timeout()
+        if probing:
+            run = inside_probe(breaker.circuit, ticket, run or call_plainly)
+        if run is not None:
+            stream.wait_within(run)
+        stream.add(layer, layer.judge if self._reject is not None else None)
+
+    def _within_idle_timeout(self) -> Handler | None:
+        idle = self._config.idle_timeout_seconds
+        if idle is not None and self._next_item is None:
+            self._next_item = bounded(call_plainly, idle, self._clock, self._name, renewal=idle, items=True)
+        return self._next_item
 
     async def _admitted(self, breaker: SharedCircuit, started: float) -> Ticket:
         """A ticket of a circuit that is not closed; `CircuitOpenError` when it refuses."""
@@ -123,7 +140,7 @@ class Guard:
             raise breaker.refusal(started)
         return breaker.admit(started)
 
-    def _failed(
+    def failed(
         self,
         breaker: SharedCircuit,
         ticket: Ticket,
@@ -133,7 +150,7 @@ class Guard:
         request: tuple[object, ...] = (),
     ) -> None:
         """Tell the circuit of an error, unless that says nothing about the provider."""
-        now = self._now()
+        now = self.now()
         try:
             verdict = classify(error)
             neutral = self._ignores(error, verdict)
@@ -149,19 +166,22 @@ class Guard:
     def _judge(self, breaker: SharedCircuit, ticket: Ticket, result: Any, started: float) -> None:
         """Raise what `reject` calls the result; an error of `reject` itself is nobody's failure."""
         try:
-            error_type = rejection(self._reject, result, breaker.name) if self._reject is not None else None
+            error_type = self.rejects(result, breaker.name)
         except BaseException:
             breaker.released(ticket)
             raise
         if error_type is not None:
             error = RejectedResultError(result, error_type, function=breaker.name)
-            self._failed(breaker, ticket, error, started)
+            self.failed(breaker, ticket, error, started)
             raise error
+
+    def rejects(self, result: Any, owner: str) -> ErrorType | None:
+        return rejection(self._reject, result, owner) if self._reject is not None else None
 
     def _ignores(self, error: Exception, verdict: Verdict) -> bool:
         if self._by_blame and verdict.blame in ("request", "credential", "program"):
             return True
-        for rule in self._ignore:
+        for rule in self._config.ignore:
             try:
                 if means(rule, error, verdict):
                     return True
@@ -169,3 +189,47 @@ class Guard:
                 name = getattr(rule, "__qualname__", type(rule).__qualname__)
                 error.add_note(f"ignore predicate {name} raised {type(broken).__name__}; the failure counts")
         return False
+
+
+class GuardedStream:
+    """
+    What a circuit holds for a stream.
+
+    Attributes:
+        answered: When it came to its commit point; reading on is at the consumer's pace.
+    """
+
+    __slots__ = ("_breaker", "_guard", "_own_error", "_request", "_started", "_ticket", "answered")
+
+    def __init__(
+        self, guard: Guard, breaker: SharedCircuit, ticket: Ticket, started: float, request: tuple[object, ...]
+    ) -> None:
+        self._guard = guard
+        self._breaker = breaker
+        self._ticket = ticket
+        self._started = started
+        self._request = request
+        self._own_error = False  # whether `reject` itself raised
+        self.answered: float | None = None
+
+    def judge(self, item: Any) -> None:
+        """Raise what `reject` calls an item."""
+        self._own_error = True
+        error_type = self._guard.rejects(item, self._breaker.name)
+        self._own_error = False
+        if error_type is not None:
+            raise RejectedResultError(item, error_type, function=self._breaker.name)
+
+    def ended(self) -> None:
+        ended = self._guard.now()
+        seconds = (self.answered if self.answered is not None else ended) - self._started
+        self._breaker.succeeded(self._ticket, ended, seconds)
+
+    def broke(self, error: Exception) -> None:
+        if self._own_error:
+            self.left()
+        else:
+            self._guard.failed(self._breaker, self._ticket, error, self._started, self.answered, request=self._request)
+
+    def left(self) -> None:
+        self._breaker.released(self._ticket)

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterable
-from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, ParamSpec, TypeVar, overload
 
 from resilient_ai._classification.error_rules import (
     ErrorRule,
     Reject,
     error_rules,
-    no_reject_on_a_stream,
 )
 from resilient_ai._core.checks import check_callable
 from resilient_ai._core.coroutine_type import CoroutineOf
 from resilient_ai._core.deadline import bounded
-from resilient_ai._core.handlers import Handler, StreamHandler
+from resilient_ai._core.handlers import Handler
+from resilient_ai._core.opening import call_plainly
 from resilient_ai._core.policy import Policy, Site
 from resilient_ai._core.public import public
 from resilient_ai._core.state_store import StateStore, default_registry
@@ -81,15 +80,16 @@ class CircuitBreakerPolicy(Policy[CircuitBreaker]):
         return keys[0] is keys[1] and super().shares_state(other, site)
 
     def bind(self, bind_inner: Callable[[Site], Handler], site: Site) -> Handler:
-        inner, guard = self._bounded(bind_inner(site), site, self.config.timeout_seconds), self._guard()
+        inner, run = bind_inner(site), self._within_timeout(site)
+        guard = Guard(self.config, self._reject, self.registry.clock, self.state_name(site))
         if (key := self._key) is None:
             shared = self.state(site)._shared
-            self._bound[site.endpoint] = shared, inner if self.config.timeout_seconds is not None else None
-            return guard.function(inner, shared)
+            self._bound[site.endpoint] = shared, run
+            return guard.function(inner, shared, run)
 
         async def keyed(fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             shared = self._keyed(key, site, instance, args, kwargs)
-            return await guard.function(inner, shared)(fn, instance, args, kwargs)
+            return await guard.function(inner, shared, run)(fn, instance, args, kwargs)
 
         return keyed
 
@@ -100,25 +100,19 @@ class CircuitBreakerPolicy(Policy[CircuitBreaker]):
         add_circuits(path, bound)
         return True
 
-    def bind_stream(self, bind_inner: Callable[[Site], StreamHandler], site: Site) -> StreamHandler:
-        no_reject_on_a_stream(self._reject, site.function)
-        idle = self.config.idle_timeout_seconds
-        first_item = self._bounded(_awaited, site, self.config.timeout_seconds, math.inf if idle is None else idle)
-        next_item = self._bounded(_awaited, site, idle, idle)
-        stream = self._guard().stream(bind_inner(site), first_item, next_item)
-        if (key := self._key) is None:
-            return partial(stream, self.state(site)._shared)
-        return lambda fn, instance, args, kwargs: stream(
-            self._keyed(key, site, instance, args, kwargs), fn, instance, args, kwargs
-        )
+    @property
+    def needs_own_task(self) -> bool | None:
+        if self.config.timeout_seconds is None and self.config.idle_timeout_seconds is None:
+            return False
+        return None if getattr(self.registry.clock, "real", False) else True
 
-    def _guard(self) -> Guard:
-        return Guard(self.config, self._reject, self.registry.clock.now)
-
-    def _bounded(self, inner: Handler, site: Site, seconds: float | None, renewal: float | None = None) -> Handler:
+    def _within_timeout(self, site: Site) -> Handler | None:
+        """What runs a call within its timeout, if it has one; a stream that thinks may take longer."""
+        seconds, idle = self.config.timeout_seconds, self.config.idle_timeout_seconds
         if seconds is None:
-            return inner
-        return bounded(inner, seconds, self.registry.clock, self.state_name(site), renewal=renewal)
+            return None
+        renewal = math.inf if idle is None else idle
+        return bounded(call_plainly, seconds, self.registry.clock, self.state_name(site), renewal=renewal)
 
     def _keyed(
         self, key_of: Callable[..., object], site: Site, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -129,10 +123,6 @@ class CircuitBreakerPolicy(Policy[CircuitBreaker]):
         shared = circuit._shared
         shared.last_used = self.registry.clock.now()  # a call in flight keeps its key
         return shared
-
-
-async def _awaited(fn: Callable[..., Any], _instance: Any, _args: tuple[Any, ...], _kwargs: dict[str, Any]) -> Any:
-    return await fn()
 
 
 @overload
@@ -222,15 +212,15 @@ def circuit_breaker(
             every exception, `(*NEUTRAL, MyError)` adds to the default.
         key: Called with the call's arguments (the instance first, for a method); one circuit per value. Circuits
             that are closed and idle for 15 minutes are dropped; above 10,000, those idle longest.
-        reject: Called with every result; an ErrorType makes it a failure of that type, None lets it pass.
-            Not for streams. What it raises itself is raised, and nobody's failure.
+        reject: Called with every result, of a stream with every item; an ErrorType makes it a failure of that type,
+            None lets it pass. What it raises itself is raised, and nobody's failure.
         registry: Where the circuit lives. Default: `resilient_ai.registry`.
 
     Raises:
         CircuitOpenError: By the decorated function, without calling: the circuit is open.
         CallTimeoutError: By the decorated function: the call ran over timeout_seconds.
         RejectedResultError: By the decorated function: `reject` said so.
-        TypeError: At decoration: not an async function, or `reject` on one that streams.
+        TypeError: At decoration: not an async function.
         ValueError: At decoration: a bad setting, or the name exists with other settings.
     """
 

@@ -9,6 +9,7 @@ from resilient_ai._core.backend import cancelled
 from resilient_ai._core.call_facts import watching
 from resilient_ai._core.errors import mark_if_wrong_call
 from resilient_ai._core.fast_path import Call, Course, FastPath, Gate, StartedCall, behind
+from resilient_ai._core.opening import gives_items
 
 from .record import MOST_ANSWER_TIMES
 
@@ -36,7 +37,10 @@ def _through_circuit(breaker: SharedCircuit, course: Course, path: FastPath) -> 
     circuit, now, counts = breaker.circuit, course.now, course.counts
     call = behind(path.gates[None], course.function)
 
+    known: type = type(None)  # the latest type of result, which is no stream
+
     async def called(*args: Any, **kwargs: Any) -> Any:
+        nonlocal known
         started = now()
         if (ticket := circuit.open_ticket) is None or (counts and watching() is not None):
             if not counts and started < circuit.refused_until and not cancelled():
@@ -49,6 +53,10 @@ def _through_circuit(breaker: SharedCircuit, course: Course, path: FastPath) -> 
             mark_if_wrong_call(error)
             failed = StartedCall(started, error, ticket)
         else:
+            if type(result) is not known:
+                if gives_items(type(result)):
+                    return await course.take_over(args, kwargs, StartedCall(started, None, ticket, stream=result))
+                known = type(result)
             if counts:
                 for each in counts:
                     each.ok += 1

@@ -62,17 +62,6 @@ def rejection(reject: Reject, result: Any, owner: str) -> ErrorType | None:
     raise TypeError(f"reject of {owner!r} must return an ErrorType or None, got a {kind}")
 
 
-def no_reject_on_a_stream(reject: Callable[[Any], Any] | None, function: str) -> None:
-    """
-    Check that nobody wants to judge the result of an async generator.
-
-    Raises:
-        TypeError: `reject` is given.
-    """
-    if reject is not None:
-        raise TypeError(f"reject= looks at a returned value; {function} is an async generator and has none")
-
-
 def matches(rules: tuple[ErrorRule, ...], error: BaseException, verdict: Verdict) -> bool:
     """Whether any rule means this error."""
     return any(means(rule, error, verdict) for rule in rules)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from resilient_ai._classification.classify import classify
 from resilient_ai._classification.error_rules import rejection
@@ -79,14 +79,13 @@ class RetriedCall:
         if (seen := watching()) is not None:
             seen.retries += 1
 
-    def end_midway(self, broken: Broken) -> NoReturn:
-        """Give the consumer the error of a stream that broke after its first item: a retry would repeat that item."""
-        verdict, now = self._count(broken.error)
+    def end_midway(self, error: Exception) -> None:
+        """Count a stream that broke after its commit point: a retry would repeat what its consumer has seen."""
+        verdict, now = self._count(error)
         self._forget_outcome()
         if not _is_nobodys(verdict):
             self._tell_end(verdict, now, "the stream had begun")
         self.site.state.call_given_up()
-        broken.throw()
 
     def _delay(self, broken: Broken) -> tuple[float, ErrorType]:
         """Seconds until the next attempt, and the type of error that makes it necessary; raises when there is none."""

@@ -8,16 +8,17 @@ from typing import Any, ClassVar, ParamSpec, Self, TypeVar, overload
 
 import tenacity
 
-from resilient_ai._classification.error_rules import Reject, no_reject_on_a_stream
+from resilient_ai._classification.error_rules import Reject
 from resilient_ai._core.checks import check_callable
 from resilient_ai._core.coroutine_type import CoroutineOf
-from resilient_ai._core.errors import DoubleRetryWarning, ErrorType
+from resilient_ai._core.errors import DoubleRetryWarning, ErrorType, rejected_results
 from resilient_ai._core.fast_path import FastPath, begun
-from resilient_ai._core.handlers import Handler, StreamHandler
+from resilient_ai._core.handlers import Handler
 from resilient_ai._core.policy import Policy, Site
 from resilient_ai._core.public import public
+from resilient_ai._core.returned_stream import ReturnedStream
 from resilient_ai._core.state_store import StateStore, default_registry
-from resilient_ai._core.streams import END, Broken, pull
+from resilient_ai._core.streams import Broken, dispose
 from resilient_ai._core.user_warnings import warn
 from resilient_ai._core.wrapper import Decorator, decorate
 
@@ -27,6 +28,7 @@ from .handle import Retry
 from .rules import RetryChoices, RetryConfig, RetryRule, chosen_types, merged_rules
 from .sdk_retries import own_retries
 from .site import RetrySite
+from .stream import hold
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -66,6 +68,9 @@ class RetryPolicy(Policy[Retry]):
                         result = await inner(fn, instance, args, kwargs)
                     else:
                         result = await call.attempt(inner, fn, instance, args, kwargs)
+                    if type(result) is ReturnedStream:
+                        await hold(result, here, call, (started, args, kwargs))
+                        return result
                     if judge is not None:
                         judge(result, call)
                 except Exception as error:  # noqa: BLE001 - raised or retried below
@@ -74,36 +79,10 @@ class RetryPolicy(Policy[Retry]):
                     answered(here, call)
                     return result
                 call = call or RetriedCall(here, started, args, kwargs)
+                unwanted = rejected_results(broken.error)
                 await call.again(broken)
-
-        return retried
-
-    def bind_stream(self, bind_inner: Callable[[Site], StreamHandler], site: Site) -> StreamHandler:
-        no_reject_on_a_stream(self.choices.reject, site.function)
-        inner, here, now = bind_inner(site), self._here(site), self.registry.clock.now
-
-        async def retried(
-            fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-        ) -> AsyncGenerator[Any, None]:
-            started = now()
-            call: RetriedCall | None = None
-            while True:
-                stream, yielded = inner(fn, instance, args, kwargs), False
-                try:
-                    item = await (pull(stream) if call is None else call.attempt(pull, stream))
-                    while type(item) is not Broken:
-                        if item is END:
-                            answered(here, call)
-                            return
-                        yielded = True
-                        yield item
-                        item = await pull(stream)
-                finally:
-                    await stream.aclose()
-                call = call or RetriedCall(here, started, args, kwargs)
-                if yielded:
-                    call.end_midway(item)
-                await call.again(item)
+                for each in unwanted:
+                    await dispose(each)
 
         return retried
 

@@ -34,7 +34,15 @@ _running_loop = asyncio._get_running_loop
 _current_task = asyncio.current_task
 
 
-def bounded(inner: Handler, seconds: float, clock: Clock, name: str, *, renewal: float | None = None) -> Handler:
+def bounded(
+    inner: Handler,
+    seconds: float,
+    clock: Clock,
+    name: str,
+    *,
+    renewal: float | None = None,
+    items: bool = False,
+) -> Handler:
     """
     A handler that cancels `inner` after so many seconds.
 
@@ -43,30 +51,34 @@ def bounded(inner: Handler, seconds: float, clock: Clock, name: str, *, renewal:
         seconds: How long it may take.
         clock: Where time comes from.
         name: Who is named in the error.
-        renewal: For the waiting for an item of a stream: seconds that it may take from the latest sign of life on.
-            Default: it is not renewed.
+        renewal: For the waiting for a stream: seconds that it may take from the latest sign of life on. Default: it is
+            not renewed. A call is renewed only if it is one of `Opens` and has turned out to open a stream.
+        items: Whether it is items that are waited for, so that a sign of life renews every wait.
 
     Returns:
         A handler that raises `CallTimeoutError` when the time is over. A cancellation from outside passes through,
         also when both come in the same moment.
     """
 
-    bound = _Bounded(inner, seconds, clock, name, renewal)
+    bound = _Bounded(inner, seconds, clock, name, renewal, items)
     return bound.queued if getattr(clock, "real", False) else bound.scoped
 
 
 class _Bounded:
     """What `bounded` returns is a method of this: closures would take three times the room for every function."""
 
-    __slots__ = ("_clock", "_inner", "_name", "_queues", "_renewal", "_seconds")
+    __slots__ = ("_clock", "_inner", "_items", "_name", "_queues", "_renewal", "_seconds")
 
-    def __init__(self, inner: Handler, seconds: float, clock: Clock, name: str, renewal: float | None) -> None:
+    def __init__(
+        self, inner: Handler, seconds: float, clock: Clock, name: str, renewal: float | None, items: bool
+    ) -> None:
         self._inner = inner
         self._seconds = seconds
         self._clock = clock
         self._name = name
         self._renewal = renewal
-        self._queues: PerLoop[DeadlineQueue] = PerLoop(partial(DeadlineQueue, seconds, renewal), _forget)
+        self._items = items
+        self._queues: PerLoop[DeadlineQueue] = PerLoop(partial(DeadlineQueue, seconds, renewal, items), _forget)
 
     async def scoped(self, fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Within a scope of the clock's."""
@@ -75,7 +87,7 @@ class _Bounded:
             if renewal is None:
                 result = await self._inner(fn, instance, args, kwargs)
             else:
-                with _renewable(wait := _Wait(scope, self._clock, seconds, renewal)):
+                with _renewable(wait := _Wait(scope, self._clock, seconds, renewal, fn, self._items)):
                     result = await self._inner(fn, instance, args, kwargs)
         if scope.cancelled_caught:
             raise CallTimeoutError(self._name, timeout_seconds=seconds if wait is None else wait.seconds)
@@ -95,7 +107,7 @@ class _Bounded:
             return await self._inner(fn, instance, args, kwargs)
         if task in queue.expired:  # this call cleans up after one whose time is over
             return await self.scoped(fn, instance, args, kwargs)
-        calls[task] = loop.time() + self._seconds, task.cancelling()
+        calls[task] = loop.time() + self._seconds, task.cancelling(), fn
         if queue.timer is None:
             queue.timer = loop.call_later(self._seconds, queue.expire_due)
             _busy.add(queue)
@@ -126,20 +138,23 @@ class DeadlineQueue:
     Args:
         seconds: How long each may take.
         renewal: How long each may take from its latest sign of life on; None where they give none.
+        items: Whether each waits for an item.
         loop: The loop.
     """
 
-    __slots__ = ("calls", "expired", "loop", "renewed", "seconds", "timer")
+    __slots__ = ("calls", "expired", "items", "loop", "renewed", "seconds", "timer")
 
-    def __init__(self, seconds: float, renewal: float | None, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, seconds: float, renewal: float | None, items: bool, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
         self.seconds = seconds
+        self.items = items
         # Renewed waits have a queue of their own, as they are due in the order of their renewal.
         self.renewed: DeadlineQueue | None = None
         if renewal is not None:
-            self.renewed = self if renewal == seconds else DeadlineQueue(renewal, renewal, loop)
-        # When it is due (the loop's time), and how often the task had been asked to cancel when the call began.
-        self.calls: dict[asyncio.Task[Any], tuple[float, int]] = {}
+            self.renewed = self if renewal == seconds else DeadlineQueue(renewal, renewal, items, loop)
+        # When it is due (the loop's time), how often the task had been asked to cancel when the call began, and what
+        # is called.
+        self.calls: dict[asyncio.Task[Any], tuple[float, int, Any]] = {}
         self.expired: dict[asyncio.Task[Any], int] = {}  # cancelled by the timer and not over yet
         self.timer: asyncio.TimerHandle | None = None  # not cancelled when a call ends: the next call needs one too
 
@@ -151,8 +166,8 @@ class DeadlineQueue:
 
     def renew(self, task: asyncio.Task[Any]) -> None:
         """Let a call begin to wait anew."""
-        later, (_, cancelling) = self.renewed or self, self.calls.pop(task)
-        later.calls[task] = self.loop.time() + later.seconds, cancelling
+        later, (_, cancelling, fn) = self.renewed or self, self.calls.pop(task)
+        later.calls[task] = self.loop.time() + later.seconds, cancelling, fn
         if later.timer is None:
             later.timer = self.loop.call_later(later.seconds, later.expire_due)
             _busy.add(later)
@@ -162,7 +177,7 @@ class DeadlineQueue:
         now = self.loop.time()
         self.timer = None
         while self.calls:
-            task, (due, cancelling) = next(iter(self.calls.items()))
+            task, (due, cancelling, _) = next(iter(self.calls.items()))
             if due > now:
                 self.timer = self.loop.call_at(due, self.expire_due)
                 return
@@ -188,6 +203,8 @@ class _Wait:
     clock: Clock
     seconds: float
     renewal: float
+    fn: Callable[..., Any]  # what is called
+    items: bool
 
     def renew(self) -> None:
         self.seconds = self.renewal
@@ -213,21 +230,117 @@ def _renewable(wait: _Wait) -> Iterator[None]:
             _waits.pop(task, None)
 
 
-def renew_waits() -> None:
-    """A stream is alive: whoever waits for its next item, in this task, waits anew."""
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """
+    A task that waits for an item that another task reads.
+
+    Attributes:
+        task: It, on asyncio.
+        id: It, as anyio knows it.
+        until: When it has to be over, on the event loop's clock.
+    """
+
+    task: asyncio.Task[Any] | None
+    id: int
+    until: float
+
+    @classmethod
+    def here(cls) -> Reader:
+        """The running task."""
+        loop = _running_loop() if not in_trio() else None
+        task = _current_task(loop) if loop is not None else None
+        return cls(task, anyio.get_current_task().id, backend().current_time() + seconds_left())
+
+
+_readers: dict[int, Reader] = {}  # by the task that reads for each
+
+
+@contextmanager
+def reading_for(reader: Reader) -> Iterator[None]:
+    """Let the running task stand for one that waits for it: what it tells of time and life is that one's."""
+    task = anyio.get_current_task().id
+    _readers[task] = reader
+    try:
+        yield
+    finally:
+        _readers.pop(task, None)
+
+
+class Opens:
+    """
+    A call of several layers at once, which may turn out to open a stream.
+
+    Args:
+        inner: The layers.
+        call: What they are called with, the function first.
+    """
+
+    __slots__ = ("_call", "_inner", "streams")
+
+    def __init__(self, inner: Handler, *call: Any) -> None:
+        self._inner = inner
+        self._call = call
+        self.streams = False
+
+    def __call__(self) -> Any:
+        return self._inner(*self._call)
+
+    def opens(self, fn: Callable[..., Any]) -> bool:
+        """Whether it is a call of this function."""
+        return self._call[0] is fn
+
+
+def let_renew(fn: Callable[..., Any]) -> None:
+    """A call of `fn` has turned out to open a stream: the waiting for its first item may be renewed."""
     if _busy and (loop := _running_loop()) is not None and (task := _current_task(loop)) is not None:
-        for queue in tuple(_busy):
-            if queue.renewed is not None and queue.loop is loop and task in queue.calls:
-                queue.renew(task)
+        for queue in _busy:
+            entry = queue.calls.get(task) if queue.loop is loop else None
+            if entry is not None and type(call := entry[2]) is Opens and call.opens(fn):
+                call.streams = True
     if _waits:
         for wait in _waits.get(anyio.get_current_task().id, ()):
-            wait.renew()
+            if type(call := wait.fn) is Opens and call.opens(fn):
+                call.streams = True
+
+
+def _opens_a_stream(call: Callable[..., Any]) -> bool:
+    return type(call) is Opens and call.streams
+
+
+def renew_waits() -> None:
+    """A stream is alive: whoever waits for its next item, in this task or by means of it, waits anew."""
+    loop = _running_loop()
+    if _busy and loop is not None and (task := _current_task(loop)) is not None:
+        _renew_queues(loop, task)
+    if not _waits and not _readers:
+        return
+    here: int = anyio.get_current_task().id
+    while True:
+        for wait in _waits.get(here, ()):
+            if wait.items or _opens_a_stream(wait.fn):
+                wait.renew()
+        if (reader := _readers.get(here)) is None:
+            return
+        if reader.task is not None and loop is not None:
+            _renew_queues(loop, reader.task)
+        here = reader.id
+
+
+def _renew_queues(loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any]) -> None:
+    for queue in tuple(_busy):
+        if queue.renewed is None or queue.loop is not loop:
+            continue
+        if (entry := queue.calls.get(task)) is not None and (queue.items or _opens_a_stream(entry[2])):
+            queue.renew(task)
 
 
 def seconds_left() -> float:
     """Seconds until the enclosing anyio scope (or trio's own), or a timeout of ours, ends; inf without one."""
     running = backend()
     deadline, own = running.current_effective_deadline(), _own_seconds_left()
+    if _readers and (reader := _readers.get(anyio.get_current_task().id)) is not None:
+        deadline = min(deadline, reader.until)
     return own if deadline == math.inf else min(deadline - running.current_time(), own)
 
 

@@ -195,6 +195,15 @@ def mark_if_wrong_call(error: BaseException) -> None:
         error.add_note(_WRONG_CALL)
 
 
+def rejected_results(error: BaseException) -> list[Any]:
+    """Results that `reject=` has refused, and that whoever replaces them has to close."""
+    if isinstance(error, RejectedResultError):
+        return [error.result]
+    if isinstance(error, AllEndpointsFailedError):
+        return [each for inner in error.errors.values() for each in rejected_results(inner)]
+    return rejected_results(error.original_error) if isinstance(error, AIServiceError) else []
+
+
 def is_wrong_call(error: BaseException) -> bool:
     return type(error) is TypeError and _WRONG_CALL in getattr(error, "__notes__", ())
 

@@ -4,7 +4,8 @@ The fast path: what a whole stack does while nothing is wrong, in one coroutine.
 Layer by layer a call takes one coroutine for each policy. While nothing is wrong no layer decides anything: it only
 counts. So a stack whose policies can say what they would count has one coroutine for all of them, at half the cost.
 The layers take over as soon as somebody has to decide: before the call, when a gate is shut or somebody watches;
-after it, when the function has failed. Then they are handed a `StartedCall` in place of the function.
+after it, when the function has failed or has returned a stream. Then they are handed a `StartedCall` in place of the
+function.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from .call_facts import watching
 from .errors import mark_if_wrong_call
+from .opening import gives_items
 
 if TYPE_CHECKING:
     from .handlers import Handler
@@ -28,25 +30,34 @@ class StartedCall:
     """
     The function of a call that has begun on the fast path, for the layers that take over.
 
-    Called the first time, it raises what the function has raised already; after that it calls the function. So a layer
-    that passes its function on needs to know nothing of this. A layer with a part in the fast path asks `begun` for
-    what it had begun there.
+    Called the first time, it raises what the function has raised already, or gives the stream that it has returned;
+    after that it calls the function. So a layer that passes its function on needs to know nothing of this. A layer
+    with a part in the fast path asks `begun` for what it had begun there.
     """
 
-    __slots__ = ("choice", "error", "function", "started", "ticket")
+    __slots__ = ("choice", "error", "function", "started", "stream", "ticket")
 
     def __init__(
-        self, started: float, error: BaseException | None = None, ticket: Any = None, choice: Any = None
+        self,
+        started: float,
+        error: BaseException | None = None,
+        ticket: Any = None,
+        choice: Any = None,
+        stream: Any = None,
     ) -> None:
         self.function: Callable[..., Any]
         self.started = started
         self.error = error  # what the function has raised; None: it has not been called
         self.ticket = ticket  # of the gate that the call went through
         self.choice = choice  # of the layer that has several below it
+        self.stream = stream  # that the function has returned
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if self.error is not None:
             self._raise()
+        if self.stream is not None:
+            stream, self.stream = self.stream, None
+            return _returned(stream)
         try:
             return self.function(*args, **kwargs)
         except TypeError as error:
@@ -67,9 +78,13 @@ class StartedCall:
         return choice
 
 
+async def _returned(stream: Any) -> Any:
+    return stream
+
+
 def begun(fn: Callable[..., Any]) -> StartedCall | None:
-    """The call that has failed on the fast path, for the layers of its first attempt; None for every other call."""
-    return fn if isinstance(fn, StartedCall) and fn.error is not None else None
+    """The call that has run on the fast path, for the layers of its first attempt; None for every other call."""
+    return fn if isinstance(fn, StartedCall) and (fn.error is not None or fn.stream is not None) else None
 
 
 class HasOpenTicket(Protocol):
@@ -164,8 +179,10 @@ def behind(gate: Gate | None, function: Callable[..., Any]) -> Callable[..., Any
 
 def _counted(course: Course, *, timed: bool) -> Call:
     function, counts, now = course.function, course.counts, course.now if timed else None
+    known: type = type(None)  # the latest type of result, which is no stream
 
     async def called(*args: Any, **kwargs: Any) -> Any:
+        nonlocal known
         started = now() if now is not None else 0.0
         if watching() is not None:
             return await course.take_over(args, kwargs)
@@ -174,11 +191,15 @@ def _counted(course: Course, *, timed: bool) -> Call:
             result = await (function(*args, **kwargs) if kwargs else function(*args))
         except BaseException as error:  # noqa: BLE001 - the layers raise it again
             mark_if_wrong_call(error)
-            failed = StartedCall(started, error)
+            call = StartedCall(started, error)
         else:
+            if type(result) is not known:
+                if gives_items(type(result)):
+                    return await course.take_over(args, kwargs, StartedCall(started, stream=result))
+                known = type(result)
             for each in counts:
                 each.ok += 1
             return result
-        return await course.take_over(args, kwargs, failed)
+        return await course.take_over(args, kwargs, call)
 
     return called

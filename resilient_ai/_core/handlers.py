@@ -1,13 +1,10 @@
-"""What a bound layer is: one function that runs a call, or one that gives a stream."""
+"""What a bound layer is: one function that runs a call."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 # (bound function, instance or None, positional arguments, keyword arguments) -> coroutine.
 # The instance is what a method is bound to; the bound function already knows it.
 Handler = Callable[[Callable[..., Any], Any, "tuple[Any, ...]", "dict[str, Any]"], Coroutine[Any, Any, Any]]
-
-# The same for async generator functions: the call gives an async generator.
-StreamHandler = Callable[[Callable[..., Any], Any, "tuple[Any, ...]", "dict[str, Any]"], AsyncGenerator[Any, Any]]

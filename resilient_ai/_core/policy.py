@@ -14,13 +14,14 @@ from dataclasses import dataclass
 from pickle import PicklingError
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
 
-from .handlers import Handler, StreamHandler
+from .handlers import Handler
 from .state_store import Handle, default_registry
 
 if TYPE_CHECKING:
     import inspect
 
     from .callables import Place
+    from .commit_point import Commits
     from .fast_path import FastPath
     from .state_store import StateStore
 
@@ -35,6 +36,7 @@ class Site:
     place: Place | None = None
     signature: inspect.Signature | None = None
     endpoint: str | None = None
+    streaming: bool = False  # whether the function is an async generator function
     spare: bool = False  # whether the policy above has another endpoint to ask
 
 
@@ -65,6 +67,7 @@ class Policy(ABC, Generic[S]):
     per_endpoint: ClassVar[bool] = False  # below a choice among endpoints: one state for each
     needs_signature: ClassVar[bool] = False  # asks its site for the function's, which takes more room than a state
     injects_argument: ClassVar[bool] = False  # hands an argument to the layer below that the caller does not pass
+    commits: Commits | None = None  # which items of a stream are content, for the whole stack
 
     def __init__(self, name: Any, config: Any, registry: StateStore) -> None:
         if name is not None and (not isinstance(name, str) or not name):
@@ -100,9 +103,22 @@ class Policy(ABC, Generic[S]):
         """
         return False
 
-    def bind_stream(self, bind_inner: Callable[[Site], StreamHandler], site: Site) -> StreamHandler:  # noqa: ARG002
-        """`bind` for async generator functions."""
-        raise TypeError(f"@{self.kind} needs an `async def` that returns; {site.function} is an async generator")
+    def check_streaming(self, function: str) -> None:
+        """
+        Refuse async generator functions, where this layer cannot stand above one.
+
+        Raises:
+            TypeError: It cannot.
+        """
+
+    @property
+    def needs_own_task(self) -> bool | None:
+        """
+        Whether a stream below this layer has to run in a task of its own, from its first item to its last.
+
+        None: only where time limits are cancel scopes, whatever the clock.
+        """
+        return False
 
     def shown(self, parameters: list[inspect.Parameter], returned: Any) -> tuple[list[inspect.Parameter], Any]:
         """Parameters (without self) and return annotation as this layer's caller sees them."""

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import Callable
 from dataclasses import replace
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 from .backend import LOCK_FREE
 from .callables import Place, is_stream, signature_of, takes_instance, unique_name
-from .errors import mark_if_wrong_call
 from .fast_path import FastPath
+from .opening import opening_for
 from .policy import Site
+from .streams import items_of
 
 if TYPE_CHECKING:
+    from .commit_point import Commits
     from .policy import Policy
 
 
@@ -35,7 +37,7 @@ class Stack:
         self.policies = policies
         self.streaming = is_stream(function, policies[0].kind) if policies else False
         self.name = name if name is not None else unique_name(function)
-        self.site = Site(self.name, Place.of(function))
+        self.site = Site(self.name, Place.of(function), streaming=self.streaming)
         self.handler = self._named(self._fold())
 
     def _named(self, call: Callable[..., Any]) -> Callable[..., Any]:
@@ -45,22 +47,32 @@ class Stack:
         return call
 
     def _fold(self) -> Callable[..., Any]:
-        policies, streaming = self.policies, self.streaming
+        policies = self.policies
+        needs = [policy.needs_own_task for policy in policies]
+        opening = opening_for(self._commits(), True if True in needs else None if None in needs else False)
+        innermost = opening.generator if self.streaming else opening.function
 
         def inner_of(index: int) -> Callable[[Site], Any]:
             if index == len(policies):
-                return lambda _site: _open if streaming else _call
+                return lambda _site: innermost
             policy = policies[index]
-            bind: Callable[..., Any] = policy.bind_stream if streaming else policy.bind
+            if self.streaming:
+                policy.check_streaming(self.name)
             signature = self._seen_from(index) if policy.needs_signature else None
-            return lambda site: bind(inner_of(index + 1), replace(site, signature=signature))
+            return lambda site: policy.bind(inner_of(index + 1), replace(site, signature=signature))
 
         handler: Callable[..., Any] = inner_of(0)(self.site)
         for index, policy in enumerate(policies):
             if policy.injects_argument:
                 for lower in policies[index + 1 :]:
                     lower.release(self.site)
-        return handler
+        return items_of(handler) if self.streaming else handler
+
+    def _commits(self) -> Commits | None:
+        given = [policy.commits for policy in self.policies if policy.commits is not None]
+        if any(each is not given[0] for each in given):
+            raise ValueError(f"commits= is given twice for {self.name}; it holds for the whole stack, give it once")
+        return given[0] if given else None
 
     def call_by_layers(self) -> Callable[..., Any]:
         """Runs the layers, all arguments being the function's own."""
@@ -113,29 +125,3 @@ class Stack:
         for policy in reversed(self.policies):
             shown, returned = policy.shown(shown, returned)
         return signature.replace(parameters=parameters[:skip] + shown, return_annotation=returned)
-
-
-def _call(fn: Callable[..., Any], _instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    try:
-        # An empty dict would be copied, which takes a quarter of a bare await.
-        return fn(*args, **kwargs) if kwargs else fn(*args)
-    except TypeError as error:
-        mark_if_wrong_call(error)
-        raise
-
-
-def _open(fn: Callable[..., Any], _instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """The stream of an async generator function; what the call itself raises comes out at the first item."""
-    try:
-        return fn(*args, **kwargs)
-    except Exception as error:  # noqa: BLE001 - raised below
-        mark_if_wrong_call(error)
-        return _failing(error)
-
-
-async def _failing(error: Exception) -> AsyncGenerator[Any, None]:
-    try:
-        raise error
-    finally:
-        del error  # exception -> traceback -> frame -> exception is a reference cycle
-    yield  # makes it a generator

@@ -1,13 +1,23 @@
-"""Reading a stream: item by item, or up to its first item, where another provider can still take over."""
+"""
+A stream that has begun, and what the layers of its call hold until it ends.
+
+A call that opens a stream goes through the same layers as any other. Its result is the stream, read up to its commit
+point, where nobody can take over any more. Each layer that the result passes on its way to the caller adds what it
+holds for the call; it is told once how the stream ended. So an item costs no layer anything.
+"""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
-from dataclasses import dataclass
+import inspect
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, Protocol
 
 import anyio
+
+from .tasks import current_loop, run_later
 
 if TYPE_CHECKING:
     from .handlers import Handler
@@ -38,51 +48,213 @@ class Broken:
             del error
 
 
-async def pull(stream: AsyncGenerator[Any, Any], run: Handler | None = None) -> Any | Literal[_End.END] | Broken:
-    """
-    The next item of a stream, `END`, or the error in a `Broken`.
-
-    So that the caller can yield the item outside every `try`: what its consumer throws into it at the `yield` is not
-    the provider's doing.
-
-    Args:
-        stream: Read by this caller alone.
-        run: Runs the waiting for the item, within a time limit say.
-    """
+async def pull(stream: AsyncIterator[Any]) -> Any | Literal[_End.END] | Broken:
+    """The next item of a stream, `END`, or the error in a `Broken`."""
     try:
-        return await (anext(stream) if run is None else run(stream.__anext__, None, (), {}))
+        return await anext(stream)
     except StopAsyncIteration:
         return END
     except Exception as error:  # noqa: BLE001 - the caller decides what it means
         return Broken(error)
 
 
-@dataclass(slots=True)
-class Opened:
-    """A stream that has given its first item, or has ended without one: then the item is `END`."""
+class SelfClosing(AsyncIterator[Any]):
+    """A stream of ours that can be closed like an async generator, and tells what went wrong then."""
 
-    stream: AsyncGenerator[Any, None]
-    item: Any
-
-    async def close(self) -> None:
-        await dispose(self.stream)
+    async def aclose(self) -> None:
+        """Close it."""
 
 
-async def opened(stream: AsyncGenerator[Any, None]) -> Opened:
-    """Wait for the first item; a stream that fails is closed."""
-    try:
-        item = await pull(stream)
-        if type(item) is Broken:
-            item.throw()
-    except BaseException:
-        await stream.aclose()
-        raise
-    return Opened(stream, item)
+class StreamLayer(Protocol):
+    """What one layer holds for a stream; one of the three is called, once."""
+
+    def ended(self) -> None:
+        """It was read to its end."""
+
+    def broke(self, error: Exception) -> None:
+        """It failed after its commit point; the consumer gets the error."""
+
+    def left(self) -> None:
+        """Its consumer left, was cancelled or dropped it, or it failed above this layer."""
+
+
+class OpenStream:
+    """
+    A stream that has begun.
+
+    Args:
+        source: Gives its items.
+        begun: Items that it has given already: those up to the commit point.
+        exhausted: Whether it has no more.
+    """
+
+    __slots__ = ("_closed", "_layers", "_looks", "_loop", "_run", "begun", "exhausted", "source")
+
+    def __init__(self, source: AsyncIterator[Any], begun: list[Any], *, exhausted: bool = False) -> None:
+        self.source = source
+        self.begun = begun
+        self.exhausted = exhausted
+        self._layers: list[StreamLayer] = []  # innermost first
+        self._looks: list[
+            tuple[int, Callable[[Any], None]]
+        ] = []  # called with each further item, by place of the layer
+        self._run: Handler | None = None
+        self._closed = False
+        self._loop = current_loop()
+
+    # -- for the layers
+
+    def add(self, layer: StreamLayer, look: Callable[[Any], None] | None = None) -> None:
+        """
+        Let a layer hold something until the stream ends.
+
+        Args:
+            layer: Told how it ended.
+            look: Called with each further item; what it raises is the failure of the stream for this layer and those
+                above.
+        """
+        if look is not None:
+            self._looks.append((len(self._layers), look))
+        self._layers.append(layer)
+
+    def wait_within(self, run: Handler) -> None:
+        """Let a layer run the waiting for each further item, within a time limit say; the item must be its result."""
+        inner = self._run
+        self._run = run if inner is None else lambda fn, *_call: run(partial(inner, fn, None, (), {}), None, (), {})
+
+    async def look_at_begun(self, look: Callable[[Any], None]) -> None:
+        """Call with each item up to the commit point; if it raises, the stream is closed."""
+        try:
+            for item in self.begun:
+                look(item)
+        except BaseException:
+            await self.aclose()
+            raise
+
+    # -- for its reader
+
+    def look(self, item: Any) -> None:
+        """Show an item to the layers that asked for it."""
+        for place, look in self._looks:
+            try:
+                look(item)
+            except BaseException:
+                # For the layers below, nothing went wrong.
+                below, self._layers = self._layers[:place], self._layers[place:]
+                for layer in below:
+                    layer.left()
+                raise
+
+    def ended(self) -> None:
+        self._tell(lambda layer: layer.ended())
+
+    def broke(self, error: Exception) -> None:
+        self._tell(lambda layer: layer.broke(error))
+
+    def leave(self) -> None:
+        """Give back what the layers hold, if they still hold it."""
+        self._tell(lambda layer: layer.left())
+
+    async def aclose(self) -> None:
+        """Leave the stream, if it has not ended, and close it."""
+        self.leave()
+        if not self._closed:
+            self._closed = True
+            await close_source(self.source)
+
+    def abandon(self) -> None:
+        """Leave the stream out of a task that cannot wait any more."""
+        self.leave()
+        # Python itself closes an async generator that is dropped.
+        if not self._closed and not inspect.isasyncgen(self.source):
+            run_later(self._loop, partial(close_source, self.source))
+        self._closed = True
+
+    def _tell(self, how: Callable[[StreamLayer], None]) -> None:
+        layers, self._layers = self._layers, []
+        try:
+            while layers:
+                how(layers.pop(0))
+        finally:  # Ctrl-C in a listener: the others hold on to nothing
+            for layer in layers:
+                layer.left()
+
+    def __del__(self) -> None:
+        self.abandon()
+
+
+OpensStream = Callable[..., Awaitable[Any]]
+
+
+def items_of(open_stream: OpensStream) -> Callable[..., AsyncGenerator[Any, None]]:
+    """An async generator function over the items of the stream that a call gives."""
+
+    async def items(*call: Any) -> AsyncGenerator[Any, None]:
+        stream = stream_of(await open_stream(*call))
+        try:
+            for item in stream.begun:
+                yield item
+            if not stream.exhausted:
+                next_item, run, looks = stream.source.__anext__, stream._run, stream._looks
+                while True:
+                    try:
+                        item = await (next_item() if run is None else run(next_item, None, (), {}))
+                        if looks:
+                            stream.look(item)
+                    except StopAsyncIteration:
+                        break
+                    except Exception as error:  # noqa: BLE001 - raised below
+                        broken = Broken(error)
+                    except GeneratorExit:  # nobody runs this task any more, and nobody can wait for anything in it
+                        stream.abandon()
+                        raise
+                    else:
+                        yield item
+                        continue
+                    stream.broke(broken.error)
+                    broken.throw()
+            stream.ended()
+        finally:
+            await stream.aclose()
+
+    return items
+
+
+def stream_of(result: Any) -> OpenStream:
+    """The stream behind what a call that opens one gives."""
+    return result if type(result) is OpenStream else result._self_stream
+
+
+async def close_source(source: Any) -> None:
+    """Close what gives the items of a stream."""
+    if inspect.isasyncgen(source) or isinstance(source, SelfClosing):
+        # Not within a scope of ours: it may leave scopes that it has entered outside of it.
+        await source.aclose()
+    else:
+        await dispose(source)
 
 
 async def dispose(late: Any) -> None:
-    """Close an answer that nobody will read, if it is something that can be closed: a response, a stream."""
-    close = getattr(late, "aclose", None)
-    if close is not None:
-        with anyio.CancelScope(shield=True):
-            await close()
+    """
+    Close an answer that nobody will read, if it is something that can be closed: a response, a stream.
+
+    Args:
+        late: Anything. Its `aclose`, else its `close` is called, sync or async; an error of that is nobody's.
+    """
+    close = late._self_close if hasattr(type(late), "_self_close") else _close_of(late)  # a stream that is held here
+    if close is None:
+        return
+    with anyio.CancelScope(shield=True), suppress(Exception):
+        closing = close()
+        if inspect.isawaitable(closing):
+            await closing
+
+
+def _close_of(late: Any) -> Callable[[], Any] | None:
+    if inspect.isclass(late):
+        return None
+    for owner in (late, getattr(late, "response", None), getattr(late, "http_response", None)):
+        for name in ("aclose", "close"):
+            if callable(close := getattr(owner, name, None)):
+                return close  # type: ignore[no-any-return]
+    return None

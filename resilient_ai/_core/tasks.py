@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import asyncio  # noqa: TID251 - a task outside every scope is made by the backend, there is no other way
 import sys
+from contextlib import suppress
+from contextvars import Context
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Generator
-    from contextvars import Context
 
 
 running_loop = asyncio._get_running_loop  # of asyncio, or None
@@ -127,3 +128,27 @@ class _TrioPromise:
 
         self._done, self._task = True, None
         return trio.lowlevel.Abort.SUCCEEDED
+
+
+_running_later: set[object] = set()
+
+
+def run_later(loop: Any, run: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """
+    Start a task in a loop, from any thread and out of the garbage collector; nothing happens where the loop has ended.
+
+    Args:
+        loop: The loop's token.
+        run: Must not raise but for cancellation.
+    """
+
+    def start() -> None:
+        task = spawn(loop, run, Context(), lambda: _running_later.discard(task))
+        _running_later.add(task)
+
+    # RuntimeError of asyncio, RunFinishedError of trio: there is nobody left to run it.
+    with suppress(RuntimeError):
+        if is_asyncio(loop):
+            loop.call_soon_threadsafe(start)
+        else:
+            loop.run_sync_soon(start)

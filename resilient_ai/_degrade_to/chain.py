@@ -13,6 +13,7 @@ import anyio
 
 from resilient_ai._core.call_facts import OWN_VARIABLES
 from resilient_ai._core.errors import CallTimeoutError
+from resilient_ai._core.own_task import OwnTask
 from resilient_ai._core.per_loop import PerLoop
 from resilient_ai._core.tasks import current_loop
 
@@ -90,10 +91,10 @@ class FallbackChain:
         """The first answer that is a value or a stream with an item in it, or None when every rung passes."""
         return await self._first(call, self._ask_for_items)
 
-    async def items(self, answer: Answer) -> AsyncGenerator[Any, None]:
+    async def items(self, answer: Answer, first: Any) -> AsyncGenerator[Any, None]:
         """What the caller of a stream gets: the first item, and those that follow within the rung's time for each."""
         try:
-            yield answer.given
+            yield first
             while answer.rest is not None:
                 try:
                     item = await self._limited(anext(answer.rest), answer.rung)
@@ -116,7 +117,9 @@ class FallbackChain:
                 return answer
         return None
 
-    async def _ask(self, rung: Rung, call: FailedCall) -> Answer | None:
+    async def _ask(self, rung: Rung, call: FailedCall, *, streams: bool = False) -> Answer | None:
+        if rung.streams and not streams:
+            return None
         answer = rung.given if rung.recall is None else rung.recall(call)
         if rung.recall is not None and inspect.isawaitable(answer):
             answer = await self._limited(answer, rung)
@@ -124,10 +127,11 @@ class FallbackChain:
         return None if recalled.answer is NO_ANSWER else Answer(rung, recalled)
 
     async def _ask_for_items(self, rung: Rung, call: FailedCall) -> Answer | None:
-        answer = await self._ask(rung, call)
+        answer = await self._ask(rung, call, streams=True)
         if answer is None or not isinstance(answer.recalled.answer, AsyncIterable):
             return answer
-        answer.rest = aiter(answer.recalled.answer)
+        # Each item is waited for within a scope, so that the stream needs a task of its own.
+        answer.rest = OwnTask(aiter(answer.recalled.answer))
         try:
             first = await self._limited(anext(answer.rest), rung)
         except StopAsyncIteration:

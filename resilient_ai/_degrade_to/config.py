@@ -31,6 +31,7 @@ class DegradeConfig:
     mark: Mark | None = None
     rung_timeout: float | None = 5.0
     max_concurrency: int = 64
+    stream: bool = False
 
     def __post_init__(self) -> None:
         check_number("rung_timeout", self.rung_timeout, above=0, optional=True)

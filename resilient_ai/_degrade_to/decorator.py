@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Iterable
-from contextlib import aclosing
-from typing import Any, Final
+from collections.abc import Callable, Iterable
+from typing import Any
 
 from resilient_ai._classification.error_rules import ErrorRule, error_rules
-from resilient_ai._core.call_facts import DegradedFlag, degraded_flag, flagged, watching
+from resilient_ai._core.call_facts import DegradedFlag, flagged, watching
 from resilient_ai._core.fast_path import FastPath
-from resilient_ai._core.handlers import Handler, StreamHandler
+from resilient_ai._core.handlers import Handler
 from resilient_ai._core.policy import Policy, Site
 from resilient_ai._core.public import public
+from resilient_ai._core.returned_stream import ReturnedStream
 from resilient_ai._core.state_store import StateStore, default_registry
-from resilient_ai._core.streams import END, Broken
 from resilient_ai._core.wrapper import Decorator, decorate
 
 from .config import UNAVAILABLE, DegradeConfig, Mark
 from .fallback import rungs_of
 from .fallback_call import FallbackCall, FallbackSite
 from .handle import Degradation
-
-_LONGEST_STREAM: Final = 1_000_000  # characters that are collected to be remembered
+from .stream import hold
+from .stream_wish import may_stream
 
 
 class DegradePolicy(Policy[Degradation]):
@@ -39,7 +38,7 @@ class DegradePolicy(Policy[Degradation]):
 
     def bind(self, bind_inner: Callable[[Site], Handler], site: Site) -> Handler:
         for rung in self.config.rungs:
-            if rung.streams:
+            if rung.streams and not may_stream(site, self.config):
                 raise TypeError(f"rung {rung.name} of @degrade_to is a stream, but {site.function} returns one answer")
         inner, here = bind_inner(site), FallbackSite(self.config, self.state(site)._state, self.registry, site)
         good, watched = here.state.good, watching
@@ -53,7 +52,10 @@ class DegradePolicy(Policy[Degradation]):
                 if (answer := await FallbackCall(here, fn, instance, args, kwargs).answer(error)) is None:
                     raise
                 return answer.given
-            good.ok += 1
+            if type(result) is ReturnedStream:
+                hold(result, FallbackCall(here, fn, instance, args, kwargs))
+            else:
+                good.ok += 1
             return result
 
         async def observed(fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -67,6 +69,10 @@ class DegradePolicy(Policy[Degradation]):
                     if (answer := await call.answer(error)) is None:
                         raise
                     return answer.given
+            if type(result) is ReturnedStream:
+                hold(result, call, flag)
+                return result
+            call.learn(streamed=False)
             good.ok += 1
             if not flag.degraded:
                 call.succeeded(result)
@@ -80,84 +86,6 @@ class DegradePolicy(Policy[Degradation]):
         path.counts.append(self.state(site)._state.good)
         return True
 
-    def bind_stream(self, bind_inner: Callable[[Site], StreamHandler], site: Site) -> StreamHandler:
-        inner, here = bind_inner(site), FallbackSite(self.config, self.state(site)._state, self.registry, site)
-
-        async def degraded(
-            fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-        ) -> AsyncGenerator[Any, None]:
-            call, flag = FallbackCall(here, fn, instance, args, kwargs), DegradedFlag()
-            text = _StreamText() if here.memories else None
-            here.check(call)
-            stream = inner(fn, instance, args, kwargs)
-            try:
-                item = await _pull(stream, flag)
-                answer = await call.first_item(item.error) if type(item) is Broken else None
-                while answer is None and item is not END:
-                    if type(item) is Broken:
-                        item.throw()
-                    if text is not None:
-                        text.add(item)
-                    yield item
-                    item = await _pull(stream, flag)
-                    if type(item) is Broken:
-                        call.passed(item.error)
-            finally:
-                await stream.aclose()
-            if answer is not None:
-                del item  # the error that was answered
-                async with aclosing(here.chain.items(answer)) as items:
-                    async for item in items:
-                        yield item
-                return
-            here.state.good.ok += 1
-            if not flag.degraded:
-                call.succeeded(text.whole() if text is not None else None)
-
-        return degraded
-
-
-async def _pull(stream: AsyncGenerator[Any, None], flag: DegradedFlag) -> Any:
-    """`pull`, but the flag is set where a fallback gave the item; the consumer's context stays as it was."""
-    # Written out: `with flagged(flag)` and `pull` would take as long again, for every item.
-    outer = degraded_flag.get()
-    token = degraded_flag.set(flag)
-    try:
-        return await anext(stream)
-    except StopAsyncIteration:
-        return END
-    except Exception as error:  # noqa: BLE001 - raised again unless a fallback answers
-        return Broken(error)
-    finally:
-        try:  # noqa: SIM105 - as in `flagged`, and as often
-            degraded_flag.reset(token)
-        except ValueError:
-            pass
-        if flag.degraded and outer is not None:
-            outer.degraded = True
-
-
-class _StreamText:
-    """The text of a stream, collected while it passes; given up at the first item that is no text, or is too much."""
-
-    __slots__ = ("_length", "_pieces")
-
-    def __init__(self) -> None:
-        self._pieces: list[str] | None = []
-        self._length = 0
-
-    def add(self, item: Any) -> None:
-        if self._pieces is None:
-            return
-        if not isinstance(item, str) or self._length + len(item) > _LONGEST_STREAM:
-            self._pieces = None
-        else:
-            self._pieces.append(item)
-            self._length += len(item)
-
-    def whole(self) -> str | None:
-        return "".join(self._pieces) if self._pieces else None
-
 
 @public()
 def degrade_to(
@@ -167,6 +95,7 @@ def degrade_to(
     mark: Mark | None = None,
     rung_timeout: float | None = 5.0,
     max_concurrency: int = 64,
+    stream: bool = False,
     registry: StateStore | None = None,
 ) -> Decorator:
     """
@@ -192,6 +121,9 @@ def degrade_to(
         max_concurrency: Async rungs at work at a time, per event loop. Default 64. Calls that fail together are
             answered by one computation if nothing that a rung can see tells them apart: function, instance,
             arguments, kind of error, context variables.
+        stream: Answer with a stream, for functions that return one. Default False: where an earlier answer of this
+            call site was a stream, `stream=True` is among the arguments, or the return annotation says so. A value is
+            one item then, and an async iterator gives its items.
         registry: Where the numbers live. Default: `resilient_ai.registry`.
 
     Raises:
@@ -204,6 +136,7 @@ def degrade_to(
         mark,
         rung_timeout,
         max_concurrency,
+        stream,
     )
 
     def put_on(fn: Any = None, /, *more: Any, **named: Any) -> Any:

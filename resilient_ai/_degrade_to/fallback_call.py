@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 from resilient_ai._classification.classify import classify
 from resilient_ai._classification.error_text import error_text
 from resilient_ai._core.call_facts import current_flag, watching
-from resilient_ai._core.errors import ErrorType
+from resilient_ai._core.errors import ErrorType, rejected_results
 from resilient_ai._core.fast_path import StartedCall
+from resilient_ai._core.returned_stream import stream_of_items
 from resilient_ai._core.scrub import scrub
+from resilient_ai._core.streams import dispose
 
 from .arguments import arguments_by_name
 from .chain import FallbackChain
@@ -20,9 +22,10 @@ from .contract import FailedCall
 from .events import Degraded, RungFailed
 from .memory_writer import MemoryWriter
 from .scope import Carried
+from .stream_wish import StreamWish, stream_argument
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
 
     from resilient_ai._classification.verdict import Verdict
     from resilient_ai._core.call_facts import Seen
@@ -57,6 +60,8 @@ class FallbackSite:
             most=config.max_concurrency,
             failed=self.rung_failed,
         )
+        self._site = site
+        self._wish: StreamWish | None = None
         self.memories = [rung for rung in config.rungs if rung.remember is not None]
         self._checks = [rung.check_site for rung in self.memories if rung.check_site is not None]
         self._checked: set[type] = set()
@@ -67,6 +72,13 @@ class FallbackSite:
             failed=partial(self.rung_failed, doing="remember"),
             forgot=state.count_forgotten,
         )
+
+    @property
+    def wish(self) -> StreamWish:
+        """Whether its calls expect streams."""
+        if self._wish is None:
+            self._wish = StreamWish(self._site, self.config)
+        return self._wish
 
     def carried(self, fn: Callable[..., Any], instance: Any) -> Carried:
         """What the function carries besides its arguments and, as a method, its instance."""
@@ -121,14 +133,7 @@ class FallbackCall:
         self._kwargs = kwargs
 
     async def answer(self, error: Exception) -> Answer | None:
-        """What to give for a failure; None when the error is to be raised."""
-        return await self._answer(error, self._site.chain.first_answer)
-
-    async def first_item(self, error: Exception) -> Answer | None:
-        """The same for a stream."""
-        return await self._answer(error, self._site.chain.first_item)
-
-    async def _answer(self, error: Exception, ask: Callable[[FailedCall], Awaitable[Answer | None]]) -> Answer | None:
+        """What to give for a failure, a stream where one is expected; None when the error is to be raised."""
         verdict = classify(error)
         try:
             degrades = self._site.config.degrades(error, verdict)
@@ -138,14 +143,36 @@ class FallbackCall:
         if not degrades:
             self.passed(error)
             return None
-        call = self.as_rungs_see_it(error, verdict)
-        answer = await ask(call)
+        call, chain = self.as_rungs_see_it(error, verdict), self._site.chain
+        streams = self._site.wish.of(call)
+        answer = await (chain.first_item(call) if streams else chain.first_answer(call))
         if answer is None or not await self._mark(answer, call):
             self._site.state.count_miss()
             _note(watching(), error)
             return None
         self._tell(answer, error, call)
+        for unwanted in rejected_results(error):
+            await dispose(unwanted)
+        if streams:
+            items = chain.items(answer, answer.given)
+            answer.given = stream_of_items(items)
         return answer
+
+    @property
+    def is_remembered(self) -> bool:
+        """Whether a memory may keep its answer."""
+        return bool(self._site.memories)
+
+    def learn(self, *, streamed: bool) -> None:
+        """Remember whether answers of this function are streams."""
+        wish = self._site.wish
+        if wish.doubts or (streamed and not wish.certain):
+            arguments = arguments_by_name(self._site.signature, self.instance is not None, self._args, self._kwargs)
+            wish.learn(stream_argument(arguments, self._kwargs), streamed=streamed)
+
+    def counted(self) -> None:
+        """The provider answered."""
+        self._site.state.good.ok += 1
 
     def passed(self, error: Exception) -> None:
         """The error goes to the caller and no rung is asked."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from resilient_ai._classification.error_rules import rejection
@@ -10,14 +11,15 @@ from resilient_ai._core.backend import backend
 from resilient_ai._core.call_facts import watching
 from resilient_ai._core.errors import RejectedResultError, is_wrong_call
 from resilient_ai._core.fast_path import StartedCall
-from resilient_ai._core.streams import END, Broken, Opened, dispose, opened, pull
+from resilient_ai._core.returned_stream import ReturnedStream
+from resilient_ai._core.streams import dispose, stream_of
 
 from .events import Hedged
 from .race import Race
-from .selection import RAISE, Answer, EndpointSelection, SelectionRules, ask_in_turn
+from .selection import RAISE, Answer, EndpointSelection, SelectionRules, ask_in_turn, close_replaced
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+    from collections.abc import Callable, Iterator
 
     from resilient_ai._classification.error_rules import Reject
 
@@ -53,7 +55,7 @@ class FailoverSite:
 
 
 class FailoverCall:
-    """One call, of a function or of a stream."""
+    """One call."""
 
     __slots__ = ("_args", "_fn", "_instance", "_kwargs", "_must_not_repeat", "_own_error", "_site")
 
@@ -100,11 +102,12 @@ class FailoverCall:
             admission = selection.after(candidate, ticket, self._site.now(), error)
             if admission is RAISE:
                 raise
+            await close_replaced(error, admission, selection)
         except BaseException:
             candidate.shared.released(ticket)
             raise
         else:
-            self._settle_first(candidate, ticket, started)
+            self._settle_first(candidate, ticket, started, result)
             return result
         return self._settle(selection, await self._in_turn(selection, admission))
 
@@ -130,7 +133,10 @@ class FailoverCall:
             self._note_a_wrong_call(error)
             raise
         if (reject := self._site.reject) is not None:
-            self._judge(reject, result)
+            if type(result) is ReturnedStream:
+                await stream_of(result).look_at_begun(partial(self._judge, reject))
+            else:
+                self._judge(reject, result)
         return result
 
     def _judge(self, reject: Reject, result: Any) -> None:
@@ -143,22 +149,50 @@ class FailoverCall:
         if error_type is not None:
             raise RejectedResultError(result, error_type, function=function)
 
-    def _settle_first(self, candidate: Candidate, ticket: Ticket, started: float) -> None:
+    def _settle_first(self, candidate: Candidate, ticket: Ticket, started: float, result: Any) -> None:
         ended = self._site.now()
-        self._site.failover.good.ok += 1
-        candidate.shared.succeeded(ticket, ended, ended - started)
+        if type(result) is ReturnedStream:
+            self._hold(result, Answer(result, candidate, ticket, started), None, ended)
+        else:
+            self._site.failover.good.ok += 1
+            candidate.shared.succeeded(ticket, ended, ended - started)
         if (seen := watching()) is not None:
             seen.endpoint = candidate.name
             seen.endpoints_tried += (candidate.name,)
 
     def _settle(self, selection: EndpointSelection, answer: Answer) -> Any:
         ended = self._site.now()
+        if type(answer.value) is ReturnedStream:
+            stream = answer.value
+            self._hold(stream, answer, selection, ended)
+            # From here on another endpoint would repeat what the consumer has seen.
+            selection.commit(ended, answer.candidate)
+            return stream
         self._site.failover.good.ok += 1
         try:
             answer.candidate.shared.succeeded(answer.ticket, ended, ended - answer.started)
         finally:
             selection.commit(ended, answer.candidate)
         return answer.value
+
+    def _hold(self, result: ReturnedStream, answer: Answer, selection: EndpointSelection | None, begun: float) -> None:
+        """Let a stream keep its ticket until it ends."""
+        reject = self._site.reject
+        look = partial(self._judge, reject) if reject is not None else None
+        stream_of(result).add(_FailedOverStream(self, answer, selection, begun - answer.started), look)
+
+    def stream_ended(self, answer: Answer, seconds: float) -> None:
+        """A stream was read to its end; its first item took so many seconds."""
+        self._site.failover.good.ok += 1
+        answer.candidate.shared.succeeded(answer.ticket, self._site.now(), seconds)
+
+    def stream_broke(self, answer: Answer, selection: EndpointSelection | None, error: Exception) -> None:
+        """A stream failed after its commit point: nobody else can finish it."""
+        self._site.failover.failed()
+        if self.is_own_error(error):
+            answer.candidate.shared.released(answer.ticket)
+        else:
+            (selection or self._selection()).broke(answer.candidate, answer.ticket, self._site.now(), error)
 
     async def hedged_result(self) -> Any:
         """The same, where a slow endpoint is not waited for alone."""
@@ -169,50 +203,9 @@ class FailoverCall:
             return result
         await backend().checkpoint_if_cancelled()
         selection = self._selection()
-        return self._settle(selection, await self._race(selection, self._ask, dispose, delay))
+        return self._settle(selection, await self._race(selection, delay))
 
-    # -- streams
-
-    async def items(self) -> AsyncGenerator[Any, None]:
-        """The items of the first endpoint whose stream begins."""
-        await backend().checkpoint_if_cancelled()
-        now, failover, selection = self._site.now, self._site.failover, self._selection()
-        if (delay := self._hedge_delay()) is None:
-            answer = await self._in_turn(selection, selection.begin(now()), self._open)
-            failover.delay.learn(now() - answer.started)
-        else:
-            answer = await self._race(selection, self._open, Opened.close, delay)
-        stream, shared = answer.value.stream, answer.candidate.shared
-        seconds = now() - answer.started  # to the first item; reading on is at the consumer's pace
-        held: Ticket | None = answer.ticket
-        try:
-            # From here on another endpoint would repeat what the consumer has seen.
-            selection.commit(now(), answer.candidate)
-            item = answer.value.item
-            while item is not END:
-                if type(item) is Broken:
-                    held = None
-                    failover.failed()
-                    selection.broke(answer.candidate, answer.ticket, now(), item.error)
-                    item.throw()
-                yield item
-                item = await pull(stream)
-            held = None
-            failover.good.ok += 1
-            shared.succeeded(answer.ticket, now(), seconds)
-        finally:
-            if held is not None:
-                shared.released(held)
-            await stream.aclose()
-
-    async def _open(self, candidate: Candidate) -> Opened:
-        try:
-            return await opened(candidate.call(self._fn, self._instance, candidate.handed + self._args, self._kwargs))
-        except TypeError as error:
-            self._note_a_wrong_call(error)
-            raise
-
-    # -- both
+    # -- inside
 
     def _selection(self) -> EndpointSelection:
         return EndpointSelection(self._site.rules, self._site.candidates, self)
@@ -221,9 +214,8 @@ class FailoverCall:
         self,
         selection: EndpointSelection,
         admission: Admission | None,
-        ask: Callable[[Candidate], Awaitable[Any]] | None = None,
     ) -> Answer:
-        return await ask_in_turn(selection, admission, ask or self._ask, self._site.now)
+        return await ask_in_turn(selection, admission, self._ask, self._site.now)
 
     def _hedge_delay(self) -> float | None:
         """Seconds after which another endpoint is asked as well; None: never in this call."""
@@ -234,14 +226,12 @@ class FailoverCall:
     async def _race(
         self,
         selection: EndpointSelection,
-        ask: Callable[[Candidate], Awaitable[Any]],
-        close_late: Callable[[Any], Awaitable[None]],
         delay: float,
     ) -> Answer:
         failover, registry = self._site.failover, self._site.rules.registry
         started = self._site.now()
         failover.budget.called()
-        race = Race(selection, ask, close_late, registry.clock)
+        race = Race(selection, self._ask, dispose, registry.clock)
         try:
             answer = await race.run(selection.begin(started), delay, failover.budget)
         except BaseException:
@@ -264,3 +254,25 @@ class FailoverCall:
         kinds = tuple(type(each.endpoint) for each in self._site.candidates)
         if is_wrong_call(error) and any(isinstance(each, kinds) for each in (*self._args, *self._kwargs.values())):
             error.add_note("resilient_ai: failover hands the endpoint in; leave it out of the call")
+
+
+class _FailedOverStream:
+    """What an endpoint holds for a stream."""
+
+    __slots__ = ("_answer", "_call", "_seconds", "_selection")
+
+    def __init__(self, call: FailoverCall, answer: Answer, selection: EndpointSelection | None, seconds: float) -> None:
+        self._call = call
+        self._answer = answer
+        self._selection = selection
+        self._seconds = seconds  # to the commit point; reading on is at the consumer's pace
+        answer.value = None  # it is the stream, which knows this already
+
+    def ended(self) -> None:
+        self._call.stream_ended(self._answer, self._seconds)
+
+    def broke(self, error: Exception) -> None:
+        self._call.stream_broke(self._answer, self._selection, error)
+
+    def left(self) -> None:
+        self._answer.candidate.shared.released(self._answer.ticket)

@@ -7,10 +7,10 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, ClassVar, Concatenate, Literal, ParamSpec, Protocol, TypeVar, overload
 
-from resilient_ai._classification.error_rules import Reject, no_reject_on_a_stream
+from resilient_ai._classification.error_rules import Reject
 from resilient_ai._core.coroutine_type import CoroutineOf
 from resilient_ai._core.fast_path import FastPath
-from resilient_ai._core.handlers import Handler, StreamHandler
+from resilient_ai._core.handlers import Handler
 from resilient_ai._core.policy import Policy, Site
 from resilient_ai._core.public import public
 from resilient_ai._core.state_store import StateStore, default_registry
@@ -124,10 +124,9 @@ class FailoverPolicy(Policy[Failover]):
 
         return failed_over
 
-    def bind_stream(self, bind_inner: Callable[[Site], StreamHandler], site: Site) -> StreamHandler:
-        no_reject_on_a_stream(self._reject, site.function)
-        here = self._site(bind_inner, site)
-        return lambda fn, instance, args, kwargs: FailoverCall(here, fn, instance, args, kwargs).items()
+    @property
+    def needs_own_task(self) -> bool:
+        return self.config.hedge_after is not None
 
     def add_to_fast_path(self, path: FastPath, site: Site) -> bool:
         bound, self._bound = self._bound, None  # asked once

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from resilient_ai._core.call_facts import watching
 from resilient_ai._core.errors import mark_if_wrong_call
 from resilient_ai._core.fast_path import Call, Course, FastPath, StartedCall, behind
+from resilient_ai._core.opening import gives_items
 from resilient_ai._core.report import SuccessCount
 
 if TYPE_CHECKING:
@@ -26,7 +27,10 @@ def through_candidates(
     # Three are counted without a loop, whose iterator would take as long as counting them.
     first, second, third, *others = (*course.counts, *[SuccessCount()] * (3 - len(course.counts)))
 
+    known: type = type(None)  # the latest type of result, which is no stream
+
     async def called(*args: Any, **kwargs: Any) -> Any:
+        nonlocal known
         started, candidate = now(), next(turns)
         health, gate = candidate.health, candidate.gate
         ticket: Any = None
@@ -44,12 +48,17 @@ def through_candidates(
                 given = (args[0], candidate.endpoint, args[1])
             else:
                 given = (args[0], candidate.endpoint, *args[1:])
-            call = candidate.behind_gate
-            result = await (call(*given, **kwargs) if kwargs else call(*given))
+            ask = candidate.behind_gate
+            result = await (ask(*given, **kwargs) if kwargs else ask(*given))
         except BaseException as error:  # noqa: BLE001 - the layers raise it again
             mark_if_wrong_call(error)
-            failed = StartedCall(started, error, ticket, (candidate, held))
+            call = StartedCall(started, error, ticket, (candidate, held))
         else:
+            if type(result) is not known:
+                if gives_items(type(result)):
+                    call = StartedCall(started, None, ticket, (candidate, held), result)
+                    return await course.take_over(args, kwargs, call)
+                known = type(result)
             ended = now()
             first.ok += 1
             second.ok += 1
@@ -65,6 +74,6 @@ def through_candidates(
             if gate is not None:
                 gate.good(ticket, started, ended)
             return result
-        return await course.take_over(args, kwargs, failed)
+        return await course.take_over(args, kwargs, call)
 
     return called

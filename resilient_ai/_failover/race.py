@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from .selection import RAISE, Answer
+from .selection import RAISE, Answer, close_replaced
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -106,6 +106,7 @@ class Race:
                     if after is RAISE:
                         self._error = error
                         return
+                    await close_replaced(error, after, self._selection)
                     admission = after
                 except BaseException:
                     if self._answer is not None:

@@ -13,7 +13,8 @@ from resilient_ai._classification.parameters import refuses_parameter
 from resilient_ai._classification.probes import probes_in_flight
 from resilient_ai._classification.unsent import unsent
 from resilient_ai._core.call_facts import watching
-from resilient_ai._core.errors import LimitReachedError
+from resilient_ai._core.errors import LimitReachedError, rejected_results
+from resilient_ai._core.streams import dispose
 
 from .events import FailedOver
 from .exhaustion import Failure, all_failed
@@ -331,12 +332,26 @@ async def ask_in_turn(
             after = selection.after(candidate, ticket, now(), error)
             if after is RAISE:
                 raise
+            await close_replaced(error, after, selection)
             admission = after
         except BaseException:
             candidate.shared.released(ticket)
             selection.abandon()
             raise
     raise selection.all_failed(now())
+
+
+async def close_replaced(error: Exception, admission: Admission | None, selection: EndpointSelection) -> None:
+    """Close a result that was refused, where another endpoint is asked in its place."""
+    if admission is None or not (unwanted := rejected_results(error)):
+        return
+    try:
+        for each in unwanted:
+            await dispose(each)
+    except BaseException:  # nobody goes on with what is held
+        admission[0].shared.released(admission[1])
+        selection.abandon()
+        raise
 
 
 def _may_hold_more(other: object, than: object) -> bool:

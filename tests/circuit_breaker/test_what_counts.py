@@ -114,14 +114,6 @@ async def test_a_result_rejected_as_the_callers_mistake_is_neutral(registry):
     assert registry.circuit_breakers["refused"].stats().neutral == 2
 
 
-def test_a_stream_has_no_result_to_reject(registry):
-    async def tokens():
-        yield 1
-
-    with pytest.raises(TypeError, match=r"reject= looks at a returned value; .*tokens is an async generator"):
-        circuit_breaker("stream", reject=lambda answer: None, registry=registry)(tokens)
-
-
 async def test_a_rejected_result_is_a_failure_with_the_result_inside(registry):
     ask = circuit_breaker(
         "picky",

@@ -79,8 +79,3 @@ async def test_an_empty_stream_is_a_success(registry):
     assert [item async for item in retrying(registry, streaming([]))()] == []
 
     assert stats(registry).calls == 1
-
-
-def test_a_stream_has_no_result_to_reject(registry):
-    with pytest.raises(TypeError, match="is an async generator and has none"):
-        retrying(registry, streaming([]), reject=lambda item: None)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from resilient_ai._core.quantiles import quantile
-from resilient_ai._core.streams import END, Broken, opened, pull
+from resilient_ai._core.streams import END, Broken, pull
 
 
 class BrokenError(Exception):
@@ -53,35 +53,6 @@ async def test_an_error_that_was_thrown_is_not_kept_by_what_carried_it():
         assert gone() is None
     finally:
         gc.enable()
-
-
-async def test_the_waiting_for_an_item_runs_as_the_caller_says():
-    waits = []
-
-    async def timed(fn, instance, args, kwargs):
-        waits.append((instance, args, kwargs))
-        return await fn()
-
-    stream = items("first")
-
-    assert [await pull(stream, timed), await pull(stream, timed)] == ["first", END]
-    assert waits == [(None, (), {})] * 2
-
-
-async def test_a_stream_that_fails_before_its_first_item_is_closed():
-    closed = []
-
-    async def failing():
-        try:
-            raise BrokenError
-            yield
-        finally:
-            closed.append(True)
-
-    with pytest.raises(BrokenError):
-        await opened(failing())
-    assert closed == [True]
-    assert (await opened(items())).item is END
 
 
 @given(

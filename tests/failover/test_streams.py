@@ -120,8 +120,3 @@ async def test_what_the_consumer_throws_in_is_not_the_endpoints_failure(over, re
 
     assert registry.endpoints["us"].stats().failures == 0
     assert streams.closed == ["us"]
-
-
-def test_a_stream_has_no_result_to_reject(over):
-    with pytest.raises(TypeError, match=r"reject= looks at a returned value; .*tokens is an async generator"):
-        over(Streams(), reject=lambda item: None)

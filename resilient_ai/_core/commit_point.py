@@ -1,0 +1,117 @@
+"""
+The commit point of a stream: its first item with content, something that a consumer could show.
+
+Up to there another provider can still take over, because nothing has been said. The known chunk types are told by their
+fields, as objects or as dictionaries; no SDK is imported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+Commits = Callable[[Any], bool]
+
+MOST_HELD: Final = 64  # items without content that are held back
+
+_NO_CONTENT = frozenset({"role", "name", "id", "index", "type", "object"})  # fields of a delta that say nothing yet
+_CONVERSE_PREAMBLE = frozenset({"messageStart", "contentBlockStop", "messageStop", "metadata"})
+_PREAMBLE = frozenset(
+    {
+        "ping",
+        "keepalive",
+        "error",
+        "message_start",
+        "message_delta",
+        "message_stop",
+        "content_block_stop",
+        "message-start",
+        "message-end",
+        "content-start",
+        "content-end",
+        "stream-start",
+        "stream-end",
+    }
+)
+
+
+def has_content(item: Any) -> bool:
+    """Whether an item is more than a preamble; what is not known has content."""
+    if isinstance(item, str | bytes):
+        return bool(item)
+    kind = _get(item, "type")
+    if isinstance(kind, str):
+        if (of_type := _by_type(kind, item)) is not None:
+            return of_type
+    elif isinstance(item, Mapping) and len(item) == 1 and (found := _converse(item)) is not None:
+        return found
+    if isinstance(choices := _get(item, "choices"), list | tuple):
+        return any(_choice_has_content(each) for each in choices)
+    if (found := _candidates(item)) is not None:
+        return found
+    data = _get(item, "data")
+    if data is not None and isinstance(_get(data, "choices"), list | tuple):  # an event with the chunk inside
+        return has_content(data)
+    return True
+
+
+def _by_type(kind: str, item: Any) -> bool | None:
+    if kind in _PREAMBLE:
+        return False
+    if kind.startswith("response."):
+        if kind.endswith(".delta"):
+            return bool(_get(item, "delta"))
+        return kind.endswith((".done", ".partial_image"))
+    if kind == "content_block_start":
+        block = _get(item, "content_block")
+        begins_empty = _get(block, "type") in ("text", "thinking")
+        return not begins_empty or bool(_get(block, "text") or _get(block, "thinking"))
+    if kind == "content_block_delta":
+        return _says_something(_get(item, "delta"))
+    return None
+
+
+def _choice_has_content(choice: Any) -> bool:
+    return bool(_get(choice, "text")) or _says_something(_get(choice, "delta")) or _get(choice, "message") is not None
+
+
+def _says_something(delta: Any) -> bool:
+    return any(value and name not in _NO_CONTENT for name, value in _fields(delta))
+
+
+def _candidates(item: Any) -> bool | None:
+    """Google's chunks; None for what is none."""
+    candidates = _get(item, "candidates")
+    if isinstance(candidates, list | tuple):
+        parts = [part for each in candidates for part in _get(_get(each, "content"), "parts") or ()]
+        return any(_says_something(part) for part in parts)
+    usage = any(_get(item, name) is not None for name in ("usage_metadata", "usageMetadata"))
+    return False if usage and candidates is None else None
+
+
+def _converse(item: Mapping[Any, Any]) -> bool | None:
+    """Bedrock's events; None for what is none."""
+    name, value = next(iter(item.items()))
+    if name in _CONVERSE_PREAMBLE:
+        return False
+    if name == "contentBlockStart":
+        return bool(_get(value, "start"))
+    return None
+
+
+def _get(thing: Any, name: str) -> Any:
+    if isinstance(thing, Mapping):
+        return thing.get(name)
+    try:
+        return getattr(thing, name, None)
+    except Exception:  # noqa: BLE001 - a property of somebody else's
+        return None
+
+
+def _fields(thing: Any) -> list[tuple[str, Any]]:
+    if isinstance(thing, Mapping):
+        return list(thing.items())
+    own = getattr(thing, "__dict__", None)
+    extra = getattr(thing, "model_extra", None)  # of a pydantic model: what a vendor has added
+    found = list(own.items()) if isinstance(own, dict) else []
+    return found + (list(extra.items()) if isinstance(extra, Mapping) else [])

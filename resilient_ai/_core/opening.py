@@ -1,0 +1,119 @@
+"""The innermost part of a call: the function is called, and a stream that it gives is read up to its commit point."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from functools import cache
+from typing import Any
+
+from .backend import in_trio
+from .commit_point import MOST_HELD, Commits, has_content
+from .deadline import let_renew, renew_waits
+from .errors import mark_if_wrong_call
+from .own_task import OwnTask
+from .returned_stream import ReturnedStream
+from .streams import END, Broken, OpenStream, close_source, pull
+
+
+def gives_items(kind: type) -> bool:
+    """
+    Whether results of a type are streams.
+
+    Mocks have every special method; they stand for answers of any kind and stay what they are.
+    """
+    if not hasattr(kind, "__anext__") or not hasattr(kind, "__aiter__"):
+        return False
+    return not any(base.__module__ == "unittest.mock" for base in kind.__mro__)
+
+
+def call_plainly(fn: Callable[..., Any], _instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """The call of a function, whatever it returns, for those who look at its result themselves."""
+    try:
+        # An empty dict would be copied, which takes a quarter of a bare await.
+        return fn(*args, **kwargs) if kwargs else fn(*args)
+    except TypeError as error:
+        mark_if_wrong_call(error)
+        raise
+
+
+class Opening:
+    """
+    How the functions of a stack are called. Most stacks share one.
+
+    Args:
+        commits: Whether an item of a stream is content. Default: known by its fields.
+        own_task: Whether each stream has to run in a task of its own; None: where time limits are cancel scopes.
+    """
+
+    __slots__ = ("_commits", "_known", "_own_task")
+
+    def __init__(self, commits: Commits | None = None, own_task: bool | None = False) -> None:
+        self._commits = commits or has_content
+        self._own_task = own_task
+        self._known: type = type(None)  # the latest type of result, which is no stream
+
+    async def function(
+        self, fn: Callable[..., Any], _instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        """Call a function; a stream that it returns comes back opened."""
+        try:  # as `call_plainly` does
+            awaitable = fn(*args, **kwargs) if kwargs else fn(*args)
+        except TypeError as error:
+            mark_if_wrong_call(error)
+            raise
+        result = await awaitable
+        if type(result) is not self._known:
+            if gives_items(type(result)):
+                return await self.open(result, fn)
+            self._known = type(result)
+        return result
+
+    async def generator(
+        self, fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        """The same for async generator functions."""
+        return await self.open(call_plainly(fn, instance, args, kwargs), fn)
+
+    async def open(self, stream: Any, fn: Callable[..., Any]) -> ReturnedStream:
+        """
+        Read a stream up to its commit point.
+
+        Args:
+            stream: What the function gave.
+            fn: The function, as the layers know it.
+        """
+        let_renew(fn)
+        own_task = in_trio() if self._own_task is None else self._own_task
+        source: AsyncIterator[Any] = OwnTask(stream) if own_task else stream
+        begun: list[Any] = []
+        try:
+            exhausted = await self._read(source, begun)
+        except GeneratorExit:  # nobody runs this task any more, and nobody can wait for anything in it
+            raise
+        except BaseException:
+            await close_source(source)
+            raise
+        return ReturnedStream(stream, OpenStream(source, begun, exhausted=exhausted))
+
+    async def _read(self, source: AsyncIterator[Any], begun: list[Any]) -> bool:
+        """Whether it ended before its commit point."""
+        while True:
+            item = await pull(source)
+            if type(item) is Broken:
+                item.throw()
+            if item is END:
+                return True
+            begun.append(item)
+            if len(begun) > MOST_HELD or self._commits(item):
+                return False
+            renew_waits()
+
+
+@cache
+def _shared(own_task: bool | None) -> Opening:
+    return Opening(None, own_task)
+
+
+def opening_for(commits: Commits | None, own_task: bool | None) -> Opening:
+    """One for these settings."""
+    return Opening(commits, own_task) if commits is not None else _shared(own_task)

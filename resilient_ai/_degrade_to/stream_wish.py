@@ -1,0 +1,79 @@
+"""Whether the caller of a function expects a stream, told before there is an answer to look at."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from types import UnionType
+from typing import TYPE_CHECKING, Any, Union, get_origin
+
+if TYPE_CHECKING:
+    from resilient_ai._core.policy import Site
+
+    from .config import DegradeConfig
+    from .contract import FailedCall
+
+_STREAM = re.compile(r"\bAsync(?:Iterator|Iterable|Generator|Stream)\b")
+_SEVERAL = re.compile(r"\||\bUnion\b|\bOptional\b")
+
+
+class StreamWish:
+    """
+    Whether the calls of one function expect a stream.
+
+    Args:
+        site: The function.
+        config: The settings; `stream=True` ends every doubt.
+    """
+
+    __slots__ = ("_always", "_annotated", "_seen")
+
+    def __init__(self, site: Site, config: DegradeConfig) -> None:
+        self._always = site.streaming or config.stream
+        self._annotated = _says_stream(site)
+        self._seen: dict[object, bool] = {}  # by the argument `stream`: whether the latest answer was one
+
+    @property
+    def certain(self) -> bool:
+        """Whether every call expects one."""
+        return self._always
+
+    @property
+    def doubts(self) -> bool:
+        """Whether answers that are no streams say anything: streams have been seen, or are to be expected."""
+        return not self._always and (self._annotated or bool(self._seen))
+
+    def learn(self, argument: object, *, streamed: bool) -> None:
+        """An answer came: was it a stream?"""
+        self._seen[argument if isinstance(argument, bool) else None] = streamed
+
+    def of(self, call: FailedCall) -> bool:
+        """Whether this call expects one."""
+        if self._always:
+            return True
+        argument = stream_argument(call.arguments, call.kwargs)
+        if (seen := self._seen.get(argument if isinstance(argument, bool) else None)) is not None:
+            return seen
+        return argument if isinstance(argument, bool) else self._annotated
+
+
+def stream_argument(arguments: Mapping[str, Any], kwargs: Mapping[str, Any]) -> object:
+    """The argument `stream`; None without one."""
+    return kwargs["stream"] if "stream" in kwargs else arguments.get("stream")
+
+
+def may_stream(site: Site, config: DegradeConfig) -> bool:
+    """Whether a call of the function may expect a stream."""
+    if site.streaming or config.stream or _says_stream(site) or site.signature is None:
+        return True
+    parameters = site.signature.parameters.values()
+    return any(each.name == "stream" or each.kind is each.VAR_KEYWORD for each in parameters)
+
+
+def _says_stream(site: Site) -> bool:
+    """Whether the return annotation is that of a stream, and of nothing else."""
+    annotation = site.signature.return_annotation if site.signature is not None else None
+    if isinstance(annotation, str):
+        return bool(_STREAM.search(annotation)) and not _SEVERAL.search(annotation)
+    origin = get_origin(annotation) or annotation
+    return origin not in (Union, UnionType) and hasattr(origin, "__aiter__")
