@@ -47,6 +47,22 @@ class FallbackSite:
         memories: Those of them that are told good answers.
     """
 
+    __slots__ = (
+        "_carried",
+        "_checked",
+        "_checks",
+        "_streaming",
+        "_wish",
+        "chain",
+        "config",
+        "function",
+        "memories",
+        "registry",
+        "signature",
+        "state",
+        "writer",
+    )
+
     def __init__(self, config: DegradeConfig, state: DegradeState, registry: StateStore, site: Site) -> None:
         self.config = config
         self.state = state
@@ -60,7 +76,7 @@ class FallbackSite:
             most=config.max_concurrency,
             failed=self.rung_failed,
         )
-        self._site = site
+        self._streaming = site.streaming
         self._wish: StreamWish | None = None
         self.memories = [rung for rung in config.rungs if rung.remember is not None]
         self._checks = [rung.check_site for rung in self.memories if rung.check_site is not None]
@@ -77,7 +93,7 @@ class FallbackSite:
     def wish(self) -> StreamWish:
         """Whether its calls expect streams."""
         if self._wish is None:
-            self._wish = StreamWish(self._site, self.config)
+            self._wish = StreamWish(self.signature, always=self._streaming or self.config.stream)
         return self._wish
 
     def carried(self, fn: Callable[..., Any], instance: Any) -> Carried:

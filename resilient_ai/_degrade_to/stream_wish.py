@@ -8,6 +8,8 @@ from types import UnionType
 from typing import TYPE_CHECKING, Any, Union, get_origin
 
 if TYPE_CHECKING:
+    import inspect
+
     from resilient_ai._core.policy import Site
 
     from .config import DegradeConfig
@@ -22,15 +24,15 @@ class StreamWish:
     Whether the calls of one function expect a stream.
 
     Args:
-        site: The function.
-        config: The settings; `stream=True` ends every doubt.
+        signature: Of the function; None when Python cannot tell.
+        always: Whether there is no doubt.
     """
 
     __slots__ = ("_always", "_annotated", "_seen")
 
-    def __init__(self, site: Site, config: DegradeConfig) -> None:
-        self._always = site.streaming or config.stream
-        self._annotated = _says_stream(site)
+    def __init__(self, signature: inspect.Signature | None, *, always: bool) -> None:
+        self._always = always
+        self._annotated = _says_stream(signature)
         self._seen: dict[object, bool] = {}  # by the argument `stream`: whether the latest answer was one
 
     @property
@@ -64,15 +66,15 @@ def stream_argument(arguments: Mapping[str, Any], kwargs: Mapping[str, Any]) -> 
 
 def may_stream(site: Site, config: DegradeConfig) -> bool:
     """Whether a call of the function may expect a stream."""
-    if site.streaming or config.stream or _says_stream(site) or site.signature is None:
+    if site.streaming or config.stream or _says_stream(site.signature) or site.signature is None:
         return True
     parameters = site.signature.parameters.values()
     return any(each.name == "stream" or each.kind is each.VAR_KEYWORD for each in parameters)
 
 
-def _says_stream(site: Site) -> bool:
+def _says_stream(signature: inspect.Signature | None) -> bool:
     """Whether the return annotation is that of a stream, and of nothing else."""
-    annotation = site.signature.return_annotation if site.signature is not None else None
+    annotation = signature.return_annotation if signature is not None else None
     if isinstance(annotation, str):
         return bool(_STREAM.search(annotation)) and not _SEVERAL.search(annotation)
     origin = get_origin(annotation) or annotation
