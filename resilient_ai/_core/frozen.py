@@ -78,6 +78,9 @@ class _Freezer:
 
     def _sequence(self, kind: type, value: list[Any] | tuple[Any, ...], depth: int) -> Hashable:
         kinds = set(map(type, value)) if len(value) > 1 else set()
+        if any(each is not str and issubclass(each, str) for each in kinds):
+            value = [text if (text := _as_text(each)) is not None else each for each in value]
+            kinds = set(map(type, value))
         if len(kinds) == 1 and (only := kinds.pop()) in _ATOMS:  # token ids, a vector, a list of texts
             self._count(len(value) // 16)
             return kind, only, tuple(value)

@@ -36,7 +36,8 @@ class OpenAIEndpoint(ProviderEndpoint):
         context_window: Tokens. Default: unknown.
         timeout: Seconds that a call may wait for the next bytes. Default 120.
         params: Parameters of every call that does not bring its own, `{"temperature": 0.2}` say.
-        api: "chat" for chat completions, which every compatible server speaks, or "responses". Default "chat".
+        api: "chat" for chat completions, which every compatible server speaks, or "responses", which knows no `stop`.
+            Default "chat".
 
     Raises:
         ImportError: The SDK is missing: `pip install 'resilient-ai[openai]'`.

@@ -47,7 +47,7 @@ def captured_events(resilient_registry: Registry) -> Iterator[list[Event]]:
 
 @pytest.fixture
 def fake_provider() -> Iterator[FakeProvider]:
-    """A provider on loopback that answers like OpenAI and Anthropic, and fails when it is told."""
+    """A provider on loopback that answers like OpenAI, Anthropic and Google, and fails when it is told."""
     from resilient_ai.testing import FakeProvider
 
     with FakeProvider() as provider:

@@ -9,6 +9,8 @@ import sqlite3
 
 import pytest
 
+from resilient_ai import LastAnswer, degrade_to
+from resilient_ai._core.frozen import frozen
 from resilient_ai.providers import Reply, ToolCall
 from resilient_ai.usage import Usage
 
@@ -42,6 +44,39 @@ def test_it_compares_hashes_and_prints_like_its_text(reply):
 
 def test_a_database_takes_it_for_a_text(reply):
     assert sqlite3.connect(":memory:").execute("select ?", (reply,)).fetchone() == ("It rains.",)
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        lambda text: text,
+        lambda text: [text],
+        lambda text: [text, "and", text],
+        lambda text: (text, text),
+        lambda text: {"role": "user", "content": text},
+        lambda text: {text: [{text}]},
+        lambda text: [text, 5],
+    ],
+    ids=["alone", "in a list", "among texts", "twice", "in a message", "as a key", "beside a number"],
+)
+def test_it_is_a_key_like_its_text_wherever_it_stands(reply, shape):
+    assert frozen(shape(reply)) == frozen(shape("It rains."))
+    assert frozen(shape(Reply(""))) == frozen(shape(""))
+
+
+async def test_a_call_with_a_reply_is_the_call_with_its_text(reply, registry):
+    answers = iter(["first", OSError("down")])
+
+    @degrade_to(LastAnswer(), registry=registry)
+    async def ask(history: list[str]) -> str:
+        answer = next(answers)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    await ask(["hello", reply])
+
+    assert await ask(["hello", "It rains."]) == "first"
 
 
 def test_a_reply_made_by_hand_knows_nothing_more():
