@@ -84,43 +84,54 @@ def speak(body: JSON, asked: Question, answer: FakeAnswer, count: Counts) -> Ans
         "completion_tokens_details": {"reasoning_tokens": count.reasoning},
     }
     about = {"id": f"chatcmpl-{digest(asked.text)}", "created": CREATED, "model": body["model"]}
-    calls: list[JSON] = [
-        {"id": each.id, "type": "function", "function": {"name": each.name, "arguments": json.dumps(each.arguments)}}
-        for each in answer.tool_calls
-    ]
     if not asked.stream:
-        silent = answer.refusal is not None or (calls and not answer.text)
-        message: JSON = {"role": "assistant", "content": None if silent else answer.text, "refusal": answer.refusal}
-        if calls:
-            message["tool_calls"] = calls
-        if answer.reasoning:
-            message["reasoning_content"] = answer.reasoning
-        choice = {"index": 0, "message": message, "finish_reason": finish, "logprobs": None}
+        choice = {"index": 0, "message": _message(answer), "finish_reason": finish, "logprobs": None}
         return Answer({**about, "object": "chat.completion", "choices": [choice], "usage": usage})
 
     def chunk(delta: JSON, finish: str | None = None) -> str:
         choice = {"index": 0, "delta": delta, "finish_reason": finish}
         return data({**about, "object": "chat.completion.chunk", "choices": [choice]})
 
-    items = [chunk({"reasoning_content": piece}) for piece in pieces(answer.reasoning)]
-    items += [chunk({"refusal": piece}) for piece in pieces(answer.refusal or "")]
-    items += [chunk({"content": piece}) for piece in pieces(answer.text)]
-    for index, call in enumerate(calls):
-        items.append(
-            chunk({"tool_calls": [{"index": index, **call, "function": {**call["function"], "arguments": ""}}]})
-        )
-        items += [
-            chunk({"tool_calls": [{"index": index, "function": {"arguments": piece}}]})
-            for piece in pieces(call["function"]["arguments"])
-        ]
     tail = [chunk({}, finish)]
     if (body.get("stream_options") or {}).get("include_usage"):
         tail.append(data({**about, "object": "chat.completion.chunk", "choices": [], "usage": usage}))
     return Answer(
         head=(chunk({"role": "assistant", "content": "", "refusal": None}),),
-        items=tuple(items),
+        items=tuple(map(chunk, _deltas(answer))),
         tail=(*tail, data("[DONE]")),
     )
+
+
+def _calls(answer: FakeAnswer) -> list[JSON]:
+    return [
+        {"id": each.id, "type": "function", "function": {"name": each.name, "arguments": json.dumps(each.arguments)}}
+        for each in answer.tool_calls
+    ]
+
+
+def _message(answer: FakeAnswer) -> JSON:
+    calls = _calls(answer)
+    silent = answer.refusal is not None or (calls and not answer.text)
+    message: JSON = {"role": "assistant", "content": None if silent else answer.text, "refusal": answer.refusal}
+    if calls:
+        message["tool_calls"] = calls
+    if answer.reasoning:
+        message["reasoning_content"] = answer.reasoning
+    return message
+
+
+def _deltas(answer: FakeAnswer) -> list[JSON]:
+    deltas: list[JSON] = [{"reasoning_content": piece} for piece in pieces(answer.reasoning)]
+    deltas += [{"refusal": piece} for piece in pieces(answer.refusal or "")]
+    deltas += [{"content": piece} for piece in pieces(answer.text)]
+    for index, call in enumerate(_calls(answer)):
+        function = call["function"]
+        deltas.append({"tool_calls": [{"index": index, **call, "function": {**function, "arguments": ""}}]})
+        deltas += [
+            {"tool_calls": [{"index": index, "function": {"arguments": piece}}]}
+            for piece in pieces(function["arguments"])
+        ]
+    return deltas
 
 
 def stream_error(body: Any) -> str:
