@@ -6,6 +6,7 @@ import copy
 import json
 import pickle
 import sqlite3
+from contextlib import closing
 
 import pytest
 
@@ -43,7 +44,8 @@ def test_it_compares_hashes_and_prints_like_its_text(reply):
 
 
 def test_a_database_takes_it_for_a_text(reply):
-    assert sqlite3.connect(":memory:").execute("select ?", (reply,)).fetchone() == ("It rains.",)
+    with closing(sqlite3.connect(":memory:")) as database:
+        assert database.execute("select ?", (reply,)).fetchone() == ("It rains.",)
 
 
 @pytest.mark.parametrize(
