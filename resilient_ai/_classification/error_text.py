@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from itertools import islice
 from pathlib import PurePath
+from typing import Any
 
 from resilient_ai._core.errors import ErrorType, ResilienceError
 
@@ -45,10 +46,11 @@ def _may_quote(error: BaseException, verdict: Verdict) -> bool:
 
 def _mistakes(error: BaseException) -> str:
     """Which mistakes a pydantic error lists; not where, because the keys of a dictionary are a part of the answer."""
-    if not callable(listed := read(error, "errors")):
+    if not callable(errors := read(error, "errors")):
         return ""
     try:
-        kinds = Counter(str(each["type"]) for each in islice(listed(), 1_000))
+        listed: Any = errors()
+        kinds = Counter(str(each["type"]) for each in islice(listed, 1_000))
     except Exception:  # noqa: BLE001 - an `errors` of another kind
         return ""
     told = ", ".join(f"{count} x {kind}" for kind, count in kinds.most_common(_MOST_KINDS))

@@ -190,8 +190,12 @@ def failover(
 
     The endpoint is the first argument (the first after `self`); callers do not pass it. An error that another
     endpoint could do better at moves the call on; the caller's own mistake is raised as it is. A request that is
-    too long moves only to an endpoint that declares a larger `context_window`, a filtered one only to an endpoint
-    of another `provider` (attributes of the endpoints).
+    too long moves only to an endpoint of another `model` or `provider`, unless both declare a `context_window` and
+    the other one's is no larger; a filtered one only to another `model` or `provider` (attributes of the endpoints).
+    An answer that does not fit (INVALID_OUTPUT) moves to any other, and blames none; with the attempts of a retry
+    around, at most three answers are paid for. A parameter that one endpoint cannot take rules it out for this call
+    alone. A bug of the program is asked at one other endpoint, since a malformed answer looks the same, and raised as
+    it is if that one does not answer.
 
     An endpoint that failed rests: for as long as the provider asks, else for `health_check_interval`, twice as
     long after each failure in a row; ten minutes at least when the provider denies us (credentials, rights,

@@ -68,7 +68,7 @@ class ProviderEndpoint(ABC):
         model: That is asked; None where the API has but one.
         region: For people.
         weight: Share of calls under `strategy="weighted"`.
-        context_window: Tokens; a request that is too long moves on only to a larger one.
+        context_window: Tokens; where both declare it, a request that is too long moves on only to a larger one.
         params: Parameters of every call that does not bring its own.
     """
 

@@ -376,3 +376,41 @@ async def test_a_window_that_only_one_of_two_models_declares_forbids_nothing(ove
     regions.faults["one"] = RefusalError(400, code="context_length_exceeded")
 
     assert await ask() == "two: hi"
+
+
+# -- with hedging, and for calls that must not run twice
+
+
+@pytest.mark.parametrize("others", [KeyError("second"), RefusalError(503)], ids=["a bug", "an outage"])
+async def test_a_hedged_bug_is_asked_at_one_other_endpoint_too(over, regions, others):
+    ask = over(US, EU, AP, strategy="priority", hedge_after=5.0)
+    regions.faults |= {"us": KeyError("first"), "eu": others}
+    with pytest.raises(KeyError) as caught:
+        await ask()
+
+    assert caught.value is regions.faults["us"]
+    assert regions.was_asked() == ["us", "eu"]
+
+
+async def test_a_bug_in_a_call_that_must_not_run_twice_is_asked_nowhere_else(over, regions):
+    ask = over(US, EU, strategy="priority", idempotent=False)
+    regions.faults["us"] = KeyError("choices")
+    with pytest.raises(KeyError):
+        await ask()
+
+    assert regions.was_asked() == ["us"]
+
+
+async def test_one_call_never_pays_for_more_than_three_answers_when_hedged(registry):
+    paid = []
+
+    @classified_retry(registry=registry)
+    @failover(US, EU, AP, Endpoint("sa"), strategy="priority", hedge_after=5.0, registry=registry)
+    async def ask(endpoint):
+        paid.append(endpoint.name)
+        raise misfit()
+
+    with pytest.raises(AIServiceError):
+        await ask()
+
+    assert len(paid) == 3
