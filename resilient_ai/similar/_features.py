@@ -1,4 +1,4 @@
-"""`features`: what the guard compares of a question: numbers, names, negations, directions, the question word."""
+"""`features`: what the guard compares of a question: numbers, names, negations, directions, its words in order."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from . import _phrasing as phrasing
 from . import _words as table
+from ._numbers import AMOUNT, UNIT, bounds_in, is_number, is_written_in_digits, numbers_in
+from ._sequence import UNSPACED, sequence, stem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-# Patterns are compiled when the first question comes: importing the package must cost nothing.
-_UNSPACED = r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]"
-_AMOUNT = r"\d[\d,]*(?:\.\d+)?(?:/\d[\d,]*(?:\.\d+)?)?"
-_UNIT = r"%|°?[a-zA-Zµа-яА-Я]+"
+# Patterns are compiled when the first question comes: importing the package must cost nothing. All are linear: what an
+# alternative has looked at in vain is bounded, or belongs to what the next one takes.
 _PIECES = rf"""(?x)
-    https?://\S+ | [\w.+-]+@[\w-]+\.[\w.]+                        # addresses
-    | {_UNSPACED}+                                                 # a run of a script that does not part its words
-    | [$€£¥₹]?{_AMOUNT}(?:{_UNIT})?(?:[-_./:][^\W_]+)*             # numbers, with a unit or as an id
-    | (?:(?!{_UNSPACED})[^\W_])+(?:['’][^\W\d_]+)*(?:[-_./\\:&][^\W_]+)*(?:\+\+|\#)?   # words and ids
+    https?://\S+ | (?<![\w.+-])[\w.+-]{{1,64}}@[\w-]{{1,63}}(?:\.[\w-]{{1,63}}){{1,8}}    # addresses
+    | {UNSPACED}+                                                 # a run of a script without spaces
+    | (?<![\w./-])--?[A-Za-z][\w-]*                               # switches of a command
+    | (?:(?<![\w.,%)\]-])[-+])?[$€£¥₹]?{AMOUNT}(?:{UNIT})?(?:[-_./:]+[^\W_]+)*     # numbers, with a unit or as an id
+    | (?:(?!{UNSPACED})[^\W_])+(?:['][^\W\d_]+)*(?:[-_./\\:&]+[^\W_]+)*(?:\+\+|\#)?     # words and ids
     | [%°€$£¥₹¢]+ | [.?!;\n。？！；]+ | [,，、:]
     """
-_NUMBER = rf"([$€£¥₹]?)({_AMOUNT})({_UNIT})?"
 _APOSTROPHES = str.maketrans("’`´ʼ", "''''")
-_ENDS = re.compile(r"[.?!;\n。？！；]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +47,12 @@ class Features:
     prefixed: frozenset[str]
     directions: frozenset[tuple[str, str, str]]
     frames: frozenset[str]
+    asks_for: str
     questions: int
-    tense: str
+    tenses: frozenset[str]
+    bounds: frozenset[str]
     script: str
-    signs: str
+    sequence: tuple[tuple[str, str, str], ...]
 
     def digested(self, digest: Callable[[str], str]) -> Features:
         """The same features with every word of the text replaced by its digest."""
@@ -68,10 +70,12 @@ class Features:
             prefixed=frozenset(map(digest, self.prefixed)),
             directions=frozenset((kind, digest(left), digest(right)) for kind, left, right in self.directions),
             frames=self.frames,
+            asks_for=self.asks_for,
             questions=self.questions,
-            tense=self.tense,
+            tenses=self.tenses,
+            bounds=self.bounds,
             script=self.script,
-            signs="".join(map(digest, self.signs)),
+            sequence=tuple((role, digest(form), digest(written)) for role, form, written in self.sequence),
         )
 
 
@@ -82,14 +86,15 @@ def features(text: str) -> Features:
     lower = [token.casefold() for token in tokens]
     bare = [word.replace("'", "") for word in lower]
     content = tuple(stem(word) for word in bare if word[0].isalnum() and word not in table.STOP_WORDS)
-    signs = "".join(re.findall(_UNSPACED, text))
+    signs = "".join(re.findall(UNSPACED, text))
+    flags = {token for token in tokens if token[0] == "-"}
     negations, negated = _negations(lower)
     return Features(
-        numbers=tuple(_numbers(lower)) + tuple((table.NUMBER_SIGNS[c], "") for c in signs if c in table.NUMBER_SIGNS),
+        numbers=tuple(numbers_in(lower)) + tuple((table.NUMBER_SIGNS[c], "") for c in signs if c in table.NUMBER_SIGNS),
         dates=frozenset(table.DATES[word] for word in lower if word in table.DATES)
         | {sign for sign in table.DATE_SIGNS if sign in signs},
         entities=frozenset(_entities(tokens)),
-        words=frozenset(bare) | frozenset(map(stem, bare)),
+        words=frozenset(bare) | frozenset(map(stem, bare)) | {stem(word.replace("-", "")) for word in bare} | flags,
         content=content,
         negations=negations + (sum(signs.count(sign.strip()) for sign in table.NEGATING_SIGNS) if signs else 0),
         negated=negated,
@@ -99,51 +104,14 @@ def features(text: str) -> Features:
         alternatives=tuple(_alternatives(bare)),
         prefixed=frozenset(_prefixed(bare)),
         directions=frozenset(_directions(bare)),
-        frames=frozenset(_frames(bare)),
-        questions=sum("?" in token for token in tokens),
-        tense=_tense(lower),
+        frames=frozenset(phrasing.frames(bare)),
+        asks_for=phrasing.asks_for(bare),
+        questions=sum("?" in sentence[-1] for sentence in phrasing.asked_sentences(bare)),
+        tenses=phrasing.tenses(bare),
+        bounds=frozenset(bounds_in(bare)),
         script=_script(text),
-        signs=signs,
+        sequence=sequence(lower, frozenset(filter(is_number, lower)) | frozenset(filter(is_written_in_digits, lower))),
     )
-
-
-def stem(word: str) -> str:
-    """A word without its most common English endings, so that most forms of a word compare equal."""
-    if len(word) > 4 and word.endswith("ies"):
-        return word[:-3] + "y"
-    for ending in ("ing", "ed", "es", "s"):
-        if word.endswith(ending) and len(word) - len(ending) >= 3 and not word.endswith("ss"):
-            word = word[: -len(ending)]
-            if ending != "s" and len(word) > 3 and word[-1] == word[-2] and word[-1] not in "lsz":
-                word = word[:-1]
-            break
-    return word[:-1] if len(word) > 3 and word.endswith("e") else word
-
-
-def _numbers(lower: list[str]) -> Iterator[tuple[str, str]]:
-    for i, word in enumerate(lower):
-        after = lower[i + 1] if i + 1 < len(lower) else ""
-        if word in table.NUMBER_WORDS:
-            yield table.NUMBER_WORDS[word], table.UNITS.get(after, "")
-            continue
-        match = re.fullmatch(_NUMBER, word)
-        if match is not None:
-            currency, digits, unit = match.groups()
-            before = lower[i - 1] if i else ""
-            spelled = (
-                currency or unit or (before if before in ("$", "€", "£", "¥", "₹", "usd", "eur", "gbp") else after)
-            )
-            known = table.UNITS.get(spelled, "")
-            yield _plain(digits) + (unit if unit and not known else ""), known
-        elif "-" in word:
-            for part in word.split("-"):
-                if part in table.NUMBER_WORDS:
-                    yield table.NUMBER_WORDS[part], ""
-
-
-def _plain(digits: str) -> str:
-    digits = digits.replace(",", "")
-    return digits.rstrip("0").rstrip(".") if "." in digits and "/" not in digits else digits
 
 
 def _entities(tokens: list[str]) -> Iterator[str]:
@@ -151,18 +119,20 @@ def _entities(tokens: list[str]) -> Iterator[str]:
     raised = sum(token[0].isupper() for token in cased)
     shouted = len(cased) > 3 and raised > 0.6 * len(cased)
     start = True
-    for token in tokens:
-        if _ENDS.fullmatch(token):
+    for place, token in enumerate(tokens):
+        if phrasing.is_end(tokens, place):
             start = True
             continue
         letters = [character for character in token if character.isalpha()]
         digits = any(character.isdigit() for character in token)
-        if letters and digits:
-            if re.fullmatch(_NUMBER, token.casefold()) is None:
+        if token[0] == "-" and letters:
+            yield token  # a switch, in its own case: `-v` and `-V` are two
+        elif letters and digits:
+            if not is_number(token.casefold()):
                 yield token.casefold()
         elif letters and any(mark in token for mark in ("/", "@", "_", "\\", "+", "#", ":", ".", "&")):
             yield token.casefold()
-        elif letters and not shouted and token not in ("I", "OK") and not token.startswith(("I'", "I’")):
+        elif letters and not shouted and token not in ("I", "OK") and not token.startswith("I'"):
             acronym = len(letters) > 1 and all(character.isupper() for character in letters)
             name = token[0].isupper() and not start
             if (acronym or name) and (
@@ -170,7 +140,7 @@ def _entities(tokens: list[str]) -> Iterator[str]:
             ):
                 word = token.casefold().removesuffix("'s")
                 if word not in table.DATES and word not in table.NUMBER_WORDS:
-                    yield stem(word.replace("'", ""))
+                    yield stem(word.replace("'", "").replace("-", ""))
         if letters or digits:
             start = False
 
@@ -248,44 +218,6 @@ def _directions(bare: list[str]) -> Iterator[tuple[str, str, str]]:
 def _counts(word: str) -> bool:
     """Whether a word can be one end of a direction."""
     return word[0].isalnum() and (word not in table.STOP_WORDS or word in table.MOVABLE)
-
-
-def _frames(bare: list[str]) -> Iterator[str]:
-    start = True
-    for i, word in enumerate(bare):
-        if _ENDS.fullmatch(word):
-            start = True
-            continue
-        asked = start or bare[i - 1] in table.ASKING or bare[i - 1] in (",", "，")
-        after = bare[i + 1] if i + 1 < len(bare) else ""
-        if asked and word.removesuffix("s") in ("how", "why", "when", "who", "where"):
-            word = word.removesuffix("s")
-            following = bare[i + 2] if i + 2 < len(bare) else ""
-            if word in ("how", "where") and (
-                after == "to" or (after in table.AUXILIARY and following in table.PERSONS)
-            ):
-                yield word
-                yield "how to"  # "where do I" and "how do I" get the same answer
-            elif word == "how" and after == "many" and following in table.SPANS:
-                yield "how long"
-            else:
-                yield table.HOW.get(after, "how") if word == "how" else table.STARTS[word]
-        elif asked and word == "what" and after == "time":
-            yield "when"
-        elif start and word in table.YES_NO:
-            yield "yes or no"
-        if word not in table.OPENERS:
-            start = False
-
-
-def _tense(lower: list[str]) -> str:
-    several = any(_ENDS.fullmatch(word) for word in lower[:-1])  # a story before the question may use either tense
-    for word, verb in pairwise(lower):
-        if not several and word in table.IDENTITY and verb in ("is", "are", "was", "were"):
-            return "now" if verb in ("is", "are") else "past"
-    past = any(word in table.PAST for word in lower)
-    future = any(word in table.FUTURE or word.endswith("'ll") for word in lower)
-    return "past" if past and not future else "future" if future and not past else ""
 
 
 @functools.lru_cache(maxsize=4_096)

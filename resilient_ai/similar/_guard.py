@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from resilient_ai._core.public import public
-
+from ._alignment import is_exchanged, is_replaced
 from ._features import Features, features
+from ._sequence import CONTENT, Word
 from ._words import HOW, QUANTIFIED, STARTS
 
 if TYPE_CHECKING:
@@ -28,14 +28,16 @@ REASONS = (
     "direction",
     "frame",
     "tense",
+    "replaced",
     "words",
 )
 """What `look_alike` may answer; `"words"` only when strict."""
 
-_FRAMES = frozenset((*STARTS.values(), *HOW.values(), "how", "how to"))
+_FRAMES = frozenset((*STARTS.values(), *HOW.values(), "how", "how to", "yes or no"))
+_MODALS = frozenset(("can?", "must?", "should?"))
+_WHAT = frozenset(("what", "yes or no"))  # `what` may ask for anything but a yes
 
 
-@public("similar")
 def look_alike(asked: str, remembered: str, *, strict: bool = False) -> str | None:
     """
     Say why the answer to one question must not serve another, however similar their vectors are.
@@ -99,6 +101,8 @@ def _names(a: Features, b: Features) -> bool:
 
 
 def _quantifiers(a: Features, b: Features) -> bool:
+    if a.bounds != b.bounds:
+        return True
     mine, theirs = a.quantifiers - b.quantifiers, b.quantifiers - a.quantifiers
     return bool(mine and theirs) or not (mine | theirs).isdisjoint(QUANTIFIED)
 
@@ -117,7 +121,9 @@ def _direction(a: Features, b: Features) -> bool:
         for kind, x, y in a.directions
     ):
         return True
-    if a.signs and sorted(a.signs) == sorted(b.signs) and a.signs != b.signs:
+    if is_exchanged(_words(a), _words(b)):
+        return True
+    if {a.asks_for, b.asks_for} == {"subject", "object"} and Counter(a.content) == Counter(b.content):
         return True
     if len(a.content) != len(b.content) or a.content == b.content or Counter(a.content) != Counter(b.content):
         return False
@@ -127,8 +133,33 @@ def _direction(a: Features, b: Features) -> bool:
 
 def _frame(a: Features, b: Features) -> bool:
     # The question words differ (why, how), or this text asks more questions than the remembered one.
-    mine, theirs = a.frames & _FRAMES, b.frames & _FRAMES
-    return (bool(mine and theirs) and mine.isdisjoint(theirs)) or a.questions > b.questions > 0
+    for kinds in (_FRAMES, _MODALS, _WHAT):
+        mine, theirs = a.frames & kinds, b.frames & kinds
+        if mine and theirs and mine.isdisjoint(theirs):
+            return True
+    return a.questions > b.questions > 0
+
+
+def _tenses(a: Features, b: Features) -> bool:
+    if not a.tenses or not b.tenses or not a.tenses.isdisjoint(b.tenses):
+        return False
+    if "now" not in a.tenses | b.tenses:
+        return True
+    # The present often stands for the future or the past, so that nothing else may differ. "When will it arrive?" and
+    # "When does it arrive?" ask for the same.
+    return "when" not in a.frames and Counter(_content(a)) == Counter(_content(b))
+
+
+def _content(features: Features) -> list[str]:
+    return [word.form for word in _words(features) if word.role == CONTENT]
+
+
+def _replaced(a: Features, b: Features) -> bool:
+    return is_replaced(_words(a), _words(b))
+
+
+def _words(features: Features) -> list[Word]:
+    return [Word(*each) for each in features.sequence]
 
 
 _CHECKS: tuple[tuple[str, Callable[[Features, Features], bool]], ...] = (
@@ -143,5 +174,6 @@ _CHECKS: tuple[tuple[str, Callable[[Features, Features], bool]], ...] = (
     ("alternative", _alternatives),
     ("direction", _direction),
     ("frame", _frame),
-    ("tense", lambda a, b: bool(a.tense and b.tense) and a.tense != b.tense),
+    ("tense", _tenses),
+    ("replaced", _replaced),
 )

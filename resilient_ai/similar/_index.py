@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 _CANDIDATES = 32
 _EQUAL = 0.01  # similarities this close count as equal; the newest of these entries answers
-_INLINE = 2_000  # characters of remembered questions that may be read in an event loop: 2 to 4 ms
+_INLINE = 1_000  # characters of questions that may be read in an event loop: 2 to 4 ms
 _FORGOTTEN = 1_000  # scopes whose drafts may still be on their way when they are forgotten
 _LARGEST = 4  # one question with its answer takes at most max_bytes divided by this
 

@@ -25,6 +25,7 @@ _VOCABULARY = Path(__file__).parent / "bert_uncased" / "vocab.txt"
 _VOCABULARY_SHA256 = "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3"
 _LIBRARIES = ("numpy", "onnxruntime", "tokenizers")
 _MOST_TOKENS = 256  # the longest input that the model was trained for
+_LATIN_END = "\u0250"
 _LEAST_KNOWN = 0.8  # share of tokens in its (English) vocabulary
 
 
@@ -68,6 +69,9 @@ class MiniLMEmbedder:
 
     def covers(self, text: str) -> bool:
         """Whether the whole text fits into the model, and most of its tokens are known."""
+        letters = [sign for sign in text if sign.isalpha()]
+        if sum(sign < _LATIN_END for sign in letters) < _LEAST_KNOWN * len(letters):
+            return False  # the vocabulary has many single signs of other scripts, but the model has never read them
         self._load()
         encoding = self._tokenizer.encode(text, add_special_tokens=False)
         known = sum(token != self._unknown for token in encoding.ids)

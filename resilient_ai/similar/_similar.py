@@ -137,7 +137,7 @@ class SimilarAnswers:
 
     >>> from resilient_ai.similar import SimilarAnswers
     >>> SimilarAnswers(embedder="trigrams")
-    <SimilarAnswers: 0 answers in memory, trigrams-448-1 from 0.88>
+    <SimilarAnswers: 0 answers in memory, trigrams-448-2 from 0.88>
     """
 
     def __init__(

@@ -24,7 +24,7 @@ NAMES: Final = frozenset(("US",))
 
 NEGATORS: Final = _table(
     """not no never none nobody nothing nowhere neither nor cannot without unable hardly barely scarcely lack lacks
-    lacking fail fails failed failing refuse refuses refused refusing except excluding unless cant dont doesnt didnt isnt
+    lacking impossible fail fails failed failing refuse refuses refused refusing except excluding unless cant dont doesnt didnt isnt
     arent wasnt werent wont wouldnt shouldnt couldnt havent hasnt hadnt aint mustnt neednt mightnt
     nicht kein keine keinen keinem keiner keines nie niemals niemand nichts ohne weder
     pas jamais aucun aucune sans rien personne
@@ -176,7 +176,7 @@ wet/dry hard,difficult,harder/easy,soft,easier,simple,softer strong,stronger/wea
 full/empty good,better,best/bad,worse,worst,poor right,correct,true/wrong,incorrect,false positive/negative safe,secure/dangerous,unsafe,risky
 legal,allowed,permitted/illegal,forbidden,prohibited,banned allow,permit,let/forbid,prohibit,ban,prevent,deny,block accept,accepted,approve,approved/reject,rejected,decline,declined,refuse,deny,denied
 succeed,success,successful,pass,passed/fail,failure,failed win,won,winner/lose,lost,loser,defeat love,like/hate,dislike agree/disagree
-always/never everyone,everybody,all/nobody,none everything/nothing everywhere/nowhere with/without including/excluding,except inside,within,indoor,indoors/outside,outdoor,outdoors
+always/never everyone,everybody,all/nobody,none everything/nothing everywhere/nowhere including/excluding,except inside,within,indoor,indoors/outside,outdoor,outdoors
 up/down left/right top,upper/bottom,lower front/back,rear forward,forwards,ahead/backward,backwards north,northern/south,southern east,eastern/west,western
 enter,entry,entrance,login,log-in/exit,leave,logout,log-out arrive,arrival,come/depart,departure,leave,go push/pull attach,connect,join,link/detach,disconnect,separate,unlink
 freeze,frozen/unfreeze,thaw,melt lock,locked/unlock,unlocked subscribe/unsubscribe,cancel mute/unmute show,display,reveal/hide,conceal visible/invisible,hidden
@@ -227,6 +227,12 @@ YES_NO: Final = _table("is are am was were do does did can could will would shou
 AUXILIARY: Final = YES_NO | _table("might must")
 PERSONS: Final = _table("i we you one they he she it")
 SPANS: Final = _table("days weeks months hours minutes years seconds")
+PERIODS: Final = _table(
+    "day week weekend month quarter year decade century hour minute morning afternoon evening night spring summer autumn"
+    " winter season semester term monday tuesday wednesday thursday friday saturday sunday time days weeks months years"
+)
+"""What `last`, `this` and `next` pick one of."""
+
 OPENERS: Final = _table("hi hello hey please so and but well ok okay also just then")
 PAST: Final = _table("did was were had")
 FUTURE: Final = _table("will shall gonna")

@@ -39,7 +39,7 @@ def counts(client):
     return {each.name: client.count(each.name).count for each in client.get_collections().collections}
 
 
-@pytest.mark.parametrize("name", ["app-documents", "app-trigrams-448-1", "app-", "app-e-12345678", "app"])
+@pytest.mark.parametrize("name", ["app-documents", "app-trigrams-448-2", "app-", "app-e-12345678", "app"])
 def test_forgetting_and_ageing_leave_collections_of_others_alone(client, name):
     foreign(client, name, payload={"owner": "o", "partition": "p", "key": "k", "at": 0.0})
     store = QdrantStore(client, "app", max_age=60)

@@ -59,7 +59,7 @@ def test_statistics_and_repr_show_no_question_and_no_answer(bot, provider):
     memory.flush()
 
     assert "password" not in repr(memory) + str(dataclasses.asdict(memory.stats()))
-    assert repr(memory) == "<SimilarAnswers: 1 answer in memory, trigrams-448-1 from 0.88>"
+    assert repr(memory) == "<SimilarAnswers: 1 answer in memory, trigrams-448-2 from 0.88>"
 
 
 @pytest.mark.parametrize(

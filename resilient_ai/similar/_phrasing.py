@@ -1,0 +1,151 @@
+"""How a question is put: what its question word asks for, in which tense, and which end of a verb it asks about."""
+
+from __future__ import annotations
+
+import re
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from . import _words as table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ENDS = r"[.?!;\n。？！；]+"
+_ABBREVIATIONS = frozenset("dr mr mrs ms prof st jr sr rev hon vs etc eg ie approx no fig vol inc ltd co est".split())
+_BE = frozenset(("am", "is", "are", "isnt", "arent", "aint", "being"))
+_PRESENT = _BE | {"do", "does", "dont", "doesnt"}
+_PAST = frozenset(("was", "were", "wasnt", "werent", "did", "didnt", "had", "hadnt"))
+_FUTURE = frozenset(("will", "wont", "shall", "gonna"))
+_HAVE = frozenset(("has", "have", "hasnt", "havent"))
+_PARTICIPLES = frozenset(
+    """been done gone seen made got gotten had paid sent lost won broken taken given found left come become begun bought
+    brought built caught chosen cut drawn driven eaten fallen felt forgotten grown heard held kept known led met put
+    read run said sold shown spent spoken stolen stood taught told thought understood worn written""".split()
+)
+_WHAT = frozenset(("what", "whats", "which"))
+_LEADING = frozenset("with at in on by for to from of".split())
+_AT_PLACES = frozenset("use buy pay eat live stay park go sit sleep shop swim study meet withdraw".split())
+_TIMELESS = frozenset(("born",))
+_MODALS = {
+    "can": "can", "could": "can", "may": "can", "might": "can", "must": "must", "should": "should", "shall": "should",
+    "cannot": "can", "cant": "can", "couldnt": "can", "mustnt": "must", "shouldnt": "should",
+}  # fmt: skip
+_FILLING = frozenset("help helping somebody someone anyone please assist question".split())
+
+
+def is_end(tokens: list[str], place: int) -> bool:
+    """Whether a sentence ends here: not after an abbreviation such as `Dr.`."""
+    sign = tokens[place]
+    if re.fullmatch(ENDS, sign) is None:
+        return False
+    before = tokens[place - 1].casefold() if place else ""
+    return not (sign == "." and (before in _ABBREVIATIONS or (len(before) == 1 and before.isalpha())))
+
+
+def sentences(bare: list[str]) -> list[list[str]]:
+    """The words of each sentence, with the sign at its end."""
+    found: list[list[str]] = [[]]
+    for place, word in enumerate(bare):
+        found[-1].append(word)
+        if is_end(bare, place):
+            found.append([])
+    return [each for each in found if each]
+
+
+def asked_sentences(bare: list[str]) -> list[list[str]]:
+    """The sentences that ask something; all of them where there is no question mark."""
+    every = sentences(bare)
+    asking = [each for each in every if "?" in each[-1] or "？" in each[-1]]
+    return [each for each in asking if any(map(_says_something, each))] or every
+
+
+def _says_something(word: str) -> bool:
+    return word[0].isalnum() and word not in table.STOP_WORDS and word not in _FILLING
+
+
+def tenses(bare: list[str]) -> frozenset[str]:
+    """`past`, `now`, `future`, as far as auxiliary verbs tell; a perfect is past."""
+    found: set[str] = set()
+    for sentence in asked_sentences(bare):
+        if _TIMELESS & set(sentence):
+            return frozenset()
+        for place, word in enumerate(sentence):
+            after = sentence[place + 1 : place + 5]
+            if word in _FUTURE or (word == "going" and after[:1] == ["to"]):
+                found.add("future")
+                found.discard("now")
+            elif word in _HAVE:
+                if "got" in after:  # has got: has
+                    found.add("now")
+                elif any(each in _PARTICIPLES or each.endswith("ed") for each in after):
+                    found.add("past")
+            elif word in _PAST:
+                found.add("past")
+            elif word in _PRESENT or word in ("whats", "wheres", "whos", "hows"):
+                found.add("now")
+    return frozenset(found)
+
+
+def frames(bare: list[str]) -> Iterator[str]:
+    """What is asked for: `why`, `how long`, `when`, …; of a question without a question word, which verb leads it."""
+    start = True
+    for place, word in enumerate(bare):
+        if is_end(bare, place):
+            start = True
+            continue
+        asked = start or bare[place - 1] in table.ASKING or bare[place - 1] in (",", "，")
+        after = bare[place + 1] if place + 1 < len(bare) else ""
+        if asked and word.removesuffix("s") in ("how", "why", "when", "who", "where"):
+            yield from _question_word(word.removesuffix("s"), after, bare[place + 2 : place + 4])
+        elif asked and word == "what" and after == "time":
+            yield "when"
+        elif start and (word in _WHAT or (word in _LEADING and after in _WHAT)):
+            yield "what"
+        elif start and (word in table.YES_NO or word in _MODALS) and after not in ("you", "u", "someone", "anyone"):
+            yield "yes or no"
+            if (modal := _MODALS.get(word) or _modal_phrase(bare[place : place + 6])) is not None:
+                yield f"{modal}?"
+            if modal == "can":  # who asks whether it can be done is told how
+                yield "how to"
+        if word not in table.OPENERS:
+            start = False
+
+
+def _modal_phrase(words: list[str]) -> str | None:
+    """What `do I have to` and `am I allowed to` ask, as a modal verb."""
+    for pair in pairwise(words):
+        if pair in (("have", "to"), ("need", "to")):
+            return "must"
+        if pair in (("allowed", "to"), ("possible", "to"), ("able", "to")):
+            return "can"
+    return None
+
+
+def _question_word(word: str, after: str, following: list[str]) -> Iterator[str]:
+    person, verb = (*following, "", "")[:2]
+    if word in ("how", "where") and (after == "to" or (after in table.AUXILIARY and person in table.PERSONS)):
+        yield word
+        if word == "how" or (verb if person in table.PERSONS else person) not in _AT_PLACES:
+            yield "how to"  # "where do I change my PIN" and "how do I change my PIN" get the same answer
+    elif word == "how" and after == "many" and person in table.SPANS:
+        yield "how long"
+    else:
+        yield table.HOW.get(after, "how") if word == "how" else table.STARTS[word]
+
+
+def asks_for(bare: list[str]) -> str:
+    """
+    Which end of the verb a question is about: `who called John` its subject, `who did John call` its object.
+
+    Returns:
+        "subject", "object", or "" where that cannot be told.
+    """
+    if not bare or bare[0] not in ("who", "what", "which"):
+        return ""
+    for word in bare[1:5]:
+        if word in ("do", "does", "did"):
+            return "object"
+        if word in table.AUXILIARY:
+            return ""
+    return "subject"
