@@ -1,12 +1,13 @@
 """
 How often a remembered answer serves, how often it is right, and how long that takes.
 
-    python tests/bench/similar.py quality --data DIR [--embedder trigrams] [--wrong]
-    python tests/bench/similar.py latency [--entries 1000 10000 100000]
+    python -m tests.bench.similar                                          pairs of questions in tests/data
+    python -m tests.bench.similar quality --data DIR [--embedder trigrams] [--wrong]
+    python -m tests.bench.similar latency [--entries 1000 10000 100000]
 
 `DIR` (or the environment's RESILIENT_AI_SIMILAR_DATA) holds CSV files: pairs `NAME_train.csv` and `NAME_test.csv` with
 columns `text,intent` (an answer may serve a question of the same intent), and files with columns
-`asked_before,asked_now,may_share_answer,kind`. No data comes with the package.
+`asked_before,asked_now,may_share_answer,kind`.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ from resilient_ai import NO_ANSWER
 from resilient_ai._degrade_to.contract import FailedCall, Recalled
 from resilient_ai.similar import MiniLMEmbedder, SimilarAnswers, TrigramEmbedder
 
+DATA = Path(__file__).parents[1] / "data"
+PAIRS = ("look_alikes_2.csv", "look_alikes_3.csv")
 SETTINGS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("default", {}),
     ("strict guard", {"guard": "strict"}),
@@ -79,6 +82,42 @@ def taught(memory: SimilarAnswers, pairs: list[tuple[FailedCall, str]]) -> None:
         if number % 500 == 499:
             memory.flush(600)
     memory.flush(600)
+
+
+def pairs(names: list[str], *, show_wrong: bool) -> None:
+    """Both directions of every pair: the first one's answer is remembered, the second one is asked."""
+    made: dict[str, Any] = {"trigrams": "trigrams", "minilm": Remembering(MiniLMEmbedder())}
+    print(f"{'':20} {'pairs of':34} " + "  ".join(f"{name:>22}" for name in names))
+    for path in PAIRS:
+        every = [
+            (row["same"] == "1", row["kind"], one, other)
+            for row in rows(DATA / path)
+            for one, other in ((row["question"], row["other"]), (row["other"], row["question"]))
+        ]
+        served = {name: _served(every, made[name], show_wrong=show_wrong) for name in names}
+        for same, what in ((False, "look-alike"), (True, "rewording")):
+            mine = [number for number, pair in enumerate(every) if pair[0] == same]
+            kinds = dict.fromkeys(every[number][1] for number in mine)
+            for title, chosen in (
+                *((kind, [number for number in mine if every[number][1] == kind]) for kind in kinds),
+                ("all in English", [number for number in mine if not every[number][1].startswith("lang_")]),
+                ("all in other languages", [number for number in mine if every[number][1].startswith("lang_")]),
+            ):
+                cells = [sum(served[name][number] for number in chosen) for name in names]
+                shares = "  ".join(f"{each:6} of {len(chosen):4} = {each / max(1, len(chosen)):6.1%}" for each in cells)
+                print(f"{path.removesuffix('.csv'):20} {what + ' ' + title:34} {shares}")
+
+
+def _served(every: list[tuple[bool, str, str, str]], embedder: Any, *, show_wrong: bool) -> list[bool]:
+    with SimilarAnswers(embedder=embedder, max_entries=1_000_000, max_bytes=1 << 34) as memory:
+        taught(memory, [(call(one, number), "served") for number, (_, _, one, _) in enumerate(every)])
+        found = recall_all(memory, [call(other, number) for number, (_, _, _, other) in enumerate(every)])
+    served = [each is not NO_ANSWER for each in found]
+    if show_wrong:
+        for (same, kind, one, other), each in zip(every, served, strict=True):
+            if each != same:
+                print(f"  {'lost ' if same else 'wrong'} {kind}: {one!r} / {other!r}")
+    return served
 
 
 def intents(train: Path, test: Path, settings: dict[str, Any], *, show_wrong: bool) -> str:
@@ -168,21 +207,25 @@ def timed(memory: SimilarAnswers, texts: list[str]) -> tuple[float, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    kinds = parser.add_subparsers(dest="kind", required=True)
+    kinds = parser.add_subparsers(dest="kind")
     one = kinds.add_parser("quality")
     one.add_argument("--data", type=Path, default=os.environ.get("RESILIENT_AI_SIMILAR_DATA"))
-    one.add_argument("--embedder", choices=["trigrams", "minilm"], action="append")
-    one.add_argument("--wrong", action="store_true", help="show the wrong answers of the default setting")
     other = kinds.add_parser("latency")
     other.add_argument("--entries", type=int, nargs="+", default=[1_000, 10_000, 100_000])
     other.add_argument("--rounds", type=int, default=200)
+    for each in (parser, one):
+        each.add_argument("--embedder", choices=["trigrams", "minilm"], action="append")
+        each.add_argument("--wrong", action="store_true", help="show what is served or refused wrongly")
     chosen = parser.parse_args()
+    names = chosen.embedder or ["trigrams", "minilm"] if chosen.kind != "latency" else []
     if chosen.kind == "latency":
         latency(chosen.entries, chosen.rounds)
+    elif chosen.kind is None:
+        pairs(names, show_wrong=chosen.wrong)
     elif chosen.data is None or not Path(chosen.data).is_dir():
         sys.exit("give --data DIR or RESILIENT_AI_SIMILAR_DATA, a folder of CSV files; see --help")
     else:
-        quality(Path(chosen.data), chosen.embedder or ["trigrams", "minilm"], show_wrong=chosen.wrong)
+        quality(Path(chosen.data), names, show_wrong=chosen.wrong)
 
 
 if __name__ == "__main__":
