@@ -293,7 +293,7 @@ def test_a_signal_handler_may_read_the_numbers_whatever_its_thread_is_doing(tmp_
         from resilient_ai import Registry, degrade_to
         from resilient_ai.similar import SimilarAnswers
 
-        faulthandler.dump_traceback_later(30, exit=True)
+        faulthandler.dump_traceback_later(50, exit=True)
         registry = Registry(listeners=())
         memory = SimilarAnswers(sys.argv[1] or None, embedder="trigrams")
         heard = []
@@ -308,14 +308,14 @@ def test_a_signal_handler_may_read_the_numbers_whatever_its_thread_is_doing(tmp_
             registry.as_dict(), repr(memory), heard.append(memory.stats())
 
         async def main():
-            for number in range(300):
+            for number in range(100):
                 await ask(f"what is the price of ticket {number}", False)
                 await ask(f"what is the price of the ticket {number}", True)
                 if number % 50 == 0:
                     memory.forget()
 
         signal.signal(signal.SIGALRM, handler)
-        signal.setitimer(signal.ITIMER_REAL, 0.0005, 0.0005)
+        signal.setitimer(signal.ITIMER_REAL, 0.003, 0.003)
         anyio.run(main)
         signal.setitimer(signal.ITIMER_REAL, 0)
         memory.close()
