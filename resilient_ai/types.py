@@ -13,6 +13,7 @@ from ._core.call_facts import Seen
 from ._core.clock import Clock, SystemClock
 from ._core.describe import Description, Layer
 from ._core.errors import EndpointRestingError
+from ._core.report import Row
 from ._core.stand_in import StandIn
 from ._core.state_store import View
 from ._degrade_to.contract import Recalled, Recalling
@@ -46,6 +47,7 @@ __all__ = [
     "Recalling",
     "Retry",
     "RetryStats",
+    "Row",
     "Seen",
     "Sentiment",
     "StandIn",

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import doctest
+import importlib
 import inspect
 import pickle
+import pkgutil
 import subprocess
 import sys
 import traceback
@@ -14,24 +16,14 @@ import typing
 import pytest
 
 import resilient_ai
-import resilient_ai.events
-import resilient_ai.providers
-import resilient_ai.similar
-import resilient_ai.testing
-import resilient_ai.types
-import resilient_ai.usage
 
 MODULES = {
-    module.__name__: module
-    for module in (
-        resilient_ai,
-        resilient_ai.events,
-        resilient_ai.providers,
-        resilient_ai.similar,
-        resilient_ai.testing,
-        resilient_ai.types,
-        resilient_ai.usage,
-    )
+    "resilient_ai": resilient_ai,
+    **{
+        f"resilient_ai.{module.name}": importlib.import_module(f"resilient_ai.{module.name}")
+        for module in pkgutil.iter_modules(resilient_ai.__path__)
+        if not module.name.startswith("_")
+    },
 }
 
 
@@ -53,6 +45,16 @@ def test_a_public_thing_names_a_module_where_it_is_found(module, name):
 
     assert "._" not in thing.__module__
     assert getattr(sys.modules[thing.__module__], name) is thing
+
+
+def test_what_says_that_it_is_public_is_found_where_it_says():
+    """Else a pickle of it could not be read."""
+    modules = [module for name, module in sys.modules.items() if name.startswith("resilient_ai._")]
+    things = {thing for module in modules for thing in vars(module).values() if isinstance(thing, type)}
+    told = {thing for thing in things if thing.__module__ in MODULES and "<locals>" not in thing.__qualname__}
+
+    assert len(told) > 50
+    assert [thing for thing in told if getattr(MODULES[thing.__module__], thing.__qualname__, None) is not thing] == []
 
 
 @pytest.mark.parametrize(("module", "name"), THINGS)
