@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from resilient_ai._core.public import public
+
 from ._alignment import is_exchanged, is_replaced
 from ._features import Features, features
 from ._sequence import CONTENT, Word
@@ -38,6 +40,7 @@ _MODALS = frozenset(("can?", "must?", "should?"))
 _WHAT = frozenset(("what", "yes or no"))  # `what` may ask for anything but a yes
 
 
+@public("similar")
 def look_alike(asked: str, remembered: str, *, strict: bool = False) -> str | None:
     """
     Say why the answer to one question must not serve another, however similar their vectors are.
