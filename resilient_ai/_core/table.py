@@ -131,7 +131,8 @@ def text_table(rows: Sequence[Row]) -> str:
         ).rstrip()
         for line in lines
     ]
-    return "\n".join([*shown, LEGEND])
+    # Of one kind alone the columns need no legend.
+    return "\n".join([*shown, LEGEND] if len({row.policy for row in rows}) > 1 else shown)
 
 
 def html_table(rows: Sequence[Row]) -> str:
