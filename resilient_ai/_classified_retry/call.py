@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from resilient_ai._classification.verdict import Verdict
+    from resilient_ai._core.read_once import ReadOnce
     from resilient_ai._core.streams import Broken
 
     from .site import RetrySite
@@ -35,9 +36,17 @@ if TYPE_CHECKING:
 class RetriedCall:
     """One call that has failed at least once."""
 
-    __slots__ = ("_answers", "_request", "_started", "_state", "_times", "attempts", "price", "site")
+    __slots__ = ("_answers", "_once", "_request", "_started", "_state", "_times", "attempts", "price", "site")
 
-    def __init__(self, site: RetrySite, started: float, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        site: RetrySite,
+        started: float,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        once: ReadOnce | None = None,
+    ) -> None:
+        self._once = once  # arguments that are used up by an attempt
         self.site = site
         self.attempts = 0
         self.price = 0.0  # of the retry that is being made
@@ -142,6 +151,9 @@ class RetriedCall:
         )
         if isinstance(answer, GiveUp):
             return answer
+        # What our own side refused has not been read by anybody.
+        if self._once is not None and not failure.refused and (used_up := self._once.used_up()) is not None:
+            return GiveUp(used_up)
         # Another try of what our own side refused multiplies nothing, so it has the price of waiting for a circuit.
         price = site.state.pay_for_retry(now, ErrorType.CIRCUIT_OPEN if failure.refused else failure.kind)
         if price is None:

@@ -10,12 +10,14 @@ import tenacity
 
 from resilient_ai._classification.error_rules import Reject
 from resilient_ai._core.checks import check_callable
+from resilient_ai._core.commit_point import Commits
 from resilient_ai._core.coroutine_type import CoroutineOf
 from resilient_ai._core.errors import DoubleRetryWarning, ErrorType, rejected_results
 from resilient_ai._core.fast_path import FastPath, begun
 from resilient_ai._core.handlers import Handler
 from resilient_ai._core.policy import Policy, Site
 from resilient_ai._core.public import public
+from resilient_ai._core.read_once import ReadOnce
 from resilient_ai._core.returned_stream import ReturnedStream
 from resilient_ai._core.state_store import StateStore, default_registry
 from resilient_ai._core.streams import Broken, dispose
@@ -44,6 +46,7 @@ class RetryPolicy(Policy[Retry]):
         super().__init__(name, config, registry)
         self.config: RetryConfig = config
         self.choices = choices
+        self.commits = choices.commits
 
     def in_test(self, attempts: int) -> Self:
         self.config = replace(self.config, max_attempts=min(attempts, self.config.max_attempts))
@@ -62,6 +65,7 @@ class RetryPolicy(Policy[Retry]):
         async def retried(fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             started = now() if (first := begun(fn)) is None else first.started
             call: RetriedCall | None = None
+            once = ReadOnce.among(args, kwargs, begun=first is not None)
             while True:
                 try:
                     if call is None:
@@ -78,7 +82,7 @@ class RetryPolicy(Policy[Retry]):
                 else:
                     answered(here, call)
                     return result
-                call = call or RetriedCall(here, started, args, kwargs)
+                call = call or RetriedCall(here, started, args, kwargs, once)
                 unwanted = rejected_results(broken.error)
                 await call.again(broken)
                 for each in unwanted:
@@ -137,6 +141,7 @@ def classified_retry(
     reraise: bool = False,
     retry_unsent_only: bool = False,
     reject: Reject | None = None,
+    commits: Commits | None = None,
     stop: Callable[[tenacity.RetryCallState], bool] | None = None,
     wait: Callable[[tenacity.RetryCallState], float] | None = None,
     retry: Callable[[tenacity.RetryCallState], bool] | None = None,
@@ -154,6 +159,7 @@ def classified_retry(
     reraise: bool = False,
     retry_unsent_only: bool = False,
     reject: Reject | None = None,
+    commits: Commits | None = None,
     stop: Callable[[tenacity.RetryCallState], bool] | None = None,
     wait: Callable[[tenacity.RetryCallState], float] | None = None,
     retry: Callable[[tenacity.RetryCallState], bool] | None = None,
@@ -176,7 +182,9 @@ def classified_retry(
         retry_unsent_only: Retry only errors that prove that the request was not processed, for calls that must not
             be paid for twice.
         reject: Called with every result; an ErrorType makes it a failure, None lets it pass. `classify_result` knows
-            what SDKs return instead of raising. Not for streams.
+            what SDKs return instead of raising. Of a stream it is called with every item.
+        commits: Whether an item of a stream is content, after which no other attempt is made; for items of your own,
+            those of the known SDKs are known. It holds for the whole stack.
         stop: A tenacity condition: no further attempt once it is true. `max_attempts` and the rules still hold.
         wait: A tenacity wait in place of the rules' backoff; the provider's own wait stays its floor.
         retry: A tenacity condition in place of the rules' choice of errors and their `max_retries`; it may look at
@@ -185,13 +193,13 @@ def classified_retry(
 
     Raises:
         AIServiceError: By the decorated function: retries are over; `__cause__` is the last error.
-        TypeError: At decoration: not an async function, or `reject` on one that streams.
+        TypeError: At decoration: not an async function.
         ValueError: At decoration: a bad setting, or the name exists with other settings.
     """
     bare = callable(name)
     config = RetryConfig(merged_rules(rules), max_attempts, max_elapsed, budget)
-    choices = RetryChoices(chosen_types(on, config), reraise, retry_unsent_only, reject, stop, wait, retry)
-    for setting, given in (("reject", reject), ("stop", stop), ("wait", wait), ("retry", retry)):
+    choices = RetryChoices(chosen_types(on, config), reraise, retry_unsent_only, reject, stop, wait, retry, commits)
+    for setting, given in (("reject", reject), ("commits", commits), ("stop", stop), ("wait", wait), ("retry", retry)):
         check_callable(setting, given)
 
     def put_on(fn: Any) -> Any:

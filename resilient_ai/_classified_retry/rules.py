@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import tenacity
 
     from resilient_ai._classification.error_rules import Reject
+    from resilient_ai._core.commit_point import Commits
 
 
 @public()
@@ -110,6 +111,7 @@ class RetryChoices:
         stop: A tenacity condition that ends the attempts.
         wait: A tenacity wait in place of the rules' backoff.
         retry: A tenacity condition in place of the rules' choice of errors.
+        commits: Which items of a stream are content.
     """
 
     on: frozenset[ErrorType] | None = None
@@ -119,6 +121,7 @@ class RetryChoices:
     stop: Callable[[tenacity.RetryCallState], bool] | None = None
     wait: Callable[[tenacity.RetryCallState], float] | None = None
     retry: Callable[[tenacity.RetryCallState], bool] | None = None
+    commits: Commits | None = None
 
 
 def merged_rules(changes: Mapping[ErrorType, RetryRule | None] | None) -> tuple[tuple[ErrorType, RetryRule], ...]:

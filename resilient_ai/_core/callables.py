@@ -6,6 +6,8 @@ import functools
 import inspect
 from typing import Any, NamedTuple
 
+from .context_managers import gives_context_manager, refuse_context_manager
+
 
 def unwrapped(fn: Any) -> list[Any]:
     """The function itself, and what it stands for: partials, methods and well-behaved decorators opened."""
@@ -41,6 +43,8 @@ def is_stream(fn: Any, kind: str) -> bool:
         )
     for layer in unwrapped(fn):
         call = layer if inspect.isroutine(layer) else getattr(type(layer), "__call__", None)  # noqa: B004 - the method itself is wanted
+        if gives_context_manager(layer):
+            refuse_context_manager(fn, kind)
         if inspect.iscoroutinefunction(layer) or inspect.iscoroutinefunction(call):
             return False
         # A method of an aiobotocore client is a plain function that hands out this one's coroutine.

@@ -10,7 +10,8 @@ from resilient_ai._classification.error_rules import rejection
 from resilient_ai._core.backend import backend
 from resilient_ai._core.call_facts import watching
 from resilient_ai._core.errors import RejectedResultError, is_wrong_call
-from resilient_ai._core.fast_path import StartedCall
+from resilient_ai._core.fast_path import StartedCall, begun
+from resilient_ai._core.read_once import ReadOnce
 from resilient_ai._core.returned_stream import ReturnedStream
 from resilient_ai._core.streams import dispose, stream_of
 
@@ -57,7 +58,7 @@ class FailoverSite:
 class FailoverCall:
     """One call."""
 
-    __slots__ = ("_args", "_fn", "_instance", "_kwargs", "_must_not_repeat", "_own_error", "_site")
+    __slots__ = ("_args", "_fn", "_instance", "_kwargs", "_must_not_repeat", "_once", "_own_error", "_site")
 
     def __init__(
         self, site: FailoverSite, fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -69,6 +70,8 @@ class FailoverCall:
         self._kwargs = kwargs
         self._must_not_repeat: bool | None = None  # not asked yet
         self._own_error: Exception | None = None
+        # Arguments that are used up by an attempt.
+        self._once = ReadOnce.among(args, kwargs, begun=begun(fn) is not None)
 
     # -- for the selection
 
@@ -80,6 +83,9 @@ class FailoverCall:
                 idempotent = idempotent(*given, **self._kwargs)
             self._must_not_repeat = not idempotent
         return self._must_not_repeat
+
+    def used_up(self) -> str | None:
+        return self._once.used_up() if self._once is not None else None
 
     def is_own_error(self, error: Exception) -> bool:
         own, self._own_error = self._own_error, None  # error -> traceback -> frame -> call -> error is a cycle
@@ -175,11 +181,11 @@ class FailoverCall:
             selection.commit(ended, answer.candidate)
         return answer.value
 
-    def _hold(self, result: ReturnedStream, answer: Answer, selection: EndpointSelection | None, begun: float) -> None:
+    def _hold(self, result: ReturnedStream, answer: Answer, selection: EndpointSelection | None, opened: float) -> None:
         """Let a stream keep its ticket until it ends."""
         reject = self._site.reject
         look = partial(self._judge, reject) if reject is not None else None
-        stream_of(result).add(_FailedOverStream(self, answer, selection, begun - answer.started), look)
+        stream_of(result).add(_FailedOverStream(self, answer, selection, opened - answer.started), look)
 
     def stream_ended(self, answer: Answer, seconds: float) -> None:
         """A stream was read to its end; its first item took so many seconds."""
@@ -219,7 +225,7 @@ class FailoverCall:
 
     def _hedge_delay(self) -> float | None:
         """Seconds after which another endpoint is asked as well; None: never in this call."""
-        if self._site.config.hedge_after is None or self.must_not_repeat():
+        if self._site.config.hedge_after is None or self._once is not None or self.must_not_repeat():
             return None
         return self._site.failover.delay.seconds()
 

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any, ClassVar, Concatenate, Literal, ParamSpec, Protocol, TypeVar, overload
 
 from resilient_ai._classification.error_rules import Reject
+from resilient_ai._core.commit_point import Commits
 from resilient_ai._core.coroutine_type import CoroutineOf
 from resilient_ai._core.fast_path import FastPath
 from resilient_ai._core.handlers import Handler
@@ -79,10 +80,12 @@ class FailoverPolicy(Policy[Failover]):
         registry: StateStore,
         endpoints: Sequence[Named],
         reject: Reject | None,
+        commits: Commits | None = None,
     ) -> None:
         super().__init__(name, config, registry)
         self.config: FailoverConfig = config
         self._reject = reject
+        self.commits = commits
         self._endpoints = tuple(endpoints)
         self._bound: FailoverSite | None = None  # the last, for the fast path
         self._handles: dict[str, EndpointHandle] = {}
@@ -102,7 +105,7 @@ class FailoverPolicy(Policy[Failover]):
         return lambda *args, **kwargs: call(*args[:skip], first, *args[skip:], **kwargs)
 
     def options(self) -> dict[str, Any]:
-        return {"endpoints": self._endpoints, "reject": self._reject}
+        return {"endpoints": self._endpoints, "reject": self._reject, "commits": self.commits}
 
     def make_state(self, name: str) -> Failover:
         budget, delay = HedgeBudget(self.config.hedge_budget), HedgeDelay(self.config.hedge_after or 0.0)
@@ -183,6 +186,7 @@ def failover(
     hedge_budget: float = 0.05,
     idempotent: bool | Callable[..., bool] = True,
     reject: Reject | None = None,
+    commits: Commits | None = None,
     registry: StateStore | None = None,
 ) -> FailoverDecorator[F]:
     """
@@ -223,12 +227,15 @@ def failover(
         idempotent: False, or a function of the call's arguments (the instance first, for a method) that returns
             False, for calls that must not run twice: they are not hedged, and go on only where the error proves
             that the request was not processed. Default True.
-        reject: Called with every result; an ErrorType makes it a failure, None lets it pass. Not for streams.
+        reject: Called with every result; of a stream with every item; an ErrorType makes it a failure, None lets it
+            pass.
+        commits: Whether an item of a stream is content, after which no other endpoint is asked; for items of your own,
+            those of the known SDKs are known. It holds for the whole stack.
         registry: Where the state lives. Default: `resilient_ai.registry`.
 
     Raises:
         AllEndpointsFailedError: By the decorated function: no endpoint answered.
-        TypeError: At decoration: not an async function, or `reject` on one that streams.
+        TypeError: At decoration: not an async function.
         ValueError: At decoration: a bad setting, or the name exists with other settings.
     """
     names = tuple(_name_of(endpoint) for endpoint in endpoints)
@@ -243,7 +250,7 @@ def failover(
 
     def put_on(fn: Any) -> Any:
         where = registry if registry is not None else default_registry()
-        return decorate(fn, FailoverPolicy(name, config, where, endpoints, reject))
+        return decorate(fn, FailoverPolicy(name, config, where, endpoints, reject, commits))
 
     return put_on
 

@@ -13,7 +13,7 @@ from resilient_ai._classification.parameters import refuses_parameter
 from resilient_ai._classification.probes import probes_in_flight
 from resilient_ai._classification.unsent import unsent
 from resilient_ai._core.call_facts import watching
-from resilient_ai._core.errors import LimitReachedError, rejected_results
+from resilient_ai._core.errors import CircuitOpenError, LimitReachedError, rejected_results
 from resilient_ai._core.streams import dispose
 
 from .events import FailedOver
@@ -71,6 +71,10 @@ class SelectedCall(Protocol):
 
     def must_not_repeat(self) -> bool:
         """Whether the call must not run twice: it goes on only where the error proves that it was not processed."""
+        ...
+
+    def used_up(self) -> str | None:
+        """What keeps the call from being repeated, in words: an argument that can be read only once."""
         ...
 
     def is_own_error(self, error: Exception) -> bool:
@@ -141,6 +145,10 @@ class EndpointSelection:
             if had_a_bug or (self._answers > answers and self._answers >= answers_left.get()):
                 return None
             if not may_go_on or (self._call.must_not_repeat() and not unsent(error, verdict)):
+                return self._end_here()
+            # What our own side refused has not been read by anybody.
+            if not _refused(error) and (used_up := self._call.used_up()) is not None:
+                error.add_note(f"resilient_ai: no other endpoint was asked, because {used_up}")
                 return self._end_here()
             admission = self._available(now, candidate) or self._soonest(now)
             if admission is not None:
@@ -339,6 +347,10 @@ async def ask_in_turn(
             selection.abandon()
             raise
     raise selection.all_failed(now())
+
+
+def _refused(error: Exception) -> bool:
+    return isinstance(error, CircuitOpenError | LimitReachedError)
 
 
 async def close_replaced(error: Exception, admission: Admission | None, selection: EndpointSelection) -> None:

@@ -1,0 +1,120 @@
+"""
+Arguments that are used up by reading them: generators, open files, sockets.
+
+A second attempt would send what is left of them, which is nothing. Files that can seek are put back to where they
+stood; for the others the call is not repeated.
+"""
+
+from __future__ import annotations
+
+import inspect
+import io
+import socket
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any, Final
+
+_MOST: Final = 50  # parts of a list or a dictionary that are looked at
+_FIRST_YIELD: Final = 6  # least place of it in the code of an async generator
+_PLAIN: Final = frozenset({str, int, float, bool, bytes, type(None)})
+
+
+class ReadOnce:
+    """
+    The arguments of one call that can be read once.
+
+    Args:
+        found: Each with its name for people, and the position of a file that can be put back.
+    """
+
+    __slots__ = ("_found",)
+
+    def __init__(self, found: list[tuple[str, Any, int | None]]) -> None:
+        self._found = found
+
+    @classmethod
+    def among(cls, args: tuple[Any, ...], kwargs: dict[str, Any], *, begun: bool = False) -> ReadOnce | None:
+        """
+        Those of a call; None without any.
+
+        Args:
+            args: Positional arguments.
+            kwargs: Keyword arguments.
+            begun: Whether the function has been called already, and nobody has noted where its files stood. They are
+                put back to their beginning, as HTTP clients do before they send one.
+        """
+        found: list[tuple[str, Any, int | None]] = []
+        for name, argument in _named(args, kwargs):
+            if type(argument) not in _PLAIN:
+                for part in _parts(argument):
+                    found += _read_once(name, part, begun=begun)
+        return cls(found) if found else None
+
+    def used_up(self) -> str | None:
+        """Put files back for another attempt; what cannot be read again, in words, None when all can."""
+        for name, argument, position in self._found:
+            if position is not None:
+                try:
+                    argument.seek(position)
+                except Exception:  # noqa: BLE001 - closed meanwhile, or a seek of somebody else's
+                    return _words(name, argument)
+            elif not _is_fresh(argument):
+                return _words(name, argument)
+        return None
+
+
+def _words(name: str, argument: Any) -> str:
+    return f"{name}, a {type(argument).__name__}, can be read only once"
+
+
+def _named(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    for number, argument in enumerate(args, 1):
+        yield f"argument {number}", argument
+    for name, argument in kwargs.items():
+        yield f"argument {name!r}", argument
+
+
+def _parts(argument: Any, depth: int = 2) -> Iterator[Any]:
+    """The argument, or what a list, tuple or dictionary of files holds."""
+    if depth and isinstance(argument, list | tuple | dict):
+        inner = argument.values() if isinstance(argument, dict) else argument
+        for part in islice(inner, _MOST):
+            if type(part) not in _PLAIN:
+                yield from _parts(part, depth - 1)
+    else:
+        yield argument
+
+
+def _read_once(name: str, part: Any, *, begun: bool) -> list[tuple[str, Any, int | None]]:
+    kind = type(part)
+    if isinstance(part, type) or kind.__module__ == "unittest.mock":
+        return []
+    if (file := _file_of(part)) is not None:
+        try:
+            return [(name, file, 0 if begun else file.tell())]
+        except Exception:  # noqa: BLE001 - closed, or it only looks like a file
+            return [(name, file, None)]
+    once = hasattr(kind, "__next__") or hasattr(kind, "__anext__") or isinstance(part, io.IOBase | socket.socket)
+    return [(name, part, None)] if once else []
+
+
+def _file_of(part: Any) -> Any:
+    """A file that can seek; None for everything else."""
+    if not all(callable(getattr(part, each, None)) for each in ("read", "seek")):
+        return None
+    if inspect.iscoroutinefunction(part.seek):  # an upload of a web framework, around a file
+        part = getattr(part, "file", None)
+    try:
+        return part if callable(getattr(part, "tell", None)) and part.seekable() else None
+    except Exception:  # noqa: BLE001 - closed, or without `seekable`
+        return None
+
+
+def _is_fresh(argument: Any) -> bool:
+    """Whether nobody has begun to read it, as far as Python tells."""
+    if inspect.isgenerator(argument):
+        return inspect.getgeneratorstate(argument) == inspect.GEN_CREATED
+    if inspect.isasyncgen(argument):
+        frame = argument.ag_frame
+        return frame is not None and frame.f_lasti < _FIRST_YIELD and not argument.ag_running
+    return False
