@@ -286,12 +286,20 @@ def _carries_nothing(fn: Any) -> bool:
 
 
 def _cells_of(fn: types.FunctionType) -> dict[str, Any]:
+    """
+    What a closure holds, flags left out.
+
+    A flag names no tenant. A program turns one over from run to run (`down`, `debug`), and the answers of the run
+    before would be lost to it.
+    """
     cells = {}
     for name, cell in zip(fn.__code__.co_freevars, fn.__closure__ or (), strict=True):
         try:
-            cells[name] = cell.cell_contents
-        except ValueError:  # the variable has no value yet
+            contents = cell.cell_contents
+        except ValueError:  # not filled yet
             continue
+        if type(contents) is not bool:
+            cells[name] = contents
     return cells
 
 
