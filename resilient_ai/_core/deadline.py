@@ -296,16 +296,16 @@ def let_renew(fn: Callable[..., Any]) -> None:
     if _busy and (loop := _running_loop()) is not None and (task := _current_task(loop)) is not None:
         for queue in _busy:
             entry = queue.calls.get(task) if queue.loop is loop else None
-            if entry is not None and type(call := entry[2]) is Opens and call.opens(fn):
+            if entry is not None and isinstance(call := entry[2], Opens) and call.opens(fn):
                 call.streams = True
     if _waits:
         for wait in _waits.get(anyio.get_current_task().id, ()):
-            if type(call := wait.fn) is Opens and call.opens(fn):
+            if isinstance(call := wait.fn, Opens) and call.opens(fn):
                 call.streams = True
 
 
 def _opens_a_stream(call: Callable[..., Any]) -> bool:
-    return type(call) is Opens and call.streams
+    return isinstance(call, Opens) and call.streams
 
 
 def renew_waits() -> None:

@@ -161,9 +161,12 @@ async def test_forgotten_parentheses_are_an_error_that_says_so(positional, named
         await ask(*positional, **named)
 
 
-async def test_a_stream_as_rung_of_a_plain_function_is_an_error_at_decoration(registry):
+async def test_a_stream_as_rung_of_a_function_that_returns_a_text_is_an_error_at_decoration(registry):
     async def tokens(call):
         yield 1
 
+    async def ask() -> str:
+        return "answer"
+
     with pytest.raises(TypeError, match=r"rung tokens of @degrade_to is a stream, but .* returns one answer"):
-        degrade_to(tokens, registry=registry)(failing())
+        degrade_to(tokens, registry=registry)(ask)
