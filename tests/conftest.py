@@ -7,6 +7,7 @@ import random
 from typing import TYPE_CHECKING
 
 import pytest
+import structlog
 from hypothesis import settings
 
 from resilient_ai import Registry
@@ -28,6 +29,14 @@ def pytest_collection_finish() -> None:
     """Spare the cycle collector all that was imported: looking through the SDKs takes it 0.3 s each time."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(autouse=True)
+def structlog_as_it_was() -> Iterator[None]:
+    """A test that configures structlog, be it to capture what is logged, does so for itself alone."""
+    yield
+    if structlog.is_configured():
+        structlog.reset_defaults()
 
 
 @pytest.fixture(params=["asyncio", "trio"])
