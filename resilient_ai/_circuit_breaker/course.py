@@ -123,7 +123,7 @@ class Guard:
         if probing:
             run = inside_probe(breaker.circuit, ticket, run or call_plainly)
         if run is not None:
-            stream.wait_within(run)
+            stream.wait_within(run, limits=not probing)
         stream.add(layer, layer.judge if self._reject is not None else None)
 
     def _within_idle_timeout(self) -> Handler | None:

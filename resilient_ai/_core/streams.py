@@ -9,7 +9,7 @@ holds for the call; it is told once how the stream ended. So an item costs no la
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator
 from contextlib import suppress
 from enum import Enum
 from functools import partial
@@ -88,7 +88,7 @@ class OpenStream:
         exhausted: Whether it has no more.
     """
 
-    __slots__ = ("_closed", "_layers", "_looks", "_loop", "_run", "begun", "exhausted", "source")
+    __slots__ = ("_closed", "_layers", "_looks", "_loop", "_only_limits", "_run", "begun", "exhausted", "source")
 
     def __init__(self, source: AsyncIterator[Any], begun: list[Any], *, exhausted: bool = False) -> None:
         self.source = source
@@ -99,6 +99,7 @@ class OpenStream:
             tuple[int, Callable[[Any], None]]
         ] = []  # called with each further item, by place of the layer
         self._run: Handler | None = None
+        self._only_limits = False
         self._closed = False
         self._loop = current_loop()
 
@@ -117,9 +118,16 @@ class OpenStream:
             self._looks.append((len(self._layers), look))
         self._layers.append(layer)
 
-    def wait_within(self, run: Handler) -> None:
-        """Let a layer run the waiting for each further item, within a time limit say; the item must be its result."""
+    def wait_within(self, run: Handler, *, limits: bool = False) -> None:
+        """
+        Let a layer run the waiting for each further item.
+
+        Args:
+            run: Runs it; the item must be its result.
+            limits: Whether it does nothing but limit its time, which an item that is there already does not need.
+        """
         inner = self._run
+        self._only_limits = limits and (inner is None or self._only_limits)
         self._run = run if inner is None else lambda fn, *_call: run(partial(inner, fn, None, (), {}), None, (), {})
 
     async def look_at_begun(self, look: Callable[[Any], None]) -> None:
@@ -155,6 +163,16 @@ class OpenStream:
         """Give back what the layers hold, if they still hold it."""
         self._tell(lambda layer: layer.left())
 
+    @property
+    def can_start(self) -> bool:
+        """
+        Whether the waiting for an item may begin before it is limited, because most items are there already.
+
+        Not where the limit is a cancel scope: what the stream enters in the meantime would be left in the wrong order.
+        There the stream has a task of its own.
+        """
+        return self._only_limits and inspect.isasyncgen(self.source)
+
     async def aclose(self) -> None:
         """Leave the stream, if it has not ended, and close it."""
         self.leave()
@@ -183,6 +201,38 @@ class OpenStream:
         self.abandon()
 
 
+class _Started:
+    """The waiting for an item that has begun: `await` goes on with it. Called like what would begin it."""
+
+    __slots__ = ("_step", "_waits")
+
+    def __init__(self, step: Any, waits: Any) -> None:
+        self._step = step
+        self._waits = waits
+
+    def __call__(self) -> _Started:
+        return self
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        step, waits = self._step, self._waits
+        while True:
+            try:
+                sent = yield waits
+            except GeneratorExit:
+                step.close()
+                raise
+            except BaseException as error:  # noqa: BLE001 - for the step, as in `yield from`
+                resume = partial(step.throw, error)
+            else:
+                resume = partial(step.send, sent)
+            try:
+                waits = resume()
+            except StopIteration as done:
+                return done.value
+            finally:
+                del resume  # error -> traceback -> frame -> error is a reference cycle
+
+
 OpensStream = Callable[..., Awaitable[Any]]
 
 
@@ -196,9 +246,20 @@ def items_of(open_stream: OpensStream) -> Callable[..., AsyncGenerator[Any, None
                 yield item
             if not stream.exhausted:
                 next_item, run, looks = stream.source.__anext__, stream._run, stream._looks
+                starts = stream.can_start
                 while True:
                     try:
-                        item = await (next_item() if run is None else run(next_item, None, (), {}))
+                        if run is None:
+                            item = await next_item()
+                        elif not starts:
+                            item = await run(next_item, None, (), {})
+                        else:
+                            try:
+                                waits = (step := next_item()).send(None)  # type: ignore[attr-defined]
+                            except StopIteration as ready:
+                                item = ready.value
+                            else:
+                                item = await run(_Started(step, waits), None, (), {})
                         if looks:
                             stream.look(item)
                     except StopAsyncIteration:

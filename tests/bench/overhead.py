@@ -7,7 +7,8 @@ Thread CPU time, in blocks of 0.8 ms. Each block stands between two blocks of th
 cases is shuffled every round, and what is shown is the median of the paired ratios: on a busy machine the ratio of
 neighbours stays when times do not.
 
-A second table shows the same call from 10,000 tasks at once, ten times each, as a multiple of one task's time.
+A second table shows the same call from 10,000 tasks at once, ten times each, as a multiple of one task's time. A third
+one shows streams: what one more item costs, as a multiple of a bare `async for` step, and what opening one costs.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import random
 import statistics
 import sys
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,7 +72,7 @@ def _endpoints() -> tuple[Any, Any]:
     return endpoint("a"), endpoint("b")
 
 
-def _stack(registry: Registry, function: Call = with_endpoint, **breaker: Any) -> Call:
+def _stack(registry: Registry, function: Any = with_endpoint, **breaker: Any) -> Call:
     call = circuit_breaker(registry=registry, **breaker)(function)
     call = resilient_ai.failover(*_endpoints(), registry=registry)(call)  # type: ignore[attr-defined]
     call = classified_retry(registry=registry)(call)
@@ -231,6 +232,69 @@ async def crowds() -> dict[str, float]:
     return found
 
 
+ITEMS, READINGS = 2_000, 60
+
+
+class _Stream:
+    """As an SDK's: an object around a generator."""
+
+    def __init__(self, items: AsyncGenerator[str, None]) -> None:
+        self._items = items
+
+    def __aiter__(self) -> _Stream:
+        return self
+
+    async def __anext__(self) -> str:
+        return await self._items.__anext__()
+
+    async def close(self) -> None:
+        await self._items.aclose()
+
+
+async def streams(readings: int = READINGS) -> dict[str, float]:
+    """CPU time of an item, and of a stream of one item, over that of the bare stream; medians of paired ratios."""
+
+    async def pieces(_endpoint: object, number: int) -> AsyncGenerator[str, None]:
+        for _ in range(number):
+            yield "piece"
+
+    async def returned(endpoint: object, number: int) -> _Stream:
+        return _Stream(pieces(endpoint, number))
+
+    async def read(open_stream: Any, number: int, times: int = 1) -> float:
+        start = time.thread_time_ns()
+        for _ in range(times):
+            stream = open_stream(number)
+            async for _ in stream if hasattr(stream, "__anext__") else await stream:
+                pass
+        return time.thread_time_ns() - start
+
+    yielding, returning = _stack(Registry(listeners=()), pieces), _stack(Registry(listeners=()), returned)
+    pairs: dict[str, tuple[Any, Any, int, int]] = {
+        "one more item, function that yields": (lambda n: pieces(None, n), yielding, ITEMS, 1),
+        "one more item, returned stream": (lambda n: returned(None, n), returning, ITEMS, 1),
+        "a stream of one item, function that yields": (lambda n: pieces(None, n), yielding, 1, 100),
+        "a stream of one item, returned stream": (lambda n: returned(None, n), returning, 1, 100),
+    }
+    found = {}
+    for name, (bare_stream, call, number, times) in pairs.items():
+        await read(call, number, times)
+        ratios_of = []
+        for _ in range(readings):
+            before = await read(bare_stream, number, times)
+            taken = await read(call, number, times)
+            ratios_of.append(2 * taken / (before + await read(bare_stream, number, times)))
+        found[name] = statistics.median(ratios_of)
+    return found
+
+
+def stream_table(found: dict[str, float]) -> str:
+    lines = ["| all four, default timeouts | × the bare stream | aim |", "|---|---|---|"]
+    for name, ratio in found.items():
+        lines.append(f"| {name} | {ratio:.1f} | {'≤ 12' if name.startswith('one more') else ''} |")
+    return "\n".join(lines)
+
+
 def crowd_table(found: dict[str, float]) -> str:
     lines = ["| 10,000 tasks at once | × one task | aim |", "|---|---|---|"]
     for name, ratio in found.items():
@@ -254,10 +318,14 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=150)
     options = parser.parse_args()
     which = [case for case in cases() if fnmatch.fnmatch(case.name, options.pattern)]
-    print(table(which, asyncio.run(ratios(which, options.rounds))))
+    if which:
+        print(table(which, asyncio.run(ratios(which, options.rounds))))
     if options.pattern == "*":
         print()
         print(crowd_table(asyncio.run(crowds())))
+    if options.pattern in ("*", "streams"):
+        print()
+        print(stream_table(asyncio.run(streams())))
 
 
 if __name__ == "__main__":
