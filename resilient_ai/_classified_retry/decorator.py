@@ -12,7 +12,7 @@ from resilient_ai._classification.error_rules import Reject
 from resilient_ai._core.checks import check_callable
 from resilient_ai._core.commit_point import Commits
 from resilient_ai._core.coroutine_type import CoroutineOf
-from resilient_ai._core.errors import DoubleRetryWarning, ErrorType, rejected_results
+from resilient_ai._core.errors import DoubleRetryWarning, ErrorType, rejections
 from resilient_ai._core.fast_path import FastPath, begun
 from resilient_ai._core.handlers import Handler
 from resilient_ai._core.policy import Policy, Site
@@ -20,7 +20,7 @@ from resilient_ai._core.public import public
 from resilient_ai._core.read_once import ReadOnce
 from resilient_ai._core.returned_stream import ReturnedStream
 from resilient_ai._core.state_store import StateStore, default_registry
-from resilient_ai._core.streams import Broken, dispose
+from resilient_ai._core.streams import Broken, dispose_rejected
 from resilient_ai._core.user_warnings import warn
 from resilient_ai._core.wrapper import Decorator, decorate
 
@@ -83,10 +83,12 @@ class RetryPolicy(Policy[Retry]):
                     answered(here, call)
                     return result
                 call = call or RetriedCall(here, started, args, kwargs, once)
-                unwanted = rejected_results(broken.error)
-                await call.again(broken)
-                for each in unwanted:
-                    await dispose(each)
+                unwanted = rejections(broken.error)
+                try:
+                    await call.again(broken)
+                    await dispose_rejected(unwanted)
+                finally:
+                    del unwanted  # error -> traceback -> frame -> error is a reference cycle
 
         return retried
 

@@ -195,13 +195,13 @@ def mark_if_wrong_call(error: BaseException) -> None:
         error.add_note(_WRONG_CALL)
 
 
-def rejected_results(error: BaseException) -> list[Any]:
-    """Results that `reject=` has refused, and that whoever replaces them has to close."""
+def rejections(error: BaseException) -> list[RejectedResultError]:
+    """The errors about results that `reject=` has refused; whoever replaces such a result has to close it."""
     if isinstance(error, RejectedResultError):
-        return [error.result]
+        return [] if getattr(error, "_closed", False) else [error]
     if isinstance(error, AllEndpointsFailedError):
-        return [each for inner in error.errors.values() for each in rejected_results(inner)]
-    return rejected_results(error.original_error) if isinstance(error, AIServiceError) else []
+        return [each for inner in error.errors.values() for each in rejections(inner)]
+    return rejections(error.original_error) if isinstance(error, AIServiceError) else []
 
 
 def is_wrong_call(error: BaseException) -> bool:

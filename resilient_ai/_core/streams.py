@@ -9,7 +9,7 @@ holds for the call; it is told once how the stream ended. So an item costs no la
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterable
 from contextlib import suppress
 from enum import Enum
 from functools import partial
@@ -20,6 +20,7 @@ import anyio
 from .tasks import current_loop, run_later
 
 if TYPE_CHECKING:
+    from .errors import RejectedResultError
     from .handlers import Handler
 
 
@@ -309,6 +310,13 @@ async def dispose(late: Any) -> None:
         closing = close()
         if inspect.isawaitable(closing):
             await closing
+
+
+async def dispose_rejected(errors: Iterable[RejectedResultError]) -> None:
+    """Close results that were refused, each once, however many layers replace it."""
+    for each in errors:
+        each.__dict__["_closed"] = True
+        await dispose(each.result)
 
 
 def _close_of(late: Any) -> Callable[[], Any] | None:

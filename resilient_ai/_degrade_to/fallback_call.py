@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 from resilient_ai._classification.classify import classify
 from resilient_ai._classification.error_text import error_text
 from resilient_ai._core.call_facts import current_flag, watching
-from resilient_ai._core.errors import ErrorType, rejected_results
+from resilient_ai._core.errors import ErrorType, rejections
 from resilient_ai._core.fast_path import StartedCall
 from resilient_ai._core.returned_stream import stream_of_items
 from resilient_ai._core.scrub import scrub
-from resilient_ai._core.streams import dispose
+from resilient_ai._core.streams import dispose_rejected
 
 from .arguments import arguments_by_name
 from .chain import FallbackChain
@@ -167,8 +167,7 @@ class FallbackCall:
             _note(watching(), error)
             return None
         self._tell(answer, error, call)
-        for unwanted in rejected_results(error):
-            await dispose(unwanted)
+        await dispose_rejected(rejections(error))
         if streams:
             items = chain.items(answer, answer.given)
             answer.given = stream_of_items(items)

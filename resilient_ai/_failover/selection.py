@@ -13,8 +13,8 @@ from resilient_ai._classification.parameters import refuses_parameter
 from resilient_ai._classification.probes import probes_in_flight
 from resilient_ai._classification.unsent import unsent
 from resilient_ai._core.call_facts import watching
-from resilient_ai._core.errors import CircuitOpenError, LimitReachedError, rejected_results
-from resilient_ai._core.streams import dispose
+from resilient_ai._core.errors import CircuitOpenError, LimitReachedError, rejections
+from resilient_ai._core.streams import dispose_rejected
 
 from .events import FailedOver
 from .exhaustion import Failure, all_failed
@@ -355,11 +355,10 @@ def _refused(error: Exception) -> bool:
 
 async def close_replaced(error: Exception, admission: Admission | None, selection: EndpointSelection) -> None:
     """Close a result that was refused, where another endpoint is asked in its place."""
-    if admission is None or not (unwanted := rejected_results(error)):
+    if admission is None or not (unwanted := rejections(error)):
         return
     try:
-        for each in unwanted:
-            await dispose(each)
+        await dispose_rejected(unwanted)
     except BaseException:  # nobody goes on with what is held
         admission[0].shared.released(admission[1])
         selection.abandon()

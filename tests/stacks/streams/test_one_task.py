@@ -1,0 +1,163 @@
+"""A stream runs in one task and one context from its first item to its last, whatever is put on it."""
+
+from __future__ import annotations
+
+import asyncio  # noqa: TID251 - its own timeout
+from contextlib import AsyncExitStack, aclosing
+from contextvars import ContextVar
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from resilient_ai import Endpoint, Registry, circuit_breaker, degrade_to, failover
+from resilient_ai.testing import VirtualClock
+from tests.stacks.streams.support import read
+
+NAME: ContextVar[str] = ContextVar("name", default="of the caller")
+A, B = Endpoint("a"), Endpoint("b")
+
+
+@pytest.fixture(params=["real time", "virtual time"])
+def registry(request):
+    return Registry(clock=None if request.param == "real time" else VirtualClock(), listeners=())
+
+
+def timed(registry, stream):
+    return circuit_breaker("circuit", registry=registry)(stream)
+
+
+def hedged(registry, stream):
+    async def of_endpoint(_endpoint):
+        async with aclosing(stream()) as items:
+            async for item in items:
+                yield item
+
+    return failover(A, B, name="regions", hedge_after=5, registry=registry)(of_endpoint)
+
+
+def returned(registry, stream):
+    async def ask():
+        return stream()
+
+    call = circuit_breaker("circuit", registry=registry)(ask)
+
+    async def opened():
+        async with aclosing(await call()) as items:
+            async for item in items:
+                yield item
+
+    return opened
+
+
+def fallen_back(registry, stream):
+    async def fails():
+        raise ConnectionError
+        yield
+
+    return degrade_to(lambda call: stream(), registry=registry)(fails)
+
+
+@pytest.fixture(params=[timed, hedged, returned, fallen_back])
+def put_on(request):
+    return request.param
+
+
+@pytest.mark.parametrize("holds", ["a deadline", "a task group", "a shield"])
+async def test_a_scope_may_be_held_across_the_yields(registry, put_on, holds):
+    async def stream():
+        async with AsyncExitStack() as stack:
+            if holds == "a task group":
+                await stack.enter_async_context(anyio.create_task_group())
+            else:
+                stack.enter_context(anyio.fail_after(5) if holds == "a deadline" else anyio.CancelScope(shield=True))
+            await anyio.lowlevel.checkpoint()
+            yield 1
+            await anyio.lowlevel.checkpoint()
+            yield 2
+
+    assert await read(put_on(registry, stream)()) == [1, 2]
+    await anyio.lowlevel.checkpoint()  # the caller's own task is as it was
+
+
+async def test_a_deadline_of_the_stream_rings(registry, put_on):
+    async def stream():
+        with anyio.move_on_after(0.01):
+            yield 1
+            await anyio.sleep_forever()
+        yield 2
+
+    assert await read(put_on(registry, stream)()) == [1, 2]
+
+
+async def test_a_context_variable_that_is_set_inside_is_seen_inside(registry, put_on):
+    async def stream():
+        NAME.set("of the stream")
+        await anyio.lowlevel.checkpoint()
+        yield NAME.get()
+        await anyio.lowlevel.checkpoint()
+        yield NAME.get()
+
+    assert await read(put_on(registry, stream)()) == ["of the stream", "of the stream"]
+
+
+async def test_a_scope_is_left_when_the_consumer_leaves(registry, put_on):
+    left = []
+
+    async def stream():
+        with anyio.fail_after(5):
+            try:
+                yield 1
+                yield 2
+            finally:
+                await anyio.lowlevel.checkpoint()
+                left.append(True)
+
+    async with aclosing(put_on(registry, stream)()) as items:
+        async for _ in items:
+            break
+
+    assert left == [True]
+    await anyio.lowlevel.checkpoint()
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_timeout_of_asyncio_rings(registry, put_on, anyio_backend):
+    async def stream():
+        try:
+            async with asyncio.timeout(0.01):
+                yield 1
+                await asyncio.sleep(30)
+        except TimeoutError:
+            yield "late"
+
+    assert await read(put_on(registry, stream)()) == [1, "late"]
+
+
+async def test_its_task_is_one(registry, put_on):
+    async def stream():
+        for _ in range(3):
+            await anyio.lowlevel.checkpoint()
+            yield anyio.get_current_task().id
+
+    assert len(set(await read(put_on(registry, stream)()))) == 1
+
+
+async def test_the_winner_of_a_hedge_keeps_its_scope_and_the_loser_leaves_its_own():
+    registry, left = Registry(listeners=()), []
+
+    @failover(A, B, strategy="priority", hedge_after=0.01, hedge_budget=1.0, registry=registry)
+    async def stream(endpoint):
+        async with anyio.create_task_group():
+            try:
+                if endpoint is A:
+                    await anyio.sleep_forever()
+                yield endpoint.name
+                await anyio.lowlevel.checkpoint()
+                yield endpoint.name
+            finally:
+                left.append(endpoint.name)
+
+    assert await read(stream()) == ["b", "b"]
+    assert left == ["a", "b"]
+    assert not any(each.stats().in_flight for each in registry.endpoints.values())
