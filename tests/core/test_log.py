@@ -21,6 +21,12 @@ from tests.helpers import ProviderError
 EVENTS = [each for each in vars(resilient_ai.events).values() if isinstance(each, type) and issubclass(each, Event)]
 
 
+@pytest.fixture(autouse=True)
+def structlog_as_it_comes():
+    """An application has not set it up, whatever other tests did."""
+    structlog.reset_defaults()
+
+
 @pytest.fixture
 def logged(clock):
     """A registry with its default listener."""
