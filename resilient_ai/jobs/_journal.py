@@ -1,0 +1,107 @@
+"""The answers of a job on disk, so that a restart asks for none of them again."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import anyio
+
+from resilient_ai.similar._codec import NotStorable, decode, encode
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_APPLICATION = 0x72616A6F  # "rajo": what SQLite keeps to tell our files from others
+_BUSY_SECONDS = 30.0
+
+
+class Journal:
+    """
+    One SQLite file with a row for each answered item.
+
+    Args:
+        path: The file; made if it is not there, readable by its owner alone.
+        function: Name of the function whose answers these are. Several may share a file.
+
+    Raises:
+        ValueError: The path is there and is no journal.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], function: str) -> None:
+        self._function = function
+        self._lock = anyio.Lock()
+        self._pending: list[tuple[str, str]] = []
+        self._database = _opened(Path(path))
+
+    def answer(self, key: str) -> tuple[Any] | None:
+        """The answer of an item in a tuple; None when there is none."""
+        found = self._database.execute(
+            "SELECT answer FROM answers WHERE function = ? AND item = ?", (self._function, key)
+        ).fetchone()
+        if found is None:
+            return None
+        try:
+            return (decode(found[0]),)
+        except NotStorable:
+            return None  # of a class that this program does not have: asked again
+
+    async def keep(self, key: str, answer: Any) -> None:
+        """
+        Write an answer down; it is on disk when this returns.
+
+        Raises:
+            TypeError: The answer has no typed JSON form.
+        """
+        try:
+            written = encode(answer)
+        except NotStorable as error:
+            raise TypeError(
+                f"the journal cannot keep {error}, which {self._function} returned;"
+                " return text, plain data, a dataclass or a pydantic model"
+            ) from None
+        mine = (key, written)
+        self._pending.append(mine)
+        async with self._lock:  # whoever comes first writes for all who came meanwhile
+            rows, self._pending = self._pending, []
+            if rows:
+                await anyio.to_thread.run_sync(self._write, rows)
+
+    def _write(self, rows: Sequence[tuple[str, str]]) -> None:
+        with self._database:
+            self._database.executemany(
+                "INSERT OR REPLACE INTO answers VALUES (?, ?, ?)", [(self._function, *row) for row in rows]
+            )
+
+    def close(self) -> None:
+        self._database.close()
+
+
+def _opened(path: Path) -> sqlite3.Connection:
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        raise ValueError(f"journal {str(path)!r} is no regular file; give the path of a journal or of a new file")
+    if not path.exists():
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+    database = sqlite3.connect(path, timeout=_BUSY_SECONDS, check_same_thread=False)
+    try:
+        application = database.execute("PRAGMA application_id").fetchone()[0]
+        tables = database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+        if application != _APPLICATION and tables:
+            raise ValueError(f"{str(path)!r} is another program's database; give the journal a file of its own")
+        database.execute("PRAGMA journal_mode = WAL")
+        database.execute("PRAGMA synchronous = FULL")
+        with database:
+            database.execute(f"PRAGMA application_id = {_APPLICATION}")
+            database.execute(
+                "CREATE TABLE IF NOT EXISTS answers"
+                " (function TEXT, item TEXT, answer TEXT NOT NULL, PRIMARY KEY (function, item)) WITHOUT ROWID"
+            )
+    except sqlite3.DatabaseError as error:
+        database.close()
+        raise ValueError(f"{str(path)!r} is no journal: {error}") from None
+    except ValueError:
+        database.close()
+        raise
+    return database
