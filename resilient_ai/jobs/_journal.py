@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
+from resilient_ai.similar._answer_types import name_of
 from resilient_ai.similar._codec import NotStorable, decode, encode
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 _APPLICATION = 0x72616A6F  # "rajo": what SQLite keeps to tell our files from others
 _BUSY_SECONDS = 30.0
@@ -25,43 +26,60 @@ class Journal:
     Args:
         path: The file; made if it is not there, readable by its owner alone.
         function: Name of the function whose answers these are. Several may share a file.
+        types: Dataclasses and pydantic models that answers may be made of, by name.
 
     Raises:
         ValueError: The path is there and is no journal.
     """
 
-    def __init__(self, path: str | os.PathLike[str], function: str) -> None:
+    def __init__(self, path: str | os.PathLike[str], function: str, types: Mapping[str, type]) -> None:
         self._function = function
+        self._types = types
         self._lock = anyio.Lock()
         self._pending: list[tuple[str, str]] = []
         self._database = _opened(Path(path))
 
     def answer(self, key: str) -> tuple[Any] | None:
-        """The answer of an item in a tuple; None when there is none."""
+        """
+        The answer of an item in a tuple; None when there is none.
+
+        Raises:
+            TypeError: It is made of a class that is not among the types.
+        """
         found = self._database.execute(
             "SELECT answer FROM answers WHERE function = ? AND item = ?", (self._function, key)
         ).fetchone()
         if found is None:
             return None
         try:
-            return (decode(found[0]),)
-        except NotStorable:
-            return None  # of a class that this program does not have: asked again
+            return (decode(found[0], self._types),)
+        except NotStorable as error:
+            raise TypeError(
+                f"the journal has {error}, which {self._function} does not return any more;"
+                " annotate its return type, pass types=, or begin another journal"
+            ) from None
 
     async def keep(self, key: str, answer: Any) -> None:
         """
         Write an answer down; it is on disk when this returns.
 
         Raises:
-            TypeError: The answer has no typed JSON form.
+            TypeError: The answer has no typed JSON form, or one that could not be read back.
         """
+        classes: set[type] = set()
         try:
-            written = encode(answer)
+            written = encode(answer, classes)
         except NotStorable as error:
             raise TypeError(
                 f"the journal cannot keep {error}, which {self._function} returned;"
                 " return text, plain data, a dataclass or a pydantic model"
             ) from None
+        unknown = sorted(name_of(each) for each in classes if name_of(each) not in self._types)
+        if unknown:
+            raise TypeError(
+                f"the journal could not read back {unknown[0]}, which {self._function} returned;"
+                " annotate its return type, or pass types="
+            )
         mine = (key, written)
         self._pending.append(mine)
         async with self._lock:  # whoever comes first writes for all who came meanwhile

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import anyio
 
 from resilient_ai._classification.classify import classify
+from resilient_ai._core.call_facts import watch
 from resilient_ai._core.public import public
 from resilient_ai._core.state_store import default_registry
 from resilient_ai._core.tasks import current_loop, spawn
-from resilient_ai._core.watch import watch
 from resilient_ai._core.wrapper import wrapper_of
 from resilient_ai._degrade_to.config import UNAVAILABLE
+from resilient_ai.similar._answer_types import buildable, return_annotation
 
 from ._journal import Journal
 from ._outage import Outage, backoff
@@ -30,8 +31,8 @@ if TYPE_CHECKING:
 
     from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
+    from resilient_ai._core.call_facts import Seen
     from resilient_ai._core.state_store import StateStore
-    from resilient_ai._core.watch import Seen
 
 T = TypeVar("T")
 A = TypeVar("A")
@@ -48,6 +49,7 @@ def run_all(
     progress: bool = False,
     patience: float | None = None,
     id: Callable[[T], str] | None = None,  # noqa: A002 - the word that users have for it
+    types: Iterable[type] = (),
 ) -> AsyncIterator[Outcome[T, A]]:
     """
     Ask a decorated function for every item, and wait out what is only an outage.
@@ -62,6 +64,8 @@ def run_all(
         patience: Seconds that one item may take in all, waits included; then its outcome is an error. Default None:
             for ever.
         id: Names an item in the journal. Default: a digest of its value.
+        types: Dataclasses and pydantic models that the journal may build, besides those in the return annotation of
+            `ask`. Plain data and `Reply` need none.
 
     Returns:
         An async iterator of one `Outcome` for each item, in the order in which they end. Leaving it early cancels what
@@ -80,7 +84,8 @@ def run_all(
     if not isinstance(items, Iterable | AsyncIterable):
         raise TypeError(f"items must be an iterable or async iterable, got a {type(items).__qualname__}")
     name = str(getattr(ask, "__qualname__", type(ask).__qualname__))
-    book = Journal(journal, name) if journal is not None else None
+    known = buildable(return_annotation(ask)) | {key: kind for each in types for key, kind in buildable(each).items()}
+    book = Journal(journal, name, known) if journal is not None else None
     key_of = id if id is not None else digest_of
     bar = _Bar(name, items) if progress else None
     return _outcomes(lambda: _Job(ask, items, concurrency, book, patience, key_of), bar)

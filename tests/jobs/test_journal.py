@@ -17,6 +17,7 @@ import pytest
 
 from resilient_ai import classified_retry, degrade_to
 from resilient_ai.jobs import run_all
+from resilient_ai.providers import Reply
 from tests.helpers import ProviderError
 
 pytestmark = pytest.mark.usefixtures("provider_errors")
@@ -131,8 +132,31 @@ async def test_an_answer_that_cannot_be_kept_says_what_to_return(tmp_path):
     async def ask(_item):
         return object()
 
-    with pytest.raises(TypeError, match="the journal cannot keep a builtins.object"):
+    with pytest.raises(TypeError, match=r"the journal cannot keep a builtins\.object"):
         await answers_of(run_all(ask, [1], journal=tmp_path / "answers.db"))
+
+
+async def test_answers_of_classes_come_back_as_what_they_were(tmp_path):
+    async def annotated(item) -> Item:
+        return Item(item)
+
+    async def bare(item):
+        return [Item(item), Reply("text", finish_reason="stop")]
+
+    for ask, types in ((annotated, ()), (bare, (Item,))):
+        first = await answers_of(run_all(ask, ["a"], journal=tmp_path / "answers.db", types=types))
+        second = [each async for each in run_all(ask, ["a"], journal=tmp_path / "answers.db", types=types)]
+
+        assert second[0].answer == first["a"]
+        assert second[0].attempts == 0
+
+
+async def test_a_class_that_could_not_be_read_back_is_told_before_more_is_paid(tmp_path):
+    async def ask(item):
+        return Item(item)
+
+    with pytest.raises(TypeError, match="annotate its return type, or pass types="):
+        await answers_of(run_all(ask, ["a", "b"], concurrency=1, journal=tmp_path / "answers.db"))
 
 
 def test_a_journal_is_readable_by_its_owner_alone(ask, tmp_path):
@@ -173,6 +197,7 @@ import os, signal, sys
 import anyio
 from resilient_ai import Registry, classified_retry
 from resilient_ai.jobs import run_all
+from resilient_ai.providers import Reply
 
 path, asked, dies_at = sys.argv[1], sys.argv[2], int(sys.argv[3])
 log = open(asked, "a", buffering=1)

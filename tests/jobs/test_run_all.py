@@ -258,3 +258,12 @@ async def test_memory_does_not_grow_with_the_number_of_items(ask):
     tracemalloc.stop()
 
     assert grown < 100_000
+
+
+async def test_a_bar_counts_the_outcomes_on_standard_error(ask, capsys):
+    pytest.importorskip("tqdm")
+    await outcomes_of(run_all(ask, range(3), progress=True))
+    said = capsys.readouterr()
+
+    assert said.out == ""
+    assert "3/3" in said.err
