@@ -12,6 +12,7 @@ import textwrap
 from collections import Counter
 from contextlib import aclosing
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -21,6 +22,7 @@ from resilient_ai.providers import Reply
 from tests.helpers import ProviderError
 
 pytestmark = pytest.mark.usefixtures("provider_errors")
+ROOT = Path(__file__).parents[2]
 
 
 @dataclass(frozen=True)
@@ -229,7 +231,11 @@ def test_a_job_that_is_killed_asks_no_answered_item_again_and_misses_none(tmp_pa
 
     def run(dies_at):
         return subprocess.run(
-            [sys.executable, script, path, asked, str(dies_at)], capture_output=True, text=True, check=False
+            [sys.executable, script, path, asked, str(dies_at)],
+            capture_output=True,
+            text=True,
+            check=False,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},  # this checkout's package, whichever is installed
         )
 
     killed = run(2_000)
