@@ -41,6 +41,13 @@ class LimitGate:
         self._now = registry.clock.now
         self._registry = registry
 
+    def after_fork(self) -> None:
+        """In a forked child: a free lock, no calls in flight and nobody in the queue; what was learnt stays."""
+        self.lock = threading.RLock()
+        for usage in self._loops.all():
+            self.state.drop_closed_loop(usage)
+        self._loops = LoopUsages()
+
     # -- getting a permit
 
     def enter(self) -> Permit | None:

@@ -61,6 +61,10 @@ class AdaptiveLimit:
         self._gate = LimitGate(name, config, registry)
         self._now = registry.clock.now
 
+    def _after_fork(self) -> None:
+        """In a forked child: free locks, and no calls in flight."""
+        self._gate.after_fork()
+
     def stats(self) -> LimitStats:
         """The numbers of this moment."""
         with self._gate.lock:

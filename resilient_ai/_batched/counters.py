@@ -56,6 +56,10 @@ class TotalCounters:
         self._by_loop: list[Counters] = []  # of loops that may still run
         self._past = dict.fromkeys(_ADDED_UP, 0)  # of loops that have ended, minus what was before a reset
 
+    def after_fork(self) -> None:
+        """In a forked child: a free lock. Batches in flight belong to loops of the parent."""
+        self._lock = threading.RLock()
+
     def of_new_loop(self) -> Counters:
         """Counters for one more loop."""
         counters = Counters()

@@ -71,6 +71,10 @@ class Batcher:
             lambda batches: total.keep(batches.queue.counters),
         )
 
+    def _after_fork(self) -> None:
+        """In a forked child: free locks, and no calls in flight."""
+        self._total.after_fork()
+
     def stats(self) -> BatchStats:
         """The numbers of this moment."""
         count, waits = self._total.added_up(), self._total.waits()

@@ -37,6 +37,10 @@ class CircuitBreaker:
     def state(self) -> CircuitState:
         return self._shared.circuit.state
 
+    def _after_fork(self) -> None:
+        """In a forked child: free locks, and no calls in flight."""
+        self._shared.after_fork()
+
     def stats(self) -> CircuitStats:
         """The numbers of this moment."""
         return self._shared.stats()

@@ -58,6 +58,14 @@ class SharedCircuit:
         self._notifying = False
         self.last_used = registry.clock.now()
 
+    def after_fork(self) -> None:
+        """In a forked child: a free lock, and no probes in flight."""
+        self._lock = threading.RLock()
+        self._notifying = False
+        self._pending_events.clear()
+        if self.circuit.probing is not None:
+            self.circuit.probing.in_flight = []
+
     def refusal(self, now: float) -> CircuitOpenError:
         """
         What to raise when the circuit refuses every call and there is nothing to decide: `now < refused_until`.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -61,6 +62,10 @@ class Retry:
         self.name = name
         self._price = config.budget.price if config.budget is not None else 0.0
         self._state = RetryState(config.budget, registry.clock.now)
+
+    def _after_fork(self) -> None:
+        """In a forked child: free locks, and no calls in flight."""
+        self._state.lock = threading.RLock()
 
     def stats(self) -> RetryStats:
         """The numbers of this moment."""

@@ -75,6 +75,10 @@ class LoopUsages:
         self.latest = usage
         return usage
 
+    def all(self) -> tuple[LoopUsage, ...]:
+        """Of trio, and of every asyncio loop that was not taken out."""
+        return (self._trio, *self._asyncio)
+
     def ended(self) -> list[LoopUsage]:
         """Those whose loop has ended and that were not taken out yet."""
         return [each for each in self._asyncio if each.has_ended()]

@@ -12,6 +12,8 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from .forks import in_child
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -19,6 +21,14 @@ _spans: list[tuple[float, float]] = []  # when an import began and ended; one fo
 _lock = threading.Lock()
 _under_way = 0
 _began = 0.0
+
+
+def _start_over() -> None:
+    global _lock, _under_way
+    _lock, _under_way = threading.Lock(), 0
+
+
+in_child(_start_over)
 
 
 @contextmanager

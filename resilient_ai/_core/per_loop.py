@@ -7,6 +7,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from typing import Any, Generic, TypeVar
 
+from .forks import in_child
 from .tasks import is_closed
 
 T = TypeVar("T")
@@ -14,6 +15,14 @@ T = TypeVar("T")
 # One lock for all: it is taken only where a call comes from another loop than the one before. Reentrant, because the
 # garbage collector may end a call, which then comes here, while its own thread is in here.
 _lock = threading.RLock()
+
+
+def _free_lock() -> None:
+    global _lock
+    _lock = threading.RLock()
+
+
+in_child(_free_lock)
 
 
 class PerLoop(Generic[T]):

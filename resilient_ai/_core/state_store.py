@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast, get_arg
 from .checks import check_number
 from .clock import SystemClock
 from .events import Event, Level, severity
+from .forks import start_over_after_fork
 from .log import EventLog, enabled, log, log_event
 from .modes import AS_EVER, mode, set_mode
 from .public import public
@@ -34,6 +35,7 @@ class Handle(Protocol):
     def row(self) -> Row: ...
     def stats(self) -> Any: ...
     def reset(self) -> None: ...
+    def _after_fork(self) -> None: ...
 
 
 class KeyedHandle(Handle, Protocol):
@@ -159,6 +161,16 @@ class StateStore:
         self._lock = threading.RLock()
         self._swept = self.clock.now()
         self._room = _MOST_KEYS  # number of states at which the next new key sweeps idle ones out
+        self._own_chance = rng is None
+        start_over_after_fork(self)
+
+    def _after_fork(self) -> None:
+        """In a forked child: a chance of its own, free locks, and no calls in flight."""
+        self._lock = threading.RLock()
+        if self._own_chance:
+            self.rng.seed()  # or every worker would draw the same jitter
+        for claim in self._states.values():
+            claim.handle._after_fork()
 
     def bounded_wait(self, stated: float | None) -> float | None:
         """A wait that a server dictates, as circuits, endpoints and limits keep it; the verdict has it as stated."""

@@ -22,6 +22,7 @@ import wrapt
 from .callables import headline, takes_instance, unwrapped
 from .coroutine_type import CoroutineOf
 from .errors import StackOrderWarning
+from .forks import in_child
 from .modes import as_ever, is_off, policies_now, when_a_mode_changes
 from .stack import Stack
 from .stack_order import wrong_order
@@ -381,6 +382,14 @@ def decorate(fn: Any, policy: Policy[Any]) -> Any:
 # A list: a wrapt proxy is equal to its function and hashes like it, so that a WeakSet would take two for one.
 _wrappers: list[weakref.ref[ResilientFunction]] = []
 _wrappers_lock = threading.RLock()  # reentrant: the garbage collector may run code that decorates while it is held
+
+
+def _free_lock() -> None:
+    global _wrappers_lock
+    _wrappers_lock = threading.RLock()
+
+
+in_child(_free_lock)
 
 
 def _remember(wrapper: ResilientFunction) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import asdict, dataclass, is_dataclass
 from typing import Any
 
@@ -61,6 +62,10 @@ class Degradation:
         self.name = name
         self._rungs = rungs
         self._state = DegradeState(name)
+
+    def _after_fork(self) -> None:
+        """In a forked child: free locks, and no calls in flight."""
+        self._state.lock = threading.RLock()
 
     def stats(self) -> DegradeStats:
         """The numbers of this moment."""

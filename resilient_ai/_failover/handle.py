@@ -33,6 +33,10 @@ class EndpointHandle:
     def name(self) -> str:
         return self._shared.name
 
+    def _after_fork(self) -> None:
+        """In a forked child: free locks, and no calls in flight."""
+        self._shared.after_fork()
+
     def stats(self) -> EndpointStats:
         """The numbers of this moment."""
         return self._shared.stats()
@@ -88,6 +92,10 @@ class Failover:
         self.name = name
         self.endpoints = dict(endpoints)
         self._state = FailoverState(name, budget, delay)
+
+    def _after_fork(self) -> None:
+        """In a forked child: free locks. Its endpoints start over by themselves."""
+        self._state.after_fork()
 
     def stats(self) -> FailoverStats:
         """The numbers of this moment."""

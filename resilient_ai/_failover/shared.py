@@ -30,6 +30,13 @@ class SharedEndpoint:
         self._registry = registry
         self._lock = threading.RLock()  # a signal handler may read the registry, as in `CircuitBreaker`
 
+    def after_fork(self) -> None:
+        """In a forked child: a free lock, no calls in flight, and nobody who checks its health."""
+        self._lock = threading.RLock()
+        self.watched_in = None
+        self._loops = LoopUsages()
+        self.health.forget_calls()
+
     def note_event_loop(self) -> None:
         """The running loop makes calls here; when it was another one before, calls of closed loops are forgotten."""
         loop = running_loop()

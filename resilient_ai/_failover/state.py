@@ -54,6 +54,10 @@ class FailoverState:
         self.good = SuccessCount()
         self._paid_for = self.failures = self.moves = self.hedges = self.hedges_won = 0
 
+    def after_fork(self) -> None:
+        """In a forked child: a free lock."""
+        self._lock = threading.RLock()
+
     def clear(self) -> None:
         """Every number at zero."""
         with self._lock:

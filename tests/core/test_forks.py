@@ -1,0 +1,166 @@
+"""A forked child starts with free locks, no calls in flight and a chance of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+ROOT = Path(__file__).parents[2]
+
+CHILD = """
+import asyncio, os, select, signal, threading
+from resilient_ai import *
+
+def in_child(call, seconds=20):
+    ready, done = os.pipe()
+    if (pid := os.fork()) == 0:
+        signal.alarm(seconds)
+        asyncio._set_running_loop(None)
+        os.write(done, repr(call()).encode())
+        os._exit(0)
+    os.close(done)
+    said = os.read(ready, 1000).decode()
+    os.close(ready)
+    assert os.waitpid(pid, 0)[1] == 0, "the child hangs"
+    return said
+"""
+
+
+def run(code):
+    script = CHILD + textwrap.dedent(code)
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", script],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [
+        "circuit_breaker(failure_threshold=10**9, registry=registry)",
+        "classified_retry(max_attempts=1, reraise=True, registry=registry)",
+        "degrade_to(NO_ANSWER, registry=registry)",
+        "adaptive_limit(registry=registry)",
+        "circuit_breaker(key=lambda: 1, failure_threshold=10**9, registry=registry)",
+    ],
+)
+def test_a_child_that_is_forked_while_threads_are_busy_can_make_calls(policy):
+    said = run(
+        f"""
+        registry, stop = Registry(listeners=()), threading.Event()
+
+        @{policy.replace("NO_ANSWER", "lambda call: NO_ANSWER")}
+        async def ask():
+            raise ConnectionError("refused")
+
+        async def often(times):
+            while times and not stop.is_set():
+                times -= 1
+                try: await ask()
+                except (ConnectionError, ResilienceError): pass
+            return "done"
+
+        asyncio.run(often(1))  # what is imported at first use: a fork within an import hangs in Python itself
+        threads = [threading.Thread(target=lambda: asyncio.run(often(-1)), daemon=True) for _ in range(3)]
+        for each in threads: each.start()
+        print({{in_child(lambda: asyncio.run(often(3))) for _ in range(15)}})
+        stop.set()
+        for each in threads: each.join()
+        """
+    )
+
+    assert said == ["{\"'done'\"}"]
+
+
+def test_calls_of_the_parent_are_not_in_flight_in_the_child():
+    said = run(
+        """
+        registry = Registry(listeners=())
+
+        @adaptive_limit("l", initial=2, min_limit=2, max_limit=2, registry=registry)
+        @failover(Endpoint("us"), name="f", strategy="least_latency", registry=registry)
+        async def ask(endpoint):
+            await asyncio.sleep(0.05)
+            return 7
+
+        async def main():
+            calls = [asyncio.ensure_future(ask()) for _ in range(5)]
+            await asyncio.sleep(0.02)
+            stats = registry.limits["l"].stats
+            print(stats().in_flight, registry.endpoints["us"].stats().in_flight)
+            print(in_child(lambda: (stats().in_flight, stats().waiting, registry.endpoints["us"].stats().in_flight)))
+            print(in_child(lambda: asyncio.run(ask())))
+            print(await asyncio.gather(*calls))
+
+        asyncio.run(main())
+        """
+    )
+
+    assert " ".join(said) == "2 2 (0, 0, 0) 7 [7, 7, 7, 7, 7]"
+
+
+def test_a_probe_of_the_parent_takes_no_slot_in_the_child():
+    said = run(
+        """
+        registry = Registry(listeners=())
+
+        @circuit_breaker("c", failure_threshold=1, recovery_timeout=0.01, success_threshold=1, registry=registry)
+        async def ask(seconds=0.0, error=None):
+            await asyncio.sleep(seconds)
+            if error: raise error
+            return 7
+
+        async def main():
+            try: await ask(error=ConnectionError())
+            except ConnectionError: pass
+            await asyncio.sleep(0.02)
+            probe = asyncio.ensure_future(ask(0.1))
+            await asyncio.sleep(0.01)
+            print(registry.circuit_breakers["c"].state.value)
+            print(in_child(lambda: asyncio.run(ask())), await probe)
+
+        asyncio.run(main())
+        """
+    )
+
+    assert said == ["half_open", "7", "7"]
+
+
+def test_every_child_has_a_chance_of_its_own_and_a_given_one_repeats():
+    said = run(
+        """
+        import random
+        own, given = Registry(listeners=()), Registry(listeners=(), rng=random.Random(1))
+        print(len({in_child(own.rng.random) for _ in range(3)}), len({in_child(given.rng.random) for _ in range(3)}))
+        """
+    )
+
+    assert said == ["3", "1"]
+
+
+def test_what_was_learnt_stays_in_the_child():
+    said = run(
+        """
+        registry = Registry(listeners=())
+
+        @circuit_breaker("c", registry=registry)
+        async def ask():
+            return 1
+
+        asyncio.run(ask())
+        print(in_child(lambda: registry.circuit_breakers["c"].stats().total_calls))
+        """
+    )
+
+    assert said == ["1"]
