@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import math
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import anyio
@@ -15,7 +15,9 @@ from resilient_ai._core.public import public
 from resilient_ai._core.tasks import current_loop
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterator, Callable
+    from contextlib import AbstractContextManager
+    from types import TracebackType
 
 
 _TURNS = 100  # of the event loop, in which woken tasks mostly come to their next wait
@@ -54,7 +56,7 @@ class VirtualClock:
         self._order = itertools.count()
         self._due: list[tuple[float, int]] = []  # a heap; of those that have left as well, until they come to its top
         self._waiting: dict[int, Callable[[], None]] = {}  # how to wake each, by its number
-        self._ends: dict[anyio.CancelScope, ExitStack] = {}  # what ends each scope
+        self._ends: dict[anyio.CancelScope, int] = {}  # by what number each scope is ended
 
     def now(self) -> float:
         """Virtual seconds."""
@@ -85,39 +87,33 @@ class VirtualClock:
             await checkpoint()
             return
         woken = anyio.Event()
-        with self._at(self._now + seconds, woken.set):
+        number = self._wake_at(self._now + seconds, woken.set)
+        try:
             await woken.wait()
+        finally:
+            self._forget(number)
 
-    @contextmanager
-    def move_on_after(self, seconds: float) -> Iterator[anyio.CancelScope]:
+    def move_on_after(self, seconds: float) -> AbstractContextManager[anyio.CancelScope]:
         """A cancel scope that ends once the clock has moved by so many seconds."""
-        with anyio.CancelScope() as scope, ExitStack() as due:
-            self._ends[scope] = due
-            due.enter_context(self._at(self._now + seconds, scope.cancel))
-            try:
-                yield scope
-            finally:
-                del self._ends[scope]
+        return _Scope(self, seconds)
 
     def put_off(self, scope: anyio.CancelScope, seconds: float) -> None:
         """Let a scope of `move_on_after` end so many seconds from now instead."""
-        due = self._ends[scope]
-        due.close()
-        if seconds < math.inf:
-            due.enter_context(self._at(self._now + seconds, scope.cancel))
+        self._forget(self._ends[scope])
+        self._ends[scope] = self._wake_at(self._now + seconds, scope.cancel) if seconds < math.inf else -1
 
-    @contextmanager
-    def _at(self, due: float, wake: Callable[[], None]) -> Iterator[None]:
+    def _wake_at(self, due: float, wake: Callable[[], None]) -> int:
+        """Have something called at a time; returns the number to `_forget` it by."""
         number = next(self._order)
         self._waiting[number] = wake
         heapq.heappush(self._due, (due, number))
-        try:
-            yield
-        finally:
-            # Mostly a deadline that was not needed: while the clock stands still, those would pile up on the heap.
-            if self._waiting.pop(number, None) is not None and len(self._due) > 2 * len(self._waiting) + 100:
-                self._due = [each for each in self._due if each[1] in self._waiting]
-                heapq.heapify(self._due)
+        return number
+
+    def _forget(self, number: int) -> None:
+        # Mostly a deadline that was not needed: while the clock stands still, those would pile up on the heap.
+        if self._waiting.pop(number, None) is not None and len(self._due) > 2 * len(self._waiting) + 100:
+            self._due = [each for each in self._due if each[1] in self._waiting]
+            heapq.heapify(self._due)
 
     @asynccontextmanager
     async def autojump(self) -> AsyncIterator[None]:
@@ -145,3 +141,29 @@ class VirtualClock:
 
     def __repr__(self) -> str:
         return f"VirtualClock(now={self._now:g}, waiting={len(self._waiting)})"
+
+
+class _Scope:
+    """
+    `VirtualClock.move_on_after`.
+
+    No generator: one that catches the cancellation forms a reference cycle with it, on Python 3.13.
+    """
+
+    __slots__ = ("_clock", "_scope", "_seconds")
+
+    def __init__(self, clock: VirtualClock, seconds: float) -> None:
+        self._clock = clock
+        self._seconds = seconds
+        self._scope = anyio.CancelScope()
+
+    def __enter__(self) -> anyio.CancelScope:
+        clock, scope = self._clock, self._scope.__enter__()
+        clock._ends[scope] = clock._wake_at(clock._now + self._seconds, scope.cancel)
+        return scope
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        self._clock._forget(self._clock._ends.pop(self._scope))
+        return self._scope.__exit__(kind, error, trace)
