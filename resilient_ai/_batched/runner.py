@@ -175,7 +175,7 @@ class BatchRunner:
             with scope:
                 await self._until_started(loop, batches, batch)
                 enclosing.set((batch, enclosing.get()))
-                await self._send_and_settle(batches, batch, list(batch.items), list(batch.items.values()))
+                await self._send_all(batches, batch)
         except GeneratorExit:
             raise  # the loop is gone
         except anyio.get_cancelled_exc_class():
@@ -197,7 +197,21 @@ class BatchRunner:
             run.start = batches.promise(loop=loop)
             await run.start
 
-    async def _send_and_settle(self, batches: LoopBatches, batch: Batch, waiters: list[Any], items: list[Any]) -> None:
+    async def _send_all(self, batches: LoopBatches, batch: Batch) -> None:
+        """Send the items of a batch; with `bisect`, in halves of halves until those at fault fail alone."""
+        waiters, items = list(batch.items), list(batch.items.values())
+        halves: list[list[Any]] = []  # of waiters whose items are still to be sent again
+        while True:
+            if waiters and not await self._send_and_settle(batches, batch, waiters, items):
+                middle = len(waiters) // 2
+                halves += waiters[middle:], waiters[:middle]
+            if not halves:
+                return
+            waiters = [waiter for waiter in halves.pop() if waiter in batch.items]
+            items = [batch.items[waiter] for waiter in waiters]
+
+    async def _send_and_settle(self, batches: LoopBatches, batch: Batch, waiters: list[Any], items: list[Any]) -> bool:
+        """Give each of these waiters its outcome; False if the items have to be sent in halves."""
         run: BatchRun = batch.run
         # Facts about this call are for the observers of these waiters. The task has the first caller's context, whose
         # own observers must hear of no other caller's call.
@@ -206,17 +220,13 @@ class BatchRunner:
             results = await self._send(batch, items)
         except Exception as error:  # noqa: BLE001 - it goes to the callers
             run.tell(waiters, facts)
-            if len(waiters) == 1 or not self._bisect or classify(error).error_type not in POISON:
-                self._fail(batches, batch, waiters, error)
-                return
+            if len(waiters) > 1 and self._bisect and classify(error).error_type in POISON:
+                return False
+            self._fail(batches, batch, waiters, error)
         else:
             run.tell(waiters, facts)
             self._settle(batches, batch, waiters, results)
-            return
-        middle = len(waiters) // 2
-        for half in (waiters[:middle], waiters[middle:]):
-            if wanted := [waiter for waiter in half if waiter in batch.items]:
-                await self._send_and_settle(batches, batch, wanted, [batch.items[waiter] for waiter in wanted])
+        return True
 
     async def _send(self, batch: Batch, items: list[Any]) -> Sequence[Any]:
         if self._registry.hears(BatchSent):
