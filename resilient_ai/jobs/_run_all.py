@@ -85,10 +85,15 @@ def run_all(
         raise TypeError(f"items must be an iterable or async iterable, got a {type(items).__qualname__}")
     name = str(getattr(ask, "__qualname__", type(ask).__qualname__))
     known = buildable(return_annotation(ask)) | {key: kind for each in types for key, kind in buildable(each).items()}
-    book = Journal(journal, name, known) if journal is not None else None
+    if journal is not None:
+        Journal(journal, name, known).close()  # told at once, though a job that nobody begins holds no file
+
+    def make() -> _Job[T, A]:
+        book = Journal(journal, name, known) if journal is not None else None
+        return _Job(ask, items, concurrency, book, patience, key_of)
+
     key_of = id if id is not None else digest_of
-    bar = _Bar(name, items) if progress else None
-    return _outcomes(lambda: _Job(ask, items, concurrency, book, patience, key_of), bar)
+    return _outcomes(make, _Bar(name, items) if progress else None)
 
 
 async def _outcomes(make: Callable[[], _Job[T, A]], bar: _Bar | None) -> AsyncIterator[Outcome[T, A]]:
