@@ -100,6 +100,9 @@ class CircuitBreaker:
         """Seconds without a call; -1 for a circuit that must be kept, because it is not simply closed."""
         return self._shared.idle(now)
 
+    def _unused(self, now: float) -> float:
+        return self._shared.unused(now)
+
     def overdue(self, now: float) -> float:
         """Seconds for which an open circuit could have been probed, and nobody came; -1 in every other state."""
         return self._shared.overdue(now)

@@ -173,6 +173,11 @@ class SharedCircuit:
         circuit = self.circuit
         return now - max(circuit.open_until, self.last_used) if circuit.state is CircuitState.OPEN else -1.0
 
+    def unused(self, now: float) -> float:
+        """Seconds without a call; -1 for a circuit that an operator has set."""
+        by_itself = (CircuitState.CLOSED, CircuitState.OPEN, CircuitState.HALF_OPEN)
+        return now - self.last_used if self.circuit.state in by_itself else -1.0
+
     # -- for the handle
 
     def stats(self) -> CircuitStats:

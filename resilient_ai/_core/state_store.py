@@ -49,6 +49,10 @@ class KeyedHandle(Handle, Protocol):
         """Seconds for which a state that must be kept has waited in vain for a call that could free it; -1 else."""
         ...
 
+    def _unused(self, now: float) -> float:
+        """Seconds without a call in whatever state; -1 for one that an operator has set."""
+        ...
+
 
 H = TypeVar("H", bound=Handle)
 K = TypeVar("K", bound=KeyedHandle)
@@ -246,9 +250,12 @@ class StateStore:
                 gone += [key for key, handle in keyed.items() if handle.overdue(now) >= _KEY_IDLE_SECONDS]
                 rest = [key for key, handle in keyed.items() if 0 <= handle.idle(now) < _KEY_IDLE_SECONDS]
                 gone += sorted(rest, key=lambda key: -keyed[key].idle(now))[: max(0, many - len(gone))]
+                # In an outage of all keys every one is open: those go that nobody has called for the longest time.
+                left = {key: unused for key in keyed.keys() - gone if (unused := keyed[key]._unused(now)) >= 0}
+                gone += sorted(left, key=lambda key: -left[key])[: max(0, many - len(gone))]
             for key in gone:
                 del self._states[key]
-            # If all must be kept (open now, or set by an operator), the next sweep waits until there are many more.
+            # If all must be kept, because an operator has set them, the next sweep waits until there are many more.
             self._room = _MOST_KEYS if len(self._states) < _MOST_KEYS else len(self._states) + many
 
     def release(self, kind: str, name: str) -> None:

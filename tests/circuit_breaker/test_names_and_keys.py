@@ -127,14 +127,14 @@ async def test_open_keys_that_nobody_comes_to_probe_go_when_there_is_no_room_and
         getattr(registry.circuit_breakers[f"keys[{key}]"], operate)()
     clock.advance(950)
     await use(range(10_500, 11_600))
-    assert len(registry.circuit_breakers) == 11_600  # all are open now
+    assert len(registry.circuit_breakers) <= 10_000  # though all are open now
     clock.advance(50 + 900)
     await use(range(11_600, 12_700))
     names = set(registry.circuit_breakers)
 
     assert len(names) <= 3 + 2_200
     assert {"keys[0]", "keys[1]", "keys[2]"} <= names  # what an operator set stays in any case
-    assert {f"keys[{key}]" for key in range(10_500, 11_600)} <= names  # not due for as long
+    assert {f"keys[{key}]" for key in range(11_600, 12_700)} <= names  # used last
 
 
 async def test_a_key_that_cannot_be_told_is_an_error_of_the_call(registry):
