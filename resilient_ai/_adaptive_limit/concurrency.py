@@ -113,16 +113,29 @@ class ConcurrencyLimit:
         if permit.epoch == self.epoch and permit.in_flight_at_start > self._served_together:
             self._served_together = permit.in_flight_at_start
 
-    def overloaded(self, permit: Permit, now: float, in_flight: int) -> bool:
-        """The provider refused the call because it has too many; so many others are under way."""
+    def overloaded(self, permit: Permit, now: float, in_flight: int, *, certain: bool) -> bool:
+        """
+        The provider refused the call because it has too many.
+
+        Args:
+            permit: Of the call.
+            now: The moment.
+            in_flight: Other calls under way.
+            certain: Whether there is evidence, so that this is how much the provider takes.
+        """
         if now < self._overloaded_at + _OVERLOAD_ANSWERS * self.latency.typical:
             return False  # a refusal comes quicker than the answers that would tell whether the last setback was enough
         if not self._served_together and self.latency.seen and self._overloaded_at > -math.inf:
             return False  # it answered before the last setback and not since: it is down, however many are sent
         # Some providers refuse by chance, whoever asks. What they served together in this epoch they will serve again.
-        if not self._set_back(permit, max(_TAKEN * in_flight, _HALF * self.value, self._served_together)):
+        if permit.epoch != self.epoch:
             return False
-        self._fast_below = self.value  # the provider said exactly how much it takes
+        fast_below, in_trouble = self._fast_below, self.in_trouble
+        self._set_back(permit, max(_TAKEN * in_flight, _HALF * self.value, self._served_together))
+        if certain:
+            self._fast_below = self.value  # the provider said exactly how much it takes
+        else:
+            self._fast_below, self.in_trouble = fast_below, in_trouble
         self._overloaded_at, self._served_together = now, 0
         return True
 

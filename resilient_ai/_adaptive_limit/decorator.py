@@ -122,8 +122,13 @@ def adaptive_limit(
     overloaded, when calls time out, and while answers take far longer than they normally do: first by what nobody
     used, then by half at most. If as few calls as in good times do not become quicker, their time is normal now.
     A provider that has stopped answering is asked by one more call in the time of an answer until it is back.
-    After a rate limit calls are paced: not before the provider's `retry_after`, then at 0.7 of the rate that was
-    being accepted, back at that rate after 5 seconds, carefully faster, and free after 15.
+    At a rate limit calls are paced: at 0.7 of the rate that was being accepted, back at that rate after 5 seconds,
+    carefully faster, and free after 15; not before the provider's `retry_after` while nothing else is taken.
+
+    Both need evidence. A refusal is held against the share that the provider refuses anyway, however little it gets:
+    up to a fifth of all calls refused by chance costs no answers. A first refusal slows down the next 20 calls to see
+    whether that helps, more refusals than by chance lower the pace or the limit, and a pace never falls below a tenth
+    of what was accepted before.
 
     Callers without a permit wait in a queue, first come first served. Whoever would not be served in time is turned
     away at once: in time means that the wait and a slow answer fit into the deadline of the enclosing anyio scope.

@@ -106,11 +106,17 @@ class LimitGate:
             while outer is not None and outer.owner is not state:
                 outer = still_held(outer.outer)
             patience = state.patience(now, left, outer, spare=spare)
-            if patience is not None:
+            if patience is None:
+                waiter, probe = None, False
+            else:
                 waiter = TaskWaiter(now + patience, now + left, self._loops.here(), outer)
                 state.queue.join(waiter, now)
-                return waiter
-        raise self._refusal(now)
+                probe = state.queue.first is not waiter and state.hold(now) == 0
+        if waiter is None:
+            raise self._refusal(now)
+        if probe:  # the first in the queue sleeps until the provider's wait is over
+            self.call_next()
+        return waiter
 
     def _refusal(self, now: float) -> LimitReachedError:
         state = self.state

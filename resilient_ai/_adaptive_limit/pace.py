@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections import deque
+
+from .provider_wait import ProviderWait
+from .refusals import Speed
 
 _KEPT = 0.7  # share of the rate that is kept after a cut, as in CUBIC (RFC 9438, section 4.6)
 _PLATEAU_SECONDS = 5.0  # until the rate is back where it was; for as long again it is hardly exceeded
-_FREE_AFTER_SECONDS = 3 * _PLATEAU_SECONDS  # by then the curve is at 3.4 times the old rate
-_MEMORY_SECONDS = 10  # of sends, from which the accepted rate is read
+_TRIAL_PLATEAU_SECONDS = 3.0  # after a single refusal, which may be chance:
+_TRIAL_CALLS = 20  # calls are sent more slowly then, to see whether that helps
+_FREE_AFTER = 3.0  # plateaus after which anything may be sent: by then the curve is at 3.4 times the old rate
+_SLOWEST = 0.1  # calls a second: no pace is slower,
+_LOWEST_SHARE = 0.1  # nor slower than this share of what was accepted before the rate limit
+_LATE = 4.0  # times the usual time of a refusal, and
+_LATE_MARGIN = 0.1  # seconds more: a call that was not refused by then was taken
+_LATEST_WEIGHT = 0.3  # of one refusal in the usual time
 
 
 class Pace:
@@ -17,73 +25,136 @@ class Pace:
 
     The curve is CUBIC's, scaled to the rate instead of to packets: down to 0.7 of what was accepted, quickly back
     near it, slowly past it, then away. AWS SDKs throttle themselves by it in their adaptive retry mode.
+
+    Attributes:
+        free_at: From here on there is nothing to wait for.
     """
 
-    __slots__ = ("_before", "_cut", "_marks", "_next", "_resume", "accepted", "free_at", "mark_at")
+    __slots__ = (
+        "_before",
+        "_cut",
+        "_floor",
+        "_next",
+        "_plateau",
+        "_provider_wait",
+        "_provisional",
+        "_refusal_seconds",
+        "_trial_left",
+        "free_at",
+    )
 
     def __init__(self) -> None:
-        self.accepted = 0  # calls that went out and were not refused for their rate
-        self._marks: deque[tuple[float, int]] = deque(maxlen=_MEMORY_SECONDS + 1)  # how many there were when
-        self.mark_at = -math.inf  # when the next mark is due
+        self._provider_wait = ProviderWait()
         self._before = math.inf  # the rate that was too fast
+        self._floor = _SLOWEST
         self._cut = -math.inf  # from when on the rate grows again
+        self._plateau = _PLATEAU_SECONDS
+        self._provisional = False  # whether nothing is known but one refusal
+        self._trial_left = 0  # calls until a trial is over; 0: it is none
         self._next = -math.inf  # no send before this
-        self._resume = -math.inf  # nor before this: the provider's own wait
-        self.free_at = -math.inf  # from here on there is nothing to wait for
+        self._refusal_seconds = 0.0  # that a refusal usually takes
+        self.free_at = -math.inf
 
     def rate(self, now: float) -> float | None:
         """Calls a second that may be sent; None: as many as like."""
-        since = max(0.0, now - self._cut)
-        if since >= _FREE_AFTER_SECONDS:
+        if now >= self.free_at:
             return None
-        bend = since / _PLATEAU_SECONDS - 1.0
+        bend = max(0.0, now - self._cut) / self._plateau - 1.0
         return self._before * (1.0 + (1.0 - _KEPT) * bend**3)
 
     def wait(self, now: float, ahead: int = 0) -> float:
         """Seconds until the next call may be sent, or one with so many others ahead of it."""
-        rate = self.rate(now) if self._before < math.inf else None
+        rate = self.rate(now)
         if rate is None:
-            return max(0.0, self._resume - now)
-        return max(0.0, self._next - now, self._resume - now) + ahead / rate
+            return 0.0
+        if self._provisional:  # how many will be taken is not known
+            return self._provider_wait.seconds(now, self._next)
+        return max(self._next - now, self._provider_wait.seconds(now)) + ahead / rate
 
-    def sent(self, now: float) -> None:
-        """A call goes out."""
-        if now >= self.mark_at:
-            self._marks.append((now, self.accepted))
-            self.mark_at = now + 1.0
-        self.accepted += 1
-        if self._before < math.inf and (rate := self.rate(now)) is not None:
-            self._next = max(now, self._next) + 1.0 / rate
+    def sent(self, now: float) -> Speed:
+        """A call is sent."""
+        rate = self.rate(now)
+        if rate is None:
+            return Speed.FREE
+        if self._provisional or now < self._provider_wait.ends:
+            self._provider_wait.sent(now)
+        self._next = max(now, self._next) + 1.0 / rate
+        if self._trial_left:
+            self._trial_left -= 1
+            if not self._trial_left:
+                self.free_at = now
+        return Speed.FAST if rate > self._before else Speed.SLOW
 
-    def not_sent(self) -> None:
-        """A call that was to go out has not been taken."""
-        self.accepted -= 1
-
-    def refused(self, now: float, retry_after: float | None, *, news: bool) -> bool:
+    def cut(self, now: float, accepted: float, *, trial: bool) -> None:
         """
-        The provider said that this is too fast.
+        Send more slowly.
 
         Args:
             now: The moment.
-            retry_after: Seconds that the provider asks to wait.
-            news: Whether the call went out since the last cut; an older one says nothing about the present rate.
-
-        Returns:
-            Whether the rate was cut.
+            accepted: Calls a second that were taken of late.
+            trial: There was a single refusal: for a few calls only.
         """
-        self.not_sent()
-        self._resume = max(self._resume, now + (retry_after or 0.0))
-        if news:
-            paced, accepted = self.rate(now), self._accepted_rate(now)
-            fast = accepted if paced is None else min(paced, accepted)
-            # Too fast already below the last mark: others took a share, so aim lower at once (RFC 9438, 4.7).
-            fell = paced is not None and fast < self._before
-            self._before = fast * (1.0 + _KEPT) / 2.0 if fell else fast
-            self._next = now + 1.0 / (self._before * _KEPT)
-        self._cut = max(now if news else self._cut, self._resume)
-        self.free_at = self._cut + _FREE_AFTER_SECONDS
-        return news
+        paced = self.rate(now)
+        if paced is None:
+            self._floor = max(_SLOWEST, _LOWEST_SHARE * accepted)
+            rate = accepted
+        else:
+            rate = min(paced, accepted)
+            # Too fast below the last mark: other clients share this limit, so aim lower at once (RFC 9438, 4.7).
+            if rate < self._before:
+                rate *= (1.0 + _KEPT) / 2.0
+        self._before = max(rate, self._floor / _KEPT)
+        self._plateau = _TRIAL_PLATEAU_SECONDS if trial else _PLATEAU_SECONDS
+        self._trial_left = _TRIAL_CALLS if trial else 0
+        self._provisional = False
+        self._next = now + 1.0 / (self._before * _KEPT)
+        self._restart(now)
 
-    def _accepted_rate(self, now: float) -> float:
-        when, count = next((mark for mark in self._marks if now - mark[0] <= _MEMORY_SECONDS), (now, self.accepted))
-        return max(self.accepted - count, 1) / max(now - when, 1.0)
+    def hold(self, now: float, seconds: float, began: float, *, provisional: bool) -> None:
+        """
+        Send nothing for the time that the provider asks for.
+
+        Args:
+            now: The moment.
+            seconds: The provider's own wait.
+            began: When the call began that was refused.
+            provisional: Nothing else is known of the provider: both pace and wait end with the first call that it
+                takes.
+        """
+        self._provisional = provisional
+        self._provider_wait.begin(now, seconds, began, probe=not provisional)
+        self._restart(max(now, self._provider_wait.ends))
+
+    def caller_held(self, now: float) -> None:
+        """A caller has to wait."""
+        if self._provisional or now < self._provider_wait.ends:
+            self._provider_wait.caller_held(now)
+
+    def answer_due(self, now: float) -> float:
+        """Seconds until it is known whether the latest probe was taken; inf without one."""
+        seconds = self._provider_wait.probed_at + self.taken_after - now
+        return seconds if seconds > 0.0 and now < self.free_at else math.inf
+
+    @property
+    def taken_after(self) -> float:
+        """Seconds after which a call that was not refused must have been taken."""
+        return _LATE * self._refusal_seconds + _LATE_MARGIN
+
+    def refused_after(self, seconds: float) -> None:
+        """A refusal came after so many seconds."""
+        self._refusal_seconds += _LATEST_WEIGHT * (seconds - self._refusal_seconds)
+
+    def taken(self, began: float, now: float) -> None:
+        """A call that began then was taken."""
+        if not self._provider_wait.is_refuted_by(began):
+            return
+        if self._provisional:
+            self._provider_wait.ends = self.free_at = now
+        elif now < self._provider_wait.ends:
+            self._provider_wait.ends = now
+            self._restart(now)
+
+    def _restart(self, when: float) -> None:
+        """The rate grows from then on."""
+        self._cut = when
+        self.free_at = when + _FREE_AFTER * self._plateau

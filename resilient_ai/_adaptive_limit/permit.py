@@ -10,6 +10,8 @@ from resilient_ai._core.call_facts import OWN_VARIABLES
 if TYPE_CHECKING:
     from resilient_ai._core.event_loops import LoopUsage
 
+    from .refusals import Cohort
+
 
 class Permit:
     """
@@ -19,6 +21,7 @@ class Permit:
         started: When the call began.
         epoch: In which epoch of its limit it began (see `ConcurrencyLimit`).
         in_flight_at_start: Calls under way when it began, itself included.
+        cohort: Calls that were sent about the same time (see `Refusals`); set by the limit.
         usage: The event loop in which it is counted.
         owner: The limit that gave it; None once it was given back.
         outer: The permit that its caller held already, of this limit or another; None without one. Set by the handle.
@@ -29,6 +32,7 @@ class Permit:
 
     __slots__ = (
         "answered",
+        "cohort",
         "epoch",
         "in_flight_at_start",
         "lost",
@@ -43,6 +47,7 @@ class Permit:
         self.started = started
         self.epoch = epoch
         self.in_flight_at_start = in_flight_at_start
+        self.cohort: Cohort
         self.usage = usage
         self.owner: object | None = owner
         self.outer: Permit | None = None

@@ -2,6 +2,7 @@
 How many calls, and how many a second, one provider gets: no clock, lock, logger or task in here.
 
     concurrency  how many at a time, learnt from the answers: `ConcurrencyLimit`
+    refusals     whether refusals mean anything or happen by chance: `Refusals`
     pace         how many a second, after a rate limit: `Pace`
     stall        when nothing is answered any more: `Stall`
     queue        who waits for a permit, and in which order: `WaitQueue`
@@ -22,6 +23,7 @@ from .in_flight import InFlight
 from .pace import Pace
 from .permit import Permit
 from .queue import Waiter, WaitQueue
+from .refusals import Refusals
 from .stall import SHORTEST, Stall
 
 if TYPE_CHECKING:
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 _LOOK_SECONDS = 0.05  # between two looks for overdue calls; a look costs as much as a call
 _STANDING = 0.25  # share of a caller's time: a queue that is older stands, and then nobody waits longer in it
 _LEAST_WAITING = 1 / 3  # share of a caller's time that may go into waiting, however short the time is
+_MEASURED, _MEASURED_SECONDS = 50, 5.0  # calls taken of late, and their time, from which a rate is known
 _LONGEST_WAIT = 60.0  # seconds in the queue for a caller without deadline and without max_wait
 
 
@@ -59,6 +62,7 @@ class Limit:
         "lowered",
         "pace",
         "queue",
+        "refusals",
         "refused",
         "stall",
         "succeeded",
@@ -70,6 +74,7 @@ class Limit:
         self.queue = WaitQueue()
         self.in_flight = InFlight()
         self.concurrency = ConcurrencyLimit(config)
+        self.refusals = Refusals()
         self._look_at = -math.inf  # when to look for overdue calls again
         self.clear()
 
@@ -77,6 +82,8 @@ class Limit:
         """Forget everything that was learnt; calls under way and callers in the queue stay where they are."""
         self.concurrency.clear()
         self.pace = Pace()
+        self.refusals.begin_anew()
+        self.refusals = Refusals()
         self.stall = Stall()
         self.total = self.succeeded = self.failed = self.left = self.refused = 0
         self.lowered = ""
@@ -109,21 +116,27 @@ class Limit:
             and not self.stall.unanswered
         ):
             return self._admit(now, usage)  # nearly always
-        return self._admit(now, usage) if self._has_room(now) and self._hold(now) == 0 else None
+        return self._admit(now, usage) if self._has_room(now) and self.hold(now) == 0 else None
 
     def _has_room(self, now: float) -> bool:
         return self.in_flight.occupied < self.most or self.stalled(now)
 
-    def _hold(self, now: float) -> float:
+    def hold(self, now: float) -> float:
         """Seconds for which nobody gets a permit, however few calls are under way."""
-        return max(self.pace.wait(now), self.stall.wait(now) if self.stalled(now) else 0.0)
+        pace, wait = self.pace, 0.0
+        if now < pace.free_at:
+            taken = self.refusals.last_taken(now - pace.taken_after)
+            if taken is not None:
+                pace.taken(taken, now)
+            wait = pace.wait(now)
+        return max(wait, self.stall.wait(now)) if self.stalled(now) else wait
 
     def _admit(self, now: float, usage: LoopUsage, outer: Permit | None = None) -> Permit:
         in_flight = self.in_flight
         permit = Permit(now, self.concurrency.epoch, in_flight.occupied + (outer is None), usage, self)
         in_flight.add(permit, outer)
         self.total += 1
-        self.pace.sent(now)
+        permit.cohort = self.refusals.sent(now, self.pace.sent(now))
         if self.stall.unanswered and self.stalled(now):
             self.stall.sent(now, self.latency.typical)
         return permit
@@ -147,13 +160,14 @@ class Limit:
         borrows, full = self.can_lend(outer), len(self.queue) >= self._config.max_queue_size
         if (full and not borrows) or (spare and self.stalled(now)):
             return None
+        self.pace.caller_held(now)
         if self.stalled(now):  # for how long, nobody can tell
             return min(longest, max(left - self.latency.typical, left * _LEAST_WAITING))
         # A deadline must hold the wait and a slow answer as well.
         longest = min(longest, max(left - self._slow_answer, left * _LEAST_WAITING))
         if not borrows and self.queue.standing(now) > _STANDING * longest:
             longest = min(longest, _STANDING * left)
-        return None if (self.pace.wait(now) if borrows else self.wait(now)) > longest else longest
+        return None if (self.hold(now) if borrows else self.wait(now)) > longest else longest
 
     @property
     def _slow_answer(self) -> float:
@@ -163,7 +177,7 @@ class Limit:
         """Seconds that a newcomer would wait in the queue, as far as can be told."""
         ahead = len(self.queue) + 1 + self.in_flight.occupied - self.most
         free = max(0, ahead) * self.latency.latest / max(1, self.most)  # Little's law
-        return max(free, self.pace.wait(now, len(self.queue)), self._hold(now))
+        return max(free, self.pace.wait(now, len(self.queue)), self.hold(now))
 
     def turn(self, waiter: Waiter, now: float) -> Permit | float | None:
         """
@@ -178,9 +192,9 @@ class Limit:
         outer = waiter.outer if self.can_lend(waiter.outer) else None
         if outer is None and (self.queue.first is not waiter or not self._has_room(now)):
             return max(self.latency.slow_after, SHORTEST)  # by then the provider may be stalled, which calls nobody
-        wait = self._hold(now)
+        wait = self.hold(now)
         if wait > 0:
-            return wait
+            return min(wait, self.pace.answer_due(now))
         if waiter.deadline - now < self.latency.typical:
             return None
         self.queue.leave(waiter)
@@ -210,6 +224,8 @@ class Limit:
             self.concurrency.stall_is_over()
             self.in_flight.overtaken(permit.started)
         self.stall.answered(now)
+        if now < self.pace.free_at:
+            self.pace.taken(permit.started, now)
         concurrency = self.concurrency
         if concurrency.in_trouble:
             concurrency.witness(permit, seconds)
@@ -228,7 +244,12 @@ class Limit:
         """The provider refused the call because it has too many."""
         self.failed += 1
         self.in_flight.remove(permit)
-        if self.concurrency.overloaded(permit, now, self.in_flight.count):
+        finding = self.refusals.refused(permit.cohort, now)
+        certain = finding.beyond_chance or finding.nothing_taken
+        if not (certain or finding.is_first):
+            return
+        if self.concurrency.overloaded(permit, now, self.in_flight.count, certain=certain):
+            self.refusals.begin_anew()
             self.lowered = "overloaded"
 
     def time_out(self, permit: Permit, now: float) -> None:
@@ -246,9 +267,28 @@ class Limit:
             return
         self.failed += 1
         self.in_flight.remove(permit)
-        if self.pace.refused(now, retry_after, news=permit.epoch == self.concurrency.epoch):
+        if self._is_too_fast(permit, now, retry_after or 0.0):
             self.concurrency.begin_epoch()
             self.lowered = "rate limit"
+
+    def _is_too_fast(self, permit: Permit, now: float, retry_after: float) -> bool:
+        """Whether the pace was lowered; a refusal that may be chance leaves it alone."""
+        pace, refusals = self.pace, self.refusals
+        pace.refused_after(now - permit.started)
+        finding = refusals.refused(permit.cohort, now)
+        if not permit.cohort.tested:  # it was sent before the pace was lowered
+            return False
+        taken, seconds = refusals.taken_lately(now)
+        known = taken >= _MEASURED and seconds >= _MEASURED_SECONDS
+        if finding.beyond_chance or finding.nothing_taken or (finding.is_first and known):
+            refusals.begin_anew()
+            pace.cut(now, max(taken, 1) / max(seconds, 1.0), trial=not finding.beyond_chance)
+            if finding.nothing_taken and not finding.beyond_chance:
+                pace.hold(now, retry_after, permit.started, provisional=True)
+            return True
+        if now < pace.free_at and refusals.all_refused():
+            pace.hold(now, retry_after, permit.started, provisional=False)
+        return False
 
     def fail(self, permit: Permit) -> None:
         """The call ended with an error that says nothing about how much the provider takes."""
@@ -258,7 +298,7 @@ class Limit:
     def give_back(self, permit: Permit) -> None:
         """A circuit below refused the call: nothing was sent."""
         self.total -= 1
-        self.pace.not_sent()
+        self.refusals.not_sent(permit.cohort)
         self.in_flight.remove(permit)
 
     def release(self, permit: Permit, now: float) -> None:

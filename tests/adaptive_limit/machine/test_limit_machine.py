@@ -52,12 +52,8 @@ class LimitMachine(RuleBasedStateMachine):
         self.loops = [LoopUsage(None), LoopUsage(None)]
         self.dropped: set[Permit] = set()
         self.queue: list[tuple[Waiter, float]] = []  # with the moment when its patience ends
-        self.sends: list[float] = []
-        self.pause_until = -math.inf
-        self.not_before = -math.inf  # earliest send that the pace allows, by the rate after the last send
         self.let_in = self.good = self.bad = 0
-        self.epochs = 0  # setbacks so far
-        self.begun: dict[Permit, int] = {}  # how many there had been when a call began
+        self.begun: dict[Permit, int] = {}  # in which epoch a call began
         self.overloaded = -math.inf  # when an overload was the setback
         self.together = 0  # most calls under way since then of which one was answered
         self.starts: dict[Permit, int] = {}  # how many were under way when a call began
@@ -66,16 +62,18 @@ class LimitMachine(RuleBasedStateMachine):
 
     def news(self, permit: Permit) -> bool:
         """Whether a call began since the last setback; an older one says nothing about what is sent now."""
-        return self.begun[permit] == self.epochs
+        return self.begun[permit] == self.limit.concurrency.epoch
 
     def too_soon(self) -> bool:
         """Whether an overload is followed by another before an answer could have come."""
         return self.now < self.overloaded + 2 * self.limit.latency.typical
 
-    def set_back(self, *, overload: bool) -> None:
-        self.epochs += 1
-        if overload:
+    def lowered(self) -> str:
+        """Why the limit or the pace was lowered since the last look."""
+        why, self.limit.lowered = self.limit.lowered, ""
+        if why == "overloaded":
             self.overloaded, self.together = self.now, 0
+        return why
 
     def down(self) -> bool:
         """Whether it has answered before, and not since it last said that it is overloaded."""
@@ -114,15 +112,10 @@ class LimitMachine(RuleBasedStateMachine):
         if outer is not None:
             assert outer not in self.outers.values()  # one at a time
             self.outers[permit] = outer
-        assert self.now >= self.pause_until  # not before the provider's own wait
-        assert self.now >= self.not_before - 1e-9
         self.held.append(permit)
-        self.begun[permit] = self.epochs
+        self.begun[permit] = self.limit.concurrency.epoch
         self.starts[permit] = self.occupied
-        self.sends.append(self.now)
         self.let_in += 1
-        rate = self.limit.pace.rate(self.now)
-        self.not_before = self.now + 1 / rate if rate is not None else -math.inf
         return permit
 
     # -- callers
@@ -226,13 +219,12 @@ class LimitMachine(RuleBasedStateMachine):
         before, news = self.limit.concurrency.value, self.news(permit)
         self.gave_back(permit)
         others = self.in_flight
-        if outcome == "overload" and (self.too_soon() or self.down()):
+        if self.too_soon() or self.down():
             news = False
         expected = max(self.config.min_limit, min(before, max(0.9 * others, before / 2, self.together)))
         if outcome == "succeed" and news:
             self.together = max(self.together, self.starts[permit])
-        if news and outcome in ("overload", "time_out"):
-            self.set_back(overload=outcome == "overload")
+        self.lowered()
         if outcome in ("succeed", "overload", "time_out", "release"):
             getattr(self.limit, outcome)(permit, self.now)
         else:
@@ -245,7 +237,9 @@ class LimitMachine(RuleBasedStateMachine):
         if outcome in ("fail", "give_back"):
             assert self.limit.concurrency.value == before
         if outcome == "overload":
-            assert self.limit.concurrency.value == (expected if news else before)
+            lowered = self.lowered()
+            assert news or not lowered  # a refusal of a call from before the last setback says nothing
+            assert self.limit.concurrency.value == (expected if lowered else before)
         if outcome == "time_out":
             assert self.limit.concurrency.value <= before
 
@@ -254,16 +248,17 @@ class LimitMachine(RuleBasedStateMachine):
         if permit in self.dropped:
             return
         self.gave_back(permit)
-        before = self.limit.concurrency.value
-        if self.news(permit) and (self.config.pace or not (self.too_soon() or self.down())):
-            self.set_back(overload=not self.config.pace)
+        before, known = self.limit.concurrency.value, self.good > 0
+        self.lowered()
         self.limit.too_fast(permit, self.now, retry_after)
         self.bad += 1
+        lowered = self.lowered()
         if self.config.pace:
-            self.pause_until = max(self.pause_until, self.now + (retry_after or 0.0))
             assert self.limit.concurrency.value == before
-            assert self.limit.wait(self.now) >= (retry_after or 0.0) - 1e-9
-            assert self.limit.pace.rate(self.now) is not None
+            assert lowered in ("", "rate limit")
+            assert not lowered or self.limit.pace.rate(self.now) is not None
+            if lowered and not known:
+                assert self.limit.wait(self.now) >= (retry_after or 0.0) - 1e-9
 
     @rule(permit=permits)
     def first_item(self, permit: Permit) -> None:
@@ -297,22 +292,20 @@ class LimitMachine(RuleBasedStateMachine):
         while len(pair) < 2 and (permit := self.limit.enter(self.now, self.loops[0])) is not None:
             pair.append(self.took(permit))
         after = []
+        self.lowered()
         for permit in pair:
             self.gave_back(permit)
-            if self.news(permit) and (self.config.pace or not (self.too_soon() or self.down())):
-                self.set_back(overload=not self.config.pace)
             self.limit.too_fast(permit, self.now, None)
             self.bad += 1
-            after.append((self.limit.pace.rate(self.now), self.limit.concurrency.value))
-        assert len(set(after)) <= 1
+            after.append(self.lowered())
+        assert [bool(why) for why in after].count(True) <= 1
 
     @rule()
     def reset(self) -> None:
         self.limit.clear()
-        self.epochs += 1
         self.overloaded, self.together = -math.inf, 0
         self.let_in = self.good = self.bad = 0
-        self.pause_until = self.not_before = self.asked_in_stall = -math.inf
+        self.asked_in_stall = -math.inf
         assert self.limit.concurrency.value == self.config.initial
 
     # -- what must hold after every step

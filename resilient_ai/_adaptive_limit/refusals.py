@@ -1,0 +1,198 @@
+"""
+Whether refusals mean that the provider is asked too much, or happen by chance, however little it is asked.
+
+A provider at its limit refuses the more, the more it is asked. Others refuse a share of all calls for reasons of their
+own: other users of one quota, one full machine behind a load balancer. Sending less does not help there; it only makes
+an outage of what a retry would have mended.
+
+So every refusal is held against the share that is refused anyway, by a sequential test (CUSUM; Page, Biometrika 41,
+1954). Each call of a stretch adds the logarithm of how much likelier its outcome is at a limit than by chance, and the
+likeliest stretch that ends with the latest refusal decides. What chance refuses is learnt from calls that were sent
+freely, without the stretches that were evidence, and most of all from calls that were sent more slowly than the
+provider had taken before: what is refused even then is chance. Calls sent faster than that teach nothing about it.
+"""
+
+from __future__ import annotations
+
+import math
+from enum import Enum
+from itertools import dropwhile
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_COHORT_SECONDS = 0.1
+_RECENT_SECONDS = 10.0
+_COHORTS = round(_RECENT_SECONDS / _COHORT_SECONDS)  # that are kept
+_EXPECTED = 0.05  # share of calls refused by chance before anything is known
+_EXPECTED_WEIGHT = 10.0  # calls that this guess counts for
+_MEMORY = 1000.0  # calls after which older ones count for little
+_FORGOTTEN = 0.1  # share of what is known that makes room for news then
+_DOUBTED = 60.0  # calls that all knowledge counts for when sending less did not help
+_NOISE, _NOISE_MARGIN = 1.3, 0.02  # so many times the known share, and so much more, may still be chance
+_MOST_BY_CHANCE = 0.3  # a larger share is none, whatever is known
+_AT_LIMIT = 0.4  # share of the calls not lost to chance that are refused at a limit
+_THRESHOLD = 4.0  # of the sum of logarithms; about one call in 1,000 passes it by chance,
+_THRESHOLD_CALLS = 25  # with so many calls in ten seconds; more calls need more, or there would be a false alarm sooner
+
+
+class Speed(Enum):
+    """How calls were sent."""
+
+    FREE = "as they came"
+    SLOW = "no faster than the provider had taken before a rate limit"
+    FAST = "faster than that"
+
+
+class Cohort:
+    """
+    Calls that were sent within a tenth of a second.
+
+    Attributes:
+        began: When the first of them was sent.
+        speed: How they were sent.
+        sent: Calls that were sent.
+        refused: Calls of these that were refused so far.
+        tested: Whether they belong to the calls that the next refusal is tested with.
+    """
+
+    __slots__ = ("began", "refused", "sent", "speed", "tested")
+
+    def __init__(self, began: float, speed: Speed) -> None:
+        self.began = began
+        self.speed = speed
+        self.sent = self.refused = 0
+        self.tested = True
+
+    @property
+    def taken(self) -> int:
+        """Calls that were not refused, or not yet: refusals come quicker than answers."""
+        return self.sent - self.refused
+
+
+class Finding(NamedTuple):
+    """
+    What one refusal says.
+
+    Attributes:
+        beyond_chance: Whether so many refusals in so few calls are more than chance.
+        is_first: Whether it is the first refusal by this provider.
+        nothing_taken: Whether none of the latest calls was taken, so that nothing else is known.
+    """
+
+    beyond_chance: bool
+    is_first: bool
+    nothing_taken: bool
+
+
+class Refusals:
+    """The calls of the latest ten seconds or so that were sent and refused, and the share that is refused by chance."""
+
+    __slots__ = ("_cohorts", "_known", "_known_refused", "_latest", "_latest_ends")
+
+    def __init__(self) -> None:
+        self._cohorts: list[Cohort] = []  # the oldest first; an empty deque takes ten times the room
+        self._latest = Cohort(-math.inf, Speed.FREE)
+        self._latest_ends = -math.inf
+        self._known = self._known_refused = 0.0  # calls that teach about chance
+
+    @property
+    def by_chance(self) -> float:
+        """Share of calls that is refused however little is sent, as far as is known."""
+        return (self._known_refused + _EXPECTED * _EXPECTED_WEIGHT) / (self._known + _EXPECTED_WEIGHT)
+
+    def sent(self, now: float, speed: Speed) -> Cohort:
+        """A call is sent; the cohort that it belongs to."""
+        cohort = self._latest
+        if now >= self._latest_ends or cohort.speed is not speed or not cohort.tested:
+            cohort = self._begin_cohort(now, speed)
+        cohort.sent += 1
+        if speed is not Speed.FAST:
+            self._known += 1.0
+        return cohort
+
+    def _begin_cohort(self, now: float, speed: Speed) -> Cohort:
+        cohort = self._latest = Cohort(now, speed)
+        self._latest_ends = now + _COHORT_SECONDS
+        self._cohorts.append(cohort)
+        if len(self._cohorts) > _COHORTS:
+            del self._cohorts[0]
+        if self._known > _MEMORY:
+            self._known *= 1.0 - _FORGOTTEN
+            self._known_refused *= 1.0 - _FORGOTTEN
+        return cohort
+
+    def not_sent(self, cohort: Cohort) -> None:
+        """A call that belonged to this cohort was not sent after all."""
+        cohort.sent -= 1
+        if cohort.speed is not Speed.FAST:
+            self._known = max(0.0, self._known - 1.0)
+
+    def refused(self, cohort: Cohort, now: float) -> Finding:
+        """A call of this cohort was refused."""
+        likely_by_chance = self.by_chance
+        is_first = self._known_refused < 0.5 and not any(each.refused for each in self._cohorts)
+        cohort.refused += 1
+        if cohort.speed is not Speed.FAST:
+            self._known_refused += 1.0
+        stretch = self._evidence(cohort, likely_by_chance, now) if cohort.tested else []
+        if stretch and cohort.speed is not Speed.FREE:
+            # Refused although less is sent: perhaps more is refused by chance than before.
+            self._trust_less()
+            stretch = self._evidence(cohort, self.by_chance, now)
+        for each in stretch:
+            if each.speed is Speed.FREE:  # it was counted as chance
+                self._known = max(0.0, self._known - each.sent)
+                self._known_refused = max(0.0, self._known_refused - each.refused)
+        return Finding(bool(stretch), is_first, not any(each.taken for each in self._cohorts))
+
+    def _evidence(self, cohort: Cohort, by_chance: float, now: float) -> list[Cohort]:
+        """The likeliest stretch up to this cohort, if it is evidence."""
+        chance = min(_MOST_BY_CHANCE, _NOISE * by_chance + _NOISE_MARGIN)
+        limit = chance + _AT_LIMIT * (1.0 - chance)
+        refused_adds, taken_adds = math.log(limit / chance), math.log((1.0 - limit) / (1.0 - chance))
+        total, most, length, stretch = 0.0, 0.0, 0, []
+        # Cohorts after this one are left out: their refusals are not back yet.
+        for each in dropwhile(lambda later: later is not cohort, reversed(self._cohorts)):
+            if not each.tested:
+                break
+            stretch.append(each)
+            total += refused_adds * each.refused + taken_adds * each.taken
+            if total > most:
+                most, length = total, len(stretch)
+        calls = sum(each.sent for each in self._recent(now))
+        threshold = _THRESHOLD + math.log(max(1.0, calls / _THRESHOLD_CALLS))
+        return stretch[:length] if most >= threshold else []
+
+    def _trust_less(self) -> None:
+        """What is known about chance counts for few calls, and those since less is sent for more."""
+        since = [each for each in self._cohorts if each.tested and each.speed is Speed.SLOW]
+        sent, refused = sum(each.sent for each in since), sum(each.refused for each in since)
+        before, before_refused = self._known - sent, self._known_refused - refused
+        if before > _DOUBTED:
+            self._known_refused = refused + max(0.0, before_refused) * _DOUBTED / before
+            self._known = sent + _DOUBTED
+
+    def begin_anew(self) -> None:
+        """Less is sent from now on: what was sent before is tested no more."""
+        for each in self._cohorts:
+            each.tested = False
+
+    def _recent(self, now: float) -> Iterator[Cohort]:
+        return (each for each in self._cohorts if now - each.began <= _RECENT_SECONDS)
+
+    def taken_lately(self, now: float) -> tuple[int, float]:
+        """Calls of the latest ten seconds that were not refused, and the seconds since the first of them all."""
+        recent = list(self._recent(now))
+        return sum(each.taken for each in recent), now - recent[0].began if recent else 0.0
+
+    def all_refused(self) -> bool:
+        """Whether every call since less is sent was refused."""
+        return not any(each.taken for each in self._cohorts if each.tested)
+
+    def last_taken(self, until: float) -> float | None:
+        """When the last call that was not refused was sent, of those since less is sent and until then."""
+        return next(
+            (each.began for each in reversed(self._cohorts) if each.tested and each.taken and each.began <= until), None
+        )
