@@ -283,7 +283,7 @@ class Limit:
         if finding.beyond_chance or finding.nothing_taken or (finding.is_first and known):
             refusals.begin_anew()
             pace.cut(now, max(taken, 1) / max(seconds, 1.0), trial=not finding.beyond_chance)
-            if finding.nothing_taken and not finding.beyond_chance:
+            if finding.nothing_taken:
                 pace.hold(now, retry_after, permit.started, provisional=True)
             return True
         if now < pace.free_at and refusals.all_refused():

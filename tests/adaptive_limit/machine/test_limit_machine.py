@@ -257,7 +257,7 @@ class LimitMachine(RuleBasedStateMachine):
             assert self.limit.concurrency.value == before
             assert lowered in ("", "rate limit")
             assert not lowered or self.limit.pace.rate(self.now) is not None
-            if lowered and not known:
+            if lowered and not known and not self.held:  # nothing was taken, or may be yet
                 assert self.limit.wait(self.now) >= (retry_after or 0.0) - 1e-9
 
     @rule(permit=permits)
