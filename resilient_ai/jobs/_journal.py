@@ -85,7 +85,12 @@ class Journal:
         async with self._lock:  # whoever comes first writes for all who came meanwhile
             rows, self._pending = self._pending, []
             if rows:
-                await anyio.to_thread.run_sync(self._write, rows)
+                try:
+                    await anyio.to_thread.run_sync(self._write, rows)
+                except BaseException:
+                    # Not on disk: whoever waits for one of these rows writes it again, or hears the error too.
+                    self._pending = [*rows, *self._pending]
+                    raise
 
     def _write(self, rows: Sequence[tuple[str, str]]) -> None:
         with self._database:

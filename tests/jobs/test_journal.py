@@ -14,10 +14,12 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
 
+import anyio
 import pytest
 
 from resilient_ai import classified_retry, degrade_to
 from resilient_ai.jobs import run_all
+from resilient_ai.jobs._journal import Journal
 from resilient_ai.providers import Reply
 from tests.helpers import ProviderError
 
@@ -70,6 +72,28 @@ async def test_an_answer_is_on_disk_before_its_outcome_is_handed_out(ask, tmp_pa
             reader.close()
 
             assert written >= handed_out
+
+
+async def test_nobody_takes_an_answer_for_written_that_was_in_a_write_that_failed(tmp_path):
+    path = tmp_path / "answers.db"
+    journal = Journal(path, "ask", {})
+    with sqlite3.connect(path) as database:
+        database.execute("CREATE TRIGGER full BEFORE INSERT ON answers BEGIN SELECT RAISE(ABORT, 'disk full'); END")
+    database.close()
+    failed = []
+
+    async def keep(key):
+        try:
+            await journal.keep(key, "answer")
+        except sqlite3.IntegrityError:
+            failed.append(key)
+
+    async with anyio.create_task_group() as group:
+        for key in "abc":
+            group.start_soon(keep, key)
+    journal.close()
+
+    assert sorted(failed) == ["a", "b", "c"]
 
 
 async def test_what_was_left_in_the_middle_goes_on_where_it_was(ask, asked, tmp_path):
