@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from resilient_ai._core.checks import check_number
+from resilient_ai._core.forks import start_over_after_fork
 from resilient_ai._core.public import public
 
 from .call_key import scope_of
@@ -105,6 +106,11 @@ class LastAnswer:
         self._bytes = 0
         self._secret = os.urandom(16)  # so that nobody can try texts against the digests
         self._hits = self._misses = self._too_old = 0
+        start_over_after_fork(self)
+
+    def _after_fork(self) -> None:
+        """In a forked child: a free lock."""
+        self._lock = threading.RLock()
 
     def recall(self, call: FailedCall) -> Any:
         """The kept answer with its age, or `NO_ANSWER`."""

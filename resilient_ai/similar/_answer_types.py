@@ -11,6 +11,8 @@ import weakref
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ._forks import hold_while_forking
+
 _MOST_CLASSES = 256  # of one call site; annotations may refer to themselves
 _MOST_SITES = 1_000
 
@@ -49,6 +51,7 @@ class AnswerTypes:
                 raise ValueError(f"types must be dataclasses or pydantic models, got {kind!r}")
             self._given |= buildable(kind)
         self._lock = threading.RLock()
+        hold_while_forking(self, self._lock, rank=8)
         self._annotated: weakref.WeakKeyDictionary[Any, dict[str, type]] = weakref.WeakKeyDictionary()
         self._returned: dict[str, weakref.WeakValueDictionary[str, type]] = {}
 

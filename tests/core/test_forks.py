@@ -50,7 +50,8 @@ def run(code):
     [
         "circuit_breaker(failure_threshold=10**9, registry=registry)",
         "classified_retry(max_attempts=1, reraise=True, registry=registry)",
-        "degrade_to(NO_ANSWER, registry=registry)",
+        "degrade_to(lambda call: NO_ANSWER, registry=registry)",
+        "degrade_to(memory, lambda call: NO_ANSWER, registry=registry)",
         "adaptive_limit(registry=registry)",
         "circuit_breaker(key=lambda: 1, failure_threshold=10**9, registry=registry)",
     ],
@@ -58,9 +59,9 @@ def run(code):
 def test_a_child_that_is_forked_while_threads_are_busy_can_make_calls(policy):
     said = run(
         f"""
-        registry, stop = Registry(listeners=()), threading.Event()
+        registry, stop, memory = Registry(listeners=()), threading.Event(), LastAnswer()
 
-        @{policy.replace("NO_ANSWER", "lambda call: NO_ANSWER")}
+        @{policy}
         async def ask():
             raise ConnectionError("refused")
 
