@@ -9,14 +9,14 @@ import re
 from itertools import groupby, islice
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
+from weakref import finalize
 
 from .plain_form import plain_form, plain_signs
 from .printable import printable
 from .secrets import secrets_in
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 _WITHHELD = "[message withheld]"
 _MESSAGE_LIMIT = 200
@@ -30,8 +30,8 @@ _MOST_WORK = 50_000
 _BASE64 = re.compile(r"[A-Za-z0-9+/_\-]{20}")
 
 # What the environment and the endpoints of this process keep secret: found in whatever shape it has.
-_NAMES_OF_SECRETS = re.compile(r"(?i)key|token|secret|passw")
-_kept: WeakKeyDictionary[object, tuple[str, ...]] = WeakKeyDictionary()
+_NAMES_OF_SECRETS = re.compile(r"(?i)key|token|secret|passw|authorization|cookie")
+_kept: dict[int, tuple[str, ...]] = {}  # by the owner's id
 _environment: tuple[int, tuple[str, ...]] = (0, ())
 
 
@@ -43,7 +43,14 @@ def keep_secret(owner: object, *values: str | None) -> None:
         owner: Whose keys they are: an endpoint, say.
         values: Keys, tokens, header values. None and what is shorter than 8 characters is passed over.
     """
-    _kept[owner] = tuple(value.strip() for value in values if value is not None and len(value.strip()) >= 8)
+    if id(owner) not in _kept:
+        finalize(owner, _kept.pop, id(owner), None).atexit = False
+    _kept[id(owner)] = tuple(value.strip() for value in values if value is not None and len(value.strip()) >= 8)
+
+
+def secret_headers(headers: Mapping[str, str]) -> list[str]:
+    """The values of those headers that are named as secrets, without the scheme in front: `Bearer` say."""
+    return [value.split()[-1] for name, value in headers.items() if value.strip() and _NAMES_OF_SECRETS.search(name)]
 
 
 def _known_secrets_in(text: str) -> Iterator[tuple[int, int]]:
@@ -51,7 +58,8 @@ def _known_secrets_in(text: str) -> Iterator[tuple[int, int]]:
     if _environment[0] != len(os.environ):
         named = (value for name, value in os.environ.items() if _NAMES_OF_SECRETS.search(name))
         _environment = len(os.environ), tuple(value for value in named if len(value) >= 8)
-    known = {*_environment[1], *(value for values in list(_kept.values()) for value in values)}
+    kept = list(_kept.values())  # at once: another thread may make an endpoint meanwhile
+    known = {*_environment[1], *(value for values in kept for value in values)}
     if known:
         yield from _quoted(text, sorted(known, key=len))
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from resilient_ai._core.checks import check_number
 from resilient_ai._core.errors import MissingKeyError
 from resilient_ai._core.public import public
+from resilient_ai._core.scrub import keep_secret
 
 from . import _anthropic_form as form
 from ._endpoint import SECONDS, Asked, ProviderEndpoint, check_text, host_of, parameters_of
@@ -88,6 +89,7 @@ class AnthropicEndpoint(ProviderEndpoint):
         self.model = model
         self.max_tokens = max_tokens
         self._api_key = api_key
+        keep_secret(self, api_key)
         self._base_url = str(client.base_url) if client is not None else base_url
 
     async def check(self) -> None:

@@ -13,6 +13,7 @@ import anyio
 
 from resilient_ai._core.errors import MissingKeyError
 from resilient_ai._core.public import public
+from resilient_ai._core.scrub import keep_secret
 
 from . import _google_form as form
 from ._endpoint import SECONDS, Asked, ProviderEndpoint, Vector, check_text, host_of
@@ -90,6 +91,7 @@ class GoogleEndpoint(ProviderEndpoint):
         check_text("model", model)
         self.model = self._model = model
         self._api_key = api_key
+        keep_secret(self, api_key)
         self._base_url = base_url
 
     async def _embed(self, client: _Clients, texts: list[str], params: dict[str, Any], /) -> list[Vector]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from resilient_ai._core.public import public
+from resilient_ai._core.scrub import keep_secret, secret_headers
 from resilient_ai._usage.readers import usage_of
 
 from ._endpoint import SECONDS, Asked, ProviderEndpoint, host_of
@@ -82,6 +83,7 @@ class HTTPEndpoint(ProviderEndpoint):
         self.model = model
         self._url = url
         self._headers = dict(headers or {})
+        keep_secret(self, *secret_headers(self._headers))
 
     async def check(self) -> None:
         """Raise if `HEAD url` cannot be answered, or with a status that means trouble (401, 403, 429, 5xx)."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from resilient_ai._core.errors import MissingKeyError
 from resilient_ai._core.public import public
+from resilient_ai._core.scrub import keep_secret
 
 from ._endpoint import SECONDS, Asked, ProviderEndpoint, Vector, check_text, host_of, parameters_of
 from ._heard import Heard
@@ -87,6 +88,7 @@ class OpenAIEndpoint(ProviderEndpoint):
             raise ValueError(f'api of endpoint {name!r} must be "chat" or "responses", got {api!r}')
         self.model = model
         self._api_key = api_key
+        keep_secret(self, api_key)
         self._api = ChatAPI(self, original=original) if api == "chat" else ResponsesAPI(self)
 
     async def _embed(self, client: Any, texts: list[str], params: dict[str, Any], /) -> list[Vector]:
