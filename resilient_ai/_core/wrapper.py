@@ -242,7 +242,7 @@ def _is_found_by_name(wrapper: ResilientFunction, cloudpickle: dict[str, Any]) -
 
 def _arrived(function: Any, policies: tuple[Policy[Any], ...]) -> ResilientFunction:
     """A decorated function out of a pickle."""
-    return ResilientFunction(Stack(function, policies))
+    return _settled(ResilientFunction(Stack(function, policies)))
 
 
 # Set on the wrapper itself: wrapt passes ordinary assignments on to the function. Read past wrapt, in half the time.
@@ -372,9 +372,7 @@ def decorate(fn: Any, policy: Policy[Any]) -> Any:
     reason = wrong_order(policy, above, wrapper._self_home.site)
     if reason is not None:
         warn(f"{wrapper._self_home.name}: {reason}", StackOrderWarning)
-    _remember(wrapper)
-    _settle(wrapper)
-    return wrapper
+    return _settled(wrapper)
 
 
 # -- other modes
@@ -392,11 +390,14 @@ def _free_lock() -> None:
 in_child(_free_lock)
 
 
-def _remember(wrapper: ResilientFunction) -> None:
+def _settled(wrapper: ResilientFunction) -> ResilientFunction:
+    """The same wrapper, which follows the modes of its registries from now on."""
     with _wrappers_lock:
         if len(_wrappers) % 1_000 == 999:  # functions that are made all the time must not fill the list
             _wrappers[:] = [each for each in _wrappers if each() is not None]
         _wrappers.append(weakref.ref(wrapper))
+    _settle(wrapper)
+    return wrapper
 
 
 def _settle(wrapper: ResilientFunction) -> None:

@@ -78,6 +78,18 @@ async def test_what_arrives_in_the_same_process_shares_its_state(default_registr
     assert default_registry.circuit_breakers["c"].stats().total_calls == 1
 
 
+async def test_what_arrives_is_switched_off_with_its_registry(default_registry):
+    @degrade_to("later")
+    async def ask():
+        raise ConnectionError("refused")
+
+    there = sent(ask)
+
+    assert await there() == "later"
+    with default_registry.disabled(), pytest.raises(ConnectionError):
+        await there()
+
+
 async def test_a_class_that_is_sent_keeps_its_policies_here_and_there():
     class Service:
         @circuit_breaker("c", failure_threshold=1)
