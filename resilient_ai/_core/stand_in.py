@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from itertools import count
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .public import public
 from .scrub import scrub
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from types import TracebackType
 
 _DEEPEST = 8  # links of a chain that are kept
 _MOST_MEMBERS = 20  # of a group
+_MOST_IN_ALL = 50  # a group whose members lead back to it would double at every link
 _FRAMES_NAMED = 8
 _MOST_NOTES = 8
 
@@ -111,10 +113,14 @@ def stand_in(error: BaseException, *, private: tuple[object, ...] = (), verdict:
         private: Values of the request, which its text may quote.
         verdict: What the error means, where that is known.
     """
-    return _stand_in(error, private, verdict, _DEEPEST)
+    return _stand_in(error, private, verdict, _DEEPEST, count())
 
 
-def _stand_in(error: BaseException, private: tuple[object, ...], verdict: Any, deepest: int) -> StandIn:
+def _stand_in(
+    error: BaseException, private: tuple[object, ...], verdict: Any, deepest: int, made_already: Iterator[int]
+) -> StandIn:
+    if next(made_already) >= _MOST_IN_ALL:
+        deepest = 0
     if isinstance(error, StandIn):
         return error.again()
     try:
@@ -128,15 +134,15 @@ def _stand_in(error: BaseException, private: tuple[object, ...], verdict: Any, d
         status=facts.status,
         code=facts.code,
         verdict=verdict if verdict is not None else facts.verdict,
-        exceptions=tuple(_stand_in(each, private, None, deepest - 1) for each in members),
+        exceptions=tuple(_stand_in(each, private, None, deepest - 1, made_already) for each in members),
     )
-    for note in getattr(error, "__notes__", ())[:_MOST_NOTES]:
-        made.add_note(scrub(str(note), private=private))
+    for note in _notes_of(error):
+        made.add_note(scrub(note, private=private))
     if error.__traceback__ is not None:
         made.add_note("resilient_ai: kept without its frames; it came through\n" + _lines(error.__traceback__))
     cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     if cause is not None and deepest:
-        made.__cause__ = _stand_in(cause, private, None, deepest - 1)
+        made.__cause__ = _stand_in(cause, private, None, deepest - 1, made_already)
     return made
 
 
@@ -145,6 +151,11 @@ def _text_of(error: BaseException, private: tuple[object, ...]) -> str:
         return scrub(str(error), private=private)
     except Exception:  # noqa: BLE001 - a message that cannot be read
         return ""
+
+
+def _notes_of(error: BaseException) -> list[str]:
+    notes = getattr(error, "__notes__", ())  # anybody can set them to anything
+    return [note for note in notes[:_MOST_NOTES] if isinstance(note, str)] if isinstance(notes, list) else []
 
 
 def _lines(traceback: TracebackType | None) -> str:

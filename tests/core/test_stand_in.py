@@ -249,3 +249,25 @@ async def test_an_open_circuit_quotes_nothing_of_the_request_that_opened_it(regi
         await ask("hello")
 
     assert refused.value.__cause__.text == "could not send '[request]'"
+
+
+def test_a_group_whose_members_lead_back_to_it_ends_soon():
+    members = [OSError(str(number)) for number in range(20)]
+    group = ExceptionGroup("several", members)
+    for each in members:
+        each.__context__ = group
+    left, number = [stand_in(group)], 0
+    while left:
+        each = left.pop()
+        number += 1
+        left += [*each.exceptions, *([each.__cause__] if each.__cause__ is not None else [])]
+
+    assert number <= 250
+
+
+@pytest.mark.parametrize("notes", [None, "text", [1, "kept", None], ("a",)])
+def test_notes_that_are_none_do_not_break_a_stand_in(notes):
+    error = OSError("down")
+    error.__notes__ = notes
+
+    assert getattr(stand_in(error), "__notes__", []) == (["kept"] if isinstance(notes, list) else [])
