@@ -12,6 +12,7 @@ from resilient_ai._classification.error_rules import Reject
 from resilient_ai._core.checks import check_callable
 from resilient_ai._core.commit_point import Commits
 from resilient_ai._core.coroutine_type import CoroutineOf
+from resilient_ai._core.deadline import bounded
 from resilient_ai._core.errors import DoubleRetryWarning, ErrorType, rejections
 from resilient_ai._core.fast_path import FastPath, begun
 from resilient_ai._core.handlers import Handler
@@ -90,10 +91,12 @@ class RetryPolicy(Policy[Retry]):
                 finally:
                     del unwanted  # error -> traceback -> frame -> error is a reference cycle
 
+        if (seconds := self.config.timeout_seconds) is not None:
+            return bounded(retried, seconds, self.registry.clock, here.name, timed_out=here.state.call_given_up)
         return retried
 
     def add_to_fast_path(self, path: FastPath, site: Site) -> bool:
-        if self.choices.reject is not None or self.choices.retry is not None:
+        if self.choices.reject or self.choices.retry or self.config.timeout_seconds is not None:
             return False
         path.counts.append(self.state(site)._state.good)
         path.timed = True
@@ -138,6 +141,7 @@ def classified_retry(
     rules: Mapping[ErrorType, RetryRule | None] | None = None,
     max_attempts: int = 6,
     max_elapsed: float | None = None,
+    timeout_seconds: float | None = None,
     budget: RetryBudget | None = RetryBudget(),  # noqa: B008 - frozen
     on: Collection[ErrorType] | None = None,
     reraise: bool = False,
@@ -156,6 +160,7 @@ def classified_retry(
     rules: Mapping[ErrorType, RetryRule | None] | None = None,
     max_attempts: int = 6,
     max_elapsed: float | None = None,
+    timeout_seconds: float | None = None,
     budget: RetryBudget | None = RetryBudget(),  # noqa: B008 - frozen
     on: Collection[ErrorType] | None = None,
     reraise: bool = False,
@@ -178,6 +183,8 @@ def classified_retry(
         rules: Changes to the table of defaults: `{ErrorType.X: RetryRule(…)}`, or None to never retry that type.
         max_attempts: Calls in all, the first included. Default 6.
         max_elapsed: Seconds from the first call within which the next attempt must begin. Default: no bound.
+        timeout_seconds: Seconds that a call may take in all, its attempts and waits included; of a stream, until its
+            first item with content. A retry that would come too late is not waited for. Default: no bound.
         budget: Bounds the retries of this name over all calls; None: no bound.
         on: Retry only these types. Default: every type with a rule.
         reraise: Raise the original error in the end, with a note, instead of AIServiceError.
@@ -195,11 +202,12 @@ def classified_retry(
 
     Raises:
         AIServiceError: By the decorated function: retries are over; `__cause__` is the last error.
+        CallTimeoutError: By the decorated function: a call took longer than `timeout_seconds`.
         TypeError: At decoration: not an async function.
         ValueError: At decoration: a bad setting, or the name exists with other settings.
     """
     bare = callable(name)
-    config = RetryConfig(merged_rules(rules), max_attempts, max_elapsed, budget)
+    config = RetryConfig(merged_rules(rules), max_attempts, max_elapsed, budget, timeout_seconds)
     choices = RetryChoices(chosen_types(on, config), reraise, retry_unsent_only, reject, stop, wait, retry, commits)
     for setting, given in (("reject", reject), ("commits", commits), ("stop", stop), ("wait", wait), ("retry", retry)):
         check_callable(setting, given)

@@ -84,10 +84,12 @@ class RetryConfig:
     max_attempts: int = 6
     max_elapsed: float | None = None
     budget: RetryBudget | None = field(default_factory=RetryBudget)
+    timeout_seconds: float | None = None
 
     def __post_init__(self) -> None:
         check_number("max_attempts", self.max_attempts, least=1, whole=True)
         check_number("max_elapsed", self.max_elapsed, above=0, optional=True)
+        check_number("timeout_seconds", self.timeout_seconds, above=0, optional=True)
         if not isinstance(self.budget, RetryBudget | None):
             raise ValueError(f"budget must be a RetryBudget or None, got {self.budget!r}")
 

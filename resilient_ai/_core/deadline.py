@@ -42,6 +42,7 @@ def bounded(
     *,
     renewal: float | None = None,
     items: bool = False,
+    timed_out: Callable[[], None] | None = None,
 ) -> Handler:
     """
     A handler that cancels `inner` after so many seconds.
@@ -54,23 +55,31 @@ def bounded(
         renewal: For the waiting for a stream: seconds that it may take from the latest sign of life on. Default: it is
             not renewed. A call is renewed only if it is one of `Opens` and has turned out to open a stream.
         items: Whether it is items that are waited for, so that a sign of life renews every wait.
+        timed_out: Counts a call whose time was over.
 
     Returns:
         A handler that raises `CallTimeoutError` when the time is over. A cancellation from outside passes through,
         also when both come in the same moment.
     """
 
-    bound = _Bounded(inner, seconds, clock, name, renewal, items)
+    bound = _Bounded(inner, seconds, clock, name, renewal, items, timed_out)
     return bound.queued if getattr(clock, "real", False) else bound.scoped
 
 
 class _Bounded:
     """What `bounded` returns is a method of this: closures would take three times the room for every function."""
 
-    __slots__ = ("_clock", "_inner", "_items", "_name", "_queues", "_renewal", "_seconds")
+    __slots__ = ("_clock", "_inner", "_items", "_name", "_queues", "_renewal", "_seconds", "_timed_out")
 
     def __init__(
-        self, inner: Handler, seconds: float, clock: Clock, name: str, renewal: float | None, items: bool
+        self,
+        inner: Handler,
+        seconds: float,
+        clock: Clock,
+        name: str,
+        renewal: float | None,
+        items: bool,
+        timed_out: Callable[[], None] | None,
     ) -> None:
         self._inner = inner
         self._seconds = seconds
@@ -78,6 +87,7 @@ class _Bounded:
         self._name = name
         self._renewal = renewal
         self._items = items
+        self._timed_out = timed_out
         self._queues: PerLoop[DeadlineQueue] = PerLoop(partial(DeadlineQueue, seconds, renewal, items), _forget)
 
     async def scoped(self, fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -90,8 +100,13 @@ class _Bounded:
                 with _renewable(wait := _Wait(scope, self._clock, seconds, renewal, fn, self._items)):
                     result = await self._inner(fn, instance, args, kwargs)
         if scope.cancelled_caught:
-            raise CallTimeoutError(self._name, timeout_seconds=seconds if wait is None else wait.seconds)
+            raise self._over(seconds if wait is None else wait.seconds)
         return result
+
+    def _over(self, seconds: float) -> CallTimeoutError:
+        if self._timed_out is not None:
+            self._timed_out()
+        return CallTimeoutError(self._name, timeout_seconds=seconds)
 
     async def queued(self, fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """In the queue of the running loop, where there is one of asyncio."""
@@ -116,7 +131,7 @@ class _Bounded:
         except BaseException as error:
             late = queue.leave(task) if calls.pop(task, None) is None else None
             if late is not None and _was_only_us(late, task, error):
-                raise CallTimeoutError(self._name, timeout_seconds=late.seconds) from error
+                raise self._over(late.seconds) from error
             raise
         if calls.pop(task, None) is None and (late := queue.leave(task)) is not None:
             # The time was over, and the function answered all the same.

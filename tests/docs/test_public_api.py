@@ -12,7 +12,7 @@ import pytest
 import resilient_ai
 
 FRONT_DOOR = """
-adaptive_limit batched circuit_breaker classified_retry degrade_to each failover
+adaptive_limit batched circuit_breaker classified_retry degrade_to each failover resilient
 registry Registry describe watch
 Endpoint ErrorType RetryRule RetryBudget CircuitState NEUTRAL UNAVAILABLE
 classify classify_result Verdict register_classifier register_rules

@@ -8,10 +8,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
-import anyio
 import tenacity
 
-from resilient_ai import ErrorType, Registry, RetryRule, adaptive_limit, circuit_breaker, classified_retry, failover
+from resilient_ai import Registry, resilient
 from resilient_ai.types import SystemClock
 
 from .world import Endpoint, ProviderError, Request, now
@@ -32,19 +31,11 @@ def resilient_ai(endpoints: Sequence[Endpoint]) -> Ask:
     """The recommended stack for callers who wait: the same for every scenario."""
     registry = Registry(clock=_LoopClock(), rng=random.Random(1), listeners=())
 
-    @classified_retry(rules={ErrorType.INTERNAL_ERROR: RetryRule(4, 0.5, 8.0)}, registry=registry)
-    # A hedge after what the slowest healthy answers take.
-    @failover(*endpoints, strategy="least_latency", hedge_after=8, registry=registry)
-    @adaptive_limit(registry=registry)
-    @circuit_breaker(recovery_timeout=1, success_threshold=1, half_open_max_calls=5, registry=registry)
+    @resilient(*endpoints, registry=registry)
     async def ask(endpoint: Endpoint, request: Request) -> str:
         return await endpoint.call(request)
 
-    async def within_deadline(request: Request) -> str:
-        with anyio.fail_after(request.deadline - now()):
-            return await ask(request)
-
-    return within_deadline
+    return ask
 
 
 class _VirtualDatetime:

@@ -1,0 +1,146 @@
+"""`@resilient`: the recommended stack under one name."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Mapping
+from typing import Any, Literal, ParamSpec, TypeVar, overload
+
+from ._adaptive_limit import decorator as limits
+from ._circuit_breaker import decorator as circuits
+from ._classified_retry import decorator as retries
+from ._classified_retry.rules import RetryRule
+from ._core.checks import check_number
+from ._core.coroutine_type import CoroutineOf
+from ._core.errors import ErrorType
+from ._core.public import public
+from ._core.state_store import StateStore
+from ._core.wrapper import Decorator
+from ._degrade_to import decorator as fallbacks
+from ._degrade_to.contract import NO_ANSWER
+from ._failover import decorator as endpoints_
+from ._failover.decorator import F, FailoverDecorator
+
+P = ParamSpec("P")
+R = TypeVar("R")
+Y = TypeVar("Y")
+
+Settings = Mapping[str, Any] | None
+
+# tests/bench/README.md, "Why these settings", has the measurement that chose each.
+RULES = {ErrorType.INTERNAL_ERROR: RetryRule(4, 0.5, 8.0)}
+FAILOVER = {"strategy": "least_latency"}
+CIRCUIT_BREAKER = {"recovery_timeout": 1.0, "success_threshold": 1, "half_open_max_calls": 5}
+
+
+@overload
+def resilient(fn: Callable[P, Coroutine[Any, Any, R]], /) -> Callable[P, CoroutineOf[Any, Any, R]]: ...
+@overload
+def resilient(fn: Callable[P, AsyncGenerator[Y, None]], /) -> Callable[P, AsyncGenerator[Y, None]]: ...
+@overload
+def resilient(fn: Callable[P, AsyncIterator[Y]], /) -> Callable[P, AsyncIterator[Y]]: ...
+@overload
+def resilient(
+    *,
+    patience: float | None = 15.0,
+    fallback: Any = NO_ANSWER,
+    name: str | None = None,
+    degrade_to: Settings = None,
+    classified_retry: Settings = None,
+    adaptive_limit: Settings | Literal[False] = None,
+    circuit_breaker: Settings | Literal[False] = None,
+    registry: StateStore | None = None,
+) -> Decorator: ...
+@overload
+def resilient(
+    first: F,
+    /,
+    *others: F,
+    patience: float | None = 15.0,
+    fallback: Any = NO_ANSWER,
+    name: str | None = None,
+    degrade_to: Settings = None,
+    classified_retry: Settings = None,
+    failover: Settings = None,
+    adaptive_limit: Settings | Literal[False] = None,
+    circuit_breaker: Settings | Literal[False] = None,
+    registry: StateStore | None = None,
+) -> FailoverDecorator[F]: ...
+@public()
+def resilient(
+    *endpoints: Any,
+    patience: float | None = 15.0,
+    fallback: Any = NO_ANSWER,
+    name: str | None = None,
+    degrade_to: Settings = None,
+    classified_retry: Settings = None,
+    failover: Settings = None,
+    adaptive_limit: Settings | Literal[False] = None,
+    circuit_breaker: Settings | Literal[False] = None,
+    registry: StateStore | None = None,
+) -> Any:
+    """
+    Put the recommended stack on a call that somebody waits for.
+
+    It stands for these decorators, outermost first; `describe` shows each with its settings:
+
+    - `degrade_to(*fallback)`, if there is a fallback;
+    - `classified_retry` with the patience as its `timeout_seconds`, which retries an internal error of the provider 4
+      times, from 0.5 to 8 s apart;
+    - `failover(*endpoints)`, if there are endpoints, by "least_latency", with a hedge after half the patience;
+    - `adaptive_limit`;
+    - `circuit_breaker` with `recovery_timeout=1`, `success_threshold=1` and `half_open_max_calls=5`.
+
+    `tests/bench/README.md` has the measurement that chose each setting.
+
+    Args:
+        *endpoints: One of them is handed to the function as its first argument (the first after `self`), and another
+            one at once when that fails. None: the function knows itself whom it calls.
+        patience: Seconds that a caller waits for an answer, or for the first item of a stream. Default 15; None: no
+            bound, and no hedging.
+        fallback: What answers when the AI is unavailable: a rung of `degrade_to`, or a tuple of rungs. Default:
+            nothing does, and the caller gets the error.
+        name: Of all these policies in the registry. Default: the function's qualified name.
+        degrade_to: Further settings of that decorator. They replace those above, as do the next four.
+        classified_retry: Of that one; its `rules` are added to the one above.
+        failover: Of that one.
+        adaptive_limit: Of that one; False leaves it out.
+        circuit_breaker: Of that one; False leaves it out.
+        registry: Where the states live. Default: `resilient_ai.registry`.
+
+    Raises:
+        AIServiceError: By the decorated function: retries are over; `__cause__` is the last error.
+        CallTimeoutError: By the decorated function: the patience is over.
+        TypeError: At decoration: not an async function, a setting that its decorator does not have, or settings for a
+            decorator that is not in the stack.
+        ValueError: At decoration: a bad setting, or the name exists with other settings.
+    """
+    if len(endpoints) == 1 and callable(endpoints[0]) and not hasattr(endpoints[0], "name"):
+        bare: Any = resilient()
+        return bare(endpoints[0])
+    check_number("patience", patience, above=0, optional=True)
+    shared = {"name": name, "registry": registry}
+    stack: list[Callable[[Any], Any]] = []  # innermost first
+    if circuit_breaker is not False:
+        stack.append(circuits.circuit_breaker(**{**shared, **CIRCUIT_BREAKER, **(circuit_breaker or {})}))
+    if adaptive_limit is not False:
+        stack.append(limits.adaptive_limit(**{**shared, **(adaptive_limit or {})}))
+    if endpoints:
+        hedge_after = None if patience is None else patience / 2
+        chosen = {**shared, **FAILOVER, "hedge_after": hedge_after, **(failover or {})}
+        stack.append(endpoints_.failover(*endpoints, **chosen))
+    elif failover is not None:
+        raise TypeError("@resilient has settings for failover, but no endpoints: @resilient(us, eu, failover=...)")
+    retry = {**shared, "timeout_seconds": patience, **(classified_retry or {})}
+    stack.append(retries.classified_retry(**{**retry, "rules": {**RULES, **(retry.get("rules") or {})}}))
+    if fallback is not NO_ANSWER:
+        rungs = fallback if isinstance(fallback, tuple) else (fallback,)
+        stack.append(fallbacks.degrade_to(*rungs, **{**shared, **(degrade_to or {})}))
+    elif degrade_to is not None:
+        raise TypeError("@resilient has settings for degrade_to, but no fallback: @resilient(fallback=...)")
+
+    def put_on(fn: Any) -> Any:
+        for decorator in stack:
+            fn = decorator(fn)
+        return fn
+
+    return put_on
