@@ -4,11 +4,12 @@ Types that a program names now and then: what the registry's views hold, their s
 Nothing here has to be called to use the package.
 """
 
-from ._adaptive_limit.handle import AdaptiveLimit, LimitStats
-from ._batched.handle import Batcher, BatchStats
+from ._adaptive_limit.handle import AdaptiveLimit, LimitCounts, LimitStats
+from ._batched.handle import BatchCounts, Batcher, BatchStats
 from ._circuit_breaker.handle import CircuitBreaker
-from ._circuit_breaker.stats import CircuitStats
+from ._circuit_breaker.stats import CircuitCounts, CircuitStats
 from ._classified_retry.handle import Retry, RetryStats
+from ._classified_retry.state import RetryCounts
 from ._core.call_facts import Seen
 from ._core.clock import Clock, SystemClock
 from ._core.describe import Description, Layer
@@ -20,32 +21,40 @@ from ._degrade_to.contract import Recalled, Recalling
 from ._degrade_to.handle import Degradation, DegradeStats
 from ._degrade_to.last_answer import LastAnswerStats
 from ._degrade_to.sentiment import Sentiment
+from ._degrade_to.state import DegradeCounts
 from ._failover.handle import EndpointHandle, Failover
 from ._failover.health import EndpointState
-from ._failover.stats import EndpointStats, FailoverStats
+from ._failover.stats import EndpointCounts, EndpointStats, FailoverCounts, FailoverStats
 
 __all__ = [
     "AdaptiveLimit",
+    "BatchCounts",
     "BatchStats",
     "Batcher",
     "CircuitBreaker",
+    "CircuitCounts",
     "CircuitStats",
     "Clock",
     "Degradation",
+    "DegradeCounts",
     "DegradeStats",
     "Description",
+    "EndpointCounts",
     "EndpointHandle",
     "EndpointRestingError",
     "EndpointState",
     "EndpointStats",
     "Failover",
+    "FailoverCounts",
     "FailoverStats",
     "LastAnswerStats",
     "Layer",
+    "LimitCounts",
     "LimitStats",
     "Recalled",
     "Recalling",
     "Retry",
+    "RetryCounts",
     "RetryStats",
     "Row",
     "Seen",

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+from resilient_ai._core.counts import added
 from resilient_ai._core.public import public
 from resilient_ai._core.report import Row
+from resilient_ai._core.state_name import Identified
 
 from .gate import LimitGate
 
@@ -15,6 +17,24 @@ if TYPE_CHECKING:
     from resilient_ai._core.state_store import StateStore
 
     from .config import LimitConfig
+
+
+@public("types")
+class LimitCounts(NamedTuple):
+    """
+    What a limit has counted since it was made; `reset()` takes nothing back.
+
+    Attributes:
+        ok: Calls that were answered.
+        failed: Calls that failed.
+        neutral: Calls whose callers left before there was an answer.
+        refused: Callers turned away.
+    """
+
+    ok: int
+    failed: int
+    neutral: int
+    refused: int
 
 
 @public("types")
@@ -51,15 +71,16 @@ class LimitStats:
 
 
 @public("types")
-class AdaptiveLimit:
+class AdaptiveLimit(Identified):
     """One limit in the registry: its numbers. Thread-safe."""
 
-    __slots__ = ("_gate", "_now", "name")
+    __slots__ = ("_gate", "_now", "_past", "name")
 
     def __init__(self, name: str, config: LimitConfig, registry: StateStore) -> None:
         self.name = name
         self._gate = LimitGate(name, config, registry)
         self._now = registry.clock.now
+        self._past: LimitCounts | None = None  # what was counted up to the latest reset
 
     def _after_fork(self) -> None:
         """In a forked child: free locks, and no calls in flight."""
@@ -84,6 +105,13 @@ class AdaptiveLimit:
                 slow_seconds=latency.slow_after if latency.slow_after < math.inf else None,
             )
 
+    def counts(self) -> LimitCounts:
+        """What it has counted since it was made; `reset()` takes nothing back."""
+        with self._gate.lock:
+            state = self._gate.state
+            latest = LimitCounts(state.succeeded, state.failed, state.left, state.refused)
+            return latest if self._past is None else added((self._past, latest))
+
     def row(self) -> Row:
         """What the registry's table shows."""
         stats = self.stats()
@@ -106,6 +134,7 @@ class AdaptiveLimit:
     def reset(self) -> None:
         """Forget everything that was learnt; calls under way and callers in the queue stay where they are."""
         with self._gate.lock:
+            self._past = self.counts()
             self._gate.state.clear()
         self._gate.call_next()
 

@@ -54,7 +54,8 @@ class TotalCounters:
         # Reentrant: a signal handler may read the registry while its own thread is in here.
         self._lock = threading.RLock()
         self._by_loop: list[Counters] = []  # of loops that may still run
-        self._past = dict.fromkeys(_ADDED_UP, 0)  # of loops that have ended, minus what was before a reset
+        self._past = dict.fromkeys(_ADDED_UP, 0)  # of loops that have ended
+        self._before_reset = dict.fromkeys(_ADDED_UP, 0)
 
     def after_fork(self) -> None:
         """In a forked child: a free lock. Batches in flight belong to loops of the parent."""
@@ -77,6 +78,11 @@ class TotalCounters:
     def added_up(self) -> dict[str, int]:
         """Each number that adds up over loops, since the last reset."""
         with self._lock:
+            return {name: number - self._before_reset[name] for name, number in self.of_all_time().items()}
+
+    def of_all_time(self) -> dict[str, int]:
+        """Each number that adds up over loops, whatever was reset."""
+        with self._lock:
             return {name: self._past[name] + self._sum(name) for name in _ADDED_UP}
 
     def waits(self) -> list[float]:
@@ -87,8 +93,7 @@ class TotalCounters:
     def reset(self) -> None:
         """Start again from zero."""
         with self._lock:
-            for name in _ADDED_UP:
-                self._past[name] = -self._sum(name)  # a loop alone writes its counters, so they are not set to zero
+            self._before_reset = self.of_all_time()  # a loop alone writes its counters, so they are not set to zero
             for counters in self._by_loop:
                 counters.waits.clear()
 

@@ -3,16 +3,40 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from resilient_ai._core.per_loop import PerLoop
 from resilient_ai._core.public import public
 from resilient_ai._core.quantiles import quantile
 from resilient_ai._core.report import Row
+from resilient_ai._core.state_name import Identified
 
 from .config import BatchConfig
 from .counters import TotalCounters
 from .loop_batches import LoopBatches
 from .queue import BatchQueue
+
+
+@public("types")
+class BatchCounts(NamedTuple):
+    """
+    What a batcher has counted since it was made; `reset()` takes nothing back.
+
+    Attributes:
+        ok: Calls that got their result.
+        failed: Calls that got an exception.
+        neutral: Calls whose callers left before there was a result.
+        rejected: Calls refused because the queue was full.
+        batches: Batches sent.
+        items: Items in them.
+    """
+
+    ok: int
+    failed: int
+    neutral: int
+    rejected: int
+    batches: int
+    items: int
 
 
 @public("types")
@@ -59,7 +83,7 @@ class BatchStats:
 
 
 @public("types")
-class Batcher:
+class Batcher(Identified):
     """One batcher in the registry. Thread-safe: every event loop has batches of its own, numbers add up."""
 
     def __init__(self, name: str, config: BatchConfig) -> None:
@@ -95,6 +119,13 @@ class Batcher:
             is_running=bool(waiting or running or lined_up),
             wait_p50=quantile(waits, 0.5),
             wait_p95=quantile(waits, 0.95),
+        )
+
+    def counts(self) -> BatchCounts:
+        """What it has counted since it was made; `reset()` takes nothing back."""
+        count = self._total.of_all_time()
+        return BatchCounts(
+            count["answered"], count["failed"], count["left"], count["rejected"], count["batches"], count["items"]
         )
 
     def row(self) -> Row:

@@ -18,6 +18,7 @@ from resilient_ai._core.handlers import Handler
 from resilient_ai._core.opening import call_plainly
 from resilient_ai._core.policy import Policy, Site
 from resilient_ai._core.public import public
+from resilient_ai._core.state_name import StateName
 from resilient_ai._core.state_store import StateStore, default_registry
 from resilient_ai._core.wrapper import Decorator, decorate
 
@@ -119,7 +120,11 @@ class CircuitBreakerPolicy(Policy[CircuitBreaker]):
     ) -> SharedCircuit:
         key = key_of(*args, **kwargs) if instance is None else key_of(instance, *args, **kwargs)
         name = f"{self.state_name(site)}[{key}]"
-        circuit = self.registry.claim_key(self.kind, name, self.config, lambda: self.make_state(name), rank=self.rank)
+
+        def make() -> CircuitBreaker:
+            return self.make_state(StateName(name, self.name or site.function, site.endpoint, str(key)))
+
+        circuit = self.registry.claim_key(self.kind, name, self.config, make, rank=self.rank)
         shared = circuit._shared
         shared.last_used = self.registry.clock.now()  # a call in flight keeps its key
         return shared

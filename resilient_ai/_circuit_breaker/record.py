@@ -63,9 +63,14 @@ class CallRecord:
         self._failure_times = times
 
     @property
+    def answers(self) -> int:
+        """Good answers."""
+        return self._answers_before + len(self.answer_times) // 2
+
+    @property
     def calls(self) -> int:
         """Calls that have ended, without the late ones."""
-        return self._answers_before + len(self.answer_times) // 2 + self.failures + self.neutral
+        return self.answers + self.failures + self.neutral
 
     def _latest_answers(self) -> list[tuple[float, float]]:
         """(when it began, when it ended) of the last hundred good answers."""

@@ -7,6 +7,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from resilient_ai._classification.error_types import ERROR_TYPES
+from resilient_ai._core.counts import added
 from resilient_ai._core.errors import CircuitOpenError
 from resilient_ai._core.events import CallRejected, Event
 from resilient_ai._core.stand_in import stand_in
@@ -15,7 +16,7 @@ from .events import CircuitClosed, CircuitHalfOpened, CircuitModeSet, CircuitOpe
 from .nested import is_inside_probe_of
 from .record import MOST_ANSWER_TIMES
 from .state import NESTED_PROBE, Circuit, CircuitState, Ticket
-from .stats import CircuitStats
+from .stats import CircuitCounts, CircuitStats
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -39,6 +40,7 @@ class SharedCircuit:
         "_listeners",
         "_lock",
         "_notifying",
+        "_past",
         "_pending_events",
         "_registry",
         "circuit",
@@ -56,6 +58,7 @@ class SharedCircuit:
         self._listeners: Mapping[object, Callable[[Event], object]] = _NOBODY
         self._pending_events: list[Event] = []  # in the order in which it happened; an empty deque is ten times as big
         self._notifying = False
+        self._past: CircuitCounts | None = None  # what was counted up to the latest reset
         self.last_used = registry.clock.now()
 
     def after_fork(self) -> None:
@@ -208,6 +211,21 @@ class SharedCircuit:
                 p95=record.p95(),
             )
 
+    def counts(self) -> CircuitCounts:
+        """What has been counted since the circuit was made."""
+        with self._lock:
+            record = self.circuit.record
+            latest = CircuitCounts(
+                record.answers,
+                record.failures,
+                record.neutral,
+                record.rejected,
+                record.late,
+                record.slow,
+                record.opened_count,
+            )
+            return latest if self._past is None else added((self._past, latest))
+
     def trip(self) -> None:
         """
         Open now, for a normal recovery period.
@@ -235,6 +253,7 @@ class SharedCircuit:
     def clear(self) -> None:
         """Closed, with every number at zero."""
         with self._lock:
+            self._past = self.counts()
             self.circuit.clear()
             self._pending_events.append(CircuitModeSet(self.name, "reset"))
         self._notify()

@@ -3,10 +3,35 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from resilient_ai._core.public import public
 
 from .state import CircuitState
+
+
+@public("types")
+class CircuitCounts(NamedTuple):
+    """
+    What a circuit has counted since it was made; `reset()` takes nothing back. Cheap to read, unlike `CircuitStats`.
+
+    Attributes:
+        ok: Calls that were answered.
+        failed: Those that failed.
+        neutral: Those that said nothing about the provider.
+        rejected: Calls refused.
+        late: Results that came back after the state had changed.
+        slow: Calls longer than slow_call_seconds.
+        opened: Times it opened.
+    """
+
+    ok: int
+    failed: int
+    neutral: int
+    rejected: int
+    late: int
+    slow: int
+    opened: int
 
 
 @public("types")

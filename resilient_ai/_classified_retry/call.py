@@ -36,7 +36,18 @@ if TYPE_CHECKING:
 class RetriedCall:
     """One call that has failed at least once."""
 
-    __slots__ = ("_answers", "_once", "_request", "_started", "_state", "_times", "attempts", "price", "site")
+    __slots__ = (
+        "_answers",
+        "_attempt_started",
+        "_once",
+        "_request",
+        "_started",
+        "_state",
+        "_times",
+        "attempts",
+        "price",
+        "site",
+    )
 
     def __init__(
         self,
@@ -50,7 +61,7 @@ class RetriedCall:
         self.site = site
         self.attempts = 0
         self.price = 0.0  # of the retry that is being made
-        self._started = started
+        self._started = self._attempt_started = started
         self._request = args, kwargs
         self._answers = 0  # that were paid for and did not fit, those of a failover's endpoints among them
         self._times: dict[str, int] = {}  # failures, by what the decision counts them as
@@ -85,6 +96,7 @@ class RetriedCall:
         except BaseException:
             site.state.retry_abandoned(registry.clock.now(), self.price)
             raise
+        self._attempt_started = registry.clock.now()
         if (seen := watching()) is not None:
             seen.retries += 1
 
@@ -121,8 +133,8 @@ class RetriedCall:
             self._answers += invalid_answers(error)
         if (seen := watching()) is not None:
             seen.attempts += 1
-        self._tell_failure(error, verdict)
         now = site.registry.clock.now()
+        self._tell_failure(error, verdict, now)
         self._state.note(self.attempts, error, now)
         return verdict, now
 
@@ -190,7 +202,7 @@ class RetriedCall:
             kind, elapsed = verdict.error_type.value, now - self._started
             site.registry.emit(RetriesExhausted(site.name, self.attempts, elapsed, kind, reason))
 
-    def _tell_failure(self, error: Exception, verdict: Verdict) -> None:
+    def _tell_failure(self, error: Exception, verdict: Verdict, now: float) -> None:
         event = QuotaExceeded if verdict.error_type is ErrorType.QUOTA_EXCEEDED else AttemptFailed
         if not self.site.registry.hears(event):
             return
@@ -202,6 +214,8 @@ class RetriedCall:
                 verdict.error_type.value,
                 scrub(error_message(error, verdict), private=self._request),
                 args_hash(*self._request),
+                self.site.endpoint,
+                now - self._attempt_started,
             )
         )
 

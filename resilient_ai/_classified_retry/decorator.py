@@ -113,6 +113,7 @@ class RetryPolicy(Policy[Retry]):
             choices,
             any(given is not None for given in (choices.stop, choices.wait, choices.retry)),
             self.registry,
+            site.endpoint,
         )
 
 

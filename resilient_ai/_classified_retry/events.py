@@ -19,6 +19,8 @@ class AttemptFailed(Event):
         error_type: The value of the `ErrorType`.
         error_message: The error's text, scrubbed.
         args_hash: Tells repeated requests apart without showing them; salted per process.
+        endpoint: The endpoint that was asked, where this retry stands below a choice of endpoints; else None.
+        seconds: What the attempt took.
     """
 
     log_name: ClassVar[str] = "resilient_ai.attempt_failed"
@@ -28,6 +30,8 @@ class AttemptFailed(Event):
     error_type: str
     error_message: str
     args_hash: str
+    endpoint: str | None = None
+    seconds: float = 0.0
 
 
 @public("events")

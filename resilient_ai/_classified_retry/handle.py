@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from resilient_ai._core.public import public
 from resilient_ai._core.report import Row
+from resilient_ai._core.state_name import Identified
 
-from .state import RetryState
+from .state import RetryCounts, RetryState
 
 if TYPE_CHECKING:
     from resilient_ai._core.state_store import StateStore
@@ -25,7 +26,8 @@ class RetryStats:
 
     Attributes:
         calls: Calls that have ended.
-        attempts: Times the function was called for them.
+        attempts: Times the function below was called for them. Where that is a failover, one attempt may ask several
+            endpoints; what they were sent is `attempts` in the failover's statistics.
         retries: Attempts after the first.
         recovered: Calls that a retry saved.
         given_up: Calls that failed in the end.
@@ -53,7 +55,7 @@ class RetryStats:
 
 
 @public("types")
-class Retry:
+class Retry(Identified):
     """One retry in the registry: its numbers. Thread-safe."""
 
     __slots__ = ("_price", "_state", "name")
@@ -81,6 +83,10 @@ class Retry:
                 error_counts=dict(state.errors),
                 budget=state.tokens(),
             )
+
+    def counts(self) -> RetryCounts:
+        """What it has counted since it was made; `reset()` takes nothing back."""
+        return self._state.counts()
 
     def row(self) -> Row:
         """What the registry's table shows."""

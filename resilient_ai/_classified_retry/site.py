@@ -26,3 +26,4 @@ class RetrySite:
     choices: RetryChoices
     has_conditions: bool  # whether there are tenacity conditions of the user's among them
     registry: StateStore
+    endpoint: str | None = None  # that it is below

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+from resilient_ai._core.counts import added
+from resilient_ai._core.public import public
 from resilient_ai._core.report import SuccessCount
 
 from .budget import Bucket
@@ -16,6 +18,28 @@ if TYPE_CHECKING:
     from resilient_ai._core.errors import ErrorType
 
     from .budget import RetryBudget
+
+
+@public("types")
+class RetryCounts(NamedTuple):
+    """
+    What a retry has counted since it was made; `reset()` takes nothing back.
+
+    Attributes:
+        ok: Calls that were answered, at once or by a retry.
+        failed: Calls that failed in the end.
+        attempts: Times the function below was called for them.
+        retries: Attempts after the first.
+        recovered: Calls that a retry saved.
+        errors: Failed attempts by error type.
+    """
+
+    ok: int
+    failed: int
+    attempts: int
+    retries: int
+    recovered: int
+    errors: dict[str, int]
 
 
 class RetryState:
@@ -34,23 +58,47 @@ class RetryState:
         errors: Failed attempts by error type.
     """
 
-    __slots__ = ("_bucket", "_budget", "_now", "_paid_in", "errors", "given_up", "good", "lock", "recovered", "retries")
+    __slots__ = (
+        "_bucket",
+        "_budget",
+        "_now",
+        "_paid_in",
+        "_past",
+        "errors",
+        "given_up",
+        "good",
+        "lock",
+        "recovered",
+        "retries",
+    )
 
     def __init__(self, budget: RetryBudget | None, now: Callable[[], float]) -> None:
         self._budget = budget
         self._now = now
         self.lock = threading.RLock()  # reentrant: a signal handler may read the registry while its thread is in here
         self.good = SuccessCount()
-        self.clear()
+        self._past: RetryCounts | None = None  # what was counted up to the latest reset
+        self._start()
 
     def clear(self) -> None:
         """Numbers at zero, budget full."""
         with self.lock:
-            # What good calls put into the budget is reckoned when a retry wants to take something out.
-            self.good.ok = self._paid_in = 0
-            self.retries = self.recovered = self.given_up = 0
-            self.errors: Counter[str] = Counter()
-            self._bucket = Bucket(self._budget, self._now()) if self._budget is not None else None
+            self._past = self.counts()
+            self._start()
+
+    def _start(self) -> None:
+        # What good calls put into the budget is reckoned when a retry wants to take something out.
+        self.good.ok = self._paid_in = 0
+        self.retries = self.recovered = self.given_up = 0
+        self.errors: Counter[str] = Counter()
+        self._bucket = Bucket(self._budget, self._now()) if self._budget is not None else None
+
+    def counts(self) -> RetryCounts:
+        """What has been counted since it was made."""
+        with self.lock:
+            ok, errors = self.good.ok + self.recovered, dict(self.errors)
+            latest = RetryCounts(ok, self.given_up, ok + sum(errors.values()), self.retries, self.recovered, errors)
+            return latest if self._past is None else added((self._past, latest))
 
     def attempt_failed(self, error_type: ErrorType) -> None:
         """Count a failed attempt."""

@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import ClassVar, Literal
 
 from .public import public
+from .state_name import part_of
 
 Level = Literal["debug", "info", "warning", "error", "critical"]
 
@@ -21,7 +22,8 @@ class Event:
     Base of all events; `log_name` and `level` say how structlog shows one.
 
     Attributes:
-        name: Of the policy's state: the decorated function, or the name that the decorator was given.
+        name: Of the policy's state: the decorated function, or the name that the decorator was given; of one state
+            among several, that and the endpoint or the key in brackets.
     """
 
     log_name: ClassVar[str] = "resilient_ai.event"
@@ -29,6 +31,21 @@ class Event:
     logged_once: ClassVar[bool] = False  # repeats are not logged until it has been quiet for a while
 
     name: str
+
+    @property
+    def call_site(self) -> str | None:
+        """The decorated function, or the name that its decorator was given; None where call sites share the state."""
+        return part_of(self.name, "call_site")
+
+    @property
+    def endpoint(self) -> str | None:
+        """Name of the endpoint that this is about; None where it is about a whole call site."""
+        return part_of(self.name, "endpoint")
+
+    @property
+    def key(self) -> str | None:
+        """What `key=` gave, as text; None without keys."""
+        return part_of(self.name, "key")
 
 
 @public("events")

@@ -15,6 +15,7 @@ from pickle import PicklingError
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
 
 from .handlers import Handler
+from .state_name import StateName
 from .state_store import Handle, default_registry
 
 if TYPE_CHECKING:
@@ -141,7 +142,9 @@ class Policy(ABC, Generic[S]):
 
     def state_name(self, site: Site) -> str:
         name = self.name or site.function
-        return f"{name}[{site.endpoint}]" if self.per_endpoint and site.endpoint is not None else name
+        if self.per_endpoint and site.endpoint is not None:
+            return StateName(f"{name}[{site.endpoint}]", name, site.endpoint)
+        return StateName(name, name) if "[" in name else name  # a plain name takes less room
 
     def shares_state(self, other: Policy[Any], site: Site) -> bool:
         """Whether a call through both of these layers of one kind, at one site, meets one state twice."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import asdict, dataclass
+from enum import Enum
+from typing import Any
 
 from .public import public
 
@@ -51,3 +54,21 @@ class SuccessCount:
 
     def __init__(self) -> None:
         self.ok = 0
+
+
+def plain_stats(stats: Any) -> Any:
+    """Statistics as plain JSON values, with what those of every kind have under the same names."""
+    names = ("calls", "ok", "failed", "neutral")  # be it as a field or as a property
+    return _plain({name: getattr(stats, name) for name in names if hasattr(stats, name)} | asdict(stats))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_plain(each) for each in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Enum):
+        return value.value
+    return value if isinstance(value, str | int | float | bool | None) else str(value)

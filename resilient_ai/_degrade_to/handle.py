@@ -8,9 +8,10 @@ from typing import Any
 
 from resilient_ai._core.public import public
 from resilient_ai._core.report import Row
+from resilient_ai._core.state_name import Identified
 
 from .fallback import Rung
-from .state import DegradeState
+from .state import DegradeCounts, DegradeState
 
 
 @public("types")
@@ -53,7 +54,7 @@ class DegradeStats:
 
 
 @public("types")
-class Degradation:
+class Degradation(Identified):
     """One fallback in the registry: its numbers. Thread-safe."""
 
     __slots__ = ("_rungs", "_state", "name")
@@ -86,6 +87,10 @@ class Degradation:
                 forgotten=state.forgotten,
                 rungs=own,
             )
+
+    def counts(self) -> DegradeCounts:
+        """What it has counted since it was made; `reset()` takes nothing back. Asks no rung, unlike `stats()`."""
+        return self._state.counts()
 
     def row(self) -> Row:
         """What the registry's table shows."""

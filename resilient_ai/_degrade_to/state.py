@@ -4,8 +4,29 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from typing import NamedTuple
 
+from resilient_ai._core.counts import added
+from resilient_ai._core.public import public
 from resilient_ai._core.report import SuccessCount
+
+
+@public("types")
+class DegradeCounts(NamedTuple):
+    """
+    What a fallback has counted since it was made; `reset()` takes nothing back.
+
+    Attributes:
+        ok: Calls that were answered from below.
+        misses: Calls that failed because every rung passed.
+        passed: Calls whose error was not degraded.
+        by_rung: Answers by rung.
+    """
+
+    ok: int
+    misses: int
+    passed: int
+    by_rung: dict[str, int]
 
 
 class DegradeState:
@@ -22,20 +43,30 @@ class DegradeState:
         forgotten: Answers that an async memory was too slow to take.
     """
 
-    __slots__ = ("by_rung", "forgotten", "good", "lock", "misses", "name", "passed", "rung_failures")
+    __slots__ = ("_past", "by_rung", "forgotten", "good", "lock", "misses", "name", "passed", "rung_failures")
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.lock = threading.RLock()  # reentrant: a signal handler may read the registry while its thread is in here
         self.good = SuccessCount()
-        self.clear()
+        self.misses = self.passed = self.forgotten = 0
+        self.by_rung: Counter[str] = Counter()
+        self.rung_failures: Counter[str] = Counter()
+        self._past: DegradeCounts | None = None  # what was counted up to the latest reset
 
     def clear(self) -> None:
         """Numbers at zero."""
         with self.lock:
+            self._past = self.counts()
             self.good.ok = self.misses = self.passed = self.forgotten = 0
-            self.by_rung: Counter[str] = Counter()
-            self.rung_failures: Counter[str] = Counter()
+            self.by_rung = Counter()
+            self.rung_failures = Counter()
+
+    def counts(self) -> DegradeCounts:
+        """What has been counted since it was made."""
+        with self.lock:
+            latest = DegradeCounts(self.good.ok, self.misses, self.passed, dict(self.by_rung))
+            return latest if self._past is None else added((self._past, latest))
 
     def count_answer(self, rung: str) -> None:
         """A rung answered."""

@@ -105,7 +105,7 @@ class FailoverCall:
         except Exception as error:
             selection = self._selection()
             selection.mark_tried(candidate)
-            admission = selection.after(candidate, ticket, self._site.now(), error)
+            admission = selection.after(candidate, ticket, started, self._site.now(), error)
             if admission is RAISE:
                 raise
             await close_replaced(error, admission, selection)
@@ -198,7 +198,8 @@ class FailoverCall:
         if self.is_own_error(error):
             answer.candidate.shared.released(answer.ticket)
         else:
-            (selection or self._selection()).broke(answer.candidate, answer.ticket, self._site.now(), error)
+            broken = selection or self._selection()
+            broken.broke(answer.candidate, answer.ticket, answer.started, self._site.now(), error)
 
     async def hedged_result(self) -> Any:
         """The same, where a slow endpoint is not waited for alone."""

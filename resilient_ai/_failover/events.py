@@ -1,6 +1,6 @@
 """What a failover and its endpoints tell their listeners."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from resilient_ai._core.events import Event, Level
@@ -17,14 +17,16 @@ class EndpointDown(Event):
         endpoint: Its name.
         error_type: The value of the `ErrorType` that decided.
         rest: Seconds for which it rests.
+        seconds: What the call that failed took.
     """
 
     log_name: ClassVar[str] = "resilient_ai.endpoint_down"
     level: ClassVar[Level] = "warning"
 
-    endpoint: str
+    endpoint: str = field()  # not the property of all events
     error_type: str
     rest: float
+    seconds: float = 0.0
 
 
 @public("events")
@@ -48,7 +50,7 @@ class EndpointUp(Event):
 
     log_name: ClassVar[str] = "resilient_ai.endpoint_up"
 
-    endpoint: str
+    endpoint: str = field()  # not the property of all events
 
 
 @public("events")
@@ -65,7 +67,7 @@ class EndpointMarked(Event):
     log_name: ClassVar[str] = "resilient_ai.endpoint_marked"
     level: ClassVar[Level] = "warning"
 
-    endpoint: str
+    endpoint: str = field()  # not the property of all events
     mark: str
 
 
@@ -79,13 +81,15 @@ class FailedOver(Event):
         endpoint: The one that failed.
         error_type: The value of the `ErrorType`.
         to: The one that is asked next.
+        seconds: What the failed call of the first took.
     """
 
     log_name: ClassVar[str] = "resilient_ai.failed_over"
 
-    endpoint: str
+    endpoint: str = field()  # not the property of all events
     error_type: str
     to: str
+    seconds: float = 0.0
 
 
 @public("events")
@@ -103,6 +107,6 @@ class Hedged(Event):
     log_name: ClassVar[str] = "resilient_ai.hedged"
     level: ClassVar[Level] = "debug"
 
-    endpoint: str
+    endpoint: str = field()  # not the property of all events
     after: float
     won: bool

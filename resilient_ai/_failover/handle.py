@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 
 from resilient_ai._core.public import public
 from resilient_ai._core.report import Row
+from resilient_ai._core.state_name import Identified, StateName
 
 from .health import EndpointState
 from .shared import SharedEndpoint
 from .state import FailoverState
-from .stats import EndpointStats, FailoverStats
+from .stats import EndpointCounts, EndpointStats, FailoverCounts, FailoverStats
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,13 +22,13 @@ if TYPE_CHECKING:
 
 
 @public("types")
-class EndpointHandle:
+class EndpointHandle(Identified):
     """One endpoint in the registry: its numbers, and an operator's hand on it. Thread-safe."""
 
     __slots__ = ("_shared",)
 
     def __init__(self, name: str, registry: StateStore) -> None:
-        self._shared = SharedEndpoint(name, registry)
+        self._shared = SharedEndpoint(StateName(name, endpoint=name), registry)
 
     @property
     def name(self) -> str:
@@ -40,6 +41,10 @@ class EndpointHandle:
     def stats(self) -> EndpointStats:
         """The numbers of this moment."""
         return self._shared.stats()
+
+    def counts(self) -> EndpointCounts:
+        """What has been counted of it since it was made; `reset()` takes nothing back. Much cheaper than `stats()`."""
+        return self._shared.counts()
 
     def status(self) -> str:
         """How it is doing, in a few words."""
@@ -81,7 +86,7 @@ class EndpointHandle:
 
 
 @public("types")
-class Failover:
+class Failover(Identified):
     """One failover in the registry: its numbers, and an operator's hand on its endpoints. Thread-safe."""
 
     __slots__ = ("_state", "endpoints", "name")
@@ -104,11 +109,16 @@ class Failover:
             calls=state.good.ok + state.failures,
             ok=state.good.ok,
             failed=state.failures,
+            attempts=state.good.ok + state.lost_attempts,
             moves=state.moves,
             hedges=state.hedges,
             hedges_won=state.hedges_won,
             endpoints=endpoints,
         )
+
+    def counts(self) -> FailoverCounts:
+        """What it has counted since it was made; `reset()` takes nothing back. Much cheaper than `stats()`."""
+        return self._state.counts()
 
     def row(self) -> Row:
         """What the registry's table shows."""

@@ -11,7 +11,7 @@ are ignored. A call may be forced on a resting endpoint when there is no better 
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass
 from enum import Enum, StrEnum
 
@@ -86,6 +86,7 @@ class EndpointHealth:
         "_trial_since",
         "_up_since",
         "due",
+        "errors",
         "failures",
         "flights",
         "generation",
@@ -109,6 +110,7 @@ class EndpointHealth:
     def clear(self, now: float) -> None:
         """Up, with every number at zero; calls in flight end without a say."""
         self.ok = self.failures = 0
+        self.errors: Counter[str] = Counter()  # failures by error type
         self.last_error_type: ErrorType | None = None
         self.lost = 0
         self._good_before = 0  # answers up to the last failure
@@ -253,6 +255,7 @@ class EndpointHealth:
             Seconds of the rest that begins; None when none does.
         """
         self.failures += 1
+        self.errors[error_type.value] += 1
         good_run, self._good_before = self.ok - self._good_before, self.ok
         if not self._hand_in(ticket):
             if self.state is EndpointState.RESTING and hint is not None:

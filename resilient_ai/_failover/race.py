@@ -102,7 +102,7 @@ class Race:
                 try:
                     value = await self._ask_endpoint(candidate)
                 except Exception as error:  # noqa: BLE001 - it decides where to go, or is raised when both have ended
-                    after = self._selection.after(candidate, ticket, self._clock.now(), error)
+                    after = self._selection.after(candidate, ticket, started, self._clock.now(), error)
                     if after is RAISE:
                         self._error = error
                         return
@@ -110,6 +110,7 @@ class Race:
                     admission = after
                 except BaseException:
                     if self._answer is not None:
+                        self._selection.beaten()
                         now = self._clock.now()
                         candidate.shared.lost(ticket, now, now - started)
                     else:
@@ -119,6 +120,7 @@ class Race:
                     if self._answer is None and self._error is None:
                         self._answer = Answer(value, candidate, ticket, started, hedged)
                     else:
+                        self._selection.beaten()
                         candidate.shared.released(ticket)
                         await self._close_late(value)
                     return

@@ -102,7 +102,7 @@ class EndpointSelection:
         self._forced = False  # a resting endpoint has been asked: the next one must be paid for
         self._failures: list[Failure] = []
         # Endpoints whose error may be the function's own fault; blamed once another endpoint has answered.
-        self._suspects: list[tuple[Candidate, Ticket, Verdict]] = []
+        self._suspects: list[tuple[Candidate, Ticket, Verdict, float]] = []
         self._bug: Exception | None = None  # of the program, or of a malformed answer: one other endpoint is asked
         self._answers = 0  # paid for, and of no use
         self.tried: tuple[str, ...] = ()
@@ -124,7 +124,7 @@ class EndpointSelection:
         return self._available(now, None)
 
     def after(
-        self, candidate: Candidate, ticket: Ticket, now: float, error: Exception
+        self, candidate: Candidate, ticket: Ticket, started: float, now: float, error: Exception
     ) -> Admission | Literal[_After.RAISE] | None:
         """
         Where to go after a failure.
@@ -140,8 +140,10 @@ class EndpointSelection:
                 return self._end_here()
             verdict = self._verdict(candidate, ticket, error)
             self._failures.append((candidate, error, verdict))
+            if not _refused(error):
+                self._rules.failover.attempt_lost()
             had_a_bug, answers = self._bug is not None, self._answers
-            may_go_on = self._judge(candidate, ticket, now, error, verdict)
+            may_go_on = self._judge(candidate, ticket, started, now, error, verdict)
             if had_a_bug or (self._answers > answers and self._answers >= answers_left.get()):
                 return None
             if not may_go_on or (self._call.must_not_repeat() and not unsent(error, verdict)):
@@ -152,7 +154,7 @@ class EndpointSelection:
                 return self._end_here()
             admission = self._available(now, candidate) or self._soonest(now)
             if admission is not None:
-                self._moved(candidate, verdict, admission[0])
+                self._moved(candidate, verdict, admission[0], now - started)
         except BaseException:  # from a function of the user's: give back what is held
             if admission is not None:
                 admission[0].shared.released(admission[1])
@@ -166,20 +168,25 @@ class EndpointSelection:
         self._failures.clear()  # as in `answered`
         return RAISE
 
-    def _moved(self, candidate: Candidate, verdict: Verdict, to: Candidate) -> None:
+    def _moved(self, candidate: Candidate, verdict: Verdict, to: Candidate, seconds: float) -> None:
         failover, registry = self._rules.failover, self._rules.registry
         failover.moved()
         if registry.hears(FailedOver):
-            registry.emit(FailedOver(failover.name, candidate.name, verdict.error_type.value, to.name))
+            registry.emit(FailedOver(failover.name, candidate.name, verdict.error_type.value, to.name, seconds))
 
-    def broke(self, candidate: Candidate, ticket: Ticket, now: float, error: Exception) -> None:
+    def beaten(self) -> None:
+        """An endpoint that was asked is not waited for any more, because another one has answered."""
+        self._rules.failover.attempt_lost()
+
+    def broke(self, candidate: Candidate, ticket: Ticket, started: float, now: float, error: Exception) -> None:
         """A stream failed after its first item: nobody else can finish it."""
+        self._rules.failover.attempt_lost()
         verdict = self._verdict(candidate, ticket, error)
         spared = ERROR_TYPES[verdict.error_type].endpoint == "spared"
         if spared or verdict.blame in ("request", "program") or not verdict.endpoint_fault:
             candidate.shared.released(ticket)
         else:
-            self._blame(candidate, ticket, now, verdict)
+            self._blame(candidate, ticket, now, verdict, now - started)
 
     def commit(self, now: float, candidate: Candidate) -> None:
         """A stream's first item is out, or it was empty: from here on it is this endpoint's."""
@@ -190,8 +197,8 @@ class EndpointSelection:
         """Another endpoint gave what the suspects did not: it was them."""
         try:
             while self._suspects:
-                candidate, ticket, verdict = self._suspects.pop()
-                self._blame(candidate, ticket, now, verdict)
+                candidate, ticket, verdict, seconds = self._suspects.pop()
+                self._blame(candidate, ticket, now, verdict, seconds)
         finally:
             self.abandon()  # the rest, if a listener raised
         self._bug = None
@@ -199,7 +206,7 @@ class EndpointSelection:
 
     def abandon(self) -> None:
         """The call ends without an answer."""
-        for candidate, ticket, _ in self._suspects:
+        for candidate, ticket, *_ in self._suspects:
             candidate.shared.released(ticket)
         self._suspects.clear()
 
@@ -212,7 +219,9 @@ class EndpointSelection:
             candidate.shared.released(ticket)
             raise
 
-    def _judge(self, candidate: Candidate, ticket: Ticket, now: float, error: Exception, verdict: Verdict) -> bool:
+    def _judge(
+        self, candidate: Candidate, ticket: Ticket, started: float, now: float, error: Exception, verdict: Verdict
+    ) -> bool:
         """Tell the endpoint's health; False when no other endpoint could do better."""
         shared, row = candidate.shared, ERROR_TYPES[verdict.error_type]
         if row.endpoint == "refused":
@@ -236,15 +245,16 @@ class EndpointSelection:
             shared.released(ticket)
         elif verdict.blame == "program":
             self._bug = self._bug or error
-            self._suspects.append((candidate, ticket, verdict))
+            self._suspects.append((candidate, ticket, verdict, now - started))
         elif verdict.blame == "unknown" or row.doubtful:
-            self._suspects.append((candidate, ticket, verdict))
+            self._suspects.append((candidate, ticket, verdict, now - started))
         else:
-            self._blame(candidate, ticket, now, verdict)
+            self._blame(candidate, ticket, now, verdict, now - started)
         return True
 
-    def _blame(self, candidate: Candidate, ticket: Ticket, now: float, verdict: Verdict) -> None:
-        candidate.shared.failed(ticket, now, verdict, interval=self._rules.interval, forgiving=self._rules.forgiving)
+    def _blame(self, candidate: Candidate, ticket: Ticket, now: float, verdict: Verdict, seconds: float) -> None:
+        rules = self._rules
+        candidate.shared.failed(ticket, now, verdict, seconds, interval=rules.interval, forgiving=rules.forgiving)
         self._watch(candidate)
 
     def _tell_watcher(self, answered: Candidate | None = None) -> None:
@@ -337,7 +347,7 @@ async def ask_in_turn(
         try:
             return Answer(await attempt(candidate), candidate, ticket, started)
         except Exception as error:
-            after = selection.after(candidate, ticket, now(), error)
+            after = selection.after(candidate, ticket, started, now(), error)
             if after is RAISE:
                 raise
             await close_replaced(error, after, selection)

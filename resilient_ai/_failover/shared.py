@@ -5,11 +5,12 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
+from resilient_ai._core.counts import added
 from resilient_ai._core.event_loops import LoopUsages, running_loop
 
 from .events import EndpointDenied, EndpointDown, EndpointMarked, EndpointUp
 from .health import DENIED, CheckResult, EndpointHealth, EndpointState, Ticket
-from .stats import EndpointStats
+from .stats import EndpointCounts, EndpointStats
 
 if TYPE_CHECKING:
     from resilient_ai._classification.verdict import Verdict
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 class SharedEndpoint:
     """One endpoint, as policies and its handle use it. Thread-safe."""
 
-    __slots__ = ("_denied", "_lock", "_loops", "_registry", "health", "name", "watched_in")
+    __slots__ = ("_denied", "_lock", "_loops", "_past", "_registry", "health", "name", "watched_in")
 
     def __init__(self, name: str, registry: StateStore) -> None:
         self.name = name
@@ -27,6 +28,7 @@ class SharedEndpoint:
         self.watched_in: object = None  # the event loop whose task checks its health
         self._denied = False  # a denial has been reported
         self._loops = LoopUsages()
+        self._past: EndpointCounts | None = None  # what was counted up to the latest reset
         self._registry = registry
         self._lock = threading.RLock()  # a signal handler may read the registry, as in `CircuitBreaker`
 
@@ -64,7 +66,9 @@ class SharedEndpoint:
         if came_back:
             self._up()
 
-    def failed(self, ticket: Ticket, now: float, verdict: Verdict, *, interval: float, forgiving: bool) -> None:
+    def failed(
+        self, ticket: Ticket, now: float, verdict: Verdict, seconds: float, *, interval: float, forgiving: bool
+    ) -> None:
         error_type = verdict.error_type
         roll, hint = self._registry.rng.random(), self._registry.bounded_wait(verdict.retry_after)
         with self._lock:
@@ -75,7 +79,7 @@ class SharedEndpoint:
             self._denied = self._denied or first_denial
         event = EndpointDenied if first_denial else EndpointDown
         if rest is not None and self._registry.hears(event):
-            self._registry.emit(event(self.name, self.name, error_type.value, rest))
+            self._registry.emit(event(self.name, self.name, error_type.value, rest, seconds))
 
     def refused(self, ticket: Ticket, now: float, wait: float | None) -> None:
         with self._lock:
@@ -125,7 +129,15 @@ class SharedEndpoint:
                 latency_p95=health.quantile(0.95),
                 resting_for=health.resting_for(now),
                 strikes=health.strikes,
+                error_counts=dict(health.errors),
             )
+
+    def counts(self) -> EndpointCounts:
+        """What has been counted since it was made."""
+        with self._lock:
+            health = self.health
+            latest = EndpointCounts(health.ok, health.failures, dict(health.errors))
+            return latest if self._past is None else added((self._past, latest))
 
     def mark_down(self) -> None:
         """Send nothing there until `mark_up`, from any call site that uses this endpoint."""
@@ -145,5 +157,6 @@ class SharedEndpoint:
     def clear(self) -> None:
         """Up, with every number at zero."""
         with self._lock:
+            self._past = self.counts()
             self.health.clear(self._registry.clock.now())
             self._denied = False

@@ -5,7 +5,10 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
+from resilient_ai._core.counts import added
 from resilient_ai._core.report import SuccessCount
+
+from .stats import FailoverCounts
 
 if TYPE_CHECKING:
     from .hedge import HedgeBudget, HedgeDelay
@@ -26,6 +29,7 @@ class FailoverState:
     Attributes:
         good: Calls that were answered.
         failures: Calls that no endpoint answered.
+        lost_attempts: Times an endpoint failed, or was slower than a hedge.
         moves: Times a call went on to another endpoint.
         hedges: Times a second endpoint was asked because the first was slow.
         hedges_won: Those that answered first.
@@ -34,6 +38,7 @@ class FailoverState:
     __slots__ = (
         "_lock",
         "_paid_for",
+        "_past",
         "_tokens",
         "budget",
         "delay",
@@ -41,6 +46,7 @@ class FailoverState:
         "good",
         "hedges",
         "hedges_won",
+        "lost_attempts",
         "moves",
         "name",
     )
@@ -52,7 +58,8 @@ class FailoverState:
         self._lock = threading.RLock()  # reentrant: a signal handler may read the registry while its thread is in here
         self._tokens = MOST_TOKENS
         self.good = SuccessCount()
-        self._paid_for = self.failures = self.moves = self.hedges = self.hedges_won = 0
+        self._paid_for = self.failures = self.lost_attempts = self.moves = self.hedges = self.hedges_won = 0
+        self._past: FailoverCounts | None = None  # what was counted up to the latest reset
 
     def after_fork(self) -> None:
         """In a forked child: a free lock."""
@@ -61,8 +68,10 @@ class FailoverState:
     def clear(self) -> None:
         """Every number at zero."""
         with self._lock:
+            self._past = self.counts()
             self._tokens = MOST_TOKENS
             self.good.ok = self._paid_for = self.failures = self.moves = self.hedges = self.hedges_won = 0
+            self.lost_attempts = 0
             self.budget.clear()
             self.delay.clear()
 
@@ -75,6 +84,20 @@ class FailoverState:
                 return False
             self._tokens -= 1
             return True
+
+    def counts(self) -> FailoverCounts:
+        """What has been counted since it was made."""
+        with self._lock:
+            ok = self.good.ok
+            latest = FailoverCounts(
+                ok, self.failures, ok + self.lost_attempts, self.moves, self.hedges, self.hedges_won
+            )
+            return latest if self._past is None else added((self._past, latest))
+
+    def attempt_lost(self) -> None:
+        """An endpoint failed, or was slower than a hedge."""
+        with self._lock:
+            self.lost_attempts += 1
 
     def moved(self) -> None:
         """A call went on to another endpoint."""

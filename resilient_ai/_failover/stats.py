@@ -4,11 +4,50 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from resilient_ai._core.errors import ErrorType
 from resilient_ai._core.public import public
 
 from .health import EndpointState
+
+
+@public("types")
+class EndpointCounts(NamedTuple):
+    """
+    What has been counted of an endpoint since it was made; `reset()` takes nothing back.
+
+    Attributes:
+        ok: Calls that were answered.
+        failed: Calls that failed, for a reason that is the endpoint's.
+        errors: Those by error type.
+    """
+
+    ok: int
+    failed: int
+    errors: dict[str, int]
+
+
+@public("types")
+class FailoverCounts(NamedTuple):
+    """
+    What a failover has counted since it was made; `reset()` takes nothing back.
+
+    Attributes:
+        ok: Calls that were answered.
+        failed: Calls that no endpoint answered.
+        attempts: Times an endpoint was sent a call.
+        moves: Times a call went on to another endpoint.
+        hedges: Times a second endpoint was asked because the first was slow.
+        hedges_won: Those that answered first.
+    """
+
+    ok: int
+    failed: int
+    attempts: int
+    moves: int
+    hedges: int
+    hedges_won: int
 
 
 @public("types")
@@ -28,6 +67,7 @@ class EndpointStats:
         latency_p95: Likewise.
         resting_for: Seconds until it may be tried again; 0.0 when it does not rest.
         strikes: Failures in a row, forgotten with healthy time; the rests grow with them.
+        error_counts: Failures by error type.
     """
 
     healthy: bool
@@ -40,6 +80,7 @@ class EndpointStats:
     latency_p95: float | None
     resting_for: float
     strikes: int
+    error_counts: Mapping[str, int]
 
     @property
     def ok(self) -> int:
@@ -62,6 +103,8 @@ class FailoverStats:
         calls: Calls that have ended with an answer or with no endpoint left.
         ok: Those that were answered.
         failed: Those that no endpoint answered.
+        attempts: Times an endpoint was sent a call: answered, failed, or slower than a hedge. What a circuit or a limit
+            refused is not among them, nor are calls whose callers left. One attempt of a retry above may be several.
         moves: Times a call went on to another endpoint.
         hedges: Times a second endpoint was asked because the first was slow.
         hedges_won: Those that answered first.
@@ -71,6 +114,7 @@ class FailoverStats:
     calls: int
     ok: int
     failed: int
+    attempts: int
     moves: int
     hedges: int
     hedges_won: int

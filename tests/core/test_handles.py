@@ -6,7 +6,7 @@ import pytest
 
 from resilient_ai import types
 
-READ = {"name", "stats", "row", "reset"}
+READ = {"name", "call_site", "endpoint", "key", "stats", "counts", "row", "reset"}
 OFFERED = {
     "AdaptiveLimit": READ,
     "Batcher": READ,

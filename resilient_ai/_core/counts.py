@@ -1,0 +1,79 @@
+"""Counts that only rise: what a state has counted since its process began, `reset()` or not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar
+
+from .state_name import part_of
+
+# A named tuple whose fields are whole numbers, or whole numbers by name.
+C = TypeVar("C", bound="tuple[Any, ...]")
+
+
+def added(counts: Iterable[C]) -> C:
+    """The sum of counts of one kind, at least one."""
+    first, *others = counts
+    if not others:
+        return first
+    make: Any = type(first)
+    sums = []
+    for column in zip(first, *others, strict=True):
+        if isinstance(column[0], Mapping):
+            together: dict[str, int] = {}
+            for each in column:
+                for name, number in each.items():
+                    together[name] = together.get(name, 0) + number
+            sums.append(together)
+        else:
+            sums.append(sum(column))
+    return make(*sums)  # type: ignore[no-any-return]
+
+
+Report = dict[str, dict[tuple[str | None, str | None], Any]]
+_Place = tuple[str, str | None, str | None]  # kind, call site, endpoint
+
+
+class GoneCounts:
+    """What states had counted that are no longer there. The registry's lock guards it."""
+
+    def __init__(self) -> None:
+        self._counts: dict[_Place, Any] = {}
+
+    def copy(self) -> GoneCounts:
+        """The same of this moment."""
+        twin = GoneCounts()
+        twin._counts = dict(self._counts)
+        return twin
+
+    def keep(self, kind: str, *handles: Any) -> None:
+        """These states go; what they have counted stays."""
+        for place, counts in _by_place((kind, handle) for handle in handles).items():
+            if any(counts):
+                kept = self._counts.get(place)
+                self._counts[place] = counts if kept is None else added((kept, counts))
+
+    def report(self, live: Iterable[tuple[str, Any]]) -> Report:
+        """
+        Kind → (call site, endpoint) → what has been counted.
+
+        Args:
+            live: The states that are there, each with its kind.
+        """
+        found = dict(self._counts)
+        for place, counts in _by_place(live).items():
+            found[place] = added((found[place], counts)) if place in found else counts
+        report: Report = {}
+        for (kind, call_site, endpoint), counts in found.items():
+            report.setdefault(kind, {})[call_site, endpoint] = counts
+        return report
+
+
+def _by_place(handles: Iterable[tuple[str, Any]]) -> dict[_Place, Any]:
+    counts: dict[_Place, list[Any]] = {}
+    for kind, handle in handles:
+        name = handle.name
+        place = kind, part_of(name, "call_site"), part_of(name, "endpoint")
+        if (count := getattr(handle, "counts", None)) is not None:
+            counts.setdefault(place, []).append(count())
+    return {place: added(each) for place, each in counts.items()}

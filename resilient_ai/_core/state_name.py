@@ -1,0 +1,64 @@
+"""The name of a state, which knows what it is made of: the call site, the endpoint and the key."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+
+class StateName(str):
+    """
+    What a state is called, `"summarize[us-east]"` say.
+
+    Args:
+        text: The name.
+        call_site: The decorated function, or the name that its decorator was given; None for what call sites share.
+        endpoint: The endpoint that the state is about, if it is about one.
+        key: What `key=` gave, as text.
+    """
+
+    __slots__ = ("call_site", "endpoint", "key")
+
+    call_site: str | None
+    endpoint: str | None
+    key: str | None
+
+    def __new__(
+        cls, text: str, call_site: str | None = None, endpoint: str | None = None, key: str | None = None
+    ) -> Self:
+        name = super().__new__(cls, text)
+        name.call_site, name.endpoint, name.key = call_site, endpoint, key
+        return name
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return str, (str(self),)  # in another process it is a name like any other
+
+
+class Identified:
+    """What the state of a handle is about."""
+
+    __slots__ = ()
+
+    name: Any
+
+    @property
+    def call_site(self) -> str | None:
+        """The decorated function, or the name that its decorator was given; None for what call sites share."""
+        return part_of(self.name, "call_site")
+
+    @property
+    def endpoint(self) -> str | None:
+        """The endpoint that this is about; None where it is about a whole call site."""
+        return part_of(self.name, "endpoint")
+
+    @property
+    def key(self) -> str | None:
+        """What `key=` gave for the calls of this state, as text; None without keys."""
+        return part_of(self.name, "key")
+
+
+def part_of(name: str, part: str) -> str | None:
+    """One part of a state's name. A plain name is the call site's; one that was made by hand, up to a bracket."""
+    if isinstance(name, StateName):
+        found: str | None = getattr(name, part)
+        return found
+    return name.partition("[")[0] if part == "call_site" else None
