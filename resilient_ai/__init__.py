@@ -42,6 +42,8 @@ from ._core.errors import RejectedResultError as RejectedResultError
 from ._core.errors import ResilienceError as ResilienceError
 from ._core.errors import StackOrderWarning as StackOrderWarning
 from ._core.errors import StreamTruncatedError as StreamTruncatedError
+from ._core.time_left import deadline as deadline
+from ._core.time_left import time_left as time_left
 from ._degrade_to.config import UNAVAILABLE as UNAVAILABLE
 from ._degrade_to.contract import NO_ANSWER as NO_ANSWER
 from ._degrade_to.contract import FailedCall as FailedCall

@@ -42,6 +42,12 @@ def in_trio() -> bool:
     return _in_trio_task is not None and _in_trio_task()
 
 
+def in_task() -> bool:
+    """Whether a task of an event loop runs this code; if not, it is a thread's plain code, or a callback."""
+    loop = _running_loop()
+    return (loop is not None and _current_task(loop) is not None) or in_trio()
+
+
 def backend() -> type[AsyncBackend]:
     """What anyio's functions turn to in the running task."""
     global _asyncio

@@ -20,7 +20,9 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from .backend import backend, in_trio
+from .asyncio_timeouts import timeout_around
+from .backend import backend, in_task, in_trio
+from .callers_deadline import current_deadline
 from .errors import CallTimeoutError
 from .per_loop import PerLoop
 
@@ -351,12 +353,30 @@ def _renew_queues(loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any]) -> N
 
 
 def seconds_left() -> float:
-    """Seconds until the enclosing anyio scope (or trio's own), or a timeout of ours, ends; inf without one."""
+    """
+    Seconds until the running code has to be done, below 0 when that has passed; inf when nobody says.
+
+    The soonest counts: a `deadline()`, and in a task also an anyio scope (or trio's own), a timeout of ours, and an
+    `asyncio.timeout` where one can be seen. In plain code, out of a thread or a callback, `deadline()` alone.
+    """
+    ours = current_deadline()
+    left = math.inf if ours is None else ours.left()
+    if not in_task():
+        return left
+    return min(left, _task_seconds_left(), _own_seconds_left())
+
+
+def _task_seconds_left() -> float:
+    """Seconds until a scope or timeout around the running task ends, in real time; inf without one."""
     running = backend()
-    deadline, own = running.current_effective_deadline(), _own_seconds_left()
+    ends = running.current_effective_deadline()
     if _readers and (reader := _readers.get(anyio.get_current_task().id)) is not None:
-        deadline = min(deadline, reader.until)
-    return own if deadline == math.inf else min(deadline - running.current_time(), own)
+        ends = min(ends, reader.until)
+    left = math.inf if ends == math.inf else ends - running.current_time()
+    if (loop := _running_loop()) is not None and (task := _current_task(loop)) is not None and not in_trio():
+        ends = timeout_around(loop, task)
+        left = left if ends == math.inf else min(left, ends - loop.time())
+    return left
 
 
 def _own_seconds_left() -> float:

@@ -13,7 +13,7 @@ import resilient_ai
 
 FRONT_DOOR = """
 adaptive_limit batched circuit_breaker classified_retry degrade_to each failover resilient
-registry Registry describe watch
+registry Registry describe watch deadline time_left
 Endpoint ErrorType RetryRule RetryBudget CircuitState NEUTRAL UNAVAILABLE
 classify classify_result Verdict register_classifier register_rules
 LastAnswer NO_ANSWER FailedCall first_sentences key_sentences sentiment static_texts

@@ -1,0 +1,86 @@
+"""
+The deadline that a caller has set with `deadline()`, as every policy sees it.
+
+It is a context variable: tasks, threads and groups that are started inside the block inherit it, where a cancel scope
+or an `asyncio.timeout` belongs to one task.
+"""
+
+from __future__ import annotations
+
+import math
+from contextvars import ContextVar
+from typing import TYPE_CHECKING
+
+import anyio
+
+from .backend import in_task
+from .call_facts import OWN_VARIABLES
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from .clock import Clock
+
+
+class Deadline:
+    """
+    A moment by which the running code has to be done.
+
+    Args:
+        clock: Counts the seconds.
+        seconds: From now on; inf: no moment of its own.
+        outer: The deadline around it; the sooner one holds.
+
+    Attributes:
+        over: Whether its block has ended. Then it bounds nobody any more: a task that was started inside and goes on
+            has its own time.
+        generator: Where the block stands, if that is an async generator: its frame, and the number of its task.
+    """
+
+    __slots__ = ("_ends", "clock", "generator", "outer", "over")
+
+    def __init__(self, clock: Clock, seconds: float, outer: Deadline | None = None) -> None:
+        self.clock = clock
+        self.outer = outer
+        self.over = False
+        self.generator: tuple[FrameType, int] | None = None
+        self._ends = clock.now() + seconds
+
+    def own_left(self) -> float:
+        """Seconds until this one alone; below 0 when it has passed."""
+        return self._ends - self.clock.now()
+
+    def left(self) -> float:
+        """Seconds until the soonest of this and those around it; inf without one."""
+        return self.soonest()[0]
+
+    def soonest(self) -> tuple[float, Clock]:
+        """The same, and the clock that counts them."""
+        left, clock = math.inf, self.clock
+        each: Deadline | None = self
+        while each is not None:
+            if each.generator is not None:
+                _refuse_yield(*each.generator)
+            if not each.over and (own := each.own_left()) < left:
+                left, clock = own, each.clock
+            each = each.outer
+        return left, clock
+
+
+def _refuse_yield(frame: FrameType, task: int) -> None:
+    """
+    Refuse a deadline whose generator stands at a `yield`: this code reads its items, and has a time of its own.
+
+    Raises:
+        RuntimeError: It stands there. While a generator waits for this code it runs, so that somebody has called it.
+    """
+    if frame.f_back is None and in_task() and anyio.get_current_task().id == task:
+        raise RuntimeError(
+            f"deadline() in line {frame.f_lineno} of {frame.f_code.co_qualname} is around a yield, so that it bounds"
+            " whoever reads the items; end its block before each yield, or put it around the reading"
+        )
+
+
+callers_deadline: ContextVar[Deadline | None] = ContextVar("resilient_ai.deadline", default=None)
+OWN_VARIABLES.add(callers_deadline)
+current_deadline = callers_deadline.get

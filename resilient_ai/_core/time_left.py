@@ -1,0 +1,132 @@
+"""`deadline()` and `time_left()`: how long a caller can wait, told once, for everything that is called below."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import math
+import sys
+from typing import TYPE_CHECKING, Any, Self
+
+import anyio
+
+from .backend import in_task
+from .callers_deadline import Deadline, callers_deadline, current_deadline
+from .deadline import seconds_left
+from .public import public
+from .state_store import default_registry
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+    from contextvars import Token
+    from types import FrameType, TracebackType
+
+
+@public()
+class deadline:  # noqa: N801 - used as a `with` statement
+    """
+    Bound what is inside a `with` block, and let every policy know: `with deadline(15): ...`.
+
+    Inside, no attempt begins after it, and nobody is held in a queue who would be served too late. Tasks and threads
+    that are started inside inherit it: `gather`, task groups, `to_thread`. A bare `Thread` and an executor inherit
+    nothing before Python 3.14. What outlives the block is not bounded any more.
+
+    In a task of asyncio or trio the block ends with `TimeoutError`, as that of `anyio.fail_after` does: what runs is
+    cancelled. In plain code nothing can be interrupted; no policy waits beyond it, and `time_left()` tells the SDK.
+    Of nested deadlines the soonest holds. Do not put one around a `yield`: the block would be left at each item, and
+    its deadline would hold for whoever reads the items.
+
+    Args:
+        seconds: From the beginning of the block, on the default registry's clock. 0 or less: the time is over, and
+            the first thing that waits is cancelled. None or inf: no deadline of its own.
+
+    Raises:
+        TimeoutError: At the end of the block: it was cancelled because the time was over.
+        RuntimeError: The block was left in another context than it was entered in, because it is around a `yield`; or
+            one object was entered twice.
+        ValueError: `seconds` is not a number.
+    """
+
+    __slots__ = ("_here", "_scope", "_scope_manager", "_seconds", "_token")
+
+    def __init__(self, seconds: float | None) -> None:
+        given: object = seconds
+        number = isinstance(given, int | float) and not isinstance(given, bool) and not math.isnan(given)
+        if not number and given is not None:
+            raise ValueError(f"seconds of a deadline must be a number or None, got {seconds!r}")
+        self._seconds = math.inf if seconds is None else float(seconds)
+        self._here: Deadline | None = None
+        self._token: Token[Deadline | None] | None = None
+        self._scope_manager: AbstractContextManager[anyio.CancelScope] | None = None
+        self._scope: anyio.CancelScope | None = None
+
+    def __enter__(self) -> Self:
+        if self._here is not None:
+            raise RuntimeError(f"{self!r} is in use already; make one for each block")
+        clock = default_registry().clock
+        here = Deadline(clock, self._seconds, current_deadline())
+        if self._seconds < math.inf and in_task():
+            here.generator = _generator(sys._getframe(1))
+            self._scope_manager = clock.move_on_after(max(0.0, self._seconds))
+            self._scope = scope = self._scope_manager.__enter__()
+            if self._seconds <= 0:  # a virtual clock ends nothing before it moves
+                scope.cancel()
+        self._here, self._token = here, callers_deadline.set(here)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        here, token, scope, manager = self._here, self._token, self._scope, self._scope_manager
+        self._here = self._token = self._scope = self._scope_manager = None
+        if here is not None:
+            here.over, here.generator = True, None
+        same_context = token is None or _restored(token)
+        swallowed = manager.__exit__(kind, error, trace) if manager is not None else None
+        if scope is not None and scope.cancelled_caught:
+            raise TimeoutError(f"the deadline of {self._seconds:g} s is over") from None
+        if not same_context and kind is None:
+            raise RuntimeError(
+                f"{self!r} was left in another context than it was entered in; it cannot stand around a yield"
+            )
+        return swallowed
+
+    def __repr__(self) -> str:
+        return f"deadline({self._seconds:g})"
+
+
+def _restored(token: Token[Any]) -> bool:
+    """Whether the deadline around a block could be put back: not in another context."""
+    try:
+        callers_deadline.reset(token)
+    except ValueError:
+        return False
+    return True
+
+
+def _generator(frame: FrameType) -> tuple[FrameType, int] | None:
+    """
+    The async generator that a block stands in, and its task; None if it stands elsewhere.
+
+    One that `asynccontextmanager` runs is a block in two halves: its yield is where the code inside runs.
+    """
+    if not frame.f_code.co_flags & inspect.CO_ASYNC_GENERATOR:
+        return None
+    if frame.f_back is not None and frame.f_back.f_code.co_filename == contextlib.__file__:
+        return None
+    return frame, anyio.get_current_task().id
+
+
+@public()
+def time_left() -> float | None:
+    """
+    Seconds until the running code has to be done: what to hand to an SDK's `timeout=`.
+
+    The soonest counts of a `deadline()`, an anyio or trio scope around the running task, a policy's own timeout, and
+    an `asyncio.timeout` where it can be seen.
+
+    Returns:
+        Seconds, 0.0 when the time is over; None without a deadline.
+    """
+    left = seconds_left()
+    return None if left == math.inf else max(0.0, left)
