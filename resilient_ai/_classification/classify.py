@@ -21,7 +21,7 @@ from .evidence import gather, read, text_of
 from .outputs import from_output, is_misfit
 from .phrases import PLAIN_PHRASES, TOKENS_OVER_WINDOW, compiled
 from .replies import from_reply, from_text
-from .transport import from_transport
+from .transport import from_transport, of_class_alone
 from .user_rules import ask_users
 from .verdict import Verdict, verdict
 from .wait_hints import wait_of
@@ -50,6 +50,8 @@ def classify(error: BaseException) -> Verdict:
     """
     if (answer := ask_users(error)) is not None:
         return answer
+    if (known := of_class_alone(error)) is not None:
+        return known
     if not issubclass(type(error), Exception) and not issubclass(type(error), BaseExceptionGroup):
         return replace(_UNRECOGNISED, endpoint_fault=False, evidence=f"{type(error).__name__} is no failure")
     if is_wrong_call(error):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import sys
 from functools import lru_cache
+from typing import Final
 
 from resilient_ai._core.errors import ErrorType
 
@@ -55,6 +56,18 @@ _NETWORK_ERRNOS = frozenset(
 )
 
 
+_BUILT_IN: Final[frozenset[type]] = frozenset(
+    (
+        BrokenPipeError,
+        ConnectionAbortedError,
+        ConnectionError,
+        ConnectionRefusedError,
+        ConnectionResetError,
+        TimeoutError,
+    )
+)
+
+
 def of_closed_loop(error: BaseException) -> bool:
     """
     Whether a client that was kept from one event loop to the next met a connection of the closed one.
@@ -62,6 +75,18 @@ def of_closed_loop(error: BaseException) -> bool:
     Nothing was sent, and the client's pool drops the dead connection, so that the next attempt makes a new one.
     """
     return type(error) is RuntimeError and "event loop is closed" in text_of(error).lower()
+
+
+def of_class_alone(error: BaseException) -> Verdict | None:
+    """
+    What a built-in error of a connection means that nothing has caused and on which nobody has set anything.
+
+    All the evidence is its class then. In an outage there are many of them; everything asked one by one takes ten
+    times as long.
+    """
+    if type(error) not in _BUILT_IN or error.__cause__ is not None or error.__context__ is not None or error.__dict__:
+        return None
+    return _by_name(type(error))  # type: ignore[arg-type]
 
 
 def from_transport(error: BaseException) -> Verdict | None:

@@ -49,8 +49,13 @@ class RetryBudget:
 
     def price_of(self, error_type: ErrorType) -> float:
         """Tokens for one retry after an error of that type."""
-        prices = {"full": self.price, "throttled": self.throttled_price, "free": 0.0}
-        return prices[ERROR_TYPES[error_type].price]
+        match ERROR_TYPES[error_type].price:
+            case "full":
+                return self.price
+            case "throttled":
+                return self.throttled_price
+            case "free":
+                return 0.0
 
 
 class Bucket:

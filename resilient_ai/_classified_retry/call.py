@@ -20,7 +20,7 @@ from resilient_ai._core.errors import (
 from resilient_ai._core.scrub import args_hash, scrub
 
 from .conditions import CallState, UnwantedResultError, wants_another
-from .decision import Again, Failure, GiveUp, decide, plan_for
+from .decision import Again, GiveUp, decide
 from .events import AttemptFailed, QuotaExceeded, RetriesExhausted, RetryScheduled
 
 if TYPE_CHECKING:
@@ -32,18 +32,21 @@ if TYPE_CHECKING:
 
     from .site import RetrySite
 
+# Nothing recognises the error, or it is a bug of the program.
+_NOBODYS = frozenset(("unknown", "program"))
+
 
 class RetriedCall:
     """One call that has failed at least once."""
 
     __slots__ = (
-        "_answers",
         "_attempt_started",
+        "_conditions",
         "_once",
         "_request",
         "_started",
-        "_state",
         "_times",
+        "answers",
         "attempts",
         "price",
         "site",
@@ -61,19 +64,17 @@ class RetriedCall:
         self.site = site
         self.attempts = 0
         self.price = 0.0  # of the retry that is being made
+        self.answers = 0  # that were paid for and did not fit, those of a failover's endpoints among them
         self._started = self._attempt_started = started
         self._request = args, kwargs
-        self._answers = 0  # that were paid for and did not fit, those of a failover's endpoints among them
         self._times: dict[str, int] = {}  # failures, by what the decision counts them as
-        self._state = CallState(site, started, args, kwargs)
+        self._conditions = CallState(site, started, args, kwargs) if site.has_conditions else None
 
     async def attempt(self, inner: Callable[..., Awaitable[Any]], *call: Any) -> Any:
-        """Make one of the further attempts; a failover below learns how many answers may still be paid for."""
-        if not self._answers:
-            return await inner(*call)
+        """Make an attempt after answers that did not fit; a failover below learns how many may still be paid for."""
         rule, outer = self.site.config.rule(ErrorType.INVALID_OUTPUT), answers_left.get()
         most = rule.max_retries + 1 if rule is not None else MOST_ANSWERS
-        answers_left.set(max(1, most - self._answers))
+        answers_left.set(max(1, most - self.answers))
         try:
             return await inner(*call)
         finally:
@@ -88,7 +89,6 @@ class RetriedCall:
         """
         delay, kind = self._delay(broken)
         site, registry = self.site, self.site.registry
-        self._state.idle_for += delay
         try:
             if registry.hears(RetryScheduled):
                 registry.emit(RetryScheduled(site.name, self.attempts, kind.value, delay))
@@ -103,64 +103,69 @@ class RetriedCall:
     def end_midway(self, error: Exception) -> None:
         """Count a stream that broke after its commit point: a retry would repeat what its consumer has seen."""
         verdict, now = self._count(error)
-        self._forget_outcome()
-        if not _is_nobodys(verdict):
+        if verdict.blame not in _NOBODYS:
             self._tell_end(verdict, now, "the stream had begun")
         self.site.state.call_given_up()
 
     def _delay(self, broken: Broken) -> tuple[float, ErrorType]:
         """Seconds until the next attempt, and the type of error that makes it necessary; raises when there is none."""
-        verdict, now = self._count(broken.error)
-        raised_as_it_is = _is_nobodys(verdict) and not verdict.retryable and self.site.choices.retry is None
-        raised_as_it_is = raised_as_it_is or is_wrong_call(broken.error)
-        answer = None if raised_as_it_is else self._decide(broken.error, verdict, now)
-        self._forget_outcome()
-        if not isinstance(answer, Again):
-            self.site.state.call_given_up()
+        site, error = self.site, broken.error
+        try:
+            verdict, now = self._count(error)
+            wrong = verdict.blame in _NOBODYS and not verdict.retryable and site.choices.retry is None
+            answer = None if wrong or is_wrong_call(error) else self._decide(error, verdict, now)
+            if isinstance(answer, Again):
+                del broken.error  # exception -> traceback -> frame of the layer -> exception is a reference cycle
+                return answer.delay, verdict.error_type
+            site.state.call_given_up()
             if answer is not None:  # else a programming error, which goes as it is to whoever made it
                 self._tell_end(verdict, now, answer.reason)
-                broken.error = self._last_error(broken.error, verdict, now, answer.reason)
-            broken.throw()
-        del broken.error  # exception -> traceback -> frame of the layer -> exception is a reference cycle
-        return answer.delay, verdict.error_type
+                broken.error = self._last_error(error, verdict, now, answer.reason)
+        finally:
+            del error
+        return broken.throw()
 
     def _count(self, error: Exception) -> tuple[Verdict, float]:
-        site = self.site
         self.attempts += 1
         verdict = classify(error)
-        site.state.attempt_failed(verdict.error_type)
+        self.site.state.attempt_failed(verdict.error_type)
         if verdict.error_type is ErrorType.INVALID_OUTPUT or isinstance(error, AllEndpointsFailedError):
-            self._answers += invalid_answers(error)
+            self.answers += invalid_answers(error)
         if (seen := watching()) is not None:
             seen.attempts += 1
-        now = site.registry.clock.now()
-        self._tell_failure(error, verdict, now)
-        self._state.note(self.attempts, error, now)
+        now = self.site.registry.clock.now()
+        event = QuotaExceeded if verdict.error_type is ErrorType.QUOTA_EXCEEDED else AttemptFailed
+        if self.site.registry.hears(event):
+            self._tell_failure(event, error, verdict, now)
         return verdict, now
 
     def _decide(self, error: Exception, verdict: Verdict, now: float) -> Again | GiveUp:
         site, left = self.site, seconds_left()
-        failure = Failure.of(error, verdict, site.choices)
+        failure, plan = site.plan(error, verdict, left)
         if failure.refused:  # so the retry that led to it was never sent
             site.state.refund(now, self.price)
             self.price = 0.0
-        plan = plan_for(failure, site.config, site.choices, left)
         if not plan.is_attempt:
             self.attempts -= 1
-            self._state.attempt_number = self.attempts
         times = self._times[plan.reason] = self._times.get(plan.reason, 0) + 1
         if failure.kind is ErrorType.INVALID_OUTPUT:
-            times = self._answers
+            times = self.answers
+        if (conditions := self._conditions) is not None:
+            conditions.note(self.attempts, error, now)
         answer = decide(
             failure,
             plan,
             site.config,
             site.choices,
-            self._state,
+            conditions,
+            site.registry.rng.random,
+            attempts=self.attempts,
             times=times,
             elapsed=now - self._started,
             seconds_left=left,
         )
+        if conditions is not None:
+            conditions.forget(answer)
         if isinstance(answer, GiveUp):
             return answer
         # What our own side refused has not been read by anybody.
@@ -173,16 +178,12 @@ class RetriedCall:
         self.price = price
         return answer
 
-    def _forget_outcome(self) -> None:
-        """Let the error go: exception -> traceback -> frame -> state -> exception is a reference cycle."""
-        self._state.outcome = None
-
     def _last_error(self, error: Exception, verdict: Verdict, now: float, reason: str) -> Exception:
         elapsed = now - self._started
         if self.site.choices.reraise:
             calls = "1 attempt" if self.attempts == 1 else f"{self.attempts} attempts"
             error.add_note(f"resilient_ai: {calls} in {elapsed:.1f} s; {reason}")
-            note_answers(error, self._answers)
+            note_answers(error, self.answers)
             return error
         failed = AIServiceError(
             self.site.function,
@@ -193,7 +194,7 @@ class RetriedCall:
             retry_after=verdict.retry_after,
             reason=reason,
         )
-        note_answers(failed, self._answers)
+        note_answers(failed, self.answers)
         return failed
 
     def _tell_end(self, verdict: Verdict, now: float, reason: str) -> None:
@@ -202,10 +203,7 @@ class RetriedCall:
             kind, elapsed = verdict.error_type.value, now - self._started
             site.registry.emit(RetriesExhausted(site.name, self.attempts, elapsed, kind, reason))
 
-    def _tell_failure(self, error: Exception, verdict: Verdict, now: float) -> None:
-        event = QuotaExceeded if verdict.error_type is ErrorType.QUOTA_EXCEEDED else AttemptFailed
-        if not self.site.registry.hears(event):
-            return
+    def _tell_failure(self, event: type[AttemptFailed], error: Exception, verdict: Verdict, now: float) -> None:
         self.site.registry.emit(
             event(
                 self.site.name,
@@ -218,11 +216,6 @@ class RetriedCall:
                 now - self._attempt_started,
             )
         )
-
-
-def _is_nobodys(verdict: Verdict) -> bool:
-    """Whether nothing recognises the error, or it is a bug of the program."""
-    return verdict.blame in ("unknown", "program")
 
 
 def answered(site: RetrySite, call: RetriedCall | None) -> None:

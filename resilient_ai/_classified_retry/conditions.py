@@ -8,9 +8,12 @@ import tenacity
 
 from resilient_ai._core.errors import RejectedResultError
 
+from .decision import Again
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from .decision import GiveUp
     from .rules import RetryRule
     from .site import RetrySite
 
@@ -38,15 +41,17 @@ class CallState(tenacity.RetryCallState):
     def note(self, attempts: int, error: Exception, now: float) -> None:
         """Show the conditions how an attempt has ended."""
         self.attempt_number = attempts
-        if self._site.has_conditions:  # only for them, because an outcome is a future with a lock of its own
-            if isinstance(error, UnwantedResultError):
-                self.set_result(error.result)
-            else:
-                self.set_exception((type(error), error, error.__traceback__))
+        if isinstance(error, UnwantedResultError):
+            self.set_result(error.result)
+        else:
+            self.set_exception((type(error), error, error.__traceback__))
         self.outcome_timestamp = now  # last, because setting an outcome reads tenacity's own clock
 
-    def attempts_used_up(self) -> bool:
-        return self._site.max_attempts(self)
+    def forget(self, answer: Again | GiveUp) -> None:
+        """Let the error go: exception -> traceback -> frame -> state -> exception is a reference cycle."""
+        self.outcome = None
+        if isinstance(answer, Again):
+            self.idle_for += answer.delay
 
     def wants_retry(self) -> bool:
         retry = self._site.choices.retry

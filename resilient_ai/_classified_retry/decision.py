@@ -26,6 +26,8 @@ from resilient_ai._core.errors import (
 from .rules import DEFAULT_RULES, PROBES_IN_FLIGHT, WAIT_FOR_CIRCUIT, WAIT_FOR_LIMIT, RetryRule
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from resilient_ai._classification.verdict import Verdict
 
     from .rules import RetryChoices, RetryConfig
@@ -116,9 +118,8 @@ def _is_default(rule: RetryRule | None, kind: ErrorType, config: RetryConfig) ->
 
 
 class Conditions(Protocol):
-    """What the decision asks of the attempts so far, and of the user's own tenacity conditions."""
+    """The user's own tenacity conditions."""
 
-    def attempts_used_up(self) -> bool: ...
     def wants_retry(self) -> bool: ...
     def backoff(self, rule: RetryRule, times: int) -> float: ...
     def stops(self, delay: float) -> bool: ...
@@ -141,8 +142,10 @@ def decide(
     plan: Plan,
     config: RetryConfig,
     choices: RetryChoices,
-    conditions: Conditions,
+    conditions: Conditions | None,
+    chance: Callable[[], float],
     *,
+    attempts: int,
     times: int,
     elapsed: float,
     seconds_left: float,
@@ -155,61 +158,49 @@ def decide(
         plan: The rule for it.
         config: Settings of the name.
         choices: Settings of the call site.
-        conditions: The attempts so far, and the user's tenacity conditions.
+        conditions: The user's tenacity conditions; None: only the rules decide.
+        chance: Draws a number in [0, 1) for the jitter.
+        attempts: Attempts made.
         times: Failures counted as `plan.reason` in this call, this one included.
         elapsed: Seconds since the first attempt began.
         seconds_left: Seconds until the caller's deadline; infinite without one.
     """
-    if (reason := _before_backoff(failure, plan, config, choices, conditions, times)) is not None:
+    rule, wait = plan.rule, plan.wait or 0.0
+    if (reason := _not_at_all(failure, plan, choices, conditions)) is not None:
         return GiveUp(reason)
-    delay = max(conditions.backoff(plan.rule, times), plan.wait or 0.0)
-    if (reason := _with_delay(delay, config, choices, conditions, elapsed, seconds_left)) is not None:
-        return GiveUp(reason)
+    if attempts >= config.max_attempts:
+        return GiveUp(f"max_attempts={config.max_attempts} reached")
+    if times > rule.max_retries and choices.retry is None:
+        return GiveUp(f"{rule.max_retries} retries for {plan.reason} used up")
+    if wait > rule.max_delay:
+        who = "our own side" if failure.refused else "the provider"
+        return GiveUp(f"{who} asks to wait {wait:.1f} s, longer than max_delay={rule.max_delay:g}")
+
+    backoff = rule.delay(times, chance()) if conditions is None else conditions.backoff(rule, times)
+    delay = max(backoff, wait)
+    if conditions is not None and conditions.stops(delay):
+        return GiveUp("its stop= says so")
+    if config.max_elapsed is not None and elapsed + delay >= config.max_elapsed:
+        return GiveUp(f"max_elapsed={config.max_elapsed:g} would end before the next attempt")
+    if not delay < seconds_left:
+        return GiveUp("the caller's deadline would end before the next attempt")
     return Again(delay)
 
 
-def _before_backoff(
-    failure: Failure, plan: Plan, config: RetryConfig, choices: RetryChoices, conditions: Conditions, times: int
-) -> str | None:
-    """What speaks against another attempt, whenever it would begin."""
-    kind, rule, wait = failure.kind, plan.rule, plan.wait or 0.0
-    by_rules = choices.retry is None  # else the user's condition decides in place of the rules
-
+def _not_at_all(failure: Failure, plan: Plan, choices: RetryChoices, conditions: Conditions | None) -> str | None:
+    """Why such a failure is never retried, however few attempts were made."""
+    kind = failure.kind
     if failure.by_circuit and plan.wait is None:
         return "nobody knows when the circuit may be asked again"
-    if not by_rules and not conditions.wants_retry():
-        return "its retry= says no"
-    if by_rules and (rule is NO_RETRY or (kind in RETRYABLE and not failure.retryable)):
+    if choices.retry is not None:  # the user's condition decides in place of the rules
+        if conditions is None or not conditions.wants_retry():
+            return "its retry= says no"
+    elif plan.rule is NO_RETRY or (kind in RETRYABLE and not failure.retryable):
         return f"{kind.value} is not retried"
-    if by_rules and choices.on is not None and kind not in choices.on:
+    elif choices.on is not None and kind not in choices.on:
         return f"{kind.value} is not in its on="
     if choices.unsent_only and not failure.unsent:
         return "the request may have been processed"
-    if conditions.attempts_used_up():
-        return f"max_attempts={config.max_attempts} reached"
-    if by_rules and times > rule.max_retries:
-        return f"{rule.max_retries} retries for {plan.reason} used up"
-    if wait > rule.max_delay:
-        who = "our own side" if failure.refused else "the provider"
-        return f"{who} asks to wait {wait:.1f} s, longer than max_delay={rule.max_delay:g}"
-    return None
-
-
-def _with_delay(
-    delay: float,
-    config: RetryConfig,
-    choices: RetryChoices,
-    conditions: Conditions,
-    elapsed: float,
-    seconds_left: float,
-) -> str | None:
-    """What speaks against another attempt that begins after so many seconds."""
-    if choices.stop is not None and conditions.stops(delay):
-        return "its stop= says so"
-    if config.max_elapsed is not None and elapsed + delay >= config.max_elapsed:
-        return f"max_elapsed={config.max_elapsed:g} would end before the next attempt"
-    if not delay < seconds_left:
-        return "the caller's deadline would end before the next attempt"
     return None
 
 

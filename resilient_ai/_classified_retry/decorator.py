@@ -16,6 +16,7 @@ from resilient_ai._core.deadline import bounded
 from resilient_ai._core.errors import DoubleRetryWarning, ErrorType, rejections
 from resilient_ai._core.fast_path import FastPath, begun
 from resilient_ai._core.handlers import Handler
+from resilient_ai._core.opening import is_innermost
 from resilient_ai._core.policy import Policy, Site
 from resilient_ai._core.public import public
 from resilient_ai._core.read_once import ReadOnce
@@ -61,35 +62,39 @@ class RetryPolicy(Policy[Retry]):
 
     def bind(self, bind_inner: Callable[[Site], Handler], site: Site) -> Handler:
         inner, here, now = bind_inner(site), self._here(site), self.registry.clock.now
-        judge = judge_of(here)
+        judge, above_the_function = judge_of(here), is_innermost(inner)
 
         async def retried(fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             started = now() if (first := begun(fn)) is None else first.started
             call: RetriedCall | None = None
             once = ReadOnce.among(args, kwargs, begun=first is not None)
+            broken = first.take_error() if first is not None and above_the_function else None
             while True:
-                try:
-                    if call is None:
-                        result = await inner(fn, instance, args, kwargs)
+                if broken is None:
+                    try:
+                        if call is None or not call.answers:
+                            result = await inner(fn, instance, args, kwargs)
+                        else:
+                            result = await call.attempt(inner, fn, instance, args, kwargs)
+                        if type(result) is ReturnedStream:
+                            await hold(result, here, call, (started, args, kwargs))
+                            return result
+                        if judge is not None:
+                            judge(result, call)
+                    except Exception as error:  # noqa: BLE001 - raised or retried below
+                        broken = Broken(error)
                     else:
-                        result = await call.attempt(inner, fn, instance, args, kwargs)
-                    if type(result) is ReturnedStream:
-                        await hold(result, here, call, (started, args, kwargs))
+                        answered(here, call)
                         return result
-                    if judge is not None:
-                        judge(result, call)
-                except Exception as error:  # noqa: BLE001 - raised or retried below
-                    broken = Broken(error)
-                else:
-                    answered(here, call)
-                    return result
                 call = call or RetriedCall(here, started, args, kwargs, once)
                 unwanted = rejections(broken.error)
                 try:
                     await call.again(broken)
-                    await dispose_rejected(unwanted)
+                    if unwanted:
+                        await dispose_rejected(unwanted)
                 finally:
                     del unwanted  # error -> traceback -> frame -> error is a reference cycle
+                broken = None
 
         if (seconds := self.config.timeout_seconds) is not None:
             return bounded(retried, seconds, self.registry.clock, here.name, timed_out=here.state.call_given_up)
@@ -109,7 +114,6 @@ class RetryPolicy(Policy[Retry]):
             retry.name,
             retry._state,
             config,
-            tenacity.stop_after_attempt(config.max_attempts),
             choices,
             any(given is not None for given in (choices.stop, choices.wait, choices.retry)),
             self.registry,

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import tenacity
+from resilient_ai._core.errors import ErrorType, ResilienceError
 
+from .decision import Failure, Plan, plan_for
+
+if TYPE_CHECKING:
+    from resilient_ai._classification.verdict import Verdict
     from resilient_ai._core.state_store import StateStore
 
     from .rules import RetryChoices, RetryConfig
@@ -22,8 +26,20 @@ class RetrySite:
     name: str  # of the state
     state: RetryState
     config: RetryConfig
-    max_attempts: tenacity.stop_after_attempt
     choices: RetryChoices
     has_conditions: bool  # whether there are tenacity conditions of the user's among them
     registry: StateStore
     endpoint: str | None = None  # that it is below
+    # By type and whether it is retryable: what failures tell of which nothing else is known.
+    _usual: dict[tuple[ErrorType, bool], tuple[Failure, Plan]] = field(default_factory=dict, init=False)
+
+    def plan(self, error: Exception, verdict: Verdict, seconds_left: float) -> tuple[Failure, Plan]:
+        """What a failure tells the decision, and the rule that its retries go by."""
+        if verdict.retry_after is not None or self.choices.unsent_only or isinstance(error, ResilienceError):
+            failure = Failure.of(error, verdict, self.choices)
+            return failure, plan_for(failure, self.config, self.choices, seconds_left)
+        key = verdict.error_type, verdict.retryable
+        if (known := self._usual.get(key)) is None:
+            failure = Failure(*key)
+            known = self._usual[key] = failure, plan_for(failure, self.config, self.choices, math.inf)
+        return known

@@ -103,7 +103,7 @@ class RetryState:
     def attempt_failed(self, error_type: ErrorType) -> None:
         """Count a failed attempt."""
         with self.lock:
-            self.errors[error_type.value] += 1
+            self.errors[error_type._value_] += 1  # `value` is a property, and takes a call
 
     def pay_for_retry(self, now: float, error_type: ErrorType) -> float | None:
         """Take the price of one retry; the price, or None when the budget is too low."""

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 from .call_facts import watching
 from .errors import mark_if_wrong_call
 from .opening import gives_items
+from .streams import Broken
 
 if TYPE_CHECKING:
     from .handlers import Handler
@@ -71,6 +72,13 @@ class StartedCall:
             raise error  # type: ignore[misc]  # checked by the caller
         finally:
             del error
+
+    def take_error(self) -> Broken | None:
+        """What the function has raised, for a layer right above it: raising it again would take ten bare awaits."""
+        if not isinstance(self.error, Exception):  # a cancellation takes its way through the layers
+            return None
+        broken, self.error = Broken(self.error), None
+        return broken
 
     def take_choice(self) -> Any:
         """What was chosen among several, once: a later attempt chooses anew."""

@@ -109,6 +109,11 @@ class Opening:
             renew_waits()
 
 
+def is_innermost(inner: Any) -> bool:
+    """Whether a handler is a stack's innermost part, so that nothing decides anything below the layer that has it."""
+    return getattr(inner, "__func__", None) is Opening.function
+
+
 @cache
 def _shared(own_task: bool | None) -> Opening:
     return Opening(None, own_task)

@@ -43,6 +43,8 @@ class ReadOnce:
             begun: Whether the function has been called already, and nobody has noted where its files stood. They are
                 put back to their beginning, as HTTP clients do before they send one.
         """
+        if _PLAIN.issuperset(map(type, args)) and (not kwargs or _PLAIN.issuperset(map(type, kwargs.values()))):
+            return None
         found: list[tuple[str, Any, int | None]] = []
         for name, argument in _named(args, kwargs):
             if type(argument) not in _PLAIN:

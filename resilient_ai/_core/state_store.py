@@ -396,6 +396,8 @@ class StateStore:
 
     def hears(self, kind: type[Event]) -> bool:
         """Whether anybody would hear an event of this kind; none is made otherwise."""
+        if self._least == math.inf and not self._logs:
+            return False
         number = severity(kind.level)
         return number >= self._least or (self._logs and enabled(number))
 

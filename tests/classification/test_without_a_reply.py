@@ -37,6 +37,35 @@ def test_what_the_transport_raises_has_a_class(error, expected):
     assert classify(error).retryable
 
 
+BUILT_IN = [
+    BrokenPipeError,
+    ConnectionAbortedError,
+    ConnectionError,
+    ConnectionRefusedError,
+    ConnectionResetError,
+    TimeoutError,
+]
+
+
+@pytest.mark.parametrize("cls", BUILT_IN)
+@pytest.mark.parametrize("args", [(), ("invalid api key",), (errno.ENOSPC, "no space left")])
+def test_a_built_in_error_of_the_connection_means_the_same_alone_and_with_a_silent_cause(cls, args):
+    alone, caused = cls(*args), cls(*args)
+    caused.__cause__ = Exception("something happened")
+
+    assert classify(alone) == classify(caused)
+
+
+@pytest.mark.parametrize("cls", BUILT_IN)
+def test_what_was_set_on_it_or_has_caused_it_counts_more_than_its_class(cls):
+    replied, caused = cls("x"), cls("x")
+    replied.status_code = 429
+    caused.__context__ = RuntimeError("no running event loop")
+
+    assert kind(replied) == "rate_limit"
+    assert classify(caused).blame == "program"
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [

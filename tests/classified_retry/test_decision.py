@@ -38,15 +38,10 @@ LIMIT = Failure(ErrorType.MODEL_OVERLOADED, retryable=True, wait=90.0, refused=T
 class Conditions:
     """Answers as told, and which of them were asked for."""
 
-    used_up: bool = False
     wants: bool = True
     wait: float = 1.0
     stop: bool = False
     asked: list[str] = field(default_factory=list)
-
-    def attempts_used_up(self):
-        self.asked.append("attempts")
-        return self.used_up
 
     def wants_retry(self):
         self.asked.append("retry")
@@ -61,12 +56,11 @@ class Conditions:
         return self.stop
 
 
-def decided(failure, *, config=DEFAULTS, choices=None, conditions=None, times=1, elapsed=0.0, left=math.inf):
+def decided(failure, *, config=DEFAULTS, choices=None, conditions=None, left=math.inf, roll=0.5, **numbers):
     choices = choices or RetryChoices()
     plan = plan_for(failure, config, choices, left)
-    return decide(
-        failure, plan, config, choices, conditions or Conditions(), times=times, elapsed=elapsed, seconds_left=left
-    )
+    numbers = {"attempts": 1, "times": 1, "elapsed": 0.0, **numbers}
+    return decide(failure, plan, config, choices, conditions, lambda: roll, seconds_left=left, **numbers)
 
 
 def any_condition(state):
@@ -140,14 +134,14 @@ OWN = RetryChoices(retry=any_condition, wait=any_condition, stop=any_condition)
         ("network_error is not retried", Failure(ErrorType.NETWORK_ERROR, retryable=False), {}),
         ("is not in its on=", OVERLOADED, {"choices": RetryChoices(on=frozenset({ErrorType.TIMEOUT}))}),
         ("the request may have been processed", OVERLOADED, {"choices": RetryChoices(unsent_only=True)}),
-        ("max_attempts=6 reached", OVERLOADED, {"conditions": Conditions(used_up=True)}),
+        ("max_attempts=6 reached", OVERLOADED, {"attempts": 6}),
         ("4 retries for model_overloaded used up", OVERLOADED, {"times": 5}),
         ("100 retries for held used up", LIMIT, {"times": 101, "left": 1e4}),
         ("the provider asks to wait 31.0 s", Failure(ErrorType.MODEL_OVERLOADED, retryable=True, wait=31.0), {}),
         ("our own side asks to wait 90.0 s, longer than max_delay=30", LIMIT, {}),
         ("its stop= says so", OVERLOADED, {"choices": OWN, "conditions": Conditions(stop=True)}),
         ("max_elapsed=9 would end", OVERLOADED, {"config": RetryConfig(DEFAULTS.rules, 6, 9.0), "elapsed": 8.0}),
-        ("the caller's deadline would end", OVERLOADED, {"left": 1.0}),
+        ("the caller's deadline would end", OVERLOADED, {"left": 1.0, "roll": 0.999}),
         ("the caller's deadline would end", OVERLOADED, {"conditions": Conditions(wait=math.nan)}),
     ],
 )
@@ -162,11 +156,16 @@ def test_a_reason_against_another_attempt_is_named(reason, failure, given):
     ("failure", "given", "delay"),
     [
         (OVERLOADED, {}, 1.0),
-        (OVERLOADED, {"times": 4}, 1.0),
+        (OVERLOADED, {"times": 4}, 3.375),
+        (OVERLOADED, {"attempts": 5, "roll": 0.0}, 0.0),
         (Failure(ErrorType.MODEL_OVERLOADED, retryable=True, wait=30.0), {}, 30.0),
-        (Failure(ErrorType.AUTHENTICATION, retryable=False), {"choices": OWN, "times": 99}, 1.0),
+        (
+            Failure(ErrorType.AUTHENTICATION, retryable=False),
+            {"choices": OWN, "conditions": Conditions(), "times": 99},
+            1.0,
+        ),
         (OVERLOADED, {"choices": RetryChoices(on=frozenset({ErrorType.MODEL_OVERLOADED}))}, 1.0),
-        (Failure(ErrorType.TIMEOUT, retryable=True, unsent=True), {"choices": RetryChoices(unsent_only=True)}, 1.0),
+        (Failure(ErrorType.TIMEOUT, retryable=True, unsent=True), {"choices": RetryChoices(unsent_only=True)}, 0.25),
         (OVERLOADED, {"config": RetryConfig(DEFAULTS.rules, 6, 9.0), "elapsed": 7.9}, 1.0),
         (OVERLOADED, {"left": 1.1}, 1.0),
         (LIMIT, {"left": 100.0}, 90.0),
@@ -182,7 +181,7 @@ def test_the_users_conditions_are_asked_in_tenacitys_order_and_no_more_than_need
     decided(OVERLOADED, choices=OWN, conditions=all_asked)
     decided(OVERLOADED, choices=OWN, conditions=refused)
 
-    assert all_asked.asked == ["retry", "attempts", "wait", "stop 1"]
+    assert all_asked.asked == ["retry", "wait", "stop 1"]
     assert refused.asked == ["retry"]
 
 
