@@ -114,8 +114,14 @@ def run_offline(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+# Pages about other people's packages, which the extra `guides` brings, and are left out where that does not install.
+NEEDS = {"fastapi.md": ["fastapi"]}
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_a_page_does_what_it_shows(page):
+    for package in NEEDS.get(page.name, ()):
+        pytest.importorskip(package, reason=f"{page.name} needs the extra guides")
     done = run_offline(__file__, str(page))
 
     assert done.returncode == 0, done.stderr

@@ -1,0 +1,96 @@
+"""A stream that has begun."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
+
+from resilient_ai._core.public import public
+from resilient_ai._core.streams import END, Broken, close_source, pull
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+T = TypeVar("T")
+
+
+@public("web")
+async def started(stream: AsyncIterable[T] | Awaitable[AsyncIterable[T]]) -> _Started[T]:
+    """
+    A stream that has begun: its first item is there.
+
+    A web framework sends its status before it reads a stream. With `started`, an error of the first item is raised
+    where the application can still answer with another status:
+
+        return StreamingResponse(await started(tell(prompt)))
+
+    Args:
+        stream: What a decorated function gives: an async generator, an SDK's stream, `endpoint.stream()`, or the
+            coroutine that returns one.
+
+    Returns:
+        An async iterator of all items, the first included, with `aclose()`; also an async context manager that closes
+        it.
+
+    Raises:
+        TypeError: It is no async iterable.
+        Exception: Whatever the stream raises at its first item. The stream is closed then.
+    """
+    source = cast("Any", stream)
+    if not hasattr(source, "__aiter__") and inspect.isawaitable(source):
+        source = cast("Any", await source)
+    if not hasattr(source, "__aiter__"):
+        raise TypeError(
+            f"started() needs a stream that is read with `async for`, got a {type(source).__qualname__};"
+            " pass what the decorated function returns"
+        )
+    items = aiter(source)
+    try:
+        first = await pull(items)
+        if isinstance(first, Broken):
+            first.throw()
+    except GeneratorExit:  # nobody runs this task any more, and nobody can wait for anything in it
+        raise
+    except BaseException:
+        await _close(source, items)
+        raise
+    return _Started(source, items, first)
+
+
+async def _close(source: Any, items: Any) -> None:
+    await close_source(items)
+    if items is not source:  # an SDK's stream may make a generator of its items
+        await close_source(source)
+
+
+class _Started(AsyncIterator[T], Generic[T]):
+    """A stream, and its first item. No async generator: one that nobody begins to read could not close its source."""
+
+    def __init__(self, source: Any, items: AsyncIterator[T], first: Any) -> None:
+        self._source = source
+        self._items = items
+        self._first = first
+        self._waits = True  # the first item, for its reader
+
+    async def __anext__(self) -> T:
+        if self._waits:
+            self._waits = False
+            first, self._first = self._first, None
+            if first is END:
+                raise StopAsyncIteration
+            return first  # type: ignore[no-any-return]
+        return await anext(self._items)
+
+    async def aclose(self) -> None:
+        """Leave the stream and close it."""
+        self._waits, self._first = False, None
+        await _close(self._source, self._items)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.aclose()
