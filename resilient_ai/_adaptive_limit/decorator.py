@@ -12,7 +12,7 @@ from resilient_ai._core.public import public
 from resilient_ai._core.returned_stream import ReturnedStream
 from resilient_ai._core.state_store import StateStore, default_registry
 from resilient_ai._core.streams import stream_of
-from resilient_ai._core.wrapper import Decorator, decorate
+from resilient_ai._core.wrapper import AsyncDecorator, decorate
 
 from .config import LimitConfig
 from .gate import LimitGate
@@ -102,7 +102,7 @@ def adaptive_limit(
     max_wait: float | None = None,
     max_queue_size: int = 1000,
     registry: StateStore | None = None,
-) -> Decorator: ...
+) -> AsyncDecorator: ...
 @public()
 def adaptive_limit(
     name: Any = None,

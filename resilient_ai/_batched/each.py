@@ -9,7 +9,7 @@ from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, overload
 
 import anyio
 
-from resilient_ai._core.callables import is_stream, takes_instance
+from resilient_ai._core.callables import needs_async, shape_of, takes_instance
 from resilient_ai._core.checks import check_number
 from resilient_ai._core.coroutine_type import CoroutineOf
 from resilient_ai._core.public import public
@@ -53,7 +53,10 @@ def each(fn: Any = None, /, *, max_concurrency: int = 10) -> Any:
     check_number("max_concurrency", max_concurrency, least=1, whole=True)
     if fn is None:
         return functools.partial(each, max_concurrency=max_concurrency)
-    if is_stream(fn, "each"):
+    shape = shape_of(fn, "each")
+    if shape.plain:
+        raise needs_async(fn, "each")
+    if shape.streaming:
         raise TypeError(f"each needs a function that returns; {fn!r} is an async generator")
 
     async def call_all(call: Callable[[Any], Coroutine[Any, Any, Any]], items: list[Any]) -> list[Any]:

@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Final
 
 from resilient_ai._classification.error_types import ERROR_TYPES
 from resilient_ai._core.checks import check_number
 from resilient_ai._core.errors import ErrorType
+from resilient_ai._core.plain_settings import Default
 
 # Neither failure nor success: the caller's own mistakes, answers that do not fit, and a limit that a healthy provider
 # keeps.
 NEUTRAL: tuple[ErrorType, ...] = tuple(kind for kind, row in ERROR_TYPES.items() if row.circuit == "neutral")
 
 
+DEFAULT_TIMEOUT: Final = Default(30.0)
+
+
 @dataclass(frozen=True, slots=True)
 class CircuitConfig:
     """Settings of a circuit, as `circuit_breaker` documents them. Times are in seconds."""
 
+    timeouts: ClassVar[tuple[str, ...]] = ("timeout_seconds", "idle_timeout_seconds")
+
     failure_threshold: int | None = 5
     recovery_timeout: float = 60.0
     success_threshold: int = 3
-    timeout_seconds: float | None = 30.0
-    idle_timeout_seconds: float | None = 30.0
+    timeout_seconds: float | None = DEFAULT_TIMEOUT
+    idle_timeout_seconds: float | None = DEFAULT_TIMEOUT
     failure_rate_threshold: float | None = None
     window_seconds: float = 60.0
     window_calls: int | None = None
@@ -33,6 +39,7 @@ class CircuitConfig:
     max_recovery_timeout: float | None = None
     recovery_jitter: float = 0.0
     ignore: tuple[Any, ...] = NEUTRAL
+    plain: bool = field(default=False, repr=False)  # of a plain function, which has no timeouts
 
     def __post_init__(self) -> None:
         check_number("failure_threshold", self.failure_threshold, least=1, whole=True, optional=True)

@@ -42,9 +42,10 @@ class Guard:
         reject: Judges results.
         clock: The registry's.
         name: Who is named when a stream falls silent.
+        plain: Whether its callers block.
     """
 
-    __slots__ = ("_by_blame", "_clock", "_config", "_name", "_next_item", "_reject", "now")
+    __slots__ = ("_by_blame", "_clock", "_config", "_name", "_next_item", "_plain", "_reject", "now")
 
     def __init__(
         self,
@@ -52,8 +53,11 @@ class Guard:
         reject: Reject | None,
         clock: Clock,
         name: str,
+        *,
+        plain: bool = False,
     ) -> None:
         self._config = config
+        self._plain = plain
         self._by_blame = all(each in config.ignore for each in NEUTRAL)
         self._reject = reject
         self.now = clock.now
@@ -134,7 +138,7 @@ class Guard:
 
     async def _admitted(self, breaker: SharedCircuit, started: float) -> Ticket:
         """A ticket of a circuit that is not closed; `CircuitOpenError` when it refuses."""
-        if cancelled():
+        if not self._plain and cancelled():
             await checkpoint()  # a cancelled caller hears of that, not of the circuit
         if started < breaker.circuit.refused_until:
             raise breaker.refusal(started)

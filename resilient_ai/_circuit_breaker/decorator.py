@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, ClassVar, ParamSpec, TypeVar, overload
 
 from resilient_ai._classification.error_rules import (
@@ -11,18 +11,19 @@ from resilient_ai._classification.error_rules import (
     Reject,
     error_rules,
 )
+from resilient_ai._core.callables import shape_of
 from resilient_ai._core.checks import check_callable
-from resilient_ai._core.coroutine_type import CoroutineOf
 from resilient_ai._core.deadline import bounded
 from resilient_ai._core.handlers import Handler
 from resilient_ai._core.opening import call_plainly
+from resilient_ai._core.plain_settings import for_plain_functions
 from resilient_ai._core.policy import Policy, Site
 from resilient_ai._core.public import public
 from resilient_ai._core.state_name import StateName
 from resilient_ai._core.state_store import StateStore, default_registry
 from resilient_ai._core.wrapper import Decorator, decorate
 
-from .config import NEUTRAL, CircuitConfig
+from .config import DEFAULT_TIMEOUT, NEUTRAL, CircuitConfig
 from .course import Guard
 from .fast_path import add_circuits
 from .handle import CircuitBreaker
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 R = TypeVar("R")
-Y = TypeVar("Y")
 
 Ignored = ErrorRule | type[BaseException]
 
@@ -69,6 +69,9 @@ class CircuitBreakerPolicy(Policy[CircuitBreaker]):
     def in_test(self, attempts: int) -> None:
         """Lets every call through."""
 
+    def check_plain(self, function: Any) -> None:
+        """Blocks with its caller: it has timeouts only where calls are awaited."""
+
     def options(self) -> dict[str, Any]:
         return {"key": self._key, "reject": self._reject}
 
@@ -82,7 +85,7 @@ class CircuitBreakerPolicy(Policy[CircuitBreaker]):
 
     def bind(self, bind_inner: Callable[[Site], Handler], site: Site) -> Handler:
         inner, run = bind_inner(site), self._within_timeout(site)
-        guard = Guard(self.config, self._reject, self.registry.clock, self.state_name(site))
+        guard = Guard(self.config, self._reject, self.registry.clock, self.state_name(site), plain=site.plain)
         if (key := self._key) is None:
             shared = self.state(site)._shared
             self._bound[site.endpoint] = shared, run
@@ -131,11 +134,7 @@ class CircuitBreakerPolicy(Policy[CircuitBreaker]):
 
 
 @overload
-def circuit_breaker(fn: Callable[P, Coroutine[Any, Any, R]], /) -> Callable[P, CoroutineOf[Any, Any, R]]: ...
-@overload
-def circuit_breaker(fn: Callable[P, AsyncGenerator[Y, None]], /) -> Callable[P, AsyncGenerator[Y, None]]: ...
-@overload
-def circuit_breaker(fn: Callable[P, AsyncIterator[Y]], /) -> Callable[P, AsyncIterator[Y]]: ...
+def circuit_breaker(fn: Callable[P, R], /) -> Callable[P, R]: ...
 @overload
 def circuit_breaker(
     name: str | None = None,
@@ -143,8 +142,8 @@ def circuit_breaker(
     failure_threshold: int | None = 5,
     recovery_timeout: float = 60.0,
     success_threshold: int = 3,
-    timeout_seconds: float | None = 30.0,
-    idle_timeout_seconds: float | None = 30.0,
+    timeout_seconds: float | None = DEFAULT_TIMEOUT,
+    idle_timeout_seconds: float | None = DEFAULT_TIMEOUT,
     failure_rate_threshold: float | None = None,
     window_seconds: float = 60.0,
     window_calls: int | None = None,
@@ -166,8 +165,8 @@ def circuit_breaker(
     failure_threshold: int | None = 5,
     recovery_timeout: float = 60.0,
     success_threshold: int = 3,
-    timeout_seconds: float | None = 30.0,
-    idle_timeout_seconds: float | None = 30.0,
+    timeout_seconds: float | None = DEFAULT_TIMEOUT,
+    idle_timeout_seconds: float | None = DEFAULT_TIMEOUT,
     failure_rate_threshold: float | None = None,
     window_seconds: float = 60.0,
     window_calls: int | None = None,
@@ -198,10 +197,10 @@ def circuit_breaker(
         recovery_timeout: Seconds open before a probe, or the provider's own wait if longer. Default 60.
         success_threshold: Good answers in half-open that close. Default 3.
         timeout_seconds: A call over this is cancelled and is a failure; for a stream, the wait for the first
-            item. Default 30; None: no bound.
+            item. Default 30, for plain functions none, as nothing can stop those; None: no bound.
         idle_timeout_seconds: Streams: the wait for each later item, and for the first one from a sign of life on: the
             endpoints of `resilient_ai.providers` tell of events that are no items (reasoning, arguments of tools).
-            Default 30; None: no bound.
+            Default 30, for plain functions none; None: no bound.
         failure_rate_threshold: Share of failures in the window, 0 to 1, that opens (inclusive). Default off.
         window_seconds: Sliding window of the rates, exact to a ten-thousandth of itself. Default 60.
         window_calls: Let the window be the last so many calls instead. Default off.
@@ -225,13 +224,15 @@ def circuit_breaker(
         CircuitOpenError: By the decorated function, without calling: the circuit is open.
         CallTimeoutError: By the decorated function: the call ran over timeout_seconds.
         RejectedResultError: By the decorated function: `reject` said so.
-        TypeError: At decoration: not an async function.
-        ValueError: At decoration: a bad setting, or the name exists with other settings.
+        TypeError: At decoration: not a function.
+        ValueError: At decoration: a bad setting, a timeout for a plain function, or the name exists with other
+            settings; those of plain functions need not agree with it on timeouts.
     """
 
     def put_on(fn: Any) -> Any:
         where = registry if registry is not None else default_registry()
-        return decorate(fn, CircuitBreakerPolicy(shared_name, config, where, key=key, reject=reject))
+        settings = for_plain_functions(config) if shape_of(fn, CircuitBreakerPolicy.kind).plain else config
+        return decorate(fn, CircuitBreakerPolicy(shared_name, settings, where, key=key, reject=reject))
 
     check_callable("key", key)
     check_callable("reject", reject)

@@ -9,7 +9,6 @@ from resilient_ai._classification.error_rules import rejection
 from resilient_ai._classification.error_text import error_message
 from resilient_ai._classification.paid_answers import MOST_ANSWERS, answers_left, invalid_answers, note_answers
 from resilient_ai._core.call_facts import watching
-from resilient_ai._core.deadline import seconds_left
 from resilient_ai._core.errors import (
     AIServiceError,
     AllEndpointsFailedError,
@@ -92,7 +91,7 @@ class RetriedCall:
         try:
             if registry.hears(RetryScheduled):
                 registry.emit(RetryScheduled(site.name, self.attempts, kind.value, delay))
-            await registry.clock.sleep(delay)
+            await site.waiting.sleep(delay)
         except BaseException:
             site.state.retry_abandoned(registry.clock.now(), self.price)
             raise
@@ -140,7 +139,7 @@ class RetriedCall:
         return verdict, now
 
     def _decide(self, error: Exception, verdict: Verdict, now: float) -> Again | GiveUp:
-        site, left = self.site, seconds_left()
+        site, left = self.site, self.site.waiting.seconds_left()
         failure, plan = site.plan(error, verdict, left)
         if failure.refused:  # so the retry that led to it was never sent
             site.state.refund(now, self.price)
@@ -163,6 +162,7 @@ class RetriedCall:
             times=times,
             elapsed=now - self._started,
             seconds_left=left,
+            obstacle=site.waiting.obstacle(),
         )
         if conditions is not None:
             conditions.forget(answer)

@@ -149,6 +149,7 @@ def decide(
     times: int,
     elapsed: float,
     seconds_left: float,
+    obstacle: str | None = None,
 ) -> Again | GiveUp:
     """
     Whether there is another attempt, and when.
@@ -164,6 +165,7 @@ def decide(
         times: Failures counted as `plan.reason` in this call, this one included.
         elapsed: Seconds since the first attempt began.
         seconds_left: Seconds until the caller's deadline; infinite without one.
+        obstacle: What keeps the caller from waiting; None: nothing does.
     """
     rule, wait = plan.rule, plan.wait or 0.0
     if (reason := _not_at_all(failure, plan, choices, conditions)) is not None:
@@ -184,6 +186,8 @@ def decide(
         return GiveUp(f"max_elapsed={config.max_elapsed:g} would end before the next attempt")
     if not delay < seconds_left:
         return GiveUp("the caller's deadline would end before the next attempt")
+    if delay > 0 and obstacle is not None:
+        return GiveUp(f"the next attempt is due in {delay:.1f} s, and {obstacle}")
     return Again(delay)
 
 

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Coroutine, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from typing import Any, ClassVar, ParamSpec, Self, TypeVar, overload
 
 import tenacity
 
 from resilient_ai._classification.error_rules import Reject
+from resilient_ai._core.callables import shape_of
 from resilient_ai._core.checks import check_callable
 from resilient_ai._core.commit_point import Commits
-from resilient_ai._core.coroutine_type import CoroutineOf
 from resilient_ai._core.deadline import bounded
 from resilient_ai._core.errors import DoubleRetryWarning, ErrorType, rejections
 from resilient_ai._core.fast_path import FastPath, begun
 from resilient_ai._core.handlers import Handler
 from resilient_ai._core.opening import is_innermost
+from resilient_ai._core.plain_settings import for_plain_functions
 from resilient_ai._core.policy import Policy, Site
 from resilient_ai._core.public import public
 from resilient_ai._core.read_once import ReadOnce
@@ -24,6 +25,7 @@ from resilient_ai._core.returned_stream import ReturnedStream
 from resilient_ai._core.state_store import StateStore, default_registry
 from resilient_ai._core.streams import Broken, dispose_rejected
 from resilient_ai._core.user_warnings import warn
+from resilient_ai._core.waiting import waiting_of
 from resilient_ai._core.wrapper import Decorator, decorate
 
 from .budget import RetryBudget
@@ -36,7 +38,6 @@ from .stream import hold
 
 P = ParamSpec("P")
 R = TypeVar("R")
-Y = TypeVar("Y")
 
 
 class RetryPolicy(Policy[Retry]):
@@ -49,6 +50,9 @@ class RetryPolicy(Policy[Retry]):
         self.config: RetryConfig = config
         self.choices = choices
         self.commits = choices.commits
+
+    def check_plain(self, function: Any) -> None:
+        """Waits as its caller does."""
 
     def in_test(self, attempts: int) -> Self:
         self.config = replace(self.config, max_attempts=min(attempts, self.config.max_attempts))
@@ -117,6 +121,7 @@ class RetryPolicy(Policy[Retry]):
             choices,
             any(given is not None for given in (choices.stop, choices.wait, choices.retry)),
             self.registry,
+            waiting_of(site, self.registry.clock),
             site.endpoint,
         )
 
@@ -134,11 +139,7 @@ def _warn_of_own_retries(fn: Any) -> None:
 
 
 @overload
-def classified_retry(fn: Callable[P, Coroutine[Any, Any, R]], /) -> Callable[P, CoroutineOf[Any, Any, R]]: ...
-@overload
-def classified_retry(fn: Callable[P, AsyncGenerator[Y, None]], /) -> Callable[P, AsyncGenerator[Y, None]]: ...
-@overload
-def classified_retry(fn: Callable[P, AsyncIterator[Y]], /) -> Callable[P, AsyncIterator[Y]]: ...
+def classified_retry(fn: Callable[P, R], /) -> Callable[P, R]: ...
 @overload
 def classified_retry(
     name: str | None = None,
@@ -183,13 +184,17 @@ def classified_retry(
     What a circuit or a limit of our own refused was never sent. Within a deadline (an enclosing anyio scope) it is
     asked for again until that comes, and is no attempt; a rule for it in `rules` is taken at its word.
 
+    A plain function waits by blocking its thread. Where an event loop runs in that, it is not blocked: a retry that
+    would have to wait is not made, and the error says so.
+
     Args:
         name: Call sites of one name share one budget and one set of numbers. Default: the qualified name.
         rules: Changes to the table of defaults: `{ErrorType.X: RetryRule(…)}`, or None to never retry that type.
         max_attempts: Calls in all, the first included. Default 6.
         max_elapsed: Seconds from the first call within which the next attempt must begin. Default: no bound.
         timeout_seconds: Seconds that a call may take in all, its attempts and waits included; of a stream, until its
-            first item with content. A retry that would come too late is not waited for. Default: no bound.
+            first item with content. A retry that would come too late is not waited for. Default: no bound. Not for
+            plain functions, which nothing can stop.
         budget: Bounds the retries of this name over all calls; None: no bound.
         on: Retry only these types. Default: every type with a rule.
         reraise: Raise the original error in the end, with a note, instead of AIServiceError.
@@ -208,7 +213,7 @@ def classified_retry(
     Raises:
         AIServiceError: By the decorated function: retries are over; `__cause__` is the last error.
         CallTimeoutError: By the decorated function: a call took longer than `timeout_seconds`.
-        TypeError: At decoration: not an async function.
+        TypeError: At decoration: not a function.
         ValueError: At decoration: a bad setting, or the name exists with other settings.
     """
     bare = callable(name)
@@ -220,6 +225,7 @@ def classified_retry(
     def put_on(fn: Any) -> Any:
         _warn_of_own_retries(fn)
         where = registry if registry is not None else default_registry()
-        return decorate(fn, RetryPolicy(None if bare else name, config, where, choices))
+        settings = for_plain_functions(config) if shape_of(fn, RetryPolicy.kind).plain else config
+        return decorate(fn, RetryPolicy(None if bare else name, settings, where, choices))
 
     return put_on(name) if bare else put_on

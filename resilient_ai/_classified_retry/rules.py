@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from resilient_ai._classification.error_types import ERROR_TYPES
 from resilient_ai._classification.probes import PROBES_ANSWER_SECONDS
@@ -80,11 +80,14 @@ WAIT_FOR_LIMIT = RetryRule(100, 0.5, 3600.0, multiplier=1.0, jitter="equal")
 class RetryConfig:
     """Settings that call sites of one name share."""
 
+    timeouts: ClassVar[tuple[str, ...]] = ("timeout_seconds",)
+
     rules: tuple[tuple[ErrorType, RetryRule], ...]
     max_attempts: int = 6
     max_elapsed: float | None = None
     budget: RetryBudget | None = field(default_factory=RetryBudget)
     timeout_seconds: float | None = None
+    plain: bool = field(default=False, repr=False)  # of a plain function, which has no timeouts
 
     def __post_init__(self) -> None:
         check_number("max_attempts", self.max_attempts, least=1, whole=True)

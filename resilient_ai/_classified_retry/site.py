@@ -13,6 +13,7 @@ from .decision import Failure, Plan, plan_for
 if TYPE_CHECKING:
     from resilient_ai._classification.verdict import Verdict
     from resilient_ai._core.state_store import StateStore
+    from resilient_ai._core.waiting import Waiting
 
     from .rules import RetryChoices, RetryConfig
     from .state import RetryState
@@ -29,6 +30,7 @@ class RetrySite:
     choices: RetryChoices
     has_conditions: bool  # whether there are tenacity conditions of the user's among them
     registry: StateStore
+    waiting: Waiting
     endpoint: str | None = None  # that it is below
     # By type and whether it is retryable: what failures tell of which nothing else is known.
     _usual: dict[tuple[ErrorType, bool], tuple[Failure, Plan]] = field(default_factory=dict, init=False)

@@ -81,6 +81,8 @@ def cancelled() -> bool:
         and not in_trio()
     ):
         return asked[2].has_pending_cancellation()
+    if not in_task():  # a plain function
+        return False
     info, loop = anyio.get_current_task(), _running_loop()
     if loop is not None and (task := _current_task(loop)) is not None and not in_trio():
         _asked = get_ident(), weakref.ref(task), info

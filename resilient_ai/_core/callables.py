@@ -1,4 +1,4 @@
-"""What a function is: async or streaming, a method or not, its name and its signature."""
+"""What a function is: async or plain, streaming or not, a method or not, its name and its signature."""
 
 from __future__ import annotations
 
@@ -23,38 +23,54 @@ def unwrapped(fn: Any) -> list[Any]:
     return found
 
 
-def is_stream(fn: Any, kind: str) -> bool:
+class Shape(NamedTuple):
+    """How a function is called."""
+
+    plain: bool  # it blocks its caller; else it is awaited
+    streaming: bool  # it yields its items
+
+
+def shape_of(fn: Any, kind: str) -> Shape:
     """
-    Whether a function is an async generator function.
+    How a function is called.
 
     Args:
         fn: What was decorated.
         kind: The decorator, for the message.
 
     Raises:
-        TypeError: It is neither that nor an async function.
+        TypeError: It is no function, method or callable object.
     """
     if inspect.isclass(fn):
-        raise TypeError(f"@{kind} needs an async function, got the class {fn.__qualname__}; decorate its methods")
+        raise TypeError(f"@{kind} needs a function, got the class {fn.__qualname__}; decorate its methods")
     if isinstance(fn, functools.partialmethod | property | functools.cached_property):
         kind_of = type(fn).__name__
         raise TypeError(
-            f"@{kind} needs an async function, got a {kind_of}; decorate the method, and make the {kind_of} of that"
+            f"@{kind} needs a function, got a {kind_of}; decorate the method, and make the {kind_of} of that"
         )
+    plain_generator = False
     for layer in unwrapped(fn):
         call = layer if inspect.isroutine(layer) else getattr(type(layer), "__call__", None)  # noqa: B004 - the method itself is wanted
         if gives_context_manager(layer):
             refuse_context_manager(fn, kind)
         if inspect.iscoroutinefunction(layer) or inspect.iscoroutinefunction(call):
-            return False
+            return Shape(plain=False, streaming=False)
         # A method of an aiobotocore client is a plain function that hands out this one's coroutine.
         if inspect.iscoroutinefunction(getattr(getattr(layer, "__self__", None), "_make_api_call", None)):
-            return False
+            return Shape(plain=False, streaming=False)
         if inspect.isasyncgenfunction(layer) or inspect.isasyncgenfunction(call):
-            return True
+            return Shape(plain=False, streaming=True)
+        plain_generator = plain_generator or inspect.isgeneratorfunction(layer) or inspect.isgeneratorfunction(call)
+    if not callable(fn) and not isinstance(fn, classmethod | staticmethod):
+        raise TypeError(f"@{kind} needs a function, got a {type(fn).__qualname__}")
+    return Shape(plain=True, streaming=plain_generator)
+
+
+def needs_async(fn: Any, kind: str) -> TypeError:
+    """What to raise for a plain function where only an async one will do."""
     named = inspect.isroutine(fn) and hasattr(fn, "__qualname__")
-    shown = f"the plain function {fn.__qualname__}" if named else f"a {type(fn).__qualname__}"
-    raise TypeError(
+    shown = f"the plain function {fn.__qualname__}" if named else f"a plain {type(fn).__qualname__}"
+    return TypeError(
         f"@{kind} needs an async function, got {shown};"
         " make it `async def`, and call blocking code with `await anyio.to_thread.run_sync(...)`"
     )
@@ -99,6 +115,11 @@ class Place(NamedTuple):
     def runs_again(self, earlier: Place) -> bool:
         """Whether the code of this place has been compiled anew: a cell or a module was run again."""
         return self[:2] == earlier[:2] and self.code is not earlier.code
+
+
+def name_of(fn: Any) -> str:
+    """The qualified name, for messages."""
+    return next((name for each in unwrapped(fn) if (name := getattr(each, "__qualname__", ""))), type(fn).__qualname__)
 
 
 _homes: dict[str, str] = {}  # qualified name → the module that used it first

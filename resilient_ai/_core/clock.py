@@ -43,5 +43,9 @@ class SystemClock:
     def move_on_after(self, seconds: float) -> AbstractContextManager[anyio.CancelScope]:
         return anyio.move_on_after(seconds)
 
+    def block(self, seconds: float) -> None:
+        """Let this thread wait for so many seconds."""
+        time.sleep(seconds)
+
     def __repr__(self) -> str:
         return "SystemClock()"

@@ -204,8 +204,18 @@ def rejections(error: BaseException) -> list[RejectedResultError]:
     return rejections(error.original_error) if isinstance(error, AIServiceError) else []
 
 
+def nothing_sent(message: str) -> TypeError:
+    """What to raise for a function whose result has sent no request: as with a wrong call, nobody failed."""
+    error = TypeError(message)
+    error.__dict__["_nothing_sent"] = True
+    return error
+
+
 def is_wrong_call(error: BaseException) -> bool:
-    return type(error) is TypeError and _WRONG_CALL in getattr(error, "__notes__", ())
+    """Whether the arguments do not fit, or the function is not what it was decorated as; no policy counts that."""
+    if type(error) is not TypeError:
+        return False
+    return _WRONG_CALL in getattr(error, "__notes__", ()) or "_nothing_sent" in error.__dict__
 
 
 def _in_seconds(seconds: float) -> str:

@@ -129,12 +129,17 @@ class _Quick:
 class _Hurried:
     """A clock on which a sleep is over at once. Its time, and what bounds a call, are those of another."""
 
+    blocks = False
+
     def __init__(self, clock: Any) -> None:
         self._clock = clock
         self.now = clock.now
 
     async def sleep(self, _seconds: float) -> None:
         await self._clock.sleep(0)
+
+    def block(self, _seconds: float) -> None:
+        """Nothing to wait for."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._clock, name)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pickle import PicklingError
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
 
+from .callables import needs_async
 from .handlers import Handler
 from .state_name import StateName
 from .state_store import Handle, default_registry
@@ -37,7 +38,8 @@ class Site:
     place: Place | None = None
     signature: inspect.Signature | None = None
     endpoint: str | None = None
-    streaming: bool = False  # whether the function is an async generator function
+    streaming: bool = False  # whether the function yields its items
+    plain: bool = False  # whether the function blocks its caller, and is not awaited
     spare: bool = False  # whether the policy above has another endpoint to ask
 
 
@@ -104,9 +106,21 @@ class Policy(ABC, Generic[S]):
         """
         return False
 
+    def check_plain(self, function: Any) -> None:
+        """
+        Refuse plain functions, unless this layer says otherwise.
+
+        Args:
+            function: What was decorated.
+
+        Raises:
+            TypeError: Its calls have to be awaited.
+        """
+        raise needs_async(function, self.kind)
+
     def check_streaming(self, function: str) -> None:
         """
-        Refuse async generator functions, where this layer cannot stand above one.
+        Refuse generator functions, where this layer cannot stand above one.
 
         Raises:
             TypeError: It cannot.

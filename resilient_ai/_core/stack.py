@@ -9,9 +9,10 @@ from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 from .backend import LOCK_FREE
-from .callables import Place, is_stream, signature_of, takes_instance, unique_name
+from .callables import Place, Shape, needs_async, shape_of, signature_of, takes_instance, unique_name
 from .fast_path import FastPath
 from .opening import opening_for
+from .plain_calls import driven, lifted
 from .policy import Site
 from .streams import items_of
 
@@ -25,26 +26,42 @@ class Stack:
     A function and its policies, outermost first, folded into one handler.
 
     Attributes:
-        handler: Runs the layers.
+        called: The function as the layers call it: a plain one is lifted to an async one.
+        handler: Runs the layers; of a plain function, to their end.
         name: The function's, unlike that of every other function.
         site: Where the outermost policy stands.
     """
 
-    __slots__ = ("function", "handler", "name", "policies", "site", "streaming")
+    __slots__ = ("_layers", "called", "function", "handler", "name", "plain", "policies", "site", "streaming")
 
     def __init__(self, function: Any, policies: tuple[Policy[Any], ...], name: str | None = None) -> None:
         self.function = function
         self.policies = policies
-        self.streaming = is_stream(function, policies[0].kind) if policies else False
+        shape = shape_of(function, policies[0].kind) if policies else Shape(plain=False, streaming=False)
+        self.plain, self.streaming = shape
+        if self.plain:
+            if self.streaming:
+                raise needs_async(function, policies[0].kind)
+            for policy in policies:
+                policy.check_plain(function)
+        self.called = lifted(function) if self.plain else function
         self.name = name if name is not None else unique_name(function)
-        self.site = Site(self.name, Place.of(function), streaming=self.streaming)
-        self.handler = self._named(self._fold())
+        self.site = Site(self.name, Place.of(function), streaming=self.streaming, plain=self.plain)
+        self._layers = self._named(self._fold())
+        self.handler = self._run_to_end(self._layers)
 
     def _named(self, call: Callable[..., Any]) -> Callable[..., Any]:
         """Python calls a coroutine after its function: where one was never awaited, and in the repr of a task."""
         if inspect.isfunction(call):
             call.__qualname__ = self.name
         return call
+
+    def _run_to_end(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        return driven(call, self.name) if self.plain else call
+
+    def lifted(self, bound: Callable[..., Any]) -> Callable[..., Any]:
+        """The function, bound to an instance, as the layers call it."""
+        return lifted(bound) if self.plain else bound
 
     def _fold(self) -> Callable[..., Any]:
         policies = self.policies
@@ -76,7 +93,7 @@ class Stack:
 
     def call_by_layers(self) -> Callable[..., Any]:
         """Runs the layers, all arguments being the function's own."""
-        function, handler = self.function, self.handler
+        function, handler = self.called, self.handler
 
         def call(*args: Any, **kwargs: Any) -> Any:
             return handler(function, None, args, kwargs)
@@ -98,7 +115,8 @@ class Stack:
         for policy in self.policies:
             if path.gates or policy.registry is not registry or not policy.add_to_fast_path(path, self.site):
                 return None
-        return self._named(path.build(function, self.handler, registry.clock.now, method=method))
+        call = self._named(path.build(self.called, self._layers, registry.clock.now, method=method))
+        return self._run_to_end(call)
 
     def site_of(self, index: int) -> Site:
         """Where a policy stands, not counting endpoints."""

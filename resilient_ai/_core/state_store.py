@@ -18,6 +18,7 @@ from .events import Event, Level, severity
 from .forks import start_over_after_fork
 from .log import EventLog, enabled, log, log_event
 from .modes import AS_EVER, mode, set_mode
+from .plain_settings import agreed
 from .public import public
 from .report import Row, plain_stats
 from .table import as_shown, folded, html_table, text_table
@@ -213,11 +214,14 @@ class StateStore:
         """
         with self._lock:
             known = self._states.get((kind, name))
-            if known is None or (known.config != config and (replace or known.is_of_an_earlier_run(place))):
+            both = agreed(known.config, config) if known is not None else None
+            if known is None or (both is None and (replace or known.is_of_an_earlier_run(place))):
                 if known is not None:
                     self._gone.keep(kind, known.handle)
                 known = self._states[kind, name] = _Claim(make(), config, rank)
-            elif known.config != config:
+            elif both is not None:
+                known.config = both[0]
+            else:
                 raise ValueError(
                     f"{kind} {name!r} already exists with other settings: {_difference(known.config, config)};"
                     " use the same settings or another name"

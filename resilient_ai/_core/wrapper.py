@@ -37,7 +37,13 @@ Y = TypeVar("Y")
 
 
 class Decorator(Protocol):
-    """A decorator that keeps the type of what it is put on."""
+    """A decorator that keeps the type of what it is put on, which gives a coroutine, an iterator or an answer."""
+
+    def __call__(self, fn: Callable[P, R], /) -> Callable[P, R]: ...
+
+
+class AsyncDecorator(Protocol):
+    """The same for async functions and async generator functions alone."""
 
     @overload
     def __call__(self, fn: Callable[P, Coroutine[Any, Any, R]], /) -> Callable[P, CoroutineOf[Any, Any, R]]: ...
@@ -158,7 +164,7 @@ class ResilientFunction(wrapt.FunctionWrapper):  # type: ignore[type-arg]
         elif function.__get__(instance, owner) is function:  # bound to something else before
             return self
         else:
-            call = _call_of_descriptor(stack.handler, function)
+            call = _call_of_descriptor(stack)
         if instance is not None:
             return _bound(self, instance, call)
         unbound = ResilientFunction(stack, call)
@@ -330,9 +336,9 @@ def _method_call(stack: Stack) -> Callable[..., Any]:
     fast = stack.fast_call(method=True)
     if fast is not None:
         return fast
-    function, handler = stack.function, stack.handler
-    if type(function) is not FunctionType:
-        return _call_of_descriptor(handler, function)
+    if type(stack.function) is not FunctionType:
+        return _call_of_descriptor(stack)
+    function, handler = stack.called, stack.handler
 
     def call(self: Any, /, *args: Any, **kwargs: Any) -> Any:
         return handler(MethodType(function, self), self, args, kwargs)
@@ -340,11 +346,12 @@ def _method_call(stack: Stack) -> Callable[..., Any]:
     return call
 
 
-def _call_of_descriptor(handler: Callable[..., Any], function: Any) -> Callable[..., Any]:
+def _call_of_descriptor(stack: Stack) -> Callable[..., Any]:
     """The same for somebody else's descriptor, which may do more when it is bound than to pass the instance."""
+    function, handler, lifted = stack.function, stack.handler, stack.lifted
 
     def call(self: Any, /, *args: Any, **kwargs: Any) -> Any:
-        return handler(function.__get__(self, type(self)), self, args, kwargs)
+        return handler(lifted(function.__get__(self, type(self))), self, args, kwargs)
 
     return call
 
@@ -361,7 +368,7 @@ def decorate(fn: Any, policy: Policy[Any]) -> Any:
     Put a policy on a function, or on top of the policies it has.
 
     Raises:
-        TypeError: `fn` is not an async function, method or callable.
+        TypeError: `fn` is not a function, method or callable, or a plain one where only an async one will do.
     """
     if isinstance(fn, classmethod | staticmethod):
         return type(fn)(decorate(fn.__func__, policy))

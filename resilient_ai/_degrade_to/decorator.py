@@ -13,7 +13,7 @@ from resilient_ai._core.policy import Policy, Site
 from resilient_ai._core.public import public
 from resilient_ai._core.returned_stream import ReturnedStream
 from resilient_ai._core.state_store import StateStore, default_registry
-from resilient_ai._core.wrapper import Decorator, decorate
+from resilient_ai._core.wrapper import AsyncDecorator, decorate
 
 from .config import UNAVAILABLE, DegradeConfig, Mark
 from .fallback import rungs_of
@@ -97,7 +97,7 @@ def degrade_to(
     max_concurrency: int = 64,
     stream: bool = False,
     registry: StateStore | None = None,
-) -> Decorator:
+) -> AsyncDecorator:
     """
     Answer from the next best source when the AI is unavailable.
 

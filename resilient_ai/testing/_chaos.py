@@ -17,7 +17,7 @@ from resilient_ai._core.state_store import default_registry
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from resilient_ai._core.wrapper import Decorator
+    from resilient_ai._core.wrapper import AsyncDecorator
     from resilient_ai._registry import Registry
 
     AnyError = Exception | type[Exception] | ErrorType | Callable[[], Exception]
@@ -41,7 +41,7 @@ def chaos(
     after_items: int = 0,
     seed: int = 0,
     registry: Registry | None = None,
-) -> Decorator:
+) -> AsyncDecorator:
     """
     Let a share of the calls of an async function fail, or come late; put it nearest to the function.
 

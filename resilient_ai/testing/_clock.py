@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import math
+import threading
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -47,6 +48,9 @@ class VirtualClock:
     `advance(seconds)` moves the time and wakes what is due; the woken tasks run at the test's next `await`.
     With `async with clock.autojump():` the clock jumps to the next sleeper by itself whenever every task waits.
 
+    A plain function that waits moves the clock by itself, because nobody else can while its thread is blocked; threads
+    that begin to wait at one time wait beside each other. Within `autojump` they wait for that, like tasks.
+
     Args:
         start: First value of `now()`, in seconds.
     """
@@ -57,6 +61,9 @@ class VirtualClock:
         self._due: list[tuple[float, int]] = []  # a heap; of those that have left as well, until they come to its top
         self._waiting: dict[int, Callable[[], None]] = {}  # how to wake each, by its number
         self._ends: dict[anyio.CancelScope, int] = {}  # by what number each scope is ended
+        self._jumps = 0  # blocks of `autojump` that are entered
+        self._blocked: dict[int, float] = {}  # threads that wait for a jump, by number: when each is due
+        self._lock = threading.RLock()
 
     def now(self) -> float:
         """Virtual seconds."""
@@ -66,20 +73,24 @@ class VirtualClock:
         """Move on by so many seconds and wake, in order, what is due by then."""
         if not seconds >= 0:
             raise ValueError(f"time only goes forward, got {seconds!r} seconds")
-        end = self._now + seconds
-        while self._due and self._due[0][0] <= end:
-            due, number = heapq.heappop(self._due)
-            self._now = max(self._now, due)
-            if (wake := self._waiting.pop(number, None)) is not None:
-                wake()
-        self._now = end
+        self._advance_to(self._now + seconds)
+
+    def _advance_to(self, end: float) -> None:
+        with self._lock:
+            while self._due and self._due[0][0] <= end:
+                due, number = heapq.heappop(self._due)
+                self._now = max(self._now, due)
+                if (wake := self._waiting.pop(number, None)) is not None:
+                    wake()
+            self._now = max(self._now, end)
 
     @property
     def next_due(self) -> float:
         """Seconds until something wakes; inf when nothing waits."""
-        while self._due and self._due[0][1] not in self._waiting:
-            heapq.heappop(self._due)
-        return self._due[0][0] - self._now if self._due else math.inf
+        with self._lock:
+            while self._due and self._due[0][1] not in self._waiting:
+                heapq.heappop(self._due)
+            return self._due[0][0] - self._now if self._due else math.inf
 
     async def sleep(self, seconds: float) -> None:
         """Wait until the clock has moved by so many seconds."""
@@ -93,6 +104,22 @@ class VirtualClock:
         finally:
             self._forget(number)
 
+    def block(self, seconds: float) -> None:
+        """Let this thread wait until the clock has moved by so many seconds; by itself, unless `autojump` moves it."""
+        with self._lock:
+            due = self._now + seconds
+            if not self._jumps:
+                self._advance_to(due)
+                return
+            woken = threading.Event()
+            number = self._wake_at(due, woken.set)
+            self._blocked[number] = due
+        try:
+            woken.wait()
+        finally:
+            self._blocked.pop(number, None)
+            self._forget(number)
+
     def move_on_after(self, seconds: float) -> AbstractContextManager[anyio.CancelScope]:
         """A cancel scope that ends once the clock has moved by so many seconds."""
         return _Scope(self, seconds)
@@ -104,16 +131,18 @@ class VirtualClock:
 
     def _wake_at(self, due: float, wake: Callable[[], None]) -> int:
         """Have something called at a time; returns the number to `_forget` it by."""
-        number = next(self._order)
-        self._waiting[number] = wake
-        heapq.heappush(self._due, (due, number))
-        return number
+        with self._lock:
+            number = next(self._order)
+            self._waiting[number] = wake
+            heapq.heappush(self._due, (due, number))
+            return number
 
     def _forget(self, number: int) -> None:
         # Mostly a deadline that was not needed: while the clock stands still, those would pile up on the heap.
-        if self._waiting.pop(number, None) is not None and len(self._due) > 2 * len(self._waiting) + 100:
-            self._due = [each for each in self._due if each[1] in self._waiting]
-            heapq.heapify(self._due)
+        with self._lock:
+            if self._waiting.pop(number, None) is not None and len(self._due) > 2 * len(self._waiting) + 100:
+                self._due = [each for each in self._due if each[1] in self._waiting]
+                heapq.heapify(self._due)
 
     @asynccontextmanager
     async def autojump(self) -> AsyncIterator[None]:
@@ -121,14 +150,22 @@ class VirtualClock:
         error: Exception | None = None
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._jump)
+            self._jumps += 1
             try:
                 yield
             except Exception as raised:  # noqa: BLE001 - raised below, on its own instead of in the tasks' group
                 error = raised
             finally:
+                self._end_jumps()
                 tasks.cancel_scope.cancel()
         if error is not None:
             raise error
+
+    def _end_jumps(self) -> None:
+        with self._lock:
+            self._jumps -= 1
+            if not self._jumps and self._blocked:  # nobody else will move the clock for these threads
+                self._advance_to(max(self._blocked.values()))
 
     async def _jump(self) -> None:
         while True:

@@ -221,9 +221,9 @@ def test_a_policy_on_a_partialmethod_or_another_descriptor_says_what_to_do(polic
 
     with pytest.raises(TypeError, match="got a partialmethod; decorate the method"):
         policy(functools.partialmethod(ask, "x"))
-    with pytest.raises(TypeError, match="needs an async function, got a property"):
+    with pytest.raises(TypeError, match="needs a function, got a property"):
         policy(property(ask))
-    with pytest.raises(TypeError, match="needs an async function, got a cached_property"):
+    with pytest.raises(TypeError, match="needs a function, got a cached_property"):
         policy(functools.cached_property(ask))
 
 

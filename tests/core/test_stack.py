@@ -9,7 +9,7 @@ import pickle
 
 import pytest
 
-from resilient_ai import Endpoint, circuit_breaker, describe, failover
+from resilient_ai import Endpoint, adaptive_limit, circuit_breaker, describe, failover
 from resilient_ai._core.wrapper import ResilientFunction
 
 guard = circuit_breaker("module-level", timeout_seconds=None)
@@ -97,16 +97,26 @@ async def test_partials_callables_bound_methods_and_other_peoples_decorators_wor
 @pytest.mark.parametrize(
     ("thing", "message"),
     [
-        (lambda: 1, "needs an async function, got the plain function .*; make it `async def`"),
-        (Client, "needs an async function, got the class Client; decorate its methods"),
-        (print, "needs an async function, got the plain function print"),
-        (functools.partial(print), "needs an async function, got a partial"),
-        (42, "needs an async function, got a int"),
+        (Client, "needs a function, got the class Client; decorate its methods"),
+        (42, "needs a function, got a int"),
     ],
 )
-def test_what_is_not_async_is_a_type_error_that_names_it(thing, message):
+def test_what_is_no_function_is_a_type_error_that_names_it(thing, message):
     with pytest.raises(TypeError, match=f"@circuit_breaker {message}"):
         circuit_breaker("x")(thing)
+
+
+@pytest.mark.parametrize(
+    ("thing", "message"),
+    [
+        (lambda: 1, "got the plain function .*; make it `async def`"),
+        (print, "got the plain function print"),
+        (functools.partial(print), "got a plain partial"),
+    ],
+)
+def test_a_policy_for_async_functions_alone_says_so_of_a_plain_one(thing, message):
+    with pytest.raises(TypeError, match=f"@adaptive_limit needs an async function, {message}"):
+        adaptive_limit("x")(thing)
 
 
 # -- true to what it wraps

@@ -50,10 +50,5 @@ async def use(breaker: CircuitBreaker) -> None:
     await named("hi", temperature=1)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 
 
-@circuit_breaker("plain")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType, reportCallIssue, reportUntypedFunctionDecorator]
-def plain(prompt: str) -> str:
-    return prompt
-
-
 circuit_breaker("openai", ignore="timeout")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType, reportCallIssue]
 circuit_breaker("openai", reject=lambda answer: True)  # type: ignore[arg-type, return-value]  # pyright: ignore[reportArgumentType, reportCallIssue]

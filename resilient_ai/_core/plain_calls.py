@@ -1,0 +1,110 @@
+"""
+Plain functions below the same layers as async ones.
+
+A layer waits for two things only: for what lies below it, and for time to pass. Below a plain function nothing is
+awaited, and time passes while its thread is blocked. So the coroutine of a whole call never suspends, and one step
+runs it from its beginning to its end. No event loop is needed, and a loop that runs in the same thread is not used.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, Any
+
+from .callables import name_of
+from .errors import mark_if_wrong_call, nothing_sent
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+
+def lifted(fn: Callable[..., Any]) -> Callable[..., Coroutine[Any, Any, Any]]:
+    """A plain function as the layers call it: what it does, it does in the one step that its coroutine takes."""
+    known: type = type(None)  # the latest type of result, which is an answer
+
+    async def call(*args: Any, **kwargs: Any) -> Any:
+        nonlocal known
+        try:
+            # An empty dict would be copied, which takes a quarter of a bare await.
+            result = fn(*args, **kwargs) if kwargs else fn(*args)
+        except TypeError as error:
+            mark_if_wrong_call(error)
+            raise
+        except StopIteration as error:  # a coroutine cannot raise it
+            raise RuntimeError(f"{name_of(fn)} raised StopIteration") from error
+        if type(result) is not known:
+            _check(fn, result)
+            known = type(result)
+        return result
+
+    call._plain_function = fn  # type: ignore[attr-defined]
+    return call
+
+
+def bare(fn: Any) -> Any:
+    """The function that was lifted, or what is none."""
+    return getattr(fn, "_plain_function", fn)
+
+
+def driven(call: Callable[..., Coroutine[Any, Any, Any]], name: str) -> Callable[..., Any]:
+    """
+    A plain function that runs each call to its end.
+
+    Args:
+        call: Makes the coroutine of a call.
+        name: Of the function, for the error where it cannot be run so.
+    """
+
+    @functools.wraps(call, ("__module__", "__name__", "__qualname__"), ())
+    def called(*args: Any, **kwargs: Any) -> Any:
+        coroutine = call(*args, **kwargs)
+        try:
+            coroutine.send(None)
+        except StopIteration as done:
+            return done.value
+        coroutine.close()
+        raise _needs_a_loop(name)
+
+    return called
+
+
+def run_to_end(coroutine: Coroutine[Any, Any, Any], name: str) -> Any:
+    """
+    What a coroutine returns that never has to wait.
+
+    Raises:
+        RuntimeError: It waits for an event loop; it has been closed.
+    """
+    return driven(lambda: coroutine, name)()
+
+
+def _needs_a_loop(name: str) -> RuntimeError:
+    return RuntimeError(
+        f"{name} is a plain function, and something in its call waits for an event loop; make the function `async def`"
+    )
+
+
+def _check(fn: Callable[..., Any], result: Any) -> None:
+    """Refuse a result that has sent nothing yet: what it will do is done where no policy is."""
+    kind = type(result)
+    if any(base.__module__ == "unittest.mock" for base in kind.__mro__):
+        return
+    name = name_of(fn)
+    if hasattr(kind, "__await__"):
+        if callable(close := getattr(result, "close", None)):
+            close()  # or Python warns that the coroutine was never awaited
+        raise nothing_sent(
+            f"{name} is a plain function and gave a {kind.__qualname__}, which nobody has awaited; make it"
+            f" `async def {name}` and `return await` what it calls"
+        )
+    if hasattr(kind, "__anext__"):
+        raise nothing_sent(
+            f"{name} is a plain function and gave a {kind.__qualname__}, which is read with `async for`; make it"
+            f" `async def {name}`, whose body is `async for item in ...: yield item`"
+        )
+    if kind.__name__.endswith(("ContextManager", "StreamManager")):
+        raise nothing_sent(
+            f"{name} gave a {kind.__qualname__}, which sends its request when the block is entered, where no policy"
+            f" is; make {name} a generator function instead, whose body is `with ... as stream:` and then"
+            " `yield from stream`"
+        )

@@ -1,0 +1,62 @@
+"""Settings on plain functions: nothing can stop a call that blocks, so that timeouts are for async functions alone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, ClassVar, Protocol, TypeVar
+
+
+class Default(float):
+    """Seconds that nobody has written down."""
+
+    __slots__ = ()
+
+
+class TimedConfig(Protocol):
+    """
+    Settings among which are timeouts.
+
+    Attributes:
+        timeouts: Their names.
+        plain: Whether these are the settings of a plain function.
+    """
+
+    timeouts: ClassVar[tuple[str, ...]]
+
+    @property
+    def plain(self) -> bool: ...
+
+
+C = TypeVar("C", bound=TimedConfig)
+
+
+def for_plain_functions(config: C) -> C:
+    """
+    The same settings for a plain function: without the timeouts that nobody has written down.
+
+    Raises:
+        ValueError: A timeout was written down.
+    """
+    given = {name: getattr(config, name) for name in config.timeouts}
+    for name, seconds in given.items():
+        if seconds is not None and type(seconds) is not Default:
+            raise ValueError(
+                f"{name}={seconds!r} cannot stop a plain function; leave it out, and give the SDK a timeout:"
+                " `timeout=time_left()` within a deadline()"
+            )
+    return _untimed(config)
+
+
+def agreed(one: Any, other: Any) -> tuple[Any] | None:
+    """What two layers of one state go by, in a tuple; None: they differ in more than the timeouts that only one has."""
+    if one == other:
+        return (one,)
+    if getattr(one, "plain", False) == getattr(other, "plain", False):
+        return None
+    timed, plain = (other, one) if one.plain else (one, other)
+    return (timed,) if _untimed(timed) == plain else None
+
+
+def _untimed(config: C) -> C:
+    unset: dict[str, Any] = dict.fromkeys(config.timeouts)
+    return replace(config, plain=True, **unset)  # type: ignore[type-var]  # every config is a dataclass

@@ -1,0 +1,85 @@
+"""How the code around a call waits: a task lets others run meanwhile, a plain function blocks its thread."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+import anyio
+
+from .backend import in_trio
+from .deadline import seconds_left
+from .event_loops import running_loop
+
+if TYPE_CHECKING:
+    from .clock import Clock
+    from .policy import Site
+
+
+class Waiting(Protocol):
+    """What a policy needs in order to wait."""
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait for so many seconds of the registry's clock."""
+
+    def seconds_left(self) -> float:
+        """Seconds until the caller's deadline; infinite without one."""
+        ...
+
+    def obstacle(self) -> str | None:
+        """What keeps the caller from waiting, in words; None: nothing does."""
+
+
+class InTask:
+    """
+    Waiting of an async function.
+
+    Args:
+        clock: The registry's.
+    """
+
+    __slots__ = ("sleep",)
+
+    seconds_left = staticmethod(seconds_left)
+
+    def __init__(self, clock: Clock) -> None:
+        self.sleep = clock.sleep
+
+    def obstacle(self) -> None:
+        """Nothing."""
+
+
+class InThread:
+    """
+    Waiting of a plain function.
+
+    Args:
+        clock: The registry's. One with `block(seconds)` is waited for by that, any other in an event loop of its own.
+    """
+
+    __slots__ = ("_clock",)
+
+    seconds_left = staticmethod(seconds_left)
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock: Any = clock
+
+    async def sleep(self, seconds: float) -> None:
+        if seconds <= 0:
+            return
+        if (block := getattr(self._clock, "block", None)) is not None:
+            block(seconds)
+        else:
+            anyio.run(self._clock.sleep, seconds)
+
+    def obstacle(self) -> str | None:
+        if (running_loop() is None and not in_trio()) or not getattr(self._clock, "blocks", True):
+            return None
+        return (
+            "a plain function does not block the event loop that runs in its thread; make it `async def`, or call it"
+            " with `await anyio.to_thread.run_sync(...)`"
+        )
+
+
+def waiting_of(site: Site, clock: Clock) -> Waiting:
+    """How the calls of a function wait."""
+    return InThread(clock) if site.plain else InTask(clock)
