@@ -1,9 +1,12 @@
-"""Copies of exceptions: one for each of several callers."""
+"""Copies of exceptions: one for each of several callers, and one that travels to another process."""
 
 from __future__ import annotations
 
 import copy
-from typing import TypeVar
+import pickle
+from typing import Any, Self, TypeVar
+
+from .stand_in import StandIn, stand_in
 
 E = TypeVar("E", bound=BaseException)
 
@@ -42,3 +45,95 @@ def _made_anew(error: E) -> E:
     twin.args = error.args
     twin.__dict__.update(error.__dict__)
     return twin
+
+
+class CopyableError(Exception):
+    """An exception that is copied and pickled with all that it carries, whatever arguments its class takes."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Subclasses take other arguments than the message; rebuild without calling __init__.
+        # __cause__ is not part of __dict__, so it travels beside it.
+        travelling = _Travelling()
+        attributes = {name: travelling.of(value) for name, value in _attributes_of(self).items()}
+        args, cause = travelling.of(self.args), travelling.of(self.__cause__)
+        return _rebuilt, (type(self), args, attributes, cause)
+
+    def __copy__(self) -> Self:
+        return _with_causes_of(self, _rebuilt(type(self), self.args, _attributes_of(self), self.__cause__))
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        attributes = {name: _deep_copy(value, memo) for name, value in _attributes_of(self).items()}
+        args, cause = _deep_copy(self.args, memo), _deep_copy(self.__cause__, memo)
+        return _with_causes_of(self, _rebuilt(type(self), args, attributes, cause))
+
+
+def _attributes_of(error: CopyableError) -> dict[str, Any]:
+    state: Any = object.__getstate__(error)  # with slots a pair of two dicts
+    return {**(state[0] or {}), **state[1]} if isinstance(state, tuple) else dict(state or {})
+
+
+C = TypeVar("C", bound="CopyableError")
+
+
+def _rebuilt(cls: type[C], args: tuple[Any, ...], attributes: dict[str, Any], cause: BaseException | None) -> C:
+    error = cls.__new__(cls, *args)
+    error.args = args
+    for name, value in attributes.items():
+        setattr(error, name, value)
+    error.__cause__ = cause
+    return error
+
+
+def _with_causes_of(error: CopyableError, twin: C) -> C:
+    twin.__context__ = error.__context__
+    twin.__suppress_context__ = error.__suppress_context__
+    return twin
+
+
+class _Travelling:
+    """
+    What goes into a pickle in place of what an error carries.
+
+    Others' errors hold requests and clients, and most of them can be pickled but not unpickled: they go as stand-ins.
+    """
+
+    def __init__(self) -> None:
+        self._stand_ins: dict[int, StandIn] = {}  # one for each error, however often it is carried
+
+    def of(self, value: Any) -> Any:
+        if value is None or isinstance(value, str | int | float | CopyableError | StandIn):
+            return value
+        if isinstance(value, BaseException):
+            if id(value) not in self._stand_ins:
+                self._stand_ins[id(value)] = stand_in(value)
+            return self._stand_ins[id(value)]
+        if type(value) is dict:
+            return {key: self.of(each) for key, each in value.items()}
+        if type(value) in (list, tuple):
+            return type(value)(map(self.of, value))
+        try:
+            pickle.loads(pickle.dumps(value))  # noqa: S301 - what was dumped this moment
+        except Exception:  # noqa: BLE001 - whatever a user's object raises when it is pickled
+            return f"<a {type(value).__qualname__}, which does not pickle>"
+        return value
+
+
+def _deep_copy(value: Any, memo: dict[int, Any]) -> Any:
+    """A deep copy as far as there can be one; of others' errors a copy that shares what they hold."""
+    if id(value) in memo:
+        return memo[id(value)]
+    if isinstance(value, BaseException) and not isinstance(value, CopyableError):
+        made: Any = own_copy(value).with_traceback(None)
+    elif type(value) is dict:
+        made = {key: _deep_copy(each, memo) for key, each in value.items()}
+    elif type(value) is list:
+        made = [_deep_copy(each, memo) for each in value]
+    elif type(value) is tuple:
+        made = tuple(_deep_copy(each, memo) for each in value)
+    else:
+        try:
+            made = copy.deepcopy(value, memo)
+        except Exception:  # noqa: BLE001 - whatever a user's object raises when it is copied
+            made = value
+    memo[id(value)] = made
+    return made
