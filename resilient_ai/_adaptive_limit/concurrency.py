@@ -40,6 +40,8 @@ class ConcurrencyLimit:
         latency: What is normal for the provider's answers.
         epoch: Number of the changes for the worse so far.
         in_trouble: Whether there was a setback and the limit is not back yet where it grows slowly.
+        served_together: Most calls under way, since the last setback by an overload, when a call began that ended well;
+            the limit's state counts them.
     """
 
     __slots__ = (
@@ -48,7 +50,6 @@ class ConcurrencyLimit:
         "_least",
         "_most",
         "_overloaded_at",
-        "_served_together",
         "_strained",
         "_usual",
         "_value_before",
@@ -56,6 +57,7 @@ class ConcurrencyLimit:
         "in_trouble",
         "initial",
         "latency",
+        "served_together",
         "value",
     )
 
@@ -76,7 +78,7 @@ class ConcurrencyLimit:
         self._floor = 0.0  # slow answers do not take the limit below this
         self._fast_below = math.inf  # the limit doubles in an epoch below this: the provider took as many before
         self._overloaded_at = -math.inf  # the last setback by an overload
-        self._served_together = 0  # most calls under way, since then, when a call began that ended well
+        self.served_together = 0
 
     # -- what the calls tell; True: the limit was lowered, for a new reason
 
@@ -108,11 +110,6 @@ class ConcurrencyLimit:
         if permit.in_flight_at_start <= self._usual:
             self.latency.witness(seconds)
 
-    def succeeded(self, permit: Permit) -> None:
-        """A call ended well."""
-        if permit.epoch == self.epoch and permit.in_flight_at_start > self._served_together:
-            self._served_together = permit.in_flight_at_start
-
     def overloaded(self, permit: Permit, now: float, in_flight: int, *, certain: bool) -> bool:
         """
         The provider refused the call because it has too many.
@@ -125,18 +122,18 @@ class ConcurrencyLimit:
         """
         if now < self._overloaded_at + _OVERLOAD_ANSWERS * self.latency.typical:
             return False  # a refusal comes quicker than the answers that would tell whether the last setback was enough
-        if not self._served_together and self.latency.seen and self._overloaded_at > -math.inf:
+        if not self.served_together and self.latency.seen and self._overloaded_at > -math.inf:
             return False  # it answered before the last setback and not since: it is down, however many are sent
         # Some providers refuse by chance, whoever asks. What they served together in this epoch they will serve again.
         if permit.epoch != self.epoch:
             return False
         fast_below, in_trouble = self._fast_below, self.in_trouble
-        self._set_back(permit, max(_TAKEN * in_flight, _HALF * self.value, self._served_together))
+        self._set_back(permit, max(_TAKEN * in_flight, _HALF * self.value, self.served_together))
         if certain:
             self._fast_below = self.value  # the provider said exactly how much it takes
         else:
             self._fast_below, self.in_trouble = fast_below, in_trouble
-        self._overloaded_at, self._served_together = now, 0
+        self._overloaded_at, self.served_together = now, 0
         return True
 
     def timed_out(self, permit: Permit) -> bool:

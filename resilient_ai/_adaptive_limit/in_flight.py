@@ -50,7 +50,9 @@ class InFlight:
         if outer is None:
             self.count += 1
             permit.usage.in_flight += 1
+            permit.in_flight_at_start = self.count - len(self._lost)
         else:
+            permit.in_flight_at_start = self.occupied
             self.lending.lend(outer, permit)
             self.measured(outer)  # from here on the outer call's time is not the provider's
         self._running[permit] = None
@@ -79,13 +81,13 @@ class InFlight:
 
     def remove(self, permit: Permit) -> None:
         """A call is over."""
-        if not permit.measured:
-            self._running.pop(permit, None)
+        if permit in self._running:
+            del self._running[permit]
         elif self._overdue or self._lost:
             self._overdue.pop(permit, None)
             self._lost.pop(permit, None)
         permit.owner = None
-        if self.lending:
+        if self.lending.nested_of:
             self._end_lending(permit)
         elif not permit.usage.dropped:
             permit.usage.in_flight -= 1

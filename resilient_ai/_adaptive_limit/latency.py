@@ -78,7 +78,9 @@ class LatencyBaseline:
         if seen == 1:
             self._mean = self._latest = self._answered = value
         self._answered += _LATEST * (value - self._answered)
-        self._update_excess(value)
+        self._latest += _LATEST * (value - self._latest)
+        if self.excess or self._latest - self._mean > _LEAST_TOLERANCE:
+            self._set_excess()
         gain = 1.0 / (seen if seen < _FULL_MEMORY else _FULL_MEMORY)
         error = value - self._mean
         if self.excess or value > self._slow:
@@ -87,9 +89,9 @@ class LatencyBaseline:
         elif gain < _QUICKER and self._latest < self._mean - _LEAST_TOLERANCE:
             gain = _QUICKER  # the provider has become far quicker: the old baseline is out of date
         self._mean += gain * error
-        self._deviation += gain * (abs(error) - self._deviation)
-        if seen >= _LEARNED:
-            self._set_slow()
+        deviation = self._deviation = self._deviation + gain * ((error if error >= 0.0 else -error) - self._deviation)
+        if seen >= _LEARNED:  # `_set_slow` written out, for every answer
+            self._slow = self._mean + (2.5 * deviation if 2.5 * deviation > _LEAST_SLOW else _LEAST_SLOW)
 
     def _set_slow(self) -> None:
         above = 2.5 * self._deviation
@@ -128,6 +130,9 @@ class LatencyBaseline:
 
     def _update_excess(self, value: float) -> None:
         self._latest += _LATEST * (value - self._latest)
+        self._set_excess()
+
+    def _set_excess(self) -> None:
         strain = self._latest - self._mean
         if strain <= _LEAST_TOLERANCE or strain <= self._deviation or self.seen < _LEARNED:
             self.excess = 0.0

@@ -16,30 +16,32 @@ if TYPE_CHECKING:
 
 
 class Lending:
-    """Which permit is lent to which: chains, because a nested call may lend on what it has borrowed."""
+    """
+    Which permit is lent to which: chains, because a nested call may lend on what it has borrowed.
 
-    __slots__ = ("_nested_of", "_outer_of")
+    Attributes:
+        nested_of: The permit of the nested call, by that of the outer one.
+    """
+
+    __slots__ = ("_outer_of", "nested_of")
 
     def __init__(self) -> None:
-        self._nested_of: dict[Permit, Permit] = {}  # by the outer permit
+        self.nested_of: dict[Permit, Permit] = {}
         self._outer_of: dict[Permit, Permit] = {}  # by the nested permit
 
-    def __bool__(self) -> bool:
-        return bool(self._nested_of)
-
     def __contains__(self, permit: Permit) -> bool:
-        return permit in self._nested_of or permit in self._outer_of
+        return permit in self.nested_of or permit in self._outer_of
 
     def __iter__(self) -> Iterator[Permit]:
-        return iter({*self._nested_of, *self._outer_of})
+        return iter({*self.nested_of, *self._outer_of})
 
     def is_lent(self, permit: Permit) -> bool:
         """Whether a nested call uses this permit."""
-        return permit in self._nested_of
+        return permit in self.nested_of
 
     def lend(self, outer: Permit, nested: Permit) -> None:
         """`nested` goes on inside `outer`."""
-        self._nested_of[outer], self._outer_of[nested] = nested, outer
+        self.nested_of[outer], self._outer_of[nested] = nested, outer
 
     def end(self, permit: Permit) -> tuple[Permit | None, Permit | None]:
         """
@@ -48,9 +50,9 @@ class Lending:
         Returns:
             The permit it had borrowed and the permit it had lent to, None where there is none.
         """
-        outer, nested = self._outer_of.pop(permit, None), self._nested_of.pop(permit, None)
+        outer, nested = self._outer_of.pop(permit, None), self.nested_of.pop(permit, None)
         if outer is not None:
-            del self._nested_of[outer]
+            del self.nested_of[outer]
         if nested is not None:
             del self._outer_of[nested]
             if outer is not None:

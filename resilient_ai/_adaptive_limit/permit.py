@@ -20,11 +20,11 @@ class Permit:
     Attributes:
         started: When the call began.
         epoch: In which epoch of its limit it began (see `ConcurrencyLimit`).
-        in_flight_at_start: Calls under way when it began, itself included.
+        in_flight_at_start: Calls under way when it began, itself included; set by `InFlight`.
         cohort: Calls that were sent about the same time (see `Refusals`); set by the limit.
         usage: The event loop in which it is counted.
         owner: The limit that gave it; None once it was given back.
-        outer: The permit that its caller held already, of this limit or another; None without one. Set by the handle.
+        outer: The permit that its caller held already, of this limit or another; None without one. Set by the gate.
         answered: Whether the provider has begun to answer.
         measured: Whether the time of its answer is known, or known to be slow, or not the provider's alone.
         lost: Whether it hangs since a stall that is over: it occupies nothing any more.
@@ -43,14 +43,15 @@ class Permit:
         "usage",
     )
 
-    def __init__(self, started: float, epoch: int, in_flight_at_start: int, usage: LoopUsage, owner: object) -> None:
+    in_flight_at_start: int
+    cohort: Cohort
+    outer: Permit | None
+
+    def __init__(self, started: float, epoch: int, usage: LoopUsage, owner: object) -> None:
         self.started = started
         self.epoch = epoch
-        self.in_flight_at_start = in_flight_at_start
-        self.cohort: Cohort
         self.usage = usage
         self.owner: object | None = owner
-        self.outer: Permit | None = None
         self.answered = self.measured = self.lost = False
 
 

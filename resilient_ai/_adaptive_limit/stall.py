@@ -19,27 +19,23 @@ class Stall:
 
     Attributes:
         unanswered: Calls that have become overdue since the last answer.
+        answered_at: When that was; a call that is answered sets both.
     """
 
-    __slots__ = ("_answered_at", "_next_trial_at", "unanswered")
+    __slots__ = ("_next_trial_at", "answered_at", "unanswered")
 
     def __init__(self) -> None:
         self.unanswered = 0
-        self._answered_at = -math.inf
+        self.answered_at = -math.inf
         self._next_trial_at = -math.inf
 
     def overdue(self) -> None:
         """A call has run for so long that it counts as slow, or was given up after that."""
         self.unanswered += 1
 
-    def answered(self, now: float) -> None:
-        """A call was answered: no stall."""
-        self.unanswered = 0
-        self._answered_at = now
-
     def is_on(self, now: float, slow_after: float) -> bool:
         """Whether the provider is stalled; an answer is slow from `slow_after` seconds on."""
-        return self.unanswered >= _ENOUGH and now - self._answered_at >= max(slow_after, SHORTEST)
+        return self.unanswered >= _ENOUGH and now - self.answered_at >= max(slow_after, SHORTEST)
 
     def wait(self, now: float) -> float:
         """Seconds until the next call may be sent in a stall."""

@@ -23,7 +23,7 @@ from .in_flight import InFlight
 from .pace import Pace
 from .permit import Permit
 from .queue import Waiter, WaitQueue
-from .refusals import Refusals
+from .refusals import Refusals, Speed
 from .stall import SHORTEST, Stall
 
 if TYPE_CHECKING:
@@ -110,12 +110,14 @@ class Limit:
             self._look_for_overdue(now)
         if self.queue.waiters:
             return None
-        if (
-            self.in_flight.count + 1 <= self.concurrency.value
-            and now >= self.pace.free_at
-            and not self.stall.unanswered
-        ):
-            return self._admit(now, usage)  # nearly always
+        in_flight, concurrency = self.in_flight, self.concurrency
+        if in_flight.count + 1 <= concurrency.value and now >= self.pace.free_at and not self.stall.unanswered:
+            # `_admit` without what is looked at in trouble: nearly always
+            permit = Permit(now, concurrency.epoch, usage, self)
+            in_flight.add(permit, None)
+            self.total += 1
+            permit.cohort = self.refusals.sent(now, Speed.FREE)
+            return permit
         return self._admit(now, usage) if self._has_room(now) and self.hold(now) == 0 else None
 
     def _has_room(self, now: float) -> bool:
@@ -132,9 +134,8 @@ class Limit:
         return max(wait, self.stall.wait(now)) if self.stalled(now) else wait
 
     def _admit(self, now: float, usage: LoopUsage, outer: Permit | None = None) -> Permit:
-        in_flight = self.in_flight
-        permit = Permit(now, self.concurrency.epoch, in_flight.occupied + (outer is None), usage, self)
-        in_flight.add(permit, outer)
+        permit = Permit(now, self.concurrency.epoch, usage, self)
+        self.in_flight.add(permit, outer)
         self.total += 1
         permit.cohort = self.refusals.sent(now, self.pace.sent(now))
         if self.stall.unanswered and self.stalled(now):
@@ -216,14 +217,17 @@ class Limit:
 
     def answer(self, permit: Permit, now: float) -> None:
         """The provider begins to answer; a stream keeps its permit until it ends."""
-        if permit.answered:
-            return
+        if not permit.answered:
+            self._answered(permit, now)
+            self.in_flight.measured(permit)
+
+    def _answered(self, permit: Permit, now: float) -> None:
         permit.answered = True
         seconds = now - permit.started
         if self.stall.unanswered and self.stalled(now):
             self.concurrency.stall_is_over()
             self.in_flight.overtaken(permit.started)
-        self.stall.answered(now)
+        self.stall.unanswered, self.stall.answered_at = 0, now
         if now < self.pace.free_at:
             self.pace.taken(permit.started, now)
         concurrency = self.concurrency
@@ -231,12 +235,17 @@ class Limit:
             concurrency.witness(permit, seconds)
         if not permit.measured:
             concurrency.latency.add(seconds)
-            self._learn(permit, answered=True)
+            permit.measured = True
+            if concurrency.learn(permit, answered=True, in_flight=self.in_flight.count):
+                self.lowered = "slow answers"
 
     def succeed(self, permit: Permit, now: float) -> None:
         """The call ended well."""
-        self.answer(permit, now)
-        self.concurrency.succeeded(permit)
+        if not permit.answered:
+            self._answered(permit, now)
+        concurrency = self.concurrency
+        if permit.epoch == concurrency.epoch and permit.in_flight_at_start > concurrency.served_together:
+            concurrency.served_together = permit.in_flight_at_start
         self.succeeded += 1
         self.in_flight.remove(permit)
 
@@ -332,9 +341,6 @@ class Limit:
         if not permit.measured:
             self.stall.overdue()
             self.latency.at_least(now - permit.started)
-            self._learn(permit, answered=False)
-
-    def _learn(self, permit: Permit, *, answered: bool) -> None:
-        self.in_flight.measured(permit)
-        if self.concurrency.learn(permit, answered=answered, in_flight=self.in_flight.count):
-            self.lowered = "slow answers"
+            self.in_flight.measured(permit)
+            if self.concurrency.learn(permit, answered=False, in_flight=self.in_flight.count):
+                self.lowered = "slow answers"
