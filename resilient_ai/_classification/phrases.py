@@ -97,6 +97,7 @@ _NOT_ALLOWED = (
     rf"{abroad.NOT_ALLOWED}|"
     r"(?:no|not have|lack\w{0,10}|insufficient|without|required?|missing|grant) (?:\w{1,40} ){0,4}permissions?\b|permissions? (?:\w{1,40} )?(?:denied|required|missing)|not authorized|not allowed (?:to (?:access|use)|from|in (?:your|this|the) (?:country|region|location|territory|organi[sz]ation|project|workspace|plan|tier))\b|access (?:is |was |to \S{1,80} (?:is|was) )?(?:denied|forbidden|restricted)|on hold|has been (?:disabled|deactivated|banned|blocked|restricted|terminated)|virtual network|firewall|not have access|no access to"
     r"|(?:country|region|location|territory)(?: \w{1,40}){0,3} (?:not|un)[ -]?supported|not (?:supported|available) in your (?:country|region|location)|location is not supported|must be verified|verify your organi[sz]ation|not enabled for|allowlist|whitelist|forbidden|lacks the required"
+    r"|\b(?:accept|agree to|accepted|agreed to|acceptance of) (?:\w{1,40} ){0,4}(?:terms|licen[cs]e|agreement|conditions|eula)\b|\bterms acceptance"
 )
 _NOT_THERE = (
     r"does not exist|do(?:es)? ?n[o']t exist|not found|not exist|no longer (?:available|supported|served)|has been (?:deprecated|decommissioned|retired|removed)|is (?:deprecated|decommissioned|retired)"
@@ -142,7 +143,12 @@ UNSUPPORTED_PARAMETER = (
     rf"|{_PARAMETER}:? [`'\"]?[\w.\[\]-]{{1,60}}[`'\"]? (?:\w{{1,40}} ){{0,2}}(?:not|un)[ -]?(?:supported|allowed|permitted|recogni[sz]ed|available|known|accepted)"
     r"|[`'\"][\w.\[\]-]{1,60}[`'\"] (?:\w{1,40} ){0,4}(?:not|un|no longer)[ -]?(?:supported|allowed|permitted|recogni[sz]ed|accepted)"
     r"|(?:does|do|did|is|are)(?: not|n[o']t) (?:\w{1,40} ){0,2}(?:support|compatible with|work with|accept)(?:ed|ing)?\b|cannot (?:both )?be (?:used|specified|set|combined) (?:together )?(?:with|for|on)"
-    r"|[`'\"][\w.\[\]-]{1,60}[`'\"] (?:is|was) deprecated"
+    r"|[`'\"][\w.\[\]-]{1,60}[`'\"] (?:is|was) deprecated|not available (?:for|with|on) (?:this|the) model"
+)
+# The model wrote a call or a JSON that its own server refused; it may do better.
+MALFORMED_BY_MODEL = (
+    r"\bfailed to (?:call a function|generate (?:valid )?json)|\btool call validation failed|\battempted to call (?:a )?tool|\binvalid tool generation"
+    r"|\bmodel (?:has )?(?:produced|generated|returned|wrote|made) (?:an? )?(?:invalid|malformed|unparsable|incomplete)\b"
 )
 
 # A sentence that only a model's own library writes into a ValueError.
@@ -182,7 +188,7 @@ PHRASES: tuple[tuple[E, str, frozenset[int], str], ...] = tuple(
         (E.QUOTA_EXCEEDED, "used up", {400, 402, 403, 412, 429, 0}, rf"{_USED_UP}|out of call volume|reached (?:\w{{1,40}} ){{0,3}}api usage limits"),
         (E.QUOTA_EXCEEDED, "long window", {402, 403, 429, 0}, _LONG_WINDOW),
         (E.INVALID_REQUEST, "more tokens out than the model gives", {400, 422, 0}, _OUTPUT_CAP),
-        (E.INTERNAL_ERROR, "the model broke", {400, 422}, r"\b(?:model|runner|engine|worker|server) (?:process )?(?:has |was )?(?:crashed|killed|terminated)|cuda (?:error|out of memory)"),
+        (E.INTERNAL_ERROR, "the model broke", {400, 422, 424}, r"\b(?:model|runner|engine|worker|server) (?:process )?(?:has |was )?(?:crashed|killed|terminated)|cuda (?:error|out of memory)|\b(?:model|deployment) (?:has )?(?:returned|raised|reported) an error"),
         (E.CONTEXT_LENGTH, "too long", {*_MESSAGE_AT_4XX, 500, 0}, _TOO_LONG),
         (E.AUTHENTICATION, "bad key", {400, 403, 0}, _BAD_KEY),
         (E.AUTHENTICATION, "no key", {500, 502, 503}, r"(?:api[_ ]key|credentials?) (?:is |was |are |has )?(?:not|n.t) (?:been )?(?:set|configured|provided)\b|\bno api[_ ]key (?:is )?(?:set|configured|provided)"),

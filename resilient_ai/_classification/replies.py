@@ -12,7 +12,7 @@ from .code_words import meaning_of, names_a_rate
 from .evidence import SDK_ROOTS, Evidence, gather, gather_body, read, root_of
 from .marks import classes_in, marks_in, statuses_in
 from .outputs import is_misfit
-from .phrases import COMES_BACK_SOON, PHRASES, compiled
+from .phrases import COMES_BACK_SOON, MALFORMED_BY_MODEL, PHRASES, compiled
 from .provider_rules import (
     CATCH_ALL,
     CODE_ORDER,
@@ -54,12 +54,17 @@ def from_reply(error: BaseException) -> Verdict | None:
     wait = stated_wait(found)
     kind, retryable, evidence = decide(found, wait)
     fault = verdict(kind, retry_after=wait, in_stream=not found.failed, evidence=evidence)
-    if retryable is None and not WORTH_A_RETRY.isdisjoint(found.codes):
+    if retryable is None and kind is ErrorType.INVALID_REQUEST and _is_malformed_by_model(found):
         retryable = True
     if retryable is None and (told := found.headers.get("x-should-retry")) in ("true", "false"):
         # "true" speaks against the table of statuses only: no retry pays a bill.
         retryable = fault.retryable if told == "true" and not evidence.startswith("status") else told == "true"
     return fault if retryable in (None, fault.retryable) else replace(fault, retryable=retryable)
+
+
+def _is_malformed_by_model(found: Evidence) -> bool:
+    """Whether the model wrote what its own server refuses; it may do better."""
+    return not WORTH_A_RETRY.isdisjoint(found.codes) or compiled(MALFORMED_BY_MODEL).search(found.text) is not None
 
 
 def classify_body(body: Any) -> ErrorType:

@@ -16,7 +16,7 @@ from resilient_ai import Verdict, classify
 from tests.providers.clients import CLIENTS, quiet
 from tests.providers.replay import recorded, replaying
 
-SETS = ("unseen_errors", "provider_errors_2", "unseen_errors_2")
+SETS = ("unseen_errors", "provider_errors_2", "unseen_errors_2", "unseen_errors_3")
 ROUTES = [
     pytest.param(case, sdk, id=f"{name}-{case['id']}-{sdk}")
     for name in SETS
