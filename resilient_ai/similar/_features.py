@@ -103,7 +103,7 @@ def features(text: str) -> Features:
         quantifiers=frozenset(i for i, line in enumerate(table.ALTERNATIVES) if not line.isdisjoint(bare)),
         alternatives=tuple(_alternatives(bare)),
         prefixed=frozenset(_prefixed(bare)),
-        directions=frozenset(_directions(bare)),
+        directions=frozenset((*_directions(bare), *phrasing.roles(bare))),
         frames=frozenset(phrasing.frames(bare)),
         asks_for=phrasing.asks_for(bare),
         questions=sum("?" in sentence[-1] for sentence in phrasing.asked_sentences(bare)),
@@ -149,13 +149,24 @@ def _negations(lower: list[str]) -> tuple[int, frozenset[str]]:
     words = [word if word.endswith("n't") else word.replace("'", "") for word in lower]
     skipped = {i for i, pair in enumerate(pairwise(words)) if pair in table.EMPTY_PHRASES}
     places = [
-        i for i, word in enumerate(words) if word.endswith("n't") or (word in table.NEGATORS and i not in skipped)
+        i
+        for i, word in enumerate(words)
+        if (word.endswith("n't") or (word in table.NEGATORS and i not in skipped)) and not _asks(words, i)
     ]
     following = (
         next((word for word in words[i + 1 : i + 5] if word[0].isalnum() and word not in table.STOP_WORDS), None)
         for i in places
     )
     return len(places), frozenset(stem(word) for word in following if word is not None)
+
+
+def _asks(words: list[str], place: int) -> bool:
+    """Whether a negation only says that the writer asks: `I don't know how`, `I can't find my PIN`."""
+    before = words[max(0, place - 2) : place]
+    if before[-1:] == ["i"] and words[place] in ("not", "never"):  # "why do I not see it?"
+        return False
+    after = [word for word in words[place + 1 : place + 4] if word not in table.FILLING]
+    return "i" in before and (not after[:1] or after[0] in table.NOT_KNOWN)
 
 
 @functools.cache

@@ -157,6 +157,10 @@ OTHERS: Final = {
 }
 
 
+GERMAN_PREFIXES: Final = _words("ab an auf aus bei ein mit nach um vor zu")
+"""What is parted from its verb and stands at the end of a sentence."""
+
+
 def preposition(word: str) -> str:
     """The word that stands for all prepositions of its meaning."""
     return _SAME.get(word, word)

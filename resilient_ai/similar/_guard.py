@@ -37,6 +37,7 @@ REASONS = (
 
 _FRAMES = frozenset((*STARTS.values(), *HOW.values(), "how", "how to", "yes or no"))
 _MODALS = frozenset(("can?", "must?", "should?"))
+_TO_COME = frozenset(("how long", "how much"))
 _WHAT = frozenset(("what", "yes or no"))  # `what` may ask for anything but a yes
 
 
@@ -85,7 +86,12 @@ def _units(a: Features, b: Features) -> bool:
 
 
 def _negation(a: Features, b: Features) -> bool:
-    if bool(a.negations) != bool(b.negations) or a.negations % 2 != b.negations % 2:
+    if bool(a.negations) != bool(b.negations):
+        return True
+    # One more negation in a longer text may say the same once more; a word that only one text negates does not.
+    if a.negations % 2 != b.negations % 2 and not (a.negated - b.negated).isdisjoint(b.words):
+        return True
+    if a.negations % 2 != b.negations % 2 and not (b.negated - a.negated).isdisjoint(a.words):
         return True
     if any(base in b.words for base in a.prefixed - b.prefixed) or any(
         base in a.words for base in b.prefixed - a.prefixed
@@ -149,8 +155,9 @@ def _tenses(a: Features, b: Features) -> bool:
     if "now" not in a.tenses | b.tenses:
         return True
     # The present often stands for the future or the past, so that nothing else may differ. "When will it arrive?" and
-    # "When does it arrive?" ask for the same.
-    return "when" not in a.frames and Counter(_content(a)) == Counter(_content(b))
+    # "When does it arrive?" ask for the same, and so do "how long will it take?" and "how long does it take?".
+    timeless = "when" in a.frames or (_TO_COME & a.frames and "past" not in a.tenses | b.tenses)
+    return not timeless and Counter(_content(a)) == Counter(_content(b))
 
 
 def _content(features: Features) -> list[str]:

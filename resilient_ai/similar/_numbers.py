@@ -44,7 +44,9 @@ def numbers_in(lower: list[str]) -> Iterator[tuple[str, str]]:
         if word in table.NUMBER_WORDS:
             yield table.NUMBER_WORDS[word], table.UNITS.get(after, "")
         elif (clock := re.fullmatch(_CLOCK, word)) is not None and (":" in word or clock[2] or after in ("am", "pm")):
-            yield clock[1].replace(".", ":"), clock[2] or (after if after in ("am", "pm") else "")
+            half = clock[2] or (after if after in ("am", "pm") else "")
+            time = clock[1].replace(".", ":")
+            yield time.removesuffix(":00") if half else time, half
         elif (match := re.fullmatch(_NUMBER, word)) is not None:
             yield _amount(match, lower[place - 1] if place else "", after)
         elif is_written_in_digits(word):

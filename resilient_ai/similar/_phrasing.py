@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from . import _words as table
+from ._sequence import stem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,6 +32,8 @@ _MODALS = {
     "can": "can", "could": "can", "may": "can", "might": "can", "must": "must", "should": "should", "shall": "should",
     "cannot": "can", "cant": "can", "couldnt": "can", "mustnt": "must", "shouldnt": "should",
 }  # fmt: skip
+_DETERMINERS = frozenset("my our the a an his her their".split())
+_OURS = frozenset("i me my us our we".split())
 _FILLING = frozenset("help helping somebody someone anyone please assist question".split())
 
 
@@ -100,6 +103,11 @@ def frames(bare: list[str]) -> Iterator[str]:
             yield from _question_word(word.removesuffix("s"), after, bare[place + 2 : place + 4])
         elif asked and word == "what" and after == "time":
             yield "when"
+        elif word in ("reason", "reasons") and bare[max(0, place - 3) : place - 1] in (
+            ["is", "there"],
+            ["are", "there"],
+        ):
+            yield "why"
         elif start and (word in _WHAT or (word in _LEADING and after in _WHAT)):
             yield "what"
         elif start and (word in table.YES_NO or word in _MODALS) and after not in ("you", "u", "someone", "anyone"):
@@ -110,6 +118,31 @@ def frames(bare: list[str]) -> Iterator[str]:
                 yield "how to"
         if word not in table.OPENERS:
             start = False
+
+
+def roles(bare: list[str]) -> Iterator[tuple[str, str, str]]:
+    """
+    Who does something to whom: `can I see my manager's file`, `can my manager see my file`; `can I call you`, `can you
+    call me`.
+
+    Yields:
+        ("role", subject, object) for the writer, the reader and whoever is named as theirs.
+    """
+    for place, word in enumerate(bare[:-2]):
+        if word not in table.AUXILIARY or (place and bare[place - 1] in table.PERSONS):
+            continue
+        subject, rest = bare[place + 1], bare[place + 2 : place + 9]
+        owned = [
+            stem(noun.removesuffix("s")) for mark, noun in pairwise(rest) if mark in _DETERMINERS and noun.isalpha()
+        ]
+        if subject in ("i", "we"):
+            yield from (("role", "i", noun) for noun in owned)
+            if "you" in rest[1:4]:
+                yield "role", "i", "you"
+        elif subject == "you" and not {"me", "us"}.isdisjoint(rest[1:4]):
+            yield "role", "you", "i"
+        elif subject in _DETERMINERS and rest[0].isalpha() and _OURS & set(rest[1:]):
+            yield "role", stem(rest[0].removesuffix("s")), "i"
 
 
 def _modal_phrase(words: list[str]) -> str | None:
@@ -124,7 +157,12 @@ def _modal_phrase(words: list[str]) -> str | None:
 
 def _question_word(word: str, after: str, following: list[str]) -> Iterator[str]:
     person, verb = (*following, "", "")[:2]
-    if word in ("how", "where") and (after == "to" or (after in table.AUXILIARY and person in table.PERSONS)):
+    if word == "how" and (
+        after in ("can", "could") or (after in table.PERSONS and person in ("can", "could", "should"))
+    ):
+        yield word
+        yield "how to"
+    elif word in ("how", "where") and (after == "to" or (after in table.AUXILIARY and person in table.PERSONS)):
         yield word
         if word == "how" or (verb if person in table.PERSONS else person) not in _AT_PLACES:
             yield "how to"  # "where do I change my PIN" and "how do I change my PIN" get the same answer

@@ -120,14 +120,16 @@ def _word(word: str, before: str, after: str, known: grammar.Grammar | None) -> 
             if kind != "time" or after in table.PERIODS:  # "last month", but not "at last" and "this plan"
                 yield Word(kind, member, word)
             return
+        if not after[:1].isalnum() and (
+            word == "ein" or (word in grammar.GERMAN_PREFIXES and known is grammar.OTHERS["de"])
+        ):  # the prefix of a German verb, at the end of its sentence
+            yield Word(PREPOSITION, word, word)
+            return
         if word in known.weak:
             yield Word(PREPOSITION, WEAK, word)
             return
         if word == "out" and after == "of":
             yield Word(PREPOSITION, "from", word)
-            return
-        if word == "ein" and not after:  # the prefix of a German verb, at the end of its sentence
-            yield Word(PREPOSITION, word, word)
             return
         if word in known.strong:
             yield Word(PREPOSITION, grammar.preposition(word), word)

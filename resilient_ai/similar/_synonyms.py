@@ -29,6 +29,8 @@ autumn,fall subway,underground,metro lift,elevator lorry,truck biscuit,cookie ch
 great,good,excellent,best important,essential,crucial,key dangerous,risky,hazardous safe,secure healthy,wholesome common,frequent,usual rare,unusual
 quiet,silent angry,mad tired,exhausted famous,known,renowned beautiful,pretty strange,odd,weird broken,damaged,defective lost,missing
 declined,rejected,refused blocked,frozen,locked charged,billed stolen,theft arrived,come work,function expire,expiry,expiration valid,validity
+validate,validation,verify,confirm extra,additional max,maximum,highest appear,show display,show functioning,working,work,function faulty,broken,defective
+physical,actual retrieve,recover reach,arrive swallow,swallowed,kept,keep,ate,eaten assist,help permitted,allowed
 currency,currencies exchange,swap rate,rates cash,money balance,funds card,cards atm,cashpoint bank,banking topup,top-up
 """
 

@@ -58,6 +58,14 @@ NEGATING_SIGNS: Final = (
 EMPTY_PHRASES: Final = (("not", "only"), ("no", "doubt"), ("no", "matter"))
 """Phrases whose negator negates nothing; they are skipped when negators are counted."""
 
+NOT_KNOWN: Final = _table(
+    "know understand find see locate recognize recognise remember recall think believe figure tell"
+)
+"""What a writer who asks says that he cannot do."""
+
+FILLING: Final = _table("to be able really actually quite even seem currently still")
+"""Words between `not` and what is negated."""
+
 NUMBER_WORDS: Final = {
     word: str(number)
     for number, word in enumerate(
@@ -128,7 +136,7 @@ ALTERNATIVES: Final = tuple(
         "partly partially halfway",
         "almost nearly",
         "completely fully entirely totally wholly",
-        "other another else others alternative alternatives additional",
+        "other another else others alternative alternatives additional extra",
         "only solely exclusively",
         "all every everyone everything always",
         "none nobody nothing never",

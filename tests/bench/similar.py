@@ -30,7 +30,7 @@ from resilient_ai._degrade_to.contract import FailedCall, Recalled
 from resilient_ai.similar import MiniLMEmbedder, SimilarAnswers, TrigramEmbedder
 
 DATA = Path(__file__).parents[1] / "data"
-PAIRS = ("look_alikes_2.csv", "look_alikes_3.csv")
+PAIRS = ("look_alikes_2.csv", "look_alikes_3.csv", "look_alikes_4.csv")
 SETTINGS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("default", {}),
     ("strict guard", {"guard": "strict"}),
