@@ -12,7 +12,7 @@ from resilient_ai._classification.error_rules import Reject
 from resilient_ai._core.callables import shape_of
 from resilient_ai._core.checks import check_callable
 from resilient_ai._core.commit_point import Commits
-from resilient_ai._core.deadline import bounded
+from resilient_ai._core.deadline import bounded_visibly
 from resilient_ai._core.errors import DoubleRetryWarning, ErrorType, rejections
 from resilient_ai._core.fast_path import FastPath, begun
 from resilient_ai._core.handlers import Handler
@@ -101,7 +101,7 @@ class RetryPolicy(Policy[Retry]):
                 broken = None
 
         if (seconds := self.config.timeout_seconds) is not None:
-            return bounded(retried, seconds, self.registry.clock, here.name, timed_out=here.state.call_given_up)
+            return bounded_visibly(retried, seconds, self.registry.clock, here.name, here.state.call_given_up)
         return retried
 
     def add_to_fast_path(self, path: FastPath, site: Site) -> bool:

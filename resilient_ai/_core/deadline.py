@@ -22,7 +22,7 @@ import anyio
 
 from .asyncio_timeouts import timeout_around
 from .backend import backend, in_task, in_trio
-from .callers_deadline import current_deadline
+from .callers_deadline import Deadline, callers_deadline, current_deadline
 from .errors import CallTimeoutError
 from .per_loop import PerLoop
 
@@ -66,6 +66,22 @@ def bounded(
 
     bound = _Bounded(inner, seconds, clock, name, renewal, items, timed_out)
     return bound.queued if getattr(clock, "real", False) else bound.scoped
+
+
+def bounded_visibly(inner: Handler, seconds: float, clock: Clock, name: str, timed_out: Callable[[], None]) -> Handler:
+    """The same as a `deadline()` of the caller's would do: the layers below see it, in tasks that they start too."""
+    run = bounded(inner, seconds, clock, name, timed_out=timed_out)
+
+    async def call(fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        deadline = Deadline(clock, seconds, current_deadline())
+        token = callers_deadline.set(deadline)
+        try:
+            return await run(fn, instance, args, kwargs)
+        finally:
+            deadline.over = True  # a stream that has begun goes on
+            callers_deadline.reset(token)
+
+    return call
 
 
 class _Bounded:

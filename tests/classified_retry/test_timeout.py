@@ -5,7 +5,7 @@ from __future__ import annotations
 import anyio
 import pytest
 
-from resilient_ai import CallTimeoutError, Registry, circuit_breaker, degrade_to
+from resilient_ai import AIServiceError, CallTimeoutError, Registry, circuit_breaker, degrade_to, time_left
 from tests.classified_retry.support import PLAIN, retrying, stats
 from tests.helpers import ProviderError, scripted
 
@@ -28,6 +28,33 @@ async def test_a_call_that_takes_longer_in_all_is_ended_and_counted(registry, cl
 
     assert (calls, clock.now()) == ([0, 1], 10)
     assert (stats(registry).failed, stats(registry).ok) == (1, 0)
+
+
+async def test_a_retry_that_would_come_too_late_is_not_waited_for(registry, clock):
+    ask = retrying(registry, scripted(*[ProviderError("model_overloaded")] * 9), rules=PLAIN, timeout_seconds=10)
+    async with clock.autojump():
+        with pytest.raises(AIServiceError, match="deadline") as caught:
+            await ask()
+
+    assert (caught.value.attempts, clock.now()) == (4, 7)  # after 0, 1, 3 and 7 seconds; the next would be at 15
+
+
+async def test_a_task_below_knows_how_much_time_is_left(registry, clock):
+    left = []
+
+    async def note():
+        left.append(time_left())
+
+    async def ask():
+        await clock.sleep(3)
+        async with anyio.create_task_group() as group:
+            group.start_soon(note)
+
+    async with clock.autojump():
+        await retrying(registry, ask, timeout_seconds=10)()
+
+    assert left == [7]
+    assert time_left() is None
 
 
 async def test_a_call_in_time_is_left_alone(registry, clock):
