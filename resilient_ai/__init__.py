@@ -64,6 +64,7 @@ if typing.TYPE_CHECKING:
     from ._degrade_to.rules import static_texts as static_texts
     from ._failover.decorator import failover as failover
     from ._failover.endpoint import Endpoint as Endpoint
+    from ._rate_limit.decorator import rate_limit as rate_limit
     from ._resilient import resilient as resilient
 else:
     # Imported when somebody asks for it, because not every program uses it: two fifths of the cost of an import.
@@ -76,6 +77,7 @@ else:
         "failover": "_failover.decorator",
         "first_sentences": "_degrade_to.rules",
         "key_sentences": "_degrade_to.rules",
+        "rate_limit": "_rate_limit.decorator",
         "resilient": "_resilient",
         "sentiment": "_degrade_to.rules",
         "static_texts": "_degrade_to.rules",

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ._classified_retry.handle import Retry
     from ._degrade_to.handle import Degradation
     from ._failover.handle import EndpointHandle, Failover
+    from ._rate_limit.handle import RateLimit
 
 
 @public()
@@ -52,6 +53,10 @@ class Registry(StateStore):
     @property
     def limits(self) -> View[AdaptiveLimit]:
         return View(self._states, "adaptive_limit")
+
+    @property
+    def rate_limits(self) -> View[RateLimit]:
+        return View(self._states, "rate_limit")
 
     @property
     def endpoints(self) -> View[EndpointHandle]:

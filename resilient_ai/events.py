@@ -11,6 +11,7 @@ from ._classified_retry.events import AttemptFailed, QuotaExceeded, RetriesExhau
 from ._core.events import CallRejected, Event
 from ._degrade_to.events import Degraded, RungFailed
 from ._failover.events import EndpointDenied, EndpointDown, EndpointMarked, EndpointUp, FailedOver, Hedged
+from ._rate_limit.events import RateLimitLowered
 
 __all__ = [
     "AttemptFailed",
@@ -31,6 +32,7 @@ __all__ = [
     "Hedged",
     "LimitLowered",
     "QuotaExceeded",
+    "RateLimitLowered",
     "RetriesExhausted",
     "RetryScheduled",
     "RungFailed",

@@ -25,6 +25,7 @@ from ._degrade_to.state import DegradeCounts
 from ._failover.handle import EndpointHandle, Failover
 from ._failover.health import EndpointState
 from ._failover.stats import EndpointCounts, EndpointStats, FailoverCounts, FailoverStats
+from ._rate_limit.handle import RateLimit, RateLimitCounts, RateLimitStats
 
 __all__ = [
     "AdaptiveLimit",
@@ -51,6 +52,9 @@ __all__ = [
     "Layer",
     "LimitCounts",
     "LimitStats",
+    "RateLimit",
+    "RateLimitCounts",
+    "RateLimitStats",
     "Recalled",
     "Recalling",
     "Retry",

@@ -153,7 +153,8 @@ def _own(error: BaseException) -> Verdict | None:
         return replace(classify(inner), retryable=False, evidence="retries are over")
     fault = verdict(said, retry_after=error.retry_after, evidence=name)
     if name in {"QueueFullError", "LimitReachedError"}:
-        return replace(fault, endpoint_fault=False, blame="request")
+        too_big = name == "LimitReachedError" and error.retry_after is None
+        return replace(fault, endpoint_fault=False, blame="request", retryable=fault.retryable and not too_big)
     return fault
 
 

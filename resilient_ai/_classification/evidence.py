@@ -145,7 +145,7 @@ def _status(error: BaseException, response: Any) -> int | None:
     return next((status for status in told if status >= 400), told[0] if told else None)
 
 
-def _headers(error: BaseException, response: Any) -> dict[str, str]:
+def _headers(error: object, response: Any) -> dict[str, str]:
     metadata = response.get("ResponseMetadata") if isinstance(response, dict) else None
     for source in (
         read(response, "headers"),
@@ -155,6 +155,11 @@ def _headers(error: BaseException, response: Any) -> dict[str, str]:
         if source and (headers := _as_headers(source)):
             return headers
     return {}
+
+
+def headers_of(thing: Any) -> dict[str, str]:
+    """Headers that an error, a result or a stream has of its reply, names in lower case; empty where it has none."""
+    return _headers(thing, thing if isinstance(thing, dict) else read(thing, "response"))
 
 
 def _as_headers(source: Any) -> dict[str, str]:

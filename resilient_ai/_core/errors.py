@@ -301,16 +301,22 @@ class LimitReachedError(ResilienceError):
 
     Attributes:
         name: The limit.
-        retry_after: Seconds after which there may be a place.
+        retry_after: Seconds after which there may be a place; None: the call is too big for the limit, at any time.
     """
 
     error_type = ErrorType.MODEL_OVERLOADED
 
-    def __init__(self, name: str, *, limit: int, waiting: int, retry_after: float) -> None:
-        super().__init__(
-            f"limit {name!r} has no place in time: {limit} at once and {waiting} in line;"
-            f" ask again in {_in_seconds(retry_after)}"
-        )
+    def __init__(
+        self,
+        name: str,
+        *,
+        limit: int | None = None,
+        waiting: int = 0,
+        retry_after: float | None,
+        why: str | None = None,
+    ) -> None:
+        why = why or f"limit {name!r} has no place in time: {limit} at once and {waiting} in line"
+        super().__init__(why if retry_after is None else f"{why}; ask again in {_in_seconds(retry_after)}")
         self.name = name
         self.limit = limit
         self.waiting = waiting

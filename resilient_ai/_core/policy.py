@@ -41,6 +41,7 @@ class Site:
     streaming: bool = False  # whether the function yields its items
     plain: bool = False  # whether the function blocks its caller, and is not awaited
     spare: bool = False  # whether the policy above has another endpoint to ask
+    handed: object = None  # the endpoint itself, which the policy above hands in
 
 
 class Policy(ABC, Generic[S]):
@@ -58,14 +59,15 @@ class Policy(ABC, Generic[S]):
         not_outside: For each kind that should not be below this one, what goes wrong if it is:
             "this outside that *counts a whole loop of attempts as one failure*". Of the own kind also what to do:
             "two of them *multiply their attempts; keep one*".
-        not_inside: What goes wrong for every other kind outside this one, in the same form.
+        not_inside: What goes wrong for every other kind outside this one, in the same form; or for each kind that
+            should not be.
         twice: What two layers that share one state do to each call: "*count each failure twice in it*".
     """
 
     kind: ClassVar[str]
     rank: ClassVar[float] = math.inf
     not_outside: ClassVar[Mapping[str, str]] = {}
-    not_inside: ClassVar[str | None] = None
+    not_inside: ClassVar[Mapping[str, str] | str | None] = None
     twice: ClassVar[str | None] = None
     per_endpoint: ClassVar[bool] = False  # below a choice among endpoints: one state for each
     needs_signature: ClassVar[bool] = False  # asks its site for the function's, which takes more room than a state

@@ -30,9 +30,10 @@ def _out_of_order(outer: Policy[Any], inner: Policy[Any]) -> str | None:
         return f"two {outer.kind} {reason}" if reason else None
     if reason:
         return f"{outer.kind} outside {inner.kind} {reason}; put @{outer.kind} nearer to the function"
-    if inner.not_inside:
-        return f"{outer.kind} outside {inner.kind} {inner.not_inside}; put @{inner.kind} on top"
-    return None
+    below = inner.not_inside
+    if not isinstance(below, str | None):
+        below = below.get(outer.kind)
+    return f"{outer.kind} outside {inner.kind} {below}; put @{inner.kind} on top" if below else None
 
 
 def _one_state_twice(policy: Policy[Any], lower_policies: tuple[Policy[Any], ...], site: Site) -> str | None:

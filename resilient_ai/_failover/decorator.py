@@ -167,7 +167,7 @@ class FailoverPolicy(Policy[Failover]):
                 endpoint.name,
                 weight_of(endpoint, endpoint.name),
                 self._handles[endpoint.name]._shared,
-                bind_inner(replace(site, endpoint=outer + endpoint.name, spare=spare)),
+                bind_inner(replace(site, endpoint=outer + endpoint.name, spare=spare, handed=endpoint)),
                 check_of(endpoint, self.config.health_check),
             )
             for index, endpoint in enumerate(self._endpoints)

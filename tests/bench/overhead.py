@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import resilient_ai
-from resilient_ai import CircuitOpenError, Registry, adaptive_limit, circuit_breaker, classified_retry
+from resilient_ai import CircuitOpenError, Registry, adaptive_limit, circuit_breaker, classified_retry, rate_limit
 from resilient_ai.types import SystemClock
 
 Call = Callable[..., Coroutine[Any, Any, Any]]
@@ -109,6 +109,11 @@ def cases() -> list[Case]:
         Case("circuit_breaker", lambda r: circuit_breaker(registry=r)(bare)),
         Case("classified_retry", lambda r: classified_retry(registry=r)(bare), 6),
         Case("adaptive_limit", lambda r: adaptive_limit(registry=r)(bare)),
+        Case("rate_limit, requests", lambda r: rate_limit(requests_per_minute=1e9, registry=r)(bare)),
+        Case(
+            "rate_limit, requests and tokens",
+            lambda r: rate_limit(requests_per_minute=1e9, tokens_per_minute=1e12, registry=r)(bare),
+        ),
     ]
     if hasattr(resilient_ai, "degrade_to"):
         found.append(Case("degrade_to", lambda r: resilient_ai.degrade_to("x", registry=r)(bare), 5))  # type: ignore[attr-defined]

@@ -22,6 +22,7 @@ from resilient_ai import (
     degrade_to,
     describe,
     failover,
+    rate_limit,
 )
 from resilient_ai.testing import isolated_registry
 
@@ -42,6 +43,7 @@ def made():
     @degrade_to("later")
     @classified_retry("r", rules={ErrorType.TIMEOUT: RetryRule(7, 1, 2)})
     @failover(Endpoint("us", region="us"), Endpoint("eu"), name="f", strategy="priority")
+    @rate_limit("q", tokens_per_minute=6000, cost=lambda endpoint, prompt: len(prompt))
     @adaptive_limit("l", initial=3)
     @circuit_breaker("c", failure_threshold=1, ignore=lambda error: False)
     async def ask(endpoint, prompt):

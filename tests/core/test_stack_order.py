@@ -17,6 +17,7 @@ from resilient_ai import (
     degrade_to,
     describe,
     failover,
+    rate_limit,
 )
 from resilient_ai._core.policy import Policy
 from resilient_ai._core.report import Row
@@ -36,11 +37,21 @@ def put(kind, fn, registry):
             return classified_retry(registry=registry)(fn)
         case "adaptive_limit":
             return adaptive_limit(registry=registry)(fn)
+        case "rate_limit":
+            return rate_limit(requests_per_minute=60, registry=registry)(fn)
         case _:
             return circuit_breaker(registry=registry)(fn)
 
 
-RECOMMENDED = ["degrade_to", "batched", "classified_retry", "failover", "adaptive_limit", "circuit_breaker"]
+RECOMMENDED = [
+    "degrade_to",
+    "batched",
+    "classified_retry",
+    "failover",
+    "rate_limit",
+    "adaptive_limit",
+    "circuit_breaker",
+]
 
 
 @pytest.mark.parametrize(
@@ -64,6 +75,12 @@ RECOMMENDED = ["degrade_to", "batched", "classified_retry", "failover", "adaptiv
         ("adaptive_limit", "classified_retry", "while a retry sleeps"),
         ("adaptive_limit", "batched", "waiting for a batch"),
         ("adaptive_limit", "failover", "one limit for all endpoints"),
+        ("rate_limit", "classified_retry", "a whole loop of attempts as one request; put @rate_limit nearer"),
+        ("rate_limit", "batched", "every item as a request of its own"),
+        ("rate_limit", "failover", "one quota for all endpoints"),
+        ("adaptive_limit", "rate_limit", "for calls that wait for the quota.*put @rate_limit on top"),
+        ("circuit_breaker", "rate_limit", "against the circuit's timeout; put @rate_limit on top"),
+        ("rate_limit", "rate_limit", "named .* take each call out of it twice"),
         ("adaptive_limit", "adaptive_limit", "named .* take two places in it for each call"),
     ],
 )

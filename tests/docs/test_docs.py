@@ -141,7 +141,15 @@ def test_the_readme_shows_a_stack_early_and_names_every_public_thing_that_decora
     early = "\n".join(text.splitlines()[:25])
 
     assert "```python" in early
-    for name in ("degrade_to", "batched", "classified_retry", "failover", "circuit_breaker", "adaptive_limit"):
+    for name in (
+        "degrade_to",
+        "batched",
+        "classified_retry",
+        "failover",
+        "circuit_breaker",
+        "rate_limit",
+        "adaptive_limit",
+    ):
         assert f"`{name}" in text
 
 

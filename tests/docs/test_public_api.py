@@ -12,7 +12,7 @@ import pytest
 import resilient_ai
 
 FRONT_DOOR = """
-adaptive_limit batched circuit_breaker classified_retry degrade_to each failover resilient
+adaptive_limit batched circuit_breaker classified_retry degrade_to each failover rate_limit resilient
 registry Registry describe watch deadline time_left
 Endpoint ErrorType RetryRule RetryBudget CircuitState NEUTRAL UNAVAILABLE
 classify classify_result Verdict register_classifier register_rules

@@ -26,11 +26,12 @@ from resilient_ai import (
     degrade_to,
     describe,
     failover,
+    rate_limit,
 )
 from resilient_ai.testing import InjectedError, chaos
 
 FIVE = ("degrade_to", "batched", "classified_retry", "failover", "circuit_breaker")
-ALL = (*FIVE, "adaptive_limit")
+ALL = (*FIVE, "rate_limit", "adaptive_limit")
 QUICKLY = {ErrorType.MODEL_OVERLOADED: RetryRule(max_retries=2, base_delay=0.05, max_delay=0.05)}
 US, EU = Endpoint("us"), Endpoint("eu")
 
@@ -43,6 +44,7 @@ def decorator(kind: str, above: tuple[str, ...], registry: Registry):
         "classified_retry": lambda: classified_retry(rules=QUICKLY, registry=registry),
         "failover": lambda: failover(US, EU, strategy="priority", registry=registry),
         "circuit_breaker": lambda: circuit_breaker(registry=registry),
+        "rate_limit": lambda: rate_limit(requests_per_minute=6e6, tokens_per_minute=6e9, registry=registry),
         "adaptive_limit": lambda: adaptive_limit(registry=registry),
     }[kind]()
 
@@ -123,12 +125,18 @@ async def test_the_recommended_order_warns_of_nothing(registry):
         @batched(registry=registry)
         @classified_retry(registry=registry)
         @failover(US, EU, registry=registry)
+        @rate_limit(requests_per_minute=60, registry=registry)
         @circuit_breaker(registry=registry)
         @adaptive_limit(registry=registry)
         async def ask(endpoint: Endpoint, prompts: list[str]) -> list[str]:
             return prompts
 
-    assert [layer.kind for layer in describe(ask).layers] == list(ALL)
+    assert [layer.kind for layer in describe(ask).layers] == [
+        *FIVE[:-1],
+        "rate_limit",
+        "circuit_breaker",
+        "adaptive_limit",
+    ]
 
 
 async def test_an_overload_of_everything_runs_through_the_whole_stack(registry, clock):
@@ -176,6 +184,7 @@ async def test_cancelled_at_any_await_a_stack_gives_back_what_it_held(registry, 
         for _ in range(10):  # a batch that several shared ends in a task of its own
             await checkpoint()
         for kind, held in (
+            ("rate_limit", "waiting"),
             ("adaptive_limit", "in_flight waiting"),
             ("batched", "in_flight queue_size"),
             ("endpoint", "in_flight"),

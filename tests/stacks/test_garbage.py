@@ -21,6 +21,7 @@ from resilient_ai import (
     classified_retry,
     degrade_to,
     failover,
+    rate_limit,
 )
 from tests.helpers import ProviderError
 
@@ -73,6 +74,7 @@ STACKS = {
     "circuit_breaker": [CIRCUIT],
     "keyed": [(circuit_breaker, {"timeout_seconds": 5, "key": lambda _request: "k"})],
     "adaptive_limit": [(adaptive_limit, {"max_wait": 1}), CIRCUIT],
+    "rate_limit": [(rate_limit, {"requests_per_minute": 600, "tokens_per_minute": 60_000, "max_wait": 1}), CIRCUIT],
     "classified_retry": [(classified_retry, {}), CIRCUIT],
     "reraise": [(classified_retry, {"reraise": True, "rules": EAGER}), CIRCUIT],
     "failover": [(failover, {}), CIRCUIT],

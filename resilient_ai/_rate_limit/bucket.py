@@ -1,0 +1,97 @@
+"""One number of a quota as a token bucket: it fills evenly, and what is sent is taken out of it."""
+
+from __future__ import annotations
+
+import math
+
+_ENOUGH = 1e-6  # share of the need that sums of floats may be off by
+_LITTLE = 0.1  # share of the provider's limit below which what is left of it is little
+_LITTLE_SECONDS = 2.0  # seconds' worth of the rate that is never little
+_LEAST_SHARE = 0.05  # of the rate is kept however little the provider has left
+
+
+class Bucket:
+    """
+    What may be sent now, of requests or of tokens.
+
+    A call that needs more than the bucket holds takes it when it is full, and leaves it below 0 for a while.
+
+    Attributes:
+        per_minute: How much it gains in a minute.
+        most: What it holds.
+        level: What may be sent now.
+    """
+
+    __slots__ = ("_burst", "_recovers", "_share", "_told_at", "level", "most", "per_minute")
+
+    def __init__(self, per_minute: float, burst: float) -> None:
+        self._burst = burst
+        self.level = math.inf
+        self.set_rate(per_minute)
+        self.clear()
+
+    def clear(self) -> None:
+        """Full, and nothing heard from the provider."""
+        self.level = self.most
+        self._share = 1.0  # of the rate that is used since the provider has told how little is left
+        self._recovers = 1.0  # seconds from then on in which it comes back by itself
+        self._told_at = 0.0
+
+    def set_rate(self, per_minute: float) -> None:
+        """Fill at another rate from now on."""
+        self.per_minute = per_minute
+        self.most = max(1.0, per_minute / 60 * self._burst)
+        self.level = min(self.level, self.most)
+
+    def rate(self, now: float, factor: float) -> float:
+        """What it gains in a second at this moment."""
+        share = self._share
+        if share < 1:  # a new window may have begun, or the other users have stopped
+            share = self._share = min(1.0, share + max(0.0, now - self._told_at) / self._recovers)
+            self._told_at = now
+        return self.per_minute / 60 * factor * share
+
+    def fill(self, seconds: float, now: float, factor: float) -> None:
+        """Gain what comes in so many seconds."""
+        self.level = min(self.level + seconds * self.rate(now, factor), self.most)
+
+    def has(self, need: float) -> bool:
+        """Whether a call that needs so much may be sent now."""
+        return self.level >= min(need, self.most) * (1 - _ENOUGH)
+
+    def wait(self, ahead: float, need: float, now: float, factor: float) -> float:
+        """Seconds until a call may be sent that needs so much, behind others who need so much together."""
+        missing = ahead + min(need, self.most) - self.level
+        return missing / self.rate(now, factor) if missing > 0 else 0.0
+
+    def take(self, amount: float) -> None:
+        """Send so much."""
+        self.level -= amount
+
+    def give_back(self, amount: float) -> None:
+        """So much was not sent after all; below 0, it was more than had been thought."""
+        self.level = min(self.level + amount, self.most)
+
+    def told(self, left: float, limit: float | None, since: float, now: float) -> None:
+        """
+        The provider says how much was left when a call was sent.
+
+        Little is left below a tenth of its limit, at most two seconds' worth: then the bucket fills more slowly, so
+        that others who use the same quota are met softly. It comes back in the time in which so little is gained.
+
+        Args:
+            left: Of its limit, whatever length of time that is for.
+            limit: Its limit; None where it does not say.
+            since: When the call was sent.
+            now: The moment.
+        """
+        a_second = self.per_minute / 60
+        self.level = min(self.level, left + (now - since) * a_second)
+        little = _LITTLE_SECONDS * a_second
+        if limit is not None:
+            little = min(little, _LITTLE * limit)
+        if left < little:
+            share = max(_LEAST_SHARE, left / little) + (now - since) * a_second / little
+            self._share, self._recovers, self._told_at = min(1.0, share), little / a_second, now
+        else:
+            self._share = 1.0

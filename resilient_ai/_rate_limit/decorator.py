@@ -1,0 +1,185 @@
+"""`@rate_limit`: no more requests and tokens a minute than the provider allows; the others wait in line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar, ParamSpec, TypeVar, overload
+
+from resilient_ai._core.handlers import Handler
+from resilient_ai._core.policy import Policy, Site
+from resilient_ai._core.public import public
+from resilient_ai._core.returned_stream import ReturnedStream
+from resilient_ai._core.state_store import StateStore, default_registry
+from resilient_ai._core.streams import OpenStream, stream_of
+from resilient_ai._core.wrapper import AsyncDecorator, decorate
+
+from .config import RateLimitConfig
+from .estimate import Cost, TokenEstimate, check_cost
+from .gate import RateGate, Sent
+from .handle import RateLimit
+
+P = ParamSpec("P")
+R = TypeVar("R")
+Y = TypeVar("Y")
+
+
+class RateLimitPolicy(Policy[RateLimit]):
+    kind = "rate_limit"
+    rank = 60
+    not_outside: ClassVar = {
+        "classified_retry": "counts a whole loop of attempts as one request",
+        "batched": "counts every item as a request of its own",
+        "failover": "keeps one quota for all endpoints",
+    }
+    not_inside: ClassVar = {
+        "adaptive_limit": "holds places for calls that wait for the quota, and takes their wait for slow answers",
+        "circuit_breaker": "counts the wait for the quota against the circuit's timeout",
+    }
+    twice = "take each call out of it twice"
+    per_endpoint = True
+
+    def __init__(self, name: Any, config: RateLimitConfig, registry: StateStore, cost: Cost | None = None) -> None:
+        super().__init__(name, config, registry)
+        self._cost = cost
+
+    def options(self) -> dict[str, Any]:
+        return {"cost": self._cost}
+
+    def in_test(self, attempts: int) -> None:
+        """Lets every call through."""
+
+    def make_state(self, name: str) -> RateLimit:
+        return RateLimit(name, self.config, self.registry)
+
+    def bind(self, bind_inner: Callable[[Site], Handler], site: Site) -> Handler:
+        inner, gate, estimate = bind_inner(site), self.state(site)._gate, TokenEstimate(self._cost)
+        gate.keep_numbers_of(site.handed)
+
+        async def limited(fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            guessed = estimate.guess(instance, args, kwargs) if gate.counts_tokens else 0.0
+            sent = gate.enter(guessed, estimate) or await gate.wait_in_line(guessed, estimate)
+            try:
+                result = await inner(fn, instance, args, kwargs)
+            except BaseException as error:
+                gate.failed(sent, error)
+                raise
+            if type(result) is ReturnedStream:
+                _hold(gate, sent, result)
+            else:
+                gate.succeeded(sent, result)
+            return result
+
+        return limited
+
+
+def _hold(gate: RateGate, sent: Sent, result: ReturnedStream) -> None:
+    """Read what a stream tells of its usage, and settle when it ends."""
+    stream: OpenStream = stream_of(result)
+    gate.opened(sent, result, begun=bool(stream.begun))
+    if gate.counts_tokens:
+        for item in stream.begun:
+            sent.look(item)
+        stream.add(_LimitedStream(gate, sent), sent.look)
+    else:
+        stream.add(_LimitedStream(gate, sent))
+
+
+class _LimitedStream:
+    __slots__ = ("_gate", "_sent")
+
+    def __init__(self, gate: RateGate, sent: Sent) -> None:
+        self._gate = gate
+        self._sent = sent
+
+    def ended(self) -> None:
+        self._gate.stream_ended(self._sent)
+
+    def broke(self, error: Exception) -> None:
+        self._gate.failed(self._sent, error)
+
+    def left(self) -> None:
+        self._gate.left(self._sent)
+
+
+@overload
+def rate_limit(
+    name: str | None = None,
+    *,
+    requests_per_minute: float,
+    tokens_per_minute: float | None = None,
+    cost: Cost | None = None,
+    max_wait: float | None = None,
+    burst: float = 5.0,
+    max_queue_size: int = 1000,
+    registry: StateStore | None = None,
+) -> AsyncDecorator: ...
+@overload
+def rate_limit(
+    name: str | None = None,
+    *,
+    requests_per_minute: float | None = None,
+    tokens_per_minute: float,
+    cost: Cost | None = None,
+    max_wait: float | None = None,
+    burst: float = 5.0,
+    max_queue_size: int = 1000,
+    registry: StateStore | None = None,
+) -> AsyncDecorator: ...
+@public()
+def rate_limit(
+    name: Any = None,
+    *,
+    requests_per_minute: float | None = None,
+    tokens_per_minute: float | None = None,
+    cost: Cost | None = None,
+    max_wait: float | None = None,
+    burst: float = 5.0,
+    max_queue_size: int = 1000,
+    registry: StateStore | None = None,
+) -> Any:
+    """
+    Keep a quota that you know: so many requests, so many tokens a minute. Callers wait for their turn.
+
+    Both numbers are token buckets that fill evenly and hold `burst` seconds of the quota; they begin full. A caller
+    that comes when a bucket is empty waits in line, first come first served. Whoever cannot be served in time is turned
+    away at once: in time means that the wait and a slow answer fit into the deadline of the enclosing anyio scope, and
+    the wait into `max_wait`. A call that needs more tokens than a minute has is turned away without a `retry_after`.
+
+    Tokens are estimated before the call and settled by the usage that the answer tells: by results and streams of the
+    known SDKs, or a `Reply`. What such calls took on average corrects the estimate, so a rough one will do. A call that
+    a policy below refused, or that found no connection, gives back what it took.
+
+    The provider corrects the numbers where its headers are seen: on errors, on raw responses, on streams that know
+    their response. Little left slows down, nothing left stops. After a refusal (429) everything waits as long as the
+    provider asks, and 0.9 of the numbers are kept, growing back by 1 % of them a second.
+
+    For quotas that nobody knows there is `adaptive_limit`; both stack. Put `rate_limit` below `failover`, where each
+    endpoint has a quota of its own (an endpoint's own `requests_per_minute` and `tokens_per_minute` replace the numbers
+    given here), and above `adaptive_limit` and `circuit_breaker`, which would take the wait for slow answers.
+
+    Args:
+        name: Call sites of one name share one quota. Default: the function's qualified name.
+        requests_per_minute: Requests that the provider allows. Default None: not limited; one of the two is needed.
+        tokens_per_minute: Tokens that it allows, those it reads and those it writes. Default None: not limited.
+        cost: Tokens of a call, or a function of the call's arguments (the instance first, for a method) that tells
+            them. Default: a quarter of the bytes of all texts in the arguments, and 100 for the answer.
+        max_wait: Seconds in line at most; 0 never waits. Default None: as long as the caller's deadline allows, 60
+            seconds for a caller without one.
+        burst: Seconds of the quota that may be sent at once after a pause; 1 for a provider that counts by the second.
+            Default 5; at most 60.
+        max_queue_size: Callers in line at most. Default 1000.
+        registry: Where the quota lives. Default: `resilient_ai.registry`.
+
+    Raises:
+        LimitReachedError: By the decorated function, without calling: not in time, or too big for a minute.
+        TypeError: At decoration: not an async function.
+        ValueError: At decoration: a bad setting, none of the two numbers, or the name exists with other settings.
+    """
+    check_cost(cost)
+    config = RateLimitConfig(requests_per_minute, tokens_per_minute, max_wait, burst, max_queue_size)
+
+    def put_on(fn: Any) -> Any:
+        where = registry if registry is not None else default_registry()
+        return decorate(fn, RateLimitPolicy(name, config, where, cost))
+
+    return put_on

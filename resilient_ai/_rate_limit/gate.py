@@ -1,0 +1,280 @@
+"""The lock, the clock and the events around a quota; the only part that waits."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+from anyio.lowlevel import checkpoint_if_cancelled
+
+from resilient_ai._classification.classify import classify
+from resilient_ai._classification.error_types import ERROR_TYPES
+from resilient_ai._classification.evidence import headers_of
+from resilient_ai._classification.unsent import unsent
+from resilient_ai._core.checks import check_number
+from resilient_ai._core.deadline import seconds_left
+from resilient_ai._core.errors import ErrorType, LimitReachedError, QueueFullError
+from resilient_ai._core.event_loops import LoopUsages
+from resilient_ai._core.events import CallRejected
+from resilient_ai._core.task_wakeup import TaskWakeup
+from resilient_ai._usage.readers import usage_of
+
+from .events import RateLimitLowered
+from .line import Waiter
+from .quota import Quota
+from .told import NOTHING, told_by
+
+if TYPE_CHECKING:
+    from resilient_ai._classification.verdict import Verdict
+    from resilient_ai._core.event_loops import LoopUsage
+    from resilient_ai._core.state_store import StateStore
+
+    from .config import RateLimitConfig
+    from .estimate import TokenEstimate
+
+_SAYS_NOTHING = frozenset({str, int, float, bool, bytes, list, tuple, type(None)})  # types of results without headers
+
+
+class Sent:
+    """
+    A call that was let through.
+
+    Attributes:
+        tokens: Taken for it.
+        guessed: What they were made from, before what was learnt.
+        estimate: Learns what it took.
+        started: When it was let through.
+    """
+
+    __slots__ = ("_input", "_output", "estimate", "guessed", "started", "tokens")
+
+    def __init__(self, tokens: float, guessed: float, estimate: TokenEstimate, started: float) -> None:
+        self.tokens = tokens
+        self.guessed = guessed
+        self.estimate = estimate
+        self.started = started
+        self._input = self._output = -1
+
+    @property
+    def used(self) -> int | None:
+        """Tokens that the provider has told of so far; None before the first word."""
+        return None if self._input < 0 else self._input + self._output
+
+    def look(self, item: Any) -> None:
+        """Read the usage that a result tells, or an item of a stream: some tell it in parts, or as it grows."""
+        if type(item) is not str and (usage := usage_of(item)) is not None:
+            self._input = max(self._input, usage.input_tokens)
+            self._output = max(self._output, usage.output_tokens)
+
+
+class TaskWaiter(Waiter):
+    """A caller in line, and what wakes its task."""
+
+    __slots__ = ("wakeup",)
+
+    def __init__(self, tokens: float, ends: float, usage: LoopUsage) -> None:
+        super().__init__(tokens, ends, usage)
+        self.wakeup = TaskWakeup(usage)
+
+
+class RateGate:
+    """Lets the calls of one quota through. Thread-safe; callers in line keep their order across loops."""
+
+    __slots__ = ("_loops", "_name", "_now", "_registry", "lock", "quota")
+
+    def __init__(self, name: str, config: RateLimitConfig, registry: StateStore) -> None:
+        self._name = name
+        self._now = registry.clock.now
+        self._registry = registry
+        self.quota = Quota(config, self._now())
+        # Reentrant: while its thread is in here, a signal handler may read the limit, and a task that the garbage
+        # collector ends may leave the line.
+        self.lock = threading.RLock()
+        self._loops = LoopUsages()
+
+    def after_fork(self) -> None:
+        """In a forked child: a free lock, and nobody in line; what was learnt stays."""
+        self.lock = threading.RLock()
+        for usage in self._loops.all():
+            self.quota.line.drop_closed_loop(usage)
+        self._loops = LoopUsages()
+
+    @property
+    def counts_tokens(self) -> bool:
+        """Whether tokens are limited."""
+        return self.quota.tokens is not None
+
+    def keep_numbers_of(self, endpoint: object) -> None:
+        """Keep an endpoint's own numbers, where it has any."""
+        requests, tokens = (getattr(endpoint, name, None) for name in ("requests_per_minute", "tokens_per_minute"))
+        who = getattr(endpoint, "name", None)
+        check_number(f"requests_per_minute of endpoint {who!r}", requests, above=0, optional=True)
+        check_number(f"tokens_per_minute of endpoint {who!r}", tokens, above=0, optional=True)
+        if (requests, tokens) != (None, None):
+            with self.lock:
+                self.quota.set_numbers(requests, tokens, self._now())
+
+    # -- getting through
+
+    def enter(self, guessed: float, estimate: TokenEstimate) -> Sent | None:
+        """The call, if it may be sent at once."""
+        now, tokens = self._now(), self._tokens(guessed, estimate)
+        with self.lock:
+            if not self.quota.enter(tokens, now):
+                return None
+        return Sent(tokens, guessed, estimate, now)
+
+    def _tokens(self, guessed: float, estimate: TokenEstimate) -> float:
+        bucket = self.quota.tokens
+        if bucket is None:
+            return 0.0
+        # What was learnt from other calls does not make this one too big for the quota; its own guess may.
+        return min(guessed * estimate.ratio, max(guessed, bucket.per_minute))
+
+    async def wait_in_line(self, guessed: float, estimate: TokenEstimate) -> Sent:
+        """The call, once it may be sent; `LimitReachedError` when that is not in time."""
+        await checkpoint_if_cancelled()  # a cancelled caller hears of that, not of the limit
+        clock, tokens = self._registry.clock, self._tokens(guessed, estimate)
+        waiter = self._join(tokens)
+        try:
+            while True:
+                now = clock.now()
+                with self.lock:
+                    seconds = self.quota.turn(waiter, now)
+                if seconds is None:
+                    return Sent(tokens, guessed, estimate, now)
+                if now >= waiter.ends:
+                    raise self._refusal(tokens, now)
+                with clock.move_on_after(min(seconds, waiter.ends - now)):
+                    await waiter.wakeup.called()
+        finally:
+            with self.lock:
+                self.quota.line.leave(waiter)
+            self.call_next()
+
+    def _join(self, tokens: float) -> TaskWaiter:
+        now, left, quota = self._now(), seconds_left(), self.quota
+        with self.lock:
+            for usage in self._loops.take_ended():
+                quota.line.drop_closed_loop(usage)
+            patience = quota.patience(tokens, now, left) if quota.fits(tokens) else None
+            if patience is not None:
+                waiter = TaskWaiter(tokens, now + patience, self._loops.here())
+                quota.line.join(waiter)
+                return waiter
+        raise self._refusal(tokens, now)
+
+    def _refusal(self, tokens: float, now: float) -> LimitReachedError:
+        quota = self.quota
+        with self.lock:
+            quota.refused += 1
+            wait = quota.wait(tokens, now) if quota.fits(tokens) else None
+            most, waiting, numbers = quota.tokens, len(quota.line), numbers_of(quota)
+        if wait is None and most is not None:
+            why = (
+                f"the call needs about {tokens:.0f} tokens, more than the {most.per_minute:g} a minute"
+                f" of limit {self._name!r}; make it smaller, or raise tokens_per_minute="
+            )
+            error = LimitReachedError(self._name, retry_after=None, why=why)
+        else:
+            why = f"limit {self._name!r} cannot serve the call in time: {numbers}, {waiting} in line"
+            error = LimitReachedError(self._name, waiting=waiting, retry_after=wait, why=why)
+        if self._registry.hears(CallRejected):
+            self._registry.emit(CallRejected(self._name, "limit_reached", wait))
+        return error
+
+    # -- what became of it
+
+    def succeeded(self, sent: Sent, result: Any) -> None:
+        """The call has returned something that is no stream."""
+        if self.counts_tokens:
+            sent.look(result)
+        said = NOTHING if type(result) in _SAYS_NOTHING else told_by(headers_of(result))
+        now = self._now()
+        with self.lock:
+            self.quota.answer_time.add(now - sent.started)
+            self.quota.succeeded += 1
+            self._settle(sent, now)
+            if said is not NOTHING:
+                self.quota.told(said, sent.started, now)
+        if len(self.quota.line):
+            self.call_next()
+
+    def opened(self, sent: Sent, stream: Any, *, begun: bool) -> None:
+        """A stream is there, and has begun to give items if it has any; the headers of its reply tell what is left."""
+        said, now = told_by(headers_of(stream)), self._now()
+        with self.lock:
+            if begun:
+                self.quota.answer_time.add(now - sent.started)
+            self.quota.told(said, sent.started, now)
+
+    def stream_ended(self, sent: Sent) -> None:
+        """A stream was read to its end."""
+        now = self._now()
+        with self.lock:
+            self.quota.succeeded += 1
+            self._settle(sent, now)
+        self.call_next()
+
+    def left(self, sent: Sent) -> None:
+        """The caller left; what was taken stays spent, because the provider may have gone on."""
+        now = self._now()
+        with self.lock:
+            self.quota.left += 1
+            self._settle(sent, now, whole=False)
+        self.call_next()
+
+    def _settle(self, sent: Sent, now: float, *, whole: bool = True) -> None:
+        # Of an answer that was cut, nobody knows what else it took: then only more is believed.
+        if (used := sent.used) is not None and (whole or used > sent.tokens):
+            self.quota.settle(sent.tokens, used, now)
+            if whole:
+                sent.estimate.learn(sent.guessed, used)
+
+    def failed(self, sent: Sent, error: BaseException) -> None:
+        """The call ended with an error, or its caller left."""
+        if not isinstance(error, Exception):
+            self.left(sent)
+            return
+        try:
+            verdict = classify(error)
+        except BaseException:  # out of a classifier of the user's own: it says nothing
+            self.left(sent)
+            raise
+        said, event = told_by(headers_of(error)), None
+        now, quota = self._now(), self.quota
+        with self.lock:
+            if ERROR_TYPES[verdict.error_type].limit == "pace":
+                pause = self._registry.bounded_wait(verdict.retry_after) or 0.0
+                if quota.too_fast(pause, now):
+                    event = RateLimitLowered(self._name, quota.factor, pause)
+            elif _not_sent(error, verdict):
+                quota.give_back(sent.tokens, now)
+            else:
+                quota.failed += 1
+                self._settle(sent, now, whole=False)
+            quota.told(said, sent.started, now)
+        self.call_next()
+        if event is not None and self._registry.hears(RateLimitLowered):
+            self._registry.emit(event)
+
+    def call_next(self) -> None:
+        """Wake the first in line, who asks for its turn; waiters whose loop has ended leave the line."""
+        with self.lock:
+            while isinstance(waiter := self.quota.line.first, TaskWaiter):
+                if waiter.wakeup.wake():
+                    return
+                self.quota.line.leave(waiter)
+
+
+def _not_sent(error: Exception, verdict: Verdict) -> bool:
+    """Whether the provider was not asked: a policy below refused the call, or there was no connection."""
+    if verdict.error_type is ErrorType.MODEL_OVERLOADED:  # where a provider said it, it has counted the call
+        return isinstance(error, LimitReachedError | QueueFullError)
+    return unsent(error, verdict)
+
+
+def numbers_of(quota: Quota) -> str:
+    """The numbers that are kept, for people."""
+    pairs = ((quota.requests, "requests"), (quota.tokens, "tokens"))
+    return " and ".join(f"{bucket.per_minute:g} {what}" for bucket, what in pairs if bucket is not None) + " a minute"

@@ -1,0 +1,161 @@
+"""A rate limit as the registry shows it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from resilient_ai._core.counts import added
+from resilient_ai._core.public import public
+from resilient_ai._core.report import Row
+from resilient_ai._core.state_name import Identified
+
+from .gate import RateGate, numbers_of
+
+if TYPE_CHECKING:
+    from resilient_ai._core.state_store import StateStore
+
+    from .bucket import Bucket
+    from .config import RateLimitConfig
+
+
+@public("types")
+class RateLimitCounts(NamedTuple):
+    """
+    What a rate limit has counted since it was made; `reset()` takes nothing back.
+
+    Attributes:
+        ok: Calls that were answered.
+        failed: Calls that failed.
+        neutral: Calls whose callers left before there was an answer.
+        refused: Callers turned away.
+        tokens_used: Tokens of all calls whose usage is known.
+    """
+
+    ok: int
+    failed: int
+    neutral: int
+    refused: int
+    tokens_used: int
+
+
+@public("types")
+@dataclass(frozen=True, slots=True)
+class RateLimitStats:
+    """
+    What a rate limit keeps and has seen.
+
+    Attributes:
+        requests_per_minute: The number that is kept; None where requests are not limited.
+        tokens_per_minute: The number that is kept; None where tokens are not limited.
+        requests_left: Requests that may be sent at once; below 0 never. None where they are not limited.
+        tokens_left: Tokens that may be sent at once; below 0 after a call that took more than the bucket had.
+        used: Share of the scarcer number that was used in the last minute, about; 0 to 1 and a little more.
+        factor: Share of the numbers that is kept; below 1 after the provider has refused a call.
+        paused_for: Seconds for which nothing is sent, because the provider asked to wait; 0 else.
+        waiting: Callers in line.
+        refused: Callers turned away: not in time, too big for a minute, or the line was full.
+        tokens_used: Tokens of all calls whose usage is known.
+        calls: Calls that were let through and have ended.
+        ok: Those that were answered.
+        failed: Those that failed.
+        neutral: Those whose callers left before there was an answer.
+    """
+
+    requests_per_minute: float | None
+    tokens_per_minute: float | None
+    requests_left: int | None
+    tokens_left: int | None
+    used: float
+    factor: float
+    paused_for: float
+    waiting: int
+    refused: int
+    tokens_used: int
+    calls: int
+    ok: int
+    failed: int
+    neutral: int
+
+
+@public("types")
+class RateLimit(Identified):
+    """One rate limit in the registry: its numbers. Thread-safe."""
+
+    __slots__ = ("_gate", "_now", "_past", "name")
+
+    def __init__(self, name: str, config: RateLimitConfig, registry: StateStore) -> None:
+        self.name = name
+        self._gate = RateGate(name, config, registry)
+        self._now = registry.clock.now
+        self._past: RateLimitCounts | None = None  # what was counted up to the latest reset
+
+    def _after_fork(self) -> None:
+        """In a forked child: a free lock, and nobody in line."""
+        self._gate.after_fork()
+
+    def stats(self) -> RateLimitStats:
+        """The numbers of this moment."""
+        now = self._now()
+        with self._gate.lock:
+            quota = self._gate.quota
+            used = quota.used_share(now)
+            return RateLimitStats(
+                requests_per_minute=None if quota.requests is None else quota.requests.per_minute,
+                tokens_per_minute=None if quota.tokens is None else quota.tokens.per_minute,
+                requests_left=_level(quota.requests),
+                tokens_left=_level(quota.tokens),
+                used=used,
+                factor=quota.factor,
+                paused_for=max(0.0, quota.paused_until - now),
+                waiting=sum(not waiter.usage.has_ended() for waiter in quota.line),
+                refused=quota.refused,
+                tokens_used=quota.tokens_used,
+                calls=quota.succeeded + quota.failed + quota.left,
+                ok=quota.succeeded,
+                failed=quota.failed,
+                neutral=quota.left,
+            )
+
+    def counts(self) -> RateLimitCounts:
+        """What it has counted since it was made; `reset()` takes nothing back."""
+        with self._gate.lock:
+            quota = self._gate.quota
+            latest = RateLimitCounts(quota.succeeded, quota.failed, quota.left, quota.refused, quota.tokens_used)
+            return latest if self._past is None else added((self._past, latest))
+
+    def row(self) -> Row:
+        """What the registry's table shows."""
+        stats = self.stats()
+        shown = f"{stats.used:.0%} of {numbers_of(self._gate.quota)}"
+        if stats.waiting:
+            shown += f", {stats.waiting} waiting"
+        if stats.paused_for:
+            shown += f", paused {stats.paused_for:.1f} s"
+        if stats.factor < 1:
+            shown += f", at {stats.factor:.0%} of it"
+        return Row(
+            self.name,
+            "rate_limit",
+            shown,
+            stats.calls,
+            stats.ok,
+            stats.failed,
+            neutral=stats.neutral or None,
+            alarm=stats.waiting > 0 or stats.paused_for > 0,
+        )
+
+    def reset(self) -> None:
+        """Full buckets, and nothing learnt; callers in line stay where they are."""
+        with self._gate.lock:
+            self._past = self.counts()
+            self._gate.quota.clear(self._now())
+        self._gate.call_next()
+
+    def __repr__(self) -> str:
+        row = self.row()
+        return f"<RateLimit {self.name!r} {row.state}: {row.calls} calls, {row.failed} failed>"
+
+
+def _level(bucket: Bucket | None) -> int | None:
+    return None if bucket is None else int(bucket.level)

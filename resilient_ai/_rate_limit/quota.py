@@ -1,0 +1,271 @@
+"""
+A known quota: so many requests and tokens a minute, kept by two buckets and a line of callers. Pure; `now` comes in.
+
+What is sent in any stretch of time is at most what the buckets gain in it, and what they hold: `burst` seconds of the
+quota, or one call that needs more than that. When the provider refuses all the same, because others use the quota as
+well or it counts otherwise, everything waits as long as it asks, and a smaller share of the numbers is used from then
+on. The share grows back, fast at first and slowly near where it was cut (as TCP CUBIC does).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from .answer_time import AnswerTime
+from .bucket import Bucket
+from .line import WaitingLine
+
+if TYPE_CHECKING:
+    from .config import RateLimitConfig
+    from .line import Waiter
+    from .told import Left, Told
+
+_LONGEST_WAIT = 60.0  # seconds in line for a caller without deadline and without max_wait
+_LEAST_WAITING = 1 / 3  # share of a caller's time that may go into waiting, however short the time is
+_SHORTEST = 1e-3  # seconds between two looks at the first in line
+_CUT, _CUT_SECONDS = 0.9, 1.0  # of the factor that is kept after a refusal, and how long the next one is held the same
+_LEAST_FACTOR = 0.1
+_FAST, _NEAR, _SLOW = 0.01, 0.97, 0.002  # growth of the factor a second, up to this share of where it was cut, and then
+_USE_SECONDS = 60.0  # over which the use of the quota is shown
+
+
+class Quota:
+    """
+    What one provider allows, and who waits for it.
+
+    Attributes:
+        requests: The bucket of requests; None where they are not limited.
+        tokens: The bucket of tokens; None where they are not limited.
+        line: Who waits.
+        factor: Share of the numbers that is used, 1 unless the provider has refused calls.
+        paused_until: When the provider's wait is over.
+        total: Calls that were let through.
+        succeeded: Calls that ended well.
+        failed: Calls that ended with an error.
+        left: Calls whose callers left before there was an answer.
+        refused: Callers turned away; the gate counts them.
+        tokens_used: Tokens of all calls whose usage is known.
+    """
+
+    __slots__ = (
+        "_at",
+        "_config",
+        "_cut_at",
+        "_top",
+        "_use",
+        "answer_time",
+        "factor",
+        "failed",
+        "left",
+        "line",
+        "paused_until",
+        "refused",
+        "requests",
+        "succeeded",
+        "tokens",
+        "tokens_used",
+        "total",
+    )
+
+    def __init__(self, config: RateLimitConfig, now: float) -> None:
+        self._config = config
+        self.requests = _bucket(config.requests_per_minute, config)
+        self.tokens = _bucket(config.tokens_per_minute, config)
+        self.line = WaitingLine()
+        self.clear(now)
+
+    def clear(self, now: float) -> None:
+        """Full buckets, and nothing learnt; callers in line stay where they are."""
+        self._at = now
+        for bucket in self._buckets():
+            bucket.clear()
+        self.factor = self._top = 1.0
+        self._cut_at = self.paused_until = -math.inf
+        self._use = [0.0, 0.0]  # of requests and tokens, fading within a minute
+        self.answer_time = AnswerTime()
+        self.total = self.succeeded = self.failed = self.left = self.refused = 0
+        self.tokens_used = 0
+
+    def set_numbers(self, requests_per_minute: float | None, tokens_per_minute: float | None, now: float) -> None:
+        """Keep other numbers from now on; None leaves one as it is."""
+        self._pass_time(now)
+        self.requests = _with_rate(self.requests, requests_per_minute, self._config)
+        self.tokens = _with_rate(self.tokens, tokens_per_minute, self._config)
+
+    def _buckets(self) -> tuple[Bucket, ...]:
+        return tuple(each for each in (self.requests, self.tokens) if each is not None)
+
+    def _pass_time(self, now: float) -> None:
+        seconds = now - self._at
+        if seconds <= 0:  # of several threads, one may come late with its time
+            return
+        seconds -= max(0.0, min(now, self.paused_until) - self._at)
+        self._at = now
+        if self.factor < 1:
+            self.factor = _grown(self.factor, _NEAR * self._top, seconds)
+        if self.requests is not None:
+            self.requests.fill(seconds, now, self.factor)
+        if self.tokens is not None:
+            self.tokens.fill(seconds, now, self.factor)
+        fading = math.exp(-seconds / _USE_SECONDS)
+        self._use[0] *= fading
+        self._use[1] *= fading
+
+    # -- getting through
+
+    def enter(self, tokens: float, now: float) -> bool:
+        """Whether a call that needs so many tokens may be sent at once; nobody waits for it then."""
+        self._pass_time(now)
+        if len(self.line) or now < self.paused_until or not (self._has(tokens) and self.fits(tokens)):
+            return False
+        self._take(tokens)
+        return True
+
+    def _has(self, tokens: float) -> bool:
+        return (self.requests is None or self.requests.has(1.0)) and (self.tokens is None or self.tokens.has(tokens))
+
+    def _take(self, tokens: float) -> None:
+        if self.requests is not None:
+            self.requests.take(1.0)
+        if self.tokens is not None:
+            self.tokens.take(tokens)
+        self._use[0] += 1
+        self._use[1] += tokens
+        self.total += 1
+
+    def fits(self, tokens: float) -> bool:
+        """Whether a minute's quota is enough for a call."""
+        return self.tokens is None or tokens <= self.tokens.per_minute
+
+    def patience(self, tokens: float, now: float, left: float) -> float | None:
+        """
+        How long a caller may wait in line.
+
+        Args:
+            tokens: That its call needs.
+            now: The moment.
+            left: Seconds until the caller's own deadline; inf without one.
+
+        Returns:
+            Seconds; None: it would not be served in time, or too many wait already.
+        """
+        if len(self.line) >= self._config.max_queue_size:
+            return None
+        longest = self._config.max_wait
+        if longest is None:
+            longest = _LONGEST_WAIT if left == math.inf else left
+        # A deadline must hold the wait and a slow answer as well.
+        longest = min(longest, max(left - self.answer_time.slow, left * _LEAST_WAITING))
+        return None if self.wait(tokens, now) > longest else longest
+
+    def wait(self, tokens: float, now: float) -> float:
+        """Seconds that a newcomer would wait in line."""
+        self._pass_time(now)
+        return self._wait(len(self.line), self.line.tokens, tokens, now)
+
+    def _wait(self, calls_ahead: int, tokens_ahead: float, tokens: float, now: float) -> float:
+        wait = max(0.0, self.paused_until - now)
+        if self.requests is not None:
+            wait = max(wait, self.requests.wait(calls_ahead, 1.0, now, self.factor))
+        if self.tokens is not None:
+            wait = max(wait, self.tokens.wait(tokens_ahead, tokens, now, self.factor))
+        return wait
+
+    def turn(self, waiter: Waiter, now: float) -> float | None:
+        """
+        Ask for the turn of somebody who waits.
+
+        Returns:
+            None: the turn has come, and the waiter is out of the line; else seconds after which to ask again.
+        """
+        if self.line.first is not waiter:
+            return _LONGEST_WAIT  # whoever leaves the line calls the next
+        self._pass_time(now)
+        if now >= self.paused_until and self._has(waiter.tokens):
+            self.line.leave(waiter)
+            self._take(waiter.tokens)
+            return None
+        return max(self._wait(0, 0.0, waiter.tokens, now), _SHORTEST)
+
+    # -- what calls tell
+
+    def settle(self, estimated: float, used: float, now: float) -> None:
+        """A call took so many tokens, and not as many as were estimated."""
+        self._pass_time(now)
+        self.tokens_used += round(used)
+        self._use[1] += used - estimated
+        if self.tokens is not None:
+            self.tokens.give_back(estimated - used)
+
+    def give_back(self, tokens: float, now: float) -> None:
+        """A call was not sent after all."""
+        self._pass_time(now)
+        self.total -= 1
+        self._use[0] -= 1
+        self._use[1] -= tokens
+        if self.requests is not None:
+            self.requests.give_back(1.0)
+        if self.tokens is not None:
+            self.tokens.give_back(tokens)
+
+    def told(self, said: Told, since: float, now: float) -> None:
+        """The provider tells what was left when a call was sent."""
+        self._pass_time(now)
+        for bucket, left in ((self.requests, said.requests), (self.tokens, said.tokens)):
+            if bucket is not None and left:
+                scarcest: Left = min(left, key=lambda each: each.amount)
+                bucket.told(scarcest.amount, scarcest.limit, since, now)
+
+    def too_fast(self, retry_after: float, now: float) -> bool:
+        """
+        The provider refused a call because of its rate; what the call took stays spent, or it would be sent again.
+
+        Args:
+            retry_after: Seconds that the provider asks to wait.
+            now: The moment.
+
+        Returns:
+            Whether the numbers were lowered; refusals of one second are one piece of news.
+        """
+        self._pass_time(now)
+        self.failed += 1
+        self.paused_until = max(self.paused_until, now + retry_after)
+        for bucket in self._buckets():
+            bucket.level = min(bucket.level, 0.0)
+        if now < self._cut_at + _CUT_SECONDS:
+            return False
+        self._top, self._cut_at = self.factor, now
+        self.factor = max(_LEAST_FACTOR, self.factor * _CUT)
+        return True
+
+    # -- for people
+
+    def used_share(self, now: float) -> float:
+        """Share of the scarcer number that was used in the last minute, about."""
+        self._pass_time(now)
+        shares = [
+            use / bucket.per_minute
+            for use, bucket in zip(self._use, (self.requests, self.tokens), strict=True)
+            if bucket is not None
+        ]
+        return max(0.0, *shares)
+
+
+def _bucket(per_minute: float | None, config: RateLimitConfig) -> Bucket | None:
+    return None if per_minute is None else Bucket(per_minute, config.burst)
+
+
+def _with_rate(bucket: Bucket | None, per_minute: float | None, config: RateLimitConfig) -> Bucket | None:
+    if per_minute is None or bucket is None:
+        return bucket if per_minute is None else _bucket(per_minute, config)
+    bucket.set_rate(per_minute)
+    return bucket
+
+
+def _grown(factor: float, near: float, seconds: float) -> float:
+    """A factor so many seconds later, which grows fast up to a value and slowly from there."""
+    if factor < near:
+        fast = min(seconds, (near - factor) / _FAST)
+        factor, seconds = factor + fast * _FAST, seconds - fast
+    return min(1.0, factor + seconds * _SLOW)
