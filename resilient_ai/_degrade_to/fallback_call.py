@@ -43,24 +43,23 @@ class FallbackSite:
 
     Attributes:
         state: Its numbers.
-        chain: Its rungs.
         memories: Those of them that are told good answers.
     """
 
     __slots__ = (
         "_carried",
+        "_chain",
         "_checked",
         "_checks",
         "_streaming",
         "_wish",
-        "chain",
+        "_writer",
         "config",
         "function",
         "memories",
         "registry",
         "signature",
         "state",
-        "writer",
     )
 
     def __init__(self, config: DegradeConfig, state: DegradeState, registry: StateStore, site: Site) -> None:
@@ -69,25 +68,43 @@ class FallbackSite:
         self.registry = registry
         self.function = site.function
         self.signature = site.signature
-        self.chain = FallbackChain(
-            config.rungs,
-            registry.clock,
-            timeout=config.rung_timeout,
-            most=config.max_concurrency,
-            failed=self.rung_failed,
-        )
         self._streaming = site.streaming
+        self.memories = tuple(rung for rung in config.rungs if rung.remember is not None)
+        self._checks = tuple(rung.check_site for rung in self.memories if rung.check_site is not None)
+        self._checked: frozenset[type] = frozenset()
+        # Made for the first call that needs them: most functions never do, and they take room.
+        self._chain: FallbackChain | None = None
+        self._writer: MemoryWriter | None = None
         self._wish: StreamWish | None = None
-        self.memories = [rung for rung in config.rungs if rung.remember is not None]
-        self._checks = [rung.check_site for rung in self.memories if rung.check_site is not None]
-        self._checked: set[type] = set()
         self._carried: Carried | None = None
-        self.writer = MemoryWriter(
-            registry.clock,
-            timeout=config.rung_timeout,
-            failed=partial(self.rung_failed, doing="remember"),
-            forgot=state.count_forgotten,
-        )
+
+    @property
+    def chain(self) -> FallbackChain:
+        """Its rungs."""
+        with self.state.lock:  # two threads that make one each would have twice the bound
+            if self._chain is None:
+                config = self.config
+                self._chain = FallbackChain(
+                    config.rungs,
+                    self.registry.clock,
+                    timeout=config.rung_timeout,
+                    most=config.max_concurrency,
+                    failed=self.rung_failed,
+                )
+        return self._chain
+
+    @property
+    def writer(self) -> MemoryWriter:
+        """Writes answers down that take their time."""
+        with self.state.lock:
+            if self._writer is None:
+                self._writer = MemoryWriter(
+                    self.registry.clock,
+                    timeout=self.config.rung_timeout,
+                    failed=partial(self.rung_failed, doing="remember"),
+                    forgot=self.state.count_forgotten,
+                )
+        return self._writer
 
     @property
     def wish(self) -> StreamWish:
@@ -116,7 +133,7 @@ class FallbackSite:
         seen = call.as_rungs_see_it()
         for check_site in self._checks:
             check_site(seen)
-        self._checked.add(kind)
+        self._checked |= {kind}
 
     def rung_failed(self, rung: Rung, call: FailedCall, error: Exception, doing: str = "recall") -> None:
         self.state.count_rung_failure(rung.name)

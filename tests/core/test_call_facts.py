@@ -195,3 +195,13 @@ async def test_facts_from_every_layer_meet(registry, clock):
 def test_a_repr_shows_what_happened_and_no_message():
     assert repr(Seen()) == "<Seen nothing yet>"
     assert repr(Seen(error=OSError("my prompt"))) == "<Seen error=OSError>"
+
+
+def test_a_watch_is_for_one_block():
+    block = watch()
+    with block as seen:
+        pass
+
+    assert isinstance(seen, Seen)
+    with pytest.raises(RuntimeError, match="one block"), block:
+        pass
