@@ -10,6 +10,7 @@ from ._core.public import public
 from ._core.report import Row
 from ._core.state_store import StateStore, View, set_default_registry
 from ._core.table import folded, html_table, text_table
+from ._usage.book import book_of
 
 if TYPE_CHECKING:
     from ._adaptive_limit.handle import AdaptiveLimit
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from ._degrade_to.handle import Degradation
     from ._failover.handle import EndpointHandle, Failover
     from ._rate_limit.handle import RateLimit
+    from ._usage.book import Price, UsageBook
 
 
 @public()
@@ -65,6 +67,28 @@ class Registry(StateStore):
     @property
     def degradations(self) -> View[Degradation]:
         return View(self._states, "degrade_to")
+
+    @property
+    def usage(self) -> UsageBook:
+        """Tokens and money by call site; counted from the first time that somebody asks for it."""
+        return book_of(self)
+
+    @property
+    def price(self) -> Price | None:
+        """`(model, Usage) -> USD or None`: what an answer costs, `genai_prices()` say; None: nobody knows."""
+        return None if self.meters is None else book_of(self).price
+
+    @price.setter
+    def price(self, price: Price | None) -> None:
+        if price is not None and not callable(price):
+            raise TypeError(f"registry.price must be a function of (model, Usage) or None, got {price!r}")
+        book_of(self).price = price
+
+    def reset(self) -> None:
+        """Back to the first day: every state forgets what it saw. Decorated functions keep working."""
+        super().reset()
+        if self.meters is not None:
+            book_of(self).clear()
 
     def error_stats(self) -> dict[str, Any]:
         """Errors that retries saw: `error_counts` per function and type, `total_errors`, `functions_with_errors`."""

@@ -26,12 +26,14 @@ from ._failover.handle import EndpointHandle, Failover
 from ._failover.health import EndpointState
 from ._failover.stats import EndpointCounts, EndpointStats, FailoverCounts, FailoverStats
 from ._rate_limit.handle import RateLimit, RateLimitCounts, RateLimitStats
+from ._usage.book import CallSiteUsage, ModelUsage, UsageBook
 
 __all__ = [
     "AdaptiveLimit",
     "BatchCounts",
     "BatchStats",
     "Batcher",
+    "CallSiteUsage",
     "CircuitBreaker",
     "CircuitCounts",
     "CircuitStats",
@@ -52,6 +54,7 @@ __all__ = [
     "Layer",
     "LimitCounts",
     "LimitStats",
+    "ModelUsage",
     "RateLimit",
     "RateLimitCounts",
     "RateLimitStats",
@@ -65,5 +68,6 @@ __all__ = [
     "Sentiment",
     "StandIn",
     "SystemClock",
+    "UsageBook",
     "View",
 ]

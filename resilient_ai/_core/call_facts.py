@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from .public import public
+from .usage import Usage
 
 
 @public("types")
@@ -26,6 +27,7 @@ class Seen:
         similarity: Cosine similarity of the recalled question, when a similar answer was given.
         age: Seconds since a recalled answer was given by the provider.
         error: Why a fallback was needed; None when the provider answered.
+        usage: Tokens of all answers, those that were thrown away included; None where nobody told any.
     """
 
     endpoint: str | None = None
@@ -37,12 +39,13 @@ class Seen:
     similarity: float | None = None
     age: float | None = None
     error: BaseException | None = None
+    usage: Usage | None = None
 
     def add(self, other: Seen) -> None:
         """Take over what another saw of a call made for this one's too."""
         for each in fields(self):
             mine, theirs = getattr(self, each.name), getattr(other, each.name)
-            if each.name in ("endpoints_tried", "attempts", "retries"):
+            if each.name in ("endpoints_tried", "attempts", "retries") or (each.name == "usage" and mine and theirs):
                 setattr(self, each.name, mine + theirs)
             elif theirs != each.default:
                 setattr(self, each.name, theirs)

@@ -118,17 +118,19 @@ class Course:
 
     Args:
         function: Called with all arguments.
+        bare: The same, as the layers call it: they count its runs themselves, where somebody counts.
         layers: They take over when something is wrong.
         now: The clock.
         counts: What counts each good call.
         method: Whether the first argument is the instance.
     """
 
-    __slots__ = ("_layers", "counts", "function", "method", "now")
+    __slots__ = ("_bare", "_layers", "counts", "function", "method", "now")
 
     def __init__(
         self,
         function: Callable[..., Any],
+        bare: Callable[..., Any],
         layers: Handler,
         now: Callable[[], float],
         counts: tuple[SuccessCount, ...],
@@ -136,6 +138,7 @@ class Course:
         method: bool,
     ) -> None:
         self.function = function
+        self._bare = bare
         self._layers = layers
         self.now = now
         self.counts = counts
@@ -145,7 +148,7 @@ class Course:
         self, args: tuple[Any, ...], kwargs: dict[str, Any], started: StartedCall | None = None
     ) -> Coroutine[Any, Any, Any]:
         """Run the layers."""
-        fn, instance = self.function, None
+        fn, instance = self._bare, None
         if self.method and args:  # none: the TypeError of a call without its instance is under way
             fn, instance, args = MethodType(fn, args[0]), args[0], args[1:]
         if started is not None:
@@ -172,9 +175,17 @@ class FastPath:
         self.shape: Callable[[Course, FastPath], Call] | None = None
         self.timed = False
 
-    def build(self, function: Callable[..., Any], layers: Handler, now: Callable[[], float], *, method: bool) -> Call:
-        """One coroutine for the whole stack; `layers` takes over when something is wrong."""
-        course = Course(function, layers, now, tuple(self.counts), method=method)
+    def build(
+        self,
+        function: Callable[..., Any],
+        bare: Callable[..., Any],
+        layers: Handler,
+        now: Callable[[], float],
+        *,
+        method: bool,
+    ) -> Call:
+        """One coroutine for the whole stack, which calls `function`; `layers` takes over when something is wrong."""
+        course = Course(function, bare, layers, now, tuple(self.counts), method=method)
         return _counted(course, timed=self.timed) if self.shape is None else self.shape(course, self)
 
 

@@ -45,11 +45,13 @@ class Mode:
         off: Calls go straight through.
         attempts: In a test of a program: at most so many, and no waiting; None: as ever.
         stand_in: The registry that they use in place of their own.
+        metered: Somebody counts what each run gives.
     """
 
     off: bool = False
     attempts: int | None = None
     stand_in: HasMode | None = None
+    metered: bool = False
 
 
 AS_EVER = Mode()

@@ -7,9 +7,11 @@ from functools import cache
 from typing import Any
 
 from .backend import in_trio
+from .call_facts import watching
 from .commit_point import MOST_HELD, Commits, has_content
 from .deadline import let_renew, renew_waits
 from .errors import mark_if_wrong_call
+from .handlers import Handler
 from .own_task import OwnTask
 from .returned_stream import ReturnedStream
 from .streams import END, Broken, OpenStream, close_source, pull
@@ -56,6 +58,8 @@ class Opening:
         self, fn: Callable[..., Any], _instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
         """Call a function; a stream that it returns comes back opened."""
+        if watching() is not None:
+            return await _for_watchers(self.unwatched)(fn, _instance, args, kwargs)
         try:  # as `call_plainly` does
             awaitable = fn(*args, **kwargs) if kwargs else fn(*args)
         except TypeError as error:
@@ -68,10 +72,25 @@ class Opening:
             self._known = type(result)
         return result
 
+    async def unwatched(
+        self, fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        """The same, whoever watches."""
+        result = await call_plainly(fn, instance, args, kwargs)
+        return await self.open(result, fn) if gives_items(type(result)) else result
+
     async def generator(
         self, fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
         """The same for async generator functions."""
+        if watching() is not None:
+            return await _for_watchers(self.unwatched_generator)(fn, instance, args, kwargs)
+        return await self.unwatched_generator(fn, instance, args, kwargs)
+
+    async def unwatched_generator(
+        self, fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        """The same, whoever watches."""
         return await self.open(call_plainly(fn, instance, args, kwargs), fn)
 
     async def open(self, stream: Any, fn: Callable[..., Any]) -> ReturnedStream:
@@ -112,6 +131,15 @@ class Opening:
 def is_innermost(inner: Any) -> bool:
     """Whether a handler is a stack's innermost part, so that nothing decides anything below the layer that has it."""
     return getattr(inner, "__func__", None) is Opening.function
+
+
+_for_watchers: Callable[[Handler], Handler] = lambda handler: handler  # noqa: E731 - set by who reads results for them
+
+
+def tell_watchers_with(wrap: Callable[[Handler], Handler]) -> None:
+    """Let every function that somebody watches run within what this makes of its handler."""
+    global _for_watchers
+    _for_watchers = wrap
 
 
 @cache

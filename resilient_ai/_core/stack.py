@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from .backend import LOCK_FREE
 from .callables import Place, Shape, needs_async, shape_of, signature_of, takes_instance, unique_name
 from .fast_path import FastPath
+from .metering import metered, metered_function
 from .opening import opening_for
 from .plain_calls import driven, lifted
 from .policy import Site
@@ -18,6 +19,7 @@ from .streams import items_of
 
 if TYPE_CHECKING:
     from .commit_point import Commits
+    from .metering import Meter, Meters
     from .policy import Policy
 
 
@@ -67,11 +69,13 @@ class Stack:
         policies = self.policies
         needs = [policy.needs_own_task for policy in policies]
         opening = opening_for(self._commits(), True if True in needs else None if None in needs else False)
+        meter = self._meter()
         innermost = opening.generator if self.streaming else opening.function
+        counted = opening.unwatched_generator if self.streaming else opening.unwatched
 
         def inner_of(index: int) -> Callable[[Site], Any]:
             if index == len(policies):
-                return lambda _site: innermost
+                return lambda site: innermost if meter is None else metered(counted, meter, site.endpoint)
             policy = policies[index]
             if self.streaming:
                 policy.check_streaming(self.name)
@@ -84,6 +88,11 @@ class Stack:
                 for lower in policies[index + 1 :]:
                     lower.release(self.site)
         return items_of(handler) if self.streaming else handler
+
+    def _meter(self) -> Meter | None:
+        """What counts the runs of the function; None while nobody wants to know."""
+        meters: Meters | None = self.policies[0].registry.meters if self.policies else None
+        return None if meters is None else meters.meter(self.name)
 
     def _commits(self) -> Commits | None:
         given = [policy.commits for policy in self.policies if policy.commits is not None]
@@ -115,8 +124,13 @@ class Stack:
         for policy in self.policies:
             if path.gates or policy.registry is not registry or not policy.add_to_fast_path(path, self.site):
                 return None
-        call = self._named(path.build(self.called, self._layers, registry.clock.now, method=method))
-        return self._run_to_end(call)
+        called, meter = self.called, self._meter()
+        if meter is not None:
+            injects = any(policy.injects_argument for policy in self.policies)
+            called = metered_function(called, meter, int(method) if injects else None)
+        return self._run_to_end(
+            self._named(path.build(called, self.called, self._layers, registry.clock.now, method=method))
+        )
 
     def site_of(self, index: int) -> Site:
         """Where a policy stands, not counting endpoints."""

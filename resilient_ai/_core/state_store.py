@@ -158,6 +158,7 @@ class StateStore:
         check_number("max_server_wait", max_server_wait, least=0)
         self.max_server_wait = max_server_wait
         self.mode = AS_EVER
+        self.meters: Any = None  # what counts the runs of each function, once somebody asks for that
         self.clock: Clock = clock if clock is not None else SystemClock()
         self.rng = rng if rng is not None else random.Random()  # noqa: S311 - jitter, not secrets
         self._set_listeners({object(): (each, 0) for each in listeners})

@@ -11,8 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from resilient_ai._core.public import public
-
-from .usage import Usage
+from resilient_ai._core.usage import Usage
 
 
 @public("usage")

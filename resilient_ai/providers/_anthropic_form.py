@@ -7,8 +7,8 @@ from contextlib import suppress
 from copy import deepcopy
 from typing import Any
 
+from resilient_ai._core.usage import Usage
 from resilient_ai._usage.readers import usage_of
-from resilient_ai._usage.usage import Usage
 
 from ._errors import EndpointReplyError
 from ._heard import Heard, plain

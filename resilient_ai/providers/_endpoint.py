@@ -23,6 +23,7 @@ from resilient_ai._core.imports import importing
 from resilient_ai._core.loop_clients import client_of, drop, keep
 from resilient_ai._core.public import public
 from resilient_ai._usage.reply import Reply
+from resilient_ai._usage.runs import report_usage
 
 from ._errors import EndpointReplyError
 from ._heard import Heard
@@ -142,6 +143,7 @@ class ProviderEndpoint(ABC):
         heard = Heard(self.name)
         heard.raw = await self._send(client, request)
         self._read(heard.raw, heard)
+        self._report(heard)
         return heard.reply(form)
 
     @hands_out_a_stream
@@ -269,7 +271,13 @@ class ProviderEndpoint(ABC):
                 await (events.close if hasattr(events, "close") else events.aclose)()
         if not heard.ended:
             raise StreamTruncatedError(self.name, items=items)
+        self._report(heard)
         yield heard.reply(form)
+
+    def _report(self, heard: Heard) -> None:
+        """Tell whoever counts, because a function may return something else, and an answer may be refused."""
+        if heard.usage is not None:
+            report_usage(heard.usage, heard.model or self.model)
 
     async def _prepared(
         self,

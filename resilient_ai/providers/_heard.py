@@ -14,7 +14,7 @@ from ._errors import ContentFilterError, EndpointReplyError, InvalidOutputError
 from ._schema import MisfitError
 
 if TYPE_CHECKING:
-    from resilient_ai._usage.usage import Usage
+    from resilient_ai._core.usage import Usage
 
     from ._schema import Form
 

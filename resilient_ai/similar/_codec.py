@@ -10,8 +10,8 @@ import json
 import uuid
 from typing import TYPE_CHECKING, Any
 
+from resilient_ai._core.usage import Usage
 from resilient_ai._usage.reply import Reply, ToolCall
-from resilient_ai._usage.usage import Usage
 
 from ._answer_types import is_buildable, is_model, name_of
 

@@ -1,6 +1,9 @@
-"""Tokens of answers, counted alike whoever gave them."""
+"""Tokens of answers, counted alike whoever gave them, and what they cost."""
 
+from resilient_ai._core.usage import Usage
 from resilient_ai._usage.readers import usage_of
-from resilient_ai._usage.usage import Usage
+from resilient_ai._usage.runs import report_usage
 
-__all__ = ["Usage", "usage_of"]
+from ._genai_prices import genai_prices
+
+__all__ = ["Usage", "genai_prices", "report_usage", "usage_of"]

@@ -26,7 +26,9 @@ from typing import Any
 
 import resilient_ai
 from resilient_ai import CircuitOpenError, Registry, adaptive_limit, circuit_breaker, classified_retry, rate_limit
+from resilient_ai.providers import Reply
 from resilient_ai.types import SystemClock
+from resilient_ai.usage import Usage
 
 Call = Callable[..., Coroutine[Any, Any, Any]]
 BLOCK_SECONDS = 0.0008
@@ -46,6 +48,13 @@ async def bare(text: str) -> str:
 
 async def with_endpoint(_endpoint: object, text: str) -> str:
     return text
+
+
+REPLY = Reply("hello", usage=Usage(10, 2), model="gpt")
+
+
+async def with_usage(_endpoint: object, _text: str) -> Reply:
+    return REPLY
 
 
 class _Client:
@@ -77,6 +86,11 @@ def _stack(registry: Registry, function: Any = with_endpoint, **breaker: Any) ->
     call = resilient_ai.failover(*_endpoints(), registry=registry)(call)  # type: ignore[attr-defined]
     call = classified_retry(registry=registry)(call)
     return resilient_ai.degrade_to("sorry", registry=registry)(call)  # type: ignore[attr-defined, no-any-return]
+
+
+def _counted(registry: Registry, function: Any = with_endpoint) -> Call:
+    registry.usage.clear()  # the first look: counting begins
+    return _stack(registry, function, timeout_seconds=None)
 
 
 def _open(registry: Registry) -> Call:
@@ -128,6 +142,8 @@ def cases() -> list[Case]:
             Case("all four, no deadline, kept method", lambda r: _method(r, timeout_seconds=None).ask, 13),
             Case("all four, no deadline, client.ask(text)", lambda r: _LookUp(_method(r, timeout_seconds=None)), 16),
             Case("all four, 30 s deadline", _stack, 60),
+            Case("all four, no deadline, usage counted, a text", _counted),
+            Case("all four, no deadline, usage counted, a Reply", lambda r: _counted(r, with_usage)),
         ]
     found += [
         Case("refused by an open circuit", _open, 15, CircuitOpenError),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from resilient_ai._core.public import public
+from .public import public
 
 
 @public("usage")

@@ -1,0 +1,165 @@
+"""One run of a function: what it used, read from its result or told from inside it."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from resilient_ai._core.call_facts import watching
+from resilient_ai._core.metering import current_run, tell_watchers
+from resilient_ai._core.public import public
+from resilient_ai._core.usage import Usage
+
+from .readers import field, usage_of
+
+
+class Receiver(Protocol):
+    """Where a run's usage goes."""
+
+    def used(self, endpoint: str | None, model: str | None, usage: Usage | None, *, whole: bool = True) -> None:
+        """
+        One answer.
+
+        Args:
+            endpoint: Who gave it.
+            model: Its model; None where nobody said.
+            usage: None where nobody said.
+            whole: Whether that is all that it used.
+        """
+
+
+class UsageRun:
+    """
+    A run whose usage is counted.
+
+    What is told from inside it counts in place of what its result says, because an answer is often told of and then
+    returned.
+    """
+
+    __slots__ = ("_anything", "_endpoint", "_model", "_outer", "_receiver", "_streamed")
+
+    def __init__(self, receiver: Receiver | None, endpoint: str | None) -> None:
+        self._receiver = receiver
+        self._endpoint = endpoint
+        outer = current_run()
+        self._outer = outer if isinstance(outer, UsageRun) else None  # of a decorated function that has called this one
+        self._anything = False  # whether it was told anything
+        self._streamed: Usage | None = None
+        self._model: str | None = None
+
+    def told(self, usage: Usage, model: str | None, *, whole: bool = True) -> None:
+        """Usage that somebody inside tells of."""
+        self._anything = True
+        if self._receiver is not None:
+            self._receiver.used(self._endpoint, model, usage, whole=whole)
+        if self._outer is not None:
+            self._outer.told(usage, model, whole=whole)
+        else:
+            _show(usage)
+
+    def answered(self, result: Any) -> None:
+        if self._anything:
+            return
+        if type(result) is str or (usage := usage_of(result)) is None:
+            self._read(None, None)
+        else:
+            self._read(usage, _model_of(result))
+
+    def failed(self, error: BaseException) -> None:
+        # A refused or filtered answer is paid for like any other, and its error has it.
+        reply = field(error, "reply") if not self._anything else None
+        if reply is not None and (usage := usage_of(reply)) is not None:
+            self._read(usage, _model_of(reply))
+
+    def gave(self, item: Any) -> None:
+        if type(item) is str or self._anything:
+            return
+        if (usage := usage_of(item)) is not None:
+            # In parts, or as it grows: the largest of each is the last word.
+            self._streamed = usage if self._streamed is None else _largest(self._streamed, usage)
+        if self._model is None:
+            self._model = _model_of(item)
+
+    def ended(self, stream: Any) -> None:
+        if self._anything:
+            return
+        reply = field(stream, "reply") if self._streamed is None else None
+        if reply is not None:
+            self._read(usage_of(reply), _model_of(reply))
+        else:
+            self._read(self._streamed, self._model)
+
+    def left(self) -> None:
+        """Of a stream that was not read to its end nobody knows what it cost, but for what it has told so far."""
+        if self._anything:
+            return
+        if self._streamed is not None:
+            self.told(self._streamed, self._model, whole=False)
+        else:
+            self._read(None, self._model)
+
+    def _read(self, usage: Usage | None, model: str | None) -> None:
+        if usage is not None:
+            self.told(usage, model)
+        elif self._receiver is not None:
+            self._receiver.used(self._endpoint, model, None)
+
+
+class _WatchedRuns:
+    """Shows the usage of runs to those who watch, where no registry counts."""
+
+    def run(self, endpoint: str | None) -> UsageRun:
+        return UsageRun(None, endpoint)
+
+
+tell_watchers(_WatchedRuns())
+
+
+@public("usage")
+def report_usage(usage: Usage, model: str | None = None) -> None:
+    """
+    Tell what an answer used, from inside the decorated function that got it.
+
+    For answers that say nothing that could be read, or that the function does not return. It counts in place of what
+    the function's result says; several reports add up. Nothing happens while nobody counts or watches.
+
+    Args:
+        usage: Its tokens.
+        model: Model that answered. Default: unknown, so that it has no price.
+
+    Raises:
+        TypeError: `usage` is no `Usage`.
+
+    Examples:
+        >>> report_usage(Usage(input_tokens=812, output_tokens=40), "llama-3.3-70b")
+    """
+    if not isinstance(usage, Usage):
+        raise TypeError(f"report_usage() needs a Usage, got a {type(usage).__qualname__}")
+    run = current_run()
+    if isinstance(run, UsageRun):
+        run.told(usage, model)
+    else:
+        _show(usage)
+
+
+def _show(usage: Usage) -> None:
+    if (seen := watching()) is not None:
+        seen.usage = usage if seen.usage is None else seen.usage + usage
+
+
+def _largest(one: Usage, other: Usage) -> Usage:
+    return Usage(
+        max(one.input_tokens, other.input_tokens),
+        max(one.output_tokens, other.output_tokens),
+        max(one.cache_read_tokens, other.cache_read_tokens),
+        max(one.cache_write_tokens, other.cache_write_tokens),
+        max(one.reasoning_tokens, other.reasoning_tokens),
+    )
+
+
+def _model_of(result: Any) -> str | None:
+    """The model that a result or an event of a stream names."""
+    model = field(result, "model", "model_version", "modelVersion")
+    for holder in ("response", "message"):  # events of streams hold the result
+        if model is None:
+            model = field(field(result, holder), "model")
+    return model if isinstance(model, str) and model else None
