@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
 import os
+import pkgutil
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from ._core.loop_clients import close_clients
 from ._core.public import public
 from ._core.report import Row
+from ._core.settings import import_kinds_with
 from ._core.state_store import StateStore, View, set_default_registry
 from ._core.table import folded, html_table, text_table
 from ._usage.book import book_of
@@ -124,7 +128,17 @@ class Registry(StateStore):
         return html_table(folded(self._sites()))
 
 
+def _import_policies() -> None:
+    """Import every policy, for what wants to know them all: some are imported when somebody asks for them."""
+    for folder in pkgutil.iter_modules([os.path.dirname(__file__)]):
+        if folder.ispkg and find_spec(decorator := f"{__package__}.{folder.name}.decorator") is not None:
+            importlib.import_module(decorator)
+
+
+import_kinds_with(_import_policies)
 registry = Registry()
 set_default_registry(registry)
+if path := os.environ.get("RESILIENT_AI_CONFIG", "").strip():
+    registry.load(path)
 if os.environ.get("RESILIENT_AI_DISABLED", "").strip().lower() in ("1", "true", "yes", "on"):
     registry.disable()

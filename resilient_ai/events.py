@@ -8,7 +8,7 @@ from ._adaptive_limit.events import LimitLowered
 from ._batched.events import BatchSent
 from ._circuit_breaker.events import CircuitClosed, CircuitHalfOpened, CircuitModeSet, CircuitOpened, CircuitWouldOpen
 from ._classified_retry.events import AttemptFailed, QuotaExceeded, RetriesExhausted, RetryScheduled
-from ._core.events import CallRejected, Event
+from ._core.events import CallRejected, Event, SettingsChanged
 from ._degrade_to.events import Degraded, RungFailed
 from ._failover.events import EndpointDenied, EndpointDown, EndpointMarked, EndpointUp, FailedOver, Hedged
 from ._rate_limit.events import RateLimitLowered
@@ -36,4 +36,5 @@ __all__ = [
     "RetriesExhausted",
     "RetryScheduled",
     "RungFailed",
+    "SettingsChanged",
 ]

@@ -15,6 +15,7 @@ from ._core.clock import Clock, SystemClock
 from ._core.describe import Description, Layer
 from ._core.errors import EndpointRestingError
 from ._core.report import Row
+from ._core.settings import Setting, Settings
 from ._core.stand_in import StandIn
 from ._core.state_store import View
 from ._degrade_to.contract import Recalled, Recalling
@@ -66,6 +67,8 @@ __all__ = [
     "Row",
     "Seen",
     "Sentiment",
+    "Setting",
+    "Settings",
     "StandIn",
     "SystemClock",
     "UsageBook",

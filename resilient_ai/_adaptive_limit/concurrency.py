@@ -62,9 +62,12 @@ class ConcurrencyLimit:
     )
 
     def __init__(self, config: LimitConfig) -> None:
-        self.initial, self._least, self._most = map(float, (config.initial, config.min_limit, config.max_limit))
+        self._bound_by(config)
         self.epoch = 0
         self.clear()
+
+    def _bound_by(self, config: LimitConfig) -> None:
+        self.initial, self._least, self._most = map(float, (config.initial, config.min_limit, config.max_limit))
 
     def clear(self) -> None:
         """Forget everything that was learnt."""
@@ -79,6 +82,11 @@ class ConcurrencyLimit:
         self._fast_below = math.inf  # the limit doubles in an epoch below this: the provider took as many before
         self._overloaded_at = -math.inf  # the last setback by an overload
         self.served_together = 0
+
+    def reconfigure(self, config: LimitConfig) -> None:
+        """Other bounds; what was learnt stays, within them."""
+        self._bound_by(config)
+        self.value = min(max(self.value, self._least), self._most)
 
     # -- what the calls tell; True: the limit was lowered, for a new reason
 

@@ -20,8 +20,8 @@ class LimitConfig:
 
     def __post_init__(self) -> None:
         check_number("min_limit", self.min_limit, least=1, whole=True)
-        check_number("max_limit", self.max_limit, least=self.min_limit, whole=True)
-        check_number("initial", self.initial, least=self.min_limit, most=self.max_limit, whole=True)
+        check_number("max_limit", self.max_limit, least=self.min_limit, whole=True, relative=True)
+        check_number("initial", self.initial, least=self.min_limit, most=self.max_limit, whole=True, relative=True)
         check_number("max_wait", self.max_wait, least=0, optional=True)
         check_number("max_queue_size", self.max_queue_size, least=0, whole=True)
         if not isinstance(self.pace, bool):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
+from dataclasses import fields
 from typing import Any, ClassVar, ParamSpec, TypeVar, overload
 
 from resilient_ai._core.coroutine_type import CoroutineOf
@@ -34,6 +35,11 @@ class AdaptiveLimitPolicy(Policy[AdaptiveLimit]):
     }
     twice = "take two places in it for each call"
     per_endpoint = True
+    changeable = tuple(field.name for field in fields(LimitConfig))
+
+    @classmethod
+    def default_config(cls) -> LimitConfig:
+        return LimitConfig()
 
     def in_test(self, attempts: int) -> None:
         """Lets every call through."""

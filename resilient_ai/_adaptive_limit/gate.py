@@ -41,6 +41,12 @@ class LimitGate:
         self._now = registry.clock.now
         self._registry = registry
 
+    def reconfigure(self, config: LimitConfig) -> None:
+        """Go on with other settings; there may be room for more callers now."""
+        with self.lock:
+            self.state.reconfigure(config)
+        self.call_next()
+
     def after_fork(self) -> None:
         """In a forked child: a free lock, no calls in flight and nobody in the queue; what was learnt stays."""
         self.lock = threading.RLock()

@@ -86,6 +86,10 @@ class AdaptiveLimit(Identified):
         """In a forked child: free locks, and no calls in flight."""
         self._gate.after_fork()
 
+    def _reconfigure(self, config: LimitConfig) -> None:
+        """Go on with other settings, what was learnt within their bounds."""
+        self._gate.reconfigure(config)
+
     def stats(self) -> LimitStats:
         """The numbers of this moment."""
         with self._gate.lock:

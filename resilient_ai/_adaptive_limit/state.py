@@ -78,6 +78,13 @@ class Limit:
         self._look_at = -math.inf  # when to look for overdue calls again
         self.clear()
 
+    def reconfigure(self, config: LimitConfig) -> None:
+        """Go on with other settings: what was learnt stays, within their bounds, and so do calls and callers."""
+        self._config = config
+        self.concurrency.reconfigure(config)
+        if not config.pace:
+            self.pace = Pace()
+
     def clear(self) -> None:
         """Forget everything that was learnt; calls under way and callers in the queue stay where they are."""
         self.concurrency.clear()

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import fields, replace
 from typing import Any, ClassVar, Concatenate, ParamSpec, Protocol, Self, TypeVar, get_args, get_origin, overload
 
-from resilient_ai._core.checks import check_callable
+from resilient_ai._core.checks import check_callable, together
 from resilient_ai._core.coroutine_type import CoroutineOf
 from resilient_ai._core.handlers import Handler
 from resilient_ai._core.policy import Policy, Site
@@ -47,6 +47,7 @@ class BatchedPolicy(Policy[Batcher]):
     not_outside: ClassVar = {"batched": "would batch batches; keep one"}
     per_endpoint = True
     needs_signature = True
+    changeable = tuple(field.name for field in fields(BatchConfig))
 
     def __init__(
         self,
@@ -85,6 +86,16 @@ class BatchedPolicy(Policy[Batcher]):
 
     def options(self) -> dict[str, Any]:
         return {"group_by": self.group_by, "weight": self.weight}
+
+    @classmethod
+    def default_config(cls) -> BatchConfig:
+        return BatchConfig()
+
+    @classmethod
+    def changed(cls, config: BatchConfig, changes: Mapping[str, Any]) -> BatchConfig:
+        if together() and config.max_weight is None and changes.get("max_weight") is not None:
+            raise ValueError("max_weight needs the decorator's weight=, which tells what an item weighs")
+        return replace(config, **changes)
 
     def make_state(self, name: str) -> Batcher:
         return Batcher(name, self.config)

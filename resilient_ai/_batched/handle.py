@@ -89,11 +89,18 @@ class Batcher(Identified):
     def __init__(self, name: str, config: BatchConfig) -> None:
         self.name = name
         self._total = total = TotalCounters()
+        self._of_new_loops = of_new_loops = [config]
         self.per_loop: PerLoop[LoopBatches] = PerLoop(
             # Neither refers to the batcher, so that nothing of it waits for the cycle collector.
-            lambda loop: LoopBatches(loop, BatchQueue(config, total.of_new_loop())),
+            lambda loop: LoopBatches(loop, BatchQueue(of_new_loops[0], total.of_new_loop())),
             lambda batches: total.keep(batches.queue.counters),
         )
+
+    def _reconfigure(self, config: BatchConfig) -> None:
+        """Go on with other settings; batches that are open or run end as they began."""
+        self._of_new_loops[0] = config
+        for batches in self.per_loop.live():
+            batches.queue.reconfigure(config)
 
     def _after_fork(self) -> None:
         """In a forked child: free locks, and no calls in flight."""

@@ -47,10 +47,24 @@ class Batch:
         weights: Of each waiter's item, where there is a `max_weight`.
         awaited: The batches, and the queues without room, that calls made from inside this one wait for; and how many
             calls wait for each.
+        takes_place: Whether it counts against `max_concurrency`: there was a bound when it started.
         run: What the runner needs to run the batch; opaque here.
     """
 
-    __slots__ = ("awaited", "due", "group", "items", "phase", "queue", "run", "sent", "since", "weight", "weights")
+    __slots__ = (
+        "awaited",
+        "due",
+        "group",
+        "items",
+        "phase",
+        "queue",
+        "run",
+        "sent",
+        "since",
+        "takes_place",
+        "weight",
+        "weights",
+    )
 
     def __init__(self, queue: BatchQueue, group: Hashable, now: float, due: float) -> None:
         self.queue = queue
@@ -63,6 +77,7 @@ class Batch:
         self.weight = 0.0
         self.weights: dict[Any, float] = {}
         self.awaited: dict[Batch | BatchQueue, int] | None = None
+        self.takes_place = False
         self.run: Any = None
 
 
@@ -79,17 +94,32 @@ class BatchQueue:
         started: Batches that have started since the caller emptied this list; every method may append to it.
     """
 
-    __slots__ = ("_config", "_line", "_open", "_ready", "_room_for_fast", "counters", "running", "started")
+    __slots__ = (
+        "_config",
+        "_line",
+        "_open",
+        "_places_taken",
+        "_ready",
+        "_room_for_fast",
+        "counters",
+        "running",
+        "started",
+    )
 
     def __init__(self, config: BatchConfig, counters: Counters) -> None:
-        self._config = config
-        self._room_for_fast = config.batch_size - 1 if config.max_weight is None else 0
+        self.reconfigure(config)
         self.counters = counters
         self._open: dict[Hashable, Batch] = {}
         self._ready: dict[Hashable, deque[Batch]] = {}  # groups in the order of their turn
         self._line: OrderedDict[Any, None] = OrderedDict()  # callers that wait for room
         self.running: set[Batch] = set()
+        self._places_taken = 0  # by batches that began while there was a bound
         self.started: list[Batch] = []
+
+    def reconfigure(self, config: BatchConfig) -> None:
+        """Go on with other settings. Called from any thread."""
+        self._config = config
+        self._room_for_fast = config.batch_size - 1 if config.max_weight is None else 0
 
     def add_fast(self, group: Hashable, value: Any, waiter: Any) -> Batch | None:
         """`add` for the usual item, one that joins an open batch and does not fill it. None: call `add`."""
@@ -207,6 +237,7 @@ class BatchQueue:
         if batch.phase is RUNNING:
             batch.phase = ENDED
             self.running.discard(batch)
+            self._places_taken -= batch.takes_place
             self.counters.running -= 1
             self._start_next(now)
         elif batch.phase is not ENDED:
@@ -221,7 +252,7 @@ class BatchQueue:
     def is_busy(self) -> bool:
         """Whether as many batches run as may."""
         limit = self._config.max_concurrency
-        return limit is not None and len(self.running) >= limit
+        return limit is not None and self._places_taken >= limit
 
     def is_empty(self) -> bool:
         """Whether nothing waits and nothing runs."""
@@ -242,8 +273,8 @@ class BatchQueue:
             self._ready.setdefault(batch.group, deque()).append(batch)
 
     def _start_next(self, now: float) -> None:
-        """One batch may start: the oldest of the group whose turn it is. Then the group goes to the back."""
-        if self._ready:
+        """A place is free: for the oldest batch of the group whose turn it is. Then the group goes to the back."""
+        while self._ready and not self.is_busy:  # several, where the bound was raised meanwhile
             group = next(iter(self._ready))
             batches = self._ready.pop(group)
             batch = batches.popleft()
@@ -255,6 +286,8 @@ class BatchQueue:
         if self._open.get(batch.group) is batch:
             del self._open[batch.group]
         batch.phase = RUNNING
+        batch.takes_place = self._config.max_concurrency is not None
+        self._places_taken += batch.takes_place
         self.running.add(batch)
         counters, count = self.counters, len(batch.items)
         batch.sent = count

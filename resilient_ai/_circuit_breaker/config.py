@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final
 
 from resilient_ai._classification.error_types import ERROR_TYPES
-from resilient_ai._core.checks import check_number
+from resilient_ai._core.checks import check_number, together
 from resilient_ai._core.errors import ErrorType
 from resilient_ai._core.plain_settings import Default
 
@@ -54,12 +54,22 @@ class CircuitConfig:
         check_number("slow_call_seconds", self.slow_call_seconds, least=0, optional=True)
         check_number("slow_call_rate_threshold", self.slow_call_rate_threshold, above=0, most=1)
         check_number("half_open_max_calls", self.half_open_max_calls, least=1, whole=True, optional=True)
-        check_number("max_recovery_timeout", self.max_recovery_timeout, least=self.recovery_timeout, optional=True)
+        least = self.recovery_timeout
+        check_number("max_recovery_timeout", self.max_recovery_timeout, least=least, optional=True, relative=True)
         check_number("recovery_jitter", self.recovery_jitter, least=0, most=1)
-        if self.failure_threshold is None and self.failure_rate_threshold is None and self.slow_call_seconds is None:
+        rules = (self.failure_threshold, self.failure_rate_threshold, self.slow_call_seconds)
+        if together() and all(rule is None for rule in rules):
             raise ValueError(
                 "a circuit needs a rule to open by: set failure_threshold, failure_rate_threshold or slow_call_seconds"
             )
+
+    @property
+    def window(self) -> tuple[object, ...] | None:
+        """What a window of outcomes depends on; None where no rule needs one."""
+        if self.failure_rate_threshold is None and self.slow_call_seconds is None:
+            return None
+        calls = self.window_calls
+        return calls, None if calls is not None else self.window_seconds, self.slow_call_seconds
 
     @property
     def probes_at_once(self) -> int:

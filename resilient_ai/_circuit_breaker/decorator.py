@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, ClassVar, ParamSpec, TypeVar, overload
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any, ClassVar, ParamSpec, Self, TypeVar, overload
 
 from resilient_ai._classification.error_rules import (
     ErrorRule,
@@ -49,6 +50,7 @@ class CircuitBreakerPolicy(Policy[CircuitBreaker]):
     }
     twice = "count each failure twice in it"
     per_endpoint = True
+    changeable = tuple(field.name for field in fields(CircuitConfig) if field.name not in ("ignore", "plain"))
 
     def __init__(
         self,
@@ -74,6 +76,15 @@ class CircuitBreakerPolicy(Policy[CircuitBreaker]):
 
     def options(self) -> dict[str, Any]:
         return {"key": self._key, "reject": self._reject}
+
+    def with_config(self, config: CircuitConfig) -> Self:
+        twin = super().with_config(config)
+        twin._bound = {}
+        return twin
+
+    @classmethod
+    def default_config(cls) -> CircuitConfig:
+        return CircuitConfig()
 
     def make_state(self, name: str) -> CircuitBreaker:
         return CircuitBreaker(name, self.config, self.registry)
@@ -127,7 +138,7 @@ class CircuitBreakerPolicy(Policy[CircuitBreaker]):
         def make() -> CircuitBreaker:
             return self.make_state(StateName(name, self.name or site.function, site.endpoint, str(key)))
 
-        circuit = self.registry.claim_key(self.kind, name, self.config, make, rank=self.rank)
+        circuit = self.registry.claim_key(self.kind, name, self.declared, make, rank=self.rank)
         shared = circuit._shared
         shared.last_used = self.registry.clock.now()  # a call in flight keeps its key
         return shared

@@ -42,6 +42,10 @@ class CircuitBreaker(Identified):
         """In a forked child: free locks, and no calls in flight."""
         self._shared.after_fork()
 
+    def _reconfigure(self, config: CircuitConfig) -> None:
+        """Go on with other settings, in the same state."""
+        self._shared.reconfigure(config)
+
     def stats(self) -> CircuitStats:
         """The numbers of this moment."""
         return self._shared.stats()

@@ -61,6 +61,12 @@ class SharedCircuit:
         self._past: CircuitCounts | None = None  # what was counted up to the latest reset
         self.last_used = registry.clock.now()
 
+    def reconfigure(self, config: CircuitConfig) -> None:
+        """Go on with other settings, in the same state."""
+        with self._lock:
+            self.circuit.reconfigure(config)
+            self._jittered = config.recovery_jitter > 0
+
     def after_fork(self) -> None:
         """In a forked child: a free lock, and no probes in flight."""
         self._lock = threading.RLock()

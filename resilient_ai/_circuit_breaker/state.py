@@ -79,6 +79,12 @@ class Probing:
             self.in_flight.remove(ticket)
 
 
+def _window(config: CircuitConfig) -> Window | None:
+    if config.window is None:
+        return None
+    return CallsWindow(config.window_calls) if config.window_calls is not None else SecondsWindow(config.window_seconds)
+
+
 class Circuit:
     """
     One circuit. Methods that may change the state return the new state if they did, else None.
@@ -116,12 +122,7 @@ class Circuit:
 
     def __init__(self, config: CircuitConfig) -> None:
         self._config = config
-        rated = config.failure_rate_threshold is not None or config.slow_call_seconds is not None
-        self._window: Window | None = None
-        if rated and config.window_calls is not None:
-            self._window = CallsWindow(config.window_calls)
-        elif rated:
-            self._window = SecondsWindow(config.window_seconds)
+        self._window = _window(config)
         self._generation = 0
         self.clear()
 
@@ -161,6 +162,23 @@ class Circuit:
     def _set_fast_ticket(self) -> None:
         fast = LOCK_FREE and not self.failures and self._window is None and self.state is not CircuitState.DISABLED
         self.fast_ticket = self.open_ticket if fast else None
+
+    def reconfigure(self, config: CircuitConfig) -> None:
+        """
+        Go on with other settings.
+
+        What was counted stays, and so does the end of an open period; a window that they change begins empty, and so
+        does the growth of the periods.
+        """
+        before, self._config = self._config, config
+        if config.window != before.window:
+            self.fast_ticket = None  # from now on good answers have to be counted in the window too
+            self._window = _window(config)
+        if config.recovery_timeout != before.recovery_timeout:
+            self._period = config.recovery_timeout
+        if config.max_recovery_timeout is not None:
+            self._period = min(self._period, config.max_recovery_timeout)
+        self._set_fast_ticket()
 
     # -- admission
 

@@ -73,6 +73,11 @@ class Bucket:
         flown = max(0.0, now - self._filled) * self._budget.per_second
         return min(self._budget.capacity, self._tokens + flown)
 
+    def change(self, budget: RetryBudget, now: float) -> None:
+        """Go on with the tokens that are left, as far as there is room for them."""
+        self._tokens = min(budget.capacity, self.level(now))
+        self._filled, self._budget = now, budget
+
     def take(self, now: float, price: float) -> bool:
         """Pay for one retry; False when the tokens do not reach."""
         level = self.level(now)

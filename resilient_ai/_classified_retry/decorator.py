@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any, ClassVar, ParamSpec, Self, TypeVar, overload
 
 import tenacity
@@ -44,6 +44,7 @@ class RetryPolicy(Policy[Retry]):
     kind = "classified_retry"
     rank = 40
     not_outside: ClassVar = {"classified_retry": "multiply their attempts; keep one"}
+    changeable = tuple(field.name for field in fields(RetryConfig) if field.name != "plain")
 
     def __init__(self, name: object, config: RetryConfig, registry: StateStore, choices: RetryChoices) -> None:
         super().__init__(name, config, registry)
@@ -60,6 +61,14 @@ class RetryPolicy(Policy[Retry]):
 
     def options(self) -> dict[str, Any]:
         return {"choices": self.choices}
+
+    @classmethod
+    def default_config(cls) -> RetryConfig:
+        return RetryConfig(merged_rules(None))
+
+    @classmethod
+    def changed(cls, config: RetryConfig, changes: Mapping[str, Any]) -> RetryConfig:
+        return config.changed(changes)
 
     def make_state(self, name: str) -> Retry:
         return Retry(name, self.config, self.registry)

@@ -54,6 +54,10 @@ class RetryStats:
         return self.given_up
 
 
+def _price(config: RetryConfig) -> float:
+    return config.budget.price if config.budget is not None else 0.0
+
+
 @public("types")
 class Retry(Identified):
     """One retry in the registry: its numbers. Thread-safe."""
@@ -62,8 +66,13 @@ class Retry(Identified):
 
     def __init__(self, name: str, config: RetryConfig, registry: StateStore) -> None:
         self.name = name
-        self._price = config.budget.price if config.budget is not None else 0.0
+        self._price = _price(config)
         self._state = RetryState(config.budget, registry.clock.now)
+
+    def _reconfigure(self, config: RetryConfig) -> None:
+        """Go on with other settings, the numbers and the budget's level as they are."""
+        self._state.reconfigure(config.budget)
+        self._price = _price(config)
 
     def _after_fork(self) -> None:
         """In a forked child: free locks, and no calls in flight."""

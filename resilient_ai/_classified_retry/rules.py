@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from dataclasses import MISSING, dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 from resilient_ai._classification.error_types import ERROR_TYPES
 from resilient_ai._classification.probes import PROBES_ANSWER_SECONDS
 from resilient_ai._core.checks import check_number
 from resilient_ai._core.errors import ErrorType
 from resilient_ai._core.public import public
+from resilient_ai._core.settings import replaced, unknown
 
 from .budget import RetryBudget
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
     from resilient_ai._classification.error_rules import Reject
     from resilient_ai._core.commit_point import Commits
+
+T = TypeVar("T")
 
 
 @public()
@@ -46,7 +49,7 @@ class RetryRule:
     def __post_init__(self) -> None:
         check_number("max_retries", self.max_retries, least=0, whole=True)
         check_number("base_delay", self.base_delay, least=0)
-        check_number("max_delay", self.max_delay, least=self.base_delay)
+        check_number("max_delay", self.max_delay, least=self.base_delay, relative=True)
         check_number("multiplier", self.multiplier, least=1)
         if self.jitter not in ("full", "equal", "none"):
             raise ValueError(f"jitter must be 'full', 'equal' or 'none', got {self.jitter!r}")
@@ -76,6 +79,21 @@ WAIT_FOR_CIRCUIT = RetryRule(100, 0.5, DEFAULT_RULES[ErrorType.CIRCUIT_OPEN].max
 WAIT_FOR_LIMIT = RetryRule(100, 0.5, 3600.0, multiplier=1.0, jitter="equal")
 
 
+def _part(cls: type[T], path: str, before: T | None, changes: Mapping[str, Any]) -> T:
+    """A rule or a budget with other values; a new one where there was none."""
+    known = [each.name for each in fields(cls)]  # type: ignore[arg-type]  # both are dataclasses
+    for name in changes:
+        if name not in known:
+            raise ValueError(unknown(f"{path} has no setting", name, known))
+    try:
+        return cls(**changes) if before is None else replace(before, **changes)  # type: ignore[type-var]
+    except TypeError:
+        missing = [each.name for each in fields(cls) if each.default is MISSING and each.name not in changes]  # type: ignore[arg-type]
+        raise ValueError(f"{path} is new here and needs {', '.join(missing)} as well") from None
+    except ValueError as error:
+        raise ValueError(f"{path}.{error}") from None
+
+
 @dataclass(frozen=True, slots=True)
 class RetryConfig:
     """Settings that call sites of one name share."""
@@ -95,6 +113,34 @@ class RetryConfig:
         check_number("timeout_seconds", self.timeout_seconds, above=0, optional=True)
         if not isinstance(self.budget, RetryBudget | None):
             raise ValueError(f"budget must be a RetryBudget or None, got {self.budget!r}")
+
+    def changed(self, changes: Mapping[str, Any]) -> RetryConfig:
+        """
+        With other settings; what `rules` and `budget` do not name within them stays.
+
+        Raises:
+            TypeError: A setting within them is missing, or is none.
+            ValueError: A value is none that the setting can have.
+        """
+        changes = dict(changes)
+        if "rules" in changes:
+            changes["rules"] = self._changed_rules(changes["rules"])
+        if isinstance(budget := changes.get("budget"), Mapping):
+            changes["budget"] = _part(RetryBudget, "budget", self.budget, budget)
+        return replaced(self, changes)
+
+    def _changed_rules(self, given: Any) -> tuple[tuple[ErrorType, RetryRule], ...]:
+        if not isinstance(given, Mapping):
+            raise ValueError(f"rules maps error types to their settings, or to None, got {given!r}")
+        rules: dict[ErrorType, RetryRule | None] = dict(self.rules)
+        for name, rule in given.items():
+            if name not in tuple(ErrorType):
+                raise ValueError(unknown("rules has no error type", name, [each.value for each in ErrorType]))
+            kind = ErrorType(name)
+            if isinstance(rule, Mapping):
+                rule = _part(RetryRule, f"rules.{name}", rules.get(kind), rule)
+            rules[kind] = rule
+        return merged_rules({**dict.fromkeys(DEFAULT_RULES), **rules})
 
     def rule(self, error_type: ErrorType) -> RetryRule | None:
         for kind, rule in self.rules:

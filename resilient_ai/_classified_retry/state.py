@@ -100,6 +100,19 @@ class RetryState:
             latest = RetryCounts(ok, self.given_up, ok + sum(errors.values()), self.retries, self.recovered, errors)
             return latest if self._past is None else added((self._past, latest))
 
+    def reconfigure(self, budget: RetryBudget | None) -> None:
+        """Another budget; the tokens that are left stay, as far as it has room for them."""
+        with self.lock:
+            now = self._now()
+            self._pay_in(now)
+            before, self._budget = self._bucket, budget
+            if budget is None:
+                self._bucket = None
+            elif before is None:
+                self._bucket = Bucket(budget, now)
+            else:
+                before.change(budget, now)
+
     def attempt_failed(self, error_type: ErrorType) -> None:
         """Count a failed attempt."""
         with self.lock:

@@ -4,6 +4,30 @@ from __future__ import annotations
 
 import inspect
 import math
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+_each_alone = ContextVar("each_alone", default=False)
+
+
+@contextmanager
+def each_alone() -> Iterator[None]:
+    """Check what each setting says by itself, and not whether it fits the others, which are not known yet."""
+    token = _each_alone.set(True)
+    try:
+        yield
+    finally:
+        _each_alone.reset(token)
+
+
+def together() -> bool:
+    """Whether to check if settings fit each other."""
+    return not _each_alone.get()
 
 
 def check_number(
@@ -15,6 +39,7 @@ def check_number(
     most: float | None = None,
     whole: bool = False,
     optional: bool = False,
+    relative: bool = False,
 ) -> None:
     """
     Refuse what is not a finite number within bounds.
@@ -27,9 +52,12 @@ def check_number(
         most: Largest legal value.
         whole: Only integers.
         optional: None is legal too.
+        relative: A bound is the value of another setting.
     """
     if value is None and optional:
         return
+    if relative and not together():
+        least = above = most = None
     kind = "an integer" if whole else "a number"
     rules = [
         f"of at least {least:g}" if least is not None else "",

@@ -6,21 +6,36 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass
 from enum import Enum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .callables import headline
 from .public import public
 from .wrapper import wrapper_of
 
+if TYPE_CHECKING:
+    from .policy import Policy
+
+_WRITTEN = ("default", "decorator")  # in the program; what was changed since is told
+
 
 @public("types")
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """One policy of a stack, as `describe` shows it."""
+    """
+    One policy of a stack, as `describe` shows it.
+
+    Attributes:
+        kind: The decorator.
+        settings: Those that hold now.
+        status: Live state in a few words.
+        origins: Where each setting comes from: "default", "decorator", or "configure" or the name of a file with the
+            call site or pattern for which it was set there, such as "configure summar*".
+    """
 
     kind: str
     settings: dict[str, Any]
     status: str
+    origins: dict[str, str]
 
 
 @public("types")
@@ -35,7 +50,10 @@ class Description:
         lines = [self.function]
         for layer in self.layers:
             lines.append(f"  {layer.kind} {layer.status}".rstrip())
-            settings = ", ".join(f"{name}={_brief(value)}" for name, value in layer.settings.items())
+            settings = ", ".join(
+                f"{name}={_brief(value)}" + ("" if (origin := layer.origins[name]) in _WRITTEN else f" ({origin})")
+                for name, value in layer.settings.items()
+            )
             if settings:
                 lines.append(f"      {settings}")
         return "\n".join(lines)
@@ -56,17 +74,25 @@ def describe(fn: Callable[..., Any]) -> Description:
     if wrapper is None:
         raise TypeError(f"{getattr(fn, '__qualname__', type(fn).__qualname__)} has none of our decorators on it")
     stack = wrapper._self_stack
-    return Description(
-        headline(wrapper, stack.name),
-        tuple(Layer(policy.kind, _settings(policy.config), policy.status()) for policy in stack.policies),
-    )
+    return Description(headline(wrapper, stack.name), tuple(_layer(policy, stack.name) for policy in stack.policies))
+
+
+def _layer(policy: Policy[Any], function: str) -> Layer:
+    set_here = policy.registry.book.of(policy.kind, policy.name or function)
+    origins = {each.name.partition(".")[0]: f"{each.origin} {each.pattern}" for each in set_here}
+    values = _settings(policy.config)
+    settings = {name: value for name, value in values.items() if value is not None or name in origins}
+    declared, default = _settings(policy.declared), _settings(policy.default_config()) if policy.changeable else {}
+    written = {
+        name: "default" if name in default and default[name] == declared[name] else "decorator" for name in values
+    }
+    return Layer(policy.kind, settings, policy.status(), {name: (written | origins)[name] for name in settings})
 
 
 def _settings(config: Any) -> dict[str, Any]:
     if not is_dataclass(config):
         return {}
-    values = {field.name: getattr(config, field.name) for field in fields(config) if field.repr}
-    return {name: value for name, value in values.items() if value is not None}
+    return {field.name: getattr(config, field.name) for field in fields(config) if field.repr}
 
 
 def _brief(value: Any) -> str:

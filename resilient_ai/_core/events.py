@@ -7,7 +7,7 @@ Fields are plain values. Prompts, answers and keys never get in; error messages 
 import logging
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from .public import public
 from .state_name import part_of
@@ -64,6 +64,26 @@ class CallRejected(Event):
 
     reason: str
     retry_after: float | None
+
+
+@public("events")
+@dataclass(frozen=True, slots=True)
+class SettingsChanged(Event):
+    """
+    Settings of a call site were changed while the program runs.
+
+    Attributes:
+        kind: The decorator.
+        before: The values until now, of those settings that changed.
+        after: The values from now on.
+    """
+
+    log_name: ClassVar[str] = "resilient_ai.settings_changed"
+    level: ClassVar[Level] = "warning"
+
+    kind: str
+    before: dict[str, Any]
+    after: dict[str, Any]
 
 
 @lru_cache

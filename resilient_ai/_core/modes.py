@@ -1,5 +1,5 @@
 """
-How the functions of a registry run: as ever, switched off, in a test, or in another registry.
+How the functions of a registry run: as ever, switched off, in a test, in another registry, or with other settings.
 
 Nothing of this is on the path of a call: a wrapper holds what a call runs, and something else is put in its place when
 a mode changes. Calls under way end as they began.
@@ -10,24 +10,32 @@ from __future__ import annotations
 import copy
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator
+
+    from .settings import Book
 
 
 class HasMode(Protocol):
     """A registry, which this file must not know: it knows this file."""
 
     mode: Mode
+    book: Book
     clock: Any
 
 
 class HasRegistry(Protocol):
     """A policy, likewise."""
 
+    kind: ClassVar[str]
+    name: str | None
     registry: Any
 
+    @property
+    def declared(self) -> Any: ...
+    def with_config(self, config: Any) -> Self: ...
     def remade(self, registry: Any) -> Self: ...
     def in_test(self, attempts: int) -> Self | None: ...
 
@@ -56,19 +64,39 @@ class Mode:
 
 AS_EVER = Mode()
 
-_settle_all: Callable[[], None] = lambda: None  # noqa: E731 - set by the wrappers, which know every function
+
+class Functions(Protocol):
+    """Every decorated function; the wrappers know them."""
+
+    def settle(self, sites: Collection[tuple[str, str]] | None) -> None: ...
+    def policies(self) -> Iterator[tuple[HasRegistry, str]]: ...
 
 
-def when_a_mode_changes(settle_all: Callable[[], None]) -> None:
-    """Call `settle_all` after every change."""
-    global _settle_all
-    _settle_all = settle_all
+_functions: Functions
+
+
+def follow_modes(functions: Functions) -> None:
+    """Tell these functions of every change."""
+    global _functions
+    _functions = functions
+
+
+def settle(sites: Collection[tuple[str, str]]) -> None:
+    """Let the functions that have a policy of such a kind and name run with the settings that hold for it now."""
+    _functions.settle(sites)
+
+
+def policies_of(registry: object) -> Iterator[tuple[HasRegistry, str]]:
+    """Every policy of the functions of a registry, or that run in it for now, and its name there."""
+    for policy, function in _functions.policies():
+        if policy.registry is registry or _registry_of(policy) is registry:
+            yield policy, policy.name or function
 
 
 def set_mode(registry: HasMode, **changes: Any) -> None:
     """Run the functions of a registry in another mode, those that are decorated later included."""
     registry.mode = replace(registry.mode, **changes)
-    _settle_all()
+    _functions.settle(None)
 
 
 @contextmanager
@@ -82,8 +110,8 @@ def mode(registry: HasMode, **changes: Any) -> Iterator[None]:
         set_mode(registry, **before)
 
 
-def as_ever(policies: tuple[HasRegistry, ...]) -> bool:
-    return all(policy.registry.mode == AS_EVER for policy in policies)
+def as_ever(policies: tuple[HasRegistry, ...], function: str) -> bool:
+    return all(policy.registry.mode == AS_EVER and _with_settings(policy, function) is policy for policy in policies)
 
 
 def is_off(policies: tuple[HasRegistry, ...]) -> bool:
@@ -91,10 +119,20 @@ def is_off(policies: tuple[HasRegistry, ...]) -> bool:
     return _registry_of(policies[0]).mode.off
 
 
-def policies_now(policies: tuple[P, ...]) -> tuple[P, ...]:
-    """The policies of a function as the modes of their registries ask."""
+def policies_now(policies: tuple[P, ...], function: str) -> tuple[P, ...]:
+    """The policies of a function as the modes and the settings of their registries ask."""
     moved = [policy if (now := _registry_of(policy)) is policy.registry else policy.remade(now) for policy in policies]
-    return tuple(policy for policy in map(_in_test, moved) if policy is not None)
+    tuned = [_with_settings(policy, function) for policy in moved]
+    return tuple(policy for policy in map(_in_test, tuned) if policy is not None)
+
+
+def _with_settings(policy: P, function: str) -> P:
+    """The policy itself where nothing else than its decorator's settings holds."""
+    book: Book = policy.registry.book
+    if not book:
+        return policy
+    config = book.config(policy.kind, policy.name or function, policy.declared)
+    return policy if config == policy.declared else policy.with_config(config)
 
 
 def _registry_of(policy: HasRegistry) -> HasMode:

@@ -68,7 +68,9 @@ class PerLoop(Generic[T]):
 
     def live(self) -> Iterator[T]:
         """The values of loops in which something may still run."""
-        return (value for reference, value in self._values if not _has_ended(reference))
+        with _lock:  # a value that is being made belongs to them
+            values = self._values
+        return (value for reference, value in values if not _has_ended(reference))
 
 
 def _has_ended(reference: Callable[[], Any]) -> bool:

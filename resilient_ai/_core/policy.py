@@ -15,9 +15,11 @@ from pickle import PicklingError
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
 
 from .callables import needs_async
+from .claim import Handle
 from .handlers import Handler
+from .settings import KINDS, replaced
 from .state_name import StateName
-from .state_store import Handle, default_registry
+from .state_store import default_registry
 
 if TYPE_CHECKING:
     import inspect
@@ -72,6 +74,7 @@ class Policy(ABC, Generic[S]):
     per_endpoint: ClassVar[bool] = False  # below a choice among endpoints: one state for each
     needs_signature: ClassVar[bool] = False  # asks its site for the function's, which takes more room than a state
     injects_argument: ClassVar[bool] = False  # hands an argument to the layer below that the caller does not pass
+    changeable: ClassVar[tuple[str, ...]] = ()  # settings that `registry.configure` can change
     commits: Commits | None = None  # which items of a stream are content, for the whole stack
 
     def __init__(self, name: Any, config: Any, registry: StateStore) -> None:
@@ -83,6 +86,10 @@ class Policy(ABC, Generic[S]):
         self.config = config
         self.registry = registry
         self._states: dict[str, S] = {}
+
+    def __init_subclass__(cls) -> None:
+        if (kind := vars(cls).get("kind")) is not None:
+            KINDS.setdefault(kind, cls)
 
     @abstractmethod
     def make_state(self, name: str) -> S:
@@ -148,7 +155,7 @@ class Policy(ABC, Generic[S]):
             self._states[name] = self.registry.claim(
                 self.kind,
                 name,
-                self.config,
+                self.declared,
                 lambda: self.make_state(name),
                 replace=self.name is None,
                 rank=self.rank,
@@ -194,11 +201,46 @@ class Policy(ABC, Generic[S]):
     def remade(self, registry: StateStore) -> Self:
         """A policy with the same name and settings and a state in another registry."""
         make: Callable[..., Self] = type(self)
-        return make(self.name, self.config, registry, **self.options())
+        return make(self.name, self.declared, registry, **self.options())
+
+    # -- settings that are changed while the program runs
+
+    @property
+    def declared(self) -> Any:
+        """The settings as the decorator has them, which tell call sites of one name apart."""
+        return self.config if self._declared is None else self._declared
+
+    def with_config(self, config: Any) -> Self:
+        """This policy with other settings and the same states."""
+        twin = self.__copy__()
+        twin._declared, twin.config = self.declared, config
+        return twin
+
+    @classmethod
+    def default_config(cls) -> Any:
+        """The settings of a decorator that was given none."""
+        raise NotImplementedError(f"{cls.kind} has settings that can be changed, and no default_config()")
+
+    @classmethod
+    def changed(cls, config: Any, changes: Mapping[str, Any]) -> Any:
+        """
+        Other settings, which check themselves.
+
+        Args:
+            config: The settings so far.
+            changes: New values by name.
+
+        Raises:
+            TypeError: A value is of another kind.
+            ValueError: A value is none that the setting can have.
+        """
+        return replaced(config, changes)
 
     def options(self) -> dict[str, Any]:
         """The arguments that it was made with, besides name, config and registry."""
         return {}
+
+    _declared: Any = None  # of a policy whose settings were changed
 
     def __copy__(self) -> Self:
         """The same policy, with the same states."""
@@ -212,7 +254,7 @@ class Policy(ABC, Generic[S]):
                 f"{self.kind} {self.name or ''!r} is in a registry of its own, which stays in this process;"
                 " use the default registry, or decorate the function where it arrives"
             )
-        return _arrived, (type(self), self.name, self.config, self.options())
+        return _arrived, (type(self), self.name, self.declared, self.options())
 
     def status(self) -> str:
         """Live state in a few words, of all states that this layer uses."""

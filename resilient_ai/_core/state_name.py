@@ -55,6 +55,9 @@ class Identified:
         """What `key=` gave for the calls of this state, as text; None without keys."""
         return part_of(self.name, "key")
 
+    def _reconfigure(self, config: Any) -> None:
+        """Go on with other settings. A handle whose state looks at none has nothing to do."""
+
 
 def part_of(name: str, part: str) -> str | None:
     """One part of a state's name. A plain name is the call site's; one that was made by hand, up to a bracket."""

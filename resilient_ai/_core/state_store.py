@@ -9,9 +9,10 @@ import random
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast, get_args
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, get_args
 
 from .checks import check_number
+from .claim import Claim, Handle, KeyedHandle
 from .clock import SystemClock
 from .counts import GoneCounts, Report
 from .events import Event, Level, severity
@@ -21,6 +22,7 @@ from .modes import AS_EVER, mode, set_mode
 from .plain_settings import agreed
 from .public import public
 from .report import Row, plain_stats
+from .run_time_settings import RunTimeSettings
 from .table import as_shown, folded, html_table, text_table
 
 if TYPE_CHECKING:
@@ -28,31 +30,6 @@ if TYPE_CHECKING:
 
     from .callables import Place
     from .clock import Clock
-
-
-class Handle(Protocol):
-    """State of one policy under one name, as the registry sees it."""
-
-    def row(self) -> Row: ...
-    def stats(self) -> Any: ...
-    def reset(self) -> None: ...
-    def _after_fork(self) -> None: ...
-
-
-class KeyedHandle(Handle, Protocol):
-    """State of one key of a keyed policy; the registry forgets those that nobody uses."""
-
-    def idle(self, now: float) -> float:
-        """Seconds without a call; -1 while the state must be kept, because what it knows protects somebody."""
-        ...
-
-    def overdue(self, now: float) -> float:
-        """Seconds for which a state that must be kept has waited in vain for a call that could free it; -1 else."""
-        ...
-
-    def _unused(self, now: float) -> float:
-        """Seconds without a call in whatever state; -1 for one that an operator has set."""
-        ...
 
 
 H = TypeVar("H", bound=Handle)
@@ -63,36 +40,11 @@ _KEY_IDLE_SECONDS = 900.0
 _MOST_KEYS = 10_000
 
 
-class _Claim:
-    """A state, the settings it was made with, and how many layers use it."""
-
-    __slots__ = ("config", "handle", "keyed", "other_places", "place", "rank", "users")
-
-    def __init__(self, handle: Any, config: object, rank: float, *, keyed: bool = False) -> None:
-        self.handle = handle
-        self.config = config
-        self.rank = rank
-        self.users = 0
-        self.keyed = keyed  # created lazily for one value of `key=`
-        self.place: Place | None = None  # of the function that uses it
-        self.other_places: tuple[Place, ...] = ()  # where several share it
-
-    def used_at(self, place: Place) -> None:
-        if self.place is None or place.runs_again(self.place):
-            self.place = place
-        elif not any(place[:2] == each[:2] and place.code is each.code for each in (self.place, *self.other_places)):
-            self.other_places = (*(each for each in self.other_places if not place.runs_again(each)), place)
-
-    def is_of_an_earlier_run(self, place: Place | None) -> bool:
-        """Whether only earlier runs of a place have used it."""
-        return place is not None and self.place is not None and place.runs_again(self.place) and not self.other_places
-
-
 @public("types")
 class View(Mapping[str, H], Generic[H]):
     """A live, read-only mapping of the states of one kind, by name; a name may also be given as tables show it."""
 
-    def __init__(self, states: dict[tuple[str, str], _Claim], kind: str) -> None:
+    def __init__(self, states: dict[tuple[str, str], Claim], kind: str) -> None:
         self._states = states
         self._kind = kind
 
@@ -132,7 +84,7 @@ class View(Mapping[str, H], Generic[H]):
         return folded(sites.values())
 
 
-class StateStore:
+class StateStore(RunTimeSettings):
     """
     What every policy of a process shares.
 
@@ -163,7 +115,7 @@ class StateStore:
         self.rng = rng if rng is not None else random.Random()  # noqa: S311 - jitter, not secrets
         self._set_listeners({object(): (each, 0) for each in listeners})
         self._broken: set[int] = set()
-        self._states: dict[tuple[str, str], _Claim] = {}
+        self._states: dict[tuple[str, str], Claim] = {}
         self._gone = GoneCounts()
         self._lock = threading.RLock()
         self._swept = self.clock.now()
@@ -219,7 +171,7 @@ class StateStore:
             if known is None or (both is None and (replace or known.is_of_an_earlier_run(place))):
                 if known is not None:
                     self._gone.keep(kind, known.handle)
-                known = self._states[kind, name] = _Claim(make(), config, rank)
+                known = self._states[kind, name] = self._new_claim(kind, config, make, rank)
             elif both is not None:
                 known.config = both[0]
             else:
@@ -232,14 +184,22 @@ class StateStore:
                 known.used_at(place)
             return cast("H", known.handle)
 
+    def _new_claim(
+        self, kind: str, config: object, make: Callable[[], Handle], rank: float, *, keyed: bool = False
+    ) -> Claim:
+        claim = Claim(make(), config, rank, keyed=keyed)
+        if self.book and (now := self.book.config(kind, claim.site, config)) is not config:
+            claim.handle._reconfigure(now)
+        return claim
+
     def claim_key(self, kind: str, name: str, config: object, make: Callable[[], K], *, rank: float = math.inf) -> K:
         """The state of one key of a keyed policy; idle ones go, so that keys cannot fill the memory."""
         known = self._states.get((kind, name))
         if known is None:
             self._sweep(kind)
-            known = _Claim(make(), config, rank, keyed=True)
             with self._lock:
-                known = self._states.setdefault((kind, known.handle.name), known)  # not another string as long
+                claim = self._new_claim(kind, config, make, rank, keyed=True)
+                known = self._states.setdefault((kind, claim.handle.name), claim)  # not another string as long
         return cast("K", known.handle)
 
     def _sweep(self, kind: str) -> None:

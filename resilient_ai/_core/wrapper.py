@@ -11,9 +11,7 @@ from __future__ import annotations
 import copy
 import inspect
 import sys
-import threading
-import weakref
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Coroutine, Iterator
 from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, overload
 
@@ -22,8 +20,8 @@ import wrapt
 from .callables import headline, takes_instance, unwrapped
 from .coroutine_type import CoroutineOf
 from .errors import StackOrderWarning
-from .forks import in_child
-from .modes import as_ever, is_off, policies_now, when_a_mode_changes
+from .live_list import LiveList
+from .modes import as_ever, follow_modes, is_off, policies_now
 from .stack import Stack
 from .stack_order import wrong_order
 from .user_warnings import warn
@@ -111,11 +109,16 @@ class ResilientFunction(wrapt.FunctionWrapper):  # type: ignore[type-arg]
         first = takes_instance(self._self_home.function)
 
         def settle() -> None:
-            self._self_pending = None
-            self._self_current = build()
-            _set_call(self, make(self._self_current, first))
-            if bound is not None:
-                bound.__call__ = _call_of(self) if first else make(build(), True)
+            stack = build()
+            plain = make(stack, first)
+            method = None if bound is None else plain if first else make(build(), True)
+            with _wrappers.lock:
+                if self._self_pending is not settle:  # another thread was first, or there was another change
+                    return
+                self._self_pending, self._self_current = None, stack
+                _set_call(self, plain)
+                if bound is not None and method is not None:
+                    bound.__call__ = method
 
         def call(*args: Any, **kwargs: Any) -> Any:
             if self._self_pending is settle:
@@ -384,38 +387,26 @@ def decorate(fn: Any, policy: Policy[Any]) -> Any:
 
 # -- other modes
 
-# A list: a wrapt proxy is equal to its function and hashes like it, so that a WeakSet would take two for one.
-_wrappers: list[weakref.ref[ResilientFunction]] = []
-_wrappers_lock = threading.RLock()  # reentrant: the garbage collector may run code that decorates while it is held
-
-
-def _free_lock() -> None:
-    global _wrappers_lock
-    _wrappers_lock = threading.RLock()
-
-
-in_child(_free_lock)
+_wrappers: LiveList[ResilientFunction] = LiveList()
 
 
 def _settled(wrapper: ResilientFunction) -> ResilientFunction:
     """The same wrapper, which follows the modes of its registries from now on."""
-    with _wrappers_lock:
-        if len(_wrappers) % 1_000 == 999:  # functions that are made all the time must not fill the list
-            _wrappers[:] = [each for each in _wrappers if each() is not None]
-        _wrappers.append(weakref.ref(wrapper))
+    _wrappers.add(wrapper)
     _settle(wrapper)
     return wrapper
 
 
 def _settle(wrapper: ResilientFunction) -> None:
-    """Let a function run as the modes of its registries ask."""
+    """Let a function run as the modes and the settings of its registries ask."""
     home = wrapper._self_home
-    if as_ever(home.policies):
-        wrapper._self_run_as_ever()
-    elif is_off(home.policies):
-        wrapper._self_run(lambda: home, _straight)
-    else:
-        wrapper._self_run(lambda: Stack(home.function, policies_now(home.policies), home.name), _run)
+    with _wrappers.lock:  # whoever comes last has seen the latest change
+        if as_ever(home.policies, home.name):
+            wrapper._self_run_as_ever()
+        elif is_off(home.policies):
+            wrapper._self_run(lambda: home, _straight)
+        else:
+            wrapper._self_run(lambda: Stack(home.function, policies_now(home.policies, home.name), home.name), _run)
 
 
 def _run(stack: Stack, method: bool) -> Callable[..., Any]:
@@ -433,10 +424,27 @@ def _straight(stack: Stack, method: bool) -> Callable[..., Any]:
     return call
 
 
-def _settle_all() -> None:
-    for each in _wrappers[:]:
-        if (wrapper := each()) is not None:
-            _settle(wrapper)
+class _Functions:
+    """Every decorated function there is."""
+
+    def settle(self, sites: Collection[tuple[str, str]] | None) -> None:
+        """
+        Let them run as their registries ask.
+
+        Args:
+            sites: Only those that have a policy of one of these kinds and names; None: all.
+        """
+        for wrapper in _wrappers:
+            home = wrapper._self_home
+            if sites is None or any((policy.kind, policy.name or home.name) in sites for policy in home.policies):
+                _settle(wrapper)
+
+    def policies(self) -> Iterator[tuple[Policy[Any], str]]:
+        """Every policy, and the name of its function."""
+        for wrapper in _wrappers:
+            home = wrapper._self_home
+            for policy in home.policies:
+                yield policy, home.name
 
 
-when_a_mode_changes(_settle_all)
+follow_modes(_Functions())

@@ -28,10 +28,15 @@ class DegradePolicy(Policy[Degradation]):
     rank = 10
     not_inside = "never sees a failure, because degrade_to answers it"
     needs_signature = True
+    changeable = ("mark", "rung_timeout", "max_concurrency")
 
     def __init__(self, name: object, config: DegradeConfig, registry: StateStore) -> None:
         super().__init__(name, config, registry)
         self.config: DegradeConfig = config
+
+    @classmethod
+    def default_config(cls) -> DegradeConfig:
+        return DegradeConfig(())
 
     def make_state(self, name: str) -> Degradation:
         return Degradation(name, self.config.rungs)

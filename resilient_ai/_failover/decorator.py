@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, ClassVar, Concatenate, Literal, ParamSpec, Protocol, TypeVar, overload
+from typing import Any, ClassVar, Concatenate, Literal, ParamSpec, Protocol, Self, TypeVar, overload
 
 from resilient_ai._classification.error_rules import Reject
 from resilient_ai._core.commit_point import Commits
@@ -72,6 +72,7 @@ class FailoverPolicy(Policy[Failover]):
         )
     }
     injects_argument = True
+    changeable = ("strategy", "health_check_interval", "max_endpoints", "hedge_after", "hedge_budget")
 
     def __init__(
         self,
@@ -107,8 +108,19 @@ class FailoverPolicy(Policy[Failover]):
     def options(self) -> dict[str, Any]:
         return {"endpoints": self._endpoints, "reject": self._reject, "commits": self.commits}
 
+    def with_config(self, config: FailoverConfig) -> Self:
+        twin = super().with_config(config)
+        twin._bound = None
+        if config.strategy != self.config.strategy:
+            twin._chooser = chooser_of(config.strategy, self.registry.rng, self.registry.clock)
+        return twin
+
+    @classmethod
+    def default_config(cls) -> FailoverConfig:
+        return FailoverConfig(())
+
     def make_state(self, name: str) -> Failover:
-        budget, delay = HedgeBudget(self.config.hedge_budget), HedgeDelay(self.config.hedge_after or 0.0)
+        budget, delay = HedgeBudget(self.config.hedge_budget), HedgeDelay(self.config.hedge_after)
         return Failover(name, self._handles, budget, delay)
 
     def status(self) -> str:

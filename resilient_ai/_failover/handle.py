@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from resilient_ai._core.state_store import StateStore
 
+    from .config import FailoverConfig
     from .hedge import HedgeBudget, HedgeDelay
 
 
@@ -101,6 +102,10 @@ class Failover(Identified):
     def _after_fork(self) -> None:
         """In a forked child: free locks. Its endpoints start over by themselves."""
         self._state.after_fork()
+
+    def _reconfigure(self, config: FailoverConfig) -> None:
+        """Go on with other settings, the numbers as they are."""
+        self._state.reconfigure(config.hedge_after, config.hedge_budget)
 
     def stats(self) -> FailoverStats:
         """The numbers of this moment."""

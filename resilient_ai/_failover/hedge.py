@@ -25,6 +25,10 @@ class HedgeBudget:
         self._calls = 0.0
         self._spent = 0.0
 
+    def change(self, share: float) -> None:
+        """Another share, of the calls so far as well."""
+        self._share = share
+
     def called(self) -> None:
         """One more call that could have been hedged."""
         self._calls += 1
@@ -49,9 +53,13 @@ class HedgeDelay:
 
     __slots__ = ("_fixed", "_known", "_learned", "_samples")
 
-    def __init__(self, after: float | Literal["p95"]) -> None:
-        self._fixed = None if isinstance(after, str) else float(after)
+    def __init__(self, after: float | Literal["p95"] | None) -> None:
+        self.change(after)
         self.clear()
+
+    def change(self, after: float | Literal["p95"] | None) -> None:
+        """Another delay; what was learnt about the answers stays."""
+        self._fixed = None if isinstance(after, str) else float(after or 0.0)
 
     def clear(self) -> None:
         self._samples: deque[float] = deque(maxlen=200)

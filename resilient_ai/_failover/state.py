@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from resilient_ai._core.counts import added
 from resilient_ai._core.report import SuccessCount
@@ -60,6 +60,12 @@ class FailoverState:
         self.good = SuccessCount()
         self._paid_for = self.failures = self.lost_attempts = self.moves = self.hedges = self.hedges_won = 0
         self._past: FailoverCounts | None = None  # what was counted up to the latest reset
+
+    def reconfigure(self, hedge_after: float | Literal["p95"] | None, hedge_budget: float) -> None:
+        """Go on with other settings, the numbers as they are."""
+        with self._lock:
+            self.delay.change(hedge_after)
+            self.budget.change(hedge_budget)
 
     def after_fork(self) -> None:
         """In a forked child: a free lock."""

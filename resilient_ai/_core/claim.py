@@ -1,0 +1,65 @@
+"""What the registry keeps of each state: the state, who uses it, and what its decorator says."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from .callables import Place
+    from .report import Row
+
+
+class Handle(Protocol):
+    """State of one policy under one name, as the registry sees it."""
+
+    def row(self) -> Row: ...
+    def stats(self) -> Any: ...
+    def reset(self) -> None: ...
+    def _after_fork(self) -> None: ...
+    def _reconfigure(self, config: Any) -> None: ...
+
+
+class KeyedHandle(Handle, Protocol):
+    """State of one key of a keyed policy; the registry forgets those that nobody uses."""
+
+    def idle(self, now: float) -> float:
+        """Seconds without a call; -1 while the state must be kept, because what it knows protects somebody."""
+        ...
+
+    def overdue(self, now: float) -> float:
+        """Seconds for which a state that must be kept has waited in vain for a call that could free it; -1 else."""
+        ...
+
+    def _unused(self, now: float) -> float:
+        """Seconds without a call in whatever state; -1 for one that an operator has set."""
+        ...
+
+
+class Claim:
+    """A state, the settings its decorator has, and how many layers use it."""
+
+    __slots__ = ("config", "handle", "keyed", "other_places", "place", "rank", "users")
+
+    def __init__(self, handle: Any, config: object, rank: float, *, keyed: bool = False) -> None:
+        self.handle = handle
+        self.config = config
+        self.rank = rank
+        self.users = 0
+        self.keyed = keyed  # created lazily for one value of `key=`
+        self.place: Place | None = None  # of the function that uses it
+        self.other_places: tuple[Place, ...] = ()  # where several share it
+
+    @property
+    def site(self) -> str:
+        """The call site, by whose name its settings are changed; empty for what call sites share."""
+        return self.handle.call_site or ""
+
+    def used_at(self, place: Place) -> None:
+        if self.place is None or place.runs_again(self.place):
+            self.place = place
+        elif not any(place[:2] == each[:2] and place.code is each.code for each in (self.place, *self.other_places)):
+            self.other_places = (*(each for each in self.other_places if not place.runs_again(each)), place)
+
+    def is_of_an_earlier_run(self, place: Place | None) -> bool:
+        """Whether only earlier runs of a place have used it."""
+        return place is not None and self.place is not None and place.runs_again(self.place) and not self.other_places
