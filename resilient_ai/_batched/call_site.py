@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 from anyio.lowlevel import checkpoint_if_cancelled
 
 from resilient_ai._core.call_facts import CallObservers, current_flag, watching
+from resilient_ai._core.callers_deadline import current_deadline
 from resilient_ai._core.errors import QueueFullError
 from resilient_ai._core.events import CallRejected
 from resilient_ai._core.tasks import Promise, current_loop, running_loop
@@ -96,7 +97,7 @@ class CallSite:
         around = _enclosing()
         observed = watching() is not None or current_flag() is not None
         batch: Batch | None = None
-        if self._is_plain and around is None and not observed:
+        if self._is_plain and around is None and not observed and current_deadline() is None:
             batch = batches.queue.add_fast(group, value, promise)
         if batch is None:
             result = await self._course(
@@ -146,8 +147,11 @@ class CallSite:
         if batch.run is None:
             batch.run = BatchRun(*call)
             alone = self._one_call_per_item  # an equal item could join while the batch runs
+        waiter = promise if shared is None else shared
         if observed:
-            batch.run.observers.append((promise if shared is None else shared, CallObservers.here()))
+            batch.run.observers.append((waiter, CallObservers.here()))
+        if shared is not None or current_deadline() is not None:
+            batch.run.deadlines.add(waiter, current_deadline())
         outer = around[0] if around is not None and around[0].phase is RUNNING else None
         try:
             try:
@@ -271,8 +275,11 @@ class CallSite:
             waiting.batch, waiting.shared = batch, shared
             if batch.run is None:
                 batch.run = waiting.run
+            waiter = waiting.promise if shared is None else shared
             if waiting.observers is not None:
-                batch.run.observers.append((waiting.promise if shared is None else shared, waiting.observers))
+                batch.run.observers.append((waiter, waiting.observers))
+            if shared is not None or waiting.deadline is not None:
+                batch.run.deadlines.add(waiter, waiting.deadline)
             if outer is not None:
                 end_wait(outer, batches.queue)
                 self._wait_from_inside(outer, batch)
@@ -322,6 +329,7 @@ class WaitingCall:
         run: For the batch, if the item is its first.
         observers: Who is to be told about the call; None if nobody is.
         outer: The batch that the call was made from inside of, or None.
+        deadline: The caller's.
         batch: The batch that has the item; None as long as the call is in line.
         shared: The callers with the same item, when equal items are sent once.
     """
@@ -330,6 +338,7 @@ class WaitingCall:
         "around",
         "batch",
         "batches",
+        "deadline",
         "group",
         "key",
         "loop",
@@ -367,6 +376,7 @@ class WaitingCall:
         self.outer = around[0] if around is not None and around[0].phase is RUNNING else None
         self.run: BatchRun
         self.observers: CallObservers | None = None
+        self.deadline = current_deadline()
         self.batch: Batch | None = None
         self.shared: SharedItem | None = None
 

@@ -14,9 +14,11 @@ import anyio
 from resilient_ai._classification.classify import classify
 from resilient_ai._classification.error_types import ERROR_TYPES
 from resilient_ai._core.call_facts import CallObservers
+from resilient_ai._core.callers_deadline import current_deadline, set_deadline
 from resilient_ai._core.errors import BatchResultError
 from resilient_ai._core.tasks import Promise, next_turn, spawn
 
+from .deadline import BatchDeadline, CallersDeadlines
 from .deadlock import enclosing
 from .events import BatchSent
 from .queue import ENDED, FILLING, RUNNING, Batch
@@ -50,9 +52,22 @@ class BatchRun:
         start: The task waits here until the batch may start.
         scope: Of the task; None while there is none.
         observers: Who is to be told about the call, each with the waiter it came with.
+        deadlines: The callers'.
     """
 
-    __slots__ = ("args", "context", "fn", "instance", "joined", "kwargs", "observers", "scope", "start", "task")
+    __slots__ = (
+        "args",
+        "context",
+        "deadlines",
+        "fn",
+        "instance",
+        "joined",
+        "kwargs",
+        "observers",
+        "scope",
+        "start",
+        "task",
+    )
 
     def __init__(self, fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self.fn = fn
@@ -65,6 +80,7 @@ class BatchRun:
         self.scope: anyio.CancelScope | None = None
         self.task: object = None
         self.observers: list[tuple[Any, CallObservers]] = []
+        self.deadlines = CallersDeadlines()
 
     def wake(self) -> None:
         """The batch has started: wake whoever is to run it."""
@@ -175,6 +191,8 @@ class BatchRunner:
             with scope:
                 await self._until_started(loop, batches, batch)
                 enclosing.set((batch, enclosing.get()))
+                if (first := current_deadline()) is not None:  # of the first caller, who is one of several
+                    set_deadline(BatchDeadline(batch, batch.run.deadlines, first) if batch.run.deadlines else None)
                 await self._send_all(batches, batch)
         except GeneratorExit:
             raise  # the loop is gone

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from functools import partial
+from sys import modules
 from typing import TYPE_CHECKING, Any
 
 from resilient_ai._core.backend import cancelled
-from resilient_ai._core.call_facts import watching
+from resilient_ai._core.call_facts import is_marked
 from resilient_ai._core.errors import mark_if_wrong_call
-from resilient_ai._core.fast_path import Call, Course, FastPath, Gate, StartedCall, behind
+from resilient_ai._core.fast_path import Call, Course, FastPath, Gate, StartedCall, behind, is_watched_or_bounded
 from resilient_ai._core.opening import gives_items
 
 from .record import MOST_ANSWER_TIMES
@@ -36,13 +37,16 @@ def add_circuits(path: FastPath, circuits: dict[str | None, tuple[SharedCircuit,
 def _through_circuit(breaker: SharedCircuit, course: Course, path: FastPath) -> Call:
     circuit, now, counts = breaker.circuit, course.now, course.counts
     call = behind(path.gates[None], course.function)
+    bounded, scoped = path.bounded, path.scoped
 
     known: type = type(None)  # the latest type of result, which is no stream
 
     async def called(*args: Any, **kwargs: Any) -> Any:
         nonlocal known
         started = now()
-        if (ticket := circuit.open_ticket) is None or (counts and watching() is not None):
+        if (ticket := circuit.open_ticket) is None or (
+            counts and (is_marked() or scoped or "trio" in modules) and is_watched_or_bounded(bounded)
+        ):
             if not counts and started < circuit.refused_until and not cancelled():
                 raise breaker.refusal(started)
             return await course.take_over(args, kwargs)

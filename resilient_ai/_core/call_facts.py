@@ -62,6 +62,10 @@ class Seen:
 
 _seen: ContextVar[Seen | None] = ContextVar("resilient_ai.seen", default=None)
 
+# Whether somebody watches, or has set a deadline: one look-up for the fast paths, which ask further only then.
+marked: ContextVar[bool] = ContextVar("resilient_ai.marked", default=False)
+is_marked = marked.get
+
 # For policies: what collects the facts of this call, or None. While nobody watches, this look-up is all that it costs.
 watching = _seen.get
 
@@ -80,20 +84,22 @@ def watch() -> AbstractContextManager[Seen, None]:
 class _Watch(AbstractContextManager[Seen, None]):
     # A generator that `contextlib` drives would take three times as long.
 
-    __slots__ = ("_token",)
+    __slots__ = ("_mark", "_token")
 
     _token: Token[Seen | None]
+    _mark: Token[bool]
 
     def __enter__(self) -> Seen:
         if hasattr(self, "_token"):
             raise RuntimeError("a watch() is for one block; call watch() again")
         seen = Seen()
-        self._token = _seen.set(seen)
+        self._token, self._mark = _seen.set(seen), marked.set(True)
         return seen
 
     def __exit__(self, *_error: object) -> None:
-        try:  # noqa: SIM105 - suppress() takes as long as all of the rest
+        try:  # suppress() takes as long as all of the rest
             _seen.reset(self._token)
+            marked.reset(self._mark)
         except ValueError:
             pass  # a task of a closed loop, collected in somebody else's context
 
@@ -132,7 +138,7 @@ class flagged:  # noqa: N801 - used as a `with` statement
 
 # Variables that the library sets for a call: they differ from call to call and say nothing about the request. A policy
 # adds its own.
-OWN_VARIABLES: set[ContextVar[Any]] = {_seen, degraded_flag}
+OWN_VARIABLES: set[ContextVar[Any]] = {_seen, degraded_flag, marked}
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +158,7 @@ class CallObservers:
         """From now on this task collects facts apart from the task that started it."""
         seen, flag = Seen(), DegradedFlag()
         _seen.set(seen)
+        marked.set(True)
         degraded_flag.set(flag)
         return cls(seen, flag)
 

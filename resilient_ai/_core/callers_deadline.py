@@ -9,17 +9,29 @@ from __future__ import annotations
 
 import math
 from contextvars import ContextVar
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import anyio
 
 from .backend import in_task
-from .call_facts import OWN_VARIABLES
+from .call_facts import OWN_VARIABLES, marked
 
 if TYPE_CHECKING:
+    from contextvars import Token
     from types import FrameType
 
     from .clock import Clock
+
+
+class Patience(NamedTuple):
+    """How many seconds the caller of the running code waits, and the clock that counts them."""
+
+    seconds: float
+    clock: Clock
+
+    def less(self, seconds: float) -> Patience:
+        """What is left of it when so much is kept for somebody else."""
+        return Patience(self.seconds - seconds, self.clock)
 
 
 class Deadline:
@@ -34,15 +46,17 @@ class Deadline:
     Attributes:
         over: Whether its block has ended. Then it bounds nobody any more: a task that was started inside and goes on
             has its own time.
+        scoped: Whether a cancel scope inside the running call ends it.
         generator: Where the block stands, if that is an async generator: its frame, and the number of its task.
     """
 
-    __slots__ = ("_ends", "clock", "generator", "outer", "over")
+    __slots__ = ("_ends", "clock", "generator", "outer", "over", "scoped")
 
     def __init__(self, clock: Clock, seconds: float, outer: Deadline | None = None) -> None:
         self.clock = clock
         self.outer = outer
         self.over = False
+        self.scoped = False
         self.generator: tuple[FrameType, int] | None = None
         self._ends = clock.now() + seconds
 
@@ -52,10 +66,10 @@ class Deadline:
 
     def left(self) -> float:
         """Seconds until the soonest of this and those around it; inf without one."""
-        return self.soonest()[0]
+        return self.soonest().seconds
 
-    def soonest(self) -> tuple[float, Clock]:
-        """The same, and the clock that counts them."""
+    def soonest(self) -> Patience:
+        """The same, with the clock that counts them."""
         left, clock = math.inf, self.clock
         each: Deadline | None = self
         while each is not None:
@@ -64,7 +78,7 @@ class Deadline:
             if not each.over and (own := each.own_left()) < left:
                 left, clock = own, each.clock
             each = each.outer
-        return left, clock
+        return Patience(left, clock)
 
 
 def _refuse_yield(frame: FrameType, task: int) -> None:
@@ -81,6 +95,33 @@ def _refuse_yield(frame: FrameType, task: int) -> None:
         )
 
 
-callers_deadline: ContextVar[Deadline | None] = ContextVar("resilient_ai.deadline", default=None)
-OWN_VARIABLES.add(callers_deadline)
-current_deadline = callers_deadline.get
+_deadline: ContextVar[Deadline | None] = ContextVar("resilient_ai.deadline", default=None)
+OWN_VARIABLES.add(_deadline)
+current_deadline = _deadline.get
+
+Tokens = tuple["Token[Deadline | None]", "Token[bool]"]
+
+
+def set_deadline(deadline: Deadline | None) -> Tokens:
+    """Let a deadline hold for the running code and what it starts; returns what `reset_deadline` takes."""
+    return _deadline.set(deadline), marked.set(True)
+
+
+def reset_deadline(tokens: Tokens) -> bool:
+    """Put back what held before; False in another context, where that is not to be had."""
+    try:
+        _deadline.reset(tokens[0])
+        marked.reset(tokens[1])
+    except ValueError:
+        return False
+    return True
+
+
+def is_scoped() -> bool:
+    """Whether a cancel scope that ends with the running call bounds it, so that a stream may leave none open inside."""
+    each = current_deadline()
+    while each is not None:
+        if each.scoped and not each.over:
+            return True
+        each = each.outer
+    return False

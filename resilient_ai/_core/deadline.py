@@ -20,11 +20,12 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from .asyncio_timeouts import timeout_around
-from .backend import backend, in_task, in_trio
-from .callers_deadline import Deadline, callers_deadline, current_deadline
+from .backend import in_task, in_trio
+from .callers_deadline import Deadline, current_deadline, reset_deadline, set_deadline
 from .errors import CallTimeoutError
+from .patience import scope_seconds_left, timeout_seconds_left
 from .per_loop import PerLoop
+from .readers import readers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -74,12 +75,13 @@ def bounded_visibly(inner: Handler, seconds: float, clock: Clock, name: str, tim
 
     async def call(fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         deadline = Deadline(clock, seconds, current_deadline())
-        token = callers_deadline.set(deadline)
+        deadline.scoped = in_trio() or not getattr(clock, "real", False)
+        tokens = set_deadline(deadline)
         try:
             return await run(fn, instance, args, kwargs)
         finally:
             deadline.over = True  # a stream that has begun goes on
-            callers_deadline.reset(token)
+            reset_deadline(tokens)
 
     return call
 
@@ -263,43 +265,6 @@ def _renewable(wait: _Wait) -> Iterator[None]:
             _waits.pop(task, None)
 
 
-@dataclass(frozen=True, slots=True)
-class Reader:
-    """
-    A task that waits for an item that another task reads.
-
-    Attributes:
-        task: It, on asyncio.
-        id: It, as anyio knows it.
-        until: When it has to be over, on the event loop's clock.
-    """
-
-    task: asyncio.Task[Any] | None
-    id: int
-    until: float
-
-    @classmethod
-    def here(cls) -> Reader:
-        """The running task."""
-        loop = _running_loop() if not in_trio() else None
-        task = _current_task(loop) if loop is not None else None
-        return cls(task, anyio.get_current_task().id, backend().current_time() + seconds_left())
-
-
-_readers: dict[int, Reader] = {}  # by the task that reads for each
-
-
-@contextmanager
-def reading_for(reader: Reader) -> Iterator[None]:
-    """Let the running task stand for one that waits for it: what it tells of time and life is that one's."""
-    task = anyio.get_current_task().id
-    _readers[task] = reader
-    try:
-        yield
-    finally:
-        _readers.pop(task, None)
-
-
 class Opens:
     """
     A call of several layers at once, which may turn out to open a stream.
@@ -346,14 +311,14 @@ def renew_waits() -> None:
     loop = _running_loop()
     if _busy and loop is not None and (task := _current_task(loop)) is not None:
         _renew_queues(loop, task)
-    if not _waits and not _readers:
+    if not _waits and not readers:
         return
     here: int = anyio.get_current_task().id
     while True:
         for wait in _waits.get(here, ()):
             if wait.items or _opens_a_stream(wait.fn):
                 wait.renew()
-        if (reader := _readers.get(here)) is None:
+        if (reader := readers.get(here)) is None:
             return
         if reader.task is not None and loop is not None:
             _renew_queues(loop, reader.task)
@@ -379,20 +344,8 @@ def seconds_left() -> float:
     left = math.inf if ours is None else ours.left()
     if not in_task():
         return left
-    return min(left, _task_seconds_left(), _own_seconds_left())
-
-
-def _task_seconds_left() -> float:
-    """Seconds until a scope or timeout around the running task ends, in real time; inf without one."""
-    running = backend()
-    ends = running.current_effective_deadline()
-    if _readers and (reader := _readers.get(anyio.get_current_task().id)) is not None:
-        ends = min(ends, reader.until)
-    left = math.inf if ends == math.inf else ends - running.current_time()
-    if (loop := _running_loop()) is not None and (task := _current_task(loop)) is not None and not in_trio():
-        ends = timeout_around(loop, task)
-        left = left if ends == math.inf else min(left, ends - loop.time())
-    return left
+    left = min(left, scope_seconds_left(), _own_seconds_left())
+    return min(left, timeout_seconds_left(loop)) if (loop := _running_loop()) is not None else left
 
 
 def _own_seconds_left() -> float:

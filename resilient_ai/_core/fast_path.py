@@ -10,14 +10,16 @@ function.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from dataclasses import dataclass
+from sys import modules
 from types import MethodType
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
-from .call_facts import watching
+from .call_facts import is_marked, watching
 from .errors import mark_if_wrong_call
 from .opening import gives_items
+from .patience import callers_patience, tasks_with_scopes
 from .streams import Broken
 
 if TYPE_CHECKING:
@@ -165,15 +167,19 @@ class FastPath:
         gates: What stands in front of the function, by endpoint, or for None where there are no endpoints.
         shape: Makes the coroutine function; None: a policy that has more to do than to count sets it.
         timed: Whether some layer wants to know when the call began.
+        bounded: Whether some layer bounds a call whose caller has a deadline, so that the layers take over there.
+        scoped: Empty while no task of asyncio can have a scope around it.
     """
 
-    __slots__ = ("counts", "gates", "shape", "timed")
+    __slots__ = ("bounded", "counts", "gates", "scoped", "shape", "timed")
 
     def __init__(self) -> None:
         self.counts: list[SuccessCount] = []
         self.gates: dict[str | None, Gate] = {}
         self.shape: Callable[[Course, FastPath], Call] | None = None
         self.timed = False
+        self.bounded = False
+        self.scoped: Collection[Any] = ()
 
     def build(
         self,
@@ -186,7 +192,14 @@ class FastPath:
     ) -> Call:
         """One coroutine for the whole stack, which calls `function`; `layers` takes over when something is wrong."""
         course = Course(function, bare, layers, now, tuple(self.counts), method=method)
-        return _counted(course, timed=self.timed) if self.shape is None else self.shape(course, self)
+        if self.bounded:
+            self.scoped = tasks_with_scopes()
+        return _counted(course, self) if self.shape is None else self.shape(course, self)
+
+
+def is_watched_or_bounded(bounded: bool) -> bool:
+    """Whether somebody watches the call, or waits for it with a deadline that a layer wants to know."""
+    return watching() is not None or (bounded and callers_patience() is not None)
 
 
 def behind(gate: Gate | None, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -196,14 +209,15 @@ def behind(gate: Gate | None, function: Callable[..., Any]) -> Callable[..., Any
     return lambda *args, **kwargs: run(function, None, args, kwargs)
 
 
-def _counted(course: Course, *, timed: bool) -> Call:
-    function, counts, now = course.function, course.counts, course.now if timed else None
+def _counted(course: Course, path: FastPath) -> Call:
+    function, counts, now = course.function, course.counts, course.now if path.timed else None
+    bounded, scoped = path.bounded, path.scoped
     known: type = type(None)  # the latest type of result, which is no stream
 
     async def called(*args: Any, **kwargs: Any) -> Any:
         nonlocal known
         started = now() if now is not None else 0.0
-        if watching() is not None:
+        if (is_marked() or scoped or "trio" in modules) and is_watched_or_bounded(bounded):
             return await course.take_over(args, kwargs)
         try:
             # An empty dict would be copied, which takes a quarter of a bare await.

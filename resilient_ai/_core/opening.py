@@ -8,6 +8,7 @@ from typing import Any
 
 from .backend import in_trio
 from .call_facts import watching
+from .callers_deadline import is_scoped
 from .commit_point import MOST_HELD, Commits, has_content
 from .deadline import let_renew, renew_waits
 from .errors import mark_if_wrong_call
@@ -102,7 +103,7 @@ class Opening:
             fn: The function, as the layers know it.
         """
         let_renew(fn)
-        own_task = in_trio() if self._own_task is None else self._own_task
+        own_task = (in_trio() if self._own_task is None else self._own_task) or is_scoped()
         source: AsyncIterator[Any] = OwnTask(stream) if own_task else stream
         begun: list[Any] = []
         try:

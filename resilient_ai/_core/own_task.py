@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from .deadline import Reader, reading_for
+from .deadline import seconds_left
+from .readers import Reader, reading_for
 from .streams import END, Broken, SelfClosing, close_source, pull
 from .tasks import current_loop, is_asyncio, promise_class, spawn
 
@@ -75,7 +76,7 @@ class _Pump:
         self._waiting_for_end: list[Promise] = []
         self._asked = self._promise()  # True: give an item; False: close
         self._answer: Promise | None = None
-        self._reader = Reader.here()
+        self._reader = Reader.here(seconds_left())
         self._problem: Exception | None = None  # from closing
         _pumps.add(self)
         self._task: object = spawn(self._loop, self._run, copy_context(), self._note_the_end)
@@ -88,7 +89,7 @@ class _Pump:
         if self._over:
             return END
         answer = self._answer = self._promise()
-        self._reader = Reader.here()
+        self._reader = Reader.here(seconds_left())
         self._asked.set_result(True)
         try:
             return await answer

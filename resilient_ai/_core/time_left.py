@@ -6,20 +6,21 @@ import contextlib
 import inspect
 import math
 import sys
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 import anyio
 
 from .backend import in_task
-from .callers_deadline import Deadline, callers_deadline, current_deadline
+from .callers_deadline import Deadline, current_deadline, reset_deadline, set_deadline
 from .deadline import seconds_left
 from .public import public
 from .state_store import default_registry
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
-    from contextvars import Token
     from types import FrameType, TracebackType
+
+    from .callers_deadline import Tokens
 
 
 @public()
@@ -27,9 +28,13 @@ class deadline:  # noqa: N801 - used as a `with` statement
     """
     Bound what is inside a `with` block, and let every policy know: `with deadline(15): ...`.
 
-    Inside, no attempt begins after it, and nobody is held in a queue who would be served too late. Tasks and threads
-    that are started inside inherit it: `gather`, task groups, `to_thread`. A bare `Thread` and an executor inherit
-    nothing before Python 3.14. What outlives the block is not bounded any more.
+    Inside, no attempt begins after it, nobody is held in a queue who would be served too late, and an endpoint that
+    does not answer is left while there is time to ask the next one. Below a fallback a call ends earlier, by a
+    twentieth of what is left and half a second at most, so that the fallback comes in time. Circuits and limits take
+    all that for a caller who leaves, which is nobody's failure. A batch has the latest deadline of its callers.
+
+    Tasks and threads that are started inside inherit it: `gather`, task groups, `to_thread`. A bare `Thread` and an
+    executor inherit nothing before Python 3.14. What outlives the block is not bounded any more.
 
     In a task of asyncio or trio the block ends with `TimeoutError`, as that of `anyio.fail_after` does: what runs is
     cancelled. In plain code nothing can be interrupted; no policy waits beyond it, and `time_left()` tells the SDK.
@@ -47,7 +52,7 @@ class deadline:  # noqa: N801 - used as a `with` statement
         ValueError: `seconds` is not a number.
     """
 
-    __slots__ = ("_here", "_scope", "_scope_manager", "_seconds", "_token")
+    __slots__ = ("_here", "_scope", "_scope_manager", "_seconds", "_tokens")
 
     def __init__(self, seconds: float | None) -> None:
         given: object = seconds
@@ -56,7 +61,7 @@ class deadline:  # noqa: N801 - used as a `with` statement
             raise ValueError(f"seconds of a deadline must be a number or None, got {seconds!r}")
         self._seconds = math.inf if seconds is None else float(seconds)
         self._here: Deadline | None = None
-        self._token: Token[Deadline | None] | None = None
+        self._tokens: Tokens | None = None
         self._scope_manager: AbstractContextManager[anyio.CancelScope] | None = None
         self._scope: anyio.CancelScope | None = None
 
@@ -71,17 +76,17 @@ class deadline:  # noqa: N801 - used as a `with` statement
             self._scope = scope = self._scope_manager.__enter__()
             if self._seconds <= 0:  # a virtual clock ends nothing before it moves
                 scope.cancel()
-        self._here, self._token = here, callers_deadline.set(here)
+        self._here, self._tokens = here, set_deadline(here)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool | None:
-        here, token, scope, manager = self._here, self._token, self._scope, self._scope_manager
-        self._here = self._token = self._scope = self._scope_manager = None
+        here, tokens, scope, manager = self._here, self._tokens, self._scope, self._scope_manager
+        self._here = self._tokens = self._scope = self._scope_manager = None
         if here is not None:
             here.over, here.generator = True, None
-        same_context = token is None or _restored(token)
+        same_context = tokens is None or reset_deadline(tokens)
         swallowed = manager.__exit__(kind, error, trace) if manager is not None else None
         if scope is not None and scope.cancelled_caught:
             raise TimeoutError(f"the deadline of {self._seconds:g} s is over") from None
@@ -93,15 +98,6 @@ class deadline:  # noqa: N801 - used as a `with` statement
 
     def __repr__(self) -> str:
         return f"deadline({self._seconds:g})"
-
-
-def _restored(token: Token[Any]) -> bool:
-    """Whether the deadline around a block could be put back: not in another context."""
-    try:
-        callers_deadline.reset(token)
-    except ValueError:
-        return False
-    return True
 
 
 def _generator(frame: FrameType) -> tuple[FrameType, int] | None:
@@ -123,7 +119,7 @@ def time_left() -> float | None:
     Seconds until the running code has to be done: what to hand to an SDK's `timeout=`.
 
     The soonest counts of a `deadline()`, an anyio or trio scope around the running task, a policy's own timeout, and
-    an `asyncio.timeout` where it can be seen.
+    an `asyncio.timeout` where it can be seen. Below a fallback it is a little less, so that the fallback comes in time.
 
     Returns:
         Seconds, 0.0 when the time is over; None without a deadline.

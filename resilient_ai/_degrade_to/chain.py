@@ -14,6 +14,7 @@ import anyio
 from resilient_ai._core.call_facts import OWN_VARIABLES
 from resilient_ai._core.errors import CallTimeoutError
 from resilient_ai._core.own_task import OwnTask
+from resilient_ai._core.patience import callers_patience
 from resilient_ai._core.per_loop import PerLoop
 from resilient_ai._core.tasks import current_loop
 
@@ -26,6 +27,7 @@ from .single_flight import SingleFlight
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Hashable
 
+    from resilient_ai._core.callers_deadline import Patience
     from resilient_ai._core.clock import Clock
 
     from .contract import FailedCall
@@ -143,17 +145,31 @@ class FallbackChain:
         return answer
 
     async def _limited(self, answer: Awaitable[Any], rung: Rung) -> Any:
-        """Await within the rung's time. Waiting for a turn counts, so that nobody waits longer than that."""
-        began = False
+        """
+        Await within the rung's time. Waiting for a turn counts, so that nobody waits longer than that.
+
+        Before a caller's deadline a rung has half of what is left, unless it is the last, so that the next one can
+        answer.
+        """
+        began, seconds, clock = False, self._timeout, self._clock
+        if rung is not self.rungs[-1] and (patience := callers_patience()) is not None:
+            seconds, clock = self._sooner(patience.less(patience.seconds / 2))
         try:
-            with self._clock.move_on_after(self._timeout) if self._timeout is not None else nullcontext():
+            with clock.move_on_after(seconds) if seconds is not None else nullcontext():
                 async with self._at_work.of(current_loop()).slots:
                     began = True
                     return await answer
-            raise CallTimeoutError(rung.name, timeout_seconds=self._timeout or 0.0)
+            raise CallTimeoutError(rung.name, timeout_seconds=seconds or 0.0)
         finally:
             if not began and (close := getattr(answer, "close", None)) is not None:
                 close()  # or Python warns that the coroutine was never awaited
+
+    def _sooner(self, patience: Patience) -> tuple[float, Clock]:
+        """A rung's own time, or the caller's if that is shorter, on the clock that counts it."""
+        seconds = max(0.0, patience.seconds)
+        if self._timeout is not None and self._timeout <= seconds:
+            return self._timeout, self._clock
+        return seconds, patience.clock
 
 
 def _context_key(context: contextvars.Context) -> Hashable:

@@ -9,6 +9,7 @@ from resilient_ai._classification.error_rules import ErrorRule, error_rules
 from resilient_ai._core.call_facts import DegradedFlag, flagged, watching
 from resilient_ai._core.fast_path import FastPath
 from resilient_ai._core.handlers import Handler
+from resilient_ai._core.patience import callers_patience
 from resilient_ai._core.policy import Policy, Site
 from resilient_ai._core.public import public
 from resilient_ai._core.returned_stream import ReturnedStream
@@ -21,6 +22,7 @@ from .fallback_call import FallbackCall, FallbackSite
 from .handle import Degradation
 from .stream import hold
 from .stream_wish import may_stream
+from .time_for_fallback import leaving_time
 
 
 class DegradePolicy(Policy[Degradation]):
@@ -46,13 +48,17 @@ class DegradePolicy(Policy[Degradation]):
             if rung.streams and not may_stream(site, self.config):
                 raise TypeError(f"rung {rung.name} of @degrade_to is a stream, but {site.function} returns one answer")
         inner, here = bind_inner(site), FallbackSite(self.config, self.state(site)._state, self.registry, site)
-        good, watched = here.state.good, watching
+        good, watched, name = here.state.good, watching, here.state.name
 
         async def degraded(fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             if watched() is not None:
                 return await observed(fn, instance, args, kwargs)
+            patience = callers_patience()
             try:
-                result = await inner(fn, instance, args, kwargs)
+                if patience is None:
+                    result = await inner(fn, instance, args, kwargs)
+                else:
+                    result = await leaving_time(patience, name, inner, fn, instance, args, kwargs)
             except Exception as error:
                 if (answer := await FallbackCall(here, fn, instance, args, kwargs).answer(error)) is None:
                     raise
@@ -67,9 +73,13 @@ class DegradePolicy(Policy[Degradation]):
             """The same, where somebody wants to know whether a fallback answered anywhere in the call."""
             flag, call = DegradedFlag(), FallbackCall(here, fn, instance, args, kwargs)
             here.check(call)
+            patience = callers_patience()
             with flagged(flag):
                 try:
-                    result = await inner(fn, instance, args, kwargs)
+                    if patience is None:
+                        result = await inner(fn, instance, args, kwargs)
+                    else:
+                        result = await leaving_time(patience, name, inner, fn, instance, args, kwargs)
                 except Exception as error:
                     if (answer := await call.answer(error)) is None:
                         raise
@@ -89,6 +99,7 @@ class DegradePolicy(Policy[Degradation]):
         if any(rung.remember is not None for rung in self.config.rungs):
             return False
         path.counts.append(self.state(site)._state.good)
+        path.bounded = True
         return True
 
 

@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING, Any
 from resilient_ai._classification.error_rules import rejection
 from resilient_ai._core.backend import backend
 from resilient_ai._core.call_facts import watching
-from resilient_ai._core.errors import RejectedResultError, is_wrong_call
+from resilient_ai._core.callers_deadline import Patience
+from resilient_ai._core.early_end import OVER, within
+from resilient_ai._core.errors import CallTimeoutError, RejectedResultError, is_wrong_call
 from resilient_ai._core.fast_path import StartedCall, begun
+from resilient_ai._core.patience import callers_patience
 from resilient_ai._core.read_once import ReadOnce
 from resilient_ai._core.returned_stream import ReturnedStream
 from resilient_ai._core.streams import dispose, stream_of
@@ -18,6 +21,7 @@ from resilient_ai._core.streams import dispose, stream_of
 from .events import Hedged
 from .race import Race
 from .selection import RAISE, Answer, EndpointSelection, SelectionRules, ask_in_turn, close_replaced
+from .time_for_next import seconds_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -58,7 +62,7 @@ class FailoverSite:
 class FailoverCall:
     """One call."""
 
-    __slots__ = ("_args", "_fn", "_instance", "_kwargs", "_must_not_repeat", "_once", "_own_error", "_site")
+    __slots__ = ("_args", "_fn", "_instance", "_kwargs", "_late", "_must_not_repeat", "_once", "_own_error", "_site")
 
     def __init__(
         self, site: FailoverSite, fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -70,6 +74,7 @@ class FailoverCall:
         self._kwargs = kwargs
         self._must_not_repeat: bool | None = None  # not asked yet
         self._own_error: Exception | None = None
+        self._late: Exception | None = None  # of an endpoint that was left for the next one
         # Arguments that are used up by an attempt.
         self._once = ReadOnce.among(args, kwargs, begun=begun(fn) is not None)
 
@@ -91,6 +96,10 @@ class FailoverCall:
         own, self._own_error = self._own_error, None  # error -> traceback -> frame -> call -> error is a cycle
         return error is own
 
+    def was_left(self, error: Exception) -> bool:
+        late, self._late = self._late, None
+        return error is late
+
     # -- functions
 
     async def result(self) -> Any:
@@ -101,7 +110,10 @@ class FailoverCall:
             selection = self._selection()
             return self._settle(selection, await self._in_turn(selection, selection.begin(started)))
         try:
-            result = await self._ask(candidate)
+            if (patience := callers_patience()) is None:
+                result = await self._ask(candidate)
+            else:
+                result = await self._ask_within(patience, candidate, ())
         except Exception as error:
             selection = self._selection()
             selection.mark_tried(candidate)
@@ -222,7 +234,33 @@ class FailoverCall:
         selection: EndpointSelection,
         admission: Admission | None,
     ) -> Answer:
-        return await ask_in_turn(selection, admission, self._ask, self._site.now)
+        async def ask(candidate: Candidate) -> Any:
+            if (patience := callers_patience()) is None:
+                return await self._ask(candidate)
+            return await self._ask_within(patience, candidate, selection.tried)
+
+        return await ask_in_turn(selection, admission, ask, self._site.now)
+
+    async def _ask_within(self, patience: Patience, candidate: Candidate, tried: tuple[str, ...]) -> Any:
+        """Ask an endpoint whose caller has a deadline, and leave it while there is time to ask another one."""
+        seconds, name = self._seconds_for(candidate, tried, patience.seconds), candidate.name
+        if seconds is None:
+            return await self._ask(candidate)
+        ask, shorter = partial(self._ask, candidate), Patience(seconds, patience.clock)
+        result = await within(shorter, lambda *_call: ask(), None, None, (), {})
+        if result is OVER:
+            self._late = CallTimeoutError(name, timeout_seconds=seconds)
+            self._late.add_note("resilient_ai: the rest of the caller's deadline is kept for the next endpoint")
+            raise self._late
+        return result
+
+    def _seconds_for(self, candidate: Candidate, tried: tuple[str, ...], left: float) -> float | None:
+        site, asked = self._site, {*tried, candidate.name}
+        if len(asked) >= site.rules.most or self._once is not None or self.must_not_repeat():
+            return None
+        now = site.now()
+        others = [each.health for each in site.candidates if each.name not in asked and each.available(now)]
+        return seconds_for(candidate.health, others, left)
 
     def _hedge_delay(self) -> float | None:
         """Seconds after which another endpoint is asked as well; None: never in this call."""

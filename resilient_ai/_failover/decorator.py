@@ -150,6 +150,7 @@ class FailoverPolicy(Policy[Failover]):
         if self._reject is not None or self.config.hedge_after is not None:
             return False
         path.counts.append(self.state(site)._state.good)
+        path.bounded = True
         path.shape = partial(through_candidates, bound.turns, bound.candidates)
         return True
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from sys import modules
 from typing import TYPE_CHECKING, Any
 
-from resilient_ai._core.call_facts import watching
+from resilient_ai._core.call_facts import is_marked
 from resilient_ai._core.errors import mark_if_wrong_call
-from resilient_ai._core.fast_path import Call, Course, FastPath, StartedCall, behind
+from resilient_ai._core.fast_path import Call, Course, FastPath, StartedCall, behind, is_watched_or_bounded
 from resilient_ai._core.opening import gives_items
 from resilient_ai._core.report import SuccessCount
 
@@ -23,7 +24,7 @@ def through_candidates(
     for each in candidates:
         each.gate = path.gates.get(each.name)
         each.behind_gate = behind(each.gate, course.function)
-    now, method = course.now, course.method
+    now, method, scoped = course.now, course.method, path.scoped
     # Three are counted without a loop, whose iterator would take as long as counting them.
     first, second, third, *others = (*course.counts, *[SuccessCount()] * (3 - len(course.counts)))
 
@@ -37,7 +38,7 @@ def through_candidates(
         if (
             (held := health.open_ticket) is None
             or (gate is not None and (ticket := gate.state.open_ticket) is None)
-            or watching() is not None
+            or ((is_marked() or scoped or "trio" in modules) and is_watched_or_bounded(True))
         ):
             return await course.take_over(args, kwargs, StartedCall(started, choice=(candidate, None)))
         held.flights.count += 1

@@ -81,6 +81,10 @@ class SelectedCall(Protocol):
         """Whether an error came out of the user's own settings, and says nothing about an endpoint."""
         ...
 
+    def was_left(self, error: Exception) -> bool:
+        """Whether it says that an endpoint was left while the caller's deadline allowed to ask another one."""
+        ...
+
 
 class EndpointSelection:
     """
@@ -224,7 +228,9 @@ class EndpointSelection:
     ) -> bool:
         """Tell the endpoint's health; False when no other endpoint could do better."""
         shared, row = candidate.shared, ERROR_TYPES[verdict.error_type]
-        if row.endpoint == "refused":
+        if self._call.was_left(error):
+            shared.released(ticket)  # its caller was in a hurry, which says nothing about it
+        elif row.endpoint == "refused":
             # Refused on our side, without asking the provider. No rest while the circuit's probes are in flight.
             self._forced = False
             shared.refused(ticket, now, None if probes_in_flight(error) else verdict.retry_after)

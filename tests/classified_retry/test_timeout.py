@@ -128,3 +128,14 @@ async def test_in_real_time_a_call_that_takes_longer_is_ended_as_well():
 def test_a_bound_that_is_none_is_refused(registry, seconds):
     with pytest.raises(ValueError, match="timeout_seconds must be a number above 0 or None"):
         retrying(registry, scripted("pong"), timeout_seconds=seconds)
+
+
+async def test_a_stream_may_hold_a_scope_across_its_items(registry, clock):
+    async def scoped():
+        with anyio.CancelScope():
+            for each in range(3):
+                await clock.sleep(1)
+                yield each
+
+    async with clock.autojump():
+        assert [item async for item in retrying(registry, scoped, timeout_seconds=10)()] == [0, 1, 2]

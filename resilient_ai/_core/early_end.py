@@ -1,0 +1,65 @@
+"""
+Calls that end before their caller's deadline, so that somebody else has time to answer.
+
+For everything below, the earlier moment is the deadline: it is what `time_left()` tells, and beyond it nobody waits.
+What runs then is cancelled, which is nobody's failure.
+"""
+
+from __future__ import annotations
+
+import asyncio  # noqa: TID251 - in real time its timeout is no scope, so that a stream may be opened inside
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from .backend import in_task, in_trio
+from .callers_deadline import Deadline, current_deadline, reset_deadline, set_deadline
+
+if TYPE_CHECKING:
+    from .callers_deadline import Patience
+    from .handlers import Handler
+
+
+class _Over(Enum):
+    OVER = "the time was over"
+
+
+OVER: Final = _Over.OVER
+
+
+async def within(
+    patience: Patience, inner: Handler, fn: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Any | Literal[_Over.OVER]:
+    """
+    Run a call, or `OVER` when the time is over before it has ended.
+
+    A cancellation from outside passes through, also when both come in the same moment. In plain code nothing is
+    interrupted; there the time can only be over before the call begins.
+    """
+    if patience.seconds <= 0:
+        return OVER
+    here = Deadline(patience.clock, patience.seconds, current_deadline())
+    tokens = set_deadline(here)
+    try:
+        if not in_task():
+            return await inner(fn, instance, args, kwargs)
+        if getattr(patience.clock, "real", False) and not in_trio():
+            return await _timed(patience, inner, fn, instance, args, kwargs)
+        here.scoped = True
+        with patience.clock.move_on_after(patience.seconds) as scope:
+            return await inner(fn, instance, args, kwargs)
+        if scope.cancelled_caught:
+            return OVER
+    finally:
+        here.over = True
+        reset_deadline(tokens)  # not where a call of a closed loop is collected in another context
+
+
+async def _timed(patience: Patience, inner: Handler, *call: Any) -> Any | Literal[_Over.OVER]:
+    bound = asyncio.timeout(patience.seconds)
+    try:
+        async with bound:
+            return await inner(*call)
+    except TimeoutError:
+        if not bound.expired():
+            raise
+        return OVER

@@ -1,0 +1,93 @@
+"""How long the caller of the running code waits: by `deadline()`, a scope or a timeout around its task."""
+
+from __future__ import annotations
+
+import asyncio  # noqa: TID251 - its tasks and timeouts are asked for
+import importlib
+import math
+import weakref
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import anyio
+
+from .asyncio_timeouts import timeout_around
+from .backend import backend, in_trio
+from .callers_deadline import Patience, current_deadline
+from .clock import SystemClock
+from .readers import readers
+from .tasks import running_loop
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
+_REAL = SystemClock()  # counts what event loops and their scopes do
+_current_task = asyncio.current_task
+
+
+def callers_patience() -> Patience | None:
+    """
+    How long the caller of the running code waits; None where nobody says.
+
+    Policies ask before a call. A timeout of ours is none: it is the provider that it bounds.
+    """
+    ours, left = current_deadline(), scope_seconds_left()
+    if left == -math.inf:  # cancelled: the next wait will say so
+        left = math.inf
+    if (loop := running_loop()) is not None and getattr(loop, "_scheduled", None):
+        left = min(left, timeout_seconds_left(loop, before_a_call=True))
+    if ours is None:
+        return None if left == math.inf else Patience(left, _REAL)
+    patience = ours.soonest()
+    if left < patience.seconds:
+        return Patience(left, _REAL)
+    return patience if patience.seconds < math.inf else None
+
+
+@cache
+def tasks_with_scopes() -> Collection[Any]:
+    """
+    The tasks of asyncio that have been in a scope of anyio's, by weak references, as anyio knows them.
+
+    To ask anyio for the deadline of a task takes ten bare awaits, and to see that there is no such task takes none.
+    """
+    try:
+        states = importlib.import_module("anyio._backends._asyncio")._task_states.data
+    except (ImportError, AttributeError):
+        return _Every()
+    return states  # type: ignore[no-any-return]
+
+
+class _Every:
+    """In place of what another version of anyio keeps elsewhere: any task may have been in a scope."""
+
+    def __contains__(self, _task: object) -> bool:
+        return True
+
+    def __len__(self) -> int:
+        return 1
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(())
+
+
+def scope_seconds_left() -> float:
+    """Seconds until a scope around the running task ends, in real time; inf without one, and in plain code."""
+    loop = running_loop()
+    task = _current_task(loop) if loop is not None else None
+    if not in_trio() and (task is None or (weakref.ref(task) not in tasks_with_scopes() and not readers)):
+        return math.inf
+    running = backend()
+    ends = running.current_effective_deadline()
+    if readers and (reader := readers.get(anyio.get_current_task().id)) is not None:
+        ends = min(ends, reader.until)
+    return math.inf if ends == math.inf else ends - running.current_time()
+
+
+def timeout_seconds_left(loop: Any, *, before_a_call: bool = False) -> float:
+    """Seconds until an `asyncio.timeout` around the running task ends; inf without one, or where none is seen."""
+    task = _current_task(loop)
+    if task is None or in_trio():
+        return math.inf
+    ends = timeout_around(loop, task, before_a_call=before_a_call)
+    return math.inf if ends == math.inf else ends - loop.time()

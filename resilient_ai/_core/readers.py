@@ -1,0 +1,55 @@
+"""Tasks that wait for the items of a stream which other tasks read for them."""
+
+from __future__ import annotations
+
+import asyncio  # noqa: TID251 - to know a task of asyncio when there is one
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import anyio
+
+from .backend import backend, in_trio
+from .tasks import running_loop
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_current_task = asyncio.current_task
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """
+    A task that waits for an item that another task reads.
+
+    Attributes:
+        task: It, on asyncio.
+        id: It, as anyio knows it.
+        until: When it has to be over, on the event loop's clock.
+    """
+
+    task: asyncio.Task[Any] | None
+    id: int
+    until: float
+
+    @classmethod
+    def here(cls, seconds_left: float) -> Reader:
+        """The running task, which has so many seconds."""
+        loop = running_loop() if not in_trio() else None
+        task = _current_task(loop) if loop is not None else None
+        return cls(task, anyio.get_current_task().id, backend().current_time() + seconds_left)
+
+
+readers: dict[int, Reader] = {}  # by the task that reads for each
+
+
+@contextmanager
+def reading_for(reader: Reader) -> Iterator[None]:
+    """Let the running task stand for one that waits for it: what it tells of time and life is that one's."""
+    task = anyio.get_current_task().id
+    readers[task] = reader
+    try:
+        yield
+    finally:
+        readers.pop(task, None)

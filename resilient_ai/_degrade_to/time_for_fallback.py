@@ -1,0 +1,45 @@
+"""Below a fallback chain a call ends before its caller's deadline, so that the fallback comes in time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from resilient_ai._core.early_end import OVER, within
+from resilient_ai._core.errors import CallTimeoutError
+
+if TYPE_CHECKING:
+    from resilient_ai._core.callers_deadline import Patience
+    from resilient_ai._core.handlers import Handler
+
+_SHARE: Final = 1 / 20  # of what is left
+_MOST: Final = 0.5  # seconds
+
+
+async def leaving_time(
+    patience: Patience,
+    name: str,
+    inner: Handler,
+    fn: Any,
+    instance: Any,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> Any:
+    """
+    Run a call.
+
+    Args:
+        patience: The caller's.
+        name: Of the fallback chain.
+        inner: What lies below, called with the rest.
+
+    Raises:
+        CallTimeoutError: The time was over, or had been before.
+    """
+    kept = max(0.0, min(patience.seconds * _SHARE, _MOST))
+    shorter = patience.less(kept)
+    result = await within(shorter, inner, fn, instance, args, kwargs)
+    if result is OVER:
+        error = CallTimeoutError(name, timeout_seconds=max(0.0, shorter.seconds))
+        error.add_note(f"resilient_ai: the caller's deadline left no more; {kept:.2g} s are kept for the fallback")
+        raise error
+    return result
