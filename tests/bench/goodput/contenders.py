@@ -7,6 +7,7 @@ import random
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from importlib.util import find_spec
 
 import tenacity
 
@@ -16,9 +17,10 @@ from resilient_ai.types import SystemClock
 from .world import Endpoint, ProviderError, Request, now
 
 Ask = Callable[[Request], Awaitable[str]]
+Make = Callable[[Sequence[Endpoint], float], Ask]  # from the endpoints and the callers' patience in seconds
 
 
-def naive(endpoints: Sequence[Endpoint]) -> Ask:
+def naive(endpoints: Sequence[Endpoint], _patience: float) -> Ask:
     """No policy: the first endpoint, and wait."""
     return endpoints[0].call
 
@@ -27,11 +29,11 @@ class _LoopClock(SystemClock):
     now = staticmethod(now)
 
 
-def resilient_ai(endpoints: Sequence[Endpoint]) -> Ask:
+def resilient_ai(endpoints: Sequence[Endpoint], patience: float) -> Ask:
     """The recommended stack for callers who wait: the same for every scenario."""
     registry = Registry(clock=_LoopClock(), rng=random.Random(1), listeners=())
 
-    @resilient(*endpoints, registry=registry)
+    @resilient(*endpoints, patience=patience, registry=registry)
     async def ask(endpoint: Endpoint, request: Request) -> str:
         return await endpoint.call(request)
 
@@ -46,8 +48,8 @@ class _VirtualDatetime:
         return datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=now())
 
 
-def tenacity_pybreaker(endpoints: Sequence[Endpoint]) -> Ask:
-    """What a competent user writes: four passes over the endpoints, each behind a breaker and a timeout of 8 s."""
+def tenacity_pybreaker(endpoints: Sequence[Endpoint], patience: float) -> Ask:
+    """What a competent user writes: four passes over endpoints behind breakers, half the patience a call."""
     import pybreaker
 
     pybreaker.datetime = _VirtualDatetime
@@ -59,7 +61,7 @@ def tenacity_pybreaker(endpoints: Sequence[Endpoint]) -> Ask:
         for endpoint in endpoints:
             try:
                 with breakers[endpoint.name].calling():
-                    async with asyncio.timeout(8):
+                    async with asyncio.timeout(patience / 2):
                         return await endpoint.call(request)
             except failures as error:
                 last = error
@@ -87,7 +89,7 @@ def tenacity_pybreaker(endpoints: Sequence[Endpoint]) -> Ask:
     return ask
 
 
-def oracle(endpoints: Sequence[Endpoint]) -> Ask:
+def oracle(endpoints: Sequence[Endpoint], _patience: float) -> Ask:
     """Knows the script: sends when and where the answer will come first, and not at all when it would be too late."""
 
     async def ask(request: Request) -> str:
@@ -121,9 +123,14 @@ def _by_chance(error: Exception | None) -> bool:
     return isinstance(error, ProviderError) and error.by_chance
 
 
-ALL: dict[str, Callable[[Sequence[Endpoint]], Ask]] = {
+ALL: dict[str, Make] = {
     "naive": naive,
     "tenacity + pybreaker": tenacity_pybreaker,
     "resilient_ai": resilient_ai,
     "oracle": oracle,
 }
+
+
+def installed() -> list[str]:
+    """The contenders whose packages are here."""
+    return [name for name in ALL if "pybreaker" not in name or find_spec("pybreaker") is not None]

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
 
-from .contenders import ALL, Ask
+from .contenders import ALL, Ask, Make, installed
 from .world import Endpoint, Fault, Request, VirtualLoop, now
 
 RATE = 10.0  # calls a second, over all clients
@@ -31,9 +31,14 @@ class Scenario:
     endpoints: Callable[[int], list[Endpoint]]
     clients: int = 4  # processes that share nothing
     surge: float = 1.0  # times as many callers from the begin on, for 60 s
+    patience: float = PATIENCE
+    end: float = END
+    load: Callable[[float], float] | None = None
 
     def rate(self, when: float) -> float:
         """Callers a second."""
+        if self.load is not None:
+            return self.load(when)
         return RATE * (self.surge if self.begin <= when < self.begin + 60 else 1.0)
 
 
@@ -77,31 +82,37 @@ SCENARIOS = {
 class Outcome:
     arrival: float
     good: bool
+    seconds: float
 
 
-def simulate(make: Callable[[Sequence[Endpoint]], Ask], scenario: Scenario, seed: int) -> tuple[list[Outcome], int]:
-    """One run; the outcome of every call, and how many calls the endpoints got."""
+def simulate(
+    make: Make, scenario: Scenario, seed: int, *, kept: list[Endpoint] | None = None
+) -> tuple[list[Outcome], int]:
+    """One run; the outcome of every call, and how many calls the endpoints got; these go into `kept`."""
     outcomes: list[Outcome] = []
     endpoints = scenario.endpoints(seed)
+    if kept is not None:
+        kept.extend(endpoints)
     random.seed(seed)  # tenacity's backoff draws from the module
 
     async def user(ask: Ask, request: Request) -> None:
         try:
-            await asyncio.wait_for(ask(request), 60)
+            await asyncio.wait_for(ask(request), max(60, 2 * scenario.patience))
             good = now() <= request.deadline
         except Exception:
             good = False
-        outcomes.append(Outcome(request.arrival, good))
+        outcomes.append(Outcome(request.arrival, good, now() - request.arrival))
 
     async def main() -> None:
-        clients = [make(endpoints) for _ in range(scenario.clients)]
+        clients = [make(endpoints, scenario.patience) for _ in range(scenario.clients)]
         arrivals = random.Random(seed)
         when, number = 0.0, 0
         async with asyncio.TaskGroup() as users:
-            while (when := when + arrivals.expovariate(scenario.rate(when))) < END:
+            while (when := when + arrivals.expovariate(scenario.rate(when))) < scenario.end:
                 await asyncio.sleep(when - now())
                 number += 1
-                users.create_task(user(clients[number % scenario.clients], Request(number, when, when + PATIENCE)))
+                request = Request(number, when, when + scenario.patience)
+                users.create_task(user(clients[number % scenario.clients], request))
 
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
         runner.run(main())
@@ -160,15 +171,6 @@ def plot(names: Sequence[str], path: Path = PLOT, seeds: int = 3) -> None:
         panel.spines[["top", "right"]].set_visible(False)
     figure.tight_layout()
     figure.savefig(path, dpi=110)
-
-
-def installed() -> list[str]:
-    """The contenders whose packages are here."""
-    try:
-        import pybreaker  # noqa: F401
-    except ImportError:
-        return [name for name in ALL if "pybreaker" not in name]
-    return list(ALL)
 
 
 def main() -> None:

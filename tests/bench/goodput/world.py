@@ -66,7 +66,13 @@ class Request:
 
 @dataclass(frozen=True)
 class Fault:
-    """From `begin` to `end`: "down", "hang", "errors" or "busy" (shares), "slow" (speed) or "rate" (calls a second)."""
+    """
+    Trouble from `begin` to `end`.
+
+    "down", "hang"; "flapping": down for every other 5 s; "errors" or "busy": a share of the calls; "slow": that speed;
+    "rate": so many calls a second; "slow_start": nothing for the first third, then a tenth of `amount` calls a second
+    that grows back to the whole.
+    """
 
     kind: str
     begin: float
@@ -75,6 +81,13 @@ class Fault:
 
     def on(self, when: float) -> bool:
         return self.begin <= when < self.end
+
+    def rate(self, when: float) -> float:
+        """Calls a second that are taken."""
+        if self.kind == "rate":
+            return self.amount
+        back = self.begin + (self.end - self.begin) / 3
+        return self.amount * max(0.1, (when - back) / (self.end - back))
 
 
 @dataclass
@@ -86,12 +99,17 @@ class Endpoint:
     slots: int = 40
     queue: int = 80
     seed: int = 0
+    typical: float = TYPICAL_SECONDS
     sent: list[float] = field(default_factory=list)
     _free: list[float] = field(default_factory=list)  # when each slot is free again
     _under_way: list[float] = field(default_factory=list)  # when each accepted call ends
     _tokens: float = 5.0
     _filled: float = 0.0
     _attempts: dict[int, int] = field(default_factory=dict)
+
+    def fresh(self) -> Endpoint:
+        """The same one, untouched."""
+        return Endpoint(self.name, self.faults, self.slots, self.queue, self.seed, self.typical)
 
     def __post_init__(self) -> None:
         self._free = [0.0] * self.slots
@@ -103,8 +121,13 @@ class Endpoint:
         for fault in self.faults:
             if not fault.on(when):
                 continue
-            if fault.kind == "down":
+            if fault.kind == "down" or (fault.kind == "flapping" and (when - fault.begin) % 10 < 5):
                 return 0.05, ProviderError(503)
+            if fault.kind == "slow_start":
+                if when < fault.begin + (fault.end - fault.begin) / 3:
+                    return 0.05, ProviderError(503)
+                if self._take_token(when, fault.rate(when), real=real):
+                    return 0.05, ProviderError(529)
             if fault.kind == "hang":
                 return GIVE_UP, ConnectionError("no answer")
             if fault.kind == "errors" and broken < fault.amount:
@@ -118,7 +141,7 @@ class Endpoint:
         if len(self._under_way) >= self.slots + self.queue:
             return 0.1, ProviderError(529)
         start = max(when, self._free[0])
-        end = self._finish(start, TYPICAL_SECONDS * seconds)
+        end = self._finish(start, self.typical * seconds)
         if real:
             heapq.heapreplace(self._free, end)
             heapq.heappush(self._under_way, end)
