@@ -16,6 +16,9 @@ from resilient_ai._classification.error_types import ERROR_TYPES
 from resilient_ai._core.call_facts import CallObservers
 from resilient_ai._core.callers_deadline import current_deadline, set_deadline
 from resilient_ai._core.errors import BatchResultError
+from resilient_ai._core.measurements import BATCH_SIZE, BATCH_WAIT, Series
+from resilient_ai._core.observers import made_for
+from resilient_ai._core.state_name import part_of
 from resilient_ai._core.tasks import Promise, next_turn, spawn
 
 from .deadline import BatchDeadline, CallersDeadlines
@@ -234,6 +237,9 @@ class BatchRunner:
         # Facts about this call are for the observers of these waiters. The task has the first caller's context, whose
         # own observers must hear of no other caller's call.
         facts = CallObservers.anew() if run.observers else None
+        if facts is not None:
+            callers = (observers.following for waiter, observers in run.observers if waiter in waiters)
+            made_for.set(tuple(each for each in callers if each is not None))
         try:
             results = await self._send(batch, items)
         except Exception as error:  # noqa: BLE001 - it goes to the callers
@@ -249,6 +255,10 @@ class BatchRunner:
     async def _send(self, batch: Batch, items: list[Any]) -> Sequence[Any]:
         if self._registry.hears(BatchSent):
             self._registry.emit(BatchSent(self._name, len(items), self._now() - batch.since))
+        if (measurements := self._registry.measurements) is not None:
+            call_site = part_of(self._name, "call_site")
+            measurements.add(Series(BATCH_SIZE, call_site), len(items))
+            measurements.add(Series(BATCH_WAIT, call_site), self._now() - batch.since)
         run: BatchRun = batch.run
         at, args = self._before, run.args
         count = len(items)  # the function may change the list

@@ -94,7 +94,8 @@ class Guard:
                 return result
             if judges:
                 self._judge(breaker, ticket, result, started)
-            breaker.good(ticket, started, now())
+            ended = now()
+            breaker.answered(ticket, ended, ended - started)
             return result
 
         return guarded
@@ -227,7 +228,7 @@ class GuardedStream:
     def ended(self) -> None:
         ended = self._guard.now()
         seconds = (self.answered if self.answered is not None else ended) - self._started
-        self._breaker.succeeded(self._ticket, ended, seconds)
+        self._breaker.succeeded(self._ticket, ended, seconds, by_layers=True)
 
     def broke(self, error: Exception) -> None:
         if self._own_error:

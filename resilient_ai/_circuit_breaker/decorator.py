@@ -51,6 +51,7 @@ class CircuitBreakerPolicy(Policy[CircuitBreaker]):
     twice = "count each failure twice in it"
     per_endpoint = True
     changeable = tuple(field.name for field in fields(CircuitConfig) if field.name not in ("ignore", "plain"))
+    measures = True
 
     def __init__(
         self,

@@ -29,6 +29,7 @@ def add_circuits(path: FastPath, circuits: dict[str | None, tuple[SharedCircuit,
         circuits: By endpoint, each with what runs the function within its timeout, if it has one.
     """
     for endpoint, (breaker, run) in circuits.items():
+        breaker.serves(path.call_site)
         path.gates[endpoint] = Gate(breaker.circuit, breaker.good, run)
     if path.shape is None:
         path.shape = partial(_through_circuit, circuits[None][0])

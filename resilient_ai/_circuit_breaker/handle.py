@@ -46,6 +46,13 @@ class CircuitBreaker(Identified):
         """Go on with other settings, in the same state."""
         self._shared.reconfigure(config)
 
+    def _held_times(self) -> tuple[SharedCircuit, list[float]] | None:
+        return self._shared.held_times()
+
+    def _leave(self) -> None:
+        """The registry drops it."""
+        self._shared.hand_over_times()
+
     def stats(self) -> CircuitStats:
         """The numbers of this moment."""
         return self._shared.stats()

@@ -10,7 +10,9 @@ from resilient_ai._classification.error_types import ERROR_TYPES
 from resilient_ai._core.counts import added
 from resilient_ai._core.errors import CircuitOpenError
 from resilient_ai._core.events import CallRejected, Event
+from resilient_ai._core.measurements import ATTEMPT, CALL, Series, TimeSource
 from resilient_ai._core.stand_in import stand_in
+from resilient_ai._core.state_name import part_of
 
 from .events import CircuitClosed, CircuitHalfOpened, CircuitModeSet, CircuitOpened, CircuitWouldOpen
 from .nested import is_inside_probe_of
@@ -43,6 +45,7 @@ class SharedCircuit:
         "_past",
         "_pending_events",
         "_registry",
+        "call_series",
         "circuit",
         "last_used",
         "name",
@@ -53,6 +56,8 @@ class SharedCircuit:
         self.circuit = Circuit(config)
         self._jittered = config.recovery_jitter > 0
         self._registry = registry
+        # Of the calls that go through it on a fast path, if there are some.
+        self.call_series: Series | None = None
         # Reentrant: a signal handler may print the registry while its own thread is in here.
         self._lock = threading.RLock()
         self._listeners: Mapping[object, Callable[[Event], object]] = _NOBODY
@@ -121,6 +126,13 @@ class SharedCircuit:
             error.__cause__ = opening.cause.again()
         return error
 
+    def answered(self, ticket: Ticket, ended: float, seconds: float) -> None:
+        """A good answer of a call that the layers have run."""
+        if self._registry.measurements is None:
+            self.good(ticket, ended - seconds, ended)
+        else:
+            self.succeeded(ticket, ended, seconds, by_layers=True)
+
     def good(self, ticket: Ticket, started: float, ended: float) -> None:
         """A good answer; where it changes nothing but the record, without the lock."""
         circuit = self.circuit
@@ -132,12 +144,18 @@ class SharedCircuit:
         else:
             self.succeeded(ticket, ended, ended - started)
 
-    def succeeded(self, ticket: Ticket, now: float, seconds: float) -> None:
+    def succeeded(self, ticket: Ticket, now: float, seconds: float, *, by_layers: bool = False) -> None:
+        circuit, measurements = self.circuit, self._registry.measurements
         with self._lock:
             self.last_used = now
-            changed = self.circuit.succeed(ticket, now, seconds, roll=self._roll())
+            if by_layers and measurements is not None and circuit.counts(ticket):
+                measurements.answered_by_layers(self.time_source(), seconds, in_list=self._hands_over)
+            changed = circuit.succeed(ticket, now, seconds, roll=self._roll())
             if changed is not None:
                 self._add_event(changed, now)
+            dropped, circuit.dropped = circuit.dropped, None
+        if dropped is not None and measurements is not None and self._hands_over:
+            measurements.hand_over(self, dropped)
         if changed is not None:
             self._notify()
 
@@ -150,8 +168,11 @@ class SharedCircuit:
         verdict: Verdict,
         request: tuple[object, ...] = (),
     ) -> None:
+        measurements = self._registry.measurements
         with self._lock:
             self.last_used = now
+            if measurements is not None and self.circuit.counts(ticket):
+                measurements.add(self._attempts("failed"), seconds)
             changed = self.circuit.fail(
                 ticket,
                 now,
@@ -259,7 +280,9 @@ class SharedCircuit:
     def clear(self) -> None:
         """Closed, with every number at zero."""
         with self._lock:
+            self.circuit.fast_ticket = None  # from here on good answers wait for the lock
             self._past = self.counts()
+            self.hand_over_times()
             self.circuit.clear()
             self._pending_events.append(CircuitModeSet(self.name, "reset"))
         self._notify()
@@ -278,6 +301,38 @@ class SharedCircuit:
                 self._listeners = {each: heard for each, heard in self._listeners.items() if each is not key}
 
         return unsubscribe
+
+    # -- for exporters
+
+    @property
+    def _hands_over(self) -> bool:
+        # There may be thousands of keys, whose lists would take too long to read.
+        return part_of(self.name, "key") is None
+
+    def _attempts(self, outcome: str) -> Series:
+        return Series(ATTEMPT, part_of(self.name, "call_site"), part_of(self.name, "endpoint"), outcome)
+
+    def time_source(self) -> TimeSource:
+        """Whose times it hands over."""
+        return TimeSource(self._attempts("ok"), self.call_series)
+
+    def serves(self, call_site: str) -> None:
+        """Calls of this call site come on a fast path; those of several are told apart by nobody."""
+        series = Series(CALL, call_site, outcome="ok")
+        several = self.call_series is not None and self.call_series != series
+        self.call_series = series._replace(call_site=part_of(self.name, "call_site")) if several else series
+
+    def held_times(self) -> tuple[SharedCircuit, list[float]] | None:
+        """Times of good answers that have not been handed over; None where each was added by itself."""
+        if not self._hands_over:
+            return None
+        with self._lock:
+            return self, self.circuit.answer_times[:]
+
+    def hand_over_times(self) -> None:
+        """Hand over all times: they are about to be dropped."""
+        if self._hands_over and (measurements := self._registry.measurements) is not None:
+            measurements.hand_over(self, self.circuit.answer_times[:])
 
     # -- within
 

@@ -98,6 +98,7 @@ class Circuit:
         probing: Its probes, while it is half-open.
         record: What came of its calls.
         answer_times: The record's list, one step nearer for the fast path.
+        dropped: Times that the record has just dropped, for whoever takes them.
         open_ticket: Lets a call through without asking further; None: `admit` decides.
         fast_ticket: The open ticket, while a success with it changes nothing but the times of good answers.
         refused_until: Before this time every call is refused, without asking further.
@@ -110,6 +111,7 @@ class Circuit:
         "_period",
         "_window",
         "answer_times",
+        "dropped",
         "failures",
         "fast_ticket",
         "open_ticket",
@@ -124,6 +126,7 @@ class Circuit:
         self._config = config
         self._window = _window(config)
         self._generation = 0
+        self.dropped: list[float] | None = None
         self.clear()
 
     def clear(self) -> None:
@@ -229,7 +232,7 @@ class Circuit:
         if ticket.generation != self._generation:
             self._too_late(ticket)
             return None
-        self.record.answered(now, seconds)
+        self.dropped = self.record.answered(now, seconds)
         slow = self._count(now, seconds, failed=False)
         if (probing := self.probing) is not None:
             probing.give_back(ticket)
@@ -271,6 +274,10 @@ class Circuit:
         self.record.neutral += 1
         if self.probing is not None:
             self.probing.give_back(ticket)
+
+    def counts(self, ticket: Ticket) -> bool:
+        """Whether the outcome of this ticket's call would still count."""
+        return ticket.generation == self._generation
 
     def holds(self, ticket: Ticket) -> bool:
         """Whether this is a probe under way."""

@@ -16,7 +16,9 @@ from resilient_ai._core.errors import (
     RejectedResultError,
     is_wrong_call,
 )
+from resilient_ai._core.measurements import RETRY_DELAY, Series
 from resilient_ai._core.scrub import args_hash, scrub
+from resilient_ai._core.state_name import part_of
 
 from .conditions import CallState, UnwantedResultError, wants_another
 from .decision import Again, GiveUp, decide
@@ -89,6 +91,8 @@ class RetriedCall:
         delay, kind = self._delay(broken)
         site, registry = self.site, self.site.registry
         try:
+            if (measurements := registry.measurements) is not None:
+                measurements.add(Series(RETRY_DELAY, part_of(site.name, "call_site")), delay)
             if registry.hears(RetryScheduled):
                 registry.emit(RetryScheduled(site.name, self.attempts, kind.value, delay))
             await site.waiting.sleep(delay)

@@ -83,12 +83,12 @@ class RetryState:
     def clear(self) -> None:
         """Numbers at zero, budget full."""
         with self.lock:
-            self._past = self.counts()
+            self._past = self._counts(self.good.take())
             self._start()
 
     def _start(self) -> None:
         # What good calls put into the budget is reckoned when a retry wants to take something out.
-        self.good.ok = self._paid_in = 0
+        self._paid_in = 0
         self.retries = self.recovered = self.given_up = 0
         self.errors: Counter[str] = Counter()
         self._bucket = Bucket(self._budget, self._now()) if self._budget is not None else None
@@ -96,9 +96,12 @@ class RetryState:
     def counts(self) -> RetryCounts:
         """What has been counted since it was made."""
         with self.lock:
-            ok, errors = self.good.ok + self.recovered, dict(self.errors)
-            latest = RetryCounts(ok, self.given_up, ok + sum(errors.values()), self.retries, self.recovered, errors)
-            return latest if self._past is None else added((self._past, latest))
+            return self._counts(self.good.ok)
+
+    def _counts(self, good: int) -> RetryCounts:
+        ok, errors = good + self.recovered, dict(self.errors)
+        latest = RetryCounts(ok, self.given_up, ok + sum(errors.values()), self.retries, self.recovered, errors)
+        return latest if self._past is None else added((self._past, latest))
 
     def reconfigure(self, budget: RetryBudget | None) -> None:
         """Another budget; the tokens that are left stay, as far as it has room for them."""

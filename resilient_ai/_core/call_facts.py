@@ -136,9 +136,12 @@ class flagged:  # noqa: N801 - used as a `with` statement
             self._outer.degraded = True
 
 
+# What an observer of calls, a tracer say, follows the running call with.
+following: ContextVar[Any] = ContextVar("resilient_ai.following", default=None)
+
 # Variables that the library sets for a call: they differ from call to call and say nothing about the request. A policy
 # adds its own.
-OWN_VARIABLES: set[ContextVar[Any]] = {_seen, degraded_flag, marked}
+OWN_VARIABLES: set[ContextVar[Any]] = {_seen, degraded_flag, following, marked}
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,11 +150,12 @@ class CallObservers:
 
     seen: Seen | None
     flag: DegradedFlag | None
+    following: Any = None
 
     @classmethod
     def here(cls) -> CallObservers:
         """Those of the running call."""
-        return cls(_seen.get(), degraded_flag.get())
+        return cls(_seen.get(), degraded_flag.get(), following.get())
 
     @classmethod
     def anew(cls) -> CallObservers:

@@ -38,13 +38,14 @@ class KeyedHandle(Handle, Protocol):
 class Claim:
     """A state, the settings its decorator has, and how many layers use it."""
 
-    __slots__ = ("config", "handle", "keyed", "other_places", "place", "rank", "users")
+    __slots__ = ("config", "handle", "keyed", "other_places", "outermost", "place", "rank", "users")
 
     def __init__(self, handle: Any, config: object, rank: float, *, keyed: bool = False) -> None:
         self.handle = handle
         self.config = config
         self.rank = rank
         self.users = 0
+        self.outermost = 0  # how many functions have it as their outermost
         self.keyed = keyed  # created lazily for one value of `key=`
         self.place: Place | None = None  # of the function that uses it
         self.other_places: tuple[Place, ...] = ()  # where several share it

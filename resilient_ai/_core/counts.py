@@ -48,6 +48,9 @@ class GoneCounts:
 
     def keep(self, kind: str, *handles: Any) -> None:
         """These states go; what they have counted stays."""
+        for handle in handles:
+            if (leave := getattr(handle, "_leave", None)) is not None:
+                leave()
         for place, counts in _by_place((kind, handle) for handle in handles).items():
             if any(counts):
                 kept = self._counts.get(place)

@@ -163,6 +163,7 @@ class FastPath:
     Put together by the policies of one stack, outermost first, once it has been bound.
 
     Attributes:
+        call_site: The name of the outermost policy's state.
         counts: What counts each good call.
         gates: What stands in front of the function, by endpoint, or for None where there are no endpoints.
         shape: Makes the coroutine function; None: a policy that has more to do than to count sets it.
@@ -171,9 +172,10 @@ class FastPath:
         scoped: Empty while no task of asyncio can have a scope around it.
     """
 
-    __slots__ = ("bounded", "counts", "gates", "scoped", "shape", "timed")
+    __slots__ = ("bounded", "call_site", "counts", "gates", "scoped", "shape", "timed")
 
-    def __init__(self) -> None:
+    def __init__(self, call_site: str) -> None:
+        self.call_site = call_site
         self.counts: list[SuccessCount] = []
         self.gates: dict[str | None, Gate] = {}
         self.shape: Callable[[Course, FastPath], Call] | None = None

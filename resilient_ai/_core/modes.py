@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
 
+    from .observers import Observer
     from .settings import Book
 
 
@@ -54,12 +55,14 @@ class Mode:
         attempts: In a test of a program: at most so many, and no waiting; None: as ever.
         stand_in: The registry that they use in place of their own.
         metered: Somebody counts what each run gives.
+        observers: Who looks at their calls.
     """
 
     off: bool = False
     attempts: int | None = None
     stand_in: HasMode | None = None
     metered: bool = False
+    observers: tuple[Observer, ...] = ()
 
 
 AS_EVER = Mode()
@@ -111,7 +114,16 @@ def mode(registry: HasMode, **changes: Any) -> Iterator[None]:
 
 
 def as_ever(policies: tuple[HasRegistry, ...], function: str) -> bool:
-    return all(policy.registry.mode == AS_EVER and _with_settings(policy, function) is policy for policy in policies)
+    """Whether policies act as always, observed or not."""
+    return all(
+        replace(policy.registry.mode, observers=()) == AS_EVER and _with_settings(policy, function) is policy
+        for policy in policies
+    )
+
+
+def observers_of(policies: tuple[HasRegistry, ...]) -> tuple[Observer, ...]:
+    """Who looks at the calls of a function with these policies, which the outermost policy's registry decides."""
+    return _registry_of(policies[0]).mode.observers
 
 
 def is_off(policies: tuple[HasRegistry, ...]) -> bool:

@@ -72,6 +72,8 @@ class Policy(ABC, Generic[S]):
     not_inside: ClassVar[Mapping[str, str] | str | None] = None
     twice: ClassVar[str | None] = None
     per_endpoint: ClassVar[bool] = False  # below a choice among endpoints: one state for each
+    answers_itself: ClassVar[bool] = False  # gives answers of its own in the function's place
+    measures: ClassVar[bool] = False  # hands on how long each call of the function took
     needs_signature: ClassVar[bool] = False  # asks its site for the function's, which takes more room than a state
     injects_argument: ClassVar[bool] = False  # hands an argument to the layer below that the caller does not pass
     changeable: ClassVar[tuple[str, ...]] = ()  # settings that `registry.configure` can change

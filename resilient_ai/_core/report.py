@@ -55,6 +55,11 @@ class SuccessCount:
     def __init__(self) -> None:
         self.ok = 0
 
+    def take(self) -> int:
+        """The count, from zero again in the same step: nothing is lost that is counted meanwhile."""
+        ok, self.ok = self.ok, 0
+        return ok
+
 
 def plain_stats(stats: Any) -> Any:
     """Statistics as plain JSON values, with what those of every kind have under the same names."""

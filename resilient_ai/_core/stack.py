@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from .backend import LOCK_FREE
 from .callables import Place, Shape, needs_async, shape_of, signature_of, takes_instance, unique_name
 from .fast_path import FastPath
+from .measurements import TimedLayers
 from .metering import metered, metered_function
 from .opening import opening_for
 from .plain_calls import driven, lifted
@@ -19,7 +20,9 @@ from .streams import items_of
 
 if TYPE_CHECKING:
     from .commit_point import Commits
+    from .handlers import Handler
     from .metering import Meter, Meters
+    from .observers import Observer
     from .policy import Policy
 
 
@@ -32,11 +35,31 @@ class Stack:
         handler: Runs the layers; of a plain function, to their end.
         name: The function's, unlike that of every other function.
         site: Where the outermost policy stands.
+        call_site: The name of the outermost policy's state.
+        observers: Who looks at its calls.
     """
 
-    __slots__ = ("_layers", "called", "function", "handler", "name", "plain", "policies", "site", "streaming")
+    __slots__ = (
+        "_layers",
+        "call_site",
+        "called",
+        "function",
+        "handler",
+        "name",
+        "observers",
+        "plain",
+        "policies",
+        "site",
+        "streaming",
+    )
 
-    def __init__(self, function: Any, policies: tuple[Policy[Any], ...], name: str | None = None) -> None:
+    def __init__(
+        self,
+        function: Any,
+        policies: tuple[Policy[Any], ...],
+        name: str | None = None,
+        observers: tuple[Observer, ...] = (),
+    ) -> None:
         self.function = function
         self.policies = policies
         shape = shape_of(function, policies[0].kind) if policies else Shape(plain=False, streaming=False)
@@ -49,6 +72,8 @@ class Stack:
         self.called = lifted(function) if self.plain else function
         self.name = name if name is not None else unique_name(function)
         self.site = Site(self.name, Place.of(function), streaming=self.streaming, plain=self.plain)
+        self.call_site = (policies[0].name if policies else None) or self.name
+        self.observers = observers
         self._layers = self._named(self._fold())
         self.handler = self._run_to_end(self._layers)
 
@@ -75,7 +100,9 @@ class Stack:
 
         def inner_of(index: int) -> Callable[[Site], Any]:
             if index == len(policies):
-                return lambda site: innermost if meter is None else metered(counted, meter, site.endpoint)
+                return lambda site: self._observed(
+                    innermost if meter is None else metered(counted, meter, site.endpoint), site
+                )
             policy = policies[index]
             if self.streaming:
                 policy.check_streaming(self.name)
@@ -87,12 +114,22 @@ class Stack:
             if policy.injects_argument:
                 for lower in policies[index + 1 :]:
                     lower.release(self.site)
+        for observer in self.observers:
+            handler = observer.call(self.call_site, handler)
+        if policies:
+            degrades = any(policy.answers_itself for policy in policies)
+            handler = TimedLayers(self._named(handler), self.call_site, policies[0].registry, degrades=degrades)
         return items_of(handler) if self.streaming else handler
 
     def _meter(self) -> Meter | None:
         """What counts the runs of the function; None while nobody wants to know."""
         meters: Meters | None = self.policies[0].registry.meters if self.policies else None
         return None if meters is None else meters.meter(self.name)
+
+    def _observed(self, innermost: Handler, site: Site) -> Handler:
+        for observer in self.observers:
+            innermost = observer.attempt(self.call_site, site.endpoint, innermost)
+        return innermost
 
     def _commits(self) -> Commits | None:
         given = [policy.commits for policy in self.policies if policy.commits is not None]
@@ -118,9 +155,9 @@ class Stack:
         """
         registry, function = self.policies[0].registry, self.function
         # Something else than a function may do more when it is bound than to take the instance first.
-        if self.streaming or not LOCK_FREE or (method and type(function) is not FunctionType):
+        if self.streaming or self.observers or not LOCK_FREE or (method and type(function) is not FunctionType):
             return None
-        path = FastPath()
+        path = FastPath(self.call_site)
         for policy in self.policies:
             if path.gates or policy.registry is not registry or not policy.add_to_fast_path(path, self.site):
                 return None

@@ -16,9 +16,10 @@ from .claim import Claim, Handle, KeyedHandle
 from .clock import SystemClock
 from .counts import GoneCounts, Report
 from .events import Event, Level, severity
+from .exporting import Exporting
 from .forks import start_over_after_fork
 from .log import EventLog, enabled, log, log_event
-from .modes import AS_EVER, mode, set_mode
+from .modes import mode, set_mode
 from .plain_settings import agreed
 from .public import public
 from .report import Row, plain_stats
@@ -84,7 +85,7 @@ class View(Mapping[str, H], Generic[H]):
         return folded(sites.values())
 
 
-class StateStore(RunTimeSettings):
+class StateStore(Exporting, RunTimeSettings):
     """
     What every policy of a process shares.
 
@@ -108,8 +109,8 @@ class StateStore(RunTimeSettings):
         max_server_wait: float = 3600.0,
     ) -> None:
         check_number("max_server_wait", max_server_wait, least=0)
+        super().__init__()
         self.max_server_wait = max_server_wait
-        self.mode = AS_EVER
         self.meters: Any = None  # what counts the runs of each function, once somebody asks for that
         self.clock: Clock = clock if clock is not None else SystemClock()
         self.rng = rng if rng is not None else random.Random()  # noqa: S311 - jitter, not secrets
@@ -234,6 +235,23 @@ class StateStore(RunTimeSettings):
                 if known.users <= 0:
                     del self._states[kind, name]
                     self._gone.keep(kind, known.handle)
+
+    def _handles(self) -> list[Any]:
+        with self._lock:
+            return [claim.handle for claim in self._states.values()]
+
+    def count_outermost(self, kind: str, call_site: str, functions: int) -> None:
+        """So many functions more have the policy of this kind and name as their outermost."""
+        with self._lock:
+            if (known := self._states.get((kind, call_site))) is not None:
+                known.outermost += functions
+            else:
+                self._outermost[kind, call_site] += functions
+
+    def is_outermost(self, kind: str, call_site: str) -> bool:
+        """Whether what it counts are the calls of callers."""
+        known = self._states.get((kind, call_site))
+        return self._outermost[kind, call_site] > 0 or (known is not None and known.outermost > 0)
 
     def find(self, pattern: str) -> list[Any]:
         """Handles whose name matches a shell pattern such as `"summar*"`, whatever their kind."""

@@ -21,7 +21,7 @@ from .callables import headline, takes_instance, unwrapped
 from .coroutine_type import CoroutineOf
 from .errors import StackOrderWarning
 from .live_list import LiveList
-from .modes import as_ever, follow_modes, is_off, policies_now
+from .modes import as_ever, follow_modes, is_off, observers_of, policies_now
 from .stack import Stack
 from .stack_order import wrong_order
 from .user_warnings import warn
@@ -379,6 +379,8 @@ def decorate(fn: Any, policy: Policy[Any]) -> Any:
     function = stack.function if stack is not None else fn
     above = stack.policies if stack is not None else ()
     wrapper = ResilientFunction(Stack(function, (policy, *above)))
+    if stack is not None:
+        above[0].registry.count_outermost(above[0].kind, stack.call_site, -1)
     reason = wrong_order(policy, above, wrapper._self_home.site)
     if reason is not None:
         warn(f"{wrapper._self_home.name}: {reason}", StackOrderWarning)
@@ -393,6 +395,8 @@ _wrappers: LiveList[ResilientFunction] = LiveList()
 def _settled(wrapper: ResilientFunction) -> ResilientFunction:
     """The same wrapper, which follows the modes of its registries from now on."""
     _wrappers.add(wrapper)
+    outermost = wrapper._self_home.policies[0]
+    outermost.registry.count_outermost(outermost.kind, wrapper._self_home.call_site, 1)
     _settle(wrapper)
     return wrapper
 
@@ -400,13 +404,16 @@ def _settled(wrapper: ResilientFunction) -> ResilientFunction:
 def _settle(wrapper: ResilientFunction) -> None:
     """Let a function run as the modes and the settings of its registries ask."""
     home = wrapper._self_home
+    observers = tuple(each for each in observers_of(home.policies) if each.wants(home))
     with _wrappers.lock:  # whoever comes last has seen the latest change
-        if as_ever(home.policies, home.name):
+        if as_ever(home.policies, home.name) and not observers:
             wrapper._self_run_as_ever()
         elif is_off(home.policies):
             wrapper._self_run(lambda: home, _straight)
         else:
-            wrapper._self_run(lambda: Stack(home.function, policies_now(home.policies, home.name), home.name), _run)
+            wrapper._self_run(
+                lambda: Stack(home.function, policies_now(home.policies, home.name), home.name, observers), _run
+            )
 
 
 def _run(stack: Stack, method: bool) -> Callable[..., Any]:

@@ -27,6 +27,7 @@ from .time_for_fallback import leaving_time
 
 class DegradePolicy(Policy[Degradation]):
     kind = "degrade_to"
+    answers_itself = True
     rank = 10
     not_inside = "never sees a failure, because degrade_to answers it"
     needs_signature = True

@@ -90,7 +90,8 @@ class Degradation(Identified):
 
     def counts(self) -> DegradeCounts:
         """What it has counted since it was made; `reset()` takes nothing back. Asks no rung, unlike `stats()`."""
-        return self._state.counts()
+        counts = self._state.counts()
+        return counts._replace(by_rung={**dict.fromkeys((rung.name for rung in self._rungs), 0), **counts.by_rung})
 
     def row(self) -> Row:
         """What the registry's table shows."""

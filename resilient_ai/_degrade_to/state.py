@@ -57,16 +57,19 @@ class DegradeState:
     def clear(self) -> None:
         """Numbers at zero."""
         with self.lock:
-            self._past = self.counts()
-            self.good.ok = self.misses = self.passed = self.forgotten = 0
+            self._past = self._counts(self.good.take())
+            self.misses = self.passed = self.forgotten = 0
             self.by_rung = Counter()
             self.rung_failures = Counter()
 
     def counts(self) -> DegradeCounts:
         """What has been counted since it was made."""
         with self.lock:
-            latest = DegradeCounts(self.good.ok, self.misses, self.passed, dict(self.by_rung))
-            return latest if self._past is None else added((self._past, latest))
+            return self._counts(self.good.ok)
+
+    def _counts(self, good: int) -> DegradeCounts:
+        latest = DegradeCounts(good, self.misses, self.passed, dict(self.by_rung))
+        return latest if self._past is None else added((self._past, latest))
 
     def count_answer(self, rung: str) -> None:
         """A rung answered."""

@@ -105,11 +105,18 @@ class EndpointHealth:
     def __init__(self) -> None:
         self.generation = 0
         self.flights = InFlight()
+        self.ok = 0
         self.clear(0.0)
 
-    def clear(self, now: float) -> None:
-        """Up, with every number at zero; calls in flight end without a say."""
-        self.ok = self.failures = 0
+    def clear(self, now: float) -> int:
+        """
+        Up, with every number at zero; calls in flight end without a say.
+
+        Returns:
+            Good answers up to here. Those on the fast path are counted without a lock; none is lost between the two.
+        """
+        ok, self.ok = self.ok, 0
+        self.failures = 0
         self.errors: Counter[str] = Counter()  # failures by error type
         self.last_error_type: ErrorType | None = None
         self.lost = 0
@@ -120,6 +127,7 @@ class EndpointHealth:
         self.due = now
         self.rest = 0.0
         self._open(now)
+        return ok
 
     def _open(self, now: float) -> None:
         self.generation += 1

@@ -135,9 +135,11 @@ class SharedEndpoint:
     def counts(self) -> EndpointCounts:
         """What has been counted since it was made."""
         with self._lock:
-            health = self.health
-            latest = EndpointCounts(health.ok, health.failures, dict(health.errors))
-            return latest if self._past is None else added((self._past, latest))
+            return self._counts(self.health.ok)
+
+    def _counts(self, good: int) -> EndpointCounts:
+        latest = EndpointCounts(good, self.health.failures, dict(self.health.errors))
+        return latest if self._past is None else added((self._past, latest))
 
     def mark_down(self) -> None:
         """Send nothing there until `mark_up`, from any call site that uses this endpoint."""
@@ -157,6 +159,6 @@ class SharedEndpoint:
     def clear(self) -> None:
         """Up, with every number at zero."""
         with self._lock:
-            self._past = self.counts()
-            self.health.clear(self._registry.clock.now())
+            past = self._counts(0)
+            self._past = past._replace(ok=past.ok + self.health.clear(self._registry.clock.now()))
             self._denied = False

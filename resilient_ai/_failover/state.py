@@ -74,9 +74,9 @@ class FailoverState:
     def clear(self) -> None:
         """Every number at zero."""
         with self._lock:
-            self._past = self.counts()
+            self._past = self._counts(self.good.take())
             self._tokens = MOST_TOKENS
-            self.good.ok = self._paid_for = self.failures = self.moves = self.hedges = self.hedges_won = 0
+            self._paid_for = self.failures = self.moves = self.hedges = self.hedges_won = 0
             self.lost_attempts = 0
             self.budget.clear()
             self.delay.clear()
@@ -94,11 +94,12 @@ class FailoverState:
     def counts(self) -> FailoverCounts:
         """What has been counted since it was made."""
         with self._lock:
-            ok = self.good.ok
-            latest = FailoverCounts(
-                ok, self.failures, ok + self.lost_attempts, self.moves, self.hedges, self.hedges_won
-            )
-            return latest if self._past is None else added((self._past, latest))
+            return self._counts(self.good.ok)
+
+    def _counts(self, good: int) -> FailoverCounts:
+        attempts = good + self.lost_attempts
+        latest = FailoverCounts(good, self.failures, attempts, self.moves, self.hedges, self.hedges_won)
+        return latest if self._past is None else added((self._past, latest))
 
     def attempt_lost(self) -> None:
         """An endpoint failed, or was slower than a hedge."""

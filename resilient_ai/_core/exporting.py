@@ -1,0 +1,88 @@
+"""What a registry lets exporters have: how long calls took, and a place around calls and attempts."""
+
+from __future__ import annotations
+
+import threading
+from abc import abstractmethod
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from .measurements import Measurements
+from .modes import AS_EVER, set_mode
+from .observers import AttemptTimer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .clock import Clock
+    from .measurements import Histogram, Series
+    from .modes import Mode
+    from .observers import Observer
+    from .settings import Book
+
+
+class Exporting:
+    """
+    The part of a registry that exporters see.
+
+    Attributes:
+        measurements: Where durations go; None while nobody wants them.
+    """
+
+    if TYPE_CHECKING:  # what else the registry has
+        clock: Clock
+        book: Book
+
+    def __init__(self) -> None:
+        self.mode: Mode = AS_EVER
+        self.measurements: Measurements | None = None
+        self._outermost: Counter[tuple[str, str]] = Counter()  # of states that come with their keys only
+        self._exporters = 0
+        self._timer: Observer = AttemptTimer(self)
+        self._exporting = threading.RLock()
+
+    @abstractmethod
+    def _handles(self) -> list[Any]:
+        """All states."""
+
+    def measure(self) -> Callable[[], None]:
+        """
+        Measure how long calls and attempts take from now on; `histograms()` has them.
+
+        Returns:
+            A function that ends it, once for each time that it was begun.
+        """
+        with self._exporting:
+            self._exporters += 1
+            if self._exporters == 1:
+                self.measurements = Measurements()
+                self.observe(self._timer)
+        ended = False
+
+        def off() -> None:
+            nonlocal ended
+            with self._exporting:
+                last = not ended and self._exporters == 1
+                self._exporters -= not ended
+                ended = True
+                if last:
+                    self.measurements = None
+                    self.observe_no_more(self._timer)
+
+        return off
+
+    def histograms(self) -> dict[Series, Histogram]:
+        """What has been measured since the first of those began that want it; empty while nobody does."""
+        if (measurements := self.measurements) is None:
+            return {}
+        states = self._handles()
+        held = [each for state in states if (take := getattr(state, "_held_times", None)) and (each := take())]
+        return measurements.read(held)
+
+    def observe(self, observer: Observer) -> None:
+        """Let somebody look at the calls of this registry's functions."""
+        set_mode(self, observers=(*self.mode.observers, observer))
+
+    def observe_no_more(self, observer: Observer) -> None:
+        """Calls begun afterwards run as if nobody had ever looked."""
+        set_mode(self, observers=tuple(each for each in self.mode.observers if each is not observer))

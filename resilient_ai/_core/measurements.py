@@ -1,0 +1,249 @@
+"""
+How long calls and their attempts took, as histograms; while somebody exports them, and not otherwise.
+
+What hands over lists of times that it keeps anyway costs a call nothing: they are folded into histograms when somebody
+reads. Everything that is not on the good path is added value by value.
+"""
+
+from __future__ import annotations
+
+import threading
+from bisect import bisect_left, bisect_right
+from collections import deque
+from operator import sub
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from .call_facts import DegradedFlag, flagged
+from .fast_path import StartedCall
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Sequence
+
+    from .handlers import Handler
+
+# Upper bounds in seconds. OpenTelemetry gives these for calls to AI providers.
+SECONDS = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
+WAITS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+DELAYS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+ITEMS = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0)
+
+ATTEMPT, CALL, BATCH_WAIT, BATCH_SIZE, RETRY_DELAY = (
+    "attempt.duration",
+    "call.duration",
+    "batch.wait",
+    "batch.size",
+    "retry.delay",
+)
+BOUNDS = {ATTEMPT: SECONDS, CALL: SECONDS, BATCH_WAIT: WAITS, BATCH_SIZE: ITEMS, RETRY_DELAY: DELAYS}
+
+_MOST_WAITING = 50  # lists; beyond that, whoever hands over the next one folds one
+
+
+class Series(NamedTuple):
+    """One histogram: what is measured, and of what."""
+
+    metric: str
+    call_site: str | None
+    ai_endpoint: str | None = None
+    outcome: str | None = None
+
+
+class Histogram:
+    """
+    Values in buckets.
+
+    Args:
+        bounds: Upper bounds, inclusive; values above the last have a bucket of their own.
+
+    Attributes:
+        counts: How many values, by bucket.
+        sums: Their sum, by bucket.
+    """
+
+    __slots__ = ("bounds", "counts", "sums")
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        self.sums = [0.0] * (len(bounds) + 1)
+
+    def add(self, value: float) -> None:
+        bucket = bisect_left(self.bounds, value)
+        self.counts[bucket] += 1
+        self.sums[bucket] += value
+
+    def fold(self, times: Sequence[float]) -> None:
+        """Add durations: when the first ended, when it had begun, and so on in turn."""
+        whole = len(times) // 2 * 2  # another thread may be between its two appends
+        seconds = sorted(map(sub, times[:whole:2], times[1:whole:2]))
+        before = 0
+        for bucket, bound in enumerate(self.bounds):
+            if before == len(seconds):
+                return
+            upto = bisect_right(seconds, bound, before)
+            if upto > before:
+                self.counts[bucket] += upto - before
+                self.sums[bucket] += sum(seconds[before:upto])
+            before = upto
+        self.counts[-1] += len(seconds) - before
+        self.sums[-1] += sum(seconds[before:])
+
+    def plus(self, other: Histogram, times: int = 1) -> Histogram:
+        """This and another together; with `times=-1`, without what is in the other."""
+        together = Histogram(self.bounds)
+        together.counts = [mine + times * theirs for mine, theirs in zip(self.counts, other.counts, strict=True)]
+        together.sums = [mine + times * theirs for mine, theirs in zip(self.sums, other.sums, strict=True)]
+        return together
+
+    def at_least(self, other: Histogram) -> Histogram:
+        """Of each bucket the fuller one."""
+        most = Histogram(self.bounds)
+        for bucket, (mine, theirs) in enumerate(zip(self.counts, other.counts, strict=True)):
+            fuller = self if mine >= theirs else other
+            most.counts[bucket], most.sums[bucket] = fuller.counts[bucket], fuller.sums[bucket]
+        return most
+
+
+class TimeSource(NamedTuple):
+    """
+    Whose times a list has.
+
+    Attributes:
+        attempt: Of the function's calls.
+        call: Of the callers' calls, where nothing but the function takes time in a call on the fast path; None where no
+            call goes there.
+    """
+
+    attempt: Series
+    call: Series | None
+
+
+class HasTimes(Protocol):
+    """A state that hands over lists of times."""
+
+    def time_source(self) -> TimeSource:
+        """Whose times they are."""
+        ...
+
+
+class Measurements:
+    """The histograms of one registry. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()  # a signal handler may read the registry
+        self._series: dict[Series, Histogram] = {}
+        self._waiting: deque[tuple[HasTimes, Sequence[float]]] = deque()
+        # Good answers whose times are in a list as well, but that came by the layers: their calls took longer.
+        self._by_layers: dict[Series, Histogram] = {}
+        self._shown: dict[Series, Histogram] = {}
+
+    def add(self, series: Series, value: float) -> None:
+        """One value."""
+        with self._lock:
+            self._of(self._series, series).add(value)
+
+    def answered_by_layers(self, source: TimeSource, seconds: float, *, in_list: bool) -> None:
+        """
+        A good answer of a call that did not go on the fast path, but through the layers.
+
+        Args:
+            source: Whose.
+            seconds: It took.
+            in_list: Whether its time will be handed over, too.
+        """
+        if not in_list:
+            self.add(source.attempt, seconds)
+        elif source.call is not None:
+            with self._lock:
+                self._of(self._by_layers, source.call).add(seconds)
+
+    def hand_over(self, state: HasTimes, times: Sequence[float]) -> None:
+        """Times of good answers: when the first ended, when it had begun, and so on in turn."""
+        if times:
+            self._waiting.append((state, times))  # whose they are is worked out where they are folded
+        if len(self._waiting) > _MOST_WAITING:
+            with self._lock:
+                self._fold_one()
+
+    def read(self, held: Sequence[tuple[HasTimes, Sequence[float]]]) -> dict[Series, Histogram]:
+        """
+        All histograms of this moment. No number of them falls from one reading to the next.
+
+        Args:
+            held: Times that have not been handed over yet.
+        """
+        with self._lock:
+            while self._waiting:
+                self._fold_one()
+            now = {series: each.plus(Histogram(each.bounds)) for series, each in self._series.items()}
+            for state, times in held:
+                self._fold(now, state, times)
+            for series, layered in self._by_layers.items():
+                if series in now:
+                    now[series] = now[series].plus(layered, -1)
+            # A call may be between its two additions: it has left the one number, and is not in the other yet.
+            self._shown = {
+                series: each if (shown := self._shown.get(series)) is None else each.at_least(shown)
+                for series, each in now.items()
+            } | {series: each for series, each in self._shown.items() if series not in now}
+            return self._shown
+
+    def _fold_one(self) -> None:
+        self._fold(self._series, *self._waiting.popleft())
+
+    def _fold(self, into: dict[Series, Histogram], state: HasTimes, times: Sequence[float]) -> None:
+        for series in state.time_source():
+            if series is not None:
+                self._of(into, series).fold(times)
+
+    @staticmethod
+    def _of(where: dict[Series, Histogram], series: Series) -> Histogram:
+        found = where.get(series)
+        if found is None:
+            found = where[series] = Histogram(BOUNDS[series.metric])
+        return found
+
+
+class TimedLayers:
+    """
+    The layers of one function, which are timed while somebody exports times.
+
+    Args:
+        handler: Runs them.
+        call_site: The function's name.
+        registry: Says whether somebody does.
+        degrades: Whether something in the stack may answer in the function's place.
+    """
+
+    __slots__ = ("_call_site", "_degrades", "_handler", "_registry")
+
+    def __init__(self, handler: Handler, call_site: str, registry: Any, *, degrades: bool) -> None:
+        self._handler = handler
+        self._call_site = call_site
+        self._registry = registry
+        self._degrades = degrades
+
+    def __call__(
+        self, fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Coroutine[Any, Any, Any]:
+        measurements: Measurements | None = self._registry.measurements
+        if measurements is None:
+            return self._handler(fn, instance, args, kwargs)
+        return self._timed(measurements, fn, instance, args, kwargs)
+
+    async def _timed(self, measurements: Measurements, fn: Callable[..., Any], *call: Any) -> Any:
+        """Add what the whole call took; of a stream, until its first item with content."""
+        now, flag = self._registry.clock.now, DegradedFlag()
+        started = fn.started if isinstance(fn, StartedCall) else now()
+        try:
+            if self._degrades:
+                with flagged(flag):
+                    result = await self._handler(fn, *call)
+            else:
+                result = await self._handler(fn, *call)
+        except Exception:
+            measurements.add(Series(CALL, self._call_site, outcome="failed"), now() - started)
+            raise
+        outcome = "degraded" if flag.degraded else "ok"
+        measurements.add(Series(CALL, self._call_site, outcome=outcome), now() - started)
+        return result

@@ -1,0 +1,106 @@
+"""OpenTelemetry's metrics: instruments that are read when the SDK collects."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from opentelemetry import metrics
+from opentelemetry.metrics import Observation
+
+from ._families import FAMILIES, Family
+from ._reading import Reading
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from opentelemetry.metrics import CallbackOptions, MeterProvider
+
+    from resilient_ai._core.measurements import Histogram
+    from resilient_ai._registry import Registry
+
+    from ._reading import Labels, Numbers
+
+_FRESH = 0.1  # seconds for which one look at the registry serves all instruments of a collection
+
+
+def observe(registry: Registry, provider: MeterProvider | None) -> Callable[[], None]:
+    """Give metrics until the function that is returned is called."""
+    meter = metrics.get_meter("resilient_ai", meter_provider=provider)
+    look = _Look(registry, meter)
+    for family in FAMILIES:
+        if family.kind == "counter":
+            meter.create_observable_counter(family.otel_name, [look.at(family)], family.unit, family.text)
+        elif family.kind == "gauge":
+            meter.create_observable_gauge(family.otel_name, [look.at(family)], family.unit, family.text)
+    return look.close
+
+
+class _Look:
+    """What the instruments show; one look at the registry for all of them."""
+
+    def __init__(self, registry: Registry, meter: metrics.Meter) -> None:
+        self._now = time.monotonic  # the registry's may stand still, in a test
+        self._reading: Reading | None = Reading(registry)
+        self._taken, self._numbers = float("-inf"), dict[str, dict["Labels", float]]()
+        self._lock = threading.Lock()
+        self._told: dict[tuple[str, Labels], Histogram] = {}
+        self._histograms = {
+            family.name: meter.create_histogram(
+                family.otel_name, family.unit, family.text, explicit_bucket_boundaries_advisory=family.bounds
+            )
+            for family in FAMILIES
+            if family.kind == "histogram"
+        }
+
+    def close(self) -> None:
+        """Show nothing from now on; OpenTelemetry has no way to take an instrument back."""
+        with self._lock:
+            reading, self._reading = self._reading, None
+        if reading is not None:
+            reading.close()
+
+    def at(self, family: Family) -> Callable[[CallbackOptions], Iterable[Observation]]:
+        """Gives the numbers of one metric."""
+
+        def observed(_options: CallbackOptions) -> Iterable[Observation]:
+            for labels, number in self._now_shown().get(family.name, {}).items():
+                yield Observation(number, _attributes(family.labels, labels))
+
+        return observed
+
+    def _now_shown(self) -> Numbers:
+        with self._lock:
+            if self._reading is None:
+                return {}
+            now = self._now()
+            if now - self._taken > _FRESH:
+                self._taken, self._numbers = now, self._reading.numbers()
+                self._tell_durations(self._reading)
+            return self._numbers
+
+    def _tell_durations(self, reading: Reading) -> None:
+        # OpenTelemetry takes values, not buckets: so many of a bucket's mean are as many in that bucket, with its sum.
+        shown = reading.histograms()
+        for family in FAMILIES:
+            for labels, histogram in shown.get(family.name, {}).items():
+                told = self._told.get((family.name, labels))
+                self._told[family.name, labels] = histogram
+                attributes, record = _attributes(family.labels, labels), self._histograms[family.name].record
+                for bucket, count in enumerate(histogram.counts):
+                    many = count - (told.counts[bucket] if told is not None else 0)
+                    if many > 0:
+                        mean = (histogram.sums[bucket] - (told.sums[bucket] if told is not None else 0.0)) / many
+                        for _ in range(many):
+                            record(_within(mean, bucket, histogram), attributes)
+
+
+def _within(value: float, bucket: int, histogram: Histogram) -> float:
+    """A mean that rounding has not put into another bucket."""
+    bounds = histogram.bounds
+    return min(value, bounds[bucket]) if bucket < len(bounds) else value
+
+
+def _attributes(names: tuple[str, ...], labels: Labels) -> dict[str, Any]:
+    return {name: label for name, label in zip(names, labels, strict=True) if label}

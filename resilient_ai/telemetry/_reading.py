@@ -1,0 +1,193 @@
+"""All numbers of a registry at one moment, by metric and labels."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter, defaultdict
+from typing import TYPE_CHECKING, Any
+
+from resilient_ai._circuit_breaker.handle import CircuitBreaker
+from resilient_ai._circuit_breaker.state import CircuitState
+from resilient_ai._core.errors import ErrorType
+from resilient_ai._failover.health import EndpointState
+
+from ._families import FAMILIES
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from resilient_ai._core.measurements import Histogram
+    from resilient_ai._registry import Registry
+    from resilient_ai.events import Event
+
+MOST_SERIES = 2_000  # of one metric
+_ERRORS = dict.fromkeys(ErrorType, 0)
+
+Labels = tuple[str, ...]
+Numbers = dict[str, dict[Labels, float]]
+
+
+class Reading:
+    """
+    Reads a registry for one exporter, and hears its events meanwhile.
+
+    Args:
+        registry: Measures durations until `close`.
+    """
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+        self._events: Counter[Labels] = Counter()
+        self._lock = threading.Lock()
+        self._off = registry.measure(), registry.subscribe(self._heard, level="warning")
+
+    def close(self) -> None:
+        """Let the registry be as it was."""
+        for off in self._off:
+            off()
+
+    def _heard(self, event: Event) -> None:
+        kind = getattr(event, "error_type", "")
+        labels = event.call_site or "", event.endpoint or "", event.log_name.rpartition(".")[2], kind
+        with self._lock:
+            self._events[labels] += 1
+
+    def numbers(self) -> Numbers:
+        """Counters and gauges, at most 2,000 of each metric; how many more there were is a metric too."""
+        found: Numbers = defaultdict(dict)
+        with self._lock:
+            found["events"] = dict(self._events)
+        for kind, places in self._registry.counts().items():
+            for (call_site, endpoint), counts in places.items():
+                site, at = call_site or "", endpoint or ""
+                _COUNTERS.get(kind, _nothing)(found, site, at, counts)
+                if call_site is not None and endpoint is None and self._registry.is_outermost(kind, call_site):
+                    _count_calls(found, site, counts)
+        self._gauges(found)
+        found["series.dropped"][()] = _cut(found)
+        return found
+
+    def histograms(self) -> dict[str, dict[Labels, Histogram]]:
+        """Durations, at most 2,000 of each metric."""
+        found: dict[str, dict[Labels, Histogram]] = defaultdict(dict)
+        for series, histogram in self._registry.histograms().items():
+            if len(found[series.metric]) < MOST_SERIES:
+                labels = (getattr(series, name) or "" for name in _HISTOGRAM_LABELS[series.metric])
+                found[series.metric][tuple(labels)] = histogram
+        return found
+
+    def _gauges(self, found: Numbers) -> None:
+        registry, circuits = self._registry, Counter[tuple[str, str, str]]()
+        places: set[tuple[str, str]] = set()
+        for handle in registry._handles():
+            if type(handle) is CircuitBreaker:
+                place = handle.call_site or "", handle.endpoint or ""
+                places.add(place)
+                circuits[(*place, handle.state.value)] += 1
+        for place in places:
+            for state in CircuitState:
+                found["circuits"][(*place, state.value)] = circuits[(*place, state.value)]
+        for name, retry in registry.retries.items():
+            if (budget := retry.stats().budget) is not None:
+                found["retry.budget"][(name,)] = budget
+        for name, endpoint in registry.endpoints.items():
+            stats = endpoint.stats()
+            for each in EndpointState:
+                found["endpoint.state"][name, each.value] = stats.state is each
+            found["endpoint.in_flight"][(name,)] = stats.in_flight
+            found["endpoint.resting"][(name,)] = stats.resting_for
+        for limit in registry.limits.values():
+            at, learnt = (limit.call_site or "", limit.endpoint or ""), limit.stats()
+            found["limit.size"][at] = learnt.limit
+            found["limit.in_flight"][at] = learnt.in_flight
+            found["limit.waiting"][at] = learnt.waiting
+            if learnt.rate is not None:
+                found["limit.rate"][at] = learnt.rate
+        for name, batches in registry.batches.items():
+            found["batch.queue"][(name,)] = batches.stats().queue_size
+
+
+_HISTOGRAM_LABELS = {each.name: each.labels for each in FAMILIES if each.kind == "histogram"}
+
+
+def _cut(found: Numbers) -> int:
+    dropped = 0
+    for metric, series in found.items():
+        if len(series) > MOST_SERIES:
+            dropped += len(series) - MOST_SERIES
+            found[metric] = dict(list(series.items())[:MOST_SERIES])
+    return dropped
+
+
+# -- counters, by kind of policy
+
+
+def _count_calls(found: Numbers, site: str, counts: Any) -> None:
+    """How calls ended, told by the outermost policy of their function."""
+    degraded = sum(getattr(counts, "by_rung", {}).values())
+    failed = sum(getattr(counts, name, 0) for name in ("failed", "misses", "passed", "rejected", "refused"))
+    if hasattr(counts, "late"):  # a circuit: what says nothing about the provider was no answer either
+        failed += counts.neutral
+    for outcome, number in (("ok", counts.ok), ("degraded", degraded), ("failed", failed)):
+        found["calls"][site, outcome] = number
+
+
+def _count_circuits(found: Numbers, site: str, at: str, counts: Any) -> None:
+    for outcome in ("ok", "failed", "neutral", "rejected", "late"):
+        found["circuit.calls"][site, at, outcome] = getattr(counts, outcome)
+    found["circuit.opened"][site, at] = counts.opened
+
+
+def _count_retries(found: Numbers, site: str, _at: str, counts: Any) -> None:
+    found["attempts"][(site,)] = counts.attempts
+    # Every type from the first day: Prometheus sees no increase where a series begins with 1.
+    for kind, number in {**_ERRORS, **counts.errors}.items():
+        found["attempts.failed"][site, str(kind)] = number
+    found["retries"][(site,)] = counts.retries
+    found["retries.recovered"][(site,)] = counts.recovered
+    found["retries.exhausted"][(site,)] = counts.failed
+
+
+def _count_failovers(found: Numbers, site: str, _at: str, counts: Any) -> None:
+    found["failovers"][(site,)] = counts.moves
+    found["failover.attempts"][(site,)] = counts.attempts
+    found["hedges"][site, "true"] = counts.hedges_won
+    found["hedges"][site, "false"] = counts.hedges - counts.hedges_won
+
+
+def _count_endpoints(found: Numbers, _site: str, at: str, counts: Any) -> None:
+    found["endpoint.calls"][at, "ok"] = counts.ok
+    found["endpoint.calls"][at, "failed"] = counts.failed
+    for kind, number in {**_ERRORS, **counts.errors}.items():
+        found["endpoint.failures"][at, str(kind)] = number
+
+
+def _count_limits(found: Numbers, site: str, at: str, counts: Any) -> None:
+    found["limit.refused"][site, at] = counts.refused
+
+
+def _count_batches(found: Numbers, site: str, _at: str, counts: Any) -> None:
+    found["batches"][(site,)] = counts.batches
+    found["batch.items"][(site,)] = counts.items
+    found["batch.rejected"][(site,)] = counts.rejected
+
+
+def _count_answers(found: Numbers, site: str, _at: str, counts: Any) -> None:
+    for rung, number in counts.by_rung.items():
+        found["degraded"][site, rung] = number
+    found["degrade.misses"][(site,)] = counts.misses
+
+
+def _nothing(found: Numbers, site: str, at: str, counts: Any) -> None:
+    """A policy that has counts of its own, and no metrics yet."""
+
+
+_COUNTERS: Mapping[str, Any] = {
+    "circuit_breaker": _count_circuits,
+    "classified_retry": _count_retries,
+    "failover": _count_failovers,
+    "endpoint": _count_endpoints,
+    "adaptive_limit": _count_limits,
+    "batched": _count_batches,
+    "degrade_to": _count_answers,
+}
