@@ -44,6 +44,10 @@ def callers_patience() -> Patience | None:
     return patience if patience.seconds < math.inf else None
 
 
+def no_patience() -> None:
+    """In place of `callers_patience` for plain functions, whose calls nothing can end."""
+
+
 @cache
 def tasks_with_scopes() -> Collection[Any]:
     """

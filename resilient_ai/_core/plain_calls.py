@@ -63,7 +63,7 @@ def driven(call: Callable[..., Coroutine[Any, Any, Any]], name: str) -> Callable
         except StopIteration as done:
             return done.value
         coroutine.close()
-        raise _needs_a_loop(name)
+        raise needs_a_loop(name)
 
     return called
 
@@ -72,16 +72,24 @@ def run_to_end(coroutine: Coroutine[Any, Any, Any], name: str) -> Any:
     """
     What a coroutine returns that never has to wait.
 
+    Args:
+        coroutine: Is closed where it has to.
+        name: What it does, for the error.
+
     Raises:
-        RuntimeError: It waits for an event loop; it has been closed.
+        RuntimeError: It waits for an event loop.
     """
-    return driven(lambda: coroutine, name)()
+    try:
+        coroutine.send(None)
+    except StopIteration as done:
+        return done.value
+    coroutine.close()
+    raise needs_a_loop(name)
 
 
-def _needs_a_loop(name: str) -> RuntimeError:
-    return RuntimeError(
-        f"{name} is a plain function, and something in its call waits for an event loop; make the function `async def`"
-    )
+def needs_a_loop(name: str) -> RuntimeError:
+    """What to raise where a plain function cannot go on."""
+    return RuntimeError(f"{name} waits for an event loop, which a plain function does not; make it `async def`")
 
 
 def _check(fn: Callable[..., Any], result: Any) -> None:

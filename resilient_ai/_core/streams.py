@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from enum import Enum
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, Protocol
 
 import anyio
 
+from .backend import in_task
 from .tasks import current_loop, run_later
 
 if TYPE_CHECKING:
@@ -306,7 +307,7 @@ async def dispose(late: Any) -> None:
     close = late._self_close if hasattr(type(late), "_self_close") else _close_of(late)  # a stream that is held here
     if close is None:
         return
-    with anyio.CancelScope(shield=True), suppress(Exception):
+    with anyio.CancelScope(shield=True) if in_task() else nullcontext(), suppress(Exception):
         closing = close()
         if inspect.isawaitable(closing):
             await closing

@@ -22,6 +22,7 @@ from .call_key import call_key
 from .contract import NO_ANSWER
 from .digest import NoScope
 from .fallback import Answer, Rung, in_full
+from .plain_rungs import waited_for
 from .single_flight import SingleFlight
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ class FallbackChain:
         timeout: Seconds that one rung has to answer one call, waiting for its turn included; None: no bound.
         most: Async rungs at work at a time, per event loop.
         failed: Told of a rung that raised, with the call.
+        plain: Whether the callers block; then each rung is asked by its caller's own thread.
     """
 
     def __init__(
@@ -63,8 +65,10 @@ class FallbackChain:
         timeout: float | None,
         most: int,
         failed: Callable[[Rung, FailedCall, Exception], None],
+        plain: bool = False,
     ) -> None:
         self.rungs = rungs
+        self._plain = plain
         self._clock = clock
         self._timeout = timeout
         self._failed = failed
@@ -77,7 +81,7 @@ class FallbackChain:
         Calls that a rung cannot tell apart are answered by one computation: same function, scope, arguments, kind of
         error and context variables, because a rung may read from any of these who is asking.
         """
-        if self.rungs[0].recall is None:
+        if self.rungs[0].recall is None or self._plain:
             return await self._first(call, self._ask)  # a value: there is nothing to compute
         context = contextvars.copy_context()  # kept until the answer is there: the key knows its values by their ids
         try:
@@ -151,6 +155,8 @@ class FallbackChain:
         Before a caller's deadline a rung has half of what is left, unless it is the last, so that the next one can
         answer.
         """
+        if self._plain:
+            return waited_for(answer, f"rung {rung.name}")
         began, seconds, clock = False, self._timeout, self._clock
         if rung is not self.rungs[-1] and (patience := callers_patience()) is not None:
             seconds, clock = self._sooner(patience.less(patience.seconds / 2))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, Literal
+from typing import Any, ClassVar, Final, Literal
 
 from resilient_ai._classification.error_rules import ErrorRule, matches
 from resilient_ai._classification.error_types import ERROR_TYPES
 from resilient_ai._classification.verdict import Verdict
 from resilient_ai._core.checks import check_number
 from resilient_ai._core.errors import ErrorType
+from resilient_ai._core.plain_settings import Default
 from resilient_ai._usage.reply import Reply
 
 from .contract import Recalled
@@ -21,17 +22,22 @@ Mark = Literal["prefix"] | Callable[[Recalled], Any]
 UNAVAILABLE: Final[tuple[ErrorType, ...]] = tuple(kind for kind in ErrorType if ERROR_TYPES[kind].degrade)
 """The default of `on=`: another answer is worth having, because the request itself was fine."""
 
+DEFAULT_RUNG_TIMEOUT: Final = Default(5.0)
+
 
 @dataclass(frozen=True, slots=True)
 class DegradeConfig:
     """Settings that call sites of one name share."""
 
+    timeouts: ClassVar[tuple[str, ...]] = ("rung_timeout",)
+
     rungs: tuple[Rung, ...]
     on: tuple[ErrorRule, ...] = field(default=UNAVAILABLE, repr=False)
     mark: Mark | None = None
-    rung_timeout: float | None = 5.0
+    rung_timeout: float | None = DEFAULT_RUNG_TIMEOUT
     max_concurrency: int = 64
     stream: bool = False
+    plain: bool = field(default=False, repr=False)  # of a plain function, which has no timeouts
 
     def __post_init__(self) -> None:
         check_number("rung_timeout", self.rung_timeout, above=0, optional=True)

@@ -49,6 +49,7 @@ class FailedCall:
         verdict: What `classify` says of it; None likewise.
         now: Monotonic seconds of the registry's clock; only differences mean something.
         carried: What the function carries besides its arguments, for the scope of a memory; None: nothing is known.
+        plain: Whether the function is a plain one (`def`), whose thread a rung may block.
     """
 
     function: str
@@ -60,6 +61,7 @@ class FailedCall:
     verdict: Verdict | None = None
     now: float = 0.0
     carried: Carried | None = field(default=None, repr=False, compare=False)
+    plain: bool = field(default=False, repr=False)
 
 
 @public("types")

@@ -7,16 +7,18 @@ from typing import Any
 
 from resilient_ai._classification.error_rules import ErrorRule, error_rules
 from resilient_ai._core.call_facts import DegradedFlag, flagged, watching
+from resilient_ai._core.callables import name_of, shape_of
 from resilient_ai._core.fast_path import FastPath
 from resilient_ai._core.handlers import Handler
-from resilient_ai._core.patience import callers_patience
+from resilient_ai._core.patience import callers_patience, no_patience
+from resilient_ai._core.plain_settings import for_plain_functions
 from resilient_ai._core.policy import Policy, Site
 from resilient_ai._core.public import public
 from resilient_ai._core.returned_stream import ReturnedStream
 from resilient_ai._core.state_store import StateStore, default_registry
-from resilient_ai._core.wrapper import AsyncDecorator, decorate
+from resilient_ai._core.wrapper import Decorator, decorate
 
-from .config import UNAVAILABLE, DegradeConfig, Mark
+from .config import DEFAULT_RUNG_TIMEOUT, UNAVAILABLE, DegradeConfig, Mark
 from .fallback import rungs_of
 from .fallback_call import FallbackCall, FallbackSite
 from .handle import Degradation
@@ -41,6 +43,20 @@ class DegradePolicy(Policy[Degradation]):
     def default_config(cls) -> DegradeConfig:
         return DegradeConfig(())
 
+    def check_plain(self, function: Any) -> None:
+        """
+        Refuse rungs that have to be awaited.
+
+        Raises:
+            TypeError: One is an async function.
+        """
+        for rung in self.config.rungs:
+            if rung.is_async:
+                raise TypeError(
+                    f"rung {rung.name} of @degrade_to has to be awaited, and {name_of(function)} is a plain function;"
+                    " make the rung a plain one too"
+                )
+
     def make_state(self, name: str) -> Degradation:
         return Degradation(name, self.config.rungs)
 
@@ -50,11 +66,12 @@ class DegradePolicy(Policy[Degradation]):
                 raise TypeError(f"rung {rung.name} of @degrade_to is a stream, but {site.function} returns one answer")
         inner, here = bind_inner(site), FallbackSite(self.config, self.state(site)._state, self.registry, site)
         good, watched, name = here.state.good, watching, here.state.name
+        asked = no_patience if site.plain else callers_patience
 
         async def degraded(fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             if watched() is not None:
                 return await observed(fn, instance, args, kwargs)
-            patience = callers_patience()
+            patience = asked()
             try:
                 if patience is None:
                     result = await inner(fn, instance, args, kwargs)
@@ -74,7 +91,7 @@ class DegradePolicy(Policy[Degradation]):
             """The same, where somebody wants to know whether a fallback answered anywhere in the call."""
             flag, call = DegradedFlag(), FallbackCall(here, fn, instance, args, kwargs)
             here.check(call)
-            patience = callers_patience()
+            patience = asked()
             with flagged(flag):
                 try:
                     if patience is None:
@@ -110,11 +127,11 @@ def degrade_to(
     name: str | None = None,
     on: ErrorRule | Iterable[ErrorRule] = UNAVAILABLE,
     mark: Mark | None = None,
-    rung_timeout: float | None = 5.0,
+    rung_timeout: float | None = DEFAULT_RUNG_TIMEOUT,
     max_concurrency: int = 64,
     stream: bool = False,
     registry: StateStore | None = None,
-) -> AsyncDecorator:
+) -> Decorator:
     """
     Answer from the next best source when the AI is unavailable.
 
@@ -134,7 +151,8 @@ def degrade_to(
         mark: "prefix" puts "[CACHED] " before text from a rung that recalls and "[RULE-BASED] " before text from a
             function; values stay as they are. Or a function that gets a `Recalled` and returns the answer.
         rung_timeout: Seconds that an async rung has for one call, waiting for its turn included. Default 5; None: no
-            bound. A rung that is not async runs at once and must not block.
+            bound. A rung that is not async runs at once and must not block. Not for plain functions, whose rungs block
+            as they do.
         max_concurrency: Async rungs at work at a time, per event loop. Default 64. Calls that fail together are
             answered by one computation if nothing that a rung can see tells them apart: function, instance,
             arguments, kind of error, context variables.
@@ -144,7 +162,7 @@ def degrade_to(
         registry: Where the numbers live. Default: `resilient_ai.registry`.
 
     Raises:
-        TypeError: At decoration: not an async function.
+        TypeError: At decoration: not a function, or an async rung for a plain one.
         ValueError: At decoration: a bad setting, or the name exists with other settings.
     """
     config = DegradeConfig(
@@ -161,9 +179,11 @@ def degrade_to(
         if more or named or (not callable(fn) and not hasattr(type(fn), "__get__")):
             got = "the arguments of a call" if more or named else f"a {type(fn).__qualname__}"
             raise TypeError(
-                f"@degrade_to needs an async function, got {got};"
+                f"@degrade_to needs a function, got {got};"
                 " write @degrade_to(fallback, ...) with its rungs in parentheses"
             )
-        return decorate(fn, DegradePolicy(name, config, registry if registry is not None else default_registry()))
+        where = registry if registry is not None else default_registry()
+        settings = for_plain_functions(config) if shape_of(fn, DegradePolicy.kind).plain else config
+        return decorate(fn, DegradePolicy(name, settings, where))
 
     return put_on

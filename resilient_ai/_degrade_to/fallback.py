@@ -58,6 +58,11 @@ class Rung:
         """Whether it can answer only with a stream."""
         return inspect.isasyncgenfunction(self.recall)
 
+    @property
+    def is_async(self) -> bool:
+        """Whether it is an async function, which gives nothing without an event loop."""
+        return inspect.iscoroutinefunction(self.recall) or self.streams
+
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Rung):
             return NotImplemented

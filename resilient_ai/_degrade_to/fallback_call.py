@@ -11,6 +11,7 @@ from resilient_ai._classification.error_text import error_text
 from resilient_ai._core.call_facts import current_flag, watching
 from resilient_ai._core.errors import ErrorType, rejections
 from resilient_ai._core.fast_path import StartedCall
+from resilient_ai._core.plain_calls import bare
 from resilient_ai._core.returned_stream import stream_of_items
 from resilient_ai._core.scrub import scrub
 from resilient_ai._core.streams import dispose_rejected
@@ -21,6 +22,7 @@ from .complete import ended_well
 from .contract import FailedCall
 from .events import Degraded, RungFailed
 from .memory_writer import MemoryWriter
+from .plain_rungs import waited_for
 from .scope import Carried
 from .stream_wish import StreamWish, stream_argument
 
@@ -44,6 +46,7 @@ class FallbackSite:
     Attributes:
         state: Its numbers.
         memories: Those of them that are told good answers.
+        plain: Whether its callers block.
     """
 
     __slots__ = (
@@ -57,6 +60,7 @@ class FallbackSite:
         "config",
         "function",
         "memories",
+        "plain",
         "registry",
         "signature",
         "state",
@@ -68,6 +72,7 @@ class FallbackSite:
         self.registry = registry
         self.function = site.function
         self.signature = site.signature
+        self.plain = site.plain
         self._streaming = site.streaming
         self.memories = tuple(rung for rung in config.rungs if rung.remember is not None)
         self._checks = tuple(rung.check_site for rung in self.memories if rung.check_site is not None)
@@ -90,6 +95,7 @@ class FallbackSite:
                     timeout=config.rung_timeout,
                     most=config.max_concurrency,
                     failed=self.rung_failed,
+                    plain=self.plain,
                 )
         return self._chain
 
@@ -117,7 +123,7 @@ class FallbackSite:
         """What the function carries besides its arguments and, as a method, its instance."""
         if self._carried is None:
             fn = fn.function if isinstance(fn, StartedCall) else fn
-            self._carried = Carried(fn if instance is None else getattr(fn, "__func__", fn))
+            self._carried = Carried(bare(fn if instance is None else getattr(fn, "__func__", fn)))
         return self._carried
 
     def check(self, call: FallbackCall) -> None:
@@ -225,7 +231,9 @@ class FallbackCall:
         for rung in memories:
             try:
                 taking = rung.remember(call, result) if rung.remember is not None else None
-                if inspect.isawaitable(taking):
+                if inspect.isawaitable(taking) and site.plain:
+                    waited_for(taking, f"remember of rung {rung.name}")
+                elif inspect.isawaitable(taking):
                     site.writer.later(rung, call, taking)
             except Exception as error:  # noqa: BLE001 - a memory must not break a call that went well
                 site.rung_failed(rung, call, error, doing="remember")
@@ -234,7 +242,7 @@ class FallbackCall:
         site, instance, args, kwargs = self._site, self.instance, self._args, self._kwargs
         arguments = arguments_by_name(site.signature, instance is not None, args, kwargs)
         now, carried = site.registry.clock.now(), site.carried(self._fn, instance)
-        return FailedCall(site.function, args, kwargs, arguments, instance, error, verdict, now, carried)
+        return FailedCall(site.function, args, kwargs, arguments, instance, error, verdict, now, carried, site.plain)
 
     async def _mark(self, answer: Answer, call: FailedCall) -> bool:
         """Whether the answer could be marked; one that could not is not given, because it would pass for a real one."""

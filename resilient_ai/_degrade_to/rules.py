@@ -60,7 +60,8 @@ class Rule:
         found = text_of(call, self.text)
         if found is None or not found or found.isspace():
             return NO_ANSWER
-        loop = None if self.is_quick is None or self.is_quick(found) else _loop_or_none()
+        quick = call.plain or self.is_quick is None or self.is_quick(found)
+        loop = None if quick else _loop_or_none()
         if loop is None:
             return self.work(found, *self.settings)
         return anyio.to_thread.run_sync(

@@ -22,12 +22,13 @@ class Candidate:
 
     Attributes:
         index: Its place in the order given.
-        endpoint: What the function is handed.
+        endpoint: As it is listed.
         name: Its name.
         weight: Its share of calls where chance decides.
         shared: Its state, shared with other call sites.
         call: What lies below the failover, bound for this endpoint.
         check: Its health check; None: a trial call instead.
+        twin: What a plain function is handed in its place.
         health: The state's.
         handed: Goes before the caller's arguments.
         gate: On a fast path: what stands in front of the function.
@@ -41,6 +42,7 @@ class Candidate:
     shared: SharedEndpoint
     call: Any
     check: Callable[[Any], Any] | None = None
+    twin: Any = None
     health: EndpointHealth = field(init=False)
     handed: tuple[Any] = field(init=False)
     gate: Gate | None = None
@@ -48,7 +50,7 @@ class Candidate:
 
     def __post_init__(self) -> None:
         self.health = self.shared.health
-        self.handed = (self.endpoint,)
+        self.handed = (self.endpoint if self.twin is None else self.twin,)
 
     def available(self, now: float) -> bool:
         """Whether a call may go there in the normal run of things."""
@@ -66,6 +68,12 @@ def check_of(endpoint: Any, health_check: Any) -> Callable[[Any], Any] | None:
     if health_check is not None:
         return health_check or None
     return (lambda each: each.check()) if callable(getattr(endpoint, "check", None)) else None
+
+
+def twin_of(endpoint: Any) -> Any:
+    """What a plain function is handed in place of an endpoint: its `sync`, if its class has one."""
+    # The class is asked, as a mock has all names.
+    return endpoint.sync if hasattr(type(endpoint), "sync") else endpoint
 
 
 def weight_of(endpoint: Any, name: str) -> float:

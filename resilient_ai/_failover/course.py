@@ -48,6 +48,7 @@ class FailoverSite:
         rules: For its selections.
         reject: Judges results.
         now: The clock.
+        plain: Whether its callers block.
     """
 
     config: FailoverConfig
@@ -57,6 +58,7 @@ class FailoverSite:
     rules: SelectionRules
     reject: Reject | None
     now: Callable[[], float]
+    plain: bool
 
 
 class FailoverCall:
@@ -106,11 +108,12 @@ class FailoverCall:
         """What the function returns for the first endpoint that answers."""
         started, candidate, ticket = self._first_choice()
         if candidate is None or ticket is None:
-            await backend().checkpoint_if_cancelled()
+            if not self._site.plain:
+                await backend().checkpoint_if_cancelled()
             selection = self._selection()
             return self._settle(selection, await self._in_turn(selection, selection.begin(started)))
         try:
-            if (patience := callers_patience()) is None:
+            if (patience := self._patience()) is None:
                 result = await self._ask(candidate)
             else:
                 result = await self._ask_within(patience, candidate, ())
@@ -226,6 +229,9 @@ class FailoverCall:
 
     # -- inside
 
+    def _patience(self) -> Patience | None:
+        return None if self._site.plain else callers_patience()
+
     def _selection(self) -> EndpointSelection:
         return EndpointSelection(self._site.rules, self._site.candidates, self)
 
@@ -235,7 +241,7 @@ class FailoverCall:
         admission: Admission | None,
     ) -> Answer:
         async def ask(candidate: Candidate) -> Any:
-            if (patience := callers_patience()) is None:
+            if (patience := self._patience()) is None:
                 return await self._ask(candidate)
             return await self._ask_within(patience, candidate, selection.tried)
 
@@ -296,7 +302,7 @@ class FailoverCall:
 
     def _note_a_wrong_call(self, error: Exception) -> None:
         """Say so where a caller has passed the endpoint."""
-        kinds = tuple(type(each.endpoint) for each in self._site.candidates)
+        kinds = tuple(type(each.handed[0]) for each in self._site.candidates)
         if is_wrong_call(error) and any(isinstance(each, kinds) for each in (*self._args, *self._kwargs.values())):
             error.add_note("resilient_ai: failover hands the endpoint in; leave it out of the call")
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, ClassVar, Concatenate, Literal, ParamSpec, Protocol, Self, TypeVar, overload
 
 from resilient_ai._classification.error_rules import Reject
+from resilient_ai._core.callables import name_of
 from resilient_ai._core.commit_point import Commits
-from resilient_ai._core.coroutine_type import CoroutineOf
 from resilient_ai._core.fast_path import FastPath
 from resilient_ai._core.handlers import Handler
 from resilient_ai._core.policy import Policy, Site
@@ -17,10 +17,10 @@ from resilient_ai._core.public import public
 from resilient_ai._core.state_store import StateStore, default_registry
 from resilient_ai._core.wrapper import decorate
 
-from .candidate import Candidate, check_of, weight_of
+from .candidate import Candidate, check_of, twin_of, weight_of
 from .config import FailoverConfig
 from .course import FailoverCall, FailoverSite
-from .endpoint import Named
+from .endpoint import Named, Twin
 from .fast_path import through_candidates
 from .handle import EndpointHandle, Failover
 from .hedge import HedgeBudget, HedgeDelay
@@ -30,7 +30,7 @@ from .strategy import Strategy, chooser_of
 P = ParamSpec("P")
 R = TypeVar("R")
 S = TypeVar("S")
-Y = TypeVar("Y")
+T = TypeVar("T", bound=Twin)
 E_co = TypeVar("E_co", covariant=True)
 F = TypeVar("F", bound=Named)
 
@@ -39,27 +39,13 @@ class FailoverDecorator(Protocol[E_co]):
     """A decorator that hands the endpoint in: the first argument, or the first after `self`, is gone for callers."""
 
     @overload
-    def __call__(
-        self, fn: Callable[Concatenate[E_co, P], Coroutine[Any, Any, R]], /
-    ) -> Callable[P, CoroutineOf[Any, Any, R]]: ...
+    def __call__(self, fn: Callable[Concatenate[E_co, P], R], /) -> Callable[P, R]: ...
     @overload
-    def __call__(
-        self, fn: Callable[Concatenate[E_co, P], AsyncGenerator[Y, None]], /
-    ) -> Callable[P, AsyncGenerator[Y, None]]: ...
+    def __call__(self, fn: Callable[Concatenate[T, P], R], /) -> Callable[P, R]: ...
     @overload
-    def __call__(
-        self, fn: Callable[Concatenate[S, E_co, P], Coroutine[Any, Any, R]], /
-    ) -> Callable[Concatenate[S, P], CoroutineOf[Any, Any, R]]: ...
+    def __call__(self, fn: Callable[Concatenate[S, E_co, P], R], /) -> Callable[Concatenate[S, P], R]: ...
     @overload
-    def __call__(  # type: ignore[overload-overlap]  # a method's self is no endpoint
-        self, fn: Callable[Concatenate[S, E_co, P], AsyncGenerator[Y, None]], /
-    ) -> Callable[Concatenate[S, P], AsyncGenerator[Y, None]]: ...
-    @overload
-    def __call__(self, fn: Callable[Concatenate[E_co, P], AsyncIterator[Y]], /) -> Callable[P, AsyncIterator[Y]]: ...
-    @overload
-    def __call__(
-        self, fn: Callable[Concatenate[S, E_co, P], AsyncIterator[Y]], /
-    ) -> Callable[Concatenate[S, P], AsyncIterator[Y]]: ...
+    def __call__(self, fn: Callable[Concatenate[S, T, P], R], /) -> Callable[Concatenate[S, P], R]: ...
 
 
 class FailoverPolicy(Policy[Failover]):
@@ -99,8 +85,26 @@ class FailoverPolicy(Policy[Failover]):
             if callable(introduce := getattr(type(endpoint), "beside", None)):
                 introduce(endpoint, self._endpoints)
 
-    def switched_off(self, call: Callable[..., Any], site: Site, skip: int) -> Callable[..., Any]:  # noqa: ARG002
-        first = self._endpoints[0]
+    def check_plain(self, function: Any) -> None:
+        """
+        Refuse what only a task could do beside the call.
+
+        Raises:
+            ValueError: It hedges, or has a health check.
+        """
+        if self.config.hedge_after is not None:
+            raise ValueError(
+                f"hedge_after={self.config.hedge_after!r} needs two calls at a time, and {name_of(function)} is a plain"
+                " function, which makes one; leave it out, or make the function `async def`"
+            )
+        if callable(self.config.health_check):
+            raise ValueError(
+                f"health_check= is asked beside the calls, and {name_of(function)} is a plain function, beside which"
+                " nothing runs; leave it out (a trial call decides), or make the function `async def`"
+            )
+
+    def switched_off(self, call: Callable[..., Any], site: Site, skip: int) -> Callable[..., Any]:
+        first = self._handed(self._endpoints[0], site)
         if not skip:
             return partial(call, first)
         return lambda *args, **kwargs: call(*args[:skip], first, *args[skip:], **kwargs)
@@ -168,7 +172,11 @@ class FailoverPolicy(Policy[Failover]):
             registry=self.registry,
         )
         turns = self._chooser.preselect(candidates)
-        return FailoverSite(config, failover, candidates, turns, rules, self._reject, self.registry.clock.now)
+        now = self.registry.clock.now
+        return FailoverSite(config, failover, candidates, turns, rules, self._reject, now, site.plain)
+
+    def _handed(self, endpoint: Any, site: Site) -> Any:
+        return twin_of(endpoint) if site.plain else endpoint
 
     def _candidates(self, bind_inner: Callable[[Site], Any], site: Site) -> tuple[Candidate, ...]:
         outer = f"{site.endpoint}/" if site.endpoint is not None else ""
@@ -181,7 +189,8 @@ class FailoverPolicy(Policy[Failover]):
                 weight_of(endpoint, endpoint.name),
                 self._handles[endpoint.name]._shared,
                 bind_inner(replace(site, endpoint=outer + endpoint.name, spare=spare, handed=endpoint)),
-                check_of(endpoint, self.config.health_check),
+                None if site.plain else check_of(endpoint, self.config.health_check),
+                twin_of(endpoint) if site.plain else None,
             )
             for index, endpoint in enumerate(self._endpoints)
         )
@@ -205,7 +214,8 @@ def failover(
     """
     Hand the function an endpoint, and another one at once when that fails.
 
-    The endpoint is the first argument (the first after `self`); callers do not pass it. An error that another
+    The endpoint is the first argument (the first after `self`); callers do not pass it. A plain function is handed the
+    endpoint's twin for plain code, `endpoint.sync`, where there is one. An error that another
     endpoint could do better at moves the call on; the caller's own mistake is raised as it is. A request that is
     too long moves only to an endpoint of another `model` or `provider`, unless both declare a `context_window` and
     the other one's is no larger; a filtered one only to another `model` or `provider` (attributes of the endpoints).
@@ -230,12 +240,12 @@ def failover(
         health_check: Async function of an endpoint that is asked beside the calls once a rest is over, instead of a
             trial call. It says "down" by returning False or by raising what an outage raises (no connection, no
             answer in time, 5xx, 429); after any other error, a trial call decides all the same. Default: the
-            endpoint's own `.check()` if it has one; False: never.
+            endpoint's own `.check()` if it has one; False: never. Not for plain functions, where a trial call decides.
         health_check_interval: Seconds of a first rest. Default 30.
         max_endpoints: Endpoints asked in one call. Default: all.
         hedge_after: Seconds without an answer (of a stream, without its first item) after which another endpoint
             is asked as well; the first answer wins, the other call is cancelled. "p95": as long as 95 % of the
-            answers take, learned from 20 answers on. Default: never.
+            answers take, learned from 20 answers on. Default: never. Not for plain functions.
         hedge_budget: Extra calls by hedging, as a share of all calls; the first three are free. Default 0.05.
         idempotent: False, or a function of the call's arguments (the instance first, for a method) that returns
             False, for calls that must not run twice: they are not hedged, and go on only where the error proves
@@ -248,8 +258,9 @@ def failover(
 
     Raises:
         AllEndpointsFailedError: By the decorated function: no endpoint answered.
-        TypeError: At decoration: not an async function.
-        ValueError: At decoration: a bad setting, or the name exists with other settings.
+        TypeError: At decoration: not a function.
+        ValueError: At decoration: a bad setting, one that a plain function cannot have, or the name exists with other
+            settings.
     """
     names = tuple(_name_of(endpoint) for endpoint in endpoints)
     if not names:

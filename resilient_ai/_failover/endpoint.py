@@ -18,6 +18,10 @@ class Named(Protocol):
         ...
 
 
+class Twin:
+    """What a plain function is handed in place of an endpoint that has to be awaited: the base of such classes."""
+
+
 @public()
 class Endpoint:
     """

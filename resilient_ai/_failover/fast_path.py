@@ -46,9 +46,9 @@ def through_candidates(
             if not method:
                 given = candidate.handed + args
             elif len(args) == 2:  # the usual call; slicing the tuple would take a bare await more
-                given = (args[0], candidate.endpoint, args[1])
+                given = (args[0], candidate.handed[0], args[1])
             else:
-                given = (args[0], candidate.endpoint, *args[1:])
+                given = (args[0], candidate.handed[0], *args[1:])
             ask = candidate.behind_gate
             result = await (ask(*given, **kwargs) if kwargs else ask(*given))
         except BaseException as error:  # noqa: BLE001 - the layers raise it again

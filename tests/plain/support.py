@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -31,10 +32,10 @@ class Caller:
         if self.backend == "threads":
             return body
 
+        @functools.wraps(body)
         async def function(*args: Any, **kwargs: Any) -> Any:
             return body(*args, **kwargs)
 
-        function.__qualname__ = function.__name__ = body.__name__
         return function
 
     def scripted(self, *outcomes: Any) -> Callable[..., Any]:

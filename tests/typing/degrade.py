@@ -65,10 +65,5 @@ async def main() -> None:
     assert_type(stats.by_rung, dict[str, int])
 
 
-@degrade_to("sorry")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType,reportCallIssue,reportUntypedFunctionDecorator]
-def plain(prompt: str) -> str:
-    return prompt
-
-
 degrade_to("sorry", mark="suffix")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 degrade_to("sorry", on="timeout")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]

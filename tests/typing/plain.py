@@ -6,7 +6,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from functools import partial
 from typing import Any, Protocol, TypeVar, assert_type
 
-from resilient_ai import adaptive_limit, batched, circuit_breaker, classified_retry
+from resilient_ai import Endpoint, adaptive_limit, batched, circuit_breaker, classified_retry, degrade_to, failover
 
 T = TypeVar("T")
 
@@ -45,6 +45,29 @@ class Client:
         return float(prompt)
 
 
+us, eu = Endpoint("us"), Endpoint("eu")
+
+
+@degrade_to("later")
+@classified_retry
+@failover(us, eu)
+@circuit_breaker
+def stacked(endpoint: Endpoint, prompt: str, *, temperature: float = 1.0) -> str:
+    return f"{endpoint.name} {prompt} {temperature}"
+
+
+@failover(us, eu)
+def untyped(endpoint, prompt: str) -> str:  # type: ignore[no-untyped-def]
+    return f"{endpoint} {prompt}"
+
+
+class Desk:
+    @degrade_to(b"later")
+    @failover(us, eu)
+    def ask(self, endpoint: Endpoint, prompt: str) -> bytes:
+        return f"{endpoint.name} {prompt}".encode()
+
+
 class Asks(Protocol):
     def ask(self, prompt: str) -> bytes: ...
 
@@ -65,6 +88,9 @@ def use(client: Client, source: Callable[[str], Iterator[str]]) -> None:
     assert_type(client.parse("1"), float)
     assert_type(circuit_breaker(source)("hi"), Iterator[str])
     assert_type(circuit_breaker(partial(ask, temperature=0.1))("hi"), str)
+    assert_type(stacked("hi", temperature=0.5), str)
+    assert_type(untyped("hi"), str)
+    assert_type(Desk().ask("hi"), bytes)
     asks: Asks = client
     asks = Loud()
     assert_type(asks.ask("hi"), bytes)
@@ -72,6 +98,7 @@ def use(client: Client, source: Callable[[str], Iterator[str]]) -> None:
     ask(1)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     length()  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     client.ask(prompt=b"hi")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    stacked(us, "hi")  # type: ignore[arg-type, call-arg]  # pyright: ignore[reportArgumentType, reportCallIssue]
     Client.parse(1)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 

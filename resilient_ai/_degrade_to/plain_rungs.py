@@ -1,0 +1,36 @@
+"""What a rung of a plain function gives to be awaited: a memory that looks something up beside the caller, say."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import anyio
+
+from resilient_ai._core.backend import in_trio
+from resilient_ai._core.event_loops import running_loop
+from resilient_ai._core.plain_calls import needs_a_loop
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+_LONGEST: Final = 5.0  # seconds, as an async function's rungs have by default
+
+
+def waited_for(answer: Awaitable[Any], what: str) -> Any:
+    """
+    What an awaitable gives, in an event loop of its own.
+
+    Raises:
+        RuntimeError: A loop runs in this thread, which must not be blocked.
+        TimeoutError: It took too long.
+    """
+    if running_loop() is not None or in_trio():
+        if (close := getattr(answer, "close", None)) is not None:
+            close()  # or Python warns that the coroutine was never awaited
+        raise needs_a_loop(what)
+    return anyio.run(_within_time, answer)
+
+
+async def _within_time(answer: Awaitable[Any]) -> Any:
+    with anyio.fail_after(_LONGEST):
+        return await answer
