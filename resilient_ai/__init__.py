@@ -15,19 +15,6 @@ import typing
 
 # Each name that is imported here, and each one of `_LATER`, is public. What is not named every day has a module of its
 # own, so that a person can read this list in a REPL.
-from ._circuit_breaker.config import NEUTRAL as NEUTRAL
-from ._circuit_breaker.decorator import circuit_breaker as circuit_breaker
-from ._circuit_breaker.state import CircuitState as CircuitState
-from ._classification.classify import classify as classify
-from ._classification.results import classify_result as classify_result
-from ._classification.user_rules import register_classifier as register_classifier
-from ._classification.user_rules import register_rules as register_rules
-from ._classification.verdict import Verdict as Verdict
-from ._classified_retry.budget import RetryBudget as RetryBudget
-from ._classified_retry.decorator import classified_retry as classified_retry
-from ._classified_retry.rules import RetryRule as RetryRule
-from ._core.call_facts import watch as watch
-from ._core.describe import describe as describe
 from ._core.errors import AIServiceError as AIServiceError
 from ._core.errors import AllEndpointsFailedError as AllEndpointsFailedError
 from ._core.errors import BatchResultError as BatchResultError
@@ -42,12 +29,6 @@ from ._core.errors import RejectedResultError as RejectedResultError
 from ._core.errors import ResilienceError as ResilienceError
 from ._core.errors import StackOrderWarning as StackOrderWarning
 from ._core.errors import StreamTruncatedError as StreamTruncatedError
-from ._core.time_left import deadline as deadline
-from ._core.time_left import time_left as time_left
-from ._degrade_to.config import UNAVAILABLE as UNAVAILABLE
-from ._degrade_to.contract import NO_ANSWER as NO_ANSWER
-from ._degrade_to.contract import FailedCall as FailedCall
-from ._degrade_to.decorator import degrade_to as degrade_to
 from ._registry import Registry as Registry
 from ._registry import registry as registry
 
@@ -57,6 +38,25 @@ if typing.TYPE_CHECKING:
     from ._adaptive_limit.decorator import adaptive_limit as adaptive_limit
     from ._batched.decorator import batched as batched
     from ._batched.each import each as each
+    from ._circuit_breaker.config import NEUTRAL as NEUTRAL
+    from ._circuit_breaker.decorator import circuit_breaker as circuit_breaker
+    from ._circuit_breaker.state import CircuitState as CircuitState
+    from ._classification.classify import classify as classify
+    from ._classification.results import classify_result as classify_result
+    from ._classification.user_rules import register_classifier as register_classifier
+    from ._classification.user_rules import register_rules as register_rules
+    from ._classification.verdict import Verdict as Verdict
+    from ._classified_retry.budget import RetryBudget as RetryBudget
+    from ._classified_retry.decorator import classified_retry as classified_retry
+    from ._classified_retry.rules import RetryRule as RetryRule
+    from ._core.call_facts import watch as watch
+    from ._core.describe import describe as describe
+    from ._core.time_left import deadline as deadline
+    from ._core.time_left import time_left as time_left
+    from ._degrade_to.config import UNAVAILABLE as UNAVAILABLE
+    from ._degrade_to.contract import NO_ANSWER as NO_ANSWER
+    from ._degrade_to.contract import FailedCall as FailedCall
+    from ._degrade_to.decorator import degrade_to as degrade_to
     from ._degrade_to.last_answer import LastAnswer as LastAnswer
     from ._degrade_to.rules import first_sentences as first_sentences
     from ._degrade_to.rules import key_sentences as key_sentences
@@ -67,20 +67,39 @@ if typing.TYPE_CHECKING:
     from ._rate_limit.decorator import rate_limit as rate_limit
     from ._resilient import resilient as resilient
 else:
-    # Imported when somebody asks for it, because not every program uses it: two fifths of the cost of an import.
+    # Imported when somebody asks for it: a program pays for the policies that it uses, and for no others.
     _LATER = {
+        "CircuitState": "_circuit_breaker.state",
         "Endpoint": "_failover.endpoint",
+        "FailedCall": "_degrade_to.contract",
         "LastAnswer": "_degrade_to.last_answer",
+        "NEUTRAL": "_circuit_breaker.config",
+        "NO_ANSWER": "_degrade_to.contract",
+        "RetryBudget": "_classified_retry.budget",
+        "RetryRule": "_classified_retry.rules",
+        "UNAVAILABLE": "_degrade_to.config",
+        "Verdict": "_classification.verdict",
         "adaptive_limit": "_adaptive_limit.decorator",
         "batched": "_batched.decorator",
+        "circuit_breaker": "_circuit_breaker.decorator",
+        "classified_retry": "_classified_retry.decorator",
+        "classify": "_classification.classify",
+        "classify_result": "_classification.results",
+        "deadline": "_core.time_left",
+        "degrade_to": "_degrade_to.decorator",
+        "describe": "_core.describe",
         "each": "_batched.each",
         "failover": "_failover.decorator",
         "first_sentences": "_degrade_to.rules",
         "key_sentences": "_degrade_to.rules",
         "rate_limit": "_rate_limit.decorator",
+        "register_classifier": "_classification.user_rules",
+        "register_rules": "_classification.user_rules",
         "resilient": "_resilient",
         "sentiment": "_degrade_to.rules",
         "static_texts": "_degrade_to.rules",
+        "time_left": "_core.time_left",
+        "watch": "_core.call_facts",
     }
     __all__ = sorted(
         {name for name, thing in globals().items() if name[0] != "_" and type(thing) is not type(sys)} | {*_LATER}

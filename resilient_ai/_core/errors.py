@@ -106,6 +106,8 @@ def mark_if_wrong_call(error: BaseException) -> None:
 
 def rejections(error: BaseException) -> list[RejectedResultError]:
     """The errors about results that `reject=` has refused; whoever replaces such a result has to close it."""
+    if not isinstance(error, ResilienceError):
+        return []
     if isinstance(error, RejectedResultError):
         return [] if getattr(error, "_closed", False) else [error]
     if isinstance(error, AllEndpointsFailedError):
