@@ -134,6 +134,8 @@ class RetriedCall:
         self.site.state.attempt_failed(verdict.error_type)
         if verdict.error_type is ErrorType.INVALID_OUTPUT or isinstance(error, AllEndpointsFailedError):
             self.answers += invalid_answers(error)
+        if not self.site.own_retries.told:
+            self.site.own_retries.look(error, self.site.function)
         if (seen := watching()) is not None:
             seen.attempts += 1
         now = self.site.registry.clock.now()

@@ -32,7 +32,7 @@ from .budget import RetryBudget
 from .call import RetriedCall, answered, judge_of
 from .handle import Retry
 from .rules import RetryChoices, RetryConfig, RetryRule, chosen_types, merged_rules
-from .sdk_retries import own_retries
+from .sdk_retries import OwnRetries, own_retries
 from .site import RetrySite
 from .stream import hold
 
@@ -51,6 +51,7 @@ class RetryPolicy(Policy[Retry]):
         self.config: RetryConfig = config
         self.choices = choices
         self.commits = choices.commits
+        self.own_retries = OwnRetries()
 
     def check_plain(self, function: Any) -> None:
         """Waits as its caller does."""
@@ -131,20 +132,22 @@ class RetryPolicy(Policy[Retry]):
             any(given is not None for given in (choices.stop, choices.wait, choices.retry)),
             self.registry,
             waiting_of(site, self.registry.clock),
+            self.own_retries,
             site.endpoint,
         )
 
 
-def _warn_of_own_retries(fn: Any) -> None:
-    found = own_retries(fn)
-    if found is not None:
-        sdk, requests, switch = found
-        name = getattr(fn, "__qualname__", type(fn).__qualname__)
-        warn(
-            f"the {sdk} client of {name} retries by itself, so one attempt here is up to {requests} requests there;"
-            f" switch that off with {switch}",
-            DoubleRetryWarning,
-        )
+def _warns_of_own_retries(fn: Any) -> bool:
+    if (found := own_retries(fn)) is None:
+        return False
+    sdk, requests, switch = found
+    name = getattr(fn, "__qualname__", type(fn).__qualname__)
+    warn(
+        f"the {sdk} client of {name} retries by itself, so one attempt here is up to {requests} requests there;"
+        f" switch that off with {switch}",
+        DoubleRetryWarning,
+    )
+    return True
 
 
 @overload
@@ -232,9 +235,11 @@ def classified_retry(
         check_callable(setting, given)
 
     def put_on(fn: Any) -> Any:
-        _warn_of_own_retries(fn)
+        told = _warns_of_own_retries(fn)
         where = registry if registry is not None else default_registry()
         settings = for_plain_functions(config) if shape_of(fn, RetryPolicy.kind).plain else config
-        return decorate(fn, RetryPolicy(None if bare else name, settings, where, choices))
+        policy = RetryPolicy(None if bare else name, settings, where, choices)
+        policy.own_retries.told = told
+        return decorate(fn, policy)
 
     return put_on(name) if bare else put_on

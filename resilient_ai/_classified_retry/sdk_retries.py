@@ -1,10 +1,17 @@
-"""Which SDK clients retry by themselves, and the switch that stops each: retries on top of retries multiply."""
+"""
+Which SDK clients retry by themselves, and the switch that stops each: retries on top of retries multiply.
+
+A client whose method is decorated is seen at decoration, another one by an error that comes back after its retries.
+"""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable
 from typing import Any
+
+from resilient_ai._core.call_warnings import warn_in_a_call
+from resilient_ai._core.errors import DoubleRetryWarning
 
 
 def own_retries(fn: Any) -> tuple[str, int, str] | None:
@@ -30,6 +37,65 @@ def own_retries(fn: Any) -> tuple[str, int, str] | None:
         if isinstance(requests, int) and requests > 1:
             return sdk, requests, switch
     return None
+
+
+class OwnRetries:
+    """
+    Whether the user of one call site knows that the client below retries by itself.
+
+    Attributes:
+        told: Whether there has been a warning.
+    """
+
+    __slots__ = ("told",)
+
+    def __init__(self) -> None:
+        self.told = False
+
+    def look(self, error: BaseException, function: str) -> None:
+        """Warn, once, if an error comes back from a client that has sent its request again before."""
+        # Most errors of other clients have none of these; to search them would take ten bare awaits.
+        if error.__cause__ is None and not hasattr(error, "request") and not hasattr(error, "errors"):
+            return
+        if self.told or (found := _sent_again(error)) is None:
+            return
+        self.told = True
+        sdk, times = found
+        _, switch = _SWITCHES.get(sdk, (None, _MAX_RETRIES))
+        warn_in_a_call(
+            f"the {sdk} client that {function} calls retries by itself: one attempt here was {times + 1} requests"
+            f" there; switch that off with {switch}",
+            DoubleRetryWarning,
+        )
+
+
+def _sent_again(error: BaseException) -> tuple[str, int] | None:
+    """
+    The SDK of an error, and how often it had sent the request again; None if it had not, or nobody knows.
+
+    The SDKs of OpenAI, Anthropic and others that are made by Stainless count in a header of the request. An error that
+    holds several, or another as its cause, is searched.
+    """
+    queue: list[Any] = [error]
+    for each in queue:
+        try:
+            times = int(each.request.headers["x-stainless-retry-count"])
+        except Exception:  # noqa: BLE001 - no such request, and a property of httpx raises without one
+            times = 0
+        if times > 0:
+            return type(each).__module__.partition(".")[0], times
+        inner = [each.__cause__, *_several(each)]
+        queue.extend(other for other in inner if isinstance(other, BaseException) and len(queue) < _MOST_ERRORS)
+    return None
+
+
+def _several(error: Any) -> list[Any]:
+    """The errors of a failover's endpoints, or of a group."""
+    errors = getattr(error, "errors", None)
+    return list(errors.values()) if isinstance(errors, dict) else list(getattr(error, "exceptions", ()))
+
+
+_MOST_ERRORS = 50
 
 
 def _owners(fn: Any) -> list[Any]:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from resilient_ai._core.waiting import Waiting
 
     from .rules import RetryChoices, RetryConfig
+    from .sdk_retries import OwnRetries
     from .state import RetryState
 
 
@@ -31,6 +32,7 @@ class RetrySite:
     has_conditions: bool  # whether there are tenacity conditions of the user's among them
     registry: StateStore
     waiting: Waiting
+    own_retries: OwnRetries
     endpoint: str | None = None  # that it is below
     # By type and whether it is retryable: what failures tell of which nothing else is known.
     _usual: dict[tuple[ErrorType, bool], tuple[Failure, Plan]] = field(default_factory=dict, init=False)
