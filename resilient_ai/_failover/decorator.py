@@ -107,7 +107,14 @@ class FailoverPolicy(Policy[Failover]):
         first = self._handed(self._endpoints[0], site)
         if not skip:
             return partial(call, first)
-        return lambda *args, **kwargs: call(*args[:skip], first, *args[skip:], **kwargs)
+        if skip > 1:
+            return lambda *args, **kwargs: call(*args[:skip], first, *args[skip:], **kwargs)
+
+        def method(instance: Any, /, *args: Any, **kwargs: Any) -> Any:
+            # Written out, because to slice the arguments and to copy an empty dict takes two bare awaits.
+            return call(instance, first, *args, **kwargs) if kwargs else call(instance, first, *args)
+
+        return method
 
     def options(self) -> dict[str, Any]:
         return {"endpoints": self._endpoints, "reject": self._reject, "commits": self.commits}

@@ -93,6 +93,24 @@ def _counted(registry: Registry, function: Any = with_endpoint) -> Call:
     return _stack(registry, function, timeout_seconds=None)
 
 
+def _three(registry: Registry) -> Call:
+    """All but the failover."""
+    call = classified_retry(registry=registry)(circuit_breaker(registry=registry)(bare))
+    return resilient_ai.degrade_to("sorry", registry=registry)(call)  # type: ignore[attr-defined, no-any-return]
+
+
+def _off(call: Call | _LookUp, registry: Registry) -> Call | _LookUp:
+    registry.disable()
+    return call
+
+
+def _changed(registry: Registry) -> Call:
+    """With settings that were changed at run time."""
+    call = _stack(registry)
+    registry.configure({"*": {"circuit_breaker": {"timeout_seconds": None, "failure_threshold": 8}}})
+    return call
+
+
 def _open(registry: Registry) -> Call:
     call = circuit_breaker("open", timeout_seconds=None, registry=registry)(bare)
     registry.circuit_breakers["open"].trip()
@@ -146,6 +164,11 @@ def cases() -> list[Case]:
             Case("all four, no deadline, usage counted, a Reply", lambda r: _counted(r, with_usage)),
         ]
     found += [
+        Case("all four, no deadline, settings changed at run time", _changed, 12),
+        Case("switched off, three without failover", lambda r: _off(_three(r), r), 1.5),
+        Case("switched off, all four", lambda r: _off(_stack(r), r), 3.5),
+        Case("switched off, all four, kept method", lambda r: _off(_method(r).ask, r)),
+        Case("switched off, all four, client.ask(text)", lambda r: _off(_LookUp(_method(r)), r)),
         Case("refused by an open circuit", _open, 15, CircuitOpenError),
         Case("one failure, then success", _fails_once, 150),
         Case("asyncio.timeout alone", lambda _: _timeout),
