@@ -96,8 +96,11 @@ def _in_one(rows: Sequence[Row]) -> Row:
 
 
 def _sum(name: str, policy: str, state: str, sites: Sequence[Sequence[Row]]) -> Row:
+    # The outermost policy counts each call once, in one state where it has several for endpoints or keys.
+    outermost = [row for rows in sites for row in rows if row.policy == rows[0].policy]
+
     def total(column: str) -> int | None:
-        numbers = [getattr(rows[0], column) for rows in sites]
+        numbers = [getattr(row, column) for row in outermost]
         return sum(number or 0 for number in numbers) if any(number is not None for number in numbers) else None
 
     every = [row for rows in sites for row in rows]

@@ -163,6 +163,16 @@ def test_a_folded_call_site_shows_what_its_caller_sees():
     assert (row.calls, row.ok, row.failed, row.retried, row.degraded, row.p95) == (100, 100, 0, 3, 0, 0.5)
 
 
+def test_a_folded_call_site_counts_the_calls_of_all_its_endpoints():
+    """In a view of one kind there is no policy further out that sees every call."""
+    sites = [
+        [Row(f"f{number}[{endpoint}]", "circuit_breaker", "closed", calls, calls, 0) for endpoint, calls in shares]
+        for number, shares in enumerate([(("us", 3), ("eu", 4))] * 25)
+    ]
+
+    assert {row.calls for row in folded(sites)} == {7}
+
+
 def test_when_all_are_in_trouble_the_worst_are_in_full_and_the_others_say_what_is_wrong():
     sites = [site(f"site-{number}", failed=number, alarm=True, state="open") for number in range(30)]
     rows = folded(sites)
