@@ -1,4 +1,4 @@
-"""`python -m resilient_ai demo`."""
+"""`python -m resilient_ai demo`, `… grafana`, `… alerts`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,18 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m resilient_ai", description=sys.modules["resilient_ai"].__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("demo", help="an outage from its beginning to its end, against providers on this machine")
-    parser.parse_args(arguments)
+    commands.add_parser("grafana", help="a Grafana board of resilient_ai's metrics, as JSON to import")
+    commands.add_parser("alerts", help="alerting rules for Prometheus, as YAML")
+    command = parser.parse_args(arguments).command
+    if command == "demo":
+        return _demo()
+    from .telemetry import _board
+
+    print(_board.board() if command == "grafana" else _board.alerts())
+    return 0
+
+
+def _demo() -> int:
     try:
         from ._demo import run
 
