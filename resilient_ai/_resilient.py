@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, ParamSpec, TypeVar, overload
 
 from ._adaptive_limit import decorator as limits
 from ._circuit_breaker import decorator as circuits
 from ._classified_retry import decorator as retries
 from ._classified_retry.rules import RetryRule
+from ._core.callables import shape_of
 from ._core.checks import check_number
-from ._core.coroutine_type import CoroutineOf
 from ._core.errors import ErrorType
 from ._core.public import public
 from ._core.state_store import StateStore
 from ._core.wrapper import Decorator
 from ._degrade_to import decorator as fallbacks
 from ._degrade_to.contract import NO_ANSWER
-from ._failover import decorator as endpoints_
+from ._failover import decorator as failovers
 from ._failover.decorator import F, FailoverDecorator
 
 P = ParamSpec("P")
 R = TypeVar("R")
-Y = TypeVar("Y")
 
 Settings = Mapping[str, Any] | None
 
@@ -33,11 +32,7 @@ CIRCUIT_BREAKER = {"recovery_timeout": 1.0, "success_threshold": 1, "half_open_m
 
 
 @overload
-def resilient(fn: Callable[P, Coroutine[Any, Any, R]], /) -> Callable[P, CoroutineOf[Any, Any, R]]: ...
-@overload
-def resilient(fn: Callable[P, AsyncGenerator[Y, None]], /) -> Callable[P, AsyncGenerator[Y, None]]: ...
-@overload
-def resilient(fn: Callable[P, AsyncIterator[Y]], /) -> Callable[P, AsyncIterator[Y]]: ...
+def resilient(fn: Callable[P, R], /) -> Callable[P, R]: ...
 @overload
 def resilient(
     *,
@@ -90,6 +85,9 @@ def resilient(
     - `adaptive_limit`;
     - `circuit_breaker` with `recovery_timeout=1`, `success_threshold=1` and `half_open_max_calls=5`.
 
+    A plain `def` function gets the same without `adaptive_limit`, hedges and timeouts, because nothing can stop a call
+    that blocks: no attempt begins after the patience is over, and an SDK gets its timeout from you.
+
     `tests/bench/README.md` has the measurement that chose each setting.
 
     Args:
@@ -110,7 +108,7 @@ def resilient(
     Raises:
         AIServiceError: By the decorated function: retries are over; `__cause__` is the last error.
         CallTimeoutError: By the decorated function: the patience is over.
-        TypeError: At decoration: not an async function, a setting that its decorator does not have, or settings for a
+        TypeError: At decoration: not a function, a setting that its decorator does not have, or settings for a
             decorator that is not in the stack.
         ValueError: At decoration: a bad setting, or the name exists with other settings.
     """
@@ -118,28 +116,36 @@ def resilient(
         bare: Any = resilient()
         return bare(endpoints[0])
     check_number("patience", patience, above=0, optional=True)
-    shared = {"name": name, "registry": registry}
-    stack: list[Callable[[Any], Any]] = []  # innermost first
-    if circuit_breaker is not False:
-        stack.append(circuits.circuit_breaker(**{**shared, **CIRCUIT_BREAKER, **(circuit_breaker or {})}))
-    if adaptive_limit is not False:
-        stack.append(limits.adaptive_limit(**{**shared, **(adaptive_limit or {})}))
-    if endpoints:
-        hedge_after = None if patience is None else patience / 2
-        chosen = {**shared, **FAILOVER, "hedge_after": hedge_after, **(failover or {})}
-        stack.append(endpoints_.failover(*endpoints, **chosen))
-    elif failover is not None:
+    if not endpoints and failover is not None:
         raise TypeError("@resilient has settings for failover, but no endpoints: @resilient(us, eu, failover=...)")
-    retry = {**shared, "timeout_seconds": patience, **(classified_retry or {})}
-    stack.append(retries.classified_retry(**{**retry, "rules": {**RULES, **(retry.get("rules") or {})}}))
-    if fallback is not NO_ANSWER:
-        rungs = fallback if isinstance(fallback, tuple) else (fallback,)
-        stack.append(fallbacks.degrade_to(*rungs, **{**shared, **(degrade_to or {})}))
-    elif degrade_to is not None:
+    if fallback is NO_ANSWER and degrade_to is not None:
         raise TypeError("@resilient has settings for degrade_to, but no fallback: @resilient(fallback=...)")
+    shared = {"name": name, "registry": registry}
+    rungs = fallback if isinstance(fallback, tuple) else (fallback,)
+
+    def stack(*, plain: bool) -> list[Callable[[Any], Any]]:
+        """The decorators, innermost first."""
+        # Nothing can stop a plain function that blocks, so that it gets no timeout and no hedge.
+        bound = {"max_elapsed" if plain else "timeout_seconds": patience}
+        hedge_after = None if plain or patience is None else patience / 2
+        found: list[Callable[[Any], Any]] = []
+        if circuit_breaker is not False:
+            found.append(circuits.circuit_breaker(**{**shared, **CIRCUIT_BREAKER, **(circuit_breaker or {})}))
+        if adaptive_limit is not False and not (plain and adaptive_limit is None):
+            found.append(limits.adaptive_limit(**{**shared, **(adaptive_limit or {})}))
+        if endpoints:
+            chosen = {**shared, **FAILOVER, "hedge_after": hedge_after, **(failover or {})}
+            found.append(failovers.failover(*endpoints, **chosen))
+        retry = {**shared, **bound, **(classified_retry or {})}
+        found.append(retries.classified_retry(**{**retry, "rules": {**RULES, **(retry.get("rules") or {})}}))
+        if fallback is not NO_ANSWER:
+            found.append(fallbacks.degrade_to(*rungs, **{**shared, **(degrade_to or {})}))
+        return found
+
+    for_async = stack(plain=False)  # at once, so that a bad setting is found here
 
     def put_on(fn: Any) -> Any:
-        for decorator in stack:
+        for decorator in stack(plain=True) if shape_of(fn, "resilient").plain else for_async:
             fn = decorator(fn)
         return fn
 

@@ -205,6 +205,37 @@ def test_a_plain_object_is_no_endpoint():
         resilient("us", "eu")
 
 
+def test_a_plain_function_gets_what_can_be_had_without_stopping_it(registry):
+    @resilient(US, EU, patience=4, fallback="later", registry=registry)
+    def plain(endpoint, prompt):
+        return f"[{endpoint.name}] {prompt}"
+
+    kinds = [kind for kind, _ in layers(plain)]
+
+    assert plain("hello") in ("[us] hello", "[eu] hello")
+    assert kinds == ["degrade_to", "classified_retry", "failover", "circuit_breaker"]
+
+
+def test_a_plain_function_is_not_tried_again_after_the_patience(registry, clock):
+    asked = []
+
+    @resilient(patience=4, registry=registry)
+    def slow():
+        asked.append(clock.now())
+        clock.advance(3)
+        raise ProviderError("model_overloaded")
+
+    with pytest.raises(AIServiceError):
+        slow()
+
+    assert len(asked) <= 2
+
+
+def test_a_limit_that_is_written_down_for_a_plain_function_is_refused(registry):
+    with pytest.raises(TypeError, match="@adaptive_limit"):
+        resilient(adaptive_limit={"initial": 5}, registry=registry)(lambda: "pong")
+
+
 async def test_an_error_that_no_retry_mends_is_raised_at_once(registry, clock):
     fn = resilient(registry=registry)(scripted(ProviderError("quota_exceeded")))
     with pytest.raises(AIServiceError):

@@ -29,6 +29,11 @@ async def own(prompt: str) -> str:
     return prompt
 
 
+@resilient(us, eu)
+def plain(endpoint: Endpoint, prompt: str) -> str:
+    return f"{endpoint.name} {prompt}"
+
+
 class Bot:
     @resilient(us, eu)
     async def ask(self, endpoint: Endpoint, prompt: str) -> str:
@@ -37,6 +42,7 @@ class Bot:
 
 async def use(bot: Bot) -> None:
     assert_type(await ask("hello", temperature=0.5), str)
+    assert_type(plain("hello"), str)
     assert_type(await bare("hello"), int)
     assert_type(await own("hello"), str)
     assert_type(await bot.ask("hello"), str)
