@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from ._classified_retry.handle import Retry
     from ._degrade_to.handle import Degradation
     from ._failover.handle import EndpointHandle, Failover
+    from ._fleet.join import FleetStore, Join
+    from ._fleet.stats import FleetStats
     from ._rate_limit.handle import RateLimit
     from ._usage.book import Price, UsageBook
 
@@ -94,6 +96,34 @@ class Registry(StateStore):
         if self.meters is not None:
             book_of(self).clear()
 
+    def join(self, store: FleetStore) -> Join:
+        """
+        Join a fleet of workers: what one of them learns of a shared credential, all of them know at once.
+
+        Enters at once, whether the server answers or not, and never raises because of it; leaving takes half a second
+        at most. Works before and after functions are decorated. A forked child is not joined.
+
+        Args:
+            store: How the workers reach each other, a `resilient_ai.redis.RedisStore` say.
+
+        Returns:
+            A context manager, plain or async, that gives a `Fleet`. In a plain `with` it runs in a thread of its own.
+
+        Raises:
+            ValueError: When entered: this registry has joined a fleet already.
+        """
+        from ._fleet.join import Join
+
+        return Join(self, store)
+
+    @property
+    def fleet(self) -> FleetStats:
+        """How it stands with the fleet that was joined; `joined` is False without one."""
+        from ._fleet.membership import Membership
+        from ._fleet.stats import FleetStats
+
+        return self.sharing.stats() if isinstance(self.sharing, Membership) else FleetStats()
+
     def error_stats(self) -> dict[str, Any]:
         """Errors that retries saw: `error_counts` per function and type, `total_errors`, `functions_with_errors`."""
         counts = {name: dict(retry.stats().error_counts) for name, retry in self.retries.items()}
@@ -122,7 +152,13 @@ class Registry(StateStore):
 
     def __repr__(self) -> str:
         sites = self._sites()
-        return text_table(folded(sites)) if sites else "<Registry: nothing decorated yet>"
+        table = text_table(folded(sites)) if sites else "<Registry: nothing decorated yet>"
+        return f"{table}\nfleet {self._fleet_line()}" if self.sharing is not None else table
+
+    def _fleet_line(self) -> str:
+        from ._fleet.join import shown
+
+        return shown(self.fleet)
 
     def _repr_html_(self) -> str:
         return html_table(folded(self._sites()))

@@ -11,6 +11,7 @@ from ._classified_retry.events import AttemptFailed, QuotaExceeded, RetriesExhau
 from ._core.events import CallRejected, Event, SettingsChanged
 from ._degrade_to.events import Degraded, RungFailed
 from ._failover.events import EndpointDenied, EndpointDown, EndpointMarked, EndpointUp, FailedOver, Hedged
+from ._fleet.events import FactHeard, FleetJoined, FleetLost
 from ._rate_limit.events import RateLimitLowered
 
 __all__ = [
@@ -28,7 +29,10 @@ __all__ = [
     "EndpointMarked",
     "EndpointUp",
     "Event",
+    "FactHeard",
     "FailedOver",
+    "FleetJoined",
+    "FleetLost",
     "Hedged",
     "LimitLowered",
     "QuotaExceeded",

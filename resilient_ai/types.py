@@ -26,6 +26,8 @@ from ._degrade_to.state import DegradeCounts
 from ._failover.handle import EndpointHandle, Failover
 from ._failover.health import EndpointState
 from ._failover.stats import EndpointCounts, EndpointStats, FailoverCounts, FailoverStats
+from ._fleet.join import Fleet
+from ._fleet.stats import FleetStats
 from ._rate_limit.handle import RateLimit, RateLimitCounts, RateLimitStats
 from ._usage.book import CallSiteUsage, ModelUsage, UsageBook
 
@@ -51,6 +53,8 @@ __all__ = [
     "Failover",
     "FailoverCounts",
     "FailoverStats",
+    "Fleet",
+    "FleetStats",
     "LastAnswerStats",
     "Layer",
     "LimitCounts",

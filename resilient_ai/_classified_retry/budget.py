@@ -61,22 +61,37 @@ class RetryBudget:
 class Bucket:
     """The tokens of one name. Not locked; the shell does that."""
 
-    __slots__ = ("_budget", "_filled", "_tokens")
+    __slots__ = ("_budget", "_capacity", "_filled", "_per_second", "_tokens", "_workers")
 
     def __init__(self, budget: RetryBudget, now: float) -> None:
         self._budget = budget
+        self._capacity, self._per_second = budget.capacity, budget.per_second
+        self._workers = 1
         self._tokens = budget.capacity
         self._filled = now
 
+    def divide(self, workers: int, now: float) -> None:
+        """Keep to this process's part of what so many share; a retry can always be paid for in the end."""
+        if workers != self._workers:
+            self._workers = workers
+            self._divide(now)
+
+    def _divide(self, now: float) -> None:
+        budget, workers = self._budget, self._workers
+        self._tokens, self._filled = self.level(now), now
+        dearest = max(budget.price, budget.throttled_price)
+        self._capacity = min(budget.capacity, max(budget.capacity / workers, dearest))
+        self._per_second = budget.per_second / workers
+
     def level(self, now: float) -> float:
         """Tokens at that moment."""
-        flown = max(0.0, now - self._filled) * self._budget.per_second
-        return min(self._budget.capacity, self._tokens + flown)
+        flown = max(0.0, now - self._filled) * self._per_second
+        return min(self._capacity, self._tokens + flown)
 
     def change(self, budget: RetryBudget, now: float) -> None:
         """Go on with the tokens that are left, as far as there is room for them."""
-        self._tokens = min(budget.capacity, self.level(now))
-        self._filled, self._budget = now, budget
+        self._budget = budget
+        self._divide(now)
 
     def take(self, now: float, price: float) -> bool:
         """Pay for one retry; False when the tokens do not reach."""
@@ -87,5 +102,5 @@ class Bucket:
 
     def give_back(self, now: float, tokens: float) -> None:
         """Tokens of successes, or of a retry that was not made after all."""
-        self._tokens = min(self._budget.capacity, self.level(now) + tokens)
+        self._tokens = min(self._capacity, self.level(now) + tokens)
         self._filled = now

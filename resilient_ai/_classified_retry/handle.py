@@ -67,7 +67,7 @@ class Retry(Identified):
     def __init__(self, name: str, config: RetryConfig, registry: StateStore) -> None:
         self.name = name
         self._price = _price(config)
-        self._state = RetryState(config.budget, registry.clock.now)
+        self._state = RetryState(config.budget, registry.clock.now, lambda: registry.workers)
 
     def _reconfigure(self, config: RetryConfig) -> None:
         """Go on with other settings, the numbers and the budget's level as they are."""

@@ -49,6 +49,7 @@ class RetryState:
     Args:
         budget: Bounds the retries; None: no bound.
         now: Monotonic seconds.
+        workers: How many processes share the budget.
 
     Attributes:
         good: Calls that succeeded at once.
@@ -64,6 +65,7 @@ class RetryState:
         "_now",
         "_paid_in",
         "_past",
+        "_workers",
         "errors",
         "given_up",
         "good",
@@ -72,8 +74,11 @@ class RetryState:
         "retries",
     )
 
-    def __init__(self, budget: RetryBudget | None, now: Callable[[], float]) -> None:
+    def __init__(
+        self, budget: RetryBudget | None, now: Callable[[], float], workers: Callable[[], int] = lambda: 1
+    ) -> None:
         self._budget = budget
+        self._workers = workers
         self._now = now
         self.lock = threading.RLock()  # reentrant: a signal handler may read the registry while its thread is in here
         self.good = SuccessCount()
@@ -167,5 +172,6 @@ class RetryState:
     def _pay_in(self, now: float) -> None:
         ok = self.good.ok
         if self._bucket is not None and self._budget is not None:
+            self._bucket.divide(self._workers(), now)
             self._bucket.give_back(now, (ok - self._paid_in) * self._budget.per_success)
         self._paid_in = ok

@@ -48,6 +48,11 @@ def keep_secret(owner: object, *values: str | None) -> None:
     _kept[id(owner)] = tuple(value.strip() for value in values if value is not None and len(value.strip()) >= 8)
 
 
+def secrets_of(owner: object) -> tuple[str, ...]:
+    """The keys that an owner has said it holds."""
+    return _kept.get(id(owner), ())
+
+
 def secret_headers(headers: Mapping[str, str]) -> list[str]:
     """The values of those headers that are named as secrets, without the scheme in front: `Bearer` say."""
     return [value.split()[-1] for name, value in headers.items() if value.strip() and _NAMES_OF_SECRETS.search(name)]

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from .callables import Place
     from .clock import Clock
+    from .sharing import Sharing
 
 
 H = TypeVar("H", bound=Handle)
@@ -122,11 +123,14 @@ class StateStore(Exporting, RunTimeSettings):
         self._swept = self.clock.now()
         self._room = _MOST_KEYS  # number of states at which the next new key sweeps idle ones out
         self._own_chance = rng is None
+        self.sharing: Sharing | None = None  # where policies tell other processes what holds for them too
+        self.workers = 1  # registries that have joined each other, this one included
         start_over_after_fork(self)
 
     def _after_fork(self) -> None:
         """In a forked child: a chance of its own, free locks, and no calls in flight."""
         self._lock = threading.RLock()
+        self.sharing, self.workers = None, 1  # its parent has joined others, the child has not
         if self._own_chance:
             self.rng.seed()  # or every worker would draw the same jitter
         for claim in self._states.values():

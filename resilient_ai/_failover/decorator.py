@@ -14,6 +14,7 @@ from resilient_ai._core.fast_path import FastPath
 from resilient_ai._core.handlers import Handler
 from resilient_ai._core.policy import Policy, Site
 from resilient_ai._core.public import public
+from resilient_ai._core.sharing import credential_of
 from resilient_ai._core.state_store import StateStore, default_registry
 from resilient_ai._core.wrapper import decorate
 
@@ -79,6 +80,8 @@ class FailoverPolicy(Policy[Failover]):
         for each in config.endpoints:
             make = partial(EndpointHandle, each, registry)
             self._handles[each] = registry.claim("endpoint", each, None, make, rank=self.rank + 1)
+        for endpoint in self._endpoints:
+            self._handles[endpoint.name]._shared.credential = credential_of(endpoint)
         self._chooser = chooser_of(config.strategy, registry.rng, registry.clock)
         for endpoint in self._endpoints:
             # An endpoint may want to know where a call can move on to. Its class is asked, as a mock has all names.

@@ -16,6 +16,8 @@ from .stats import EndpointCounts, EndpointStats, FailoverCounts, FailoverStats
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from resilient_ai._core.errors import ErrorType
+    from resilient_ai._core.sharing import Subject
     from resilient_ai._core.state_store import StateStore
 
     from .config import FailoverConfig
@@ -38,6 +40,14 @@ class EndpointHandle(Identified):
     def _after_fork(self) -> None:
         """In a forked child: free locks, and no calls in flight."""
         self._shared.after_fork()
+
+    def fact_subject(self) -> Subject:
+        """What facts of a fleet about it are about."""
+        return self._shared.subject
+
+    def hear(self, error_type: ErrorType | None, wait: float) -> bool:
+        """Take in a fact of a fleet; whether it changed anything."""
+        return self._shared.hear(error_type, wait)
 
     def stats(self) -> EndpointStats:
         """The numbers of this moment."""

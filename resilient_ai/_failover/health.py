@@ -11,6 +11,7 @@ are ignored. A call may be forced on a resting endpoint when there is no better 
 
 from __future__ import annotations
 
+import math
 from collections import Counter, deque
 from dataclasses import dataclass
 from enum import Enum, StrEnum
@@ -39,6 +40,7 @@ DENIED = frozenset(kind for kind, row in ERROR_TYPES.items() if row.endpoint == 
 PASSING = frozenset(kind for kind, row in ERROR_TYPES.items() if row.endpoint == "passing")
 GOOD_RUN = 20  # answers since the last failure that buy one of these
 
+_NO_NEWS = 0.1  # seconds that a rest is longer, as another process says: the same fact, heard twice
 LONG_REST = 600.0
 LONGEST_REST = 3600.0
 LEAST_REST = 0.1  # so that after "retry-after: 0" the next call does not go to the endpoint that has just failed
@@ -81,6 +83,7 @@ class EndpointHealth:
     __slots__ = (
         "_averaged",
         "_good_before",
+        "_heard_until",
         "_held",
         "_latency",
         "_trial_since",
@@ -125,6 +128,7 @@ class EndpointHealth:
         self._latency: float | None = None
         self._averaged = 0
         self.due = now
+        self._heard_until = -math.inf  # the end of a rest that another process asked for
         self.rest = 0.0
         self._open(now)
         return ok
@@ -353,6 +357,35 @@ class EndpointHealth:
             self.open_ticket = Ticket(self.generation, self.flights)
 
     # -- the operator
+
+    def hear(self, now: float, error_type: ErrorType | None, wait: float) -> bool:
+        """
+        Rest because of what another process has met, without a strike; or go back to work because it was answered.
+
+        Args:
+            now: Seconds.
+            error_type: What it has met; None: it was answered again.
+            wait: Seconds to rest.
+
+        Returns:
+            Whether that changed anything. An operator's word and a longer rest of one's own stand.
+        """
+        if error_type is None:
+            heard, self._heard_until = self._heard_until, -math.inf
+            if self.state is not EndpointState.RESTING or self.due != heard:
+                return False
+            self.due = now
+            return True
+        if self.state is EndpointState.MARKED_DOWN:
+            return False
+        if self.state is EndpointState.RESTING:
+            if self.due >= now + wait - _NO_NEWS:
+                return False
+            self.due = now + wait
+        else:
+            self._begin_rest(now, wait)
+        self.last_error_type, self._heard_until = error_type, self.due
+        return True
 
     def mark_down(self) -> bool:
         """Send nothing there until `mark_up`; False when it was so already."""

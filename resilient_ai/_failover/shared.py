@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from resilient_ai._core.counts import added
 from resilient_ai._core.event_loops import LoopUsages, running_loop
+from resilient_ai._core.sharing import Subject
 
 from .events import EndpointDenied, EndpointDown, EndpointMarked, EndpointUp
 from .health import DENIED, CheckResult, EndpointHealth, EndpointState, Ticket
@@ -14,16 +15,18 @@ from .stats import EndpointCounts, EndpointStats
 
 if TYPE_CHECKING:
     from resilient_ai._classification.verdict import Verdict
+    from resilient_ai._core.errors import ErrorType
     from resilient_ai._core.state_store import StateStore
 
 
 class SharedEndpoint:
     """One endpoint, as policies and its handle use it. Thread-safe."""
 
-    __slots__ = ("_denied", "_lock", "_loops", "_past", "_registry", "health", "name", "watched_in")
+    __slots__ = ("_denied", "_lock", "_loops", "_past", "_registry", "credential", "health", "name", "watched_in")
 
     def __init__(self, name: str, registry: StateStore) -> None:
         self.name = name
+        self.credential = ""  # that calls go out with, as far as it is known
         self.health = EndpointHealth()
         self.watched_in: object = None  # the event loop whose task checks its health
         self._denied = False  # a denial has been reported
@@ -77,6 +80,8 @@ class SharedEndpoint:
             )
             first_denial = error_type in DENIED and not self._denied
             self._denied = self._denied or first_denial
+        if (sharing := self._registry.sharing) is not None and verdict.blame in ("credential", "account"):
+            sharing.failed(self.subject, error_type, hint)
         event = EndpointDenied if first_denial else EndpointDown
         if rest is not None and self._registry.hears(event):
             self._registry.emit(event(self.name, self.name, error_type.value, rest, seconds))
@@ -106,8 +111,20 @@ class SharedEndpoint:
         if came_back:
             self._up()
 
+    @property
+    def subject(self) -> Subject:
+        """What facts about it are about."""
+        return Subject(self.name, self.credential)
+
+    def hear(self, error_type: ErrorType | None, wait: float) -> bool:
+        """Another process was refused for so many seconds, or answered again; whether that changed anything."""
+        with self._lock:
+            return self.health.hear(self._registry.clock.now(), error_type, wait)
+
     def _up(self) -> None:
         self._denied = False
+        if (sharing := self._registry.sharing) is not None:
+            sharing.recovered(self.subject)
         if self._registry.hears(EndpointUp):
             self._registry.emit(EndpointUp(self.name, self.name))
 

@@ -22,12 +22,11 @@ class Bucket:
         level: What may be sent now.
     """
 
-    __slots__ = ("_burst", "_recovers", "_share", "_told_at", "level", "most", "per_minute")
+    __slots__ = ("_recovers", "_share", "_told_at", "level", "most", "per_minute")
 
     def __init__(self, per_minute: float, burst: float) -> None:
-        self._burst = burst
         self.level = math.inf
-        self.set_rate(per_minute)
+        self.set_rate(per_minute, burst)
         self.clear()
 
     def clear(self) -> None:
@@ -37,10 +36,10 @@ class Bucket:
         self._recovers = 1.0  # seconds from then on in which it comes back by itself
         self._told_at = 0.0
 
-    def set_rate(self, per_minute: float) -> None:
-        """Fill at another rate from now on."""
+    def set_rate(self, per_minute: float, burst: float) -> None:
+        """Fill at another rate from now on, and hold so many seconds of it."""
         self.per_minute = per_minute
-        self.most = max(1.0, per_minute / 60 * self._burst)
+        self.most = max(1.0, per_minute / 60 * burst)
         self.level = min(self.level, self.most)
 
     def rate(self, now: float, factor: float) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import fields
 from typing import Any, ClassVar, ParamSpec, TypeVar, overload
 
 from resilient_ai._core.handlers import Handler
@@ -37,6 +38,11 @@ class RateLimitPolicy(Policy[RateLimit]):
     }
     twice = "take each call out of it twice"
     per_endpoint = True
+    changeable = tuple(field.name for field in fields(RateLimitConfig))
+
+    @classmethod
+    def default_config(cls) -> RateLimitConfig:
+        return RateLimitConfig()
 
     def __init__(self, name: Any, config: RateLimitConfig, registry: StateStore, cost: Cost | None = None) -> None:
         super().__init__(name, config, registry)
@@ -53,7 +59,7 @@ class RateLimitPolicy(Policy[RateLimit]):
 
     def bind(self, bind_inner: Callable[[Site], Handler], site: Site) -> Handler:
         inner, gate, estimate = bind_inner(site), self.state(site)._gate, TokenEstimate(self._cost)
-        gate.keep_numbers_of(site.handed)
+        gate.belong_to(site.handed)
 
         async def limited(fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             guessed = estimate.guess(instance, args, kwargs) if gate.counts_tokens else 0.0
@@ -175,6 +181,8 @@ def rate_limit(
         TypeError: At decoration: not an async function.
         ValueError: At decoration: a bad setting, none of the two numbers, or the name exists with other settings.
     """
+    if requests_per_minute is None and tokens_per_minute is None:
+        raise ValueError("rate_limit needs a number to keep: requests_per_minute=, tokens_per_minute= or both")
     check_cost(cost)
     config = RateLimitConfig(requests_per_minute, tokens_per_minute, max_wait, burst, max_queue_size)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from anyio.lowlevel import checkpoint_if_cancelled
@@ -16,6 +17,7 @@ from resilient_ai._core.deadline import seconds_left
 from resilient_ai._core.errors import ErrorType, LimitReachedError, QueueFullError
 from resilient_ai._core.event_loops import LoopUsages
 from resilient_ai._core.events import CallRejected
+from resilient_ai._core.sharing import Subject, credential_of
 from resilient_ai._core.task_wakeup import TaskWakeup
 from resilient_ai._usage.readers import usage_of
 
@@ -80,7 +82,18 @@ class TaskWaiter(Waiter):
 class RateGate:
     """Lets the calls of one quota through. Thread-safe; callers in line keep their order across loops."""
 
-    __slots__ = ("_loops", "_name", "_now", "_registry", "lock", "quota")
+    __slots__ = (
+        "_config",
+        "_loops",
+        "_name",
+        "_now",
+        "_own_numbers",
+        "_registry",
+        "_tells",
+        "lock",
+        "quota",
+        "subject",
+    )
 
     def __init__(self, name: str, config: RateLimitConfig, registry: StateStore) -> None:
         self._name = name
@@ -91,6 +104,10 @@ class RateGate:
         # collector ends may leave the line.
         self.lock = threading.RLock()
         self._loops = LoopUsages()
+        self._config = config
+        self._own_numbers: tuple[float | None, float | None] = None, None  # the endpoint's
+        self.subject = Subject(name)  # what facts about it are about
+        self._tells = True
 
     def after_fork(self) -> None:
         """In a forked child: a free lock, and nobody in line; what was learnt stays."""
@@ -104,15 +121,38 @@ class RateGate:
         """Whether tokens are limited."""
         return self.quota.tokens is not None
 
-    def keep_numbers_of(self, endpoint: object) -> None:
-        """Keep an endpoint's own numbers, where it has any."""
+    def belong_to(self, endpoint: object) -> None:
+        """Be the quota of an endpoint, and keep its own numbers, where it has any."""
+        if endpoint is None:
+            return
+        self.subject = Subject(str(getattr(endpoint, "name", self._name)), credential_of(endpoint))
+        self._tells = False  # the endpoint does
         requests, tokens = (getattr(endpoint, name, None) for name in ("requests_per_minute", "tokens_per_minute"))
         who = getattr(endpoint, "name", None)
         check_number(f"requests_per_minute of endpoint {who!r}", requests, above=0, optional=True)
         check_number(f"tokens_per_minute of endpoint {who!r}", tokens, above=0, optional=True)
-        if (requests, tokens) != (None, None):
-            with self.lock:
-                self.quota.set_numbers(requests, tokens, self._now())
+        self._own_numbers = requests, tokens
+        self.reconfigure(self._config)
+
+    def reconfigure(self, config: RateLimitConfig) -> None:
+        """Go on with other settings; there may be room for more callers now."""
+        self._config = config
+        requests, tokens = self._own_numbers
+        with self.lock:
+            self.quota.reconfigure(
+                replace(
+                    config,
+                    requests_per_minute=config.requests_per_minute if requests is None else requests,
+                    tokens_per_minute=config.tokens_per_minute if tokens is None else tokens,
+                ),
+                self._now(),
+            )
+        self.call_next()
+
+    def hear(self, wait: float) -> bool:
+        """Another process was refused for so many seconds; whether that changed anything."""
+        with self.lock:
+            return self.quota.pause(wait, self._now())
 
     # -- getting through
 
@@ -248,6 +288,8 @@ class RateGate:
                 pause = self._registry.bounded_wait(verdict.retry_after) or 0.0
                 if quota.too_fast(pause, now):
                     event = RateLimitLowered(self._name, quota.factor, pause)
+                    if (sharing := self._registry.sharing) is not None and self._tells:
+                        sharing.failed(self.subject, verdict.error_type, pause)
             elif _not_sent(error, verdict):
                 quota.give_back(sent.tokens, now)
             else:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from resilient_ai._core.counts import added
+from resilient_ai._core.errors import ErrorType
 from resilient_ai._core.public import public
 from resilient_ai._core.report import Row
 from resilient_ai._core.state_name import Identified
@@ -13,6 +14,7 @@ from resilient_ai._core.state_name import Identified
 from .gate import RateGate, numbers_of
 
 if TYPE_CHECKING:
+    from resilient_ai._core.sharing import Subject
     from resilient_ai._core.state_store import StateStore
 
     from .bucket import Bucket
@@ -93,6 +95,18 @@ class RateLimit(Identified):
     def _after_fork(self) -> None:
         """In a forked child: a free lock, and nobody in line."""
         self._gate.after_fork()
+
+    def _reconfigure(self, config: RateLimitConfig) -> None:
+        """Go on with other settings; what is in the buckets stays, as far as they hold it."""
+        self._gate.reconfigure(config)
+
+    def fact_subject(self) -> Subject:
+        """What facts of a fleet about it are about."""
+        return self._gate.subject
+
+    def hear(self, error_type: ErrorType | None, wait: float) -> bool:
+        """Take in a fact of a fleet; whether it changed anything."""
+        return error_type is ErrorType.RATE_LIMIT and self._gate.hear(wait)
 
     def stats(self) -> RateLimitStats:
         """The numbers of this moment."""

@@ -26,6 +26,7 @@ _LEAST_WAITING = 1 / 3  # share of a caller's time that may go into waiting, how
 _SHORTEST = 1e-3  # seconds between two looks at the first in line
 _CUT, _CUT_SECONDS = 0.9, 1.0  # of the factor that is kept after a refusal, and how long the next one is held the same
 _LEAST_FACTOR = 0.1
+_NO_NEWS = 0.1  # seconds that a pause is longer, as another process says: the same fact, heard twice
 _FAST, _NEAR, _SLOW = 0.01, 0.97, 0.002  # growth of the factor a second, up to this share of where it was cut, and then
 _USE_SECONDS = 60.0  # over which the use of the quota is shown
 
@@ -87,11 +88,12 @@ class Quota:
         self.total = self.succeeded = self.failed = self.left = self.refused = 0
         self.tokens_used = 0
 
-    def set_numbers(self, requests_per_minute: float | None, tokens_per_minute: float | None, now: float) -> None:
-        """Keep other numbers from now on; None leaves one as it is."""
+    def reconfigure(self, config: RateLimitConfig, now: float) -> None:
+        """Keep other numbers from now on; what is in the buckets stays, as far as they hold it."""
         self._pass_time(now)
-        self.requests = _with_rate(self.requests, requests_per_minute, self._config)
-        self.tokens = _with_rate(self.tokens, tokens_per_minute, self._config)
+        self._config = config
+        self.requests = _with_rate(self.requests, config.requests_per_minute, config)
+        self.tokens = _with_rate(self.tokens, config.tokens_per_minute, config)
 
     def _buckets(self) -> tuple[Bucket, ...]:
         return tuple(each for each in (self.requests, self.tokens) if each is not None)
@@ -217,6 +219,14 @@ class Quota:
                 scarcest: Left = min(left, key=lambda each: each.amount)
                 bucket.told(scarcest.amount, scarcest.limit, since, now)
 
+    def pause(self, seconds: float, now: float) -> bool:
+        """Send nothing for so many seconds, because another process was refused; whether that is any longer."""
+        self._pass_time(now)
+        if now + seconds <= self.paused_until + _NO_NEWS:
+            return False
+        self.paused_until = now + seconds
+        return True
+
     def too_fast(self, retry_after: float, now: float) -> bool:
         """
         The provider refused a call because of its rate; what the call took stays spent, or it would be sent again.
@@ -258,8 +268,8 @@ def _bucket(per_minute: float | None, config: RateLimitConfig) -> Bucket | None:
 
 def _with_rate(bucket: Bucket | None, per_minute: float | None, config: RateLimitConfig) -> Bucket | None:
     if per_minute is None or bucket is None:
-        return bucket if per_minute is None else _bucket(per_minute, config)
-    bucket.set_rate(per_minute)
+        return _bucket(per_minute, config)
+    bucket.set_rate(per_minute, config.burst)
     return bucket
 
 

@@ -201,3 +201,30 @@ def test_callers_of_a_closed_loop_hold_nobody_up(anyio_backend):
     assert anyio.run(ask, backend=anyio_backend) == "answer"
     del task, loop
     gc.collect()
+
+
+async def test_the_numbers_can_be_changed_while_calls_wait(registry, clock):
+    ask = rate_limit("q", requests_per_minute=60, burst=1, registry=registry)(scripted("answer"))
+    await ask()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(ask)
+        await anyio.wait_all_tasks_blocked()
+        registry.configure({"q": {"rate_limit": {"requests_per_minute": None, "tokens_per_minute": 6000}}})
+        await anyio.wait_all_tasks_blocked()
+        stats = registry.rate_limits["q"].stats()
+
+    assert (stats.ok, stats.waiting, clock.now()) == (2, 0, 0)
+    assert (stats.requests_per_minute, stats.tokens_per_minute) == (None, 6000)
+
+
+def test_an_endpoint_s_own_number_outlives_a_change_of_the_other(registry):
+    @failover(Endpoint("us", requests_per_minute=120), registry=registry)
+    @rate_limit("q", requests_per_minute=60, registry=registry)
+    async def ask(endpoint):
+        return endpoint.name
+
+    registry.configure({"q*": {"rate_limit": {"requests_per_minute": 30, "tokens_per_minute": 6000}}})
+    stats = registry.rate_limits["q[us]"].stats()
+
+    assert (stats.requests_per_minute, stats.tokens_per_minute) == (120, 6000)

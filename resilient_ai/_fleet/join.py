@@ -1,0 +1,154 @@
+"""Joining a fleet: the one task that talks to the server, for as long as a block lasts."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, asynccontextmanager
+from typing import TYPE_CHECKING, Protocol
+
+import anyio
+from anyio.from_thread import start_blocking_portal
+
+from resilient_ai._core.public import public
+
+from .membership import Membership
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from contextlib import AbstractAsyncContextManager
+    from types import TracebackType
+
+    from resilient_ai._core.state_store import StateStore
+
+    from .stats import FleetStats
+
+
+class FleetStore(Protocol):
+    """What a registry asks of a store."""
+
+    @property
+    def namespace(self) -> str:
+        """The fleet's name."""
+        ...
+
+    async def run(self, membership: Membership) -> None:
+        """Keep in touch with the others until cancelled; raises nothing else, whatever the server does."""
+        ...
+
+
+_GOODBYE = 1.0  # seconds that it may take to leave
+
+
+@public("types")
+class Fleet:
+    """A registry's place in a fleet."""
+
+    def __init__(self, membership: Membership) -> None:
+        self._membership = membership
+
+    def stats(self) -> FleetStats:
+        """What is known at this moment."""
+        return self._membership.stats()
+
+    def __repr__(self) -> str:
+        return f"<Fleet {shown(self.stats())}>"
+
+
+class Join:
+    """
+    A context manager, plain or async: inside, the registry is in the fleet.
+
+    In a plain `with`, the task runs in a thread of its own.
+    """
+
+    def __init__(self, registry: StateStore, store: FleetStore) -> None:
+        self._registry = registry
+        self._store = store
+        self._left: ExitStack | None = None
+        self._running: AbstractAsyncContextManager[Fleet] | None = None
+
+    def _enter(self) -> Membership:
+        if self._registry.sharing is not None:
+            raise ValueError("this registry has joined a fleet already; leave that one first")
+        self._registry.sharing = membership = Membership(self._store.namespace, self._registry)
+        return membership
+
+    def _leave(self) -> None:
+        self._registry.sharing, self._registry.workers = None, 1
+
+    async def __aenter__(self) -> Fleet:
+        self._running = self._run()
+        return await self._running.__aenter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        running, self._running = self._running, None
+        return None if running is None else await running.__aexit__(kind, error, trace)
+
+    @asynccontextmanager
+    async def _run(self) -> AsyncIterator[Fleet]:
+        membership, raised = self._enter(), None
+        connection = _Connection(self._store, membership)
+        try:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(connection.run)
+                try:
+                    yield Fleet(membership)
+                except Exception as error:  # noqa: BLE001 - raised below, on its own instead of in the tasks' group
+                    raised = error
+                finally:
+                    await connection.stop()
+        finally:
+            self._leave()
+        if raised is not None:
+            raise raised
+
+    def __enter__(self) -> Fleet:
+        membership = self._enter()
+        with ExitStack() as stack:
+            stack.callback(self._leave)
+            portal = stack.enter_context(start_blocking_portal("asyncio"))
+            connection = portal.call(_Connection, self._store, membership)
+            portal.start_task_soon(connection.run)
+            stack.callback(portal.call, connection.stop)
+            self._left = stack.pop_all()
+        return Fleet(membership)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        left, self._left = self._left, None
+        if left is not None:
+            left.__exit__(kind, error, trace)
+
+
+class _Connection:
+    """The task that keeps in touch; a cancellation from outside does not reach it, so that it can say goodbye."""
+
+    def __init__(self, store: FleetStore, membership: Membership) -> None:
+        self._store, self._membership = store, membership
+        self._scope, self._ended = anyio.CancelScope(shield=True), anyio.Event()
+
+    async def run(self) -> None:
+        try:
+            with self._scope:
+                await self._store.run(self._membership)
+        finally:
+            self._ended.set()
+
+    async def stop(self) -> None:
+        """Say goodbye, if that does not take long."""
+        self._membership.leave()
+        with anyio.move_on_after(_GOODBYE, shield=True):
+            await self._ended.wait()
+        self._scope.cancel()
+
+
+def shown(stats: FleetStats) -> str:
+    """One line for people."""
+    if not stats.connected:
+        why = f" ({stats.last_error})" if stats.last_error else ""
+        return f"{stats.namespace}: alone for {stats.away_for:.1f} s{why}"
+    trip = "" if stats.round_trip is None else f", {stats.round_trip * 1000:.1f} ms"
+    workers = "1 worker" if stats.workers == 1 else f"{stats.workers} workers"
+    return f"{stats.namespace}: {workers}, {'push' if stats.push else 'polling'}{trip}"

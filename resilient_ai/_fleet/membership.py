@@ -1,0 +1,213 @@
+"""One registry's place in a fleet: what it has to tell, what it hears, and how it stands with the server."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections import deque
+from dataclasses import replace
+from statistics import median
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from resilient_ai._core.errors import ErrorType
+from resilient_ai._core.sharing import Subject
+
+from .events import FactHeard, FleetJoined, FleetLost
+from .facts import Fact, believed, fact_of, hashed
+from .stats import FleetStats
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Callable
+
+    from resilient_ai._core.state_store import StateStore
+
+_STABLE = 5.0  # seconds for which the server has to answer before its return is told
+_MOST_TOLD = 1_000  # facts that wait for the server; older ones go
+
+
+class ToTell(NamedTuple):
+    """A fact for the others, or that it is over."""
+
+    key: str
+    fact: Fact | None
+    since: float
+
+
+class Membership:
+    """
+    Told and asked from any thread; nothing in here waits.
+
+    Args:
+        namespace: The fleet's name.
+        registry: Who has joined.
+    """
+
+    def __init__(self, namespace: str, registry: StateStore) -> None:
+        self._namespace = namespace
+        self._registry = registry
+        self._now = registry.clock.now
+        self._lock = threading.RLock()
+        self._to_tell: dict[str, ToTell] = {}  # the latest word about each
+        self._known: dict[str, tuple[Fact, float]] = {}  # own facts, and until when they hold
+        self._wake: Callable[[], object] | None = None
+        self.leaving = False  # whether the registry is about to leave
+        self._stats = FleetStats(namespace, joined=True, workers=1)
+        self._lost_at = self._now()
+        self._connected_at = math.inf
+        self._told_connected: bool | None = None  # what the listeners know
+        self._round_trips: deque[float] = deque(maxlen=50)
+
+    # -- for policies
+
+    def failed(self, subject: Subject, error_type: ErrorType, wait: float | None) -> None:
+        """The provider refused a call; the others are told where that holds for them."""
+        fact = fact_of(error_type, wait)
+        if fact is None:
+            return
+        key, now = hashed(self._namespace, subject), self._now()
+        with self._lock:
+            self._known[key] = fact, now + fact.alone
+            self._tell(ToTell(key, fact, now))
+
+    def recovered(self, subject: Subject) -> None:
+        """The provider has answered again; a fact about it is over."""
+        key = hashed(self._namespace, subject)
+        with self._lock:
+            self._known.pop(key, None)
+            self._tell(ToTell(key, None, self._now()))
+
+    def _tell(self, what: ToTell) -> None:
+        self._to_tell.pop(what.key, None)
+        self._to_tell[what.key] = what
+        while len(self._to_tell) > _MOST_TOLD:
+            del self._to_tell[next(iter(self._to_tell))]
+        if self._wake is not None:
+            self._wake()
+
+    # -- for the store
+
+    @property
+    def rng(self) -> random.Random:
+        """Source of jitter and of names."""
+        return self._registry.rng
+
+    def leave(self) -> None:
+        """The registry is about to leave: the store says goodbye and comes back."""
+        with self._lock:
+            self.leaving = True
+            if self._wake is not None:
+                self._wake()
+
+    def seconds_since(self, when: float) -> float:
+        """How long ago something was told."""
+        return max(0.0, self._now() - when)
+
+    def wake_with(self, wake: Callable[[], object] | None) -> None:
+        """Call this when there is something to tell."""
+        with self._lock:
+            self._wake = wake
+
+    def next_to_tell(self) -> ToTell | None:
+        """The word that waits longest; it stays until `told`."""
+        with self._lock:
+            return next(iter(self._to_tell.values()), None)
+
+    def told(self, what: ToTell) -> None:
+        """The server has it."""
+        with self._lock:
+            if self._to_tell.get(what.key) is what:
+                del self._to_tell[what.key]
+            self._stats = replace(self._stats, facts_told=self._stats.facts_told + 1)
+
+    def tell_again(self) -> None:
+        """The server has lost its data: tell what still holds."""
+        now = self._now()
+        with self._lock:
+            self._known = {key: known for key, known in self._known.items() if known[1] > now}
+            for key, (fact, until) in self._known.items():
+                if key not in self._to_tell:
+                    left = until - now
+                    self._tell(ToTell(key, Fact(fact.error_type, left, left), now))
+
+    def heard(self, key: str, error_type: ErrorType | None, seconds: float, *, confirmed: bool) -> None:
+        """A fact of another worker's; None: it is over."""
+        wait = 0.0 if error_type is None else believed(error_type, seconds, confirmed=confirmed)
+        if error_type is not None and wait <= 0:
+            return
+        for name, handle in self._concerned(key):
+            if not handle.hear(error_type, wait):
+                continue
+            with self._lock:
+                self._stats = replace(self._stats, facts_heard=self._stats.facts_heard + 1)
+            if error_type is not None and self._registry.hears(FactHeard):
+                self._registry.emit(FactHeard(name, error_type.value, wait))
+
+    def _concerned(self, key: str) -> list[tuple[str, Any]]:
+        found = []
+        for handle in self._registry._handles():
+            if (ask := getattr(handle, "fact_subject", None)) is None or (subject := ask()) is None:
+                continue
+            if hashed(self._namespace, subject) == key:
+                found.append((handle.name, handle))
+        return found
+
+    def dropped(self) -> None:
+        """Something from the server did not fit."""
+        with self._lock:
+            self._stats = replace(self._stats, dropped=self._stats.dropped + 1)
+
+    def took(self, seconds: float) -> None:
+        """A command was answered after so long."""
+        with self._lock:
+            self._round_trips.append(seconds)
+            self._stats = replace(self._stats, commands=self._stats.commands + 1)
+
+    # -- how it stands
+
+    def connected(self, *, push: bool) -> None:
+        """The server answers."""
+        with self._lock:
+            self._connected_at = self._now()
+            self._stats = replace(self._stats, connected=True, push=push)
+        self.tick()
+
+    def counted(self, workers: int) -> None:
+        """So many workers are in the fleet."""
+        with self._lock:
+            self._stats = replace(self._stats, workers=max(1, workers))
+            self._registry.workers = max(1, workers)
+        self.tick()
+
+    def lost(self, error: BaseException) -> None:
+        """The server does not answer."""
+        kind = type(error).__name__
+        with self._lock:
+            was = self._stats.connected
+            if was:
+                self._lost_at = self._now()
+            self._connected_at = math.inf
+            self._stats = replace(self._stats, connected=False, push=False, last_error=kind)
+            tell = self._told_connected is not False
+            self._told_connected = False
+        if tell and self._registry.hears(FleetLost):
+            self._registry.emit(FleetLost(self._namespace, kind))
+
+    def tick(self) -> None:
+        """Tell of a return once it has lasted: a server that comes and goes is told once."""
+        with self._lock:
+            first = self._told_connected is None
+            stable = self._now() - self._connected_at >= (0.0 if first else _STABLE)
+            tell = self._told_connected is not True and self._stats.connected and stable
+            if tell:
+                self._told_connected = True
+            stats = self._stats
+        if tell and self._registry.hears(FleetJoined):
+            self._registry.emit(FleetJoined(self._namespace, stats.workers, stats.push))
+
+    def stats(self) -> FleetStats:
+        """What is known at this moment."""
+        with self._lock:
+            away = 0.0 if self._stats.connected else self._now() - self._lost_at
+            trip = median(self._round_trips) if self._round_trips else None
+            return replace(self._stats, away_for=away, round_trip=trip)

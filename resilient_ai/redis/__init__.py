@@ -1,0 +1,106 @@
+"""
+Workers of one service tell each other what holds for all of them, by way of Redis or Valkey (6.0 or newer).
+
+    async with registry.join(RedisStore("redis://cache:6379/0", namespace="prod")) as fleet: ...
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from resilient_ai._core.checks import check_number
+from resilient_ai._core.public import public
+
+if TYPE_CHECKING:
+    from resilient_ai._fleet.membership import Membership
+
+__all__ = ["RedisStore"]
+
+_NAMESPACE = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_SCHEMES = ("redis", "rediss", "unix")
+
+
+@public("redis")
+class RedisStore:
+    """
+    A server by way of which registries share facts: a 429 with its wait, a quota used up, a key that is refused.
+
+    No call waits for it, and without it everything goes on as without a store. It holds hashes, times, error types and
+    random names of workers; no prompt, answer, key or name of an endpoint. Nothing is connected before `registry.join`.
+
+    Args:
+        url: `redis://`, `rediss://` or `unix://`, with user and password if there are any.
+        namespace: Name of the fleet: 1 to 64 of letters, digits, dot, dash and underscore. Default "resilient_ai".
+        push: Whether news may be pushed. Where the server's user has no rights on channels they are fetched every
+            second all the same. Default True.
+        sync_interval: Seconds between heartbeats, about. Default 5.
+        command_timeout: Seconds that a command may take; the first that takes longer means that the server is away.
+            Default 1.
+
+    Raises:
+        ValueError: A bad setting.
+        ImportError: coredis is not installed: `pip install 'resilient-ai[redis]'`.
+    """
+
+    def __init__(
+        self,
+        url: str = "redis://localhost:6379/0",
+        *,
+        namespace: str = "resilient_ai",
+        push: bool = True,
+        sync_interval: float = 5.0,
+        command_timeout: float = 1.0,
+    ) -> None:
+        scheme = _scheme_of(url)
+        if scheme not in _SCHEMES:
+            raise ValueError(f"url of a RedisStore must begin with redis://, rediss:// or unix://, got {scheme!r}")
+        if not _fits(namespace):
+            raise ValueError(f"namespace must be 1 to 64 of [A-Za-z0-9._-], got {namespace!r}")
+        if push not in (True, False):
+            raise ValueError(f"push must be True or False, got {push!r}")
+        check_number("sync_interval", sync_interval, above=0, most=10)
+        check_number("command_timeout", command_timeout, above=0)
+        try:
+            import coredis  # noqa: F401
+        except ImportError as error:
+            raise ImportError("RedisStore needs the package coredis: pip install 'resilient-ai[redis]'") from error
+        self._url = url
+        self._namespace = namespace
+        self._push = push
+        self._sync_interval = sync_interval
+        self._command_timeout = command_timeout
+
+    @property
+    def namespace(self) -> str:
+        """The fleet's name."""
+        return self._namespace
+
+    async def run(self, membership: Membership) -> None:
+        """Keep in touch with the others until cancelled; `registry.join` calls this."""
+        from ._task import FleetTask
+
+        await FleetTask(
+            self._url,
+            self._namespace,
+            membership,
+            push=self._push,
+            sync_interval=self._sync_interval,
+            timeout=self._command_timeout,
+            rng=membership.rng,
+        ).run()
+
+    def __repr__(self) -> str:
+        parts = urlsplit(self._url)
+        where = parts.path if parts.scheme == "unix" else f"{parts.hostname}:{parts.port or 6379}"
+        return f"RedisStore('{parts.scheme}://{where}', namespace={self._namespace!r})"
+
+
+def _scheme_of(url: object) -> str:
+    # Never the rest: it may hold a password.
+    return urlsplit(url).scheme if isinstance(url, str) else type(url).__name__
+
+
+def _fits(namespace: object) -> bool:
+    return isinstance(namespace, str) and _NAMESPACE.fullmatch(namespace) is not None

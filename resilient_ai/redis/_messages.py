@@ -1,0 +1,81 @@
+"""
+What comes from the server, read strictly: anybody who may write there can have written it.
+
+What does not fit in size, type or value is dropped.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from resilient_ai._core.errors import ErrorType
+
+_LONGEST = 2_000
+_MOST = 2**53
+_KEY = re.compile(r"[0-9a-f]{24}")
+_WORKER = re.compile(r"[0-9a-z]{1,32}")
+_TYPES = {each.value: each for each in ErrorType}
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """
+    A fact of some worker's.
+
+    Attributes:
+        key: What it is about.
+        error_type: Why it was refused; None: it was answered again.
+        seconds: For how long that holds.
+        confirmed: Whether two workers have met it.
+        by: Who said it.
+    """
+
+    key: str
+    error_type: ErrorType | None
+    seconds: float
+    confirmed: bool
+    by: str
+
+
+def news_of(message: object) -> News | str | None:
+    """What a message says: news, or the worker who says hello; None: it does not fit."""
+    if not isinstance(message, str) or len(message) > _LONGEST:
+        return None
+    try:
+        told = json.loads(message)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(told, dict):
+        return None
+    if set(told) == {"hi"}:
+        return told["hi"] if _is_worker(told["hi"]) else None
+    return _news(told.get("k"), told.get("f"), told.get("r"), told.get("by"), told.get("c"))
+
+
+def news_of_row(row: object) -> News | None:
+    """What a row of the facts says; None: it does not fit."""
+    if not isinstance(row, list | tuple) or len(row) != 5:
+        return None
+    return _news(*row)
+
+
+def _news(key: Any, kind: Any, millis: Any, by: Any, confirmed: Any) -> News | None:
+    fits = (
+        isinstance(key, str)
+        and _KEY.fullmatch(key)
+        and isinstance(kind, str)
+        and (kind == "" or kind in _TYPES)
+        and type(millis) is int
+        and 0 <= millis < _MOST
+        and confirmed in (0, 1)
+        and type(confirmed) is int
+        and _is_worker(by)
+    )
+    return News(key, _TYPES.get(kind), millis / 1000, bool(confirmed), by) if fits else None
+
+
+def _is_worker(name: object) -> bool:
+    return isinstance(name, str) and _WORKER.fullmatch(name) is not None

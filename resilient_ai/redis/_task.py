@@ -1,0 +1,228 @@
+"""The one task of a registry that talks to the server. Whatever the server does, it goes on and raises nothing."""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import anyio
+from anyio import get_cancelled_exc_class
+
+from resilient_ai._core.event_loops import LoopUsages
+from resilient_ai._core.task_wakeup import TaskWakeup
+
+from ._messages import news_of, news_of_row
+from ._scripts import DAY, FACT, HELLO, SYNC
+from ._transport import is_refusal, opened
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Awaitable, Callable
+
+    from resilient_ai._fleet.membership import Membership
+
+    from ._scripts import Script
+    from ._transport import Transport
+
+_WORKER_LIFE = 15.0  # seconds without a heartbeat after which a worker is not counted
+_POLLING = 1.0  # seconds between two looks where news are not pushed
+_SOONEST, _LATEST = 0.1, 2.0  # seconds before a new connection is tried
+_HELLOS, _HELLO_WAIT = 5, 0.2  # how often, and how long, one's own hello is waited for
+_PUSH_AGAIN = 600.0  # seconds before push is tried again where it did not work
+
+
+class FleetTask:
+    """
+    Keeps a membership in touch with the server.
+
+    Args:
+        url: Of the server.
+        namespace: The fleet's name.
+        membership: What is told and heard.
+        push: Whether news may be pushed.
+        sync_interval: Seconds between heartbeats.
+        timeout: Seconds that a command may take.
+        rng: Source of jitter.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        namespace: str,
+        membership: Membership,
+        *,
+        push: bool,
+        sync_interval: float,
+        timeout: float,
+        rng: random.Random,
+    ) -> None:
+        self._url, self._membership, self._rng = url, membership, rng
+        self._sync_interval, self._timeout = sync_interval, timeout
+        prefix = f"rai1:{{{namespace}}}:"
+        self._facts, self._ver, self._workers = prefix + "facts", prefix + "ver", prefix + "workers"
+        self._channel = prefix + "news"
+        self._worker = f"{rng.getrandbits(64):016x}"
+        self._push_wanted, self._no_push_before = push, 0.0
+        self._push = False
+        self._ver_seen = -1
+        self._failure: BaseException | None = None
+
+    async def run(self) -> None:
+        """Connect, and connect again, until cancelled or about to leave."""
+        wait = _SOONEST
+        while not self._membership.leaving:
+            began, error = time.monotonic(), None
+            try:
+                await self._connection()
+            except BaseExceptionGroup as group:
+                if (left := group.subgroup(get_cancelled_exc_class())) is not None:
+                    raise left from None
+                error = _first(group)
+            except Exception as raised:  # noqa: BLE001 - a server's trouble is nobody's error
+                error = raised
+            if self._membership.leaving:
+                return
+            self._membership.lost(error or ConnectionError("the connection has ended"))
+            wait = _SOONEST if time.monotonic() - began > 5 * _LATEST else wait
+            await anyio.sleep(wait * (0.5 + self._rng.random()))
+            wait = min(_LATEST, 2 * wait)
+
+    async def _connection(self) -> None:
+        self._failure = None
+        with anyio.fail_after(3 * self._timeout) as opening:
+            async with opened(self._url, self._timeout) as transport:
+                await self._serve(transport, opening)
+        if self._failure is not None:
+            raise self._failure
+
+    async def _serve(self, transport: Transport, opening: anyio.CancelScope) -> None:
+        async with anyio.create_task_group() as tasks:
+
+            async def guarded(work: Callable[[], Awaitable[None]]) -> None:
+                try:
+                    await work()
+                except Exception as error:  # noqa: BLE001 - any of the tasks ends the connection
+                    self._failure = self._failure or error
+                tasks.cancel_scope.cancel()
+
+            self._push = await self._try_push(transport, tasks, guarded)
+            await self._sync(transport, first=True)
+            if not self._push and time.monotonic() >= self._no_push_before:  # it is push alone that does not work
+                self._no_push_before = time.monotonic() + _PUSH_AGAIN
+            opening.deadline = float("inf")
+            self._membership.connected(push=self._push)
+            wakeup = TaskWakeup(LoopUsages().here())
+            tasks.start_soon(guarded, partial(self._tell_all, transport, wakeup))
+            tasks.start_soon(guarded, partial(self._sync_often, transport))
+
+    async def _ask(self, transport: Transport, script: Script, keys: tuple[str, ...], *arguments: str | float) -> Any:
+        began = time.monotonic()
+        with anyio.fail_after(self._timeout):
+            answer = await transport.run(script, keys, *arguments)
+        self._membership.took(time.monotonic() - began)
+        return answer
+
+    # -- hearing
+
+    async def _try_push(
+        self,
+        transport: Transport,
+        tasks: Any,
+        guarded: Callable[[Callable[[], Awaitable[None]]], Awaitable[None]],
+    ) -> bool:
+        """Push works once one's own hello is heard: a user's rights or a proxy may swallow it."""
+        if not self._push_wanted or time.monotonic() < self._no_push_before:
+            return False
+        heard, scope = anyio.Event(), anyio.CancelScope()
+
+        async def listening() -> None:
+            try:
+                with scope:
+                    await transport.listen(self._channel, partial(self._hear, heard))
+            except Exception:
+                if heard.is_set():
+                    raise
+            if heard.is_set():
+                raise ConnectionError("the subscription has ended")
+            await anyio.sleep_forever()  # the others go on without push
+
+        tasks.start_soon(guarded, listening)
+        for _ in range(_HELLOS):
+            try:
+                await self._ask(transport, HELLO, (self._facts,), self._channel, self._worker)
+            except Exception as error:
+                if not is_refusal(error):
+                    raise
+                break  # no rights on channels
+            with anyio.move_on_after(_HELLO_WAIT):
+                await heard.wait()
+                return True
+        scope.cancel()
+        return False
+
+    def _hear(self, heard: anyio.Event, message: object) -> None:
+        news = news_of(message)
+        if news is None:
+            self._membership.dropped()
+        elif isinstance(news, str):
+            if news == self._worker:
+                heard.set()
+        elif news.by != self._worker:
+            self._membership.heard(news.key, news.error_type, news.seconds, confirmed=news.confirmed)
+
+    # -- telling
+
+    async def _tell_all(self, transport: Transport, wakeup: TaskWakeup) -> None:
+        membership = self._membership
+        membership.wake_with(wakeup.wake)
+        try:
+            while True:
+                while (what := membership.next_to_tell()) is not None and not membership.leaving:
+                    fact, waited = what.fact, membership.seconds_since(what.since)
+                    kind = "" if fact is None else fact.error_type.value
+                    alone = 0 if fact is None else _millis(fact.alone - waited)
+                    confirmed = 0 if fact is None else _millis(fact.confirmed - waited)
+                    if fact is None or alone > 0:
+                        await self._ask(
+                            transport, FACT[self._push], (self._facts, self._ver),
+                            self._channel, what.key, self._worker, kind, alone, confirmed, DAY,
+                        )  # fmt: skip
+                    membership.told(what)
+                if membership.leaving:
+                    await self._ask(transport, SYNC, (self._facts, self._ver, self._workers), self._worker, 0, 0, 1)
+                    return
+                await wakeup.called()
+        finally:
+            membership.wake_with(None)
+
+    async def _sync_often(self, transport: Transport) -> None:
+        while True:
+            pause = self._sync_interval if self._push else min(_POLLING, self._sync_interval)
+            await anyio.sleep(pause * (0.8 + 0.4 * self._rng.random()))
+            await self._sync(transport)
+
+    async def _sync(self, transport: Transport, *, first: bool = False) -> None:
+        keys = (self._facts, self._ver, self._workers)
+        seen = -1 if first else self._ver_seen
+        workers, ver, rows = await self._ask(transport, SYNC, keys, self._worker, _millis(_WORKER_LIFE), seen, 0)
+        for row in rows:
+            news = news_of_row(row)
+            if news is None:
+                self._membership.dropped()
+            elif news.by != self._worker:
+                self._membership.heard(news.key, news.error_type, news.seconds, confirmed=news.confirmed)
+        if ver < self._ver_seen or (first and self._ver_seen >= 0):
+            self._membership.tell_again()  # the server may have lost its data
+        self._ver_seen = ver
+        self._membership.counted(workers)
+
+
+def _millis(seconds: float) -> int:
+    return max(0, int(seconds * 1000))
+
+
+def _first(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

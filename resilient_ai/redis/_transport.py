@@ -1,0 +1,62 @@
+"""The server as the task sees it: scripts and one channel. The only file that knows coredis."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ._scripts import Script
+
+
+class Transport:
+    """
+    An open connection.
+
+    Args:
+        client: A client of coredis, entered.
+    """
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    async def run(self, script: Script, keys: Sequence[str], *arguments: str | float) -> Any:
+        """Run a script on the server."""
+        from coredis.exceptions import NoScriptError
+
+        given = [str(each) for each in arguments]
+        try:
+            return await self._client.evalsha(script.digest, keys=list(keys), args=given)
+        except NoScriptError:
+            return await self._client.eval(script.text, keys=list(keys), args=given)
+
+    async def listen(self, channel: str, hear: Callable[[object], None]) -> None:
+        """Call with each message of a channel; returns when the subscription has ended."""
+        from coredis.retry import NoRetryPolicy
+
+        # By itself it would connect again, and nobody would learn that the server was away.
+        async with self._client.pubsub(channels=[channel], retry_policy=NoRetryPolicy()) as subscription:
+            async for message in subscription:
+                if message["type"] == "message":
+                    hear(message["data"])
+
+
+@asynccontextmanager
+async def opened(url: str, timeout: float) -> AsyncIterator[Transport]:
+    """A connection to the server; commands are not sent again by themselves."""
+    from coredis import Redis
+    from coredis.retry import NoRetryPolicy
+
+    client: Any = Redis.from_url(
+        url, decode_responses=True, retry_policy=NoRetryPolicy(), connect_timeout=timeout, pool_timeout=timeout
+    )
+    async with client:
+        yield Transport(client)
+
+
+def is_refusal(error: Exception) -> bool:
+    """Whether the server has answered, and said no."""
+    from coredis.exceptions import ResponseError
+
+    return isinstance(error, ResponseError)

