@@ -34,7 +34,8 @@ class deadline:  # noqa: N801 - used as a `with` statement
     all that for a caller who leaves, which is nobody's failure. A batch has the latest deadline of its callers.
 
     Tasks and threads that are started inside inherit it: `gather`, task groups, `to_thread`. A bare `Thread` and an
-    executor inherit nothing before Python 3.14. What outlives the block is not bounded any more.
+    executor inherit nothing, except on Python 3.14 with `-X thread_inherit_context=1`. What outlives the block is not
+    bounded any more.
 
     In a task of asyncio or trio the block ends with `TimeoutError`, as that of `anyio.fail_after` does: what runs is
     cancelled. In plain code nothing can be interrupted; no policy waits beyond it, and `time_left()` tells the SDK.
@@ -119,7 +120,8 @@ def time_left() -> float | None:
     Seconds until the running code has to be done: what to hand to an SDK's `timeout=`.
 
     The soonest counts of a `deadline()`, an anyio or trio scope around the running task, a policy's own timeout, and
-    an `asyncio.timeout` where it can be seen. Below a fallback it is a little less, so that the fallback comes in time.
+    an `asyncio.timeout` where it can be seen (`examples/deadlines.md`). Below a fallback it is a little less, so that
+    the fallback comes in time.
 
     Returns:
         Seconds, 0.0 when the time is over; None without a deadline.

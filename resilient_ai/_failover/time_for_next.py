@@ -10,8 +10,9 @@ if TYPE_CHECKING:
     from .health import EndpointHealth
 
 _ANSWERS: Final = 2.0  # average answers of the next endpoint that it gets time for
+_LEAST: Final = 1 / 10  # of the time is kept at least, for an answer that is slower than most
+_UNKNOWN: Final = 1 / 3  # of the time is kept for one that has never answered: it has to connect first
 _PATIENCE: Final = 3.0  # average answers of its own after which an endpoint is late
-_UNKNOWN: Final = 1 / 3  # of the time is kept while nobody has answered yet
 
 
 def seconds_for(asked: EndpointHealth, others: Sequence[EndpointHealth], left: float) -> float | None:
@@ -31,13 +32,7 @@ def seconds_for(asked: EndpointHealth, others: Sequence[EndpointHealth], left: f
     """
     if not others:
         return None
-    own = asked.latency()
     known = [seconds for each in others if (seconds := each.latency()) is not None]
-    if known:
-        kept = _ANSWERS * min(known)
-    elif own is not None:
-        kept = _ANSWERS * own
-    else:
-        kept = left * _UNKNOWN
-    seconds = max(left - kept, left / 2, _PATIENCE * (own or 0.0))
+    kept = max(_ANSWERS * min(known), _LEAST * left) if known else _UNKNOWN * left
+    seconds = max(left - kept, left / 2, _PATIENCE * (asked.latency() or 0.0))
     return seconds if seconds < left else None

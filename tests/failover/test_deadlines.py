@@ -58,8 +58,9 @@ def answered_in(*seconds):
         ([2], [[5]], 15, 7.5),  # not more than half of the time
         ([4], [[5]], 15, 12),  # not before three times its own average
         ([6], [[1]], 15, None),  # it may be just slow today
-        ([2], [[]], 15, 11),  # who has never answered is taken for one like it
-        ([], [[]], 15, 10),  # nobody knows anything: a third
+        ([2], [[0.1]], 15, 13.5),  # not less than a tenth of the time
+        ([2], [[]], 15, 10),  # a third for one that has never answered
+        ([], [[]], 15, 10),
         ([2], [], 15, None),  # nobody else
     ],
 )
