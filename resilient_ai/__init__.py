@@ -66,6 +66,8 @@ if typing.TYPE_CHECKING:
     from ._failover.endpoint import Endpoint as Endpoint
     from ._rate_limit.decorator import rate_limit as rate_limit
     from ._resilient import resilient as resilient
+    from ._spend_limit.decorator import spend_limit as spend_limit
+    from ._spend_limit.error import SpendLimitReachedError as SpendLimitReachedError
 else:
     # Imported when somebody asks for it: a program pays for the policies that it uses, and for no others.
     _LATER = {
@@ -77,6 +79,7 @@ else:
         "NO_ANSWER": "_degrade_to.contract",
         "RetryBudget": "_classified_retry.budget",
         "RetryRule": "_classified_retry.rules",
+        "SpendLimitReachedError": "_spend_limit.error",
         "UNAVAILABLE": "_degrade_to.config",
         "Verdict": "_classification.verdict",
         "adaptive_limit": "_adaptive_limit.decorator",
@@ -97,6 +100,7 @@ else:
         "register_rules": "_classification.user_rules",
         "resilient": "_resilient",
         "sentiment": "_degrade_to.rules",
+        "spend_limit": "_spend_limit.decorator",
         "static_texts": "_degrade_to.rules",
         "time_left": "_core.time_left",
         "watch": "_core.call_facts",

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ._fleet.join import FleetStore, Join
     from ._fleet.stats import FleetStats
     from ._rate_limit.handle import RateLimit
+    from ._spend_limit.handle import SpendLimit
     from ._usage.book import Price, UsageBook
 
 
@@ -65,6 +66,10 @@ class Registry(StateStore):
     @property
     def rate_limits(self) -> View[RateLimit]:
         return View(self._states, "rate_limit")
+
+    @property
+    def spend_limits(self) -> View[SpendLimit]:
+        return View(self._states, "spend_limit")
 
     @property
     def endpoints(self) -> View[EndpointHandle]:

@@ -13,6 +13,7 @@ from ._degrade_to.events import Degraded, RungFailed
 from ._failover.events import EndpointDenied, EndpointDown, EndpointMarked, EndpointUp, FailedOver, Hedged
 from ._fleet.events import FactHeard, FleetJoined, FleetLost
 from ._rate_limit.events import RateLimitLowered
+from ._spend_limit.events import SpendStopped, SpendUnknown, SpendWarned
 
 __all__ = [
     "AttemptFailed",
@@ -41,4 +42,7 @@ __all__ = [
     "RetryScheduled",
     "RungFailed",
     "SettingsChanged",
+    "SpendStopped",
+    "SpendUnknown",
+    "SpendWarned",
 ]

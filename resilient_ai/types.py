@@ -29,6 +29,7 @@ from ._failover.stats import EndpointCounts, EndpointStats, FailoverCounts, Fail
 from ._fleet.join import Fleet
 from ._fleet.stats import FleetStats
 from ._rate_limit.handle import RateLimit, RateLimitCounts, RateLimitStats
+from ._spend_limit.handle import SpendCounts, SpendLimit, SpendStats
 from ._usage.book import CallSiteUsage, ModelUsage, UsageBook
 
 __all__ = [
@@ -73,6 +74,9 @@ __all__ = [
     "Sentiment",
     "Setting",
     "Settings",
+    "SpendCounts",
+    "SpendLimit",
+    "SpendStats",
     "StandIn",
     "SystemClock",
     "UsageBook",

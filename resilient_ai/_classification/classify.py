@@ -152,7 +152,7 @@ def _own(error: BaseException) -> Verdict | None:
         # Retries were made already; making them again further out would multiply them.
         return replace(classify(inner), retryable=False, evidence="retries are over")
     fault = verdict(said, retry_after=error.retry_after, evidence=name)
-    if name in {"QueueFullError", "LimitReachedError"}:
+    if name in {"QueueFullError", "LimitReachedError", "SpendLimitReachedError"}:
         too_big = name == "LimitReachedError" and error.retry_after is None
         return replace(fault, endpoint_fault=False, blame="request", retryable=fault.retryable and not too_big)
     return fault

@@ -26,6 +26,7 @@ _BEFORE_SENDING = frozenset(
         "gaierror",
         "LimitReachedError",
         "QueueFullError",
+        "SpendLimitReachedError",
         "EndpointRestingError",
     ]
 )

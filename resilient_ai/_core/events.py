@@ -55,7 +55,7 @@ class CallRejected(Event):
     A call was refused before it was made: by a circuit, by a limit, or because a queue is full.
 
     Attributes:
-        reason: "open", "half_open_full", "forced_open", "limit_reached" or "queue_full".
+        reason: "open", "half_open_full", "forced_open", "limit_reached", "spent" or "queue_full".
         retry_after: Seconds until it is worth asking again; None when nobody knows.
     """
 

@@ -148,7 +148,7 @@ class _RunOfStream:
     def ended(self) -> None:
         self._run.ended(self._stream)
 
-    def broke(self, _error: Exception) -> None:
+    def broke(self, error: Exception) -> None:  # noqa: ARG002
         self._run.left()
 
     def left(self) -> None:

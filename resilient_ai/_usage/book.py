@@ -150,7 +150,15 @@ class Account:
         """A run of the function begins."""
         return UsageRun(self, endpoint)
 
-    def used(self, endpoint: str | None, model: str | None, usage: Usage | None, *, whole: bool = True) -> None:
+    def used(
+        self,
+        endpoint: str | None,
+        model: str | None,
+        usage: Usage | None,
+        *,
+        whole: bool = True,
+        heard: set[Any] | None = None,
+    ) -> None:
         """Count one answer."""
         cost = self._book.price_of(model, usage) if usage is not None else None
         with self._book.lock:
@@ -162,6 +170,10 @@ class Account:
                 row = self._rows[at] = _Sums()
             row.add(usage, cost, whole)
         for listener in self._listeners:
+            if heard is not None:
+                if listener in heard:
+                    continue
+                heard.add(listener)
             listener(Answer(model, usage, cost, whole))
 
     def listen(self, listener: Callable[[Answer], object]) -> None:
@@ -218,7 +230,7 @@ class UsageBook(Mapping[str, CallSiteUsage]):
     def _after_fork(self) -> None:
         self.lock = threading.RLock()
 
-    __hash__ = object.__hash__
+    __hash__ = object.__hash__  # pyright: ignore[reportAssignmentType]
 
     def __eq__(self, other: object) -> bool:
         return self is other

@@ -15,7 +15,15 @@ from .readers import field, usage_of
 class Receiver(Protocol):
     """Where a run's usage goes."""
 
-    def used(self, endpoint: str | None, model: str | None, usage: Usage | None, *, whole: bool = True) -> None:
+    def used(
+        self,
+        endpoint: str | None,
+        model: str | None,
+        usage: Usage | None,
+        *,
+        whole: bool = True,
+        heard: set[Any] | None = None,
+    ) -> None:
         """
         One answer.
 
@@ -24,6 +32,7 @@ class Receiver(Protocol):
             model: Its model; None where nobody said.
             usage: None where nobody said.
             whole: Whether that is all that it used.
+            heard: Who has heard of it already, to be added to: an answer may pass several functions.
         """
 
 
@@ -46,13 +55,15 @@ class UsageRun:
         self._streamed: Usage | None = None
         self._model: str | None = None
 
-    def told(self, usage: Usage, model: str | None, *, whole: bool = True) -> None:
+    def told(self, usage: Usage, model: str | None, *, whole: bool = True, heard: set[Any] | None = None) -> None:
         """Usage that somebody inside tells of."""
         self._anything = True
+        if self._outer is not None and heard is None:
+            heard = set()
         if self._receiver is not None:
-            self._receiver.used(self._endpoint, model, usage, whole=whole)
+            self._receiver.used(self._endpoint, model, usage, whole=whole, heard=heard)
         if self._outer is not None:
-            self._outer.told(usage, model, whole=whole)
+            self._outer.told(usage, model, whole=whole, heard=heard)
         else:
             _show(usage)
 

@@ -23,6 +23,7 @@ from resilient_ai import (
     describe,
     failover,
     rate_limit,
+    spend_limit,
 )
 from resilient_ai.testing import isolated_registry
 
@@ -41,6 +42,7 @@ def sent(thing):
 
 def made():
     @degrade_to("later")
+    @spend_limit("s", usd_per_hour=1)
     @classified_retry("r", rules={ErrorType.TIMEOUT: RetryRule(7, 1, 2)})
     @failover(Endpoint("us", region="us"), Endpoint("eu"), name="f", strategy="priority")
     @rate_limit("q", tokens_per_minute=6000, cost=lambda endpoint, prompt: len(prompt))

@@ -54,6 +54,7 @@ def run(code):
         "degrade_to(memory, lambda call: NO_ANSWER, registry=registry)",
         "adaptive_limit(registry=registry)",
         "rate_limit(requests_per_minute=6e6, tokens_per_minute=6e9, registry=registry)",
+        "spend_limit(usd_per_hour=1e9, registry=registry)",
         "circuit_breaker(key=lambda: 1, failure_threshold=10**9, registry=registry)",
     ],
 )

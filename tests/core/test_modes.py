@@ -25,6 +25,7 @@ from resilient_ai import (
     describe,
     failover,
     rate_limit,
+    spend_limit,
 )
 from resilient_ai.testing import VirtualClock, isolated_registry
 from tests.helpers import ProviderError, scripted
@@ -83,13 +84,14 @@ def broken(registry):
         "circuit_breaker": circuit_breaker("c", failure_threshold=1, registry=registry),
         "classified_retry": classified_retry("r", registry=registry),
         "adaptive_limit": adaptive_limit("l", registry=registry),
+        "spend_limit": spend_limit("s", usd_per_hour=1, registry=registry),
         "rate_limit": rate_limit("q", requests_per_minute=1, registry=registry),
         "degrade_to": degrade_to("later", name="d", registry=registry),
     }, error
 
 
 @pytest.mark.parametrize(
-    "policy", ["circuit_breaker", "classified_retry", "adaptive_limit", "rate_limit", "degrade_to"]
+    "policy", ["circuit_breaker", "classified_retry", "adaptive_limit", "rate_limit", "spend_limit", "degrade_to"]
 )
 async def test_switched_off_a_call_goes_straight_through_uncounted(registry, broken, policy):
     policies, error = broken

@@ -148,6 +148,7 @@ def test_the_readme_shows_a_stack_early_and_names_every_public_thing_that_decora
         "failover",
         "circuit_breaker",
         "rate_limit",
+        "spend_limit",
         "adaptive_limit",
     ):
         assert f"`{name}" in text

@@ -12,13 +12,13 @@ import pytest
 import resilient_ai
 
 FRONT_DOOR = """
-adaptive_limit batched circuit_breaker classified_retry degrade_to each failover rate_limit resilient
+adaptive_limit batched circuit_breaker classified_retry degrade_to each failover rate_limit resilient spend_limit
 registry Registry describe watch deadline time_left
 Endpoint ErrorType RetryRule RetryBudget CircuitState NEUTRAL UNAVAILABLE
 classify classify_result Verdict register_classifier register_rules
 LastAnswer NO_ANSWER FailedCall first_sentences key_sentences sentiment static_texts
 ResilienceError AIServiceError AllEndpointsFailedError BatchResultError CallTimeoutError CircuitOpenError
-LimitReachedError QueueFullError RejectedResultError StreamTruncatedError
+LimitReachedError QueueFullError RejectedResultError SpendLimitReachedError StreamTruncatedError
 DoubleRetryWarning EndpointMismatchWarning StackOrderWarning
 """.split()  # noqa: SIM905 - in the groups of the documentation
 

@@ -22,6 +22,7 @@ from resilient_ai import (
     degrade_to,
     failover,
     rate_limit,
+    spend_limit,
 )
 from tests.helpers import ProviderError
 
@@ -75,6 +76,7 @@ STACKS = {
     "keyed": [(circuit_breaker, {"timeout_seconds": 5, "key": lambda _request: "k"})],
     "adaptive_limit": [(adaptive_limit, {"max_wait": 1}), CIRCUIT],
     "rate_limit": [(rate_limit, {"requests_per_minute": 600, "tokens_per_minute": 60_000, "max_wait": 1}), CIRCUIT],
+    "spend_limit": [(spend_limit, {"usd_per_hour": 1}), CIRCUIT],
     "classified_retry": [(classified_retry, {}), CIRCUIT],
     "reraise": [(classified_retry, {"reraise": True, "rules": EAGER}), CIRCUIT],
     "failover": [(failover, {}), CIRCUIT],

@@ -1,0 +1,138 @@
+"""`@spend_limit`: no call once an hour's money or tokens are spent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import fields
+from typing import Any, ClassVar
+
+from resilient_ai._core.handlers import Handler
+from resilient_ai._core.policy import Policy, Site
+from resilient_ai._core.public import public
+from resilient_ai._core.returned_stream import ReturnedStream
+from resilient_ai._core.state_store import StateStore, default_registry
+from resilient_ai._core.streams import stream_of
+from resilient_ai._core.wrapper import Decorator, decorate
+from resilient_ai._usage.book import book_of
+
+from .config import SpendConfig
+from .handle import SpendLimit
+
+
+class SpendPolicy(Policy[SpendLimit]):
+    kind = "spend_limit"
+    rank = 20
+    not_outside: ClassVar = {"degrade_to": "refuses calls that degrade_to could have answered"}
+    not_inside: ClassVar = {
+        "classified_retry": "asks the spend limit again for every attempt",
+        "failover": "asks the spend limit once for every endpoint",
+        "rate_limit": "takes quota for calls that the spend limit then refuses",
+        "adaptive_limit": "takes a place for calls that the spend limit then refuses",
+        "circuit_breaker": "takes an outage of the circuit for one call less to pay",
+    }
+    twice = "ask one spend limit twice"
+    changeable = tuple(field.name for field in fields(SpendConfig))
+
+    def __init__(self, name: Any, config: SpendConfig, registry: StateStore) -> None:
+        super().__init__(name, config, registry)
+        book_of(registry)  # functions are folded with what counts their usage from now on
+
+    @classmethod
+    def default_config(cls) -> SpendConfig:
+        return SpendConfig()
+
+    def in_test(self, attempts: int) -> None:
+        """Lets every call through."""
+
+    def check_plain(self, function: Any) -> None:
+        """It waits for nothing, so plain functions are welcome."""
+
+    def make_state(self, name: str) -> SpendLimit:
+        return SpendLimit(name, self.config, self.registry)
+
+    def bind(self, bind_inner: Callable[[Site], Handler], site: Site) -> Handler:
+        inner, limit = bind_inner(site), self.state(site)
+        book_of(self.registry).meter(site.function).listen(limit._answer)
+
+        async def limited(fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            limit._enter()
+            try:
+                result = await inner(fn, instance, args, kwargs)
+            except Exception:
+                limit._ended("failed")
+                raise
+            except BaseException:
+                limit._ended("neutral")
+                raise
+            if type(result) is ReturnedStream:
+                stream_of(result).add(_LimitedStream(limit))
+            else:
+                limit._ended("ok")
+            return result
+
+        return limited
+
+
+class _LimitedStream:
+    __slots__ = ("_limit",)
+
+    def __init__(self, limit: SpendLimit) -> None:
+        self._limit = limit
+
+    def ended(self) -> None:
+        self._limit._ended("ok")
+
+    def broke(self, error: Exception) -> None:  # noqa: ARG002
+        self._limit._ended("failed")
+
+    def left(self) -> None:
+        self._limit._ended("neutral")
+
+
+@public()
+def spend_limit(
+    name: Any = None,
+    *,
+    usd_per_hour: float | None = None,
+    tokens_per_hour: float | None = None,
+    warn_at: float = 0.8,
+    registry: StateStore | None = None,
+) -> Decorator:
+    """
+    Stop before the next call once so much is spent in an hour.
+
+    Every answer of the function counts, those of retries, of other endpoints and those that are thrown away included:
+    what the provider bills for, as `registry.usage` reads it. Money needs a price, `registry.price = genai_prices()`
+    say. The hour slides in steps of a minute.
+
+    A call is checked before it is made, and what it costs is known when it has ended. So the limit is passed by what
+    is in flight when it is reached: by n calls at most where n callers ask at once. `adaptive_limit` or a semaphore
+    bounds that. A refused caller gets `SpendLimitReachedError`, which is our own side's: it is not retried, blames no
+    endpoint, and `degrade_to` above it answers.
+
+    What cannot be counted is never taken for free in silence: answers without usage, and models without a price, are
+    in `.stats()` and in the table as unknown, and a warning (`SpendUnknown`) names each such model once.
+
+    Put it between `degrade_to` and `classified_retry`.
+
+    Args:
+        name: Call sites of one name share one limit. Default: the function's qualified name.
+        usd_per_hour: USD of the last hour. Default None: not limited; one of the two is needed.
+        tokens_per_hour: Tokens of the last hour, those that were read and those that were written. Default None: not
+            limited.
+        warn_at: Share of a limit at which the event `SpendWarned` is told, above 0 and at most 1. Default 0.8.
+        registry: Where the limit lives, and whose usage counts. Default: `resilient_ai.registry`.
+
+    Raises:
+        SpendLimitReachedError: By the decorated function, without calling.
+        TypeError: At decoration: not a function.
+        ValueError: At decoration: a bad setting, none of the two numbers, or the name exists with other settings.
+    """
+    if usd_per_hour is None and tokens_per_hour is None:
+        raise ValueError("spend_limit needs a number to keep: usd_per_hour=, tokens_per_hour= or both")
+    config = SpendConfig(usd_per_hour, tokens_per_hour, warn_at)
+
+    def put_on(fn: Any) -> Any:
+        return decorate(fn, SpendPolicy(name, config, registry if registry is not None else default_registry()))
+
+    return put_on
