@@ -411,9 +411,13 @@ def _settle(wrapper: ResilientFunction) -> None:
         elif is_off(home.policies):
             wrapper._self_run(lambda: home, _straight)
         else:
-            wrapper._self_run(
-                lambda: Stack(home.function, policies_now(home.policies, home.name), home.name, observers), _run
-            )
+            wrapper._self_run(lambda: _stack_now(home, observers), _run)
+
+
+def _stack_now(home: Stack, observers: tuple[Any, ...]) -> Stack:
+    # Copies, which have the same states: threads that make the first call together fold one stack each at a time.
+    policies = tuple(map(copy.copy, policies_now(home.policies, home.name)))
+    return Stack(home.function, policies, home.name, observers)
 
 
 def _run(stack: Stack, method: bool) -> Callable[..., Any]:
