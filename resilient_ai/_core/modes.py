@@ -75,7 +75,18 @@ class Functions(Protocol):
     def policies(self) -> Iterator[tuple[HasRegistry, str]]: ...
 
 
-_functions: Functions
+class _None:
+    """Those of a program that has not imported a policy yet."""
+
+    def settle(self, sites: Collection[tuple[str, str]] | None) -> None:
+        """Nothing to do: what is decorated later settles itself."""
+
+    def policies(self) -> Iterator[tuple[HasRegistry, str]]:
+        """None yet."""
+        return iter(())
+
+
+_functions: Functions = _None()
 
 
 def follow_modes(functions: Functions) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import subprocess
+import sys
 from contextlib import aclosing
 
 import anyio
@@ -78,6 +80,14 @@ async def test_counting_begins_with_the_first_look_for_functions_of_any_age(regi
 
     assert set(registry.usage) == {"early", "late"}
     assert registry.usage["early"].calls == 1
+
+
+def test_a_price_may_be_set_before_anything_is_decorated():
+    """No policy has been imported then."""
+    code = "import resilient_ai as r; r.registry.price = lambda model, usage: 1.0; print(len(r.registry.usage))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+    assert (done.stdout.split(), done.stderr) == (["0"], "")
 
 
 async def test_a_name_that_nobody_knows_is_answered_with_those_that_are_there(registry):
