@@ -9,18 +9,19 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from ._core.loop_clients import close_clients
+from ._core.opening import for_watchers, tell_watchers_with
 from ._core.public import public
 from ._core.report import Row
 from ._core.settings import import_kinds_with
 from ._core.state_store import StateStore, View, set_default_registry
 from ._core.table import folded, html_table, text_table
-from ._usage.book import book_of
 
 if TYPE_CHECKING:
     from ._adaptive_limit.handle import AdaptiveLimit
     from ._batched.handle import Batcher
     from ._circuit_breaker.handle import CircuitBreaker
     from ._classified_retry.handle import Retry
+    from ._core.handlers import Handler
     from ._degrade_to.handle import Degradation
     from ._failover.handle import EndpointHandle, Failover
     from ._fleet.join import FleetStore, Join
@@ -82,24 +83,24 @@ class Registry(StateStore):
     @property
     def usage(self) -> UsageBook:
         """Tokens and money by call site; counted from the first time that somebody asks for it."""
-        return book_of(self)
+        return _book_of(self)
 
     @property
     def price(self) -> Price | None:
         """`(model, Usage) -> USD or None`: what an answer costs, `genai_prices()` say; None: nobody knows."""
-        return None if self.meters is None else book_of(self).price
+        return None if self.meters is None else _book_of(self).price
 
     @price.setter
     def price(self, price: Price | None) -> None:
         if price is not None and not callable(price):
             raise TypeError(f"registry.price must be a function of (model, Usage) or None, got {price!r}")
-        book_of(self).price = price
+        _book_of(self).price = price
 
     def reset(self) -> None:
         """Back to the first day: every state forgets what it saw. Decorated functions keep working."""
         super().reset()
         if self.meters is not None:
-            book_of(self).clear()
+            _book_of(self).clear()
 
     def join(self, store: FleetStore) -> Join:
         """
@@ -177,6 +178,20 @@ def _import_policies() -> None:
 
 
 import_kinds_with(_import_policies)
+# Tokens are read by what is imported when somebody asks for them first: not every program counts or watches.
+
+
+def _book_of(registry: Registry) -> UsageBook:
+    return importlib.import_module("._usage.book", __package__).book_of(registry)  # type: ignore[no-any-return]
+
+
+def _for_the_first_watcher(handler: Handler) -> Handler:
+    importlib.import_module("._usage.runs", __package__)  # which takes the place of this function
+    return for_watchers(handler)
+
+
+tell_watchers_with(_for_the_first_watcher)
+
 registry = Registry()
 set_default_registry(registry)
 if path := os.environ.get("RESILIENT_AI_CONFIG", "").strip():

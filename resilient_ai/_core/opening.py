@@ -60,7 +60,7 @@ class Opening:
     ) -> Any:
         """Call a function; a stream that it returns comes back opened."""
         if watching() is not None:
-            return await _for_watchers(self.unwatched)(fn, _instance, args, kwargs)
+            return await for_watchers(self.unwatched)(fn, _instance, args, kwargs)
         try:  # as `call_plainly` does
             awaitable = fn(*args, **kwargs) if kwargs else fn(*args)
         except TypeError as error:
@@ -85,7 +85,7 @@ class Opening:
     ) -> Any:
         """The same for async generator functions."""
         if watching() is not None:
-            return await _for_watchers(self.unwatched_generator)(fn, instance, args, kwargs)
+            return await for_watchers(self.unwatched_generator)(fn, instance, args, kwargs)
         return await self.unwatched_generator(fn, instance, args, kwargs)
 
     async def unwatched_generator(
@@ -135,6 +135,11 @@ def is_innermost(inner: Any) -> bool:
 
 
 _for_watchers: Callable[[Handler], Handler] = lambda handler: handler  # noqa: E731 - set by who reads results for them
+
+
+def for_watchers(handler: Handler) -> Handler:
+    """What a handler of a function is while somebody watches."""
+    return _for_watchers(handler)
 
 
 def tell_watchers_with(wrap: Callable[[Handler], Handler]) -> None:

@@ -32,6 +32,8 @@ HEAVY = [
     "numpy",
     "resilient_ai.testing",
     "resilient_ai.similar",
+    "resilient_ai.usage",
+    "resilient_ai._usage",
 ]
 
 
