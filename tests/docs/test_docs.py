@@ -115,7 +115,7 @@ def run_offline(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 # Pages about other people's packages, which the extra `guides` brings, and are left out where that does not install.
-NEEDS = {"fastapi.md": ["fastapi"]}
+NEEDS = {"fastapi.md": ["fastapi"], "web_frameworks.md": ["django", "flask"]}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
