@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio  # noqa: TID251 - to know an asyncio task when there is one; everything else is anyio's
 import sys
 import weakref
+from contextlib import nullcontext
 from sys import modules
 from threading import get_ident
 from typing import TYPE_CHECKING
@@ -20,6 +21,7 @@ from anyio.lowlevel import current_token
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
     from anyio.abc import AsyncBackend
 
@@ -46,6 +48,11 @@ def in_task() -> bool:
     """Whether a task of an event loop runs this code; if not, it is a thread's plain code, or a callback."""
     loop = _running_loop()
     return (loop is not None and _current_task(loop) is not None) or in_trio()
+
+
+def shielded() -> AbstractContextManager[object]:
+    """What keeps a cancellation out of a block that closes something; in plain code there is none."""
+    return anyio.CancelScope(shield=True) if in_task() else nullcontext()
 
 
 def backend() -> type[AsyncBackend]:

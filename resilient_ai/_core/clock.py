@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from typing import TYPE_CHECKING, Protocol
 
@@ -15,7 +16,12 @@ if TYPE_CHECKING:
 
 @public("types")
 class Clock(Protocol):
-    """What a registry needs of time. `anyio.current_time()` will not do: trio starts each run at a random offset."""
+    """
+    What a registry needs of time. `anyio.current_time()` will not do: trio starts each run at a random offset.
+
+    For plain functions a clock may have `block(seconds, until=None)` as `SystemClock` has it; without one, its `sleep`
+    is waited for in an event loop of its own.
+    """
 
     def now(self) -> float:
         """Monotonic seconds; only differences mean something."""
@@ -43,9 +49,12 @@ class SystemClock:
     def move_on_after(self, seconds: float) -> AbstractContextManager[anyio.CancelScope]:
         return anyio.move_on_after(seconds)
 
-    def block(self, seconds: float) -> None:
-        """Let this thread wait for so many seconds."""
-        time.sleep(seconds)
+    def block(self, seconds: float, until: threading.Event | None = None) -> None:
+        """Let this thread wait for so many seconds, or until an event is set."""
+        if until is None:
+            time.sleep(seconds)
+        else:
+            until.wait(min(seconds, threading.TIMEOUT_MAX))
 
     def __repr__(self) -> str:
         return "SystemClock()"

@@ -296,7 +296,7 @@ def let_renew(fn: Callable[..., Any]) -> None:
             entry = queue.calls.get(task) if queue.loop is loop else None
             if entry is not None and isinstance(call := entry[2], Opens) and call.opens(fn):
                 call.streams = True
-    if _waits:
+    if _waits and in_task():
         for wait in _waits.get(anyio.get_current_task().id, ()):
             if isinstance(call := wait.fn, Opens) and call.opens(fn):
                 call.streams = True
@@ -311,7 +311,7 @@ def renew_waits() -> None:
     loop = _running_loop()
     if _busy and loop is not None and (task := _current_task(loop)) is not None:
         _renew_queues(loop, task)
-    if not _waits and not readers:
+    if (not _waits and not readers) or not in_task():
         return
     here: int = anyio.get_current_task().id
     while True:

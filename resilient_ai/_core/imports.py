@@ -7,10 +7,14 @@ provider, so their times say nothing about it.
 
 from __future__ import annotations
 
+import importlib
 import threading
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
+
+import anyio
+import anyio.to_thread
 
 from .forks import in_child
 
@@ -46,6 +50,22 @@ def importing() -> Iterator[None]:
             _under_way -= 1
             if _under_way == 0:
                 _spans.append((_began, time.monotonic()))
+
+
+async def imported(module: str, *, plain: bool) -> None:
+    """
+    Import an SDK, which takes seconds.
+
+    Args:
+        module: Its name.
+        plain: Whether plain code waits for it; else it is imported in a thread, so that the event loop's other tasks
+            and deadlines go on meanwhile.
+    """
+    with importing():
+        if plain:
+            importlib.import_module(module)
+        else:
+            await anyio.to_thread.run_sync(importlib.import_module, module)
 
 
 def met_an_import(began: float, ended: float) -> bool:

@@ -201,7 +201,7 @@ class _Hurried:
     async def sleep(self, _seconds: float) -> None:
         await self._clock.sleep(0)
 
-    def block(self, _seconds: float) -> None:
+    def block(self, _seconds: float, _until: object = None) -> None:
         """Nothing to wait for."""
 
     def __getattr__(self, name: str) -> Any:

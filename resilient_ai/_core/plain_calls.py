@@ -8,11 +8,12 @@ runs it from its beginning to its end. No event loop is needed, and a loop that 
 
 from __future__ import annotations
 
-import functools
 from typing import TYPE_CHECKING, Any
 
 from .callables import name_of
 from .errors import mark_if_wrong_call, nothing_sent
+from .plain_streams import LiftedStream, gives_plain_items, plain_stream
+from .returned_stream import ReturnedStream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -33,6 +34,8 @@ def lifted(fn: Callable[..., Any]) -> Callable[..., Coroutine[Any, Any, Any]]:
         except StopIteration as error:  # a coroutine cannot raise it
             raise RuntimeError(f"{name_of(fn)} raised StopIteration") from error
         if type(result) is not known:
+            if gives_plain_items(type(result)):
+                return LiftedStream(result)
             _check(fn, result)
             known = type(result)
         return result
@@ -55,16 +58,18 @@ def driven(call: Callable[..., Coroutine[Any, Any, Any]], name: str) -> Callable
         name: Of the function, for the error where it cannot be run so.
     """
 
-    @functools.wraps(call, ("__module__", "__name__", "__qualname__"), ())
     def called(*args: Any, **kwargs: Any) -> Any:
         coroutine = call(*args, **kwargs)
         try:
             coroutine.send(None)
         except StopIteration as done:
-            return done.value
-        coroutine.close()
-        raise needs_a_loop(name)
+            result = done.value
+        else:
+            coroutine.close()
+            raise needs_a_loop(name)
+        return result if type(result) is not ReturnedStream else plain_stream(result)
 
+    called.__qualname__ = name
     return called
 
 

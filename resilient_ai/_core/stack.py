@@ -9,12 +9,13 @@ from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 from .backend import LOCK_FREE
-from .callables import Place, Shape, needs_async, shape_of, signature_of, takes_instance, unique_name
+from .callables import Place, Shape, shape_of, signature_of, takes_instance, unique_name
 from .fast_path import FastPath
 from .measurements import TimedLayers
 from .metering import metered, metered_function
 from .opening import opening_for
 from .plain_calls import driven, lifted
+from .plain_streams import driven_generator, lifted_generator
 from .policy import Site
 from .streams import items_of
 
@@ -65,11 +66,9 @@ class Stack:
         shape = shape_of(function, policies[0].kind) if policies else Shape(plain=False, streaming=False)
         self.plain, self.streaming = shape
         if self.plain:
-            if self.streaming:
-                raise needs_async(function, policies[0].kind)
             for policy in policies:
                 policy.check_plain(function)
-        self.called = lifted(function) if self.plain else function
+        self.called = self.lifted(function)
         self.name = name if name is not None else unique_name(function)
         self.site = Site(self.name, Place.of(function), streaming=self.streaming, plain=self.plain)
         self.call_site = (policies[0].name if policies else None) or self.name
@@ -84,11 +83,15 @@ class Stack:
         return call
 
     def _run_to_end(self, call: Callable[..., Any]) -> Callable[..., Any]:
-        return driven(call, self.name) if self.plain else call
+        if not self.plain:
+            return call
+        return driven_generator(call) if self.streaming else driven(call, self.name)
 
     def lifted(self, bound: Callable[..., Any]) -> Callable[..., Any]:
-        """The function, bound to an instance, as the layers call it."""
-        return lifted(bound) if self.plain else bound
+        """The function, or a bound method of it, as the layers call it."""
+        if not self.plain:
+            return bound
+        return lifted_generator(bound) if self.streaming else lifted(bound)
 
     def _fold(self) -> Callable[..., Any]:
         policies = self.policies
@@ -161,6 +164,8 @@ class Stack:
         for policy in self.policies:
             if path.gates or policy.registry is not registry or not policy.add_to_fast_path(path, self.site):
                 return None
+        if self.plain:  # nothing ends a plain call early
+            path.bounded = False
         called, meter = self.called, self._meter()
         if meter is not None:
             injects = any(policy.injects_argument for policy in self.policies)

@@ -10,14 +10,12 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterable
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from enum import Enum
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, Protocol
 
-import anyio
-
-from .backend import in_task
+from .backend import shielded
 from .tasks import current_loop, run_later
 
 if TYPE_CHECKING:
@@ -66,6 +64,10 @@ class SelfClosing(AsyncIterator[Any]):
     async def aclose(self) -> None:
         """Close it."""
 
+    def close_at_once(self) -> bool:
+        """Close it where nobody can wait for that; False: it has to be waited for."""
+        return False
+
 
 class StreamLayer(Protocol):
     """What one layer holds for a stream; one of the three is called, once."""
@@ -78,6 +80,13 @@ class StreamLayer(Protocol):
 
     def left(self) -> None:
         """Its consumer left, was cancelled or dropped it, or it failed above this layer."""
+
+
+def _loop_or_none() -> Any:
+    try:
+        return current_loop()
+    except RuntimeError:  # a plain function has none
+        return None
 
 
 class OpenStream:
@@ -103,7 +112,7 @@ class OpenStream:
         self._run: Handler | None = None
         self._only_limits = False
         self._closed = False
-        self._loop = current_loop()
+        self._loop = _loop_or_none()
 
     # -- for the layers
 
@@ -186,7 +195,7 @@ class OpenStream:
         """Leave the stream out of a task that cannot wait any more."""
         self.leave()
         # Python itself closes an async generator that is dropped.
-        if not self._closed and not inspect.isasyncgen(self.source):
+        if not self._closed and not inspect.isasyncgen(self.source) and not _closed_at_once(self.source):
             run_later(self._loop, partial(close_source, self.source))
         self._closed = True
 
@@ -201,6 +210,10 @@ class OpenStream:
 
     def __del__(self) -> None:
         self.abandon()
+
+
+def _closed_at_once(source: AsyncIterator[Any]) -> bool:
+    return isinstance(source, SelfClosing) and source.close_at_once()
 
 
 class _Started:
@@ -307,7 +320,7 @@ async def dispose(late: Any) -> None:
     close = late._self_close if hasattr(type(late), "_self_close") else _close_of(late)  # a stream that is held here
     if close is None:
         return
-    with anyio.CancelScope(shield=True) if in_task() else nullcontext(), suppress(Exception):
+    with shielded(), suppress(Exception):
         closing = close()
         if inspect.isawaitable(closing):
             await closing

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, Any, Protocol
 
 import anyio
@@ -53,7 +54,8 @@ class InThread:
     Waiting of a plain function.
 
     Args:
-        clock: The registry's. One with `block(seconds)` is waited for by that, any other in an event loop of its own.
+        clock: The registry's. One with `block(seconds, until)` is waited for by that, any other in an event loop of
+            its own.
     """
 
     __slots__ = ("_clock",)
@@ -70,6 +72,13 @@ class InThread:
             block(seconds)
         else:
             anyio.run(self._clock.sleep, seconds)
+
+    def block(self, seconds: float, until: threading.Event) -> None:
+        """Wait until an event is set, for so many seconds at most."""
+        if (block := getattr(self._clock, "block", None)) is not None:
+            block(seconds, until)
+        else:
+            until.wait(min(seconds, threading.TIMEOUT_MAX))
 
     def obstacle(self) -> str | None:
         if (running_loop() is None and not in_trio()) or not getattr(self._clock, "blocks", True):

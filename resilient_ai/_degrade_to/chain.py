@@ -16,6 +16,7 @@ from resilient_ai._core.errors import CallTimeoutError
 from resilient_ai._core.own_task import OwnTask
 from resilient_ai._core.patience import callers_patience
 from resilient_ai._core.per_loop import PerLoop
+from resilient_ai._core.plain_streams import LiftedStream, gives_plain_items
 from resilient_ai._core.tasks import current_loop
 
 from .call_key import call_key
@@ -26,7 +27,7 @@ from .plain_rungs import waited_for
 from .single_flight import SingleFlight
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Hashable
+    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Hashable
 
     from resilient_ai._core.callers_deadline import Patience
     from resilient_ai._core.clock import Clock
@@ -103,7 +104,7 @@ class FallbackChain:
             yield first
             while answer.rest is not None:
                 try:
-                    item = await self._limited(anext(answer.rest), answer.rung)
+                    item = await self._item_of(answer.rest, answer.rung)
                 except StopAsyncIteration:
                     return
                 yield item
@@ -124,7 +125,7 @@ class FallbackChain:
         return None
 
     async def _ask(self, rung: Rung, call: FailedCall, *, streams: bool = False) -> Answer | None:
-        if rung.streams and not streams:
+        if rung.streams_for(plain=self._plain) and not streams:
             return None
         answer = rung.given if rung.recall is None else rung.recall(call)
         if rung.recall is not None and inspect.isawaitable(answer):
@@ -134,12 +135,11 @@ class FallbackChain:
 
     async def _ask_for_items(self, rung: Rung, call: FailedCall) -> Answer | None:
         answer = await self._ask(rung, call, streams=True)
-        if answer is None or not isinstance(answer.recalled.answer, AsyncIterable):
+        if answer is None or (items := self._items_of(answer.recalled.answer)) is None:
             return answer
-        # Each item is waited for within a scope, so that the stream needs a task of its own.
-        answer.rest = OwnTask(aiter(answer.recalled.answer))
+        answer.rest = items
         try:
-            first = await self._limited(anext(answer.rest), rung)
+            first = await self._item_of(items, rung)
         except StopAsyncIteration:
             return None
         except BaseException:
@@ -147,6 +147,16 @@ class FallbackChain:
             raise
         answer.recalled = replace(answer.recalled, answer=first)
         return answer
+
+    def _items_of(self, answer: Any) -> AsyncIterator[Any] | None:
+        """The items of an answer that is a stream; None for one value."""
+        if self._plain:
+            return LiftedStream(answer) if gives_plain_items(type(answer)) else None
+        # Each item is waited for within a scope, so that the stream needs a task of its own.
+        return OwnTask(aiter(answer)) if isinstance(answer, AsyncIterable) else None
+
+    async def _item_of(self, items: AsyncIterator[Any], rung: Rung) -> Any:
+        return await (anext(items) if self._plain else self._limited(anext(items), rung))
 
     async def _limited(self, answer: Awaitable[Any], rung: Rung) -> Any:
         """

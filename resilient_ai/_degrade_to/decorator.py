@@ -62,7 +62,7 @@ class DegradePolicy(Policy[Degradation]):
 
     def bind(self, bind_inner: Callable[[Site], Handler], site: Site) -> Handler:
         for rung in self.config.rungs:
-            if rung.streams and not may_stream(site, self.config):
+            if rung.streams_for(plain=site.plain) and not may_stream(site, self.config):
                 raise TypeError(f"rung {rung.name} of @degrade_to is a stream, but {site.function} returns one answer")
         inner, here = bind_inner(site), FallbackSite(self.config, self.state(site)._state, self.registry, site)
         good, watched, name = here.state.good, watching, here.state.name

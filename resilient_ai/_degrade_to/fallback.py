@@ -58,6 +58,10 @@ class Rung:
         """Whether it can answer only with a stream."""
         return inspect.isasyncgenfunction(self.recall)
 
+    def streams_for(self, *, plain: bool) -> bool:
+        """Whether it can answer only with a stream, for a plain function or an async one."""
+        return inspect.isgeneratorfunction(self.recall) if plain else self.streams
+
     @property
     def is_async(self) -> bool:
         """Whether it is an async function, which gives nothing without an event loop."""

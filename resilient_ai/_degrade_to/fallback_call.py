@@ -116,7 +116,8 @@ class FallbackSite:
     def wish(self) -> StreamWish:
         """Whether its calls expect streams."""
         if self._wish is None:
-            self._wish = StreamWish(self.signature, always=self._streaming or self.config.stream)
+            always = self._streaming or self.config.stream
+            self._wish = StreamWish(self.signature, always=always, plain=self.plain)
         return self._wish
 
     def carried(self, fn: Callable[..., Any], instance: Any) -> Carried:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .contract import FailedCall
 
 _STREAM = re.compile(r"\bAsync(?:Iterator|Iterable|Generator|Stream)\b")
+_PLAIN_STREAM = re.compile(r"\b(?:Iterator|Generator|Stream)\b")
 _SEVERAL = re.compile(r"\||\bUnion\b|\bOptional\b")
 
 
@@ -26,13 +27,14 @@ class StreamWish:
     Args:
         signature: Of the function; None when Python cannot tell.
         always: Whether there is no doubt.
+        plain: Whether the function is a plain one.
     """
 
     __slots__ = ("_always", "_annotated", "_seen")
 
-    def __init__(self, signature: inspect.Signature | None, *, always: bool) -> None:
+    def __init__(self, signature: inspect.Signature | None, *, always: bool, plain: bool = False) -> None:
         self._always = always
-        self._annotated = _says_stream(signature)
+        self._annotated = _says_stream(signature, plain=plain)
         self._seen: dict[object, bool] = {}  # by the argument `stream`: whether the latest answer was one
 
     @property
@@ -66,16 +68,16 @@ def stream_argument(arguments: Mapping[str, Any], kwargs: Mapping[str, Any]) -> 
 
 def may_stream(site: Site, config: DegradeConfig) -> bool:
     """Whether a call of the function may expect a stream."""
-    if site.streaming or config.stream or _says_stream(site.signature) or site.signature is None:
+    if site.streaming or config.stream or site.signature is None or _says_stream(site.signature, plain=site.plain):
         return True
     parameters = site.signature.parameters.values()
     return any(each.name == "stream" or each.kind is each.VAR_KEYWORD for each in parameters)
 
 
-def _says_stream(signature: inspect.Signature | None) -> bool:
+def _says_stream(signature: inspect.Signature | None, *, plain: bool) -> bool:
     """Whether the return annotation is that of a stream, and of nothing else."""
     annotation = signature.return_annotation if signature is not None else None
     if isinstance(annotation, str):
-        return bool(_STREAM.search(annotation)) and not _SEVERAL.search(annotation)
+        return bool((_PLAIN_STREAM if plain else _STREAM).search(annotation)) and not _SEVERAL.search(annotation)
     origin = get_origin(annotation) or annotation
-    return origin not in (Union, UnionType) and hasattr(origin, "__aiter__")
+    return origin not in (Union, UnionType) and hasattr(origin, "__next__" if plain else "__aiter__")

@@ -24,7 +24,7 @@ def through_candidates(
     for each in candidates:
         each.gate = path.gates.get(each.name)
         each.behind_gate = behind(each.gate, course.function)
-    now, method, scoped = course.now, course.method, path.scoped
+    now, method, bounded, scoped = course.now, course.method, path.bounded, path.scoped
     # Three are counted without a loop, whose iterator would take as long as counting them.
     first, second, third, *others = (*course.counts, *[SuccessCount()] * (3 - len(course.counts)))
 
@@ -38,7 +38,7 @@ def through_candidates(
         if (
             (held := health.open_ticket) is None
             or (gate is not None and (ticket := gate.state.open_ticket) is None)
-            or ((is_marked() or scoped or "trio" in modules) and is_watched_or_bounded(True))
+            or ((is_marked() or scoped or "trio" in modules) and is_watched_or_bounded(bounded))
         ):
             return await course.take_over(args, kwargs, StartedCall(started, choice=(candidate, None)))
         held.flights.count += 1

@@ -73,8 +73,8 @@ def run_all(
 
     Raises:
         ValueError: A bad setting, or the journal's path holds something else.
-        TypeError: `items` is no iterable. While it runs: an item without a value that can be digested, or an answer
-            that the journal cannot keep.
+        TypeError: `items` is no iterable, or `ask` a plain function. While it runs: an item without a value that can
+            be digested, or an answer that the journal cannot keep.
         Exception: While it runs: a bug of the program, as `ask` raised it, or what `items` raised. It ends the job.
     """
     if concurrency < 1:
@@ -84,6 +84,11 @@ def run_all(
     if not isinstance(items, Iterable | AsyncIterable):
         raise TypeError(f"items must be an iterable or async iterable, got a {type(items).__qualname__}")
     name = str(getattr(ask, "__qualname__", type(ask).__qualname__))
+    if (wrapper := wrapper_of(ask)) is not None and wrapper._self_home.plain:
+        raise TypeError(
+            f"run_all awaits each answer, and {name} is a plain function; make it `async def`, and call blocking code"
+            " with `await anyio.to_thread.run_sync(...)`"
+        )
     known = buildable(return_annotation(ask)) | {key: kind for each in types for key, kind in buildable(each).items()}
     if journal is not None:
         Journal(journal, name, known).close()  # told at once, though a job that nobody begins holds no file

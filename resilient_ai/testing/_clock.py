@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 
+_MOMENT = 0.02  # seconds of real time, in which another thread may let one go on
 _TURNS = 100  # of the event loop, in which woken tasks mostly come to their next wait
 
 
@@ -104,14 +105,23 @@ class VirtualClock:
         finally:
             self._forget(number)
 
-    def block(self, seconds: float) -> None:
-        """Let this thread wait until the clock has moved by so many seconds; by itself, unless `autojump` moves it."""
+    def block(self, seconds: float, until: threading.Event | None = None) -> None:
+        """
+        Let this thread wait until the clock has moved by so many seconds; by itself, unless `autojump` moves it.
+
+        Args:
+            seconds: So many.
+            until: Ends the wait too. Where nobody moves the clock, it is set within a moment of real time, or not.
+        """
+        if until is not None and (until.wait(0.0 if self._jumps else _MOMENT) or math.isinf(seconds)):
+            until.wait()
+            return
         with self._lock:
             due = self._now + seconds
             if not self._jumps:
                 self._advance_to(due)
                 return
-            woken = threading.Event()
+            woken = until if until is not None else threading.Event()
             number = self._wake_at(due, woken.set)
             self._blocked[number] = due
         try:

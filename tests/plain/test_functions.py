@@ -14,7 +14,8 @@ from unittest import mock
 import cloudpickle
 import pytest
 
-from resilient_ai import AIServiceError, Registry, adaptive_limit, batched, circuit_breaker, classified_retry, describe
+from resilient_ai import AIServiceError, Registry, batched, circuit_breaker, classified_retry, describe, rate_limit
+from resilient_ai.jobs import run_all
 from resilient_ai.testing import isolated_registry
 
 guard = circuit_breaker("plain")
@@ -231,9 +232,16 @@ def test_stop_iteration_of_the_function_is_an_error_and_no_end(wrong_calls):
         first_of_none()
 
 
-@pytest.mark.parametrize("policy", [adaptive_limit("x"), batched("x")], ids=["adaptive_limit", "batched"])
+@pytest.mark.parametrize(
+    "policy", [rate_limit("x", requests_per_minute=1), batched("x")], ids=["rate_limit", "batched"]
+)
 def test_what_cannot_wait_for_a_plain_function_is_refused_at_decoration(policy):
     def embed(texts): ...
 
     with pytest.raises(TypeError, match=r"needs an async function, got the plain function .*embed"):
         policy(embed)
+
+
+def test_a_long_job_says_that_it_awaits_its_function():
+    with pytest.raises(TypeError, match=r"run_all awaits each answer, and ask_plainly is a plain function"):
+        run_all(ask_plainly, ["a"])

@@ -12,7 +12,7 @@ from resilient_ai import CircuitOpenError, Registry, circuit_breaker, classified
 from resilient_ai.testing import VirtualClock
 from tests.helpers import interleaved
 
-THREADS, CALLS = 8, 200
+THREADS, CALLS = 8, 100
 
 
 def test_eight_threads_count_every_call_in_every_layer():
