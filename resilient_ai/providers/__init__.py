@@ -2,7 +2,8 @@
 Endpoints that talk to real providers: one way to ask, whatever the API below.
 
 Each has `await complete(prompt)`, `stream(prompt)` and `await check()`, imports its SDK when it is first used, keeps
-one client per event loop with the SDK's own retries off, and closes it with `aclose()` (or `async with`).
+one client per event loop with the SDK's own retries off, and closes it with `aclose()` (or `async with`). For plain
+code each has a twin, `endpoint.sync`, whose methods block.
 
 Parameters that mean the same everywhere have one name here: `system`, `max_tokens`, `temperature`, `top_p`, `stop`,
 `timeout`. Beyond them an endpoint takes what its own API takes.
@@ -20,6 +21,7 @@ from ._http import HTTPEndpoint
 from ._messages import Prompt
 from ._openai import OpenAIEndpoint
 from ._stream import ReplyStream
+from ._sync import SyncEndpoint, SyncReplyStream
 
 __all__ = [
     "AnthropicEndpoint",
@@ -35,6 +37,8 @@ __all__ = [
     "ProviderEndpoint",
     "Reply",
     "ReplyStream",
+    "SyncEndpoint",
+    "SyncReplyStream",
     "ToolCall",
     "endpoints_from",
 ]

@@ -20,8 +20,8 @@ from ._messages import system_text
 
 if TYPE_CHECKING:
     import anthropic
-    from anthropic.lib.bedrock import AsyncAnthropicBedrock
-    from anthropic.lib.vertex import AsyncAnthropicVertex
+    from anthropic.lib.bedrock import AnthropicBedrock, AsyncAnthropicBedrock
+    from anthropic.lib.vertex import AnthropicVertex, AsyncAnthropicVertex
 
 MOST_TOKENS = 1024
 
@@ -43,6 +43,7 @@ class AnthropicEndpoint(ProviderEndpoint):
         weight: Share of calls under `strategy="weighted"`. Default 1.
         client: An `anthropic.AsyncAnthropic` of your own, or its like for Bedrock (`AsyncAnthropicBedrock`) and
             Vertex (`AsyncAnthropicVertex`), used with its retries off and left open.
+        sync_client: An `anthropic.Anthropic`, `AnthropicBedrock` or `AnthropicVertex` likewise, for plain functions.
         provider: Default "anthropic".
         context_window: Tokens. Default: unknown.
         max_tokens: Of answers, when a call does not say; this API must be told. Default 1024.
@@ -68,6 +69,7 @@ class AnthropicEndpoint(ProviderEndpoint):
         region: str | None = None,
         weight: float = 1.0,
         client: anthropic.AsyncAnthropic | AsyncAnthropicBedrock | AsyncAnthropicVertex | None = None,
+        sync_client: anthropic.Anthropic | AnthropicBedrock | AnthropicVertex | None = None,
         provider: str = "anthropic",
         context_window: int | None = None,
         max_tokens: int = MOST_TOKENS,
@@ -83,6 +85,7 @@ class AnthropicEndpoint(ProviderEndpoint):
             timeout=timeout,
             params=params,
             client=client.with_options(max_retries=0) if client is not None else None,
+            sync_client=sync_client.with_options(max_retries=0) if sync_client is not None else None,
         )
         check_number("max_tokens", max_tokens, least=1, whole=True)
         check_text("model", model)
@@ -90,7 +93,8 @@ class AnthropicEndpoint(ProviderEndpoint):
         self.max_tokens = max_tokens
         self._api_key = api_key
         keep_secret(self, api_key)
-        self._base_url = str(client.base_url) if client is not None else base_url
+        given = client if client is not None else sync_client
+        self._base_url = str(given.base_url) if given is not None else base_url
 
     async def check(self) -> None:
         client = await self._client()
@@ -106,12 +110,18 @@ class AnthropicEndpoint(ProviderEndpoint):
     def _make(self) -> Any:
         import anthropic
 
+        return anthropic.AsyncAnthropic(**self._settings())
+
+    def _make_sync(self) -> Any:
+        import anthropic
+
+        return anthropic.Anthropic(**self._settings())
+
+    def _settings(self) -> dict[str, Any]:
         environment = ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN")
         if self._api_key is None and not any(map(os.environ.get, environment)):
             raise MissingKeyError(self.name, variable="ANTHROPIC_API_KEY")
-        return anthropic.AsyncAnthropic(
-            api_key=self._api_key, base_url=self._base_url, max_retries=0, timeout=self._timeout
-        )
+        return {"api_key": self._api_key, "base_url": self._base_url, "max_retries": 0, "timeout": self._timeout}
 
     async def _close(self, client: Any) -> None:
         await client.close()

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import difflib
-import importlib
 import importlib.util
 import inspect
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, ClassVar, Self, TypeAlias
 from urllib.parse import urlsplit
 
-import anyio
-
+from resilient_ai._core.backend import shielded
 from resilient_ai._core.checks import check_number
 from resilient_ai._core.deadline import renew_waits
 from resilient_ai._core.errors import ParameterError, StreamTruncatedError
-from resilient_ai._core.imports import importing
+from resilient_ai._core.imports import imported
 from resilient_ai._core.loop_clients import client_of, drop, keep
 from resilient_ai._core.public import public
 from resilient_ai._usage.reply import Reply
@@ -29,8 +27,10 @@ from ._errors import EndpointReplyError
 from ._heard import Heard
 from ._messages import Prompt, Turn, turns_of
 from ._mismatch import SHARED, Siblings
+from ._plain_client import LiftedClient, PlainClient
 from ._schema import Form
 from ._stream import ReplyStream, hands_out_a_stream
+from ._sync import SyncEndpoint
 from ._tools import Kind, Tools, tools_of
 
 Vector: TypeAlias = list[float]
@@ -80,6 +80,7 @@ class ProviderEndpoint(ABC):
     _kind: ClassVar[Kind] = "openai"
     _hottest: ClassVar[float] = 2
     _embeds: ClassVar[bool] = False
+    _plain_client: PlainClient | None = None  # of a twin for plain code
 
     def __init__(
         self,
@@ -92,6 +93,7 @@ class ProviderEndpoint(ABC):
         timeout: float,
         params: Mapping[str, object] | None,
         client: Any,
+        sync_client: Any = None,
     ) -> None:
         for what, value in (("name", name), ("provider", provider)):
             check_text(f"{what} of an endpoint", value)
@@ -100,7 +102,7 @@ class ProviderEndpoint(ABC):
         check_number("timeout", timeout, above=0)
         if params is not None and not isinstance(params, Mapping):
             raise ValueError(f"params of endpoint {name!r} must be a mapping, got a {type(params).__name__}")
-        if client is None and importlib.util.find_spec(self._module) is None:
+        if client is None and sync_client is None and importlib.util.find_spec(self._module) is None:
             kind = type(self).__name__
             raise ImportError(f"{kind} needs the package {self._module}: pip install 'resilient-ai[{self._extra}]'")
         self.name = name
@@ -111,6 +113,7 @@ class ProviderEndpoint(ABC):
         self.params: Mapping[str, object] = dict(params or {})
         self._timeout = timeout
         self._given = client
+        self._given_sync = sync_client
         self._siblings = Siblings()
 
     async def complete(
@@ -180,6 +183,20 @@ class ProviderEndpoint(ABC):
         if len(vectors) != len(texts):
             raise EndpointReplyError(self.name, 200)
         return vectors
+
+    @cached_property
+    def sync(self) -> SyncEndpoint:
+        """
+        The twin for plain code: `us.sync.complete(prompt)` blocks. `failover` hands it to plain functions.
+
+        Raises:
+            ValueError: Only an async client was given, which plain code cannot use.
+        """
+        if self._given is not None and self._given_sync is None:
+            raise ValueError(
+                f"endpoint {self.name!r} was given an async client, which plain code cannot use; give sync_client= too"
+            )
+        return SyncEndpoint(self, PlainClient(self._make_sync, self._given_sync, self._lifted))
 
     def beside(self, endpoints: Sequence[object]) -> None:
         """
@@ -267,7 +284,7 @@ class ProviderEndpoint(ABC):
                 else:
                     renew_waits()
         finally:
-            with anyio.CancelScope(shield=True):
+            with shielded():
                 await (events.close if hasattr(events, "close") else events.aclose)()
         if not heard.ended:
             raise StreamTruncatedError(self.name, items=items)
@@ -291,7 +308,7 @@ class ProviderEndpoint(ABC):
         request = self._request(asked)
         call = {"prompt": prompt, "tools": tools, "schema": schema, **params}
         if self._siblings.is_new(call):
-            await self._siblings.compare(self, call)
+            await self._siblings.compare(self, call, plain=self._plain_client is not None)
         return client, request, asked.form
 
     def _could_take(self, prompt: Prompt, tools: Any, schema: Any, **params: object) -> None:
@@ -305,17 +322,27 @@ class ProviderEndpoint(ABC):
         """A client, its own retries off."""
 
     @abstractmethod
+    def _make_sync(self) -> Any:
+        """A client for plain code, its own retries off."""
+
+    def _lifted(self, client: Any) -> Any:
+        """A client for plain code, so that it can be called like an async one."""
+        return LiftedClient(client)
+
+    @abstractmethod
     async def _close(self, client: Any) -> None: ...
 
     async def _client(self) -> Any:
+        if self._plain_client is not None:
+            if self._module not in sys.modules:
+                await imported(self._module, plain=True)
+            return self._plain_client.get()
         if self._given is not None:
             return self._given
         client = client_of(self)
         if client is None:
             if self._module not in sys.modules:
-                # An SDK takes seconds to import. In a thread, the loop's other tasks and deadlines go on meanwhile.
-                with importing():
-                    await anyio.to_thread.run_sync(importlib.import_module, self._module)
+                await imported(self._module, plain=False)
                 client = client_of(self)
             if client is None:
                 client = self._make()

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
-import anyio
-
+from resilient_ai._core.backend import shielded
 from resilient_ai._core.errors import MissingKeyError
 from resilient_ai._core.public import public
 from resilient_ai._core.scrub import keep_secret
@@ -19,6 +18,7 @@ from . import _google_form as form
 from ._endpoint import SECONDS, Asked, ProviderEndpoint, Vector, check_text, host_of
 from ._heard import Heard
 from ._messages import system_text
+from ._plain_client import LiftedClient
 
 if TYPE_CHECKING:
     from google import genai
@@ -87,6 +87,7 @@ class GoogleEndpoint(ProviderEndpoint):
             timeout=timeout,
             params=params,
             client=_Clients(client) if client is not None else None,
+            sync_client=_Clients(client) if client is not None else None,  # it has both
         )
         check_text("model", model)
         self.model = self._model = model
@@ -114,23 +115,33 @@ class GoogleEndpoint(ProviderEndpoint):
         return host_of(self._base_url)
 
     def _make(self) -> Any:
+        # Left to itself the SDK takes aiohttp, which runs on asyncio only and asks again by itself.
+        http = _http_client_class()(timeout=self._timeout)
+        return _Clients(self._sdk({"httpx_async_client": http}), http)
+
+    def _make_sync(self) -> Any:
+        http = _sync_http_client_class()(timeout=self._timeout)
+        return _Clients(self._sdk({"httpx_client": http}), http)
+
+    def _lifted(self, client: Any) -> Any:
+        return _Clients(_LiftedSDK(client.sdk), LiftedClient(client.http) if client.http is not None else None)
+
+    def _sdk(self, http: dict[str, Any]) -> Any:
         from google import genai
 
         key = self._api_key or os.environ.get("GOOGLE_API_KEY") or os.environ.get("GEMINI_API_KEY")
         if not key:
             raise MissingKeyError(self.name, variable="GEMINI_API_KEY")
-        http = _http_client_class()(timeout=self._timeout)
-        options: dict[str, Any] = {
-            "timeout": int(self._timeout * 1000),
-            "retry_options": {"attempts": 1},
-            # Left to itself the SDK takes aiohttp, which runs on asyncio only and asks again by itself.
-            "httpx_async_client": http,
-        }
+        options: dict[str, Any] = {"timeout": int(self._timeout * 1000), "retry_options": {"attempts": 1}, **http}
         if self._base_url is not None:
             options["base_url"] = self._base_url
-        return _Clients(genai.Client(api_key=key, vertexai=False, http_options=options), http)  # type: ignore[arg-type]
+        return genai.Client(api_key=key, vertexai=False, http_options=options)  # type: ignore[arg-type]
 
     async def _close(self, client: _Clients) -> None:
+        if isinstance(client.sdk, _LiftedSDK):
+            await client.sdk.close()
+            await client.http.close()
+            return
         await client.sdk.aio.aclose()
         await client.http.aclose()
         client.sdk.close()
@@ -183,6 +194,21 @@ class _Clients:
     sdk: Any
     http: Any = None
 
+    def close(self) -> None:
+        """Of plain code."""
+        self.sdk.close()
+        self.http.close()
+
+
+class _LiftedSDK(LiftedClient):
+    """The SDK's client has its async half in `aio`; this one is that half."""
+
+    __slots__ = ()
+
+    @property
+    def aio(self) -> LiftedClient:
+        return self
+
 
 async def _events(client: _Clients, request: dict[str, Any]) -> AsyncGenerator[Any, None]:
     mark = uuid.uuid4().hex
@@ -195,21 +221,49 @@ async def _events(client: _Clients, request: dict[str, Any]) -> AsyncGenerator[A
         async for event in stream:
             yield event
     finally:
-        with anyio.CancelScope(shield=True):
+        with shielded():
             await stream.aclose()
             if client.http is not None:
                 await client.http.close_reply(mark)
 
 
-@cache
-def _http_client_class() -> type[Any]:
-    """An HTTP client that can close the reply of one call; the SDK's own streams leave that to the collector."""
+def _httpx() -> Any:
     try:
         import httpx2 as httpx
     except ImportError:
         import httpx  # type: ignore[no-redef]
+    return httpx
 
-    class HTTPClient(httpx.AsyncClient):  # pyright: ignore[reportGeneralTypeIssues]  # one of two packages
+
+@cache
+def _sync_http_client_class() -> type[Any]:
+    """The same for plain code."""
+
+    class HTTPClient(_httpx().Client):  # type: ignore[misc]  # one of two packages
+        def __init__(self, **settings: Any) -> None:
+            super().__init__(**settings)
+            self._replies: dict[str, Any] = {}
+
+        def send(self, request: Any, **settings: Any) -> Any:
+            mark = request.headers.pop(_MARK, None)
+            reply = super().send(request, **settings)
+            if mark is not None:
+                self._replies[mark] = reply
+            return reply
+
+        def close_reply(self, mark: str) -> None:
+            reply = self._replies.pop(mark, None)
+            if reply is not None:
+                reply.close()
+
+    return HTTPClient
+
+
+@cache
+def _http_client_class() -> type[Any]:
+    """An HTTP client that can close the reply of one call; the SDK's own streams leave that to the collector."""
+
+    class HTTPClient(_httpx().AsyncClient):  # type: ignore[misc]  # one of two packages
         def __init__(self, **settings: Any) -> None:
             super().__init__(**settings)
             self._replies: dict[str, Any] = {}

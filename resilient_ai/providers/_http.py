@@ -7,8 +7,8 @@ from collections.abc import AsyncGenerator, Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-import anyio
-
+from resilient_ai._core.backend import shielded
+from resilient_ai._core.plain_streams import LiftedStream
 from resilient_ai._core.public import public
 from resilient_ai._core.scrub import keep_secret, secret_headers
 from resilient_ai._usage.readers import usage_of
@@ -40,6 +40,7 @@ class HTTPEndpoint(ProviderEndpoint):
         region: For people, and for strategies of your own.
         weight: Share of calls under `strategy="weighted"`. Default 1.
         client: An `httpx2.AsyncClient` of your own, left open.
+        sync_client: An `httpx2.Client` likewise, for plain functions.
         provider: Default: the host of `url`.
         context_window: Tokens. Default: unknown.
         timeout: Seconds that a call may wait for the next bytes. Default 120.
@@ -62,6 +63,7 @@ class HTTPEndpoint(ProviderEndpoint):
         region: str | None = None,
         weight: float = 1.0,
         client: httpx2.AsyncClient | None = None,
+        sync_client: httpx2.Client | None = None,
         provider: str | None = None,
         context_window: int | None = None,
         timeout: float = SECONDS,
@@ -79,6 +81,7 @@ class HTTPEndpoint(ProviderEndpoint):
             timeout=timeout,
             params=params,
             client=client,
+            sync_client=sync_client,
         )
         self.model = model
         self._url = url
@@ -100,6 +103,14 @@ class HTTPEndpoint(ProviderEndpoint):
         import httpx2
 
         return httpx2.AsyncClient(timeout=self._timeout)
+
+    def _make_sync(self) -> Any:
+        import httpx2
+
+        return httpx2.Client(timeout=self._timeout)
+
+    def _lifted(self, client: Any) -> Any:
+        return _LiftedHTTP(client)
 
     async def _close(self, client: Any) -> None:
         await client.aclose()
@@ -153,7 +164,7 @@ class HTTPEndpoint(ProviderEndpoint):
                 if line.startswith("data:"):  # after [DONE] too: the connection can be used again then
                     yield line.removeprefix("data:").strip()
         finally:
-            with anyio.CancelScope(shield=True):
+            with shielded():
                 await response.aclose()
 
     def _hear(self, event: Any, heard: Heard) -> str:
@@ -176,6 +187,43 @@ class HTTPEndpoint(ProviderEndpoint):
         if not response.is_success:
             raise EndpointReplyError(self.name, response.status_code, body, response)
         return body
+
+
+class _LiftedHTTP:
+    """The HTTP client for plain code, by the names that the async one has."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        self.build_request = client.build_request
+
+    async def post(self, **request: Any) -> Any:
+        return self._client.post(**request)
+
+    async def head(self, url: str, **request: Any) -> Any:
+        return self._client.head(url, **request)
+
+    async def send(self, request: Any, *, stream: bool) -> Any:
+        return _LiftedResponse(self._client.send(request, stream=stream))
+
+    async def aclose(self) -> None:
+        self._client.close()
+
+
+class _LiftedResponse:
+    def __init__(self, response: Any) -> None:
+        self._response = response
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._response, name)
+
+    async def aread(self) -> Any:
+        return self._response.read()
+
+    def aiter_lines(self) -> LiftedStream:
+        return LiftedStream(self._response.iter_lines())
+
+    async def aclose(self) -> None:
+        self._response.close()
 
 
 _INSTEAD = {"tool_calls", "refusal"}

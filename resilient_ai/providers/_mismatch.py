@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
 import sys
 import weakref
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar, Protocol
 
-import anyio
-
 from resilient_ai._core.call_warnings import warn_in_a_call
 from resilient_ai._core.errors import EndpointMismatchWarning, ParameterError
-from resilient_ai._core.imports import importing
+from resilient_ai._core.imports import imported
 
 # Parameters that mean the same everywhere; whether they can be taken shows without an SDK.
 SHARED = frozenset({"system", "max_tokens", "temperature", "top_p", "timeout", "stop"})
@@ -56,21 +53,21 @@ class Siblings:
         self._compared.add(kind)
         return True
 
-    async def compare(self, endpoint: Sibling, call: Mapping[str, Any]) -> None:
+    async def compare(self, endpoint: Sibling, call: Mapping[str, Any], *, plain: bool) -> None:
         """
         Hold a call against the others; what one of them cannot take is warned of, nothing is sent.
 
         Args:
             endpoint: That was asked.
             call: What it was asked, by parameter.
+            plain: Whether plain code asked.
         """
         others = [each for each in self._others if each is not endpoint]
         if not call.keys() <= TAKEN_BY_ALL:
             # Whether an API has such a parameter its SDK knows, which takes seconds to import. Calls with parameters
             # that mean the same everywhere do not wait for that.
             for module in {each._module for each in others} - sys.modules.keys():
-                with importing():
-                    await anyio.to_thread.run_sync(importlib.import_module, module)
+                await imported(module, plain=plain)
         self._tell(endpoint, others, call)
 
     def _tell(self, endpoint: Sibling, others: list[Sibling], call: Mapping[str, Any]) -> None:

@@ -33,6 +33,7 @@ class OpenAIEndpoint(ProviderEndpoint):
         region: For people, and for strategies of your own.
         weight: Share of calls under `strategy="weighted"`. Default 1.
         client: An `openai.AsyncOpenAI` or `AsyncAzureOpenAI` of your own, used with its retries off and left open.
+        sync_client: An `openai.OpenAI` or `AzureOpenAI` likewise, for plain functions.
         provider: Default "openai" at OpenAI and Azure, else the host of `base_url`.
         context_window: Tokens. Default: unknown.
         timeout: Seconds that a call may wait for the next bytes. Default 120.
@@ -63,13 +64,15 @@ class OpenAIEndpoint(ProviderEndpoint):
         region: str | None = None,
         weight: float = 1.0,
         client: openai.AsyncOpenAI | None = None,
+        sync_client: openai.OpenAI | None = None,
         provider: str | None = None,
         context_window: int | None = None,
         timeout: float = SECONDS,
         params: Mapping[str, object] | None = None,
         api: Literal["chat", "responses"] = "chat",
     ) -> None:
-        url = str(client.base_url) if client is not None else base_url
+        given = client if client is not None else sync_client
+        url = str(given.base_url) if given is not None else base_url
         self._base_url = url
         host = host_of(url)
         original = host is None or host.endswith((".openai.com", ".azure.com"))
@@ -82,6 +85,7 @@ class OpenAIEndpoint(ProviderEndpoint):
             timeout=timeout,
             params=params,
             client=client.with_options(max_retries=0) if client is not None else None,
+            sync_client=sync_client.with_options(max_retries=0) if sync_client is not None else None,
         )
         check_text("model", model)
         if api not in ("chat", "responses"):
@@ -108,9 +112,17 @@ class OpenAIEndpoint(ProviderEndpoint):
     def _make(self) -> Any:
         import openai
 
+        return openai.AsyncOpenAI(**self._settings())
+
+    def _make_sync(self) -> Any:
+        import openai
+
+        return openai.OpenAI(**self._settings())
+
+    def _settings(self) -> dict[str, Any]:
         if self._api_key is None and not os.environ.get("OPENAI_API_KEY"):
             raise MissingKeyError(self.name, variable="OPENAI_API_KEY")
-        return openai.AsyncOpenAI(api_key=self._api_key, base_url=self._base_url, max_retries=0, timeout=self._timeout)
+        return {"api_key": self._api_key, "base_url": self._base_url, "max_retries": 0, "timeout": self._timeout}
 
     async def _close(self, client: Any) -> None:
         await client.close()

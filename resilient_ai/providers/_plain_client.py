@@ -1,0 +1,91 @@
+"""The client of an SDK for plain code, as endpoints call it: its methods are lifted to async ones that never wait."""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from resilient_ai._core.plain_streams import LiftedStream, gives_plain_items
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class LiftedClient:
+    """
+    An SDK's client for plain code, or a part of it.
+
+    Its methods are awaited as those of the async client are. A stream is an async iterator with `aclose`.
+    """
+
+    __slots__ = ("_part",)
+
+    def __init__(self, part: Any) -> None:
+        self._part = part
+
+    def __getattr__(self, name: str) -> Any:
+        return type(self)(getattr(self._part, name))
+
+    async def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        result = self._part(*args, **kwargs)
+        return LiftedStream(result) if gives_plain_items(type(result)) else result
+
+
+class PlainClient:
+    """
+    Makes one client for all threads of a process, when it is first asked for.
+
+    Args:
+        make: Makes it.
+        given: The user's own, which is left open; None: make one.
+        lift: As the endpoint calls it.
+    """
+
+    __slots__ = ("__weakref__", "_client", "_end", "_given", "_lift", "_lock", "_made_in", "_make")
+
+    def __init__(self, make: Callable[[], Any], given: Any, lift: Callable[[Any], Any]) -> None:
+        self._make = make
+        self._given = given
+        self._lift = lift
+        self._lock = threading.Lock()
+        self._client: Any = None
+        self._made_in = 0
+        self._end: Any = None
+
+    def get(self) -> Any:
+        """The client. A forked child makes its own: two processes cannot share a connection."""
+        if self._made_in != (here := os.getpid()):
+            lock = self._lock = threading.Lock() if self._made_in else self._lock
+            with lock:
+                if self._made_in != here:
+                    self._begin(here)
+        return self._client
+
+    def _begin(self, here: int) -> None:
+        if self._given is not None:
+            self._client = self._lift(self._given)
+        else:
+            client = self._make()
+            self._end = weakref.finalize(self, _close_in, here, client)
+            self._client = self._lift(client)
+        self._made_in = here
+
+    def take(self) -> Any:
+        """Take the client away, to close it; None where there is none, or it is the user's."""
+        with self._lock:
+            client, self._client = self._client, None
+            end, made_in, self._made_in = self._end, self._made_in, 0
+        if end is None or made_in != os.getpid():
+            return None
+        end.detach()
+        return client
+
+
+def _close_in(process: int, client: Any) -> None:
+    """Close what nobody has closed, with the endpoint or with the program; not in a child, which has a copy of it."""
+    if os.getpid() == process:
+        with suppress(Exception):
+            client.close()
