@@ -85,8 +85,9 @@ def resilient(
     - `adaptive_limit`;
     - `circuit_breaker` with `recovery_timeout=1`, `success_threshold=1` and `half_open_max_calls=5`.
 
-    A plain `def` function gets the same without `adaptive_limit`, hedges and timeouts, because nothing can stop a call
-    that blocks: no attempt begins after the patience is over, and an SDK gets its timeout from you.
+    A plain `def` function gets the same without hedges and timeouts, because nothing can stop a call that blocks: no
+    attempt begins after the patience is over, no caller waits longer for a place of the limit, and an SDK gets its
+    timeout from you.
 
     `tests/bench/README.md` has the measurement that chose each setting.
 
@@ -131,8 +132,9 @@ def resilient(
         found: list[Callable[[Any], Any]] = []
         if circuit_breaker is not False:
             found.append(circuits.circuit_breaker(**{**shared, **CIRCUIT_BREAKER, **(circuit_breaker or {})}))
-        if adaptive_limit is not False and not (plain and adaptive_limit is None):
-            found.append(limits.adaptive_limit(**{**shared, **(adaptive_limit or {})}))
+        if adaptive_limit is not False:
+            bound_of_limit = {"max_wait": patience} if plain else {}
+            found.append(limits.adaptive_limit(**{**shared, **bound_of_limit, **(adaptive_limit or {})}))
         if endpoints:
             chosen = {**shared, **FAILOVER, "hedge_after": hedge_after, **(failover or {})}
             found.append(failovers.failover(*endpoints, **chosen))

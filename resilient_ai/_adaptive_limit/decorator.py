@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
+from collections.abc import Callable
 from dataclasses import fields
 from typing import Any, ClassVar, ParamSpec, TypeVar, overload
 
-from resilient_ai._core.coroutine_type import CoroutineOf
 from resilient_ai._core.handlers import Handler
 from resilient_ai._core.policy import Policy, Site
 from resilient_ai._core.public import public
 from resilient_ai._core.returned_stream import ReturnedStream
 from resilient_ai._core.state_store import StateStore, default_registry
 from resilient_ai._core.streams import stream_of
-from resilient_ai._core.wrapper import AsyncDecorator, decorate
+from resilient_ai._core.waiting import InThread
+from resilient_ai._core.wrapper import Decorator, decorate
 
 from .config import LimitConfig
 from .gate import LimitGate
@@ -41,6 +41,9 @@ class AdaptiveLimitPolicy(Policy[AdaptiveLimit]):
     def default_config(cls) -> LimitConfig:
         return LimitConfig()
 
+    def check_plain(self, function: Any) -> None:
+        """Its callers wait in the queue by blocking."""
+
     def in_test(self, attempts: int) -> None:
         """Lets every call through."""
 
@@ -49,9 +52,10 @@ class AdaptiveLimitPolicy(Policy[AdaptiveLimit]):
 
     def bind(self, bind_inner: Callable[[Site], Handler], site: Site) -> Handler:
         inner, gate, spare = bind_inner(site), self.state(site)._gate, site.spare
+        thread = InThread(self.registry.clock) if site.plain else None
 
         async def limited(fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-            permit = gate.enter() or await gate.wait_in_queue(spare=spare)
+            permit = gate.enter() or await gate.wait_in_queue(thread, spare=spare)
             try:
                 result = await inner(fn, instance, args, kwargs)
             except BaseException as error:
@@ -92,11 +96,7 @@ class _LimitedStream:
 
 
 @overload
-def adaptive_limit(fn: Callable[P, Coroutine[Any, Any, R]], /) -> Callable[P, CoroutineOf[Any, Any, R]]: ...
-@overload
-def adaptive_limit(fn: Callable[P, AsyncGenerator[Y, None]], /) -> Callable[P, AsyncGenerator[Y, None]]: ...
-@overload
-def adaptive_limit(fn: Callable[P, AsyncIterator[Y]], /) -> Callable[P, AsyncIterator[Y]]: ...
+def adaptive_limit(fn: Callable[P, R], /) -> Callable[P, R]: ...
 @overload
 def adaptive_limit(
     name: str | None = None,
@@ -108,7 +108,7 @@ def adaptive_limit(
     max_wait: float | None = None,
     max_queue_size: int = 1000,
     registry: StateStore | None = None,
-) -> AsyncDecorator: ...
+) -> Decorator: ...
 @public()
 def adaptive_limit(
     name: Any = None,

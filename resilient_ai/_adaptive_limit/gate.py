@@ -17,11 +17,12 @@ from resilient_ai._core.events import CallRejected
 from .events import LimitLowered
 from .permit import Permit, latest_permit, still_held
 from .state import Limit
-from .waiter import TaskWaiter
+from .waiter import TaskWaiter, ThreadWaiter
 
 if TYPE_CHECKING:
     from resilient_ai._core.event_loops import LoopUsage
     from resilient_ai._core.state_store import StateStore
+    from resilient_ai._core.waiting import InThread
 
     from .config import LimitConfig
 
@@ -82,11 +83,20 @@ class LimitGate:
             latest_permit.set(permit)
         return permit
 
-    async def wait_in_queue(self, *, spare: bool = False) -> Permit:
-        """A permit, after a wait; `LimitReachedError` when there is none in time."""
-        await checkpoint_if_cancelled()  # a cancelled caller hears of that, not of the limit
+    async def wait_in_queue(self, thread: InThread | None = None, *, spare: bool = False) -> Permit:
+        """
+        A permit, after a wait; `LimitReachedError` when there is none in time.
+
+        Args:
+            thread: That of a plain function, which waits by blocking; None: a task waits.
+            spare: Whether another endpoint can be asked.
+        """
+        if thread is None:
+            await checkpoint_if_cancelled()  # a cancelled caller hears of that, not of the limit
+        elif (why := thread.obstacle()) is not None:
+            raise self._refusal(self._now(), why)
         clock, outer = self._registry.clock, still_held(latest_permit.get())
-        waiter = self._join(outer, spare=spare)
+        waiter = self._join(outer, thread, spare=spare)
         try:
             while True:
                 now = clock.now()
@@ -99,15 +109,15 @@ class LimitGate:
                     return permit
                 if permit is None or now >= waiter.ends:
                     raise self._refusal(now)
-                with clock.move_on_after(min(permit, waiter.ends - now)):
-                    await waiter.called()
+                await waiter.wait(clock, min(permit, waiter.ends - now))
         finally:
             with self.lock:
                 self.state.queue.leave(waiter)
             self.call_next()
 
-    def _join(self, outer: Permit | None, *, spare: bool) -> TaskWaiter:
+    def _join(self, outer: Permit | None, thread: InThread | None, *, spare: bool) -> TaskWaiter | ThreadWaiter:
         now, left, state = self._now(), seconds_left(), self.state
+        waiter: TaskWaiter | ThreadWaiter | None
         with self.lock:
             while outer is not None and outer.owner is not state:
                 outer = still_held(outer.outer)
@@ -115,7 +125,8 @@ class LimitGate:
             if patience is None:
                 waiter, probe = None, False
             else:
-                waiter = TaskWaiter(now + patience, now + left, self._loops.here(), outer)
+                place = now + patience, now + left, self._loops.here(), outer
+                waiter = TaskWaiter(*place) if thread is None else ThreadWaiter(*place, thread)
                 state.queue.join(waiter, now)
                 probe = state.queue.first is not waiter and state.hold(now) == 0
         if waiter is None:
@@ -124,12 +135,14 @@ class LimitGate:
             self.call_next()
         return waiter
 
-    def _refusal(self, now: float) -> LimitReachedError:
+    def _refusal(self, now: float, obstacle: str | None = None) -> LimitReachedError:
         state = self.state
         with self.lock:
             state.refused += 1
             wait = state.wait(now)
             error = LimitReachedError(self._name, limit=state.most, waiting=len(state.queue), retry_after=wait)
+        if obstacle is not None:
+            error.add_note(f"resilient_ai: the call has not waited for a place, because {obstacle}")
         if self._registry.hears(CallRejected):
             self._registry.emit(CallRejected(self._name, "limit_reached", wait))
         return error
@@ -203,7 +216,7 @@ class LimitGate:
         """Wake whoever can have a permit now; waiters whose loop has ended leave the queue."""
         with self.lock:
             while (waiter := self.state.next_called(self._now())) is not None:
-                if isinstance(waiter, TaskWaiter) and waiter.wake():
+                if isinstance(waiter, TaskWaiter | ThreadWaiter) and waiter.wake():
                     return
                 self.state.queue.leave(waiter)
 

@@ -1,4 +1,4 @@
-"""A waiter with a task behind it, in whatever thread and event loop that runs."""
+"""A waiter with a task behind it, in whatever thread and event loop that runs, or with a thread that blocks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from anyio.lowlevel import current_token
 from .queue import Waiter
 
 if TYPE_CHECKING:
+    from resilient_ai._core.clock import Clock
     from resilient_ai._core.event_loops import LoopUsage
+    from resilient_ai._core.waiting import InThread
 
     from .permit import Permit
 
@@ -28,10 +30,11 @@ class TaskWaiter(Waiter):
         self._thread = threading.get_ident()
         self._event = anyio.Event()
 
-    async def called(self) -> None:
-        """Wait until somebody wakes this waiter."""
-        await self._event.wait()
-        self._event = anyio.Event()
+    async def wait(self, clock: Clock, seconds: float) -> None:
+        """Wait until somebody wakes this waiter, for so many seconds at most."""
+        with clock.move_on_after(seconds):
+            await self._event.wait()
+            self._event = anyio.Event()
 
     def wake(self) -> bool:
         """Let the task ask for its turn; False when its loop has ended and took the task with it."""
@@ -48,3 +51,24 @@ class TaskWaiter(Waiter):
 
     def _set_event(self) -> None:
         self._event.set()
+
+
+class ThreadWaiter(Waiter):
+    """A plain function in the queue, whose thread blocks."""
+
+    __slots__ = ("_event", "_thread")
+
+    def __init__(self, ends: float, deadline: float, usage: LoopUsage, outer: Permit | None, thread: InThread) -> None:
+        super().__init__(ends, deadline, usage, outer)
+        self._thread = thread
+        self._event = threading.Event()
+
+    async def wait(self, _clock: Clock, seconds: float) -> None:
+        """Wait until somebody wakes this waiter, for so many seconds at most."""
+        self._thread.block(seconds, self._event)
+        self._event.clear()
+
+    def wake(self) -> bool:
+        """Let the thread ask for its turn."""
+        self._event.set()
+        return True

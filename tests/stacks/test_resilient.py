@@ -213,7 +213,7 @@ def test_a_plain_function_gets_what_can_be_had_without_stopping_it(registry):
     kinds = [kind for kind, _ in layers(plain)]
 
     assert plain("hello") in ("[us] hello", "[eu] hello")
-    assert kinds == ["degrade_to", "classified_retry", "failover", "circuit_breaker"]
+    assert kinds == ["degrade_to", "classified_retry", "failover", "adaptive_limit", "circuit_breaker"]
 
 
 def test_a_plain_function_is_not_tried_again_after_the_patience(registry, clock):
@@ -231,9 +231,13 @@ def test_a_plain_function_is_not_tried_again_after_the_patience(registry, clock)
     assert len(asked) <= 2
 
 
-def test_a_limit_that_is_written_down_for_a_plain_function_is_refused(registry):
-    with pytest.raises(TypeError, match="@adaptive_limit"):
-        resilient(adaptive_limit={"initial": 5}, registry=registry)(lambda: "pong")
+def test_a_plain_function_waits_for_a_place_as_long_as_the_patience_at_most(registry):
+    @resilient(patience=4, adaptive_limit={"initial": 5}, registry=registry)
+    def plain(): ...
+
+    limit = next(layer.settings for layer in describe(plain).layers if layer.kind == "adaptive_limit")
+
+    assert (limit["max_wait"], limit["initial"]) == (4, 5)
 
 
 async def test_an_error_that_no_retry_mends_is_raised_at_once(registry, clock):

@@ -35,8 +35,3 @@ async def use(error: LimitReachedError) -> None:
         assert_type(item, str)
     assert_type(error.retry_after, float | None)
     await ask(1)  # type: ignore[arg-type]
-
-
-@adaptive_limit("provider")  # type: ignore[arg-type]
-def plain(prompt: str) -> str:
-    return prompt

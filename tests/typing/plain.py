@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any, Protocol, TypeVar, assert_type
 
 from resilient_ai import Endpoint, adaptive_limit, batched, circuit_breaker, classified_retry, degrade_to, failover
+from resilient_ai.providers import AnthropicEndpoint, OpenAIEndpoint, Reply, SyncEndpoint, SyncReplyStream
 
 T = TypeVar("T")
 
@@ -68,6 +69,32 @@ class Desk:
         return f"{endpoint.name} {prompt}".encode()
 
 
+openai = OpenAIEndpoint("openai", model="m")
+claude = AnthropicEndpoint("claude", model="m")
+
+
+@degrade_to("later")
+@failover(openai, claude)
+@circuit_breaker
+def provided(endpoint: SyncEndpoint, prompt: str) -> Reply:
+    return endpoint.complete(prompt)
+
+
+@failover(openai, claude)
+def pieces(endpoint: SyncEndpoint, prompt: str) -> Iterator[str]:
+    with endpoint.stream(prompt) as stream:
+        assert_type(stream, SyncReplyStream)
+        assert_type(stream.reply, Reply | None)
+        yield from stream
+
+
+class Provided:
+    @classified_retry
+    @failover(openai, claude)
+    def ask(self, endpoint: SyncEndpoint, prompt: str) -> list[list[float]]:
+        return endpoint.embed([prompt])
+
+
 class Asks(Protocol):
     def ask(self, prompt: str) -> bytes: ...
 
@@ -91,6 +118,10 @@ def use(client: Client, source: Callable[[str], Iterator[str]]) -> None:
     assert_type(stacked("hi", temperature=0.5), str)
     assert_type(untyped("hi"), str)
     assert_type(Desk().ask("hi"), bytes)
+    assert_type(provided("hi"), Reply)
+    assert_type(pieces("hi"), Iterator[str])
+    assert_type(Provided().ask("hi"), list[list[float]])
+    assert_type(openai.sync, SyncEndpoint)
     asks: Asks = client
     asks = Loud()
     assert_type(asks.ask("hi"), bytes)
@@ -107,5 +138,5 @@ async def both(create: Callable[[str], Coroutine[Any, Any, str]]) -> None:
     assert_type(await classified_retry("named")(create)("hi"), str)
 
 
-adaptive_limit("provider")(length)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType, reportCallIssue]
+assert_type(adaptive_limit("provider")(length)("hi"), int)
 batched(length)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType, reportCallIssue]
