@@ -12,7 +12,7 @@ import math
 from typing import Any, Final
 
 _MOST: Final = 256  # timers that are all looked at, after a failure say
-_MOST_BEFORE_A_CALL: Final = 16
+_MOST_BEFORE_A_CALL: Final = 8
 _LATEST: Final = 16  # of more timers, those that were set last
 _LATEST_BEFORE_A_CALL: Final = 4
 
@@ -24,7 +24,7 @@ def timeout_around(loop: Any, task: Any, *, before_a_call: bool = False) -> floa
     Args:
         loop: The task's.
         task: The running task.
-        before_a_call: Take less time: of more than 16 timers look only at the last 4, instead of at the last 16 of more
+        before_a_call: Take less time: of more than 8 timers look only at the last 4, instead of at the last 16 of more
             than 256. A timeout directly around a call is one of those, unless much has happened in the call since.
     """
     timers = getattr(loop, "_scheduled", None)  # private; uvloop has no such thing

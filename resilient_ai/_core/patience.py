@@ -7,12 +7,14 @@ import importlib
 import math
 import weakref
 from functools import cache
+from sys import modules
 from typing import TYPE_CHECKING, Any
 
 import anyio
 
 from .asyncio_timeouts import timeout_around
 from .backend import backend, in_trio
+from .call_facts import is_marked
 from .callers_deadline import Patience, current_deadline
 from .clock import SystemClock
 from .readers import readers
@@ -31,17 +33,36 @@ def callers_patience() -> Patience | None:
 
     Policies ask before a call. A timeout of ours is none: it is the provider that it bounds.
     """
-    ours, left = current_deadline(), scope_seconds_left()
-    if left == -math.inf:  # cancelled: the next wait will say so
-        left = math.inf
-    if (loop := running_loop()) is not None and getattr(loop, "_scheduled", None):
-        left = min(left, timeout_seconds_left(loop, before_a_call=True))
+    ours, left = current_deadline(), _seconds_before_a_call()
     if ours is None:
         return None if left == math.inf else Patience(left, _REAL)
     patience = ours.soonest()
     if left < patience.seconds:
         return Patience(left, _REAL)
     return patience if patience.seconds < math.inf else None
+
+
+def told_patience() -> Patience | None:
+    """The same, without a look for an `asyncio.timeout` alone: a fallback above has told of one."""
+    return callers_patience() if is_marked() or tasks_with_scopes() or "trio" in modules else None
+
+
+def _seconds_before_a_call() -> float:
+    """Seconds until a scope or timeout around the running task ends; inf also where it is cancelled already."""
+    loop, tasks = running_loop(), tasks_with_scopes()
+    timers = getattr(loop, "_scheduled", None)
+    if loop is not None and not timers and not tasks and not readers and "trio" not in modules:
+        return math.inf
+    task = _current_task(loop) if loop is not None else None
+    on_trio = "trio" in modules and in_trio()
+    left = math.inf
+    if on_trio or (task is not None and (readers or weakref.ref(task) in tasks)):
+        left = scope_seconds_left()
+        if left == -math.inf:  # cancelled: the next wait will say so
+            left = math.inf
+    if timers and loop is not None and task is not None and not on_trio:
+        left = min(left, timeout_around(loop, task, before_a_call=True) - loop.time())
+    return left
 
 
 def no_patience() -> None:
@@ -88,10 +109,10 @@ def scope_seconds_left() -> float:
     return math.inf if ends == math.inf else ends - running.current_time()
 
 
-def timeout_seconds_left(loop: Any, *, before_a_call: bool = False) -> float:
+def timeout_seconds_left(loop: Any) -> float:
     """Seconds until an `asyncio.timeout` around the running task ends; inf without one, or where none is seen."""
     task = _current_task(loop)
     if task is None or in_trio():
         return math.inf
-    ends = timeout_around(loop, task, before_a_call=before_a_call)
-    return math.inf if ends == math.inf else ends - loop.time()
+    now: float = loop.time()
+    return timeout_around(loop, task) - now

@@ -13,7 +13,7 @@ from resilient_ai._core.callers_deadline import Patience
 from resilient_ai._core.early_end import OVER, within
 from resilient_ai._core.errors import CallTimeoutError, RejectedResultError, is_wrong_call
 from resilient_ai._core.fast_path import StartedCall, begun
-from resilient_ai._core.patience import callers_patience
+from resilient_ai._core.patience import told_patience
 from resilient_ai._core.read_once import ReadOnce
 from resilient_ai._core.returned_stream import ReturnedStream
 from resilient_ai._core.streams import dispose, stream_of
@@ -230,7 +230,7 @@ class FailoverCall:
     # -- inside
 
     def _patience(self) -> Patience | None:
-        return None if self._site.plain else callers_patience()
+        return None if self._site.plain else told_patience()
 
     def _selection(self) -> EndpointSelection:
         return EndpointSelection(self._site.rules, self._site.candidates, self)

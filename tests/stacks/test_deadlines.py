@@ -22,6 +22,7 @@ from resilient_ai import (
     degrade_to,
     failover,
     time_left,
+    watch,
 )
 from resilient_ai.testing import VirtualClock, isolated_registry
 from tests.core.support import JumpingLoop
@@ -158,6 +159,28 @@ async def test_a_cancellation_from_outside_is_not_answered():
             tasks.cancel_scope.cancel()
 
         assert answers == []
+
+
+async def test_a_call_that_cancels_its_caller_is_not_answered_either():
+    async def ask():
+        scope.cancel()
+        await anyio.lowlevel.checkpoint()
+
+    async with virtual_time():
+        with anyio.CancelScope() as scope:
+            await degrade_to("sorry")(ask)()
+
+    assert scope.cancelled_caught
+
+
+async def test_a_timeout_of_the_functions_own_is_not_taken_for_the_deadlines():
+    async def ask():
+        raise TimeoutError("mine")
+
+    with deadline(15), watch() as seen:
+        assert await degrade_to("sorry", registry=Registry(listeners=()))(ask)() == "sorry"
+
+    assert str(seen.error) == "mine"
 
 
 async def test_the_function_is_told_the_earlier_end():
@@ -308,6 +331,18 @@ async def test_a_stream_that_is_read_after_the_block_is_not_bounded(way):
         assert items == [10, 1000]
 
 
+async def test_from_its_first_item_on_a_stream_is_told_the_whole_deadline():
+    async with virtual_time():
+
+        async def told():
+            for _ in range(2):
+                yield time_left()
+
+        ask = degrade_to("sorry", stream=True)(classified_retry(told))
+        with deadline(15):
+            assert [item async for item in ask()] == pytest.approx([14.5, 15], abs=0.1)
+
+
 @pytest.mark.parametrize("way", ["yields", "returns"])
 async def test_a_stream_may_hold_a_scope_across_its_items(way):
     async with virtual_time() as registry:
@@ -330,7 +365,8 @@ async def test_a_stream_may_hold_a_scope_across_its_items(way):
 
 
 def in_jumping_time(fn):
-    return anyio.run(fn, backend="asyncio", backend_options={"loop_factory": JumpingLoop})
+    with asyncio.Runner(loop_factory=JumpingLoop) as runner:  # without anyio, which leaves traces
+        return runner.run(fn())
 
 
 async def sleeping(*_given):
