@@ -108,7 +108,7 @@ class _Bounded:
         self._renewal = renewal
         self._items = items
         self._timed_out = timed_out
-        self._queues: PerLoop[DeadlineQueue] = PerLoop(partial(DeadlineQueue, seconds, renewal, items), _forget)
+        self._queues: PerLoop[DeadlineQueue] | None = None  # made for the first call: many functions never see one
 
     async def scoped(self, fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Within a scope of the clock's."""
@@ -128,15 +128,21 @@ class _Bounded:
             self._timed_out()
         return CallTimeoutError(self._name, timeout_seconds=seconds)
 
+    def _queue_of(self, loop: asyncio.AbstractEventLoop) -> DeadlineQueue:
+        # Of two threads that make one each, the calls of the first wait in theirs until they are over.
+        if self._queues is None:
+            self._queues = PerLoop(partial(DeadlineQueue, self._seconds, self._renewal, self._items), _forget)
+        return self._queues.of(loop)
+
     async def queued(self, fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """In the queue of the running loop, where there is one of asyncio."""
         loop = _running_loop()
         task = _current_task(loop) if loop is not None else None
         if loop is None or task is None or in_trio():
             return await self.scoped(fn, instance, args, kwargs)
-        queue = self._queues.latest
+        queue = self._queues.latest if self._queues is not None else None
         if queue is None or queue.loop is not loop:
-            queue = self._queues.of(loop)
+            queue = self._queue_of(loop)
         calls = queue.calls
         if task in calls:  # a call within a call: the outer one is due first
             return await self._inner(fn, instance, args, kwargs)

@@ -121,7 +121,7 @@ class Stack:
             handler = observer.call(self.call_site, handler)
         if policies:
             degrades = any(policy.answers_itself for policy in policies)
-            handler = TimedLayers(self._named(handler), self.call_site, policies[0].registry, degrades=degrades)
+            handler = TimedLayers(self._named(handler), self.call_site, policies[0].registry, degrades=degrades).run
         return items_of(handler) if self.streaming else handler
 
     def _meter(self) -> Meter | None:
