@@ -7,6 +7,7 @@ from dataclasses import fields
 from typing import Any, ClassVar, ParamSpec, TypeVar, overload
 
 from resilient_ai._core.handlers import Handler
+from resilient_ai._core.metering import metered
 from resilient_ai._core.policy import Policy, Site
 from resilient_ai._core.public import public
 from resilient_ai._core.returned_stream import ReturnedStream
@@ -65,7 +66,8 @@ class RateLimitPolicy(Policy[RateLimit]):
             guessed = estimate.guess(instance, args, kwargs) if gate.counts_tokens else 0.0
             sent = gate.enter(guessed, estimate) or await gate.wait_in_line(guessed, estimate)
             try:
-                result = await inner(fn, instance, args, kwargs)
+                run = metered(inner, sent, site.endpoint) if gate.counts_tokens else inner
+                result = await run(fn, instance, args, kwargs)
             except BaseException as error:
                 gate.failed(sent, error)
                 raise
@@ -79,15 +81,10 @@ class RateLimitPolicy(Policy[RateLimit]):
 
 
 def _hold(gate: RateGate, sent: Sent, result: ReturnedStream) -> None:
-    """Read what a stream tells of its usage, and settle when it ends."""
+    """Settle when a stream ends."""
     stream: OpenStream = stream_of(result)
     gate.opened(sent, result, begun=bool(stream.begun))
-    if gate.counts_tokens:
-        for item in stream.begun:
-            sent.look(item)
-        stream.add(_LimitedStream(gate, sent), sent.look)
-    else:
-        stream.add(_LimitedStream(gate, sent))
+    stream.add(_LimitedStream(gate, sent))
 
 
 class _LimitedStream:
@@ -152,8 +149,8 @@ def rate_limit(
     the wait into `max_wait`. A call that needs more tokens than a minute has is turned away without a `retry_after`.
 
     Tokens are estimated before the call and settled by the usage that the answer tells: by results and streams of the
-    known SDKs, or a `Reply`. What such calls took on average corrects the estimate, so a rough one will do. A call that
-    a policy below refused, or that found no connection, gives back what it took.
+    known SDKs, a `Reply`, or `report_usage` inside the function. What such calls took on average corrects the estimate,
+    so a rough one will do. A call that a policy below refused, or that found no connection, gives back what it took.
 
     The provider corrects the numbers where its headers are seen: on errors, on raw responses, on streams that know
     their response. Little left slows down, nothing left stops. After a refusal (429) everything waits as long as the

@@ -19,7 +19,7 @@ from resilient_ai._core.event_loops import LoopUsages
 from resilient_ai._core.events import CallRejected
 from resilient_ai._core.sharing import Subject, credential_of
 from resilient_ai._core.task_wakeup import TaskWakeup
-from resilient_ai._usage.readers import usage_of
+from resilient_ai._usage.runs import UsageRun
 
 from .events import RateLimitLowered
 from .line import Waiter
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from resilient_ai._classification.verdict import Verdict
     from resilient_ai._core.event_loops import LoopUsage
     from resilient_ai._core.state_store import StateStore
+    from resilient_ai._core.usage import Usage
 
     from .config import RateLimitConfig
     from .estimate import TokenEstimate
@@ -39,34 +40,51 @@ _SAYS_NOTHING = frozenset({str, int, float, bool, bytes, list, tuple, type(None)
 
 class Sent:
     """
-    A call that was let through.
+    A call that was let through. What it used is told to it, by its answer or from inside.
 
     Attributes:
         tokens: Taken for it.
         guessed: What they were made from, before what was learnt.
         estimate: Learns what it took.
         started: When it was let through.
+        told: Tokens that it has used, as far as is known; None before the first word.
+        whole: Whether that is all.
     """
 
-    __slots__ = ("_input", "_output", "estimate", "guessed", "started", "tokens")
+    __slots__ = ("_quota", "estimate", "guessed", "started", "tokens", "told", "whole")
 
-    def __init__(self, tokens: float, guessed: float, estimate: TokenEstimate, started: float) -> None:
+    def __init__(self, tokens: float, guessed: float, estimate: TokenEstimate, started: float, quota: Quota) -> None:
         self.tokens = tokens
         self.guessed = guessed
         self.estimate = estimate
         self.started = started
-        self._input = self._output = -1
+        self._quota = quota
+        self.told: int | None = None
+        self.whole = True
 
-    @property
-    def used(self) -> int | None:
-        """Tokens that the provider has told of so far; None before the first word."""
-        return None if self._input < 0 else self._input + self._output
+    def used(
+        self,
+        endpoint: str | None,  # noqa: ARG002 - of the receiver's protocol, as are the others
+        model: str | None,  # noqa: ARG002
+        usage: Usage | None,
+        *,
+        whole: bool = True,
+        heard: set[Any] | None = None,
+    ) -> None:
+        """An answer used so much; None: nobody said."""
+        if usage is None:
+            return
+        self.told = self.told or 0
+        if heard is not None:
+            if self._quota in heard:  # a call inside this one has taken it out of the same quota
+                return
+            heard.add(self._quota)
+        self.told += usage.input_tokens + usage.output_tokens
+        self.whole &= whole
 
-    def look(self, item: Any) -> None:
-        """Read the usage that a result tells, or an item of a stream: some tell it in parts, or as it grows."""
-        if type(item) is not str and (usage := usage_of(item)) is not None:
-            self._input = max(self._input, usage.input_tokens)
-            self._output = max(self._output, usage.output_tokens)
+    def run(self, endpoint: str | None) -> UsageRun:
+        """Its one run of what lies below, whose usage is told here."""
+        return UsageRun(self, endpoint)
 
 
 class TaskWaiter(Waiter):
@@ -162,7 +180,7 @@ class RateGate:
         with self.lock:
             if not self.quota.enter(tokens, now):
                 return None
-        return Sent(tokens, guessed, estimate, now)
+        return Sent(tokens, guessed, estimate, now, self.quota)
 
     def _tokens(self, guessed: float, estimate: TokenEstimate) -> float:
         bucket = self.quota.tokens
@@ -182,7 +200,7 @@ class RateGate:
                 with self.lock:
                     seconds = self.quota.turn(waiter, now)
                 if seconds is None:
-                    return Sent(tokens, guessed, estimate, now)
+                    return Sent(tokens, guessed, estimate, now, self.quota)
                 if now >= waiter.ends:
                     raise self._refusal(tokens, now)
                 with clock.move_on_after(min(seconds, waiter.ends - now)):
@@ -227,8 +245,6 @@ class RateGate:
 
     def succeeded(self, sent: Sent, result: Any) -> None:
         """The call has returned something that is no stream."""
-        if self.counts_tokens:
-            sent.look(result)
         said = NOTHING if type(result) in _SAYS_NOTHING else told_by(headers_of(result))
         now = self._now()
         with self.lock:
@@ -266,7 +282,8 @@ class RateGate:
 
     def _settle(self, sent: Sent, now: float, *, whole: bool = True) -> None:
         # Of an answer that was cut, nobody knows what else it took: then only more is believed.
-        if (used := sent.used) is not None and (whole or used > sent.tokens):
+        whole = whole and sent.whole
+        if (used := sent.told) is not None and (whole or used > sent.tokens):
             self.quota.settle(sent.tokens, used, now)
             if whole:
                 sent.estimate.learn(sent.guessed, used)

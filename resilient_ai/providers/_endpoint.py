@@ -71,7 +71,13 @@ class ProviderEndpoint(ABC):
         weight: Share of calls under `strategy="weighted"`.
         context_window: Tokens; where both declare it, a request that is too long moves on only to a larger one.
         params: Parameters of every call that does not bring its own.
+        requests_per_minute: Quota that a `rate_limit` keeps here in place of its own number; None: its own. Set it
+            before functions are decorated.
+        tokens_per_minute: The same for tokens.
     """
+
+    requests_per_minute: float | None = None
+    tokens_per_minute: float | None = None
 
     model: str | None
 

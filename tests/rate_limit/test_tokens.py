@@ -8,7 +8,7 @@ import pytest
 
 from resilient_ai import LimitReachedError, rate_limit
 from resilient_ai.providers import Reply
-from resilient_ai.usage import Usage
+from resilient_ai.usage import Usage, report_usage
 from tests.helpers import scripted
 from tests.rate_limit.support import Answer, used
 
@@ -208,3 +208,47 @@ async def test_a_call_needs_both_a_request_and_its_tokens(registry, clock):
 
     with pytest.raises(LimitReachedError, match="60 requests and 60000 tokens a minute"):
         await call()
+
+
+async def test_what_is_reported_from_inside_the_function_counts_in_place_of_its_result(registry):
+    @rate_limit("q", tokens_per_minute=12_000, cost=100, registry=registry)
+    async def ask():
+        report_usage(Usage(input_tokens=30))
+        report_usage(Usage(output_tokens=20))
+        return used(700)
+
+    await ask()
+
+    assert left(registry) == 950
+
+
+async def test_the_registry_counts_each_answer_once_beside_a_quota(registry):
+    _ = registry.usage  # from now on it counts
+    ask = limited(registry, scripted(used(40)))
+
+    await ask()
+    usage = next(iter(registry.usage.values()))
+
+    assert left(registry) == 960
+    assert (usage.calls, usage.usage.input_tokens) == (1, 40)
+
+
+async def test_an_answer_that_was_filtered_is_paid_for(registry):
+    class FilteredError(Exception):
+        reply = used(300)
+
+    with pytest.raises(FilteredError):
+        await limited(registry, scripted(FilteredError()))()
+
+    assert left(registry) == 700
+
+
+async def test_a_call_inside_another_of_one_quota_is_taken_out_once(registry):
+    inner = limited(registry, scripted(used(300)))
+
+    async def calls_another():
+        return await inner()
+
+    await limited(registry, calls_another)()
+
+    assert left(registry) == 700
