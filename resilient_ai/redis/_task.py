@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 _WORKER_LIFE = 15.0  # seconds without a heartbeat after which a worker is not counted
 _POLLING = 1.0  # seconds between two looks where news are not pushed
+_OPENING = 3.5  # timeouts of a command that making both connections may take, in several round trips
 _SOONEST, _LATEST = 0.1, 2.0  # seconds before a new connection is tried
 _HELLOS, _HELLO_WAIT = 5, 0.2  # how often, and how long, one's own hello is waited for
 _PUSH_AGAIN = 600.0  # seconds before push is tried again where it did not work
@@ -90,8 +92,9 @@ class FleetTask:
 
     async def _connection(self) -> None:
         self._failure = None
-        with anyio.fail_after(3 * self._timeout) as opening:
-            async with opened(self._url, self._timeout) as transport:
+        patience = _OPENING * self._timeout
+        with anyio.fail_after(patience) as opening:
+            async with opened(self._url, patience) as transport:
                 await self._serve(transport, opening)
         if self._failure is not None:
             raise self._failure
@@ -110,7 +113,7 @@ class FleetTask:
             await self._sync(transport, first=True)
             if not self._push and time.monotonic() >= self._no_push_before:  # it is push alone that does not work
                 self._no_push_before = time.monotonic() + _PUSH_AGAIN
-            opening.deadline = float("inf")
+            opening.deadline, transport.timeout = math.inf, self._timeout
             self._membership.connected(push=self._push)
             wakeup = TaskWakeup(LoopUsages().here())
             tasks.start_soon(guarded, partial(self._tell_all, transport, wakeup))
@@ -118,8 +121,7 @@ class FleetTask:
 
     async def _ask(self, transport: Transport, script: Script, keys: tuple[str, ...], *arguments: str | float) -> Any:
         began = time.monotonic()
-        with anyio.fail_after(self._timeout):
-            answer = await transport.run(script, keys, *arguments)
+        answer = await transport.run(script, keys, *arguments)
         self._membership.took(time.monotonic() - began)
         return answer
 

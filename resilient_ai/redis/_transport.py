@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
+import anyio
+
 if TYPE_CHECKING:
     from ._scripts import Script
 
@@ -16,20 +18,24 @@ class Transport:
 
     Args:
         client: A client of coredis, entered.
+        timeout: Seconds that a command may take, with the connection that it may need.
     """
 
-    def __init__(self, client: Any) -> None:
+    def __init__(self, client: Any, timeout: float) -> None:
         self._client = client
+        self.timeout = timeout
 
     async def run(self, script: Script, keys: Sequence[str], *arguments: str | float) -> Any:
-        """Run a script on the server."""
+        """Run a script on the server; `TimeoutError` when a command takes too long."""
         from coredis.exceptions import NoScriptError
 
         given = [str(each) for each in arguments]
         try:
-            return await self._client.evalsha(script.digest, keys=list(keys), args=given)
+            with anyio.fail_after(self.timeout):
+                return await self._client.evalsha(script.digest, keys=list(keys), args=given)
         except NoScriptError:
-            return await self._client.eval(script.text, keys=list(keys), args=given)
+            with anyio.fail_after(self.timeout):
+                return await self._client.eval(script.text, keys=list(keys), args=given)
 
     async def listen(self, channel: str, hear: Callable[[object], None]) -> None:
         """Call with each message of a channel; returns when the subscription has ended."""
@@ -43,16 +49,22 @@ class Transport:
 
 
 @asynccontextmanager
-async def opened(url: str, timeout: float) -> AsyncIterator[Transport]:
-    """A connection to the server; commands are not sent again by themselves."""
+async def opened(url: str, patience: float) -> AsyncIterator[Transport]:
+    """
+    A connection to the server; commands are not sent again by themselves.
+
+    Args:
+        url: Of the server.
+        patience: Seconds that a command may take at first, with the connection that it needs.
+    """
     from coredis import Redis
     from coredis.retry import NoRetryPolicy
 
     client: Any = Redis.from_url(
-        url, decode_responses=True, retry_policy=NoRetryPolicy(), connect_timeout=timeout, pool_timeout=timeout
+        url, decode_responses=True, retry_policy=NoRetryPolicy(), connect_timeout=patience, pool_timeout=patience
     )
     async with client:
-        yield Transport(client)
+        yield Transport(client, patience)
 
 
 def is_refusal(error: Exception) -> bool:
