@@ -13,7 +13,8 @@ from resilient_ai._core.public import public
 from resilient_ai._core.returned_stream import ReturnedStream
 from resilient_ai._core.state_store import StateStore, default_registry
 from resilient_ai._core.streams import OpenStream, stream_of
-from resilient_ai._core.wrapper import AsyncDecorator, decorate
+from resilient_ai._core.waiting import InThread
+from resilient_ai._core.wrapper import Decorator, decorate
 
 from .config import RateLimitConfig
 from .estimate import Cost, TokenEstimate, check_cost
@@ -52,6 +53,9 @@ class RateLimitPolicy(Policy[RateLimit]):
     def options(self) -> dict[str, Any]:
         return {"cost": self._cost}
 
+    def check_plain(self, function: Any) -> None:
+        """Its callers wait in line by blocking."""
+
     def in_test(self, attempts: int) -> None:
         """Lets every call through."""
 
@@ -61,10 +65,11 @@ class RateLimitPolicy(Policy[RateLimit]):
     def bind(self, bind_inner: Callable[[Site], Handler], site: Site) -> Handler:
         inner, gate, estimate = bind_inner(site), self.state(site)._gate, TokenEstimate(self._cost)
         gate.belong_to(site.handed)
+        thread = InThread(self.registry.clock) if site.plain else None
 
         async def limited(fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             guessed = estimate.guess(instance, args, kwargs) if gate.counts_tokens else 0.0
-            sent = gate.enter(guessed, estimate) or await gate.wait_in_line(guessed, estimate)
+            sent = gate.enter(guessed, estimate) or await gate.wait_in_line(guessed, estimate, thread)
             try:
                 run = metered(inner, sent, site.endpoint) if gate.counts_tokens else inner
                 result = await run(fn, instance, args, kwargs)
@@ -115,7 +120,7 @@ def rate_limit(
     burst: float = 5.0,
     max_queue_size: int = 1000,
     registry: StateStore | None = None,
-) -> AsyncDecorator: ...
+) -> Decorator: ...
 @overload
 def rate_limit(
     name: str | None = None,
@@ -127,7 +132,7 @@ def rate_limit(
     burst: float = 5.0,
     max_queue_size: int = 1000,
     registry: StateStore | None = None,
-) -> AsyncDecorator: ...
+) -> Decorator: ...
 @public()
 def rate_limit(
     name: Any = None,
@@ -175,7 +180,7 @@ def rate_limit(
 
     Raises:
         LimitReachedError: By the decorated function, without calling: not in time, or too big for a minute.
-        TypeError: At decoration: not an async function.
+        TypeError: At decoration: not a function.
         ValueError: At decoration: a bad setting, none of the two numbers, or the name exists with other settings.
     """
     if requests_per_minute is None and tokens_per_minute is None:

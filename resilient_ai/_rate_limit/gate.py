@@ -28,9 +28,11 @@ from .told import NOTHING, told_by
 
 if TYPE_CHECKING:
     from resilient_ai._classification.verdict import Verdict
+    from resilient_ai._core.clock import Clock
     from resilient_ai._core.event_loops import LoopUsage
     from resilient_ai._core.state_store import StateStore
     from resilient_ai._core.usage import Usage
+    from resilient_ai._core.waiting import InThread
 
     from .config import RateLimitConfig
     from .estimate import TokenEstimate
@@ -88,13 +90,43 @@ class Sent:
 
 
 class TaskWaiter(Waiter):
-    """A caller in line, and what wakes its task."""
+    """A caller in line whose task waits."""
 
-    __slots__ = ("wakeup",)
+    __slots__ = ("_wakeup",)
 
     def __init__(self, tokens: float, ends: float, usage: LoopUsage) -> None:
         super().__init__(tokens, ends, usage)
-        self.wakeup = TaskWakeup(usage)
+        self._wakeup = TaskWakeup(usage)
+
+    async def wait(self, clock: Clock, seconds: float) -> None:
+        """Wait until somebody wakes this waiter, for so many seconds at most."""
+        with clock.move_on_after(seconds):
+            await self._wakeup.called()
+
+    def wake(self) -> bool:
+        """Let the task ask for its turn; False when its loop has ended."""
+        return self._wakeup.wake()
+
+
+class ThreadWaiter(Waiter):
+    """A plain function in line, whose thread blocks."""
+
+    __slots__ = ("_event", "_thread")
+
+    def __init__(self, tokens: float, ends: float, usage: LoopUsage, thread: InThread) -> None:
+        super().__init__(tokens, ends, usage)
+        self._thread = thread
+        self._event = threading.Event()
+
+    async def wait(self, _clock: Clock, seconds: float) -> None:
+        """Wait until somebody wakes this waiter, for so many seconds at most."""
+        self._thread.block(seconds, self._event)
+        self._event.clear()
+
+    def wake(self) -> bool:
+        """Let the thread ask for its turn."""
+        self._event.set()
+        return True
 
 
 class RateGate:
@@ -189,11 +221,21 @@ class RateGate:
         # What was learnt from other calls does not make this one too big for the quota; its own guess may.
         return min(guessed * estimate.ratio, max(guessed, bucket.per_minute))
 
-    async def wait_in_line(self, guessed: float, estimate: TokenEstimate) -> Sent:
-        """The call, once it may be sent; `LimitReachedError` when that is not in time."""
-        await checkpoint_if_cancelled()  # a cancelled caller hears of that, not of the limit
+    async def wait_in_line(self, guessed: float, estimate: TokenEstimate, thread: InThread | None = None) -> Sent:
+        """
+        The call, once it may be sent; `LimitReachedError` when that is not in time.
+
+        Args:
+            guessed: Tokens that it takes, before what was learnt.
+            estimate: Of the function.
+            thread: That of a plain function, which waits by blocking; None: a task waits.
+        """
         clock, tokens = self._registry.clock, self._tokens(guessed, estimate)
-        waiter = self._join(tokens)
+        if thread is None:
+            await checkpoint_if_cancelled()  # a cancelled caller hears of that, not of the limit
+        elif (why := thread.obstacle()) is not None:
+            raise self._refusal(tokens, self._now(), why)
+        waiter = self._join(tokens, thread)
         try:
             while True:
                 now = clock.now()
@@ -203,26 +245,27 @@ class RateGate:
                     return Sent(tokens, guessed, estimate, now, self.quota)
                 if now >= waiter.ends:
                     raise self._refusal(tokens, now)
-                with clock.move_on_after(min(seconds, waiter.ends - now)):
-                    await waiter.wakeup.called()
+                await waiter.wait(clock, min(seconds, waiter.ends - now))
         finally:
             with self.lock:
                 self.quota.line.leave(waiter)
             self.call_next()
 
-    def _join(self, tokens: float) -> TaskWaiter:
+    def _join(self, tokens: float, thread: InThread | None) -> TaskWaiter | ThreadWaiter:
+        waiter: TaskWaiter | ThreadWaiter
         now, left, quota = self._now(), seconds_left(), self.quota
         with self.lock:
             for usage in self._loops.take_ended():
                 quota.line.drop_closed_loop(usage)
             patience = quota.patience(tokens, now, left) if quota.fits(tokens) else None
             if patience is not None:
-                waiter = TaskWaiter(tokens, now + patience, self._loops.here())
+                place = tokens, now + patience, self._loops.here()
+                waiter = TaskWaiter(*place) if thread is None else ThreadWaiter(*place, thread)
                 quota.line.join(waiter)
                 return waiter
         raise self._refusal(tokens, now)
 
-    def _refusal(self, tokens: float, now: float) -> LimitReachedError:
+    def _refusal(self, tokens: float, now: float, obstacle: str | None = None) -> LimitReachedError:
         quota = self.quota
         with self.lock:
             quota.refused += 1
@@ -237,6 +280,8 @@ class RateGate:
         else:
             why = f"limit {self._name!r} cannot serve the call in time: {numbers}, {waiting} in line"
             error = LimitReachedError(self._name, waiting=waiting, retry_after=wait, why=why)
+        if obstacle is not None:
+            error.add_note(f"resilient_ai: the call has not waited for its turn, because {obstacle}")
         if self._registry.hears(CallRejected):
             self._registry.emit(CallRejected(self._name, "limit_reached", wait))
         return error
@@ -320,8 +365,8 @@ class RateGate:
     def call_next(self) -> None:
         """Wake the first in line, who asks for its turn; waiters whose loop has ended leave the line."""
         with self.lock:
-            while isinstance(waiter := self.quota.line.first, TaskWaiter):
-                if waiter.wakeup.wake():
+            while isinstance(waiter := self.quota.line.first, TaskWaiter | ThreadWaiter):
+                if waiter.wake():
                     return
                 self.quota.line.leave(waiter)
 

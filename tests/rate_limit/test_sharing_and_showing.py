@@ -58,14 +58,6 @@ def test_bad_settings_are_errors_at_decoration(registry, settings, complaint):
         rate_limit(**settings, registry=registry)(scripted("answer"))
 
 
-def test_a_plain_function_is_refused(registry):
-    with pytest.raises(TypeError):
-
-        @rate_limit(requests_per_minute=60, registry=registry)
-        def ask():
-            return "answer"
-
-
 async def test_below_a_failover_each_endpoint_has_a_quota_of_its_own(registry):
     @failover(Endpoint("us"), Endpoint("eu"), strategy="priority", registry=registry)
     @rate_limit("q", requests_per_minute=60, burst=1, max_wait=0, registry=registry)

@@ -37,6 +37,10 @@ async def use(error: LimitReachedError) -> None:
 rate_limit()  # type: ignore[call-overload]
 
 
-@rate_limit(requests_per_minute=500)  # type: ignore[arg-type]
+@rate_limit(requests_per_minute=500)
 def plain(prompt: str) -> str:
     return prompt
+
+
+assert_type(plain("hi"), str)
+plain(1)  # type: ignore[arg-type]
