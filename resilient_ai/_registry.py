@@ -106,7 +106,7 @@ class Registry(StateStore):
         """
         Join a fleet of workers: what one of them learns of a shared credential, all of them know at once.
 
-        Enters at once, whether the server answers or not, and never raises because of it; leaving takes half a second
+        Enters at once, whether the server answers or not, and never raises because of it; leaving takes a second
         at most. Works before and after functions are decorated. A forked child is not joined.
 
         Args:
