@@ -1,4 +1,4 @@
-"""`python -m resilient_ai demo`, `… grafana`, `… alerts`."""
+"""`python -m resilient_ai demo [--live]`, `… grafana`, `… alerts`."""
 
 from __future__ import annotations
 
@@ -10,12 +10,17 @@ def main(arguments: list[str] | None = None) -> int:
     """What the command line does; returns its exit status."""
     parser = argparse.ArgumentParser(prog="python -m resilient_ai", description=sys.modules["resilient_ai"].__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("demo", help="an outage from its beginning to its end, against providers on this machine")
+    demo = commands.add_parser(
+        "demo", help="an outage from its beginning to its end, against providers on this machine"
+    )
+    demo.add_argument("--live", action="store_true", help="play it in a loop, and show the live page of it")
+    demo.add_argument("--port", type=int, default=8765, help="of the live page; default 8765")
     commands.add_parser("grafana", help="a Grafana board of resilient_ai's metrics, as JSON to import")
     commands.add_parser("alerts", help="alerting rules for Prometheus, as YAML")
-    command = parser.parse_args(arguments).command
+    options = parser.parse_args(arguments)
+    command = options.command
     if command == "demo":
-        return _demo()
+        return _demo_live(options.port) if options.live else _demo()
     from .telemetry import _board
 
     print(_board.board() if command == "grafana" else _board.alerts())
@@ -30,6 +35,17 @@ def _demo() -> int:
     except ImportError as error:
         print(f"the demo cannot start: {error}", file=sys.stderr)
         print("all that it needs: pip install 'resilient-ai[openai,anthropic,similar]'", file=sys.stderr)
+        return 1
+
+
+def _demo_live(port: int) -> int:
+    try:
+        from ._live import run
+
+        return run(port)
+    except ImportError as error:
+        print(f"the live demo cannot start: {error}", file=sys.stderr)
+        print("all that it needs: pip install 'resilient-ai[live,openai,anthropic,similar]'", file=sys.stderr)
         return 1
 
 

@@ -8,7 +8,7 @@ from ._adaptive_limit.events import LimitLowered
 from ._batched.events import BatchSent
 from ._circuit_breaker.events import CircuitClosed, CircuitHalfOpened, CircuitModeSet, CircuitOpened, CircuitWouldOpen
 from ._classified_retry.events import AttemptFailed, QuotaExceeded, RetriesExhausted, RetryScheduled
-from ._core.events import CallRejected, Event, SettingsChanged
+from ._core.events import CallRejected, Event, OperatorActed, SettingsChanged
 from ._degrade_to.events import Degraded, RungFailed
 from ._failover.events import EndpointDenied, EndpointDown, EndpointMarked, EndpointUp, FailedOver, Hedged
 from ._fleet.events import FactHeard, FleetJoined, FleetLost
@@ -36,6 +36,7 @@ __all__ = [
     "FleetLost",
     "Hedged",
     "LimitLowered",
+    "OperatorActed",
     "QuotaExceeded",
     "RateLimitLowered",
     "RetriesExhausted",

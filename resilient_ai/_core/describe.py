@@ -51,7 +51,7 @@ class Description:
         for layer in self.layers:
             lines.append(f"  {layer.kind} {layer.status}".rstrip())
             settings = ", ".join(
-                f"{name}={_brief(value)}" + ("" if (origin := layer.origins[name]) in _WRITTEN else f" ({origin})")
+                f"{name}={brief(value)}" + ("" if (origin := layer.origins[name]) in _WRITTEN else f" ({origin})")
                 for name, value in layer.settings.items()
             )
             if settings:
@@ -95,7 +95,8 @@ def _settings(config: Any) -> dict[str, Any]:
     return {field.name: getattr(config, field.name) for field in fields(config) if field.repr}
 
 
-def _brief(value: Any) -> str:
+def brief(value: Any) -> str:
+    """A setting's value in at most 60 characters."""
     text = _plain(value)
     return text if len(text) <= 60 else text[:59] + "…"
 

@@ -86,6 +86,26 @@ class SettingsChanged(Event):
     after: dict[str, Any]
 
 
+@public("events")
+@dataclass(frozen=True, slots=True)
+class OperatorActed(Event):
+    """
+    Somebody has acted on a state from the live page; what came of it is an event of its own.
+
+    Attributes:
+        kind: Of the state: the decorator's name, or "endpoint".
+        action: What was done, "force_open" say.
+        by: Who did it, as the page's `act=` or `view=` says.
+    """
+
+    log_name: ClassVar[str] = "resilient_ai.operator_acted"
+    level: ClassVar[Level] = "warning"
+
+    kind: str
+    action: str
+    by: str
+
+
 @lru_cache
 def severity(level: Level) -> int:
     """The number that the standard library's logging has for a level."""

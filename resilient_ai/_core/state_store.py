@@ -241,8 +241,12 @@ class StateStore(Exporting, RunTimeSettings):
                     self._gone.keep(kind, known.handle)
 
     def _handles(self) -> list[Any]:
+        return [handle for _, handle in self.ranked_handles()]
+
+    def ranked_handles(self) -> list[tuple[float, Any]]:
+        """All states, each with its place among those of its call site, the outermost lowest."""
         with self._lock:
-            return [claim.handle for claim in self._states.values()]
+            return [(claim.rank, claim.handle) for claim in self._states.values()]
 
     def count_outermost(self, kind: str, call_site: str, functions: int) -> None:
         """So many functions more have the policy of this kind and name as their outermost."""

@@ -83,7 +83,9 @@ def test_public_modules_are_imported_from_the_front_door_by_name():
     assert result.stdout.split() == ["resilient_ai.events", "resilient_ai.types"]
 
 
-@pytest.mark.parametrize("module", ["events", "types", "providers", "similar", "testing", "web"])
+@pytest.mark.parametrize(
+    "module", ["events", "types", "providers", "similar", "testing", "web", "telemetry", "dashboard"]
+)
 def test_a_public_module_shows_what_it_lists_and_nothing_else(module):
     home = importlib.import_module(f"resilient_ai.{module}")
     shown = [name for name in dir(home) if not name.startswith("_")]

@@ -224,6 +224,7 @@ class TestAgainstARealPrometheus:
                 fired = ask("query_range", query='ALERTS{alertstate="firing"}', start=began, end=wall_time(), step=0.5)
         finally:
             server.shutdown()
+            server.server_close()
             thread.join()
 
         assert [title for title, series in answers.items() if not _numbers(series)] == []

@@ -1,0 +1,93 @@
+"""What an operator may do from the page: a fixed table, nothing else can be named."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from resilient_ai._core.events import OperatorActed
+from resilient_ai._core.public import public
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from resilient_ai._registry import Registry
+
+ACTIONS: dict[str, dict[str, str]] = {
+    "circuit_breaker": {
+        "trip": "Open now, for a normal recovery period; it probes and comes back by itself.",
+        "force_open": "Refuse every call until somebody takes that back.",
+        "force_closed": "Let calls through again, its counts from zero.",
+        "disable": "Let every call through and count nothing, until somebody takes that back.",
+        "metrics_only": "Let every call through and count, but never open, until somebody takes that back.",
+        "reset": "Back to normal: closed, every number at zero.",
+    },
+    "endpoint": {
+        "mark_down": "Send nothing there until it is marked up.",
+        "mark_up": "Back in rotation at once, its rests forgotten.",
+    },
+}
+
+
+@public("dashboard")
+class Action(NamedTuple):
+    """
+    What somebody wants to do; `act=` is asked about each.
+
+    Attributes:
+        kind: "circuit_breaker" or "endpoint".
+        name: Of the state.
+        do: "trip", "force_open", "force_closed", "disable", "metrics_only", "reset"; "mark_down", "mark_up".
+    """
+
+    kind: str
+    name: str
+    do: str
+
+
+class RefusedError(Exception):
+    """An action that is not done, with the status to answer."""
+
+    def __init__(self, status: int, why: str) -> None:
+        super().__init__(why)
+        self.status = status
+        self.why = why
+
+
+def read(body: bytes, process: str) -> Action:
+    """
+    The action that a request asks for.
+
+    Raises:
+        RefusedError: It names none of the table, or another process's state.
+    """
+    try:
+        told = json.loads(body)
+        action = Action(str(told["kind"]), str(told["name"]), str(told["do"]))
+        meant = told["process"]
+    except (ValueError, KeyError, TypeError):
+        raise RefusedError(400, "an action has kind, name, do and process") from None
+    if action.do not in ACTIONS.get(action.kind, {}):
+        raise RefusedError(400, "there is no such action")
+    if meant != process:
+        # Another worker of the same service: its states are not those on the page.
+        raise RefusedError(409, "another process answered")
+    return action
+
+
+def perform(registry: Registry, action: Action, by: str) -> None:
+    """
+    Do it, and tell every listener who did.
+
+    Raises:
+        RefusedError: The state is gone, or refuses.
+    """
+    handles: Mapping[str, Any] = registry.endpoints if action.kind == "endpoint" else registry.circuit_breakers
+    if action.name not in handles:
+        raise RefusedError(404, "that state is no longer there")
+    handle = handles[action.name]
+    try:
+        getattr(handle, action.do)()
+    except ValueError as error:
+        raise RefusedError(409, str(error)) from None
+    registry.emit(OperatorActed(handle.name, action.kind, action.do, by))

@@ -1,0 +1,88 @@
+"""The last events, for the page: a flood of one kind is one line with a count."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+import time
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any
+
+from resilient_ai._core.printable import printable
+
+if TYPE_CHECKING:
+    from resilient_ai.events import Event
+
+MOST = 200
+_TOGETHER = 2.0  # seconds since the last of its kind for which an event joins it
+
+
+@dataclasses.dataclass(slots=True)
+class _Line:
+    number: int
+    version: int  # rises with each change
+    at: float
+    shown: dict[str, Any]
+    times: int = 1
+
+
+class EventLines:
+    """The last 200 lines. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._lines: OrderedDict[tuple[Any, ...], _Line] = OrderedDict()
+        self._version = 0
+        self.why: dict[str, str] = {}  # by state: why it is not as usual
+
+    def hear(self, event: Event) -> None:
+        """Keep an event."""
+        fields = {each.name: getattr(event, each.name) for each in dataclasses.fields(event)}
+        name, kind = fields.pop("name"), event.log_name.rpartition(".")[2]
+        key = (kind, name, fields.get("endpoint"), fields.get("error_type"))
+        now = time.time()  # noqa: TID251 - for people to read
+        with self._lock:
+            self._version += 1
+            last = self._lines.get(key)
+            if last is not None and now - last.at < _TOGETHER:
+                last.at, last.version, last.times = now, self._version, last.times + 1
+                return
+            about = ", ".join(
+                f"{field.replace('_', ' ')} {_shown(value)}"
+                for field, value in fields.items()
+                if value is not None and value != name and field not in _NOT_SHOWN
+            )
+            shown = {"kind": kind, "name": printable(str(name)), "level": event.level, "about": about}
+            # An older line of the same kind stays under a key that nothing else will have.
+            if last is not None:
+                self._lines[(*key, last.number)] = self._lines.pop(key)
+                self._lines.move_to_end((*key, last.number), last=False)
+            self._lines[key] = _Line(self._version, self._version, now, shown)
+            while len(self._lines) > MOST:
+                del self._lines[min(self._lines, key=lambda each: self._lines[each].number)]
+            if (reason := fields.get("reason") or fields.get("error_type")) and kind in _REASONS:
+                if len(self.why) >= 10_000:
+                    self.why.clear()
+                self.why[str(name)] = printable(str(reason))
+            elif kind == "operator_acted":
+                self.why[str(name)] = printable(f"{fields['action']} by {fields['by']}")
+
+    def since(self, version: int) -> list[dict[str, Any]]:
+        """Lines that are new or have changed since then, the oldest first."""
+        with self._lock:
+            lines = sorted(
+                (each for each in self._lines.values() if each.version > version), key=lambda each: each.number
+            )
+            return [
+                {"number": each.number, "version": each.version, "at": each.at, "times": each.times, **each.shown}
+                for each in lines
+            ]
+
+
+# An error's text may hold anything; the log has it, scrubbed.
+_NOT_SHOWN = ("args_hash", "error", "error_message", "function")
+_REASONS = ("circuit_opened", "circuit_would_open", "endpoint_down", "endpoint_denied", "limit_lowered")
+
+
+def _shown(value: Any) -> str:
+    return f"{value:.2f}" if isinstance(value, float) else printable(str(value))
