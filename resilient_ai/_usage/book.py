@@ -125,6 +125,14 @@ class _Sums:
         else:
             self.cost = cost if self.cost is None else self.cost + cost
 
+    def plus(self, other: _Sums) -> _Sums:
+        """Both together."""
+        both = _Sums()
+        for name in self.__slots__:
+            mine, theirs = getattr(self, name), getattr(other, name)
+            setattr(both, name, mine if theirs is None else theirs if mine is None else mine + theirs)
+        return both
+
     def told(self, endpoint: str | None, model: str | None) -> ModelUsage:
         """The row of this moment."""
         usage = Usage(self.input, self.output, self.read, self.written, self.reasoning)
@@ -144,6 +152,7 @@ class Account:
         self._call_site = call_site
         self._book = book
         self._rows: dict[tuple[str | None, str | None], _Sums] = {}
+        self._past: dict[tuple[str | None, str | None], _Sums] = {}  # up to the latest `clear`
         self._listeners: tuple[Callable[[Answer], object], ...] = ()
 
     def run(self, endpoint: str | None) -> UsageRun:
@@ -187,10 +196,21 @@ class Account:
         with self._book.lock:
             return CallSiteUsage(self._call_site, tuple(row.told(*at) for at, row in self._rows.items()))
 
+    def ever(self) -> CallSiteUsage:
+        """The sums since counting began, which `clear` takes nothing from."""
+        with self._book.lock:
+            return CallSiteUsage(self._call_site, tuple(row.told(*at) for at, row in self._all().items()))
+
+    def _all(self) -> dict[tuple[str | None, str | None], _Sums]:
+        found = dict(self._past)
+        for at, row in self._rows.items():
+            found[at] = row.plus(found[at]) if at in found else row
+        return found
+
     def clear(self) -> None:
         """Forget the sums."""
         with self._book.lock:
-            self._rows = {}
+            self._past, self._rows = self._all(), {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,6 +275,10 @@ class UsageBook(Mapping[str, CallSiteUsage]):
                 self._failed_prices.add(kind)
                 log("warning", "resilient_ai.price_failed", model=model, error_type=kind)
             return None
+
+    def ever(self) -> list[CallSiteUsage]:
+        """The sums since counting began, which neither `clear` nor a reset takes anything from; for exporters."""
+        return [account.ever() for account in list(self._accounts.values())]
 
     def clear(self) -> None:
         """Forget all sums."""

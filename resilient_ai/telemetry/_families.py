@@ -50,6 +50,7 @@ class Family:
 
 
 _SITE, _ENDPOINT, _BOTH = ("call_site",), ("ai_endpoint",), ("call_site", "ai_endpoint")
+_USAGE = (*_BOTH, "model")
 
 FAMILIES = (
     Family("calls", "counter", "Calls that callers made, by how they ended.", (*_SITE, "outcome")),
@@ -90,6 +91,8 @@ FAMILIES = (
     Family(BATCH_WAIT, "histogram", "Seconds from a batch's first item to its leaving.", _SITE, "s"),
     Family("degraded", "counter", "Answers that a fallback gave.", (*_SITE, "rung")),
     Family("degrade.misses", "counter", "Calls that no rung of a fallback could answer.", _SITE),
+    Family("tokens", "counter", "Tokens of answers, once usage is counted.", (*_USAGE, "token.type")),
+    Family("cost", "counter", "USD of answers that have a price, once usage is counted.", _USAGE),
     Family("events", "counter", "What a log would warn of.", (*_BOTH, "event", "error.type")),
     Family("series.dropped", "gauge", "Series that were too many to show.", ()),
 )

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from resilient_ai._core.measurements import Histogram
     from resilient_ai._registry import Registry
+    from resilient_ai._usage.book import UsageBook
     from resilient_ai.events import Event
 
 MOST_SERIES = 2_000  # of one metric
@@ -63,6 +64,8 @@ class Reading:
                 _COUNTERS.get(kind, _nothing)(found, site, at, counts)
                 if call_site is not None and endpoint is None and self._registry.is_outermost(kind, call_site):
                     _count_calls(found, site, counts)
+        if self._registry.meters is not None:  # to ask for the usage would begin to count it
+            _count_usage(found, self._registry.usage)
         self._gauges(found)
         found["series.dropped"][()] = _cut(found)
         return found
@@ -176,6 +179,23 @@ def _count_answers(found: Numbers, site: str, _at: str, counts: Any) -> None:
     for rung, number in counts.by_rung.items():
         found["degraded"][site, rung] = number
     found["degrade.misses"][(site,)] = counts.misses
+
+
+def _count_usage(found: Numbers, book: UsageBook) -> None:
+    for site in book.ever():
+        for row in site:
+            at = site.call_site, row.endpoint or "", row.model or "unknown"
+            usage = row.usage
+            for kind, number in (
+                ("input", usage.input_tokens),
+                ("output", usage.output_tokens),
+                ("cache_read", usage.cache_read_tokens),
+                ("cache_write", usage.cache_write_tokens),
+                ("reasoning", usage.reasoning_tokens),
+            ):
+                found["tokens"][(*at, kind)] = number
+            if row.cost is not None:
+                found["cost"][at] = row.cost
 
 
 def _nothing(found: Numbers, site: str, at: str, counts: Any) -> None:
