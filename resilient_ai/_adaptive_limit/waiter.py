@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import anyio
 from anyio.lowlevel import current_token
 
+from resilient_ai._core.scopes import move_on_after
+
 from .queue import Waiter
 
 if TYPE_CHECKING:
@@ -32,7 +34,7 @@ class TaskWaiter(Waiter):
 
     async def wait(self, clock: Clock, seconds: float) -> None:
         """Wait until somebody wakes this waiter, for so many seconds at most."""
-        with clock.move_on_after(seconds):
+        with move_on_after(clock, seconds):
             await self._event.wait()
             self._event = anyio.Event()
 

@@ -18,6 +18,7 @@ from resilient_ai._core.callers_deadline import current_deadline, set_deadline
 from resilient_ai._core.errors import BatchResultError
 from resilient_ai._core.measurements import BATCH_SIZE, BATCH_WAIT, Series
 from resilient_ai._core.observers import made_for
+from resilient_ai._core.scopes import move_on_after
 from resilient_ai._core.state_name import part_of
 from resilient_ai._core.tasks import Promise, next_turn, spawn
 
@@ -134,7 +135,7 @@ class BatchRunner:
             await next_turn(loop)
         if batch.phase is FILLING and run.scope is None and (left := batch.due - self._now()) > 0:
             run.joined = batches.promise(loop=loop)
-            with self._clock.move_on_after(left):
+            with move_on_after(self._clock, left):
                 await run.joined
         if batch.phase is FILLING and run.scope is None:
             batches.queue.time_is_over(batch, self._now())
@@ -209,7 +210,7 @@ class BatchRunner:
         if batch.phase is FILLING:
             if (left := batch.due - self._now()) > 0:
                 run.start = batches.promise(loop=loop)
-                with self._clock.move_on_after(left):
+                with move_on_after(self._clock, left):
                     await run.start
             if batch.phase is FILLING:
                 batches.queue.time_is_over(batch, self._now())

@@ -1,4 +1,4 @@
-"""Time comes in through here: monotonic seconds, sleep, and scopes that end on the same clock."""
+"""Time comes in through here: monotonic seconds and sleep; `scopes` makes cancel scopes of them."""
 
 from __future__ import annotations
 
@@ -19,6 +19,9 @@ class Clock(Protocol):
     """
     What a registry needs of time. `anyio.current_time()` will not do: trio starts each run at a random offset.
 
+    A clock that can end cancel scopes itself may have `move_on_after(seconds)`, which gives an `anyio.CancelScope` as a
+    context manager; without it a task sleeps beside each block that is bounded.
+
     For plain functions a clock may have `block(seconds, until=None)` as `SystemClock` has it; without one, its `sleep`
     is waited for in an event loop of its own.
     """
@@ -29,10 +32,6 @@ class Clock(Protocol):
 
     async def sleep(self, seconds: float) -> None:
         """Wait for so many seconds."""
-        ...
-
-    def move_on_after(self, seconds: float) -> AbstractContextManager[anyio.CancelScope]:
-        """A cancel scope that ends by itself after so many seconds."""
         ...
 
 

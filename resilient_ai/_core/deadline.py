@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import asyncio  # noqa: TID251 - the shortcut is asyncio's; on trio the clock's scopes are used
 import math
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from contextvars import Context
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,7 @@ from .errors import CallTimeoutError
 from .patience import scope_seconds_left, timeout_seconds_left
 from .per_loop import PerLoop
 from .readers import readers
+from .scopes import move_on_after, put_off
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -110,10 +112,15 @@ class _Bounded:
         self._timed_out = timed_out
         self._queues: PerLoop[DeadlineQueue] | None = None  # made for the first call: many functions never see one
 
+    def __del__(self) -> None:
+        """The function is gone: a timer that would find nothing is not left behind."""
+        for queue in self._queues.every():
+            queue.give_up()
+
     async def scoped(self, fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Within a scope of the clock's."""
         seconds, renewal, wait = self._seconds, self._renewal, None
-        with self._clock.move_on_after(seconds) as scope:
+        with move_on_after(self._clock, seconds) as scope:
             if renewal is None:
                 result = await self._inner(fn, instance, args, kwargs)
             else:
@@ -150,8 +157,7 @@ class _Bounded:
             return await self.scoped(fn, instance, args, kwargs)
         calls[task] = loop.time() + self._seconds, task.cancelling(), fn
         if queue.timer is None:
-            queue.timer = loop.call_later(self._seconds, queue.expire_due)
-            _busy.add(queue)
+            queue.watch()
         try:
             result = await self._inner(fn, instance, args, kwargs)
         except BaseException as error:
@@ -210,8 +216,26 @@ class DeadlineQueue:
         later, (_, cancelling, fn) = self.renewed or self, self.calls.pop(task)
         later.calls[task] = self.loop.time() + later.seconds, cancelling, fn
         if later.timer is None:
-            later.timer = self.loop.call_later(later.seconds, later.expire_due)
-            _busy.add(later)
+            later.watch()
+
+    def watch(self) -> None:
+        """Start the timer."""
+        # In a context of its own: that of the first caller would live as long as the timer.
+        self.timer = self.loop.call_later(self.seconds, self.expire_due, context=Context())
+        _busy.add(self)
+
+    def give_up(self) -> None:
+        """Nobody will call any more: stop the timers. From any thread, out of the garbage collector."""
+        for queue in (self, self.renewed):
+            if queue is None or (timer := queue.timer) is None or queue.calls:
+                continue
+            queue.timer = None
+            _busy.discard(queue)
+            if _running_loop() is self.loop:
+                timer.cancel()
+            else:
+                with suppress(RuntimeError):  # the loop is closed
+                    self.loop.call_soon_threadsafe(timer.cancel)
 
     def expire_due(self) -> None:
         """Cancel the calls that are due, and wait for the next."""
@@ -220,7 +244,7 @@ class DeadlineQueue:
         while self.calls:
             task, (due, cancelling, _) = next(iter(self.calls.items()))
             if due > now:
-                self.timer = self.loop.call_at(due, self.expire_due)
+                self.timer = self.loop.call_at(due, self.expire_due, context=Context())
                 return
             del self.calls[task]
             self.expired[task] = cancelling
@@ -249,10 +273,7 @@ class _Wait:
 
     def renew(self) -> None:
         self.seconds = self.renewal
-        if (put_off := getattr(self.clock, "put_off", None)) is not None:
-            put_off(self.scope, self.renewal)
-        elif self.scope.deadline < math.inf:  # a scope of the event loop's own time
-            self.scope.deadline = anyio.current_time() + self.renewal
+        put_off(self.clock, self.scope, self.renewal)
 
 
 _waits: dict[int, list[_Wait]] = {}  # by task

@@ -66,6 +66,10 @@ class PerLoop(Generic[T]):
                 self._forgotten(value)
         return found[1]
 
+    def every(self) -> Iterator[T]:
+        """All values. For finalizers: of what it collects, the garbage collector has cleared the weak references."""
+        return (value for _, value in self._values)
+
     def live(self) -> Iterator[T]:
         """The values of loops in which something may still run."""
         with _lock:  # a value that is being made belongs to them

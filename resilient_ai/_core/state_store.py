@@ -91,7 +91,7 @@ class StateStore(Exporting, RunTimeSettings):
     What every policy of a process shares.
 
     Args:
-        clock: `now()`, `sleep()`, `move_on_after()`; default the machine's monotonic clock.
+        clock: `now()` and `async sleep(seconds)`; default the machine's monotonic clock.
         rng: Source of jitter and of random choices; default a fresh `random.Random`.
         listeners: Called with every event; default one structured log line each. `()` for silence.
         max_server_wait: Seconds for which a server can shut a circuit, an endpoint or a limit at most, whatever wait it

@@ -14,6 +14,7 @@ from .backend import in_task
 from .callers_deadline import Deadline, current_deadline, reset_deadline, set_deadline
 from .deadline import seconds_left
 from .public import public
+from .scopes import move_on_after
 from .state_store import default_registry
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ class deadline:  # noqa: N801 - used as a `with` statement
         here = Deadline(clock, self._seconds, current_deadline())
         if self._seconds < math.inf and in_task():
             here.generator = _generator(sys._getframe(1))
-            self._scope_manager = clock.move_on_after(max(0.0, self._seconds))
+            self._scope_manager = move_on_after(clock, max(0.0, self._seconds))
             self._scope = scope = self._scope_manager.__enter__()
             if self._seconds <= 0:  # a virtual clock ends nothing before it moves
                 scope.cancel()

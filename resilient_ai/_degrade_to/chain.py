@@ -17,6 +17,7 @@ from resilient_ai._core.own_task import OwnTask
 from resilient_ai._core.patience import callers_patience
 from resilient_ai._core.per_loop import PerLoop
 from resilient_ai._core.plain_streams import LiftedStream, gives_plain_items
+from resilient_ai._core.scopes import move_on_after
 from resilient_ai._core.tasks import current_loop
 
 from .call_key import call_key
@@ -171,7 +172,7 @@ class FallbackChain:
         if rung is not self.rungs[-1] and (patience := callers_patience()) is not None:
             seconds, clock = self._sooner(patience.less(patience.seconds / 2))
         try:
-            with clock.move_on_after(seconds) if seconds is not None else nullcontext():
+            with move_on_after(clock, seconds) if seconds is not None else nullcontext():
                 async with self._at_work.of(current_loop()).slots:
                     began = True
                     return await answer

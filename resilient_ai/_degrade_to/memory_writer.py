@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from resilient_ai._core.errors import CallTimeoutError
 from resilient_ai._core.per_loop import PerLoop
+from resilient_ai._core.scopes import move_on_after
 from resilient_ai._core.tasks import current_loop, spawn
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ class MemoryWriter:
 
     async def _run(self, loop: Any, queue: _Queue, write: _Write) -> None:
         try:
-            with self._clock.move_on_after(self._timeout) if self._timeout is not None else nullcontext():
+            with move_on_after(self._clock, self._timeout) if self._timeout is not None else nullcontext():
                 await write.taking
                 write.ended = True
             if not write.ended:

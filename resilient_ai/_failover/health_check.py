@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from resilient_ai._classification.classify import classify
 from resilient_ai._core.errors import ErrorType
+from resilient_ai._core.scopes import move_on_after
 from resilient_ai._core.tasks import current_loop, is_closed, spawn
 
 from .health import CheckResult, EndpointState
@@ -73,7 +74,7 @@ async def _watch(candidate: Candidate, check: Callable[[], Any], interval: float
 
 async def _result(check: Callable[[], Any], clock: Clock) -> CheckResult:
     try:
-        with clock.move_on_after(CHECK_SECONDS):
+        with move_on_after(clock, CHECK_SECONDS):
             answer = check()
             if inspect.isawaitable(answer):
                 answer = await answer

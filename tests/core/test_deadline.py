@@ -7,8 +7,11 @@ The asyncio tests run on a loop whose time jumps to the next timer, so that two 
 from __future__ import annotations
 
 import asyncio  # noqa: TID251 - native timeouts and cancellation are what this is about
+import gc
 import threading
+import weakref
 from contextlib import asynccontextmanager, suppress
+from contextvars import ContextVar
 
 import anyio
 import pytest
@@ -416,3 +419,77 @@ def test_waiting_in_line_for_a_place_is_not_taken_for_a_slow_provider():
 
     assert kinds == [type(None)] + [LimitReachedError] * 4
     assert failures == 0
+
+
+async def made_anew(calls):
+    """A function that is decorated in the middle of a request, for this one alone."""
+    variable, kept = ContextVar("request"), []
+
+    class Request:
+        pass
+
+    async def request():
+        variable.set(each := Request())
+        kept.append(weakref.ref(each))
+
+        @circuit_breaker("made anew", registry=registry)
+        async def ask():
+            return "pong"
+
+        await ask()
+
+    registry = Registry(listeners=())
+    for _ in range(calls):
+        await asyncio.create_task(request())
+    gc.collect()
+    await asyncio.sleep(0)
+    return kept
+
+
+def test_a_function_that_is_decorated_for_one_call_leaves_no_timer_and_no_context():
+    async def main():
+        kept = await made_anew(20)
+        timers = [each for each in asyncio.get_running_loop()._scheduled if not each.cancelled()]
+
+        assert timers == []
+        assert [each for each in kept if each() is not None] == []
+
+    asyncio.run(main())
+
+
+def test_a_function_that_goes_in_another_thread_leaves_no_timer_in_its_loop():
+    async def main():
+        call = with_deadline(asyncio.sleep)
+        await call(0)
+        held = [call]
+        del call
+        await asyncio.to_thread(held.clear)
+        await asyncio.to_thread(gc.collect)
+        await asyncio.sleep(0.01)
+
+        assert [each for each in asyncio.get_running_loop()._scheduled if not each.cancelled()] == []
+
+    asyncio.run(main())
+
+
+def test_a_kept_function_keeps_no_context_of_a_caller():
+    kept = []
+
+    class Request:
+        pass
+
+    async def main():
+        variable, call = ContextVar("request"), with_deadline(asyncio.sleep)
+
+        async def request():
+            variable.set(each := Request())
+            kept.append(weakref.ref(each))
+            await call(0)
+
+        await asyncio.create_task(request())
+        await asyncio.sleep(0)  # the loop is through with the task
+        gc.collect()
+
+        assert kept[0]() is None
+
+    asyncio.run(main())
