@@ -196,6 +196,24 @@ class Guard:
         return False
 
 
+class KeyInUse:
+    """Keeps the circuit of a key while a stream lasts."""
+
+    __slots__ = ("_breaker",)
+
+    def __init__(self, breaker: SharedCircuit) -> None:
+        self._breaker = breaker
+
+    def ended(self) -> None:
+        self._breaker.left()
+
+    def broke(self, error: Exception) -> None:  # noqa: ARG002 - the circuit itself judges it
+        self._breaker.left()
+
+    def left(self) -> None:
+        self._breaker.left()
+
+
 class GuardedStream:
     """
     What a circuit holds for a stream.

@@ -20,12 +20,14 @@ from resilient_ai._core.opening import call_plainly
 from resilient_ai._core.plain_settings import for_plain_functions
 from resilient_ai._core.policy import Policy, Site
 from resilient_ai._core.public import public
+from resilient_ai._core.returned_stream import ReturnedStream
 from resilient_ai._core.state_name import StateName
 from resilient_ai._core.state_store import StateStore, default_registry
+from resilient_ai._core.streams import stream_of
 from resilient_ai._core.wrapper import Decorator, decorate
 
 from .config import DEFAULT_TIMEOUT, NEUTRAL, CircuitConfig
-from .course import Guard
+from .course import Guard, KeyInUse
 from .fast_path import add_circuits
 from .handle import CircuitBreaker
 from .shared import SharedCircuit
@@ -105,7 +107,17 @@ class CircuitBreakerPolicy(Policy[CircuitBreaker]):
 
         async def keyed(fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             shared = self._keyed(key, site, instance, args, kwargs)
-            return await guard.function(inner, shared, run)(fn, instance, args, kwargs)
+            shared.entered()
+            try:
+                result = await guard.function(inner, shared, run)(fn, instance, args, kwargs)
+            except BaseException:
+                shared.left()
+                raise
+            if type(result) is ReturnedStream:
+                stream_of(result).add(KeyInUse(shared))
+            else:
+                shared.left()
+            return result
 
         return keyed
 
@@ -139,10 +151,7 @@ class CircuitBreakerPolicy(Policy[CircuitBreaker]):
         def make() -> CircuitBreaker:
             return self.make_state(StateName(name, self.name or site.function, site.endpoint, str(key)))
 
-        circuit = self.registry.claim_key(self.kind, name, self.declared, make, rank=self.rank)
-        shared = circuit._shared
-        shared.last_used = self.registry.clock.now()  # a call in flight keeps its key
-        return shared
+        return self.registry.claim_key(self.kind, name, self.declared, make, rank=self.rank)._shared
 
 
 @overload

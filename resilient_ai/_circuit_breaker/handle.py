@@ -113,7 +113,7 @@ class CircuitBreaker(Identified):
         return self._shared.listen(listener)
 
     def idle(self, now: float) -> float:
-        """Seconds without a call; -1 for a circuit that must be kept, because it is not simply closed."""
+        """Seconds without a call; -1 for a circuit that must be kept: not simply closed, or with a call in flight."""
         return self._shared.idle(now)
 
     def _unused(self, now: float) -> float:

@@ -47,6 +47,7 @@ class SharedCircuit:
         "_registry",
         "call_series",
         "circuit",
+        "in_flight",
         "last_used",
         "name",
     )
@@ -65,6 +66,19 @@ class SharedCircuit:
         self._notifying = False
         self._past: CircuitCounts | None = None  # what was counted up to the latest reset
         self.last_used = registry.clock.now()
+        self.in_flight = 0  # calls and streams of a keyed circuit, which must not go while one lasts
+
+    def entered(self) -> None:
+        """A call of this key begins."""
+        with self._lock:
+            self.in_flight += 1
+            self.last_used = self._registry.clock.now()
+
+    def left(self) -> None:
+        """It is over."""
+        with self._lock:
+            self.in_flight -= 1
+            self.last_used = self._registry.clock.now()
 
     def reconfigure(self, config: CircuitConfig) -> None:
         """Go on with other settings, in the same state."""
@@ -77,6 +91,7 @@ class SharedCircuit:
         self._lock = threading.RLock()
         self._notifying = False
         self._pending_events.clear()
+        self.in_flight = 0
         if self.circuit.probing is not None:
             self.circuit.probing.in_flight = []
 
@@ -195,18 +210,21 @@ class SharedCircuit:
             self.circuit.release(ticket)
 
     def idle(self, now: float) -> float:
-        """Seconds without a call; -1 for a circuit that must be kept, because it is not simply closed."""
-        return now - self.last_used if self.circuit.state is CircuitState.CLOSED else -1.0
+        """Seconds without a call; -1 for a circuit that must be kept: not simply closed, or with a call in flight."""
+        kept = self.in_flight or self.circuit.state is not CircuitState.CLOSED
+        return -1.0 if kept else now - self.last_used
 
     def overdue(self, now: float) -> float:
         """Seconds for which an open circuit could have been probed, and nobody came; -1 in every other state."""
         circuit = self.circuit
-        return now - max(circuit.open_until, self.last_used) if circuit.state is CircuitState.OPEN else -1.0
+        if self.in_flight or circuit.state is not CircuitState.OPEN:
+            return -1.0
+        return now - max(circuit.open_until, self.last_used)
 
     def unused(self, now: float) -> float:
-        """Seconds without a call; -1 for a circuit that an operator has set."""
+        """Seconds without a call; -1 for a circuit that an operator has set, and while a call is in flight."""
         by_itself = (CircuitState.CLOSED, CircuitState.OPEN, CircuitState.HALF_OPEN)
-        return now - self.last_used if self.circuit.state in by_itself else -1.0
+        return now - self.last_used if self.circuit.state in by_itself and not self.in_flight else -1.0
 
     # -- for the handle
 

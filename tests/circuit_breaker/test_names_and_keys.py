@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import anyio
 import pytest
 
@@ -156,3 +158,60 @@ async def test_keys_cannot_fill_the_memory(registry):
         await ask(key)
 
     assert len(registry.circuit_breakers) <= 10_000
+
+
+async def test_a_key_stays_while_a_call_of_it_is_in_flight_however_long(registry, clock):
+    @circuit_breaker("tenants", key=lambda tenant: tenant, timeout_seconds=None, registry=registry)
+    async def ask(tenant: str) -> None:
+        if tenant == "slow":
+            await clock.sleep(2_000)
+            raise OSError
+
+    async def fails() -> None:
+        with pytest.raises(OSError):
+            await ask("slow")
+
+    async with clock.autojump(), anyio.create_task_group() as tasks:
+        tasks.start_soon(fails)
+        await clock.sleep(1_500)
+        await ask("new")
+        assert "tenants[slow]" in registry.circuit_breakers
+
+    assert registry.circuit_breakers["tenants[slow]"].stats().failed == 1
+    clock.advance(1_000)
+    await ask("newer")
+    assert "tenants[slow]" not in registry.circuit_breakers
+
+
+@pytest.mark.parametrize("end", ["read", "left", "broken"])
+async def test_a_key_stays_while_a_stream_of_it_lasts_and_goes_afterwards(registry, clock, end):
+    settings = {"timeout_seconds": None, "idle_timeout_seconds": None}
+
+    @circuit_breaker("tenants", key=lambda tenant: tenant, registry=registry, **settings)
+    async def stream(tenant: str):
+        yield tenant
+        yield tenant
+        if end == "broken":
+            raise OSError
+
+    async def ask(tenant: str) -> None:
+        async for _ in stream(tenant):
+            pass
+
+    slow = stream("slow")
+    await anext(slow)
+    clock.advance(1_500)
+    with suppress(OSError):
+        await ask("new")
+    assert "tenants[slow]" in registry.circuit_breakers
+
+    with suppress(OSError):
+        if end != "left":
+            async for _ in slow:
+                pass
+    await slow.aclose()
+    clock.advance(1_000)
+    with suppress(OSError):
+        await ask("newer")
+
+    assert "tenants[slow]" not in registry.circuit_breakers
