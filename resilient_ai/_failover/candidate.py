@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -67,7 +68,10 @@ def check_of(endpoint: Any, health_check: Any) -> Callable[[Any], Any] | None:
     """The health check of an endpoint: the given one, else its own `.check()`, unless that was ruled out."""
     if health_check is not None:
         return health_check or None
-    return (lambda each: each.check()) if callable(getattr(endpoint, "check", None)) else None
+    check = getattr(endpoint, "check", None)
+    # A mock has all names; it means this one if somebody has put a coroutine function there.
+    own = hasattr(type(endpoint), "check") or "check" in getattr(endpoint, "__dict__", ())
+    return (lambda each: each.check()) if callable(check) and (own or inspect.iscoroutinefunction(check)) else None
 
 
 def twin_of(endpoint: Any) -> Any:
@@ -76,8 +80,20 @@ def twin_of(endpoint: Any) -> Any:
     return endpoint.sync if hasattr(type(endpoint), "sync") else endpoint
 
 
-def weight_of(endpoint: Any, name: str) -> float:
-    """The endpoint's own weight, 1.0 without one."""
+def weight_of(endpoint: Any, name: str, *, weighs: bool) -> float:
+    """
+    The endpoint's own weight, 1.0 without one.
+
+    Args:
+        endpoint: Its `weight` is read.
+        name: Its name, for the message.
+        weighs: Whether the strategy goes by weights; else what is no weight is nobody's mistake.
+
+    Raises:
+        ValueError: It is not a finite number of at least 0.
+    """
     weight = getattr(endpoint, "weight", 1.0)
+    if not weighs and not isinstance(weight, int | float):
+        return 1.0
     check_number(f"weight of endpoint {name!r}", weight, least=0)
     return float(weight)

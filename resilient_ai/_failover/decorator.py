@@ -196,7 +196,7 @@ class FailoverPolicy(Policy[Failover]):
                 index,
                 endpoint,
                 endpoint.name,
-                weight_of(endpoint, endpoint.name),
+                weight_of(endpoint, endpoint.name, weighs=self.config.strategy == "weighted"),
                 self._handles[endpoint.name]._shared,
                 bind_inner(replace(site, endpoint=outer + endpoint.name, spare=spare, handed=endpoint)),
                 None if site.plain else check_of(endpoint, self.config.health_check),

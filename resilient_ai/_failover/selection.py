@@ -383,8 +383,8 @@ async def close_replaced(error: Exception, admission: Admission | None, selectio
 
 def _may_hold_more(other: object, than: object) -> bool:
     mine, theirs = getattr(than, "context_window", None), getattr(other, "context_window", None)
-    if mine is not None and theirs is not None:
-        return bool(theirs > mine)
+    if isinstance(mine, int | float) and isinstance(theirs, int | float):
+        return theirs > mine
     return _other_model(other, than)
 
 

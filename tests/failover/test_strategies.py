@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
+from unittest.mock import AsyncMock, MagicMock, Mock
 
 import pytest
 
-from resilient_ai import Endpoint
+from resilient_ai import Endpoint, ErrorType, failover
 from tests.failover.support import AP, EU, US
 
 
@@ -68,3 +69,42 @@ async def test_a_strategy_that_returns_a_stranger_is_told_so(over):
 
     with pytest.raises(ValueError, match="not one of the endpoints it was given: us, eu"):
         await ask()
+
+
+@pytest.mark.parametrize("mock", [Mock, MagicMock, AsyncMock])
+@pytest.mark.parametrize("strategy", ["round_robin", "priority", "least_latency"])
+async def test_a_mock_is_an_endpoint_where_nobody_asks_for_its_weight(registry, mock, strategy):
+    one, other = mock(), mock()
+    one.name, other.name = "one", "other"
+    one.complete = AsyncMock(side_effect=OSError)
+    other.complete = AsyncMock(return_value="pong")
+
+    @failover(one, other, strategy=strategy, registry=registry)
+    async def ask(endpoint):
+        return await endpoint.complete("ping")
+
+    assert [await ask() for _ in range(3)] == ["pong"] * 3
+
+
+def test_a_mock_has_no_weight_where_weights_count(registry):
+    endpoint = MagicMock()
+    endpoint.name = "one"
+
+    with pytest.raises(ValueError, match="weight of endpoint 'one' must be a number"):
+        failover(endpoint, strategy="weighted", registry=registry)(AsyncMock())
+
+
+async def test_a_mock_holds_no_more_text_than_another(registry):
+    one, other = MagicMock(), MagicMock()
+    one.name, other.name = "one", "other"
+
+    class TooLongError(Exception):
+        error_type = ErrorType.CONTEXT_LENGTH
+
+    @failover(one, other, strategy="priority", registry=registry)
+    async def ask(endpoint):
+        if endpoint is one:
+            raise TooLongError
+        return "pong"
+
+    assert await ask() == "pong"  # their models differ, as far as anybody can tell
