@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from .backend import in_task, in_trio
 from .callers_deadline import Deadline, current_deadline, reset_deadline, set_deadline
+from .scopes import move_on_after
 
 if TYPE_CHECKING:
     from .callers_deadline import Patience
@@ -45,7 +46,7 @@ async def within(
         if getattr(patience.clock, "real", False) and not in_trio():
             return await _timed(patience, inner, fn, instance, args, kwargs)
         here.scoped = True
-        with patience.clock.move_on_after(patience.seconds) as scope:
+        with move_on_after(patience.clock, patience.seconds) as scope:
             return await inner(fn, instance, args, kwargs)
         if scope.cancelled_caught:
             return OVER

@@ -17,6 +17,7 @@ from resilient_ai._core.deadline import seconds_left
 from resilient_ai._core.errors import ErrorType, LimitReachedError, QueueFullError
 from resilient_ai._core.event_loops import LoopUsages
 from resilient_ai._core.events import CallRejected
+from resilient_ai._core.scopes import move_on_after
 from resilient_ai._core.sharing import Subject, credential_of
 from resilient_ai._core.task_wakeup import TaskWakeup
 from resilient_ai._usage.runs import UsageRun

@@ -20,6 +20,7 @@ from resilient_ai import (
     classified_retry,
     degrade_to,
     failover,
+    rate_limit,
 )
 from resilient_ai.events import Degraded
 from resilient_ai.testing import VirtualClock
@@ -146,6 +147,17 @@ async def test_a_caller_waits_for_a_permit_no_longer_than_it_may(plain, registry
         tasks.cancel_scope.cancel()
 
     assert refused_at <= 4
+
+
+async def test_a_caller_waits_for_its_turn_under_a_quota(plain, registry):
+    @rate_limit(requests_per_minute=1, registry=registry)
+    async def ask():
+        return plain.now()
+
+    async with plain.inner.autojump():
+        answers = [await ask(), await ask()]
+
+    assert answers[1] >= 30
 
 
 async def test_a_batch_leaves_when_its_time_is_over(plain, registry):
