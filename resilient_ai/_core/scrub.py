@@ -32,7 +32,7 @@ _BASE64 = re.compile(r"[A-Za-z0-9+/_\-]{20}")
 # What the environment and the endpoints of this process keep secret: found in whatever shape it has.
 _NAMES_OF_SECRETS = re.compile(r"(?i)key|token|secret|passw|authorization|cookie")
 _kept: dict[int, tuple[str, ...]] = {}  # by the owner's id
-_environment: tuple[int, tuple[str, ...]] = (0, ())
+_environment: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())  # all names, and those of secrets
 
 
 def keep_secret(owner: object, *values: str | None) -> None:
@@ -60,11 +60,12 @@ def secret_headers(headers: Mapping[str, str]) -> list[str]:
 
 def _known_secrets_in(text: str) -> Iterator[tuple[int, int]]:
     global _environment
-    if _environment[0] != len(os.environ):
-        named = (value for name, value in os.environ.items() if _NAMES_OF_SECRETS.search(name))
-        _environment = len(os.environ), tuple(value for value in named if len(value) >= 8)
+    if _environment[0] != (names := tuple(os.environ)):
+        _environment = names, tuple(filter(_NAMES_OF_SECRETS.search, names))
+    # The values are read each time, as a key may be changed for a new one.
+    told = [value for name in _environment[1] if len(value := os.environ.get(name, "")) >= 8]
     kept = list(_kept.values())  # at once: another thread may make an endpoint meanwhile
-    known = {*_environment[1], *(value for values in kept for value in values)}
+    known = {*told, *(value for values in kept for value in values)}
     if known:
         yield from _quoted(text, sorted(known, key=len))
 

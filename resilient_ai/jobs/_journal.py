@@ -102,16 +102,28 @@ class Journal:
         self._database.close()
 
 
+def _refuse_what_others_may_use(path: Path) -> None:
+    """A journal has answers in clear, and whoever may write it may plant some; its mode is left to its owner."""
+    found = path.stat()
+    if hasattr(os, "geteuid") and found.st_uid != os.geteuid():
+        raise ValueError(f"journal {str(path)!r} belongs to another user; give it a file of your own")
+    if os.name == "posix" and found.st_mode & 0o022:
+        raise ValueError(
+            f"journal {str(path)!r} may be written by others (mode {found.st_mode & 0o777:o}); chmod it to 600"
+        )
+
+
 def _opened(path: Path) -> sqlite3.Connection:
     if path.is_symlink() or (path.exists() and not path.is_file()):
         raise ValueError(f"journal {str(path)!r} is no regular file; give the path of a journal or of a new file")
     if not path.exists():
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+    _refuse_what_others_may_use(path)
     database = sqlite3.connect(path, timeout=_BUSY_SECONDS, check_same_thread=False)
     try:
         application = database.execute("PRAGMA application_id").fetchone()[0]
         tables = database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-        if application != _APPLICATION and tables:
+        if application != _APPLICATION and (application or tables):
             raise ValueError(f"{str(path)!r} is another program's database; give the journal a file of its own")
         database.execute("PRAGMA journal_mode = WAL")
         database.execute("PRAGMA synchronous = FULL")

@@ -16,6 +16,7 @@ from resilient_ai._core.scrub import keep_secret
 from . import _anthropic_form as form
 from ._endpoint import SECONDS, Asked, ProviderEndpoint, check_text, host_of, parameters_of
 from ._heard import Heard
+from ._keys import keys_of
 from ._messages import system_text
 
 if TYPE_CHECKING:
@@ -95,6 +96,8 @@ class AnthropicEndpoint(ProviderEndpoint):
         keep_secret(self, api_key)
         given = client if client is not None else sync_client
         self._base_url = str(given.base_url) if given is not None else base_url
+        keep_secret(self, api_key, *keys_of(client))
+        self._base_url = str(client.base_url) if client is not None else base_url
 
     async def check(self) -> None:
         client = await self._client()

@@ -206,6 +206,17 @@ def test_a_key_in_the_environment_is_taken_out_whatever_it_looks_like(monkeypatc
     assert "horse" not in scrub("refused: correct horse battery")
 
 
+def test_a_key_that_is_changed_in_the_environment_is_known_at_once(monkeypatch):
+    monkeypatch.setenv("SOMEBODYS_API_KEY", "correct horse battery")
+    scrub("refused")
+    monkeypatch.setenv("SOMEBODYS_API_KEY", "another staple of them")
+    monkeypatch.delenv("PATH")
+    monkeypatch.setenv("SOMEBODYS_TOKEN", "the third one of all")
+
+    assert scrub("refused: another staple of them") == "refused: [secret]"
+    assert scrub("refused: the third one of all") == "refused: [secret]"
+
+
 def test_values_in_slots_and_bytes_and_long_names_of_arguments_are_of_the_request_too():
     class Message:
         __slots__ = ("content",)

@@ -274,3 +274,40 @@ def test_a_job_that_is_killed_asks_no_answered_item_again_and_misses_none(tmp_pa
     assert sorted(map(int, resumed.stdout.split())) == list(range(5_000))
     assert all(asked_in_all[item] == asked_before[item] for item in first)
     assert sum(asked_in_all.values()) - 5_000 <= 150  # what was in flight, or answered and not yet handed out
+
+
+def test_a_journal_that_others_may_write_is_refused_and_left_as_it_is(tmp_path):
+    path = tmp_path / "answers.db"
+    path.touch()
+    path.chmod(0o666)
+
+    with pytest.raises(ValueError, match="may be written by others"):
+        Journal(path, "ask", {})
+
+    assert stat.S_IMODE(path.stat().st_mode) == 0o666
+    assert path.read_bytes() == b""
+
+
+def test_an_empty_database_of_another_program_is_no_journal(tmp_path):
+    path = tmp_path / "answers.db"
+    with sqlite3.connect(path) as database:
+        database.execute("PRAGMA application_id = 7")
+        database.execute("CREATE TABLE t (x)")
+        database.execute("DROP TABLE t")
+    database.close()
+    before = path.read_bytes()
+
+    with pytest.raises(ValueError, match="another program's database"):
+        Journal(path, "ask", {})
+
+    assert path.read_bytes() == before
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can give a file away")
+def test_a_journal_of_another_user_is_refused(tmp_path):
+    path = tmp_path / "answers.db"
+    path.touch(mode=0o600)
+    os.chown(path, 12345, 12345)
+
+    with pytest.raises(ValueError, match="belongs to another user"):
+        Journal(path, "ask", {})

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import gc
 
+import anthropic
+import openai
 import pytest
+from google import genai
 
 from resilient_ai import AIServiceError, classified_retry
 from resilient_ai._core.scrub import scrub
@@ -16,6 +19,18 @@ MAKERS = {
     "openai": lambda: OpenAIEndpoint("us", model="m", api_key=KEY),
     "anthropic": lambda: AnthropicEndpoint("us", model="m", api_key=KEY),
     "google": lambda: GoogleEndpoint("us", model="m", api_key=KEY),
+    "a client of OpenAI's": lambda: OpenAIEndpoint("us", model="m", client=openai.AsyncOpenAI(api_key=KEY)),
+    "a client of Azure's": lambda: OpenAIEndpoint(
+        "us",
+        model="m",
+        client=openai.AsyncAzureOpenAI(
+            azure_endpoint="http://127.0.0.1:1", api_version="2024-10-21", azure_ad_token=KEY
+        ),
+    ),
+    "a client of Anthropic's": lambda: AnthropicEndpoint(
+        "us", model="m", client=anthropic.AsyncAnthropic(auth_token=KEY)
+    ),
+    "a client of Google's": lambda: GoogleEndpoint("us", model="m", client=genai.Client(api_key=KEY)),
 }
 
 
