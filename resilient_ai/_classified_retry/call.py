@@ -227,7 +227,7 @@ class RetriedCall:
 def answered(site: RetrySite, call: RetriedCall | None) -> None:
     """Count a call that has its answer, after failed attempts or at once."""
     if call is None:
-        site.state.good.ok += 1
+        site.state.good.one_more()
     else:
         site.state.call_recovered(call.price)
     if (seen := watching()) is not None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+import threading
 from dataclasses import asdict, dataclass
 from enum import Enum
 from typing import Any
 
+from .backend import LOCK_FREE
+from .forks import in_child
 from .public import public
 
 
@@ -45,7 +48,8 @@ class Row:
 
 class SuccessCount:
     """
-    Good calls, counted without a lock: between two calls or jumps CPython does not switch threads.
+    Good calls. Where only one thread runs at a time they are counted without a lock: between two calls or jumps
+    CPython does not switch threads. A fast path, which there is only then, adds to `ok` itself.
 
     It is one class for every kind of state, because the interpreter's caches know one class at a place.
     """
@@ -55,10 +59,33 @@ class SuccessCount:
     def __init__(self) -> None:
         self.ok = 0
 
+    def one_more(self) -> None:
+        """Count a good call."""
+        if LOCK_FREE:
+            self.ok += 1
+        else:
+            with _counting:
+                self.ok += 1
+
     def take(self) -> int:
         """The count, from zero again in the same step: nothing is lost that is counted meanwhile."""
-        ok, self.ok = self.ok, 0
+        if LOCK_FREE:
+            ok, self.ok = self.ok, 0
+        else:
+            with _counting:
+                ok, self.ok = self.ok, 0
         return ok
+
+
+_counting = threading.RLock()  # one for all, and held for one addition; reentrant, as a signal handler may count
+
+
+def _free_lock() -> None:
+    global _counting
+    _counting = threading.RLock()
+
+
+in_child(_free_lock)
 
 
 def plain_stats(stats: Any) -> Any:

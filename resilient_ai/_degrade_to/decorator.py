@@ -84,7 +84,7 @@ class DegradePolicy(Policy[Degradation]):
             if type(result) is ReturnedStream:
                 hold(result, FallbackCall(here, fn, instance, args, kwargs))
             else:
-                good.ok += 1
+                good.one_more()
             return result
 
         async def observed(fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -106,7 +106,7 @@ class DegradePolicy(Policy[Degradation]):
                 hold(result, call, flag)
                 return result
             call.learn(streamed=False)
-            good.ok += 1
+            good.one_more()
             if not flag.degraded:
                 call.succeeded(result)
             return result

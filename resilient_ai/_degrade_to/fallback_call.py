@@ -211,7 +211,7 @@ class FallbackCall:
 
     def counted(self) -> None:
         """The provider answered."""
-        self._site.state.good.ok += 1
+        self._site.state.good.one_more()
 
     def passed(self, error: Exception) -> None:
         """The error goes to the caller and no rung is asked."""

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from resilient_ai._classification.error_rules import rejection
-from resilient_ai._core.backend import backend
+from resilient_ai._core.backend import LOCK_FREE, backend
 from resilient_ai._core.call_facts import watching
 from resilient_ai._core.callers_deadline import Patience
 from resilient_ai._core.early_end import OVER, within
@@ -142,7 +142,7 @@ class FailoverCall:
         else:
             started, candidate = self._site.now(), next(turns) if turns is not None else None
         if candidate is not None and ticket is None:
-            ticket = candidate.health.open_ticket
+            ticket = candidate.health.open_ticket if LOCK_FREE else None
             if ticket is not None:
                 ticket.flights.count += 1
         return started, candidate, ticket
@@ -175,7 +175,7 @@ class FailoverCall:
         if type(result) is ReturnedStream:
             self._hold(result, Answer(result, candidate, ticket, started), None, ended)
         else:
-            self._site.failover.good.ok += 1
+            self._site.failover.good.one_more()
             candidate.shared.succeeded(ticket, ended, ended - started)
         if (seen := watching()) is not None:
             seen.endpoint = candidate.name
@@ -189,7 +189,7 @@ class FailoverCall:
             # From here on another endpoint would repeat what the consumer has seen.
             selection.commit(ended, answer.candidate)
             return stream
-        self._site.failover.good.ok += 1
+        self._site.failover.good.one_more()
         try:
             answer.candidate.shared.succeeded(answer.ticket, ended, ended - answer.started)
         finally:
@@ -204,7 +204,7 @@ class FailoverCall:
 
     def stream_ended(self, answer: Answer, seconds: float) -> None:
         """A stream was read to its end; its first item took so many seconds."""
-        self._site.failover.good.ok += 1
+        self._site.failover.good.one_more()
         answer.candidate.shared.succeeded(answer.ticket, self._site.now(), seconds)
 
     def stream_broke(self, answer: Answer, selection: EndpointSelection | None, error: Exception) -> None:
