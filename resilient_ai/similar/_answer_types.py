@@ -11,7 +11,7 @@ import weakref
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ._forks import hold_while_forking
+from resilient_ai._core.forks import hold_while_forking
 
 _MOST_CLASSES = 256  # of one call site; annotations may refer to themselves
 _MOST_SITES = 1_000

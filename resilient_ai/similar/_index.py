@@ -8,10 +8,11 @@ from collections import Counter, OrderedDict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from resilient_ai._core.forks import hold_while_forking
+
 from ._codec import NotStorable, decode
 from ._embedders import Space
 from ._features import features
-from ._forks import hold_while_forking
 from ._guard import difference
 from ._question import LONGEST, looks_personal, looks_secret
 from ._remembered import Budget, RememberedFeatures, TooMuchWork, digested, packed

@@ -7,9 +7,9 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 from resilient_ai._core.checks import check_number
+from resilient_ai._core.forks import hold_while_forking
 from resilient_ai._core.public import public
 
-from ._forks import hold_while_forking
 from ._matrix import Matrix
 
 if TYPE_CHECKING:

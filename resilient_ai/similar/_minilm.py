@@ -9,9 +9,8 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from resilient_ai._core.forks import hold_while_forking
 from resilient_ai._core.public import public
-
-from ._forks import hold_while_forking
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

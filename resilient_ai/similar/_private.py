@@ -8,7 +8,7 @@ import threading
 from collections import OrderedDict
 from typing import Any, Final, Generic, TypeVar
 
-from ._forks import hold_while_forking
+from resilient_ai._core.forks import hold_while_forking
 
 V = TypeVar("V")
 

@@ -10,10 +10,10 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from resilient_ai._core.checks import check_number
+from resilient_ai._core.forks import hold_while_forking
 from resilient_ai._core.log import log
 from resilient_ai._core.public import public
 
-from ._forks import hold_while_forking
 from ._memory import MemoryStore
 from ._store import Entry
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 import anyio
 
 from resilient_ai._core.checks import check_number
+from resilient_ai._core.forks import hold_while_forking
 from resilient_ai._core.public import public
 from resilient_ai._degrade_to.call_key import scope_of
 from resilient_ai._degrade_to.contract import NO_ANSWER, Recalled
@@ -26,7 +27,6 @@ from ._answer_types import AnswerTypes
 from ._codec import NotStorable, encode
 from ._complete import is_whole
 from ._embedders import require_numpy, space_of
-from ._forks import hold_while_forking
 from ._index import Draft, Index, check_guard
 from ._memory import MemoryStore
 from ._question import question_of

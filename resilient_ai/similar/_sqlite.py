@@ -12,11 +12,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from resilient_ai._core.forks import hold_while_forking
 from resilient_ai._core.log import log
 from resilient_ai._core.public import public
 
 from ._file_owner import ForeignFileError
-from ._forks import hold_while_forking
 from ._memory import MemoryStore
 from ._sqlite_file import AnswerFile, data_version, entry_of, is_broken, row_of, transaction
 from ._store import Entry

@@ -12,9 +12,8 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from resilient_ai._core.forks import hold_while_forking
 from resilient_ai._core.tasks import current_loop, promise_class
-
-from ._forks import hold_while_forking
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Final
 import anyio
 from anyio.lowlevel import RunVar
 
+from resilient_ai._core.forks import hold_while_forking
 from resilient_ai._core.tasks import current_loop, spawn
 
-from ._forks import hold_while_forking
 from ._private import ByteBoundedCache, fingerprint
 from ._threads import Overloaded, Threads
 

@@ -8,7 +8,7 @@ import weakref
 from collections import deque
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from ._forks import hold_while_forking
+from resilient_ai._core.forks import hold_while_forking
 
 if TYPE_CHECKING:
     from collections.abc import Callable

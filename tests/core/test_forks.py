@@ -167,3 +167,104 @@ def test_what_was_learnt_stays_in_the_child():
     )
 
     assert said == ["1"]
+
+
+GATES = """
+import asyncio, os, signal, sqlite3, structlog, tempfile, tenacity, threading, uuid, wrapt
+import anyio, anyio._backends._asyncio, anyio.to_thread, numpy
+
+held, go, left, here = threading.Event(), threading.Event(), [0], threading.local()
+
+class Gate:
+    # A lock; whoever is to hold one stays in the n-th lock that it comes to, with the lock held.
+    def __init__(self, make):
+        self.lock = make()
+
+    def __getattr__(self, name):  # what a condition asks of its lock
+        return getattr(self.lock, name)
+
+    def acquire(self, blocking=True, timeout=-1):
+        got = self.lock.acquire(blocking, timeout)
+        if got and getattr(here, "holds", False):
+            left[0] -= 1
+            if left[0] == 0:
+                held.set()
+                go.wait()
+        return got
+
+    def release(self):
+        self.lock.release()
+
+    __enter__ = acquire
+
+    def __exit__(self, *_error):
+        self.release()
+
+threading.RLock = lambda make=threading.RLock: Gate(make)
+threading.Lock = lambda make=threading.Lock: Gate(make)
+"""
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [
+        "circuit_breaker(failure_threshold=10**9, registry=registry)",
+        "circuit_breaker(key=lambda item: item, failure_threshold=10**9, registry=registry)",
+        "classified_retry(max_attempts=1, reraise=True, registry=registry)",
+        "degrade_to(LastAnswer(), lambda call: NO_ANSWER, registry=registry)",
+        "adaptive_limit(registry=registry)",
+    ],
+)
+def test_a_child_that_is_forked_while_any_lock_of_the_package_is_held_can_make_calls(policy):
+    """Deterministic: the fork comes while another thread holds the first lock, then the second one, and so on."""
+    script = (
+        GATES
+        + CHILD
+        + textwrap.dedent(
+            f"""
+        registry, numbers = Registry(listeners=()), iter(range(10**6))
+
+        @{policy}
+        async def ask(item):
+            if item % 2: raise ConnectionError("refused")
+            return item
+
+        async def twice(first):
+            for item in (first, first + 1):
+                try: await ask(item)
+                except (ConnectionError, ResilienceError): pass
+            return "done"
+
+        async def hold(first):
+            here.holds = True
+            await twice(first)
+            here.holds = False
+
+        asyncio.run(twice(0))
+        for nth in range(1, 100):
+            held.clear(); go.clear()
+            left[0] = nth
+            holder = threading.Thread(target=lambda: asyncio.run(hold(10 * nth)), daemon=True)
+            holder.start()
+            while holder.is_alive() and not held.wait(0.01): pass
+            over = not held.is_set()
+            said = in_child(lambda: asyncio.run(twice(10 * nth + 5)))
+            assert said == "'done'", said
+            go.set()
+            holder.join()
+            if over: break
+        print(nth)
+        """
+        )
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", script],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=100,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 2  # it came to some locks
