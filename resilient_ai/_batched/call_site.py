@@ -61,7 +61,7 @@ class CallSite:
         weight: Callable[[Any], float] | None,
     ) -> None:
         self._name = batcher.name
-        self._per_loop = batcher.per_loop
+        self._per_loop = batcher._per_loop
         self._config = config
         self._registry = registry
         self._now = registry.clock.now

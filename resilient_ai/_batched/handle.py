@@ -90,7 +90,7 @@ class Batcher(Identified):
         self.name = name
         self._total = total = TotalCounters()
         self._of_new_loops = of_new_loops = [config]
-        self.per_loop: PerLoop[LoopBatches] = PerLoop(
+        self._per_loop: PerLoop[LoopBatches] = PerLoop(
             # Neither refers to the batcher, so that nothing of it waits for the cycle collector.
             lambda loop: LoopBatches(loop, BatchQueue(of_new_loops[0], total.of_new_loop())),
             lambda batches: total.keep(batches.queue.counters),
@@ -99,7 +99,7 @@ class Batcher(Identified):
     def _reconfigure(self, config: BatchConfig) -> None:
         """Go on with other settings; batches that are open or run end as they began."""
         self._of_new_loops[0] = config
-        for batches in self.per_loop.live():
+        for batches in self._per_loop.live():
             batches.queue.reconfigure(config)
 
     def _after_fork(self) -> None:
@@ -109,7 +109,7 @@ class Batcher(Identified):
     def stats(self) -> BatchStats:
         """The numbers of this moment."""
         count, waits = self._total.added_up(), self._total.waits()
-        live = [batches.queue.counters for batches in self.per_loop.live()]
+        live = [batches.queue.counters for batches in self._per_loop.live()]
         waiting, running = sum(each.waiting for each in live), sum(each.running for each in live)
         lined_up = sum(each.lined_up for each in live)
         return BatchStats(

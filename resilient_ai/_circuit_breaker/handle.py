@@ -112,14 +112,14 @@ class CircuitBreaker(Identified):
         """Call `listener` with this circuit's events after each change; returns a function that ends it."""
         return self._shared.listen(listener)
 
-    def idle(self, now: float) -> float:
+    def _idle(self, now: float) -> float:
         """Seconds without a call; -1 for a circuit that must be kept: not simply closed, or with a call in flight."""
         return self._shared.idle(now)
 
     def _unused(self, now: float) -> float:
         return self._shared.unused(now)
 
-    def overdue(self, now: float) -> float:
+    def _overdue(self, now: float) -> float:
         """Seconds for which an open circuit could have been probed, and nobody came; -1 in every other state."""
         return self._shared.overdue(now)
 

@@ -22,11 +22,11 @@ class Handle(Protocol):
 class KeyedHandle(Handle, Protocol):
     """State of one key of a keyed policy; the registry forgets those that nobody uses."""
 
-    def idle(self, now: float) -> float:
+    def _idle(self, now: float) -> float:
         """Seconds without a call; -1 while the state must be kept, because what it knows protects somebody."""
         ...
 
-    def overdue(self, now: float) -> float:
+    def _overdue(self, now: float) -> float:
         """Seconds for which a state that must be kept has waited in vain for a call that could free it; -1 else."""
         ...
 

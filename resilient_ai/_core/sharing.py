@@ -49,10 +49,10 @@ class Sharing(Protocol):
 class Hearing(Protocol):
     """A state that facts concern."""
 
-    def fact_subject(self) -> Subject | None:
+    def _fact_subject(self) -> Subject | None:
         """What it is about; None where no fact concerns it."""
         ...
 
-    def hear(self, error_type: ErrorType | None, wait: float) -> bool:
+    def _hear(self, error_type: ErrorType | None, wait: float) -> bool:
         """Another worker was refused for this reason, for so many seconds; None: it was answered again."""
         ...

@@ -216,13 +216,13 @@ class StateStore(Exporting, RunTimeSettings):
             keyed: dict[tuple[str, str], KeyedHandle] = {
                 key: claim.handle for key, claim in self._states.items() if key[0] == kind and claim.keyed
             }
-            gone = [key for key, handle in keyed.items() if handle.idle(now) >= _KEY_IDLE_SECONDS]
+            gone = [key for key, handle in keyed.items() if handle._idle(now) >= _KEY_IDLE_SECONDS]
             many = _MOST_KEYS // 10
             if len(self._states) >= _MOST_KEYS and len(gone) < many:
                 # First those that nobody has come to probe for that long, then the least recently used.
-                gone += [key for key, handle in keyed.items() if handle.overdue(now) >= _KEY_IDLE_SECONDS]
-                rest = [key for key, handle in keyed.items() if 0 <= handle.idle(now) < _KEY_IDLE_SECONDS]
-                gone += sorted(rest, key=lambda key: -keyed[key].idle(now))[: max(0, many - len(gone))]
+                gone += [key for key, handle in keyed.items() if handle._overdue(now) >= _KEY_IDLE_SECONDS]
+                rest = [key for key, handle in keyed.items() if 0 <= handle._idle(now) < _KEY_IDLE_SECONDS]
+                gone += sorted(rest, key=lambda key: -keyed[key]._idle(now))[: max(0, many - len(gone))]
                 # In an outage of all keys every one is open: those go that nobody has called for the longest time.
                 left = {key: unused for key in keyed.keys() - gone if (unused := keyed[key]._unused(now)) >= 0}
                 gone += sorted(left, key=lambda key: -left[key])[: max(0, many - len(gone))]

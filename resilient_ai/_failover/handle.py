@@ -41,11 +41,11 @@ class EndpointHandle(Identified):
         """In a forked child: free locks, and no calls in flight."""
         self._shared.after_fork()
 
-    def fact_subject(self) -> Subject:
+    def _fact_subject(self) -> Subject:
         """What facts of a fleet about it are about."""
         return self._shared.subject
 
-    def hear(self, error_type: ErrorType | None, wait: float) -> bool:
+    def _hear(self, error_type: ErrorType | None, wait: float) -> bool:
         """Take in a fact of a fleet; whether it changed anything."""
         return self._shared.hear(error_type, wait)
 

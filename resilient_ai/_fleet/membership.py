@@ -136,7 +136,7 @@ class Membership:
         if error_type is not None and wait <= 0:
             return
         for name, handle in self._concerned(key):
-            if not handle.hear(error_type, wait):
+            if not handle._hear(error_type, wait):
                 continue
             with self._lock:
                 self._stats = replace(self._stats, facts_heard=self._stats.facts_heard + 1)
@@ -146,7 +146,7 @@ class Membership:
     def _concerned(self, key: str) -> list[tuple[str, Any]]:
         found = []
         for handle in self._registry._handles():
-            if (ask := getattr(handle, "fact_subject", None)) is None or (subject := ask()) is None:
+            if (ask := getattr(handle, "_fact_subject", None)) is None or (subject := ask()) is None:
                 continue
             if hashed(self._namespace, subject) == key:
                 found.append((handle.name, handle))

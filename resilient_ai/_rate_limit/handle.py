@@ -100,11 +100,11 @@ class RateLimit(Identified):
         """Go on with other settings; what is in the buckets stays, as far as they hold it."""
         self._gate.reconfigure(config)
 
-    def fact_subject(self) -> Subject:
+    def _fact_subject(self) -> Subject:
         """What facts of a fleet about it are about."""
         return self._gate.subject
 
-    def hear(self, error_type: ErrorType | None, wait: float) -> bool:
+    def _hear(self, error_type: ErrorType | None, wait: float) -> bool:
         """Take in a fact of a fleet; whether it changed anything."""
         return error_type is ErrorType.RATE_LIMIT and self._gate.hear(wait)
 

@@ -11,7 +11,7 @@ OFFERED = {
     "AdaptiveLimit": READ,
     "Batcher": READ,
     "CircuitBreaker": READ
-    | {"state", "trip", "force_open", "force_closed", "disable", "metrics_only", "on_transition", "idle", "overdue"},
+    | {"state", "trip", "force_open", "force_closed", "disable", "metrics_only", "on_transition"},
     "Degradation": READ,
     "EndpointHandle": READ | {"status", "mark_down", "mark_up"},
     "Failover": READ | {"endpoints", "mark_down", "mark_up"},
