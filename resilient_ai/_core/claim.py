@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -35,6 +36,9 @@ class KeyedHandle(Handle, Protocol):
         ...
 
 
+_OWN_REFERENCES = 2  # the claim's, and the one by which the state is asked about
+
+
 class Claim:
     """A state, the settings its decorator has, and how many layers use it."""
 
@@ -54,6 +58,10 @@ class Claim:
     def site(self) -> str:
         """The call site, by whose name its settings are changed; empty for what call sites share."""
         return self.handle.call_site or ""
+
+    def is_unheld(self) -> bool:
+        """Whether no layer and nobody else has the state; without a GIL it may say so too late."""
+        return sys.getrefcount(self.handle) <= _OWN_REFERENCES
 
     def used_at(self, place: Place) -> None:
         if self.place is None or place.runs_again(self.place):

@@ -34,6 +34,11 @@ Report = dict[str, dict[tuple[str | None, str | None], Any]]
 _Place = tuple[str, str | None, str | None]  # kind, call site, endpoint
 
 
+_MOST_PLACES = 1_000
+OTHERS = "(others)"
+"""Under this name of an endpoint what endpoints without a state have counted, once there have been a thousand."""
+
+
 class GoneCounts:
     """What states had counted that are no longer there. The registry's lock guards it."""
 
@@ -53,6 +58,8 @@ class GoneCounts:
                 leave()
         for place, counts in _by_place((kind, handle) for handle in handles).items():
             if any(counts):
+                if place not in self._counts and place[2] is not None and len(self._counts) >= _MOST_PLACES:
+                    place = (place[0], place[1], OTHERS)
                 kept = self._counts.get(place)
                 self._counts[place] = counts if kept is None else added((kept, counts))
 

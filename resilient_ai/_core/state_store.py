@@ -122,6 +122,7 @@ class StateStore(Exporting, RunTimeSettings):
         self._lock = threading.RLock()
         self._swept = self.clock.now()
         self._room = _MOST_KEYS  # number of states at which the next new key sweeps idle ones out
+        self._full = _MOST_KEYS  # the same for states that are no key's
         self._own_chance = rng is None
         self.sharing: Sharing | None = None  # where policies tell other processes what holds for them too
         self.workers = 1  # registries that have joined each other, this one included
@@ -176,6 +177,8 @@ class StateStore(Exporting, RunTimeSettings):
             if known is None or (both is None and (replace or known.is_of_an_earlier_run(place))):
                 if known is not None:
                     self._gone.keep(kind, known.handle)
+                elif len(self._states) >= self._full:
+                    self._drop_unheld()
                 known = self._states[kind, name] = self._new_claim(kind, config, make, rank)
             elif both is not None:
                 known.config = both[0]
@@ -188,6 +191,13 @@ class StateStore(Exporting, RunTimeSettings):
             if place is not None:
                 known.used_at(place)
             return cast("H", known.handle)
+
+    def _drop_unheld(self) -> None:
+        """What is made for one request leaves states behind: those that nobody holds go, oldest first."""
+        unheld = [key for key, claim in self._states.items() if not claim.keyed and claim.is_unheld()]
+        for key in unheld[: len(self._states) - _MOST_KEYS + _MOST_KEYS // 10]:
+            self._gone.keep(key[0], self._states.pop(key).handle)
+        self._full = max(_MOST_KEYS, len(self._states) + _MOST_KEYS // 10)
 
     def _new_claim(
         self, kind: str, config: object, make: Callable[[], Handle], rank: float, *, keyed: bool = False
