@@ -101,7 +101,7 @@ class TaskWaiter(Waiter):
 
     async def wait(self, clock: Clock, seconds: float) -> None:
         """Wait until somebody wakes this waiter, for so many seconds at most."""
-        with clock.move_on_after(seconds):
+        with move_on_after(clock, seconds):
             await self._wakeup.called()
 
     def wake(self) -> bool:
