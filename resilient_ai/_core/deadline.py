@@ -114,8 +114,9 @@ class _Bounded:
 
     def __del__(self) -> None:
         """The function is gone: a timer that would find nothing is not left behind."""
-        for queue in self._queues.every():
-            queue.give_up()
+        if self._queues is not None:
+            for queue in self._queues.every():
+                queue.give_up()
 
     async def scoped(self, fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Within a scope of the clock's."""
