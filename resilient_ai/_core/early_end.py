@@ -11,7 +11,7 @@ import asyncio  # noqa: TID251 - in real time its timeout is no scope, so that a
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from .backend import in_task, in_trio
+from .backend import in_trio
 from .callers_deadline import Deadline, current_deadline, reset_deadline, set_deadline
 from .scopes import move_on_after
 
@@ -33,16 +33,13 @@ async def within(
     """
     Run a call, or `OVER` when the time is over before it has ended.
 
-    A cancellation from outside passes through, also when both come in the same moment. In plain code nothing is
-    interrupted; there the time can only be over before the call begins.
+    A cancellation from outside passes through, also when both come in the same moment.
     """
     if patience.seconds <= 0:
         return OVER
     here = Deadline(patience.clock, patience.seconds, current_deadline())
     tokens = set_deadline(here)
     try:
-        if not in_task():
-            return await inner(fn, instance, args, kwargs)
         if getattr(patience.clock, "real", False) and not in_trio():
             return await _timed(patience, inner, fn, instance, args, kwargs)
         here.scoped = True
@@ -53,6 +50,19 @@ async def within(
     finally:
         here.over = True
         reset_deadline(tokens)  # not where a call of a closed loop is collected in another context
+
+
+async def told(
+    patience: Patience, inner: Handler, fn: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Any:
+    """Run the call of a plain function, which nothing can end: it is only told the earlier moment."""
+    here = Deadline(patience.clock, patience.seconds, current_deadline())
+    tokens = set_deadline(here)
+    try:
+        return await inner(fn, instance, args, kwargs)
+    finally:
+        here.over = True
+        reset_deadline(tokens)
 
 
 async def _timed(patience: Patience, inner: Handler, *call: Any) -> Any | Literal[_Over.OVER]:

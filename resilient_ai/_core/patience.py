@@ -65,10 +65,6 @@ def _seconds_before_a_call() -> float:
     return left
 
 
-def no_patience() -> None:
-    """In place of `callers_patience` for plain functions, whose calls nothing can end."""
-
-
 @cache
 def tasks_with_scopes() -> Collection[Any]:
     """

@@ -164,8 +164,6 @@ class Stack:
         for policy in self.policies:
             if path.gates or policy.registry is not registry or not policy.add_to_fast_path(path, self.site):
                 return None
-        if self.plain:  # nothing ends a plain call early
-            path.bounded = False
         called, meter = self.called, self._meter()
         if meter is not None:
             injects = any(policy.injects_argument for policy in self.policies)

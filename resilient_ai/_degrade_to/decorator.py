@@ -10,7 +10,7 @@ from resilient_ai._core.call_facts import DegradedFlag, flagged, watching
 from resilient_ai._core.callables import name_of, shape_of
 from resilient_ai._core.fast_path import FastPath
 from resilient_ai._core.handlers import Handler
-from resilient_ai._core.patience import callers_patience, no_patience
+from resilient_ai._core.patience import callers_patience
 from resilient_ai._core.plain_settings import for_plain_functions
 from resilient_ai._core.policy import Policy, Site
 from resilient_ai._core.public import public
@@ -24,7 +24,7 @@ from .fallback_call import FallbackCall, FallbackSite
 from .handle import Degradation
 from .stream import hold
 from .stream_wish import may_stream
-from .time_for_fallback import leaving_time
+from .time_for_fallback import leaving_time, telling_time
 
 
 class DegradePolicy(Policy[Degradation]):
@@ -66,17 +66,17 @@ class DegradePolicy(Policy[Degradation]):
                 raise TypeError(f"rung {rung.name} of @degrade_to is a stream, but {site.function} returns one answer")
         inner, here = bind_inner(site), FallbackSite(self.config, self.state(site)._state, self.registry, site)
         good, watched, name = here.state.good, watching, here.state.name
-        asked = no_patience if site.plain else callers_patience
+        in_time = telling_time if site.plain else leaving_time
 
         async def degraded(fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             if watched() is not None:
                 return await observed(fn, instance, args, kwargs)
-            patience = asked()
+            patience = callers_patience()
             try:
                 if patience is None:
                     result = await inner(fn, instance, args, kwargs)
                 else:
-                    result = await leaving_time(patience, name, inner, fn, instance, args, kwargs)
+                    result = await in_time(patience, name, inner, fn, instance, args, kwargs)
             except Exception as error:
                 if (answer := await FallbackCall(here, fn, instance, args, kwargs).answer(error)) is None:
                     raise
@@ -91,13 +91,13 @@ class DegradePolicy(Policy[Degradation]):
             """The same, where somebody wants to know whether a fallback answered anywhere in the call."""
             flag, call = DegradedFlag(), FallbackCall(here, fn, instance, args, kwargs)
             here.check(call)
-            patience = asked()
+            patience = callers_patience()
             with flagged(flag):
                 try:
                     if patience is None:
                         result = await inner(fn, instance, args, kwargs)
                     else:
-                        result = await leaving_time(patience, name, inner, fn, instance, args, kwargs)
+                        result = await in_time(patience, name, inner, fn, instance, args, kwargs)
                 except Exception as error:
                     if (answer := await call.answer(error)) is None:
                         raise

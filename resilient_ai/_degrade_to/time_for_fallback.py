@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from resilient_ai._core.early_end import OVER, within
+from resilient_ai._core.early_end import OVER, told, within
 from resilient_ai._core.errors import CallTimeoutError
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ async def leaving_time(
     Raises:
         CallTimeoutError: The time was over, or had been before.
     """
-    kept = max(0.0, min(patience.seconds * _SHARE, _MOST))
+    kept = _kept(patience)
     shorter = patience.less(kept)
     result = await within(shorter, inner, fn, instance, args, kwargs)
     if result is OVER:
@@ -43,3 +43,21 @@ async def leaving_time(
         error.add_note(f"resilient_ai: the caller's deadline left no more; {kept:.2g} s are kept for the fallback")
         raise error
     return result
+
+
+async def telling_time(
+    patience: Patience,
+    _name: str,
+    inner: Handler,
+    fn: Any,
+    instance: Any,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> Any:
+    """The same for a plain function, which is only told: `time_left()` is what it hands to its SDK."""
+    return await told(patience.less(_kept(patience)), inner, fn, instance, args, kwargs)
+
+
+def _kept(patience: Patience) -> float:
+    """Seconds that are kept for the fallback."""
+    return max(0.0, min(patience.seconds * _SHARE, _MOST))

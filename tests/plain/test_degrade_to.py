@@ -10,14 +10,17 @@ from resilient_ai import (
     NO_ANSWER,
     LastAnswer,
     classified_retry,
+    deadline,
     degrade_to,
     first_sentences,
     key_sentences,
     sentiment,
+    time_left,
     watch,
 )
 from resilient_ai.events import Degraded, RungFailed
 from resilient_ai.similar import SimilarAnswers
+from resilient_ai.testing import isolated_registry
 from tests.helpers import ProviderError
 
 pytestmark = pytest.mark.usefixtures("provider_errors")
@@ -197,3 +200,21 @@ async def test_a_wait_that_a_running_loop_forbids_is_degraded(registry):
 
 def refused(*_args):
     raise ConnectionError
+
+
+def test_a_function_is_told_an_earlier_end_than_its_caller_so_that_the_fallback_comes_in_time(registry):
+    @degrade_to("later", registry=registry)
+    def ask():
+        return time_left()
+
+    with isolated_registry(), deadline(15):
+        assert (ask(), time_left()) == (14.5, 15)
+
+
+def test_a_call_that_begins_too_late_is_told_so_and_made_all_the_same(registry):
+    @degrade_to("later", registry=registry)
+    def ask():
+        return time_left()
+
+    with isolated_registry(), deadline(0):
+        assert ask() == 0.0
