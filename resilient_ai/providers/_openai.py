@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from resilient_ai._core.errors import MissingKeyError
 from resilient_ai._core.public import public
 from resilient_ai._core.scrub import keep_secret
+from resilient_ai._usage.readers import usage_of
+from resilient_ai._usage.runs import report_usage
 
 from ._endpoint import SECONDS, Asked, ProviderEndpoint, Vector, check_text, host_of, parameters_of
 from ._heard import Heard
@@ -99,6 +101,8 @@ class OpenAIEndpoint(ProviderEndpoint):
     async def _embed(self, client: Any, texts: list[str], params: dict[str, Any], /) -> list[Vector]:
         self._known(params, lambda: self._takes_to_embed, frozenset({"timeout"}))
         result = await client.embeddings.create(model=self.model, input=texts, **params)
+        if (usage := usage_of(result)) is not None:
+            report_usage(usage, getattr(result, "model", None) or self.model)
         return [each.embedding for each in sorted(getattr(result, "data", None) or (), key=lambda each: each.index)]
 
     async def check(self) -> None:

@@ -87,6 +87,22 @@ async def test_answers_and_streams_of_every_vendor_are_counted_and_priced(kind, 
     assert sites[0].rows[0].endpoint == "here"
 
 
+async def test_embeddings_are_counted_although_vectors_say_nothing(registry, fake_provider):
+    registry.price = lambda model, usage: usage.input_tokens * 1.0
+    endpoint = make("openai", fake_provider, "here")
+
+    @failover(endpoint, registry=registry)
+    async def embed(endpoint, texts):
+        return await endpoint.embed(texts)
+
+    await embed(["one two", "three"])
+    await endpoint.aclose()
+    site = registry.usage[next(iter(registry.usage))]
+
+    assert (site.calls, site.without_usage, site.cost) == (1, 0, site.usage.input_tokens)
+    assert site.usage.input_tokens > 0
+
+
 def test_without_the_package_one_is_told_what_to_install():
     code = "import importlib.util; importlib.util.find_spec = lambda name: None\n"
     code += "from resilient_ai.usage import genai_prices; genai_prices()"
