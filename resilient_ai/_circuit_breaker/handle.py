@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from resilient_ai._core.public import public
 from resilient_ai._core.report import Row
-from resilient_ai._core.state_name import Identified
+from resilient_ai._core.state_name import Identified, StateName
 
 from .shared import SharedCircuit
 from .state import CircuitState
@@ -47,6 +47,9 @@ class CircuitBreaker(Identified):
         self._shared.reconfigure(config)
 
     def _held_times(self) -> tuple[SharedCircuit, list[float]] | None:
+        name = self._shared.name
+        if type(name) is StateName and name.key is not None:  # asked of thousands in a row
+            return None
         return self._shared.held_times()
 
     def _leave(self) -> None:

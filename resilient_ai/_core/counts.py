@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
-from .state_name import part_of
+from .state_name import place_of
 
 # A named tuple whose fields are whole numbers, or whole numbers by name.
 C = TypeVar("C", bound="tuple[Any, ...]")
@@ -29,6 +30,8 @@ def added(counts: Iterable[C]) -> C:
             sums.append(sum(column))
     return make(*sums)  # type: ignore[no-any-return]
 
+
+_AT_ONCE = 256  # more at a time would be garbage that has grown old, which the collector takes long to find
 
 Report = dict[str, dict[tuple[str | None, str | None], Any]]
 _Place = tuple[str, str | None, str | None]  # kind, call site, endpoint
@@ -80,10 +83,11 @@ class GoneCounts:
 
 
 def _by_place(handles: Iterable[tuple[str, Any]]) -> dict[_Place, Any]:
-    counts: dict[_Place, list[Any]] = {}
+    counts: dict[_Place, list[Any]] = defaultdict(list)
     for kind, handle in handles:
-        name = handle.name
-        place = kind, part_of(name, "call_site"), part_of(name, "endpoint")
         if (count := getattr(handle, "counts", None)) is not None:
-            counts.setdefault(place, []).append(count())
+            found = counts[(kind, *place_of(handle.name))]
+            found.append(count())
+            if len(found) == _AT_ONCE:
+                found[:] = (added(found),)
     return {place: added(each) for place, each in counts.items()}

@@ -59,6 +59,13 @@ class Identified:
         """Go on with other settings. A handle whose state looks at none has nothing to do."""
 
 
+def place_of(name: str) -> tuple[str | None, str | None]:
+    """Call site and endpoint in a state's name; for those who ask about thousands."""
+    if type(name) is StateName:
+        return name.call_site, name.endpoint
+    return part_of(name, "call_site"), part_of(name, "endpoint")
+
+
 def part_of(name: str, part: str) -> str | None:
     """One part of a state's name. A plain name is the call site's; one that was made by hand, up to a bracket."""
     if isinstance(name, StateName):

@@ -251,7 +251,8 @@ class StateStore(Exporting, RunTimeSettings):
                     self._gone.keep(kind, known.handle)
 
     def _handles(self) -> list[Any]:
-        return [handle for _, handle in self.ranked_handles()]
+        with self._lock:
+            return [claim.handle for claim in self._states.values()]
 
     def ranked_handles(self) -> list[tuple[float, Any]]:
         """All states, each with its place among those of its call site, the outermost lowest."""
@@ -294,8 +295,8 @@ class StateStore(Exporting, RunTimeSettings):
         of a call site are one. Cheap enough for ten thousand of them, unlike `stats()`.
         """
         with self._lock:
-            states, gone = list(self._states.items()), self._gone.copy()
-        return gone.report([(kind, claim.handle) for (kind, _), claim in states])
+            names, claims, gone = list(self._states), list(self._states.values()), self._gone.copy()
+        return gone.report((name[0], claim.handle) for name, claim in zip(names, claims, strict=True))
 
     def as_dict(self) -> dict[str, Any]:
         """`stats()` as plain JSON values; `calls`, `ok`, `failed` and `neutral` mean the same for every kind."""

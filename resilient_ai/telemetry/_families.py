@@ -83,6 +83,8 @@ FAMILIES = (
     Family("limit.waiting", "gauge", "Callers in the queue.", _BOTH),
     Family("limit.rate", "gauge", "Calls a second that are sent; absent while nothing paces them.", _BOTH),
     Family("limit.refused", "counter", "Callers that were turned away.", _BOTH),
+    Family("rate_limit.refused", "counter", "Callers that a known quota had no room for in time.", _BOTH),
+    Family("spend_limit.refused", "counter", "Callers that came when all was spent.", _BOTH),
     Family("batches", "counter", "Batches sent.", _SITE),
     Family("batch.items", "counter", "Items in them.", _SITE),
     Family("batch.rejected", "counter", "Callers that a full queue turned away.", _SITE),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from resilient_ai._circuit_breaker.handle import CircuitBreaker
 from resilient_ai._circuit_breaker.state import CircuitState
 from resilient_ai._core.errors import ErrorType
+from resilient_ai._core.state_name import place_of
 from resilient_ai._failover.health import EndpointState
 
 from ._families import FAMILIES
@@ -80,16 +81,13 @@ class Reading:
         return found
 
     def _gauges(self, found: Numbers) -> None:
-        registry, circuits = self._registry, Counter[tuple[str, str, str]]()
-        places: set[tuple[str, str]] = set()
-        for handle in registry._handles():
-            if type(handle) is CircuitBreaker:
-                place = handle.call_site or "", handle.endpoint or ""
-                places.add(place)
-                circuits[(*place, handle.state.value)] += 1
-        for place in places:
+        registry = self._registry
+        breakers = [each for each in registry._handles() if type(each) is CircuitBreaker]
+        circuits = Counter((place_of(each.name), each.state) for each in breakers)
+        for place in {place for place, _ in circuits}:
+            labels = place[0] or "", place[1] or ""
             for state in CircuitState:
-                found["circuits"][(*place, state.value)] = circuits[(*place, state.value)]
+                found["circuits"][(*labels, state.value)] = circuits[place, state]
         for name, retry in registry.retries.items():
             if (budget := retry.stats().budget) is not None:
                 found["retry.budget"][(name,)] = budget
@@ -165,8 +163,11 @@ def _count_endpoints(found: Numbers, _site: str, at: str, counts: Any) -> None:
         found["endpoint.failures"][at, str(kind)] = number
 
 
-def _count_limits(found: Numbers, site: str, at: str, counts: Any) -> None:
-    found["limit.refused"][site, at] = counts.refused
+def _count_refused(metric: str) -> Any:
+    def count(found: Numbers, site: str, at: str, counts: Any) -> None:
+        found[metric][site, at] = counts.refused
+
+    return count
 
 
 def _count_batches(found: Numbers, site: str, _at: str, counts: Any) -> None:
@@ -207,7 +208,9 @@ _COUNTERS: Mapping[str, Any] = {
     "classified_retry": _count_retries,
     "failover": _count_failovers,
     "endpoint": _count_endpoints,
-    "adaptive_limit": _count_limits,
+    "adaptive_limit": _count_refused("limit.refused"),
+    "rate_limit": _count_refused("rate_limit.refused"),
+    "spend_limit": _count_refused("spend_limit.refused"),
     "batched": _count_batches,
     "degrade_to": _count_answers,
 }

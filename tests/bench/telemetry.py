@@ -86,11 +86,13 @@ async def ratios(rounds: int) -> dict[tuple[str, str], list[float]]:
     for _ in range(rounds):
         random.shuffle(prepared)
         for name, case, plain, call, raises, times, collect in prepared:
+            collect()  # its own time is measured below; the caches are warm again before the next line
+            await _block(plain, times, raises)
+            await _block(call, times, raises)
             before = await _block(plain, times, raises)
             taken = await _block(call, times, raises)
             after = await _block(plain, times, raises)
             found[name, case].append(2 * taken / (before + after))
-            collect()  # as often as a block takes milliseconds; the time of a scrape is measured below
     return found
 
 

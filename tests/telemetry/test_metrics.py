@@ -10,7 +10,7 @@ from itertools import pairwise
 import anyio
 import pytest
 
-from resilient_ai import ErrorType, Registry, circuit_breaker, classified_retry, degrade_to, failover
+from resilient_ai import ErrorType, Registry, circuit_breaker, classified_retry, degrade_to, failover, rate_limit
 from resilient_ai.telemetry import collector, instrument
 from resilient_ai.testing import VirtualClock
 from tests.helpers import ProviderError, scripted
@@ -266,3 +266,13 @@ def test_a_missing_package_is_named_with_its_extra(package, call, extra):
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
 
     assert f"needs the package {package} for this: pip install 'resilient-ai[{extra}]'" in told
+
+
+async def test_what_a_known_quota_turns_away_is_counted(registry):
+    @rate_limit("ask", requests_per_minute=1, max_wait=0.0, registry=registry)
+    async def ask(text):
+        return text
+
+    await calls(ask, *"abc")
+
+    assert Prometheus(registry).scrape()["rate_limit_refused_total"] == {("ask", ""): 2}
