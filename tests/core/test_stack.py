@@ -9,7 +9,7 @@ import pickle
 
 import pytest
 
-from resilient_ai import Endpoint, circuit_breaker, describe, failover, rate_limit
+from resilient_ai import Endpoint, batched, circuit_breaker, describe, failover
 from resilient_ai._core.wrapper import ResilientFunction
 
 guard = circuit_breaker("module-level", timeout_seconds=None)
@@ -115,8 +115,8 @@ def test_what_is_no_function_is_a_type_error_that_names_it(thing, message):
     ],
 )
 def test_a_policy_for_async_functions_alone_says_so_of_a_plain_one(thing, message):
-    with pytest.raises(TypeError, match=f"@rate_limit needs an async function, {message}"):
-        rate_limit("x", requests_per_minute=1)(thing)
+    with pytest.raises(TypeError, match=f"@batched needs an async function, {message}"):
+        batched("x")(thing)
 
 
 # -- true to what it wraps
