@@ -87,6 +87,8 @@ def matches(page: str, really: str) -> bool:
 async def run_page(page: Path) -> None:
     namespace: dict[str, object] = {"__name__": "page"}
     for block in blocks_of(page):
+        if FILE.match(block.code) is not None:
+            continue
         if block.language == "pycon":
             await run_session(block, namespace)
             continue
@@ -116,6 +118,9 @@ def run_offline(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 # Pages about other people's packages, which the extra `guides` brings, and are left out where that does not install.
 NEEDS = {"fastapi.md": ["fastapi"], "web_frameworks.md": ["django", "flask"]}
+
+# Blocks that are files of a project begin with their path; a test of their page's runs them.
+FILE = re.compile(r"# ((?:app|tests)/\w+\.py)\n")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
