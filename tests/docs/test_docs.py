@@ -117,7 +117,11 @@ def run_offline(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 # Pages about other people's packages, which the extra `guides` brings, and are left out where that does not install.
-NEEDS = {"fastapi.md": ["fastapi"], "web_frameworks.md": ["django", "flask"]}
+NEEDS = {
+    "fastapi.md": ["fastapi"],
+    "frameworks.md": ["pydantic_ai", "langchain_openai", "litellm", "instructor"],
+    "web_frameworks.md": ["django", "flask"],
+}
 
 # Blocks that are files of a project begin with their path; a test of their page's runs them.
 FILE = re.compile(r"# ((?:app|tests)/\w+\.py)\n")
