@@ -268,3 +268,45 @@ def test_a_child_that_is_forked_while_any_lock_of_the_package_is_held_can_make_c
 
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) > 2  # it came to some locks
+
+
+def test_a_child_has_the_settings_of_its_parent_and_can_change_its_own():
+    said = run(
+        """
+        registry = Registry(listeners=())
+        stop, changing = threading.Event(), threading.Event()
+
+        @circuit_breaker("ask", failure_threshold=3, registry=registry)
+        async def ask(): ...
+
+        def change(value):
+            registry.configure({"ask": {"circuit_breaker": {"failure_threshold": value}}})
+
+        def threshold():
+            return describe(ask).layers[0].settings["failure_threshold"]
+
+        def often():
+            while not stop.is_set():
+                change(8)
+                registry.unset()
+                changing.set()
+
+        def child():
+            change(9)
+            return threshold()
+
+        def children():
+            return {in_child(child) for _ in range(10)}
+
+        other = threading.Thread(target=often)
+        other.start()
+        changing.wait()
+        busy = children()
+        stop.set()
+        other.join()
+        change(7)
+        print(busy, in_child(threshold), threshold())
+        """
+    )
+
+    assert said == ["{'9'}", "7", "7"]
