@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any
-
-import anyio
-from anyio.lowlevel import current_token
+from typing import TYPE_CHECKING
 
 from resilient_ai._core.scopes import move_on_after
+from resilient_ai._core.task_wakeup import TaskWakeup
 
 from .queue import Waiter
 
@@ -23,36 +21,20 @@ if TYPE_CHECKING:
 class TaskWaiter(Waiter):
     """A caller in the queue, and what wakes its task."""
 
-    __slots__ = ("_call_soon", "_event", "_thread")
+    __slots__ = ("_wakeup",)
 
     def __init__(self, ends: float, deadline: float, usage: LoopUsage, outer: Permit | None) -> None:
         super().__init__(ends, deadline, usage, outer)
-        loop: Any = current_token().native_token
-        self._call_soon = loop.run_sync_soon if hasattr(loop, "run_sync_soon") else loop.call_soon_threadsafe
-        self._thread = threading.get_ident()
-        self._event = anyio.Event()
+        self._wakeup = TaskWakeup(usage)
 
     async def wait(self, clock: Clock, seconds: float) -> None:
         """Wait until somebody wakes this waiter, for so many seconds at most."""
         with move_on_after(clock, seconds):
-            await self._event.wait()
-            self._event = anyio.Event()
+            await self._wakeup.called()
 
     def wake(self) -> bool:
         """Let the task ask for its turn; False when its loop has ended and took the task with it."""
-        if self.usage.has_ended():  # asked first, because an event that is set already accepts another setting silently
-            return False
-        try:
-            if threading.get_ident() == self._thread:
-                self._event.set()
-            else:
-                self._call_soon(self._set_event)
-        except RuntimeError:
-            return False
-        return True
-
-    def _set_event(self) -> None:
-        self._event.set()
+        return self._wakeup.wake()
 
 
 class ThreadWaiter(Waiter):

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, overload
 import wrapt
 
 from .callables import headline, takes_instance, unwrapped
+from .cloudpickles import is_cloudpickle, is_found_by_name
 from .coroutine_type import CoroutineOf
 from .errors import StackOrderWarning
 from .live_list import LiveList
@@ -217,7 +218,7 @@ class ResilientFunction(wrapt.FunctionWrapper):  # type: ignore[type-arg]
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         caller = sys._getframe(1).f_globals
-        if not _is_cloudpickle(caller) or _is_found_by_name(self, caller):
+        if not is_cloudpickle(caller) or is_found_by_name(self, caller):
             return str(self.__qualname__)
         return _arrived, (self._self_home.function, self._self_home.policies)
 
@@ -225,28 +226,12 @@ class ResilientFunction(wrapt.FunctionWrapper):  # type: ignore[type-arg]
     # told that this is something else, and asks how that is to be sent.
     @property  # type: ignore[misc]  # nobody sets it
     def __class__(self) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
-        if _is_cloudpickle(sys._getframe(1).f_globals):
+        if is_cloudpickle(sys._getframe(1).f_globals):
             return ResilientFunction
         return self.__wrapped__.__class__
 
 
 _new = object.__new__
-
-
-def _is_cloudpickle(caller: dict[str, Any]) -> bool:
-    return "cloudpickle" in caller.get("__name__", "")  # other packages bring copies of their own
-
-
-def _is_found_by_name(wrapper: ResilientFunction, cloudpickle: dict[str, Any]) -> bool:
-    """Whether another process can import the function. `__main__` is another module there."""
-    module = str(wrapper.__module__)
-    by_value = cloudpickle.get("_PICKLE_BY_VALUE_MODULES", ())
-    if module == "__main__" or any(module == each or module.startswith(f"{each}.") for each in by_value):
-        return False
-    found: Any = sys.modules.get(module)
-    for part in wrapper.__qualname__.split("."):
-        found = getattr(found, part, None)
-    return found is wrapper
 
 
 def _arrived(function: Any, policies: tuple[Policy[Any], ...]) -> ResilientFunction:

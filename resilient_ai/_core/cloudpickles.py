@@ -1,0 +1,22 @@
+"""How cloudpickle is told apart, which would send a wrapper by the code of the function inside."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+
+def is_cloudpickle(caller: dict[str, Any]) -> bool:
+    return "cloudpickle" in caller.get("__name__", "")  # other packages bring copies of their own
+
+
+def is_found_by_name(wrapper: Any, cloudpickle: dict[str, Any]) -> bool:
+    """Whether another process can import the function. `__main__` is another module there."""
+    module = str(wrapper.__module__)
+    by_value = cloudpickle.get("_PICKLE_BY_VALUE_MODULES", ())
+    if module == "__main__" or any(module == each or module.startswith(f"{each}.") for each in by_value):
+        return False
+    found: Any = sys.modules.get(module)
+    for part in wrapper.__qualname__.split("."):
+        found = getattr(found, part, None)
+    return found is wrapper
