@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class TaskWaiter(Waiter):
-    """A caller in the queue, and what wakes its task."""
+    """A caller in the queue whose task waits."""
 
     __slots__ = ("_wakeup",)
 
