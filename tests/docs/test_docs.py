@@ -27,6 +27,8 @@ BLOCK = re.compile(r"^```(python|pycon)\n(.*?)^```\n(?:\n```text\n(.*?)^```)?", 
 FLEXIBLE = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 LOG_LINE = re.compile(r"^\S*\d{4}-\d\d-\d\d \d\d:\d\d:\d\d.*resilient_ai\.\w+.*\n", re.MULTILINE)
 
+WITHOUT_A_LOOP = {"plain_functions.md"}
+
 
 class Block(NamedTuple):
     """A block of code in a page, and what it prints if the page says so."""
@@ -94,7 +96,8 @@ async def run_page(page: Path) -> None:
             continue
         shown = io.StringIO()
         with redirect_stdout(shown):
-            if re.search(r"^anyio\.run\(", block.code, re.MULTILINE):  # it brings a loop of its own
+            # Plain code, and what brings a loop of its own, has none around it.
+            if page.name in WITHOUT_A_LOOP or re.search(r"^anyio\.run\(", block.code, re.MULTILINE):
                 await anyio.to_thread.run_sync(exec, compile(block.code, block.page, "exec"), namespace)
             else:
                 await run(block.code, f"<{block.page}:{block.line}>", "exec", namespace)
@@ -120,6 +123,7 @@ def run_offline(*arguments: str) -> subprocess.CompletedProcess[str]:
 NEEDS = {
     "fastapi.md": ["fastapi"],
     "frameworks.md": ["pydantic_ai", "langchain_openai", "litellm", "instructor"],
+    "plain_functions.md": ["celery"],
     "web_frameworks.md": ["django", "flask"],
 }
 
