@@ -30,7 +30,7 @@ class AttemptFailed(Event):
     error_type: str
     error_message: str
     args_hash: str
-    endpoint: str | None = None
+    endpoint: str | None = None  # pyright: ignore[reportIncompatibleMethodOverride]
     seconds: float = 0.0
 
 

@@ -23,7 +23,7 @@ class EndpointDown(Event):
     log_name: ClassVar[str] = "resilient_ai.endpoint_down"
     level: ClassVar[Level] = "warning"
 
-    endpoint: str = field()  # not the property of all events
+    endpoint: str = field()  # pyright: ignore[reportIncompatibleMethodOverride]  # not the property of all events
     error_type: str
     rest: float
     seconds: float = 0.0
@@ -50,7 +50,7 @@ class EndpointUp(Event):
 
     log_name: ClassVar[str] = "resilient_ai.endpoint_up"
 
-    endpoint: str = field()  # not the property of all events
+    endpoint: str = field()  # pyright: ignore[reportIncompatibleMethodOverride]  # not the property of all events
 
 
 @public("events")
@@ -67,7 +67,7 @@ class EndpointMarked(Event):
     log_name: ClassVar[str] = "resilient_ai.endpoint_marked"
     level: ClassVar[Level] = "warning"
 
-    endpoint: str = field()  # not the property of all events
+    endpoint: str = field()  # pyright: ignore[reportIncompatibleMethodOverride]  # not the property of all events
     mark: str
 
 
@@ -86,7 +86,7 @@ class FailedOver(Event):
 
     log_name: ClassVar[str] = "resilient_ai.failed_over"
 
-    endpoint: str = field()  # not the property of all events
+    endpoint: str = field()  # pyright: ignore[reportIncompatibleMethodOverride]  # not the property of all events
     error_type: str
     to: str
     seconds: float = 0.0
@@ -107,6 +107,6 @@ class Hedged(Event):
     log_name: ClassVar[str] = "resilient_ai.hedged"
     level: ClassVar[Level] = "debug"
 
-    endpoint: str = field()  # not the property of all events
+    endpoint: str = field()  # pyright: ignore[reportIncompatibleMethodOverride]  # not the property of all events
     after: float
     won: bool

@@ -104,7 +104,7 @@ class _Dashboard:
         elif path == "settings.json":
             await _send(scope, send, 200, {"process": self._process, "functions": settings(self._registry)})
         elif (file := _FILES.get(path)) is not None:
-            body = files(__package__).joinpath("static", file[0]).read_bytes()
+            body = files("resilient_ai.dashboard").joinpath("static", file[0]).read_bytes()
             await _send(scope, send, 200, body, kind=f"{file[1]}; charset=utf-8")
         else:
             await _send(scope, send, 404, {"error": "nothing here"})
