@@ -365,7 +365,8 @@ def decorate(fn: Any, policy: Policy[Any]) -> Any:
     above = stack.policies if stack is not None else ()
     wrapper = ResilientFunction(Stack(function, (policy, *above)))
     if stack is not None:
-        above[0].registry.count_outermost(above[0].kind, stack.call_site, -1)
+        before = stack.policies[0]
+        before.registry.count_outermost(before.kind, stack.call_site, -1)
     reason = wrong_order(policy, above, wrapper._self_home.site)
     if reason is not None:
         warn(f"{wrapper._self_home.name}: {reason}", StackOrderWarning)
