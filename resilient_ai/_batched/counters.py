@@ -54,8 +54,8 @@ class TotalCounters:
         # Reentrant: a signal handler may read the registry while its own thread is in here.
         self._lock = threading.RLock()
         self._by_loop: list[Counters] = []  # of loops that may still run
-        self._past = dict.fromkeys(_ADDED_UP, 0)  # of loops that have ended
-        self._before_reset = dict.fromkeys(_ADDED_UP, 0)
+        self._past: dict[str, int] = dict.fromkeys(_ADDED_UP, 0)  # of loops that have ended
+        self._before_reset: dict[str, int] = dict.fromkeys(_ADDED_UP, 0)
 
     def after_fork(self) -> None:
         """In a forked child: a free lock. Batches in flight belong to loops of the parent."""

@@ -45,6 +45,7 @@ class Meter(Protocol):
 
     def run(self, endpoint: str | None) -> Run:
         """A run begins, at this endpoint where there are several."""
+        ...
 
 
 class Meters(Protocol):
@@ -52,6 +53,7 @@ class Meters(Protocol):
 
     def meter(self, call_site: str) -> Meter:
         """That of one function."""
+        ...
 
 
 _run: ContextVar[Run | None] = ContextVar("resilient_ai.run", default=None)
