@@ -93,11 +93,9 @@ class AnthropicEndpoint(ProviderEndpoint):
         self.model = model
         self.max_tokens = max_tokens
         self._api_key = api_key
-        keep_secret(self, api_key)
+        keep_secret(self, api_key, *keys_of(client, sync_client))
         given = client if client is not None else sync_client
         self._base_url = str(given.base_url) if given is not None else base_url
-        keep_secret(self, api_key, *keys_of(client))
-        self._base_url = str(client.base_url) if client is not None else base_url
 
     async def check(self) -> None:
         client = await self._client()

@@ -86,7 +86,8 @@ class HTTPEndpoint(ProviderEndpoint):
         self.model = model
         self._url = url
         self._headers = dict(headers or {})
-        keep_secret(self, *secret_headers(self._headers))
+        sent = (self._headers, *(each.headers for each in (client, sync_client) if each is not None))
+        keep_secret(self, *dict.fromkeys(value for headers in sent for value in secret_headers(headers)))
 
     async def check(self) -> None:
         """Raise if `HEAD url` cannot be answered, or with a status that means trouble (401, 403, 429, 5xx)."""

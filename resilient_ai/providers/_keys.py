@@ -10,10 +10,19 @@ _NAMES = (
 )  # fmt: skip
 
 
-def keys_of(client: Any) -> tuple[str, ...]:
-    """What a client of the user's own was given as a key or token; nothing for no client."""
-    found = (_read(inner, name) for inner in (client, _read(client, "_api_client")) for name in _NAMES)
-    return tuple(value for value in found if isinstance(value, str))
+def keys_of(*clients: Any) -> tuple[str, ...]:
+    """
+    What clients of the user's own were given as keys or tokens.
+
+    Args:
+        clients: Those of an endpoint; None among them has nothing.
+
+    Returns:
+        Each once: an endpoint with one key has the same credential, however many clients hold it.
+    """
+    holders = [inner for client in clients for inner in (client, _read(client, "_api_client"))]
+    found = [_read(holder, name) for holder in holders for name in _NAMES]
+    return tuple(dict.fromkeys(value for value in found if isinstance(value, str)))
 
 
 def _read(thing: Any, name: str) -> Any:

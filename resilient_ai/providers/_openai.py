@@ -95,7 +95,7 @@ class OpenAIEndpoint(ProviderEndpoint):
             raise ValueError(f'api of endpoint {name!r} must be "chat" or "responses", got {api!r}')
         self.model = model
         self._api_key = api_key
-        keep_secret(self, api_key, *keys_of(client))
+        keep_secret(self, api_key, *keys_of(client, sync_client))
         self._api = ChatAPI(self, original=original) if api == "chat" else ResponsesAPI(self)
 
     async def _embed(self, client: Any, texts: list[str], params: dict[str, Any], /) -> list[Vector]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import gc
 
 import anthropic
+import httpx2
 import openai
 import pytest
 from google import genai
 
 from resilient_ai import AIServiceError, classified_retry
 from resilient_ai._core.scrub import scrub
+from resilient_ai._core.sharing import credential_of
 from resilient_ai.events import AttemptFailed
 from resilient_ai.providers import AnthropicEndpoint, GoogleEndpoint, HTTPEndpoint, OpenAIEndpoint
 
@@ -29,6 +31,10 @@ MAKERS = {
     ),
     "a client of Anthropic's": lambda: AnthropicEndpoint(
         "us", model="m", client=anthropic.AsyncAnthropic(auth_token=KEY)
+    ),
+    "a plain client of OpenAI's": lambda: OpenAIEndpoint("us", model="m", sync_client=openai.OpenAI(api_key=KEY)),
+    "a plain client of Anthropic's": lambda: AnthropicEndpoint(
+        "us", model="m", sync_client=anthropic.Anthropic(api_key=KEY)
     ),
     "a client of Google's": lambda: GoogleEndpoint("us", model="m", client=genai.Client(api_key=KEY)),
 }
@@ -53,6 +59,37 @@ def test_a_header_that_is_named_as_a_secret_stands_in_no_message(header):
     assert "horse" not in scrub("refused: correct.horse")
     assert scrub("refused: application/json") == "refused: application/json"
     assert endpoint.name == "mine"
+
+
+@pytest.mark.parametrize(
+    "clients",
+    [
+        {"client": httpx2.AsyncClient(headers={"x-api-key": "correct.horse"})},
+        {"sync_client": httpx2.Client(headers={"Authorization": "Bearer correct.horse"})},
+    ],
+    ids=list,
+)
+def test_the_headers_of_a_given_http_client_are_kept_secret_too(clients):
+    endpoint = HTTPEndpoint("mine", url="http://127.0.0.1:1/", **clients)
+
+    assert "horse" not in scrub("refused: correct.horse")
+    assert endpoint.name == "mine"
+
+
+def test_clients_with_one_key_are_one_credential():
+    both = OpenAIEndpoint(
+        "us", model="m", client=openai.AsyncOpenAI(api_key=KEY), sync_client=openai.OpenAI(api_key=KEY)
+    )
+    plain = OpenAIEndpoint("us", model="m", sync_client=openai.OpenAI(api_key=KEY))
+    other = OpenAIEndpoint("us", model="m", sync_client=openai.OpenAI(api_key=KEY + " staple"))
+
+    assert credential_of(both) == credential_of(plain) != credential_of(other)
+
+
+def test_an_endpoint_shows_the_host_of_its_plain_client():
+    client = anthropic.Anthropic(api_key=KEY, base_url="https://claude.example/")
+
+    assert "host='claude.example'" in repr(AnthropicEndpoint("us", model="m", sync_client=client))
 
 
 async def test_a_failed_attempt_tells_nothing_of_the_key(registry, events):
