@@ -55,7 +55,7 @@ class SpendStats:
         tokens_per_hour: The limit; None: not limited.
         retry_after: Seconds until there is room again; None while there is.
         refused: Callers turned away.
-        without_usage: Answers whose tokens nobody told, or not all of them. They are not in the sums.
+        without_usage: Answers whose tokens nobody told, or not all of them. The sums have what was told.
         without_price: Answers with tokens and no price, where money is limited. They are not in the sums.
         calls: Calls that were let through and have ended.
         ok: Those that were answered.
