@@ -57,12 +57,18 @@ class PlainClient:
 
     def get(self) -> Any:
         """The client. A forked child makes its own: two processes cannot share a connection."""
-        if self._made_in != (here := os.getpid()):
-            lock = self._lock = threading.Lock() if self._made_in else self._lock
-            with lock:
-                if self._made_in != here:
-                    self._begin(here)
-        return self._client
+        # In this order, each once: another thread may take the client away between any two of these steps.
+        made_in = self._made_in
+        client = self._client
+        here = os.getpid()
+        if made_in == here and client is not None:
+            return client
+        if made_in not in (0, here):
+            self._lock = threading.Lock()  # the parent's may be held by a thread that the child does not have
+        with self._lock:
+            if self._made_in != here:
+                self._begin(here)
+            return self._client
 
     def _begin(self, here: int) -> None:
         if self._given is not None:
