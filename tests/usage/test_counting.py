@@ -45,7 +45,7 @@ def told(registry, name):
     ]
 
 
-def asking(registry, outcome=ANSWER, *, name="ask"):
+def asking(registry, outcome=ANSWER, *, name="counted_ask"):
     """A function through a whole stack, which gives one outcome per call and endpoint."""
     inner = scripted(*outcome) if isinstance(outcome, list) else scripted(outcome)
 
@@ -65,9 +65,9 @@ async def test_answers_are_counted_by_endpoint_and_model(registry):
     for _ in range(3):
         await ask()
 
-    assert told(registry, "ask") == [("us", "gpt", 2, 20, 4, 0), ("us", "mini", 1, 3, 1, 0)]
-    assert registry.usage["ask"].usage == Usage(23, 5, 2, 1, 1)
-    assert registry.usage["ask"].calls == 3
+    assert told(registry, "counted_ask") == [("us", "gpt", 2, 20, 4, 0), ("us", "mini", 1, 3, 1, 0)]
+    assert registry.usage["counted_ask"].usage == Usage(23, 5, 2, 1, 1)
+    assert registry.usage["counted_ask"].calls == 3
 
 
 async def test_counting_begins_with_the_first_look_for_functions_of_any_age(registry):
@@ -94,7 +94,7 @@ async def test_a_name_that_nobody_knows_is_answered_with_those_that_are_there(re
     count(registry)
     await asking(registry)()
 
-    with pytest.raises(KeyError, match=r"no call site named 'aks' whose usage is counted; there are: 'ask'"):
+    with pytest.raises(KeyError, match=r"no call site named 'aks' whose usage is counted; there are: 'counted_ask'"):
         registry.usage["aks"]
 
 
@@ -121,7 +121,7 @@ async def test_a_refused_answer_is_counted_once_for_each_time_that_it_was_given(
     ask = asking(registry, RefusedError())
 
     assert await ask() == "later"
-    assert told(registry, "ask") == [("us", "gpt", 1, 7, 1, 0), ("eu", "gpt", 1, 7, 1, 0)]
+    assert told(registry, "counted_ask") == [("us", "gpt", 1, 7, 1, 0), ("eu", "gpt", 1, 7, 1, 0)]
 
 
 async def test_an_answer_that_tells_nothing_is_counted_as_one_without_usage(registry):
@@ -129,8 +129,8 @@ async def test_an_answer_that_tells_nothing_is_counted_as_one_without_usage(regi
     ask = asking(registry, "text")
     await ask()
 
-    assert told(registry, "ask") == [("us", None, 1, 0, 0, 1)]
-    assert registry.usage["ask"].without_usage == 1
+    assert told(registry, "counted_ask") == [("us", None, 1, 0, 0, 1)]
+    assert registry.usage["counted_ask"].without_usage == 1
 
 
 async def test_a_failure_that_says_nothing_is_no_answer(registry):
@@ -187,7 +187,7 @@ async def test_fifty_models_have_rows_of_their_own_and_the_others_share_one(regi
     ask = asking(registry, [Reply("x", usage=Usage(1), model=f"m{number}") for number in range(60)])
     for _ in range(60):
         await ask()
-    rows = registry.usage["ask"].rows
+    rows = registry.usage["counted_ask"].rows
 
     assert len(rows) == 51
     assert (rows[-1].model, rows[-1].calls) == ("other", 10)
@@ -214,10 +214,10 @@ async def test_an_isolated_registry_counts_apart():
             count(inner)
             await ask()
 
-            assert inner.usage["ask"].calls == 1
+            assert inner.usage["counted_ask"].calls == 1
         await ask()
 
-        assert outer.usage["ask"].calls == 1
+        assert outer.usage["counted_ask"].calls == 1
 
 
 async def test_the_table_shows_what_is_there(registry):
@@ -229,9 +229,9 @@ async def test_the_table_shows_what_is_there(registry):
     lines = [line.split() for line in repr(registry.usage).splitlines()]
 
     assert lines[0] == "call_site endpoint model calls input output cached reasoning usd unknown".split()  # noqa: SIM905
-    assert lines[1] == ["ask", "us", "gpt", "1", "10", "2", "0", "0", "0.250000"]
-    assert lines[2] == ["ask", "us", "?", "1", "0", "0", "0", "0", "?", "1"]
-    assert repr(registry.usage["ask"]) == repr(registry.usage)
+    assert lines[1] == ["counted_ask", "us", "gpt", "1", "10", "2", "0", "0", "0.250000"]
+    assert lines[2] == ["counted_ask", "us", "?", "1", "0", "0", "0", "0", "?", "1"]
+    assert repr(registry.usage["counted_ask"]) == repr(registry.usage)
 
 
 def test_describe_and_repr_stay_what_they_are(registry):
@@ -453,7 +453,7 @@ async def test_answers_have_a_price_where_somebody_knows_one(registry):
     ask = asking(registry, [ANSWER, ANSWER, Reply("x", usage=Usage(1), model="new"), Reply("x", usage=Usage(1))])
     for _ in range(4):
         await ask()
-    site = registry.usage["ask"]
+    site = registry.usage["counted_ask"]
 
     assert registry.price is price
     assert asked == ["gpt", "gpt", "new"]
@@ -466,7 +466,7 @@ async def test_without_a_price_money_is_unknown_and_never_zero(registry):
     await asking(registry)()
 
     assert registry.price is None
-    assert (registry.usage["ask"].cost, registry.usage["ask"].without_price) == (None, 1)
+    assert (registry.usage["counted_ask"].cost, registry.usage["counted_ask"].without_price) == (None, 1)
 
 
 async def test_a_price_that_raises_loses_no_answer_and_is_logged_once(registry, caplog):
@@ -474,7 +474,7 @@ async def test_a_price_that_raises_loses_no_answer_and_is_logged_once(registry, 
     ask = asking(registry)
     assert [await ask(), await ask()] == ["hello", "hello"]
 
-    assert registry.usage["ask"].cost is None
+    assert registry.usage["counted_ask"].cost is None
     assert [line.message for line in caplog.records if "price_failed" in line.message] == [
         "event=resilient_ai.price_failed model=gpt error_type=ZeroDivisionError"
     ]
