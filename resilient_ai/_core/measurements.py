@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from .call_facts import DegradedFlag, flagged
 from .fast_path import StartedCall
+from .forks import start_over_after_fork
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
@@ -130,12 +131,16 @@ class Measurements:
     """The histograms of one registry. Thread-safe."""
 
     def __init__(self) -> None:
-        self._lock = threading.RLock()  # a signal handler may read the registry
+        self._after_fork()
+        start_over_after_fork(self)
         self._series: dict[Series, Histogram] = {}
         self._waiting: deque[tuple[HasTimes, Sequence[float]]] = deque()
         # Good answers whose times are in a list as well, but that came by the layers: their calls took longer.
         self._by_layers: dict[Series, Histogram] = {}
         self._shown: dict[Series, Histogram] = {}
+
+    def _after_fork(self) -> None:
+        self._lock = threading.RLock()  # a signal handler may read the registry
 
     def add(self, series: Series, value: float) -> None:
         """One value."""

@@ -65,7 +65,7 @@ def read(body: bytes, process: str) -> Action:
         told = json.loads(body)
         action = Action(str(told["kind"]), str(told["name"]), str(told["do"]))
         meant = told["process"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise RefusedError(400, "an action has kind, name, do and process") from None
     if action.do not in ACTIONS.get(action.kind, {}):
         raise RefusedError(400, "there is no such action")

@@ -12,6 +12,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
+from resilient_ai._core.forks import start_over_after_fork
 from resilient_ai._core.public import public
 
 from . import _actions
@@ -72,9 +73,14 @@ class _Dashboard:
         self._view = view
         self._act = act
         self._title = title
-        self._process = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+        self._after_fork()
+        start_over_after_fork(self)
         self._lines = EventLines()
         registry.subscribe(self._lines.hear, level="info")
+
+    def _after_fork(self) -> None:
+        # Workers that were forked from one process each have states of their own.
+        self._process = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":

@@ -6,8 +6,10 @@ import dataclasses
 import threading
 import time
 from collections import OrderedDict
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
+from resilient_ai._core.forks import start_over_after_fork
 from resilient_ai._core.printable import printable
 
 if TYPE_CHECKING:
@@ -27,13 +29,17 @@ class _Line:
 
 
 class EventLines:
-    """The last 200 lines. Thread-safe."""
+    """The last 200 lines. Thread-safe; a signal handler may interrupt any method and cause an event of its own."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._after_fork()
+        start_over_after_fork(self)
         self._lines: OrderedDict[tuple[Any, ...], _Line] = OrderedDict()
-        self._version = 0
+        self._versions = count(1)
         self.why: dict[str, str] = {}  # by state: why it is not as usual
+
+    def _after_fork(self) -> None:
+        self._lock = threading.RLock()
 
     def hear(self, event: Event) -> None:
         """Keep an event."""
@@ -42,10 +48,10 @@ class EventLines:
         key = (kind, name, fields.get("endpoint"), fields.get("error_type"))
         now = time.time()  # noqa: TID251 - for people to read
         with self._lock:
-            self._version += 1
+            version = next(self._versions)
             last = self._lines.get(key)
             if last is not None and now - last.at < _TOGETHER:
-                last.at, last.version, last.times = now, self._version, last.times + 1
+                last.at, last.version, last.times = now, version, last.times + 1
                 return
             about = ", ".join(
                 f"{field.replace('_', ' ')} {_shown(value)}"
@@ -55,11 +61,12 @@ class EventLines:
             shown = {"kind": kind, "name": printable(str(name)), "level": event.level, "about": about}
             # An older line of the same kind stays under a key that nothing else will have.
             if last is not None:
-                self._lines[(*key, last.number)] = self._lines.pop(key)
+                self._lines[(*key, last.number)] = self._lines.pop(key, last)
                 self._lines.move_to_end((*key, last.number), last=False)
-            self._lines[key] = _Line(self._version, self._version, now, shown)
+            self._lines[key] = _Line(version, version, now, shown)
             while len(self._lines) > MOST:
-                del self._lines[min(self._lines, key=lambda each: self._lines[each].number)]
+                oldest, _ = min(list(self._lines.items()), key=lambda each: each[1].number)
+                self._lines.pop(oldest, None)
             if (reason := fields.get("reason") or fields.get("error_type")) and kind in _REASONS:
                 if len(self.why) >= 10_000:
                     self.why.clear()
@@ -71,7 +78,7 @@ class EventLines:
         """Lines that are new or have changed since then, the oldest first."""
         with self._lock:
             lines = sorted(
-                (each for each in self._lines.values() if each.version > version), key=lambda each: each.number
+                (each for each in list(self._lines.values()) if each.version > version), key=lambda each: each.number
             )
             return [
                 {"number": each.number, "version": each.version, "at": each.at, "times": each.times, **each.shown}

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from opentelemetry import metrics
 from opentelemetry.metrics import Observation
 
+from resilient_ai._core.forks import start_over_after_fork
+
 from ._families import FAMILIES, Family
 from ._reading import Reading
 
@@ -44,7 +46,8 @@ class _Look:
         self._now = time.monotonic  # the registry's may stand still, in a test
         self._reading: Reading | None = Reading(registry)
         self._taken, self._numbers = float("-inf"), dict[str, dict["Labels", float]]()
-        self._lock = threading.Lock()
+        self._after_fork()
+        start_over_after_fork(self)
         self._told: dict[tuple[str, Labels], Histogram] = {}
         self._histograms = {
             family.name: meter.create_histogram(
@@ -53,6 +56,9 @@ class _Look:
             for family in FAMILIES
             if family.kind == "histogram"
         }
+
+    def _after_fork(self) -> None:
+        self._lock = threading.Lock()
 
     def close(self) -> None:
         """Show nothing from now on; OpenTelemetry has no way to take an instrument back."""

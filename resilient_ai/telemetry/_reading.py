@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from resilient_ai._circuit_breaker.handle import CircuitBreaker
 from resilient_ai._circuit_breaker.state import CircuitState
 from resilient_ai._core.errors import ErrorType
+from resilient_ai._core.forks import start_over_after_fork
 from resilient_ai._core.state_name import place_of
 from resilient_ai._failover.health import EndpointState
 
@@ -40,8 +41,12 @@ class Reading:
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
         self._events: Counter[Labels] = Counter()
-        self._lock = threading.Lock()
+        self._after_fork()
+        start_over_after_fork(self)
         self._off = registry.measure(), registry.subscribe(self._heard, level="warning")
+
+    def _after_fork(self) -> None:
+        self._lock = threading.RLock()  # a signal handler may cause an event
 
     def close(self) -> None:
         """Let the registry be as it was."""

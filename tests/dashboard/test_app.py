@@ -309,6 +309,11 @@ async def test_an_action_that_is_not_right_is_refused_and_changes_nothing(regist
     assert registry.circuit_breakers["ask[us-east]"].state is CircuitState.CLOSED
 
 
+@pytest.mark.parametrize("body", [b"[" * 4_000, b"1" * 4_096, b"\xff", b"null"])
+async def test_a_body_that_cannot_be_read_is_refused_as_that(app, body):
+    assert (await request(app, "/actions", "POST", body, {"x-resilient-ai": "1"})).status == 400
+
+
 async def test_a_trip_against_another_operators_word_is_refused_with_the_reason(registry, app):
     registry.circuit_breakers["ask[us-east]"].disable()
     reply = await act(app, do="trip")
