@@ -8,7 +8,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from .measurements import Measurements
-from .modes import AS_EVER, set_mode
+from .modes import AS_EVER, set_observers
 from .observers import AttemptTimer
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from .clock import Clock
     from .measurements import Histogram, Series
-    from .modes import Mode
+    from .modes import Mode, ModeChange
     from .observers import Observer
     from .settings import Book
 
@@ -35,6 +35,7 @@ class Exporting:
 
     def __init__(self) -> None:
         self.mode: Mode = AS_EVER
+        self.mode_changes: tuple[ModeChange, ...] = ()  # what the mode is made from
         self.measurements: Measurements | None = None
         self._outermost: Counter[tuple[str, str]] = Counter()  # of states that come with their keys only
         self._exporters = 0
@@ -81,8 +82,8 @@ class Exporting:
 
     def observe(self, observer: Observer) -> None:
         """Let somebody look at the calls of this registry's functions."""
-        set_mode(self, observers=(*self.mode.observers, observer))
+        set_observers(self, lambda before: (*before, observer))
 
     def observe_no_more(self, observer: Observer) -> None:
         """Calls begun afterwards run as if nobody had ever looked."""
-        set_mode(self, observers=tuple(each for each in self.mode.observers if each is not observer))
+        set_observers(self, lambda before: tuple(each for each in before if each is not observer))

@@ -8,9 +8,12 @@ a mode changes. Calls under way end as they began.
 from __future__ import annotations
 
 import copy
+import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, Self, TypeVar
+
+from .forks import in_child
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
@@ -23,6 +26,7 @@ class HasMode(Protocol):
     """A registry, which this file must not know: it knows this file."""
 
     mode: Mode
+    mode_changes: tuple[ModeChange, ...]
     book: Book
     clock: Any
 
@@ -68,6 +72,27 @@ class Mode:
 AS_EVER = Mode()
 
 
+class ModeChange(NamedTuple):
+    """One field of a registry's mode that is not as ever."""
+
+    field: str
+    value: Any
+    block: object | None  # the block that it ends with; None: it stays
+
+
+# Held while a mode is read and made anew, never while functions are told. Reentrant: the garbage collector may run code
+# that changes a mode while it is held.
+_changing = threading.RLock()
+
+
+def _free_lock() -> None:
+    global _changing
+    _changing = threading.RLock()
+
+
+in_child(_free_lock)
+
+
 class Functions(Protocol):
     """Every decorated function; the wrappers know them."""
 
@@ -109,19 +134,42 @@ def policies_of(registry: object) -> Iterator[tuple[HasRegistry, str]]:
 
 def set_mode(registry: HasMode, **changes: Any) -> None:
     """Run the functions of a registry in another mode, those that are decorated later included."""
-    registry.mode = replace(registry.mode, **changes)
+    with _changing:
+        _put(registry, None, changes)
+    _functions.settle(None)
+
+
+def set_observers(registry: HasMode, change: Callable[[tuple[Observer, ...]], tuple[Observer, ...]]) -> None:
+    """Let others look at the calls of a registry's functions: what `change` makes of those who do."""
+    with _changing:
+        _put(registry, None, {"observers": change(registry.mode.observers)})
     _functions.settle(None)
 
 
 @contextmanager
 def mode(registry: HasMode, **changes: Any) -> Iterator[None]:
-    """`set_mode` for the length of a block."""
-    before = {name: getattr(registry.mode, name) for name in changes}
-    set_mode(registry, **changes)
+    """`set_mode` for the length of a block. Blocks may overlap, in tasks and threads, and end in any order."""
+    block = object()
+    with _changing:
+        _put(registry, block, changes)
     try:
+        _functions.settle(None)
         yield
     finally:
-        set_mode(registry, **before)
+        with _changing:
+            _make(registry, [each for each in registry.mode_changes if each.block is not block])
+        _functions.settle(None)
+
+
+def _put(registry: HasMode, block: object | None, changes: dict[str, Any]) -> None:
+    kept = [each for each in registry.mode_changes if each.block is not block or each.field not in changes]
+    _make(registry, [*kept, *(ModeChange(field, value, block) for field, value in changes.items())])
+
+
+def _make(registry: HasMode, changes: list[ModeChange]) -> None:
+    """Of several changes of one field the latest counts."""
+    registry.mode_changes = tuple(changes)
+    registry.mode = Mode(**{each.field: each.value for each in changes})
 
 
 def as_ever(policies: tuple[HasRegistry, ...], function: str) -> bool:

@@ -390,8 +390,8 @@ def _settled(wrapper: ResilientFunction) -> ResilientFunction:
 def _settle(wrapper: ResilientFunction) -> None:
     """Let a function run as the modes and the settings of its registries ask."""
     home = wrapper._self_home
-    observers = tuple(each for each in observers_of(home.policies) if each.wants(home))
     with _wrappers.lock:  # whoever comes last has seen the latest change
+        observers = tuple(each for each in observers_of(home.policies) if each.wants(home))
         if as_ever(home.policies, home.name) and not observers:
             wrapper._self_run_as_ever()
         elif is_off(home.policies):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 
 import anyio
 import pytest
@@ -203,6 +204,87 @@ async def test_a_call_under_way_ends_as_it_began(registry):
         gate.set()
 
     assert answers == ["later"]
+
+
+@pytest.mark.parametrize("first_ends_first", [True, False])
+async def test_overlapping_blocks_hold_until_the_last_has_ended_and_then_all_is_as_ever(registry, first_ends_first):
+    ask = degrade_to("later", name="d", registry=registry)(scripted(*[OSError("refused")] * 3))
+    opened = [registry.disabled(), registry.disabled()]
+    for block in opened:
+        block.__enter__()
+    for block in opened if first_ends_first else reversed(opened):
+        with pytest.raises(OSError, match="refused"):
+            await ask()
+        block.__exit__(None, None, None)
+
+    assert await ask() == "later"
+
+
+async def test_blocks_of_several_kinds_may_overlap(registry):
+    ask = classified_retry("r", max_attempts=3, registry=registry)(scripted(*[ConnectionError()] * 9))
+    once, off, twice = registry.testing(attempts=1), registry.disabled(), registry.testing(attempts=2)
+    for block in (once, off, twice):
+        block.__enter__()
+    once.__exit__(None, None, None)
+    with pytest.raises(ConnectionError):
+        await ask()
+    off.__exit__(None, None, None)
+    with pytest.raises(AIServiceError) as caught:
+        await ask()
+    twice.__exit__(None, None, None)
+
+    assert caught.value.attempts == 2
+    with registry.testing(attempts=1), pytest.raises(AIServiceError) as caught:
+        await ask()
+    assert caught.value.attempts == 1
+
+
+async def test_of_a_block_and_a_switch_inside_it_the_switch_stays(registry):
+    ask = degrade_to("later", name="d", registry=registry)(scripted(*[OSError("refused")] * 3))
+    with registry.disabled():
+        registry.enable()
+
+        assert await ask() == "later"
+        registry.disable()
+    with pytest.raises(OSError, match="refused"):
+        await ask()
+    registry.enable()
+
+    assert await ask() == "later"
+
+
+async def test_observers_from_many_threads_all_see_the_calls(registry):
+    ask = circuit_breaker("c", registry=registry)(scripted("answer"))
+    seen = set()
+
+    class Looker:
+        def wants(self, _stack):
+            return True
+
+        def call(self, _call_site, handler):
+            seen.add(self)
+            return handler
+
+        def attempt(self, _call_site, _endpoint, handler):
+            return handler
+
+    def observe():
+        for _ in range(100):
+            registry.observe(Looker())
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        threads = [threading.Thread(target=observe) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+    await ask()
+
+    assert len(seen) == 400
 
 
 def test_an_environment_variable_switches_the_default_registry_off():
