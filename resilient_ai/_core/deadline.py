@@ -162,11 +162,11 @@ class _Bounded:
         try:
             result = await self._inner(fn, instance, args, kwargs)
         except BaseException as error:
-            late = queue.leave(task) if calls.pop(task, None) is None else None
+            late = queue.leave(task, fn) if calls.pop(task, None) is None else None
             if late is not None and _was_only_us(late, task, error):
                 raise self._over(late.seconds) from error
             raise
-        if calls.pop(task, None) is None and (late := queue.leave(task)) is not None:
+        if calls.pop(task, None) is None and (late := queue.leave(task, fn)) is not None:
             # The time was over, and the function answered all the same.
             del late.expired[task]
             task.uncancel()
@@ -175,7 +175,7 @@ class _Bounded:
 
 def _was_only_us(queue: DeadlineQueue, task: asyncio.Task[Any], error: BaseException) -> bool:
     """Whether the timeout alone ended a call whose time was over, and nobody else cancelled it as well."""
-    others = task.uncancel() - queue.expired.pop(task)
+    others = task.uncancel() - queue.expired.pop(task)[0]
     return isinstance(error, asyncio.CancelledError) and others <= 0
 
 
@@ -203,18 +203,26 @@ class DeadlineQueue:
         # When it is due (the loop's time), how often the task had been asked to cancel when the call began, and what
         # is called.
         self.calls: dict[asyncio.Task[Any], tuple[float, int, Any]] = {}
-        self.expired: dict[asyncio.Task[Any], int] = {}  # cancelled by the timer and not over yet
+        self.expired: dict[asyncio.Task[Any], tuple[int, Any]] = {}  # the same; cancelled by the timer, not over yet
         self.timer: asyncio.TimerHandle | None = None  # not cancelled when a call ends: the next call needs one too
 
-    def leave(self, task: asyncio.Task[Any]) -> DeadlineQueue | None:
-        """Take out a call that is not here any more: the queue in which its time was over; None if it was renewed."""
-        if task in self.expired or self.renewed is None:
+    def leave(self, task: asyncio.Task[Any], fn: Any) -> DeadlineQueue | None:
+        """Take out a call of `fn` that is not here any more: the queue in which its time was over, if it was."""
+        if task in self.expired:
             return self
-        return self.renewed if self.renewed.calls.pop(task, None) is None else None
+        if (later := self.renewed) is None:
+            return None
+        if (entry := later.calls.get(task)) is not None and entry[2] is fn:  # else it is of the call around this one
+            del later.calls[task]
+        return later if (over := later.expired.get(task)) is not None and over[1] is fn else None
 
     def renew(self, task: asyncio.Task[Any]) -> None:
         """Let a call begin to wait anew."""
         later, (_, cancelling, fn) = self.renewed or self, self.calls.pop(task)
+        if later is not self and task in later.calls:
+            return  # the call around this one waits anew as well: both would be due at once
+        if task in later.expired:  # the call around this one is over, and cleans up
+            later = self
         later.calls[task] = self.loop.time() + later.seconds, cancelling, fn
         if later.timer is None:
             later.watch()
@@ -243,12 +251,12 @@ class DeadlineQueue:
         now = self.loop.time()
         self.timer = None
         while self.calls:
-            task, (due, cancelling, _) = next(iter(self.calls.items()))
+            task, (due, cancelling, fn) = next(iter(self.calls.items()))
             if due > now:
                 self.timer = self.loop.call_at(due, self.expire_due, context=Context())
                 return
             del self.calls[task]
-            self.expired[task] = cancelling
+            self.expired[task] = cancelling, fn
             task.cancel()
         _busy.discard(self)
 
@@ -320,7 +328,7 @@ class Opens:
 def let_renew(fn: Callable[..., Any]) -> None:
     """A call of `fn` has turned out to open a stream: the waiting for its first item may be renewed."""
     if _busy and (loop := _running_loop()) is not None and (task := _current_task(loop)) is not None:
-        for queue in _busy:
+        for queue in tuple(_busy):  # calls of other threads come and go
             entry = queue.calls.get(task) if queue.loop is loop else None
             if entry is not None and isinstance(call := entry[2], Opens) and call.opens(fn):
                 call.streams = True

@@ -181,5 +181,39 @@ async def test_the_waits_of_nested_streams_are_all_renewed(clock, registry):
     assert await in_time(clock, read, outer()) == ["first", "second"]
 
 
+@pytest.mark.parametrize(("first", "idle"), [(5, 3), (3, 5), (3, 3)])
+async def test_a_stream_that_reads_itself_before_its_first_item_gives_its_items(clock, registry, first, idle):
+    @circuit_breaker(timeout_seconds=first * SECOND, idle_timeout_seconds=idle * SECOND, registry=registry)
+    async def tokens(depth):
+        for _ in range(4):
+            await clock.sleep(SECOND)
+            renew_waits()
+        if depth:
+            async for item in tokens(depth - 1):
+                yield item
+            await clock.sleep(SECOND)
+            renew_waits()
+        yield depth
+
+    assert await in_time(clock, read, tokens(2)) == [0, 1, 2]
+
+
+@pytest.mark.parametrize(("first", "idle"), [(5, 3), (3, 5), (3, 3)])
+async def test_a_stream_that_has_read_itself_is_cut_when_it_is_silent_afterwards(clock, registry, first, idle):
+    @circuit_breaker(timeout_seconds=first * SECOND, idle_timeout_seconds=idle * SECOND, registry=registry)
+    async def tokens(depth):
+        renew_waits()
+        if depth:
+            await read(tokens(depth - 1))
+            await clock.sleep(100 * SECOND)
+        renew_waits()
+        yield depth
+
+    with pytest.raises(CallTimeoutError) as caught:
+        await in_time(clock, read, tokens(1))
+
+    assert caught.value.timeout_seconds == idle * SECOND
+
+
 async def test_nobody_waiting_is_fine():
     renew_waits()
