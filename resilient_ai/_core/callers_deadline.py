@@ -54,7 +54,7 @@ class Deadline:
 
     def __init__(self, clock: Clock, seconds: float, outer: Deadline | None = None) -> None:
         self.clock = clock
-        self.outer = outer
+        self.outer = _not_over(outer)
         self.over = False
         self.scoped = False
         self.generator: tuple[FrameType, int] | None = None
@@ -79,6 +79,24 @@ class Deadline:
                 left, clock = own, each.clock
             each = each.outer
         return Patience(left, clock)
+
+
+def _not_over(deadline: Deadline | None) -> Deadline | None:
+    """
+    The next deadline that still bounds somebody, from this one outwards.
+
+    Those that are over are taken out of the chain: a task that starts its own successor inside makes it one longer
+    each time.
+    """
+    while deadline is not None and deadline.over:
+        deadline = deadline.outer
+    each = deadline
+    while each is not None and (outer := each.outer) is not None:
+        if outer.over:
+            each.outer = outer.outer
+        else:
+            each = outer
+    return deadline
 
 
 def _refuse_yield(frame: FrameType, task: int) -> None:

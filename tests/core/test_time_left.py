@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio  # noqa: TID251 - its tasks, threads and timeouts inherit or do not, which is what this is about
 import contextvars
+import gc
 import math
 import sys
 from contextlib import asynccontextmanager, contextmanager
@@ -15,6 +16,7 @@ import anyio.to_thread
 import pytest
 
 from resilient_ai import Registry, deadline, time_left
+from resilient_ai._core.callers_deadline import Deadline
 from resilient_ai.testing import VirtualClock, isolated_registry
 
 pytestmark = pytest.mark.anyio
@@ -221,6 +223,26 @@ async def test_what_outlives_the_block_is_not_bounded_any_more(clock):
     over.set()
 
     assert await task == (15, None)
+
+
+@pytest.mark.parametrize("open_at_once", [1, 3])
+def test_in_tasks_that_start_one_another_no_deadline_that_is_over_is_kept(clock, open_at_once):
+    def kept():
+        gc.collect()
+        return sum(isinstance(each, Deadline) for each in gc.get_objects())
+
+    before, context, inside = kept(), contextvars.copy_context(), []
+    for _ in range(50):
+        block = deadline(15)
+        context.run(block.__enter__)
+        inside.append((context, block))
+        context = context.copy()
+        if len(inside) == open_at_once:
+            oldest, ended = inside.pop(0)
+            oldest.run(ended.__exit__, None, None, None)
+
+    assert kept() - before <= open_at_once + 1  # the latest knows of what was there when it was made
+    assert context.run(time_left) == (15 if open_at_once > 1 else None)
 
 
 # -- generators
