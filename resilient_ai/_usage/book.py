@@ -170,6 +170,20 @@ class Account:
     ) -> None:
         """Count one answer."""
         cost = self._book.price_of(model, usage) if usage is not None else None
+        if heard is None or self not in heard:  # a function may call itself
+            self._count(endpoint, model, usage, cost, whole)
+        if heard is not None:
+            heard.add(self)
+        for listener in self._listeners:
+            if heard is not None:
+                if listener in heard:
+                    continue
+                heard.add(listener)
+            listener(Answer(model, usage, cost, whole))
+
+    def _count(
+        self, endpoint: str | None, model: str | None, usage: Usage | None, cost: float | None, whole: bool
+    ) -> None:
         with self._book.lock:
             at = endpoint, model
             if at not in self._rows and len(self._rows) >= _MOST_MODELS:
@@ -178,12 +192,6 @@ class Account:
             if row is None:
                 row = self._rows[at] = _Sums()
             row.add(usage, cost, whole)
-        for listener in self._listeners:
-            if heard is not None:
-                if listener in heard:
-                    continue
-                heard.add(listener)
-            listener(Answer(model, usage, cost, whole))
 
     def listen(self, listener: Callable[[Answer], object]) -> None:
         """Tell somebody of every answer from now on; once, however often this is asked."""

@@ -41,33 +41,51 @@ class UsageRun:
     A run whose usage is counted.
 
     What is told from inside it counts in place of what its result says, because an answer is often told of and then
-    returned.
+    returned. It counts for the runs around this one as well, as long as they last: a task that a run has started and
+    not waited for is not billed to it.
     """
 
-    __slots__ = ("_anything", "_endpoint", "_model", "_outer", "_receiver", "_streamed")
+    __slots__ = ("_anything", "_endpoint", "_model", "_outer", "_over", "_receiver", "_streamed")
 
     def __init__(self, receiver: Receiver | None, endpoint: str | None) -> None:
         self._receiver = receiver
         self._endpoint = endpoint
         outer = current_run()
         self._outer = outer if isinstance(outer, UsageRun) else None  # of a decorated function that has called this one
+        self._over = False
         self._anything = False  # whether it was told anything
         self._streamed: Usage | None = None
         self._model: str | None = None
 
-    def told(self, usage: Usage, model: str | None, *, whole: bool = True, heard: set[Any] | None = None) -> None:
+    def told(self, usage: Usage, model: str | None, *, whole: bool = True) -> None:
         """Usage that somebody inside tells of."""
+        outer = self._around()
+        heard: set[Any] | None = None if outer is None else set()
+        self._take(usage, model, whole, heard)
+        while outer is not None:
+            outer._take(usage, model, whole, heard)
+            outer = outer._around()
+        _show(usage)
+
+    def _take(self, usage: Usage, model: str | None, whole: bool, heard: set[Any] | None) -> None:
         self._anything = True
-        if self._outer is not None and heard is None:
-            heard = set()
         if self._receiver is not None:
             self._receiver.used(self._endpoint, model, usage, whole=whole, heard=heard)
-        if self._outer is not None:
-            self._outer.told(usage, model, whole=whole, heard=heard)
-        else:
-            _show(usage)
+
+    def _around(self) -> UsageRun | None:
+        """The nearest run around this one that is not over; those that are over are let go."""
+        outer = self._outer
+        while outer is not None and outer._over:
+            outer = outer._outer
+        self._outer = outer
+        return outer
+
+    def _end(self) -> None:
+        self._over = True
+        self._around()
 
     def answered(self, result: Any) -> None:
+        self._end()
         if self._anything:
             return
         if type(result) is str or (usage := usage_of(result)) is None:
@@ -76,6 +94,7 @@ class UsageRun:
             self._read(usage, _model_of(result))
 
     def failed(self, error: BaseException) -> None:
+        self._end()
         # A refused or filtered answer is paid for like any other, and its error has it.
         reply = field(error, "reply") if not self._anything else None
         if reply is not None and (usage := usage_of(reply)) is not None:
@@ -91,6 +110,7 @@ class UsageRun:
             self._model = _model_of(item)
 
     def ended(self, stream: Any) -> None:
+        self._end()
         if self._anything:
             return
         reply = field(stream, "reply") if self._streamed is None else None
@@ -101,6 +121,7 @@ class UsageRun:
 
     def left(self) -> None:
         """Of a stream that was not read to its end nobody knows what it cost, but for what it has told so far."""
+        # Not over: the streams that it reads are closed after it, and tell what they used only then.
         if self._anything:
             return
         if self._streamed is not None:
