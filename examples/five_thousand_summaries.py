@@ -4,7 +4,11 @@ A long job: every text gets its summary, through an outage and a restart, and no
     python examples/five_thousand_summaries.py            # 300 texts, a provider on this machine
     python examples/five_thousand_summaries.py 5000       # the whole job; with tqdm installed, a bar
 
-Stop it with Ctrl-C and start it again with a path of your own as second argument: it goes on where it was.
+Stop it with Ctrl-C and start it again with a path of your own as second argument: it goes on where it was. An outcome
+has `.item`, `.answer` or `.error`, `.seconds` and `.attempts`.
+
+Every outage is waited out, a refused key too; with `patience=60` an item that had to wait for longer is an error, and
+the next run asks for it again. What a fallback would answer is waited out as well, and not kept.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from ._classified_retry.rules import RetryRule
 from ._core.callables import shape_of
 from ._core.checks import check_number
 from ._core.errors import ErrorType
+from ._core.plain_settings import Told
 from ._core.public import public
 from ._core.state_store import StateStore
 from ._core.wrapper import Decorator
@@ -126,8 +127,8 @@ def resilient(
 
     def stack(*, plain: bool) -> list[Callable[[Any], Any]]:
         """The decorators, innermost first."""
-        # Nothing can stop a plain function that blocks, so that it gets no timeout and no hedge.
-        bound = {"max_elapsed" if plain else "timeout_seconds": patience}
+        # Nothing can stop a plain function that blocks, so that it gets no hedge, and its SDK is told how long it has.
+        bound = {"timeout_seconds": Told(patience) if plain and patience is not None else patience}
         hedge_after = None if plain or patience is None else patience / 2
         found: list[Callable[[Any], Any]] = []
         if circuit_breaker is not False:

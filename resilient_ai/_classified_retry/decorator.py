@@ -111,7 +111,8 @@ class RetryPolicy(Policy[Retry]):
                 broken = None
 
         if (seconds := self.config.timeout_seconds) is not None:
-            return bounded_visibly(retried, seconds, self.registry.clock, here.name, here.state.call_given_up)
+            clock, timed_out = self.registry.clock, here.state.call_given_up
+            return bounded_visibly(retried, seconds, clock, here.name, timed_out, plain=site.plain)
         return retried
 
     def add_to_fast_path(self, path: FastPath, site: Site) -> bool:

@@ -71,13 +71,19 @@ def bounded(
     return bound.queued if getattr(clock, "real", False) else bound.scoped
 
 
-def bounded_visibly(inner: Handler, seconds: float, clock: Clock, name: str, timed_out: Callable[[], None]) -> Handler:
-    """The same as a `deadline()` of the caller's would do: the layers below see it, in tasks that they start too."""
-    run = bounded(inner, seconds, clock, name, timed_out=timed_out)
+def bounded_visibly(
+    inner: Handler, seconds: float, clock: Clock, name: str, timed_out: Callable[[], None], *, plain: bool
+) -> Handler:
+    """
+    The same as a `deadline()` of the caller's would do: the layers below see it, in tasks that they start too.
+
+    Nothing stops a `plain` function, which is only told.
+    """
+    run = inner if plain else bounded(inner, seconds, clock, name, timed_out=timed_out)
 
     async def call(fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         deadline = Deadline(clock, seconds, current_deadline())
-        deadline.scoped = in_trio() or not getattr(clock, "real", False)
+        deadline.scoped = not plain and (in_trio() or not getattr(clock, "real", False))
         tokens = set_deadline(deadline)
         try:
             return await run(fn, instance, args, kwargs)

@@ -12,6 +12,12 @@ class Default(float):
     __slots__ = ()
 
 
+class Told(float):
+    """Seconds that stop no plain function: those below are told of them, and nothing waits beyond."""
+
+    __slots__ = ()
+
+
 class TimedConfig(Protocol):
     """
     Settings among which are timeouts.
@@ -39,12 +45,12 @@ def for_plain_functions(config: C) -> C:
     """
     given = {name: getattr(config, name) for name in config.timeouts}
     for name, seconds in given.items():
-        if seconds is not None and type(seconds) is not Default:
+        if seconds is not None and type(seconds) not in (Default, Told):
             raise ValueError(
                 f"{name}={seconds!r} cannot stop a plain function; leave it out, and give the SDK a timeout:"
                 " `timeout=time_left()` within a deadline()"
             )
-    return _untimed(config)
+    return replace(_untimed(config), **{name: seconds for name, seconds in given.items() if type(seconds) is Told})  # type: ignore[type-var]  # every config is a dataclass
 
 
 def agreed(one: Any, other: Any) -> tuple[Any] | None:
@@ -54,7 +60,7 @@ def agreed(one: Any, other: Any) -> tuple[Any] | None:
     if getattr(one, "plain", False) == getattr(other, "plain", False):
         return None
     timed, plain = (other, one) if one.plain else (one, other)
-    return (timed,) if _untimed(timed) == plain else None
+    return (timed,) if _untimed(timed) == _untimed(plain) else None
 
 
 def _untimed(config: C) -> C:
