@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, NamedTuple
 from resilient_ai._classification.classify import classify
 from resilient_ai._classification.parameters import refuses_parameter
 from resilient_ai._classification.probes import PROBES_ANSWER_SECONDS, probes_in_flight
-from resilient_ai._core.errors import AllEndpointsFailedError, CircuitOpenError, EndpointRestingError, ErrorType
+from resilient_ai._core.errors import (
+    AllEndpointsFailedError,
+    CircuitOpenError,
+    EndpointRestingError,
+    ErrorType,
+    LimitReachedError,
+)
 
 from .health import LONG_REST, EndpointState
 
@@ -37,7 +43,7 @@ def all_failed(
 
     Returns:
         The last error as it is, with a note, when nothing recognises any of them: a programming error goes to whoever
-        made it. Else an `AllEndpointsFailedError`.
+        made it; or when the call is too big for every endpoint's limit. Else an `AllEndpointsFailedError`.
     """
     # An endpoint that cannot take a parameter says nothing about the others, so what happened to those decides.
     decisive = [each for each in failures if not refuses_parameter(each[1], each[2])]
@@ -45,13 +51,17 @@ def all_failed(
         error = decisive[-1][1]
         error.add_note(f"resilient_ai: asked {', '.join(tried)}; each raised an error that nothing recognises")
         return error
+    resting = [(each.name, error) for each in untried if (error := _resting(each, now)) is not None]
+    if decisive and not resting and all(_too_big(error) for _, error, _ in decisive):
+        error = decisive[-1][1]
+        error.add_note(f"resilient_ai: asked {', '.join(tried)}; the call is too big for the limit of each")
+        return error
     errors: dict[str, BaseException] = {candidate.name: error for candidate, error, _ in failures}
     types = {candidate.name: verdict.error_type for candidate, _, verdict in failures}
     hints = [_retry_hint(error, verdict) for _, error, verdict in reversed(decisive)]
-    for candidate in untried:
-        if (resting := _resting(candidate, now)) is not None:
-            errors[candidate.name], types[candidate.name] = resting, resting.error_type
-            hints.append(_retry_hint(resting, classify(resting)))
+    for name, rest in resting:
+        errors[name], types[name] = rest, rest.error_type
+        hints.append(_retry_hint(rest, classify(rest)))
     if failures and not hints:
         return failures[0][1]  # no endpoint takes the parameter: the caller's own mistake, as it is
     best = min(hints, key=lambda hint: hint.order, default=_RetryHint(math.inf, None, ErrorType.MODEL_OVERLOADED))
@@ -82,6 +92,11 @@ def _retry_hint(error: BaseException, verdict: Verdict) -> _RetryHint:
     if not verdict.retryable:
         return _RetryHint(LONG_REST + (wait or 0.0), wait, kind)
     return _RetryHint(wait or 0.0, wait, kind)
+
+
+def _too_big(error: BaseException) -> bool:
+    """Whether a limit can never hold the call, so that asking again later is of no use."""
+    return isinstance(error, LimitReachedError) and error.retry_after is None
 
 
 def _resting(candidate: Candidate, now: float) -> EndpointRestingError | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from resilient_ai._core.checks import check_number
+from resilient_ai._core.checks import check_number, together
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,3 +23,5 @@ class RateLimitConfig:
         check_number("max_wait", self.max_wait, least=0, optional=True)
         check_number("burst", self.burst, above=0, most=60)
         check_number("max_queue_size", self.max_queue_size, least=0, whole=True)
+        if together() and self.requests_per_minute is None and self.tokens_per_minute is None:
+            raise ValueError("rate_limit needs a number to keep: requests_per_minute=, tokens_per_minute= or both")

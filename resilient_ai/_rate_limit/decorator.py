@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import fields
 from typing import Any, ClassVar, ParamSpec, TypeVar, overload
 
+from resilient_ai._core.checks import each_alone
 from resilient_ai._core.handlers import Handler
 from resilient_ai._core.metering import metered
 from resilient_ai._core.policy import Policy, Site
@@ -44,7 +45,8 @@ class RateLimitPolicy(Policy[RateLimit]):
 
     @classmethod
     def default_config(cls) -> RateLimitConfig:
-        return RateLimitConfig()
+        with each_alone():  # the number to keep has no default
+            return RateLimitConfig()
 
     def __init__(self, name: Any, config: RateLimitConfig, registry: StateStore, cost: Cost | None = None) -> None:
         super().__init__(name, config, registry)
@@ -183,8 +185,6 @@ def rate_limit(
         TypeError: At decoration: not a function.
         ValueError: At decoration: a bad setting, none of the two numbers, or the name exists with other settings.
     """
-    if requests_per_minute is None and tokens_per_minute is None:
-        raise ValueError("rate_limit needs a number to keep: requests_per_minute=, tokens_per_minute= or both")
     check_cost(cost)
     config = RateLimitConfig(requests_per_minute, tokens_per_minute, max_wait, burst, max_queue_size)
 

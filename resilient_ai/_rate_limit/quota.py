@@ -259,7 +259,7 @@ class Quota:
             for use, bucket in zip(self._use, (self.requests, self.tokens), strict=True)
             if bucket is not None
         ]
-        return max(0.0, *shares)
+        return max(shares, default=0.0)
 
 
 def _bucket(per_minute: float | None, config: RateLimitConfig) -> Bucket | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from resilient_ai._core.checks import check_number
+from resilient_ai._core.checks import check_number, together
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,3 +19,5 @@ class SpendConfig:
         check_number("usd_per_hour", self.usd_per_hour, above=0, optional=True)
         check_number("tokens_per_hour", self.tokens_per_hour, above=0, optional=True)
         check_number("warn_at", self.warn_at, above=0, most=1)
+        if together() and self.usd_per_hour is None and self.tokens_per_hour is None:
+            raise ValueError("spend_limit needs a number to keep: usd_per_hour=, tokens_per_hour= or both")

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import fields
 from typing import Any, ClassVar
 
+from resilient_ai._core.checks import each_alone
 from resilient_ai._core.handlers import Handler
 from resilient_ai._core.policy import Policy, Site
 from resilient_ai._core.public import public
@@ -39,7 +40,8 @@ class SpendPolicy(Policy[SpendLimit]):
 
     @classmethod
     def default_config(cls) -> SpendConfig:
-        return SpendConfig()
+        with each_alone():  # the number to keep has no default
+            return SpendConfig()
 
     def in_test(self, attempts: int) -> None:
         """Lets every call through."""
@@ -128,8 +130,6 @@ def spend_limit(
         TypeError: At decoration: not a function.
         ValueError: At decoration: a bad setting, none of the two numbers, or the name exists with other settings.
     """
-    if usd_per_hour is None and tokens_per_hour is None:
-        raise ValueError("spend_limit needs a number to keep: usd_per_hour=, tokens_per_hour= or both")
     config = SpendConfig(usd_per_hour, tokens_per_hour, warn_at)
 
     def put_on(fn: Any) -> Any:

@@ -11,14 +11,19 @@ import anyio
 import pytest
 
 from resilient_ai import (
+    AIServiceError,
+    AllEndpointsFailedError,
     Endpoint,
+    ErrorType,
     LimitReachedError,
     Registry,
+    classified_retry,
     describe,
     failover,
     rate_limit,
 )
 from resilient_ai.types import SystemClock
+from resilient_ai.web import http_status
 from tests.helpers import scripted
 
 
@@ -232,3 +237,51 @@ def test_an_endpoint_s_own_number_outlives_a_change_of_the_other(registry):
     stats = registry.rate_limits["q[us]"].stats()
 
     assert (stats.requests_per_minute, stats.tokens_per_minute) == (120, 6000)
+
+
+def test_the_last_number_cannot_be_taken_away(registry):
+    ask = rate_limit("q", requests_per_minute=60, registry=registry)(scripted("answer"))
+
+    with pytest.raises(ValueError, match="rate_limit of 'q': rate_limit needs a number to keep"):
+        registry.configure({"q": {"rate_limit": {"requests_per_minute": None}}})
+    assert registry.rate_limits["q"].stats().requests_per_minute == 60
+    assert "60" in repr(describe(ask))
+
+
+async def test_a_call_too_big_for_any_endpoint_s_minute_is_refused_as_without_failover(registry, clock):
+    calls = scripted("answer")
+
+    @classified_retry(registry=registry)
+    @failover(Endpoint("us"), Endpoint("eu"), registry=registry)
+    @rate_limit("q", tokens_per_minute=100, cost=lambda endpoint: 5000, registry=registry)
+    async def ask(endpoint):
+        return await calls()
+
+    with pytest.raises(AIServiceError) as caught:
+        await ask()
+
+    assert (caught.value.attempts, clock.now(), calls.calls) == (1, 0, 0)
+    assert isinstance(caught.value.original_error, LimitReachedError)
+    assert "asked us, eu" in caught.value.original_error.__notes__[-1]
+    assert http_status(caught.value) == (400, {})
+
+
+async def test_an_endpoint_with_room_takes_a_call_too_big_for_another(registry):
+    @failover(Endpoint("us", tokens_per_minute=100), Endpoint("eu"), strategy="priority", registry=registry)
+    @rate_limit("q", tokens_per_minute=60_000, cost=lambda endpoint: 500, registry=registry)
+    async def ask(endpoint):
+        return endpoint.name
+
+    assert await ask() == "eu"
+
+
+async def test_a_call_too_big_for_one_endpoint_waits_for_the_other_one_which_rests(registry, clock):
+    @failover(Endpoint("us", tokens_per_minute=100), Endpoint("eu"), strategy="priority", registry=registry)
+    @rate_limit("q", tokens_per_minute=60_000, cost=lambda endpoint: 500, registry=registry)
+    async def ask(endpoint):
+        raise ConnectionError("refused")
+
+    with pytest.raises(AllEndpointsFailedError) as caught:
+        await ask()
+
+    assert caught.value.error_type is ErrorType.NETWORK_ERROR

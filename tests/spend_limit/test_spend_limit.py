@@ -380,3 +380,11 @@ def test_outside_of_a_fallback_it_is_warned_of(registry):
 def test_bad_settings_are_refused_at_decoration(settings, problem, registry):
     with pytest.raises(ValueError, match=problem):
         spend_limit(registry=registry, **settings)(scripted("a"))
+
+
+def test_the_last_number_cannot_be_taken_away(priced):
+    limited(priced, usd_per_hour=1)
+
+    with pytest.raises(ValueError, match="spend_limit of 'purse': spend_limit needs a number to keep"):
+        priced.configure({"purse": {"spend_limit": {"usd_per_hour": None}}})
+    assert priced.spend_limits["purse"].stats().usd_per_hour == 1
