@@ -76,8 +76,10 @@ class Join:
         self._registry.sharing, self._registry.workers = None, 1
 
     async def __aenter__(self) -> Fleet:
-        self._running = self._run()
-        return await self._running.__aenter__()
+        running = self._run()
+        fleet = await running.__aenter__()
+        self._running = running
+        return fleet
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

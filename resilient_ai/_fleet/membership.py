@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _STABLE = 5.0  # seconds for which the server has to answer before its return is told
 _MOST_TOLD = 1_000  # facts that wait for the server; older ones go
+_MOST_KNOWN = 1_000  # own facts that are kept for a server that loses its data; those that are over go first
 
 
 class ToTell(NamedTuple):
@@ -67,8 +68,16 @@ class Membership:
             return
         key, now = hashed(self._namespace, subject), self._now()
         with self._lock:
-            self._known[key] = fact, now + fact.alone
+            self._know(key, fact, now)
             self._tell(ToTell(key, fact, now))
+
+    def _know(self, key: str, fact: Fact, now: float) -> None:
+        self._known.pop(key, None)
+        self._known[key] = fact, now + fact.alone
+        if len(self._known) > _MOST_KNOWN:
+            self._known = {each: known for each, known in self._known.items() if known[1] > now}
+        if len(self._known) > _MOST_KNOWN:
+            del self._known[next(iter(self._known))]
 
     def recovered(self, subject: Subject) -> None:
         """The provider has answered again; a fact about it is over."""

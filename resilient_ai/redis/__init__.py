@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["RedisStore"]
 
 _NAMESPACE = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _SCHEMES = ("redis", "rediss", "unix")
 
 
@@ -56,6 +57,8 @@ class RedisStore:
         scheme = _scheme_of(url)
         if scheme not in _SCHEMES:
             raise ValueError(f"url of a RedisStore must begin with redis://, rediss:// or unix://, got {scheme!r}")
+        if not _is_readable(url):
+            raise ValueError("url of a RedisStore has no host and port that can be read; escape / # ? in its password")
         if not _fits(namespace):
             raise ValueError(f"namespace must be 1 to 64 of [A-Za-z0-9._-], got {namespace!r}")
         if push not in (True, False):
@@ -99,7 +102,22 @@ class RedisStore:
 
 def _scheme_of(url: object) -> str:
     # Never the rest: it may hold a password.
-    return urlsplit(url).scheme if isinstance(url, str) else type(url).__name__
+    if not isinstance(url, str):
+        return type(url).__name__
+    found = _SCHEME.match(url)
+    return "" if found is None else found[1].lower()
+
+
+def _is_readable(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:  # it would show what was taken for the port
+        return False
+    if parts.hostname is None and port is not None:
+        return False
+    beyond = "@" in parts.path + parts.query + parts.fragment  # a password that was cut off before its end
+    return not beyond or (parts.scheme == "unix" and not parts.netloc)
 
 
 def _fits(namespace: object) -> bool:

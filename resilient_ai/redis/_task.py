@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
+import secrets
 import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import anyio
-from anyio import get_cancelled_exc_class
 
 from resilient_ai._core.event_loops import LoopUsages
 from resilient_ai._core.task_wakeup import TaskWakeup
@@ -64,7 +64,7 @@ class FleetTask:
         prefix = f"rai1:{{{namespace}}}:"
         self._facts, self._ver, self._workers = prefix + "facts", prefix + "ver", prefix + "workers"
         self._channel = prefix + "news"
-        self._worker = f"{rng.getrandbits(64):016x}"
+        self._worker = secrets.token_hex(8)  # not from `rng`: of one seed, two workers would count as one
         self._push_wanted, self._no_push_before = push, 0.0
         self._push = False
         self._ver_seen = -1
@@ -78,7 +78,7 @@ class FleetTask:
             try:
                 await self._connection()
             except BaseExceptionGroup as group:
-                if (left := group.subgroup(get_cancelled_exc_class())) is not None:
+                if (left := group.split(Exception)[1]) is not None:  # a cancellation, or the program's end
                     raise left from None
                 error = _first(group)
             except Exception as raised:  # noqa: BLE001 - a server's trouble is nobody's error

@@ -87,6 +87,17 @@ async def test_a_registry_joins_one_fleet_at_a_time(registry, store):
         assert registry.fleet.joined
 
 
+async def test_a_join_entered_twice_is_refused_and_left_as_it_was(registry, store):
+    join = registry.join(store)
+    async with join:
+        await joined(store)
+        with pytest.raises(ValueError, match="has joined a fleet already"):
+            await join.__aenter__()
+
+    assert not registry.fleet.joined
+    assert store.said_goodbye
+
+
 async def test_an_error_of_the_block_is_raised_as_it_is(registry, store):
     with pytest.raises(KeyError):
         async with registry.join(store):
@@ -318,6 +329,31 @@ async def test_a_forked_child_is_not_in_the_fleet(registry, store):
 def test_bad_settings_of_a_store_are_errors(settings, complaint):
     with pytest.raises(ValueError, match=complaint):
         RedisStore(**settings)
+
+
+@pytest.mark.parametrize("password", ["s3cr#et", "s3cr/et", "s3cr?et", "6379#s3cr"])
+def test_a_password_that_is_not_escaped_is_refused_and_not_shown(password):
+    with pytest.raises(ValueError, match="no host and port that can be read") as wrong:
+        RedisStore(f"redis://:{password}@cache:6379/0")
+
+    assert "s3cr" not in str(wrong.value)
+    assert wrong.value.__context__ is None
+
+
+async def test_what_one_has_told_is_kept_within_bounds(registry, store):
+    async with registry.join(store):
+        membership = await joined(store)
+        for number in range(3_000):
+            membership.failed(Subject("us", f"key {number}"), ErrorType.RATE_LIMIT, 30.0)
+        while (what := membership.next_to_tell()) is not None:
+            membership.told(what)
+        membership.tell_again()
+        told = 0
+        while (what := membership.next_to_tell()) is not None:
+            membership.told(what)
+            told += 1
+
+    assert told == 1_000
 
 
 def test_a_store_does_not_show_its_password():
