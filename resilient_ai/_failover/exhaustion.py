@@ -51,7 +51,7 @@ def all_failed(
         error = decisive[-1][1]
         error.add_note(f"resilient_ai: asked {', '.join(tried)}; each raised an error that nothing recognises")
         return error
-    resting = [(each.name, error) for each in untried if (error := _resting(each, now)) is not None]
+    resting = [(each.name, rest) for each in untried if (rest := _resting(each, now)) is not None]
     if decisive and not resting and all(_too_big(error) for _, error, _ in decisive):
         error = decisive[-1][1]
         error.add_note(f"resilient_ai: asked {', '.join(tried)}; the call is too big for the limit of each")
@@ -59,9 +59,9 @@ def all_failed(
     errors: dict[str, BaseException] = {candidate.name: error for candidate, error, _ in failures}
     types = {candidate.name: verdict.error_type for candidate, _, verdict in failures}
     hints = [_retry_hint(error, verdict) for _, error, verdict in reversed(decisive)]
-    for name, rest in resting:
-        errors[name], types[name] = rest, rest.error_type
-        hints.append(_retry_hint(rest, classify(rest)))
+    for name, known in resting:
+        errors[name], types[name] = known, known.error_type
+        hints.append(_retry_hint(known, classify(known)))
     if failures and not hints:
         return failures[0][1]  # no endpoint takes the parameter: the caller's own mistake, as it is
     best = min(hints, key=lambda hint: hint.order, default=_RetryHint(math.inf, None, ErrorType.MODEL_OVERLOADED))
