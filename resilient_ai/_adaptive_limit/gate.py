@@ -17,7 +17,7 @@ from resilient_ai._core.events import CallRejected
 from .events import LimitLowered
 from .permit import Permit, latest_permit, still_held
 from .state import Limit
-from .waiter import TaskWaiter, ThreadWaiter
+from .waiter import WaitingCaller
 
 if TYPE_CHECKING:
     from resilient_ai._core.event_loops import LoopUsage
@@ -109,15 +109,15 @@ class LimitGate:
                     return permit
                 if permit is None or now >= waiter.ends:
                     raise self._refusal(now)
-                await waiter.wait(clock, min(permit, waiter.ends - now))
+                await waiter.wakeup.wait(clock, min(permit, waiter.ends - now))
         finally:
             with self.lock:
                 self.state.queue.leave(waiter)
             self.call_next()
 
-    def _join(self, outer: Permit | None, thread: InThread | None, *, spare: bool) -> TaskWaiter | ThreadWaiter:
+    def _join(self, outer: Permit | None, thread: InThread | None, *, spare: bool) -> WaitingCaller:
         now, left, state = self._now(), seconds_left(), self.state
-        waiter: TaskWaiter | ThreadWaiter | None
+        waiter: WaitingCaller | None
         with self.lock:
             while outer is not None and outer.owner is not state:
                 outer = still_held(outer.outer)
@@ -125,8 +125,7 @@ class LimitGate:
             if patience is None:
                 waiter, probe = None, False
             else:
-                place = now + patience, now + left, self._loops.here(), outer
-                waiter = TaskWaiter(*place) if thread is None else ThreadWaiter(*place, thread)
+                waiter = WaitingCaller(now + patience, now + left, self._loops.here(), outer, thread)
                 state.queue.join(waiter, now)
                 probe = state.queue.first is not waiter and state.hold(now) == 0
         if waiter is None:
@@ -216,7 +215,7 @@ class LimitGate:
         """Wake whoever can have a permit now; waiters whose loop has ended leave the queue."""
         with self.lock:
             while (waiter := self.state.next_called(self._now())) is not None:
-                if isinstance(waiter, TaskWaiter | ThreadWaiter) and waiter.wake():
+                if isinstance(waiter, WaitingCaller) and waiter.wakeup.wake():
                     return
                 self.state.queue.leave(waiter)
 

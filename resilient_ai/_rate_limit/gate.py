@@ -17,9 +17,8 @@ from resilient_ai._core.deadline import seconds_left
 from resilient_ai._core.errors import ErrorType, LimitReachedError, QueueFullError
 from resilient_ai._core.event_loops import LoopUsages
 from resilient_ai._core.events import CallRejected
-from resilient_ai._core.scopes import move_on_after
 from resilient_ai._core.sharing import Subject, credential_of
-from resilient_ai._core.task_wakeup import TaskWakeup
+from resilient_ai._core.wakeup import wakeup_of
 from resilient_ai._usage.runs import UsageRun
 
 from .events import RateLimitLowered
@@ -29,7 +28,6 @@ from .told import NOTHING, told_by
 
 if TYPE_CHECKING:
     from resilient_ai._classification.verdict import Verdict
-    from resilient_ai._core.clock import Clock
     from resilient_ai._core.event_loops import LoopUsage
     from resilient_ai._core.state_store import StateStore
     from resilient_ai._core.usage import Usage
@@ -90,44 +88,14 @@ class Sent:
         return UsageRun(self, endpoint)
 
 
-class TaskWaiter(Waiter):
-    """A caller in line whose task waits."""
+class WaitingCaller(Waiter):
+    """A caller in line, and what wakes it."""
 
-    __slots__ = ("_wakeup",)
+    __slots__ = ("wakeup",)
 
-    def __init__(self, tokens: float, ends: float, usage: LoopUsage) -> None:
+    def __init__(self, tokens: float, ends: float, usage: LoopUsage, thread: InThread | None) -> None:
         super().__init__(tokens, ends, usage)
-        self._wakeup = TaskWakeup(usage)
-
-    async def wait(self, clock: Clock, seconds: float) -> None:
-        """Wait until somebody wakes this waiter, for so many seconds at most."""
-        with move_on_after(clock, seconds):
-            await self._wakeup.called()
-
-    def wake(self) -> bool:
-        """Let the task ask for its turn; False when its loop has ended."""
-        return self._wakeup.wake()
-
-
-class ThreadWaiter(Waiter):
-    """A plain function in line, whose thread blocks."""
-
-    __slots__ = ("_event", "_thread")
-
-    def __init__(self, tokens: float, ends: float, usage: LoopUsage, thread: InThread) -> None:
-        super().__init__(tokens, ends, usage)
-        self._thread = thread
-        self._event = threading.Event()
-
-    async def wait(self, _clock: Clock, seconds: float) -> None:
-        """Wait until somebody wakes this waiter, for so many seconds at most."""
-        self._thread.block(seconds, self._event)
-        self._event.clear()
-
-    def wake(self) -> bool:
-        """Let the thread ask for its turn."""
-        self._event.set()
-        return True
+        self.wakeup = wakeup_of(usage, thread)
 
 
 class RateGate:
@@ -246,22 +214,20 @@ class RateGate:
                     return Sent(tokens, guessed, estimate, now, self.quota)
                 if now >= waiter.ends:
                     raise self._refusal(tokens, now)
-                await waiter.wait(clock, min(seconds, waiter.ends - now))
+                await waiter.wakeup.wait(clock, min(seconds, waiter.ends - now))
         finally:
             with self.lock:
                 self.quota.line.leave(waiter)
             self.call_next()
 
-    def _join(self, tokens: float, thread: InThread | None) -> TaskWaiter | ThreadWaiter:
-        waiter: TaskWaiter | ThreadWaiter
+    def _join(self, tokens: float, thread: InThread | None) -> WaitingCaller:
         now, left, quota = self._now(), seconds_left(), self.quota
         with self.lock:
             for usage in self._loops.take_ended():
                 quota.line.drop_closed_loop(usage)
             patience = quota.patience(tokens, now, left) if quota.fits(tokens) else None
             if patience is not None:
-                place = tokens, now + patience, self._loops.here()
-                waiter = TaskWaiter(*place) if thread is None else ThreadWaiter(*place, thread)
+                waiter = WaitingCaller(tokens, now + patience, self._loops.here(), thread)
                 quota.line.join(waiter)
                 return waiter
         raise self._refusal(tokens, now)
@@ -366,8 +332,8 @@ class RateGate:
     def call_next(self) -> None:
         """Wake the first in line, who asks for its turn; waiters whose loop has ended leave the line."""
         with self.lock:
-            while isinstance(waiter := self.quota.line.first, TaskWaiter | ThreadWaiter):
-                if waiter.wake():
+            while isinstance(waiter := self.quota.line.first, WaitingCaller):
+                if waiter.wakeup.wake():
                     return
                 self.quota.line.leave(waiter)
 

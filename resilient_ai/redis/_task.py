@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from resilient_ai._core.event_loops import LoopUsages
-from resilient_ai._core.task_wakeup import TaskWakeup
+from resilient_ai._core.wakeup import TaskWakeup
 
 from ._messages import news_of, news_of_row
 from ._scripts import DAY, FACT, HELLO, SYNC
