@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from resilient_ai._core.counts import added
 from resilient_ai._core.public import public
 from resilient_ai._core.report import Row
-from resilient_ai._core.state_name import Identified
+from resilient_ai._core.state_name import StateHandle
 
 from .gate import LimitGate
 
@@ -71,7 +71,7 @@ class LimitStats:
 
 
 @public("types")
-class AdaptiveLimit(Identified):
+class AdaptiveLimit(StateHandle):
     """One limit in the registry: its numbers. Thread-safe."""
 
     __slots__ = ("_gate", "_now", "_past", "name")

@@ -9,7 +9,7 @@ from resilient_ai._core.per_loop import PerLoop
 from resilient_ai._core.public import public
 from resilient_ai._core.quantiles import quantile
 from resilient_ai._core.report import Row
-from resilient_ai._core.state_name import Identified
+from resilient_ai._core.state_name import StateHandle
 
 from .config import BatchConfig
 from .counters import TotalCounters
@@ -83,7 +83,7 @@ class BatchStats:
 
 
 @public("types")
-class Batcher(Identified):
+class Batcher(StateHandle):
     """One batcher in the registry. Thread-safe: every event loop has batches of its own, numbers add up."""
 
     def __init__(self, name: str, config: BatchConfig) -> None:

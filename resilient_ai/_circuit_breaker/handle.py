@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from resilient_ai._core.public import public
 from resilient_ai._core.report import Row
-from resilient_ai._core.state_name import Identified, StateName
+from resilient_ai._core.state_name import StateHandle, StateName
 
 from .shared import SharedCircuit
 from .state import CircuitState
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @public("types")
-class CircuitBreaker(Identified):
+class CircuitBreaker(StateHandle):
     """One circuit in the registry: its numbers, and an operator's hand on it. Thread-safe."""
 
     __slots__ = ("_shared",)

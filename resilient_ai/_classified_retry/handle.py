@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from resilient_ai._core.public import public
 from resilient_ai._core.report import Row
-from resilient_ai._core.state_name import Identified
+from resilient_ai._core.state_name import StateHandle
 
 from .state import RetryCounts, RetryState
 
@@ -59,7 +59,7 @@ def _price(config: RetryConfig) -> float:
 
 
 @public("types")
-class Retry(Identified):
+class Retry(StateHandle):
     """One retry in the registry: its numbers. Thread-safe."""
 
     __slots__ = ("_price", "_state", "name")

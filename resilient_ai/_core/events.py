@@ -10,14 +10,14 @@ from functools import lru_cache
 from typing import Any, ClassVar, Literal
 
 from .public import public
-from .state_name import part_of
+from .state_name import Identified
 
 Level = Literal["debug", "info", "warning", "error", "critical"]
 
 
 @public("events")
 @dataclass(frozen=True, slots=True)
-class Event:
+class Event(Identified):
     """
     Base of all events; `log_name` and `level` say how structlog shows one.
 
@@ -31,21 +31,6 @@ class Event:
     logged_once: ClassVar[bool] = False  # repeats are not logged until it has been quiet for a while
 
     name: str
-
-    @property
-    def call_site(self) -> str | None:
-        """The decorated function, or the name that its decorator was given; None where call sites share the state."""
-        return part_of(self.name, "call_site")
-
-    @property
-    def endpoint(self) -> str | None:
-        """Name of the endpoint that this is about; None where it is about a whole call site."""
-        return part_of(self.name, "endpoint")
-
-    @property
-    def key(self) -> str | None:
-        """What `key=` gave, as text; None without keys."""
-        return part_of(self.name, "key")
 
 
 @public("events")

@@ -34,7 +34,7 @@ class StateName(str):
 
 
 class Identified:
-    """What the state of a handle is about."""
+    """Something with the name of a state: it says what that state is about."""
 
     __slots__ = ()
 
@@ -52,8 +52,14 @@ class Identified:
 
     @property
     def key(self) -> str | None:
-        """What `key=` gave for the calls of this state, as text; None without keys."""
+        """What `key=` gave, as text; None without keys."""
         return part_of(self.name, "key")
+
+
+class StateHandle(Identified):
+    """What a person holds of a state."""
+
+    __slots__ = ()
 
     def _reconfigure(self, config: Any) -> None:
         """Go on with other settings. A handle whose state looks at none has nothing to do."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from resilient_ai._core.public import public
 from resilient_ai._core.report import Row
-from resilient_ai._core.state_name import Identified
+from resilient_ai._core.state_name import StateHandle
 
 from .fallback import Rung
 from .state import DegradeCounts, DegradeState
@@ -54,7 +54,7 @@ class DegradeStats:
 
 
 @public("types")
-class Degradation(Identified):
+class Degradation(StateHandle):
     """One fallback in the registry: its numbers. Thread-safe."""
 
     __slots__ = ("_rungs", "_state", "name")

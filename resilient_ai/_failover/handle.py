@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from resilient_ai._core.public import public
 from resilient_ai._core.report import Row
-from resilient_ai._core.state_name import Identified, StateName
+from resilient_ai._core.state_name import StateHandle, StateName
 
 from .health import EndpointState
 from .shared import SharedEndpoint
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @public("types")
-class EndpointHandle(Identified):
+class EndpointHandle(StateHandle):
     """One endpoint in the registry: its numbers, and an operator's hand on it. Thread-safe."""
 
     __slots__ = ("_shared",)
@@ -97,7 +97,7 @@ class EndpointHandle(Identified):
 
 
 @public("types")
-class Failover(Identified):
+class Failover(StateHandle):
     """One failover in the registry: its numbers, and an operator's hand on its endpoints. Thread-safe."""
 
     __slots__ = ("_state", "endpoints", "name")

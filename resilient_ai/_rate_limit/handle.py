@@ -9,7 +9,7 @@ from resilient_ai._core.counts import added
 from resilient_ai._core.errors import ErrorType
 from resilient_ai._core.public import public
 from resilient_ai._core.report import Row
-from resilient_ai._core.state_name import Identified
+from resilient_ai._core.state_name import StateHandle
 
 from .gate import RateGate, numbers_of
 
@@ -81,7 +81,7 @@ class RateLimitStats:
 
 
 @public("types")
-class RateLimit(Identified):
+class RateLimit(StateHandle):
     """One rate limit in the registry: its numbers. Thread-safe."""
 
     __slots__ = ("_gate", "_now", "_past", "name")

@@ -10,7 +10,7 @@ from resilient_ai._core.counts import added
 from resilient_ai._core.events import CallRejected
 from resilient_ai._core.public import public
 from resilient_ai._core.report import Row
-from resilient_ai._core.state_name import Identified
+from resilient_ai._core.state_name import StateHandle
 
 from .error import SpendLimitReachedError
 from .events import SpendStopped, SpendUnknown, SpendWarned
@@ -78,7 +78,7 @@ class SpendStats:
 
 
 @public("types")
-class SpendLimit(Identified):
+class SpendLimit(StateHandle):
     """One spend limit in the registry: its numbers. Thread-safe."""
 
     __slots__ = ("_config", "_lock", "_past", "_registry", "_state", "failed", "name", "neutral", "ok")
