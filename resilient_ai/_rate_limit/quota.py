@@ -167,12 +167,12 @@ class Quota:
         return self._wait(len(self.line), self.line.tokens, tokens, now)
 
     def _wait(self, calls_ahead: int, tokens_ahead: float, tokens: float, now: float) -> float:
-        wait = max(0.0, self.paused_until - now)
+        wait = 0.0
         if self.requests is not None:
-            wait = max(wait, self.requests.wait(calls_ahead, 1.0, now, self.factor))
+            wait = self.requests.wait(calls_ahead, 1.0, now, self.factor)
         if self.tokens is not None:
             wait = max(wait, self.tokens.wait(tokens_ahead, tokens, now, self.factor))
-        return wait
+        return max(0.0, self.paused_until - now) + wait  # nothing is gained in a pause
 
     def turn(self, waiter: Waiter, now: float) -> float | None:
         """

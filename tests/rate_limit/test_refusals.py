@@ -53,6 +53,18 @@ async def test_a_refusal_lowers_the_numbers_which_grow_back(registry, clock, eve
     assert [each for each in events if isinstance(each, RateLimitLowered)] == [RateLimitLowered("q", 0.9, 2)]
 
 
+async def test_who_would_be_served_only_after_the_pause_and_the_filling_is_turned_away_at_once(registry, clock):
+    """Nothing is gained in a pause: 4 s of it, then 1.1 s for a request at 0.9 of the rate."""
+    ask = limited(registry, scripted(TooFastError(4), "answer"), max_wait=5)
+    with pytest.raises(TooFastError):
+        await ask()
+    async with clock.autojump():
+        with pytest.raises(LimitReachedError) as caught:
+            await ask()
+
+    assert (clock.now(), caught.value.retry_after) == (0, pytest.approx(5.1, abs=0.05))
+
+
 async def test_refusals_of_one_moment_are_one_piece_of_news(registry, clock, provider, events):
     provider.seconds = 1.0
     provider.errors = [TooFastError(1) for _ in range(4)]
