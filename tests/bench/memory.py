@@ -13,6 +13,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from resilient_ai import Registry, adaptive_limit, circuit_breaker, classified_retry, degrade_to
+from resilient_ai.types import SystemClock
 
 Call = Callable[..., Coroutine[Any, Any, Any]]
 MANY = 500
@@ -72,9 +73,15 @@ def per_key() -> float:
     return asyncio.run(main())
 
 
+class StillClock(SystemClock):
+    """A clock that stands still, so that how many records are young does not depend on the machine."""
+
+    now = staticmethod(lambda: 0.0)
+
+
 def stack() -> Call:
     """The policies of the recommended order that need no endpoints."""
-    registry = Registry(listeners=())
+    registry = Registry(clock=StillClock(), listeners=())
     call = circuit_breaker("one", registry=registry)(_function())
     call = adaptive_limit("one", registry=registry)(call)
     call = classified_retry("one", registry=registry)(call)

@@ -42,13 +42,16 @@ def test_hardly_any_look_alike_passes_the_guard_however_similar_its_vector(name)
     assert len(passed) <= 0.02 * len(differing), Counter(kind for kind, _, _ in passed)
 
 
-@pytest.mark.parametrize("name", SETS)
-def test_hardly_any_rewording_is_refused(name):
+@pytest.mark.parametrize(
+    ("name", "most"),
+    [("look_alikes_2.csv", 0.05), ("look_alikes_3.csv", 0.05), ("look_alikes_4.csv", 0.055)],  # 6, 6 and 9 are refused
+)
+def test_hardly_any_rewording_is_refused(name, most):
     same = pairs(name, "1")
     refused = [pair for pair in same if look_alike(pair[2], pair[1]) is not None]
 
     assert len(same) > 150
-    assert len(refused) <= 0.055 * len(same), refused
+    assert len(refused) <= most * len(same), refused
 
 
 @pytest.mark.parametrize(
