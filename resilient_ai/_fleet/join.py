@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future
 from contextlib import ExitStack, asynccontextmanager
+from threading import Thread
 from typing import TYPE_CHECKING, Protocol
 
 import anyio
-from anyio.from_thread import start_blocking_portal
+from anyio.from_thread import BlockingPortal
 
 from resilient_ai._core.public import public
 
@@ -50,6 +52,8 @@ class Fleet:
         return self._membership.stats()
 
     def __repr__(self) -> str:
+        if self._membership.ended_by_fork:
+            return "<Fleet not joined: this process was forked from one that had joined; join again here>"
         return f"<Fleet {shown(self.stats())}>"
 
 
@@ -57,7 +61,8 @@ class Join:
     """
     A context manager, plain or async: inside, the registry is in the fleet.
 
-    In a plain `with`, the task runs in a thread of its own.
+    In a plain `with`, the task runs in a thread of its own. A child that is forked inside is in no fleet: that thread
+    and the connection are its parent's, and leaving the block does nothing there.
     """
 
     def __init__(self, registry: StateStore, store: FleetStore) -> None:
@@ -72,8 +77,9 @@ class Join:
         self._registry.sharing = membership = Membership(self._store.namespace, self._registry)
         return membership
 
-    def _leave(self) -> None:
-        self._registry.sharing, self._registry.workers = None, 1
+    def _leave(self, membership: Membership) -> None:
+        if self._registry.sharing is membership:  # a forked child may have joined by itself
+            self._registry.sharing, self._registry.workers = None, 1
 
     async def __aenter__(self) -> Fleet:
         running = self._run()
@@ -101,18 +107,15 @@ class Join:
                 finally:
                     await connection.stop()
         finally:
-            self._leave()
+            self._leave(membership)
         if raised is not None:
             raise raised
 
     def __enter__(self) -> Fleet:
         membership = self._enter()
         with ExitStack() as stack:
-            stack.callback(self._leave)
-            portal = stack.enter_context(start_blocking_portal("asyncio"))
-            connection = portal.call(_Connection, self._store, membership)
-            portal.start_task_soon(connection.run)
-            stack.callback(portal.call, connection.stop)
+            stack.callback(self._leave, membership)
+            stack.callback(_InThread(self._store, membership).stop)
             self._left = stack.pop_all()
         return Fleet(membership)
 
@@ -139,11 +142,52 @@ class _Connection:
             self._ended.set()
 
     async def stop(self) -> None:
-        """Say goodbye, if that does not take long."""
+        """Say goodbye, if that does not take long. A forked child says nothing: the connection is its parent's."""
         self._membership.leave()
-        with anyio.move_on_after(_GOODBYE, shield=True):
-            await self._ended.wait()
+        if not self._membership.ended_by_fork:
+            with anyio.move_on_after(_GOODBYE, shield=True):
+                await self._ended.wait()
         self._scope.cancel()
+
+
+class _InThread:
+    """
+    A connection with an event loop and a thread of its own; it has begun when this returns.
+
+    `start_blocking_portal` would wait for the thread, which a forked child does not have, wherever its generator ends.
+    """
+
+    def __init__(self, store: FleetStore, membership: Membership) -> None:
+        self._store, self._membership = store, membership
+        self._begun: Future[tuple[BlockingPortal, _Connection]] = Future()
+        self._ended: Future[None] = Future()
+        Thread(target=self._work, name="resilient_ai.fleet", daemon=True).start()
+        self._portal, self._connection = self._begun.result()
+
+    def _work(self) -> None:
+        try:
+            anyio.run(self._serve, backend="asyncio")
+        except BaseException as error:  # noqa: BLE001 - raised where the thread was started, or is stopped
+            (self._ended if self._begun.done() else self._begun).set_exception(error)
+        else:
+            self._ended.set_result(None)
+
+    async def _serve(self) -> None:
+        async with BlockingPortal() as portal:
+            connection = _Connection(self._store, self._membership)
+            self._begun.set_result((portal, connection))
+            try:
+                await connection.run()
+            finally:
+                await portal.sleep_until_stopped()
+
+    def stop(self) -> None:
+        """Say goodbye, and wait for the thread's end."""
+        if self._membership.ended_by_fork:
+            return
+        self._portal.call(self._connection.stop)
+        self._portal.call(self._portal.stop)
+        self._ended.result()
 
 
 def shown(stats: FleetStats) -> str:

@@ -10,6 +10,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from resilient_ai._core.errors import ErrorType
+from resilient_ai._core.forks import start_over_after_fork
 from resilient_ai._core.sharing import Subject
 
 from .events import FactHeard, FleetJoined, FleetLost
@@ -53,11 +54,19 @@ class Membership:
         self._known: dict[str, tuple[Fact, float]] = {}  # own facts, and until when they hold
         self._wake: Callable[[], object] | None = None
         self.leaving = False  # whether the registry is about to leave
+        self.ended_by_fork = False  # in a child: the thread or task that talks to the server is its parent's
         self._stats = FleetStats(namespace, joined=True, workers=1)
         self._lost_at = self._now()
         self._connected_at = math.inf
         self._told_connected: bool | None = None  # what the listeners know
         self._round_trips: deque[float] = deque(maxlen=50)
+        start_over_after_fork(self)
+
+    def _after_fork(self) -> None:
+        self._lock = threading.RLock()
+        self._wake, self.leaving, self.ended_by_fork = None, True, True
+        self._to_tell, self._known = {}, {}
+        self._stats = FleetStats()
 
     # -- for policies
 
@@ -217,6 +226,7 @@ class Membership:
     def stats(self) -> FleetStats:
         """What is known at this moment."""
         with self._lock:
-            away = 0.0 if self._stats.connected else self._now() - self._lost_at
+            here = self._stats.connected or not self._stats.joined
+            away = 0.0 if here else self._now() - self._lost_at
             trip = median(self._round_trips) if self._round_trips else None
             return replace(self._stats, away_for=away, round_trip=trip)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 import anyio
 import pytest
 
@@ -301,18 +299,6 @@ async def test_a_retry_budget_is_divided_by_the_size_of_the_fleet(registry, stor
     crowd = await retries_in_an_outage(Registry(clock=clock, listeners=()), 1000, Store())
 
     assert (alone, shared, crowd) == (35, 3, 1)  # 100 tokens at 2.8 each; a tenth; one retry can always be paid for
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-async def test_a_forked_child_is_not_in_the_fleet(registry, store):
-    async with registry.join(store):
-        await joined(store)
-        registry.workers = 5
-        registry._after_fork()  # what the child runs
-
-        assert registry.fleet == FleetStats()
-        assert registry.workers == 1
-        registry.sharing = store.membership
 
 
 @pytest.mark.parametrize(
