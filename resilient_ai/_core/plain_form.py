@@ -13,7 +13,9 @@ _ENCODED = re.compile(
     (?P<bytes>(?:\\{1,8}x[0-9a-f]{2})++)
     | (?P<percent>(?:%(?:25){0,4}[0-9a-f]{2})++)
     | (?P<long>\\{1,8}(?-i:U)[0-9a-f]{8})
-    | (?P<units>(?:\\{1,8}(?-i:u)[0-9a-f]{4})++)
+    | (?P<units>(?:(?:\\{1,8}|%(?:25){0,4})(?-i:u)[0-9a-f]{4})++)
+    | (?P<octal>(?:\\{1,8}[0-3][0-7]{2})++)
+    | (?P<quoted>(?-i:=[89A-F][0-9A-F](?:=\r?\n)?){2,4096}+)   # quoted-printable, as mails have it
     | (?P<braces>\\{1,8}u\{[0-9a-f]{1,6}\})
     | (?P<entity>&(?:amp;){0,4}(?:\#[0-9]{1,7}|\#x[0-9a-f]{1,6}|[a-z][a-z0-9]{1,24});)
     | (?P<space>\\{1,8}[nrtbfv])
@@ -53,11 +55,11 @@ def _signs(character: str) -> str:
 
 def _decoded(match: re.Match[str]) -> str:
     written = match[0]
-    if match["bytes"] or match["percent"]:
-        pairs = re.findall(r"(?i)(?:x|%(?:25){0,4})([0-9a-f]{2})", written)
-        raw = bytes(int(pair, 16) for pair in pairs)
-        decoded = raw.decode(errors="ignore")  # a quote may be cut within a character
-        return decoded if not decoded.isascii() or len(decoded) == len(raw) else raw.decode("latin-1")
+    if match["bytes"] or match["percent"] or match["quoted"]:
+        pairs = re.findall(r"(?i)(?:x|=|%(?:25){0,4})([0-9a-f]{2})", written)
+        return _text(bytes(int(pair, 16) for pair in pairs))
+    if match["octal"]:
+        return _text(bytes(int(number, 8) for number in re.findall(r"[0-3][0-7]{2}", written)))
     if match["units"]:
         units = re.findall(r"u([0-9a-fA-F]{4})", written)
         return bytes.fromhex("".join(units)).decode("utf-16-be", "replace")
@@ -67,3 +69,8 @@ def _decoded(match: re.Match[str]) -> str:
     if match["entity"]:
         return html.unescape(re.sub(r"(?i)&(?:amp;){0,4}", "&", written))
     return " "
+
+
+def _text(raw: bytes) -> str:
+    decoded = raw.decode(errors="ignore")  # a quote may be cut within a character
+    return decoded if not decoded.isascii() or len(decoded) == len(raw) else raw.decode("latin-1")

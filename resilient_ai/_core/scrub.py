@@ -6,68 +6,30 @@ import base64
 import hashlib
 import os
 import re
+from functools import lru_cache
 from itertools import groupby, islice
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
-from weakref import finalize
 
+from .known_secrets import known_secrets
 from .plain_form import plain_form, plain_signs
 from .printable import printable
 from .secrets import secrets_in
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator
 
 _WITHHELD = "[message withheld]"
 _MESSAGE_LIMIT = 200
 _LOOKED_AT = 1_000
 _PRIVATE_LIMIT = 20_000
+_LONGEST_SECRET = 4_096
 _MOST_MEMBERS = 200
 _PIECE = 12
 _SHORTEST = 4
 _RUN = 6
 _MOST_WORK = 50_000
 _BASE64 = re.compile(r"[A-Za-z0-9+/_\-]{20}")
-
-# What the environment and the endpoints of this process keep secret: found in whatever shape it has.
-_NAMES_OF_SECRETS = re.compile(r"(?i)key|token|secret|passw|authorization|cookie")
-_kept: dict[int, tuple[str, ...]] = {}  # by the owner's id
-_environment: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())  # all names, and those of secrets
-
-
-def keep_secret(owner: object, *values: str | None) -> None:
-    """
-    Take these values out of every message from now on, for as long as their owner lives.
-
-    Args:
-        owner: Whose keys they are: an endpoint, say.
-        values: Keys, tokens, header values. None and what is shorter than 8 characters is passed over.
-    """
-    if id(owner) not in _kept:
-        finalize(owner, _kept.pop, id(owner), None).atexit = False
-    _kept[id(owner)] = tuple(value.strip() for value in values if value is not None and len(value.strip()) >= 8)
-
-
-def secrets_of(owner: object) -> tuple[str, ...]:
-    """The keys that an owner has said it holds."""
-    return _kept.get(id(owner), ())
-
-
-def secret_headers(headers: Mapping[str, str]) -> list[str]:
-    """The values of those headers that are named as secrets, without the scheme in front: `Bearer` say."""
-    return [value.split()[-1] for name, value in headers.items() if value.strip() and _NAMES_OF_SECRETS.search(name)]
-
-
-def _known_secrets_in(text: str) -> Iterator[tuple[int, int]]:
-    global _environment
-    if _environment[0] != (names := tuple(os.environ)):
-        _environment = names, tuple(filter(_NAMES_OF_SECRETS.search, names))
-    # The values are read each time, as a key may be changed for a new one.
-    told = [value for name in _environment[1] if len(value := os.environ.get(name, "")) >= 8]
-    kept = list(_kept.values())  # at once: another thread may make an endpoint meanwhile
-    known = {*told, *(value for values in kept for value in values)}
-    if known:
-        yield from _quoted(text, sorted(known, key=len))
 
 
 def scrub(text: str, *, private: tuple[object, ...] = ()) -> str:
@@ -90,7 +52,7 @@ def scrub(text: str, *, private: tuple[object, ...] = ()) -> str:
     # Both are looked for in the text as it came: a word of the request may stand in the middle of a key.
     marks = [""] * len(text)
     try:
-        for start, end in (*secrets_in(text), *_known_secrets_in(text)):
+        for start, end in (*secrets_in(text), *_known_in(text)):
             marks[start:end] = ["[secret]"] * (end - start)
         for start, end in _quoted(text, strings):
             marks[start:end] = ["[request]"] * (end - start)
@@ -141,20 +103,43 @@ class _TooMuchInCommonError(Exception):
 
 def _quoted(text: str, strings: list[str]) -> Iterator[tuple[int, int]]:
     """Where the strings stand in the text, whole or in pieces, as they are or encoded."""
-    signs = plain_signs(text)
-    plain = "".join([sign for sign, _, _ in signs])
-    exact, decoded = _Quotes(text), _Quotes(plain)
     encoded = _BASE64.search(text) is not None
     left = _PRIVATE_LIMIT
+    parts = []
     for number, value in enumerate(strings):
         start = value[: left // (len(strings) - number)]  # what the short ones leave goes to the long ones
         left -= len(start)
-        exact.look_for(value if len(value) < _PIECE else start)
-        for form in (plain_form(start), *(_in_base64(start) if encoded else ())):
+        parts.append((value if len(value) < _PIECE else start, _forms(start, encoded=encoded)))
+    return _places(text, parts)
+
+
+def _known_in(text: str) -> Iterator[tuple[int, int]]:
+    encoded = _BASE64.search(text) is not None
+    return _places(text, [(value, _forms_of_secret(value[:_LONGEST_SECRET], encoded)) for value in known_secrets()])
+
+
+def _places(text: str, parts: Iterable[tuple[str, tuple[str, ...]]]) -> Iterator[tuple[int, int]]:
+    """Where the text has one of these as it is, or one of its plain forms."""
+    if not parts:
+        return
+    signs = plain_signs(text)
+    exact, decoded = _Quotes(text), _Quotes("".join([sign for sign, _, _ in signs]))
+    for value, forms in parts:
+        exact.look_for(value)
+        for form in forms:
             decoded.look_for(form)
     yield from exact.spans()
     for start_sign, end_sign in decoded.spans():
         yield signs[start_sign][1], signs[end_sign - 1][2]
+
+
+def _forms(value: str, *, encoded: bool) -> tuple[str, ...]:
+    return plain_form(value), *(_in_base64(value) if encoded else ())
+
+
+@lru_cache(maxsize=4096)
+def _forms_of_secret(value: str, encoded: bool) -> tuple[str, ...]:
+    return _forms(value, encoded=encoded)
 
 
 class _Quotes:

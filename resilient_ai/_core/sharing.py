@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from .scrub import secrets_of
+from .known_secrets import secrets_of
 
 if TYPE_CHECKING:
     from .errors import ErrorType

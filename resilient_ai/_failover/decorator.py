@@ -12,6 +12,7 @@ from resilient_ai._core.callables import name_of
 from resilient_ai._core.commit_point import Commits
 from resilient_ai._core.fast_path import FastPath
 from resilient_ai._core.handlers import Handler
+from resilient_ai._core.known_secrets import look_through
 from resilient_ai._core.policy import Policy, Site
 from resilient_ai._core.public import public
 from resilient_ai._core.sharing import credential_of
@@ -81,6 +82,7 @@ class FailoverPolicy(Policy[Failover]):
             make = partial(EndpointHandle, each, registry)
             self._handles[each] = registry.claim("endpoint", each, None, make, rank=self.rank + 1)
         for endpoint in self._endpoints:
+            look_through(endpoint)
             self._handles[endpoint.name]._shared.credential = credential_of(endpoint)
         self._chooser = chooser_of(config.strategy, registry.rng, registry.clock)
         for endpoint in self._endpoints:

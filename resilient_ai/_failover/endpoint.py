@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+from resilient_ai._core.known_secrets import keep_secret
 from resilient_ai._core.public import public
 
 
@@ -49,6 +50,8 @@ class Endpoint:
             raise ValueError(f"endpoint {name!r} has its name already; call the attribute otherwise")
         self.name = name
         self.__dict__.update(attributes)
+        if attributes:
+            keep_secret(self, attributes=attributes)
 
     if TYPE_CHECKING:
 

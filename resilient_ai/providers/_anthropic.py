@@ -11,12 +11,10 @@ from typing import TYPE_CHECKING, Any
 from resilient_ai._core.checks import check_number
 from resilient_ai._core.errors import MissingKeyError
 from resilient_ai._core.public import public
-from resilient_ai._core.scrub import keep_secret
 
 from . import _anthropic_form as form
 from ._endpoint import SECONDS, Asked, ProviderEndpoint, check_text, host_of, parameters_of
 from ._heard import Heard
-from ._keys import keys_of
 from ._messages import system_text
 
 if TYPE_CHECKING:
@@ -93,7 +91,7 @@ class AnthropicEndpoint(ProviderEndpoint):
         self.model = model
         self.max_tokens = max_tokens
         self._api_key = api_key
-        keep_secret(self, api_key, *keys_of(client, sync_client))
+        self._keep_secret(api_key, address=base_url)
         given = client if client is not None else sync_client
         self._base_url = str(given.base_url) if given is not None else base_url
 

@@ -18,6 +18,7 @@ from resilient_ai._core.checks import check_number
 from resilient_ai._core.deadline import renew_waits
 from resilient_ai._core.errors import ParameterError, StreamTruncatedError
 from resilient_ai._core.imports import imported
+from resilient_ai._core.known_secrets import keep_secret
 from resilient_ai._core.loop_clients import client_of, drop, keep
 from resilient_ai._core.public import public
 from resilient_ai._usage.reply import Reply
@@ -121,6 +122,11 @@ class ProviderEndpoint(ABC):
         self._given = client
         self._given_sync = sync_client
         self._siblings = Siblings()
+
+    def _keep_secret(self, *keys: str | None, address: str | None, headers: Mapping[str, str] | None = None) -> None:
+        """Let no message show a key that the endpoint was given, by itself, in a client, an address or a parameter."""
+        attributes = {**self.params, "headers": headers}
+        keep_secret(self, *keys, clients=(self._given, self._given_sync), address=address, attributes=attributes)
 
     async def complete(
         self, prompt: Prompt, *, tools: Sequence[Any] | None = None, schema: Any = None, **params: object

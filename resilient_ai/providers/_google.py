@@ -12,12 +12,10 @@ from typing import TYPE_CHECKING, Any
 from resilient_ai._core.backend import shielded
 from resilient_ai._core.errors import MissingKeyError
 from resilient_ai._core.public import public
-from resilient_ai._core.scrub import keep_secret
 
 from . import _google_form as form
 from ._endpoint import SECONDS, Asked, ProviderEndpoint, Vector, check_text, host_of
 from ._heard import Heard
-from ._keys import keys_of
 from ._messages import system_text
 from ._plain_client import LiftedClient
 
@@ -93,7 +91,7 @@ class GoogleEndpoint(ProviderEndpoint):
         check_text("model", model)
         self.model = self._model = model
         self._api_key = api_key
-        keep_secret(self, api_key, *keys_of(client))
+        self._keep_secret(api_key, address=base_url)
         self._base_url = base_url
 
     async def _embed(self, client: _Clients, texts: list[str], params: dict[str, Any], /) -> list[Vector]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from resilient_ai._core.backend import shielded
 from resilient_ai._core.plain_streams import LiftedStream
 from resilient_ai._core.public import public
-from resilient_ai._core.scrub import keep_secret, secret_headers
+from resilient_ai._core.secret_holders import secret_headers
 from resilient_ai._usage.readers import usage_of
 
 from ._endpoint import SECONDS, Asked, ProviderEndpoint, host_of
@@ -87,7 +87,8 @@ class HTTPEndpoint(ProviderEndpoint):
         self._url = url
         self._headers = dict(headers or {})
         sent = (self._headers, *(each.headers for each in (client, sync_client) if each is not None))
-        keep_secret(self, *dict.fromkeys(value for headers in sent for value in secret_headers(headers)))
+        keys = [value for headers in sent for value in secret_headers(headers, unknown=False)]
+        self._keep_secret(*keys, address=url, headers=self._headers)
 
     async def check(self) -> None:
         """Raise if `HEAD url` cannot be answered, or with a status that means trouble (401, 403, 429, 5xx)."""

@@ -9,13 +9,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from resilient_ai._core.errors import MissingKeyError
 from resilient_ai._core.public import public
-from resilient_ai._core.scrub import keep_secret
 from resilient_ai._usage.readers import usage_of
 from resilient_ai._usage.runs import report_usage
 
 from ._endpoint import SECONDS, Asked, ProviderEndpoint, Vector, check_text, host_of, parameters_of
 from ._heard import Heard
-from ._keys import keys_of
 from ._openai_chat import ChatAPI
 from ._openai_responses import ResponsesAPI
 
@@ -95,7 +93,7 @@ class OpenAIEndpoint(ProviderEndpoint):
             raise ValueError(f'api of endpoint {name!r} must be "chat" or "responses", got {api!r}')
         self.model = model
         self._api_key = api_key
-        keep_secret(self, api_key, *keys_of(client, sync_client))
+        self._keep_secret(api_key, address=base_url)
         self._api = ChatAPI(self, original=original) if api == "chat" else ResponsesAPI(self)
 
     async def _embed(self, client: Any, texts: list[str], params: dict[str, Any], /) -> list[Vector]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import json
+import quopri
 import textwrap
 import urllib.parse
 
@@ -12,9 +13,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from resilient_ai._core.known_secrets import keep_secret
 from resilient_ai._core.plain_form import plain_form
 from resilient_ai._core.printable import printable
-from resilient_ai._core.scrub import keep_secret, scrub
+from resilient_ai._core.scrub import scrub
 
 CHINESE = "你好，我的病历显示我患有严重的抑郁症，请不要告诉我的雇主和家人"
 GERMAN = "Mein Chef heißt Hans Öle und wohnt in der Ulmenstraße fünf, mit einem Hund"
@@ -48,7 +50,13 @@ ENCODINGS = {
     "blanks joined": lambda text: " ".join(text.split()),
     "without blanks": lambda text: "".join(text.split()),
     "wrapped": lambda text: "\n> ".join(textwrap.wrap(text, 20)),
+    "URL, as scripts escape": lambda text: "".join(
+        f"%u{ord(sign):04X}" if ord(sign) < 0x10000 else sign for sign in text
+    ),
+    "C": lambda text: "".join(f"\\{byte:03o}" if byte > 126 or byte in b"\n" else chr(byte) for byte in text.encode()),
+    "quoted-printable": lambda text: quopri.encodestring(text.encode()).decode(),
     "base64": lambda text: base64.b64encode(text.encode()).decode(),
+    "base64, wrapped": lambda text: base64.encodebytes(text.encode()).decode(),
     "base64 for URLs": lambda text: base64.urlsafe_b64encode(text.encode()).decode(),
     "base64 within more": lambda text: base64.b64encode(f'{{"a":"{text}"}}'.encode()).decode(),
 }
@@ -78,7 +86,7 @@ def test_a_prompt_is_taken_out_however_it_is_encoded_and_cut(encoding, prompt, s
 
 @given(
     st.text(st.characters(codec="utf-8", categories=["Lu", "Ll", "Lo", "Nd"]), min_size=30, max_size=80),
-    st.sampled_from(sorted(set(ENCODINGS) - {"base64", "base64 for URLs", "base64 within more"})),
+    st.sampled_from(sorted(set(ENCODINGS) - {"base64", "base64, wrapped", "base64 for URLs", "base64 within more"})),
     st.integers(0, 10),
 )
 @example(CHINESE, "JSON in JSON", 0)
