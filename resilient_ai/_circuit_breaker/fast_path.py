@@ -7,12 +7,19 @@ from sys import modules
 from typing import TYPE_CHECKING, Any
 
 from resilient_ai._core.backend import cancelled
-from resilient_ai._core.call_facts import is_marked
+from resilient_ai._core.call_facts import ever_marked, is_marked
 from resilient_ai._core.errors import mark_if_wrong_call
-from resilient_ai._core.fast_path import Call, Course, FastPath, Gate, StartedCall, behind, is_watched_or_bounded
+from resilient_ai._core.fast_path import (
+    MOST_ANSWER_TIMES,
+    Call,
+    Course,
+    FastPath,
+    Gate,
+    StartedCall,
+    behind,
+    is_watched_or_bounded,
+)
 from resilient_ai._core.opening import gives_items
-
-from .record import MOST_ANSWER_TIMES
 
 if TYPE_CHECKING:
     from resilient_ai._core.handlers import Handler
@@ -46,7 +53,7 @@ def _through_circuit(breaker: SharedCircuit, course: Course, path: FastPath) -> 
         nonlocal known
         started = now()
         if (ticket := circuit.open_ticket) is None or (
-            counts and (is_marked() or scoped or "trio" in modules) and is_watched_or_bounded(bounded)
+            counts and ((ever_marked and is_marked()) or scoped or "trio" in modules) and is_watched_or_bounded(bounded)
         ):
             if not counts and started < circuit.refused_until and not cancelled():
                 raise breaker.refusal(started)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from array import array
 
+from resilient_ai._core.fast_path import MOST_ANSWER_TIMES
 from resilient_ai._core.imports import met_an_import
 from resilient_ai._core.quantiles import quantile
 
 _RECENT = 100  # calls
 _RECENT_SECONDS = 300.0
-MOST_ANSWER_TIMES = 400  # two for each answer; when it is reached, the older half is dropped
 
 
 class CallRecord:
@@ -50,7 +50,7 @@ class CallRecord:
         """A good answer after so many seconds; the oldest times, where it made them too many."""
         self.answer_times.append(now)
         self.answer_times.append(now - seconds)
-        if len(self.answer_times) >= MOST_ANSWER_TIMES:
+        if len(self.answer_times) >= MOST_ANSWER_TIMES:  # the older half is dropped
             dropped = self.answer_times[: MOST_ANSWER_TIMES // 2]
             del self.answer_times[: MOST_ANSWER_TIMES // 2]
             self._answers_before += MOST_ANSWER_TIMES // 4

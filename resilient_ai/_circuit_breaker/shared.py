@@ -10,13 +10,13 @@ from resilient_ai._classification.error_types import ERROR_TYPES
 from resilient_ai._core.counts import added
 from resilient_ai._core.errors import CircuitOpenError
 from resilient_ai._core.events import CallRejected, Event
+from resilient_ai._core.fast_path import MOST_ANSWER_TIMES
 from resilient_ai._core.measurements import ATTEMPT, CALL, Series, TimeSource
 from resilient_ai._core.stand_in import stand_in
 from resilient_ai._core.state_name import part_of
 
 from .events import CircuitClosed, CircuitHalfOpened, CircuitModeSet, CircuitOpened, CircuitWouldOpen
 from .nested import is_inside_probe_of
-from .record import MOST_ANSWER_TIMES
 from .state import NESTED_PROBE, Circuit, CircuitState, Ticket
 from .stats import CircuitCounts, CircuitStats
 

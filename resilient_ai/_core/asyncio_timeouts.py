@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio  # noqa: TID251 - its timeouts are what this is about
 import math
+from types import MethodType
 from typing import Any, Final
 
 _MOST: Final = 256  # timers that are all looked at, after a failure say
@@ -33,8 +34,8 @@ def timeout_around(loop: Any, task: Any, *, before_a_call: bool = False) -> floa
     most, latest = (_MOST_BEFORE_A_CALL, _LATEST_BEFORE_A_CALL) if before_a_call else (_MOST, _LATEST)
     ends = math.inf
     for timer in timers if len(timers) <= most else _set_last(timers, latest):
-        # A method of its own is what the timer of a timeout calls; that of a cancelled one calls nothing.
-        timeout = getattr(timer._callback, "__self__", None)
+        callback = timer._callback  # of a timeout a method of its own; that of a cancelled timer is nothing
+        timeout = callback.__self__ if type(callback) is MethodType else None
         if type(timeout) is asyncio.Timeout and getattr(timeout, "_task", None) is task and timer.when() < ends:
             ends = timer.when()
     return ends
@@ -42,12 +43,9 @@ def timeout_around(loop: Any, task: Any, *, before_a_call: bool = False) -> floa
 
 def _set_last(timers: list[Any], number: int) -> list[Any]:
     """The last timers of a heap: each has gone from its end towards the root, and no further."""
-    places: set[int] = set()
-    for last in range(len(timers) - number, len(timers)):
-        place = last
-        while place not in places:
-            places.add(place)
-            if place == 0:
-                break
-            place = (place - 1) // 2
-    return [timers[place] for place in places]
+    first, last = len(timers) - number, len(timers) - 1
+    found = timers[first:]
+    while first:
+        first, last = (first - 1) // 2, (last - 1) // 2
+        found += timers[first : last + 1]
+    return found

@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING
 import anyio
 from anyio.lowlevel import current_token
 
+from .tasks import current_task, running_loop
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
@@ -28,8 +30,6 @@ if TYPE_CHECKING:
 # Whether only one thread runs at a time, so that appending to a list needs no lock. Without a GIL it does.
 LOCK_FREE: bool = getattr(sys, "_is_gil_enabled", lambda: True)()
 
-_running_loop = asyncio._get_running_loop
-_current_task = asyncio.current_task
 _asyncio: type[AsyncBackend] | None = None
 
 
@@ -46,8 +46,8 @@ def in_trio() -> bool:
 
 def in_task() -> bool:
     """Whether a task of an event loop runs this code; if not, it is a thread's plain code, or a callback."""
-    loop = _running_loop()
-    return (loop is not None and _current_task(loop) is not None) or in_trio()
+    loop = running_loop()
+    return (loop is not None and current_task(loop) is not None) or in_trio()
 
 
 def shielded() -> AbstractContextManager[object]:
@@ -58,8 +58,8 @@ def shielded() -> AbstractContextManager[object]:
 def backend() -> type[AsyncBackend]:
     """What anyio's functions turn to in the running task."""
     global _asyncio
-    loop = _running_loop()
-    if loop is None or _current_task(loop) is None or in_trio():
+    loop = running_loop()
+    if loop is None or current_task(loop) is None or in_trio():
         return current_token().backend_class
     if _asyncio is None:
         _asyncio = current_token().backend_class
@@ -84,13 +84,13 @@ def cancelled() -> bool:
         asked is not None
         and asked[0] == get_ident()
         and (task := asked[1]()) is not None
-        and task is _current_task(task.get_loop())
+        and task is current_task(task.get_loop())
         and not in_trio()
     ):
         return asked[2].has_pending_cancellation()
     if not in_task():  # a plain function
         return False
-    info, loop = anyio.get_current_task(), _running_loop()
-    if loop is not None and (task := _current_task(loop)) is not None and not in_trio():
+    info, loop = anyio.get_current_task(), running_loop()
+    if loop is not None and (task := current_task(loop)) is not None and not in_trio():
         _asked = get_ident(), weakref.ref(task), info
     return info.has_pending_cancellation()

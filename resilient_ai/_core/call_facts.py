@@ -65,6 +65,16 @@ _seen: ContextVar[Seen | None] = ContextVar("resilient_ai.seen", default=None)
 # Whether somebody watches, or has set a deadline: one look-up for the fast paths, which ask further only then.
 marked: ContextVar[bool] = ContextVar("resilient_ai.marked", default=False)
 is_marked = marked.get
+# Empty until a context of this process is marked for the first time: up to then the fast paths do not ask.
+ever_marked: list[bool] = []
+
+
+def mark() -> Token[bool]:
+    """Mark the running context; returns what `marked.reset` takes."""
+    if not ever_marked:
+        ever_marked.append(True)
+    return marked.set(True)
+
 
 # For policies: what collects the facts of this call, or None. While nobody watches, this look-up is all that it costs.
 watching = _seen.get
@@ -93,7 +103,7 @@ class _Watch(AbstractContextManager[Seen, None]):
         if hasattr(self, "_token"):
             raise RuntimeError("a watch() is for one block; call watch() again")
         seen = Seen()
-        self._token, self._mark = _seen.set(seen), marked.set(True)
+        self._token, self._mark = _seen.set(seen), mark()
         return seen
 
     def __exit__(self, *_error: object) -> None:
@@ -162,7 +172,7 @@ class CallObservers:
         """From now on this task collects facts apart from the task that started it."""
         seen, flag = Seen(), DegradedFlag()
         _seen.set(seen)
-        marked.set(True)
+        mark()
         degraded_flag.set(flag)
         return cls(seen, flag)
 

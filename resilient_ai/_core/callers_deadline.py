@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import anyio
 
 from .backend import in_task
-from .call_facts import OWN_VARIABLES, marked
+from .call_facts import OWN_VARIABLES, mark, marked
 
 if TYPE_CHECKING:
     from contextvars import Token
@@ -122,7 +122,7 @@ Tokens = tuple["Token[Deadline | None]", "Token[bool]"]
 
 def set_deadline(deadline: Deadline | None) -> Tokens:
     """Let a deadline hold for the running code and what it starts; returns what `reset_deadline` takes."""
-    return _deadline.set(deadline), marked.set(True)
+    return _deadline.set(deadline), mark()
 
 
 def reset_deadline(tokens: Tokens) -> bool:

@@ -28,15 +28,13 @@ from .patience import scope_seconds_left, timeout_seconds_left
 from .per_loop import PerLoop
 from .readers import readers
 from .scopes import move_on_after, put_off
+from .tasks import current_task, running_loop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from .clock import Clock
     from .handlers import Handler
-
-_running_loop = asyncio._get_running_loop
-_current_task = asyncio.current_task
 
 
 def bounded(
@@ -150,8 +148,8 @@ class _Bounded:
 
     async def queued(self, fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """In the queue of the running loop, where there is one of asyncio."""
-        loop = _running_loop()
-        task = _current_task(loop) if loop is not None else None
+        loop = running_loop()
+        task = current_task(loop) if loop is not None else None
         if loop is None or task is None or in_trio():
             return await self.scoped(fn, instance, args, kwargs)
         queue = self._queues.latest if self._queues is not None else None
@@ -246,7 +244,7 @@ class DeadlineQueue:
                 continue
             queue.timer = None
             _busy.discard(queue)
-            if _running_loop() is self.loop:
+            if running_loop() is self.loop:
                 timer.cancel()
             else:
                 with suppress(RuntimeError):  # the loop is closed
@@ -333,7 +331,7 @@ class Opens:
 
 def let_renew(fn: Callable[..., Any]) -> None:
     """A call of `fn` has turned out to open a stream: the waiting for its first item may be renewed."""
-    if _busy and (loop := _running_loop()) is not None and (task := _current_task(loop)) is not None:
+    if _busy and (loop := running_loop()) is not None and (task := current_task(loop)) is not None:
         for queue in tuple(_busy):  # calls of other threads come and go
             entry = queue.calls.get(task) if queue.loop is loop else None
             if entry is not None and isinstance(call := entry[2], Opens) and call.opens(fn):
@@ -350,8 +348,8 @@ def _opens_a_stream(call: Callable[..., Any]) -> bool:
 
 def renew_waits() -> None:
     """A stream is alive: whoever waits for its next item, in this task or by means of it, waits anew."""
-    loop = _running_loop()
-    if _busy and loop is not None and (task := _current_task(loop)) is not None:
+    loop = running_loop()
+    if _busy and loop is not None and (task := current_task(loop)) is not None:
         _renew_queues(loop, task)
     if (not _waits and not readers) or not in_task():
         return
@@ -387,12 +385,12 @@ def seconds_left() -> float:
     if not in_task():
         return left
     left = min(left, scope_seconds_left(), _own_seconds_left())
-    return min(left, timeout_seconds_left(loop)) if (loop := _running_loop()) is not None else left
+    return min(left, timeout_seconds_left(loop)) if (loop := running_loop()) is not None else left
 
 
 def _own_seconds_left() -> float:
     """Seconds until the first of this task's own deadlines is due; inf without one."""
-    if not _busy or (loop := _running_loop()) is None or (task := _current_task(loop)) is None:
+    if not _busy or (loop := running_loop()) is None or (task := current_task(loop)) is None:
         return math.inf
     due = [entry[0] for queue in tuple(_busy) if queue.loop is loop and (entry := queue.calls.get(task)) is not None]
     return min(due) - loop.time() if due else math.inf

@@ -16,10 +16,10 @@ from sys import modules
 from types import MethodType
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
-from .call_facts import is_marked, watching
+from .call_facts import ever_marked, is_marked, watching
 from .errors import mark_if_wrong_call
 from .opening import gives_items
-from .patience import callers_patience, tasks_with_scopes
+from .patience import callers_patience, is_bounded_by_task, tasks_with_scopes
 from .streams import Broken
 
 if TYPE_CHECKING:
@@ -97,20 +97,33 @@ def begun(fn: Callable[..., Any]) -> StartedCall | None:
     return fn if isinstance(fn, StartedCall) and (fn.error is not None or fn.stream is not None) else None
 
 
-class HasOpenTicket(Protocol):
-    """A state that says with one look whether anything has to be decided."""
+MOST_ANSWER_TIMES = 400  # that a gate's list holds: two for each answer
+
+
+class GateState(Protocol):
+    """A state that says with one look whether anything has to be decided, before a call and after it."""
 
     @property
     def open_ticket(self) -> Any:
         """Lets a call through; None: the layers decide."""
+
+    @property
+    def fast_ticket(self) -> Any:
+        """The open ticket, while a good answer is counted by two appends to `answer_times`; else None."""
+
+    @property
+    def answer_times(self) -> list[float]:
+        """When an answer ended, when it had begun, and so on in turn."""
 
 
 @dataclass(frozen=True, slots=True)
 class Gate:
     """What stands right in front of the function on a fast path."""
 
-    state: HasOpenTicket  # looked at before a call
-    good: Callable[[Any, float, float], None]  # counts a good answer: the call's ticket, when it began, when it ended
+    state: GateState  # looked at before a call and after it
+    # Counts a good answer that the list has no room for, or that may change the state: the call's ticket, when it
+    # began, when it ended.
+    good: Callable[[Any, float, float], None]
     run: Handler | None  # runs the function, within a time limit say; None: it is just called
 
 
@@ -201,7 +214,9 @@ class FastPath:
 
 def is_watched_or_bounded(bounded: bool) -> bool:
     """Whether somebody watches the call, or waits for it with a deadline that a layer wants to know."""
-    return watching() is not None or (bounded and callers_patience() is not None)
+    if ever_marked and is_marked():
+        return watching() is not None or (bounded and callers_patience() is not None)
+    return bounded and is_bounded_by_task()
 
 
 def behind(gate: Gate | None, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -212,14 +227,15 @@ def behind(gate: Gate | None, function: Callable[..., Any]) -> Callable[..., Any
 
 
 def _counted(course: Course, path: FastPath) -> Call:
-    function, counts, now = course.function, course.counts, course.now if path.timed else None
+    function, now = course.function, course.now if path.timed else None
+    first, *others = course.counts  # the usual one is counted without a loop
     bounded, scoped = path.bounded, path.scoped
     known: type = type(None)  # the latest type of result, which is no stream
 
     async def called(*args: Any, **kwargs: Any) -> Any:
         nonlocal known
         started = now() if now is not None else 0.0
-        if (is_marked() or scoped or "trio" in modules) and is_watched_or_bounded(bounded):
+        if ((ever_marked and is_marked()) or scoped or "trio" in modules) and is_watched_or_bounded(bounded):
             return await course.take_over(args, kwargs)
         try:
             # An empty dict would be copied, which takes a quarter of a bare await.
@@ -232,8 +248,10 @@ def _counted(course: Course, path: FastPath) -> Call:
                 if gives_items(type(result)):
                     return await course.take_over(args, kwargs, StartedCall(started, stream=result))
                 known = type(result)
-            for each in counts:
-                each.ok += 1
+            first.ok += 1
+            if others:
+                for each in others:
+                    each.ok += 1
             return result
         return await course.take_over(args, kwargs, call)
 

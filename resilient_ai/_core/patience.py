@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio  # noqa: TID251 - its tasks and timeouts are asked for
 import importlib
 import math
 import weakref
@@ -18,13 +17,12 @@ from .call_facts import is_marked
 from .callers_deadline import Patience, current_deadline
 from .clock import SystemClock
 from .readers import readers
-from .tasks import running_loop
+from .tasks import current_task, running_loop
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
 _REAL = SystemClock()  # counts what event loops and their scopes do
-_current_task = asyncio.current_task
 
 
 def callers_patience() -> Patience | None:
@@ -47,22 +45,37 @@ def told_patience() -> Patience | None:
     return callers_patience() if is_marked() or tasks_with_scopes() or "trio" in modules else None
 
 
+def is_bounded_by_task() -> bool:
+    """Whether a scope or timeout around the running task, and no `deadline()`, says how long its caller waits."""
+    return _seconds_before_a_call() < math.inf
+
+
 def _seconds_before_a_call() -> float:
     """Seconds until a scope or timeout around the running task ends; inf also where it is cancelled already."""
     loop, tasks = running_loop(), tasks_with_scopes()
     timers = getattr(loop, "_scheduled", None)
     if loop is not None and not timers and not tasks and not readers and "trio" not in modules:
         return math.inf
-    task = _current_task(loop) if loop is not None else None
+    task = current_task(loop) if loop is not None else None
     on_trio = "trio" in modules and in_trio()
     left = math.inf
-    if on_trio or (task is not None and (readers or weakref.ref(task) in tasks)):
-        left = scope_seconds_left()
+    if on_trio or (task is not None and (readers or _is_in_scope(task, tasks))):
+        left = _scope_seconds_left()
         if left == -math.inf:  # cancelled: the next wait will say so
             left = math.inf
-    if timers and loop is not None and task is not None and not on_trio:
-        left = min(left, timeout_around(loop, task, before_a_call=True) - loop.time())
+    if timers and task is not None and not on_trio:
+        ends = timeout_around(loop, task, before_a_call=True)
+        if ends < math.inf:
+            left = min(left, ends - loop.time())  # type: ignore[union-attr]  # it has a task
     return left
+
+
+def _is_in_scope(task: Any, tasks: Collection[Any]) -> bool:
+    """Whether a task of asyncio may be in a scope now; many have been in one, such as that of an HTTP client."""
+    if type(tasks) is not dict:
+        return True
+    state = tasks.get(weakref.ref(task))
+    return state is not None and getattr(state, "cancel_scope", state) is not None
 
 
 @cache
@@ -95,9 +108,13 @@ class _Every:
 def scope_seconds_left() -> float:
     """Seconds until a scope around the running task ends, in real time; inf without one, and in plain code."""
     loop = running_loop()
-    task = _current_task(loop) if loop is not None else None
+    task = current_task(loop) if loop is not None else None
     if not in_trio() and (task is None or (weakref.ref(task) not in tasks_with_scopes() and not readers)):
         return math.inf
+    return _scope_seconds_left()
+
+
+def _scope_seconds_left() -> float:
     running = backend()
     ends = running.current_effective_deadline()
     if readers and (reader := readers.get(anyio.get_current_task().id)) is not None:
@@ -107,7 +124,7 @@ def scope_seconds_left() -> float:
 
 def timeout_seconds_left(loop: Any) -> float:
     """Seconds until an `asyncio.timeout` around the running task ends; inf without one, or where none is seen."""
-    task = _current_task(loop)
+    task = current_task(loop)
     if task is None or in_trio():
         return math.inf
     now: float = loop.time()

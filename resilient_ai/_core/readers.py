@@ -10,12 +10,10 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from .backend import backend, in_trio
-from .tasks import running_loop
+from .tasks import current_task, running_loop
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-_current_task = asyncio.current_task
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +35,7 @@ class Reader:
     def here(cls, seconds_left: float) -> Reader:
         """The running task, which has so many seconds."""
         loop = running_loop() if not in_trio() else None
-        task = _current_task(loop) if loop is not None else None
+        task = current_task(loop) if loop is not None else None
         return cls(task, anyio.get_current_task().id, backend().current_time() + seconds_left)
 
 

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 
 
 running_loop = asyncio._get_running_loop  # of asyncio, or None
+# The task that runs in a loop of asyncio, or None. Python 3.11 has this in Python, in three times the time.
+current_task: Callable[[Any], asyncio.Task[Any] | None] = (
+    asyncio.current_task if sys.version_info >= (3, 12) else vars(asyncio.tasks)["_current_tasks"].get
+)
 
 
 class Promise(Protocol):

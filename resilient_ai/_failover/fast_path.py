@@ -5,9 +5,17 @@ from __future__ import annotations
 from sys import modules
 from typing import TYPE_CHECKING, Any
 
-from resilient_ai._core.call_facts import is_marked
+from resilient_ai._core.call_facts import ever_marked, is_marked
 from resilient_ai._core.errors import mark_if_wrong_call
-from resilient_ai._core.fast_path import Call, Course, FastPath, StartedCall, behind, is_watched_or_bounded
+from resilient_ai._core.fast_path import (
+    MOST_ANSWER_TIMES,
+    Call,
+    Course,
+    FastPath,
+    StartedCall,
+    behind,
+    is_watched_or_bounded,
+)
 from resilient_ai._core.opening import gives_items
 from resilient_ai._core.report import SuccessCount
 
@@ -38,7 +46,7 @@ def through_candidates(
         if (
             (held := health.open_ticket) is None
             or (gate is not None and (ticket := gate.state.open_ticket) is None)
-            or ((is_marked() or scoped or "trio" in modules) and is_watched_or_bounded(bounded))
+            or (((ever_marked and is_marked()) or scoped or "trio" in modules) and is_watched_or_bounded(bounded))
         ):
             return await course.take_over(args, kwargs, StartedCall(started, choice=(candidate, None)))
         held.flights.count += 1
@@ -73,7 +81,14 @@ def through_candidates(
             health.ok += 1
             health.samples.append((started, ended))
             if gate is not None:
-                gate.good(ticket, started, ended)
+                state = gate.state
+                # The list is read before the ticket: a reset replaces them in the other order.
+                answer_times = state.answer_times
+                if ticket is state.fast_ticket and len(answer_times) < MOST_ANSWER_TIMES:
+                    answer_times.append(ended)
+                    answer_times.append(started)
+                else:
+                    gate.good(ticket, started, ended)
             return result
         return await course.take_over(args, kwargs, call)
 
