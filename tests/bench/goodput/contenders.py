@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
 from importlib.util import find_spec
-
-import tenacity
 
 from resilient_ai import Registry, resilient
 from resilient_ai.types import SystemClock
 
+from .peers import PEERS, Ask, Make
 from .world import Endpoint, ProviderError, Request, now
-
-Ask = Callable[[Request], Awaitable[str]]
-Make = Callable[[Sequence[Endpoint], float], Ask]  # from the endpoints and the callers' patience in seconds
 
 
 def naive(endpoints: Sequence[Endpoint], _patience: float) -> Ask:
@@ -40,81 +35,48 @@ def resilient_ai(endpoints: Sequence[Endpoint], patience: float) -> Ask:
     return ask
 
 
-class _VirtualDatetime:
-    """For pybreaker, which asks the calendar how long it has been open."""
-
-    @staticmethod
-    def now(_zone: object = None) -> datetime:
-        return datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=now())
-
-
-def tenacity_pybreaker(endpoints: Sequence[Endpoint], patience: float) -> Ask:
-    """What a competent user writes: four passes over endpoints behind breakers, half the patience a call."""
-    import pybreaker
-
-    pybreaker.datetime = _VirtualDatetime
-    breakers = {endpoint.name: pybreaker.CircuitBreaker(fail_max=5, reset_timeout=10) for endpoint in endpoints}
-    failures = (ProviderError, ConnectionError, TimeoutError, pybreaker.CircuitBreakerError)
-
-    async def one_pass(request: Request) -> str:
-        last: Exception | None = None
-        for endpoint in endpoints:
-            try:
-                with breakers[endpoint.name].calling():
-                    async with asyncio.timeout(patience / 2):
-                        return await endpoint.call(request)
-            except failures as error:
-                last = error
-        assert last is not None
-        raise last
-
-    backoff = tenacity.wait_random_exponential(multiplier=0.5, max=4)
-
-    def wait(state: tenacity.RetryCallState) -> float:
-        error = state.outcome.exception() if state.outcome is not None else None
-        asked = getattr(error, "headers", {}).get("retry-after", 0)
-        return max(float(asked), backoff(state))
-
-    async def ask(request: Request) -> str:
-        async with asyncio.timeout_at(request.deadline):
-            retrying = tenacity.AsyncRetrying(
-                retry=tenacity.retry_if_exception_type(failures),
-                stop=tenacity.stop_after_attempt(4),
-                wait=wait,
-                sleep=asyncio.sleep,
-                reraise=True,
-            )
-            return await retrying(one_pass, request)
-
-    return ask
-
-
 def oracle(endpoints: Sequence[Endpoint], _patience: float) -> Ask:
-    """Knows the script: sends when and where the answer will come first, and not at all when it would be too late."""
+    """Knows the script and all luck: sends when and where the answer will come first, and not at all if too late."""
+    return _seer(endpoints, None)
+
+
+def informed(endpoints: Sequence[Endpoint], _patience: float) -> Ask:
+    """Knows what every endpoint does at each moment, its queue included, but neither length nor error of a call."""
+    return _seer(endpoints, 1.0)
+
+
+def _seer(endpoints: Sequence[Endpoint], length: float | None) -> Ask:
+    """`length`: of an answer, in typical ones, as far as is known beforehand; None: each is known."""
+
+    def best_at(when: float, request: Request) -> Endpoint | None:
+        in_time = []
+        for each in endpoints:
+            seconds, error = each.fate(when, request, real=False, length=length)
+            if error is None and when + seconds <= request.deadline:
+                chance = each.chance(when) if length is not None else 0.0
+                in_time.append((seconds + chance / max(1 - chance, 0.01), each.name, each))
+        return min(in_time)[2] if in_time else None
 
     async def ask(request: Request) -> str:
         while True:
             when, best = now(), None
             while best is None and when < request.deadline:
-                fates = [(each.fate(when, request, real=False), each) for each in endpoints]
-                in_time = [
-                    (seconds, each.name, each)
-                    for (seconds, error), each in fates
-                    if error is None and when + seconds <= request.deadline
-                ]
-                best = min(in_time)[2] if in_time else None
+                best = best_at(when, request)
                 when += 0.0 if best is not None else 0.25
             if best is None:
                 unlucky = [each for each in endpoints if _by_chance(each.fate(now(), request, real=False)[1])]
-                if not unlucky or request.deadline - now() < 1:
+                if length is not None or not unlucky or request.deadline - now() < 1:
                     raise TimeoutError
                 with suppress(ProviderError):  # only bad luck is in the way, and each attempt draws anew
                     await unlucky[0].call(request)
-                continue
-            if when > now():
+            elif when > now():
                 await asyncio.sleep(when - now())  # and look again: others may have come first
-                continue
-            return await best.call(request)
+            else:
+                try:
+                    return await best.call(request)
+                except ProviderError:
+                    if length is None:
+                        raise
 
     return ask
 
@@ -125,12 +87,13 @@ def _by_chance(error: Exception | None) -> bool:
 
 ALL: dict[str, Make] = {
     "naive": naive,
-    "tenacity + pybreaker": tenacity_pybreaker,
+    **{name: peer.make for name, peer in PEERS.items()},
     "resilient_ai": resilient_ai,
+    "informed": informed,
     "oracle": oracle,
 }
 
 
 def installed() -> list[str]:
     """The contenders whose packages are here."""
-    return [name for name in ALL if "pybreaker" not in name or find_spec("pybreaker") is not None]
+    return [name for name in ALL if name not in PEERS or find_spec(PEERS[name].package) is not None]

@@ -16,7 +16,7 @@ from pathlib import Path
 from statistics import mean
 
 from .contenders import ALL, Ask, Make, installed
-from .world import Endpoint, Fault, Request, VirtualLoop, now
+from .world import Endpoint, Fault, Request, VirtualLoop, now, virtual_clocks
 
 RATE = 10.0  # calls a second, over all clients
 PATIENCE = 15.0  # seconds until a caller hangs up
@@ -83,6 +83,7 @@ class Outcome:
     arrival: float
     good: bool
     seconds: float
+    why: str = ""  # what a caller without an answer met at last
 
 
 def simulate(
@@ -96,12 +97,14 @@ def simulate(
     random.seed(seed)  # tenacity's backoff draws from the module
 
     async def user(ask: Ask, request: Request) -> None:
+        good, why = False, ""
         try:
             await asyncio.wait_for(ask(request), max(60, 2 * scenario.patience))
             good = now() <= request.deadline
-        except Exception:
-            good = False
-        outcomes.append(Outcome(request.arrival, good, now() - request.arrival))
+        except Exception as error:
+            cause = error.__cause__ if error.__cause__ is not None else error
+            why = f"{type(cause).__name__} {getattr(cause, 'status_code', '')}".rstrip()
+        outcomes.append(Outcome(request.arrival, good, now() - request.arrival, why))
 
     async def main() -> None:
         clients = [make(endpoints, scenario.patience) for _ in range(scenario.clients)]
@@ -114,7 +117,8 @@ def simulate(
                 request = Request(number, when, when + scenario.patience)
                 users.create_task(user(clients[number % scenario.clients], request))
 
-    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+    loop = VirtualLoop()
+    with asyncio.Runner(loop_factory=lambda: loop) as runner, virtual_clocks(loop):
         runner.run(main())
     return outcomes, sum(len(endpoint.sent) for endpoint in endpoints)
 

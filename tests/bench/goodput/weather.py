@@ -1,28 +1,23 @@
 """
-Goodput in random outages: hundreds of worlds, each with its own endpoints, load, patience and troubles.
-
-    python -m tests.bench.goodput.weather [--worlds 20] [--first 0] [--only resilient_ai,oracle]
+Random outages: worlds with endpoints, load, patience and troubles of their own, and what a contender makes of one.
 
 Numbers 0 to 199 are there to work on; the others are for checking.
 """
 
 from __future__ import annotations
 
-import argparse
 import math
 import random
+from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from statistics import mean
 
-from .contenders import ALL, installed
+from .contenders import ALL
 from .run import Scenario, simulate
 from .world import Endpoint, Fault
 
 BEGIN, END = 30.0, 160.0
-SICK = ("down", "hang", "slow_start")  # kinds of trouble in which an endpoint answers nobody, or hardly anybody
 
 
 @dataclass(frozen=True)
@@ -37,11 +32,12 @@ class Weather:
     load: str
     endpoints: tuple[Endpoint, ...]
 
-    def scenario(self) -> Scenario:
+    def scenario(self, seed: int = 0) -> Scenario:
+        """The world as it can be run, with other luck for each seed."""
         return Scenario(
             f"world {self.number}",
             BEGIN,
-            lambda _seed: [each.fresh() for each in self.endpoints],
+            lambda _seed: [each.fresh(1000 * seed) for each in self.endpoints],
             clients=self.clients,
             patience=self.patience,
             load=self._callers,
@@ -113,73 +109,51 @@ def _between(chance: random.Random, least: float, most: float) -> float:
 
 @dataclass(frozen=True)
 class Result:
-    """What one contender made of one world, in percent and in calls a minute."""
+    """
+    What one contender made of one world, in percent and in calls a minute.
 
-    answered: float  # in time
-    soon: float  # within half the patience
-    wasted: float  # calls a minute to endpoints that could not answer
+    Attributes:
+        answered: In time.
+        soon: Within half the patience.
+        wasted: Calls a minute to endpoints that could not answer, in the outages of more than 20 s; None without one.
+        lost_after: Callers lost of those who came 2 to 8 s after the last trouble's end.
+        came_then: How many these were.
+        why: What those without an answer met at last, counted.
+    """
+
+    answered: float
+    soon: float
+    wasted: float | None
+    lost_after: int
+    came_then: int
+    why: dict[str, int]
 
 
-def run_one(number: int, name: str) -> Result:
+def run_one(number: int, name: str, seed: int = 0) -> Result:
     world = weather(number)
     first = min(fault.begin for each in world.endpoints for fault in each.faults)
+    last = max(fault.end for each in world.endpoints for fault in each.faults)
     endpoints: list[Endpoint] = []
-    outcomes, _ = simulate(ALL[name], world.scenario(), number, kept=endpoints)
+    outcomes, _ = simulate(ALL[name], world.scenario(seed), number + 1000 * seed, kept=endpoints)
     after = [each for each in outcomes if each.arrival >= first]
-    sick = [(each, fault) for each in endpoints for fault in each.faults if fault.kind in SICK]
-    minutes = sum(fault.end - fault.begin for _, fault in sick) / 60
-    calls = sum(1 for each, fault in sick for when in each.sent if fault.on(when))
+    then = [each for each in after if last + 2 <= each.arrival < last + 8]
     return Result(
         100 * mean(each.good for each in after),
         100 * mean(each.good and each.seconds <= world.patience / 2 for each in after),
-        calls / minutes if minutes else 0.0,
+        _wasted(endpoints),
+        sum(not each.good for each in then),
+        len(then),
+        dict(Counter(each.why or "too late" for each in after if not each.good)),
     )
 
 
-def run(names: Sequence[str], numbers: Sequence[int]) -> dict[str, list[Result]]:
-    """Every contender in every world, on all cores."""
-    with ProcessPoolExecutor() as pool:
-        return {name: list(pool.map(partial(run_one, name=name), numbers, chunksize=4)) for name in names}
-
-
-def report(results: dict[str, list[Result]], numbers: Sequence[int]) -> str:
-    oracle = [each.answered for each in results["oracle"]]
-    columns = (
-        "answered in time",
-        "of the oracle's",
-        "worst tenth",
-        "worst",
-        "within half the patience",
-        "wasted a minute",
-    )
-    lines = [f"| | {' | '.join(columns)} |", "|---|" + "--:|" * len(columns)]
-    for name, every in results.items():
-        shares = [100 * each.answered / best if best else 100.0 for each, best in zip(every, oracle, strict=True)]
-        tenth = sorted(shares)[: max(1, len(shares) // 10)]
-        answered, soon = mean(each.answered for each in every), mean(each.soon for each in every)
-        wasted = mean(each.wasted for each in every)
-        cells = [f"{value:.1f}" for value in (answered, mean(shares), mean(tenth), min(shares), soon)]
-        lines.append(f"| {' | '.join([name, *cells, f'{wasted:.0f}'])} |")
-    if "resilient_ai" in results:
-        ours = results["resilient_ai"]
-        order = sorted(range(len(numbers)), key=lambda i: ours[i].answered / max(oracle[i], 1e-9))
-        lines.append("\nWhere `resilient_ai` is furthest from the oracle:\n")
-        for i in order[: max(3, len(order) // 10)]:
-            others = ", ".join(f"{name} {every[i].answered:.1f}" for name, every in results.items())
-            lines.append(f"- {numbers[i]}: {others}. {weather(numbers[i]).told}")
-    return "\n".join(lines)
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--worlds", type=int, default=20)
-    parser.add_argument("--first", type=int, default=0)
-    parser.add_argument("--only", help="names of contenders, with commas; the oracle always runs")
-    options = parser.parse_args()
-    names = options.only.split(",") if options.only else installed()
-    numbers = range(options.first, options.first + options.worlds)
-    print(report(run([*(name for name in names if name != "oracle"), "oracle"], numbers), numbers))
-
-
-if __name__ == "__main__":
-    main()
+def _wasted(endpoints: Sequence[Endpoint]) -> float | None:
+    dead = [
+        (each, begin, end)
+        for each in endpoints
+        for fault in each.faults
+        if (end := fault.answers_again) - (begin := fault.begin) > 20
+    ]
+    minutes = sum(end - begin for _, begin, end in dead) / 60
+    calls = sum(begin <= when < end for each, begin, end in dead for when in each.sent)
+    return calls / minutes if minutes else None

@@ -10,24 +10,32 @@ import asyncio
 import hashlib
 import heapq
 import math
-import random
 import selectors
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from statistics import NormalDist
 
 TYPICAL_SECONDS = 2.1  # of an answer, lognormal about that: 19 of 20 within 5.2 s
 SPREAD = 0.55
 GIVE_UP = 120.0  # a connection that hangs breaks in the end
+_NORMAL = NormalDist()
+_LOOKS = 64  # turns of the loop between two looks for threads that want it: each look is a system call
 
 
 class _Jump(selectors.DefaultSelector):
     loop: VirtualLoop
+    turns = 0
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        if timeout is not None and timeout > 0:
-            self.loop.elapsed += timeout
-            return []
-        return super().select(timeout if timeout is None else 0)
+        if timeout is None:
+            return super().select(None)
+        self.turns += 1
+        if not self.turns % _LOOKS and (events := super().select(0)):
+            return events
+        self.loop.elapsed += max(timeout, 0.0)
+        return []
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
@@ -45,6 +53,19 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
 def now() -> float:
     return asyncio.get_running_loop().time()
+
+
+@contextmanager
+def virtual_clocks(loop: VirtualLoop) -> Iterator[None]:
+    """The clocks of the `time` module show the loop's time: some libraries read them."""
+    clocks = {name: getattr(time, name) for name in ("time", "monotonic", "perf_counter")}
+    for name in clocks:
+        setattr(time, name, loop.time)
+    try:
+        yield
+    finally:
+        for name, real in clocks.items():
+            setattr(time, name, real)
 
 
 class ProviderError(Exception):
@@ -86,8 +107,15 @@ class Fault:
         """Calls a second that are taken."""
         if self.kind == "rate":
             return self.amount
-        back = self.begin + (self.end - self.begin) / 3
+        back = self.answers_again
         return self.amount * max(0.1, (when - back) / (self.end - back))
+
+    @property
+    def answers_again(self) -> float:
+        """When a call can be answered again; the beginning, for trouble in which some are answered all the time."""
+        if self.kind == "slow_start":
+            return self.begin + (self.end - self.begin) / 3
+        return self.end if self.kind in ("down", "hang") else self.begin
 
 
 @dataclass
@@ -106,25 +134,38 @@ class Endpoint:
     _tokens: float = 5.0
     _filled: float = 0.0
     _attempts: dict[int, int] = field(default_factory=dict)
+    _drawn: dict[tuple[int, int], tuple[float, float, float]] = field(default_factory=dict)
+    _edges: list[float] = field(default_factory=list)  # when work becomes slower or quicker
 
-    def fresh(self) -> Endpoint:
+    def fresh(self, other_luck: int = 0) -> Endpoint:
         """The same one, untouched."""
-        return Endpoint(self.name, self.faults, self.slots, self.queue, self.seed, self.typical)
+        return Endpoint(self.name, self.faults, self.slots, self.queue, self.seed + other_luck, self.typical)
 
     def __post_init__(self) -> None:
         self._free = [0.0] * self.slots
+        self._edges = sorted({edge for each in self.faults if each.kind == "slow" for edge in (each.begin, each.end)})
 
-    def fate(self, when: float, request: Request, *, real: bool) -> tuple[float, Exception | None]:
-        """How long a call would take that is sent then, and what comes of it; `real`: it is sent."""
-        luck = self._luck(request)
-        broken, answer_luck, seconds = luck.random(), luck.random(), math.exp(SPREAD * _quantile(luck.random()))
+    def fate(
+        self, when: float, request: Request, *, real: bool, length: float | None = None
+    ) -> tuple[float, Exception | None]:
+        """
+        How long a call would take that is sent then, and what comes of it.
+
+        Args:
+            when: The moment.
+            request: Whose call.
+            real: Whether it is sent; else nothing changes.
+            length: To look without knowing the call's luck: as if the answer had so many typical lengths, and chance
+                refused nothing.
+        """
+        broken, answer_luck, seconds = self._luck(request) if length is None else (1.0, 0.0, length)
         for fault in self.faults:
             if not fault.on(when):
                 continue
             if fault.kind == "down" or (fault.kind == "flapping" and (when - fault.begin) % 10 < 5):
                 return 0.05, ProviderError(503)
             if fault.kind == "slow_start":
-                if when < fault.begin + (fault.end - fault.begin) / 3:
+                if when < fault.answers_again:
                     return 0.05, ProviderError(503)
                 if self._take_token(when, fault.rate(when), real=real):
                     return 0.05, ProviderError(529)
@@ -157,10 +198,22 @@ class Endpoint:
             raise error
         return self.name
 
-    def _luck(self, request: Request) -> random.Random:
-        attempt = self._attempts.get(request.number, 0)
-        text = f"{self.seed}/{self.name}/{request.number}/{attempt}"
-        return random.Random(hashlib.blake2b(text.encode(), digest_size=8).digest())
+    def chance(self, when: float) -> float:
+        """Share of the calls that fail by chance then."""
+        shares = [fault.amount for fault in self.faults if fault.kind in ("errors", "busy") and fault.on(when)]
+        return 1 - math.prod(1 - share for share in shares)
+
+    def _luck(self, request: Request) -> tuple[float, float, float]:
+        """Two numbers from 0 to 1 and the length of the answer, for the request's next attempt here."""
+        key = request.number, self._attempts.get(request.number, 0)
+        drawn = self._drawn.get(key)
+        if drawn is None:
+            text = f"{self.seed}/{self.name}/{key[0]}/{key[1]}"
+            digest = hashlib.blake2b(text.encode(), digest_size=24).digest()
+            one, two, three = (int.from_bytes(digest[at : at + 8]) / 2**64 for at in (0, 8, 16))
+            length = math.exp(SPREAD * _NORMAL.inv_cdf(min(max(three, 1e-9), 1 - 1e-9)))
+            drawn = self._drawn[key] = one, two, length
+        return drawn
 
     def _take_token(self, when: float, rate: float, *, real: bool) -> float:
         """Seconds until there is a token; a refused call uses up a quarter of one."""
@@ -171,16 +224,13 @@ class Endpoint:
 
     def _finish(self, start: float, work: float) -> float:
         """When work ends that begins then, given when the endpoint is slow."""
+        if not self._edges:
+            return start + work
         when = start
-        edges = sorted({edge for fault in self.faults if fault.kind == "slow" for edge in (fault.begin, fault.end)})
-        for edge in [edge for edge in edges if edge > start] + [math.inf]:
+        for edge in [edge for edge in self._edges if edge > start] + [math.inf]:
             speed = math.prod(fault.amount for fault in self.faults if fault.kind == "slow" and fault.on(when))
             if when + work / speed <= edge:
                 return when + work / speed
             work -= (edge - when) * speed
             when = edge
         return when
-
-
-def _quantile(share: float) -> float:
-    return NormalDist().inv_cdf(min(max(share, 1e-9), 1 - 1e-9))
