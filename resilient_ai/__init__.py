@@ -40,7 +40,7 @@ if typing.TYPE_CHECKING:
     from ._batched.each import each as each
     from ._circuit_breaker.config import NEUTRAL as NEUTRAL
     from ._circuit_breaker.decorator import circuit_breaker as circuit_breaker
-    from ._circuit_breaker.state import CircuitState as CircuitState
+    from ._circuit_breaker.tickets import CircuitState as CircuitState
     from ._classification.classify import classify as classify
     from ._classification.results import classify_result as classify_result
     from ._classification.user_rules import register_classifier as register_classifier

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from .config import CircuitConfig
     from .shared import SharedCircuit
-    from .state import Ticket
+    from .tickets import Ticket
 
 
 class Guard:

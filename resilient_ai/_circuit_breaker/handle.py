@@ -9,8 +9,8 @@ from resilient_ai._core.report import Row
 from resilient_ai._core.state_name import StateHandle, StateName
 
 from .shared import SharedCircuit
-from .state import CircuitState
 from .stats import CircuitCounts, CircuitStats
+from .tickets import CircuitState
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,10 +64,15 @@ class CircuitBreaker(StateHandle):
         """What it has counted since it was made; `reset()` takes nothing back. Much cheaper than `stats()`."""
         return self._shared.counts()
 
+    def _voter(self) -> SharedCircuit:
+        return self._shared
+
     def row(self) -> Row:
         """What the registry's table shows."""
         stats = self.stats()
         state = stats.state.value.replace("_", "-")
+        if stats.opened_by == "fleet":
+            state += " by the fleet"
         if stats.retry_after is not None:
             state += f", probe in {stats.retry_after:.1f} s" if stats.retry_after else ", probe due"
         return Row(

@@ -10,7 +10,8 @@ from resilient_ai._core.call_facts import OWN_VARIABLES
 if TYPE_CHECKING:
     from resilient_ai._core.handlers import Handler
 
-    from .state import Circuit, Ticket
+    from .state import Circuit
+    from .tickets import Ticket
 
 # The probes that the running code is part of, each with its circuit.
 _probes: ContextVar[tuple[tuple[Circuit, Ticket], ...]] = ContextVar("resilient_ai.probes", default=())

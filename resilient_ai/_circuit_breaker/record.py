@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from array import array
 
 from resilient_ai._core.fast_path import MOST_ANSWER_TIMES
 from resilient_ai._core.imports import met_an_import
 from resilient_ai._core.quantiles import quantile
+from resilient_ai._core.sharing import EVIDENCE_SPANS, Evidence
 
 _RECENT = 100  # calls
 _RECENT_SECONDS = 300.0
@@ -80,6 +82,37 @@ class CallRecord:
         # Another thread may be between its two appends: an odd number leaves the newest time out.
         times = self.answer_times[: len(self.answer_times) // 2 * 2][-2 * _RECENT :]
         return [(began, ended) for ended, began in zip(times[::2], times[1::2], strict=True)]
+
+    @property
+    def latest_answer(self) -> float:
+        """When the latest good answer came; minus infinity without any."""
+        latest = self._latest_answers()[-1:]
+        return latest[0][1] if latest else -math.inf
+
+    def evidence(self, now: float, since: float) -> Evidence:
+        """
+        What a fleet is told: calls and failures of the last 0.5, 2 and 8 seconds, whatever the circuit did meanwhile.
+
+        A window that reaches back further than one of the two lists is cut for both, else the share would be wrong.
+
+        Args:
+            now: Seconds.
+            since: What came before this time does not count.
+        """
+        answers, failures = [ended for _, ended in self._latest_answers()], list(self._failure_times)
+        if len(answers) == _RECENT:
+            since = max(since, answers[0])
+        if len(failures) == _RECENT:
+            since = max(since, failures[0])
+        counts = []
+        for span in EVIDENCE_SPANS:
+            oldest = max(since, now - span)
+            failed = sum(when > oldest for when in failures)
+            counts += [failed + sum(when > oldest for when in answers), failed]
+        newest = now - EVIDENCE_SPANS[0]
+        old_failed = sum(since < when <= newest for when in failures)
+        old = old_failed + sum(since < when <= newest for when in answers)
+        return Evidence(tuple(counts), old_failed / old if old else 0.0)
 
     def recent(self, now: float) -> tuple[int, int]:
         """(calls, good answers) of the last 5 minutes, of the last 100 calls at most."""

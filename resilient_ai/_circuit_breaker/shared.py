@@ -17,13 +17,15 @@ from resilient_ai._core.state_name import part_of
 
 from .events import CircuitClosed, CircuitHalfOpened, CircuitModeSet, CircuitOpened, CircuitWouldOpen
 from .nested import is_inside_probe_of
-from .state import NESTED_PROBE, Circuit, CircuitState, Ticket
+from .state import Circuit
 from .stats import CircuitCounts, CircuitStats
+from .tickets import NESTED_PROBE, CircuitState, Ticket
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from resilient_ai._classification.verdict import Verdict
+    from resilient_ai._core.sharing import Evidence, Ruling
     from resilient_ai._core.state_store import StateStore
 
     from .config import CircuitConfig
@@ -35,7 +37,9 @@ _NOBODY: Mapping[object, Callable[[Event], object]] = {}  # shared, because most
 
 
 class SharedCircuit:
-    """One circuit, as policies and its handle use it. Thread-safe."""
+    """One circuit, as policies, its handle and its fleet use it. Thread-safe."""
+
+    kind = "circuit_breaker"
 
     __slots__ = (
         "_jittered",
@@ -117,10 +121,16 @@ class SharedCircuit:
         if is_inside_probe_of(circuit):
             return NESTED_PROBE
         with self._lock:
-            ticket, changed = circuit.admit(now)
+            if (fleet := circuit.by_fleet) is None:
+                ticket, changed = circuit.admit(now)
+            else:
+                workers = 0 if (sharing := self._registry.sharing) is None else sharing.reachable
+                ticket, changed = circuit.admit(now, roll=self._registry.rng.random(), workers=workers)
             if changed is not None:
-                self._pending_events.append(CircuitHalfOpened(self.name))
+                self._add_event(changed, now)
             wait, reason = circuit.retry_after(now), circuit.refusal()
+            if fleet is not None and fleet.holds and not wait:
+                wait = fleet.slot  # it is due, and this call was not the one
         if changed is not None:
             try:
                 self._notify()
@@ -169,6 +179,9 @@ class SharedCircuit:
             if changed is not None:
                 self._add_event(changed, now)
             dropped, circuit.dropped = circuit.dropped, None
+            shown = None if (fleet := circuit.by_fleet) is None else fleet.taken()
+        if shown is not None and (sharing := self._registry.sharing) is not None:
+            sharing.judged(self, shown)
         if dropped is not None and measurements is not None and self._hands_over:
             measurements.hand_over(self, dropped)
         if changed is not None:
@@ -199,6 +212,12 @@ class SharedCircuit:
             if changed is not None:
                 self._add_event(changed, now)
             opening = self.circuit.opening
+            shown = None if (fleet := self.circuit.by_fleet) is None else fleet.taken()
+        if (sharing := self._registry.sharing) is not None:
+            if shown is None:
+                sharing.suspect(self)
+            else:
+                sharing.judged(self, shown)
         if changed is not None:
             if changed is CircuitState.OPEN and opening is not None:
                 # Outside the lock: the error's own code runs, and classifiers of the user's.
@@ -208,6 +227,46 @@ class SharedCircuit:
     def released(self, ticket: Ticket) -> None:
         with self._lock:
             self.circuit.release(ticket)
+
+    # -- for the fleet
+
+    @property
+    def share(self) -> float:
+        """Share of failures above which it should open: its own, or half of all."""
+        return self.circuit.config.failure_rate_threshold or 0.5
+
+    @property
+    def period(self) -> float:
+        """Seconds that it stays open by itself."""
+        return self.circuit.config.recovery_timeout
+
+    def evidence(self) -> Evidence:
+        """What it has seen of late, as far as that says something about now."""
+        now = self._registry.clock.now()
+        with self._lock:
+            fleet = self.circuit.by_fleet
+            return self.circuit.record.evidence(now, -math.inf if fleet is None else fleet.closed_at)
+
+    def follow(self, ruling: Ruling) -> None:
+        """Do what the fleet has decided."""
+        now, circuit = self._registry.clock.now(), self.circuit
+        with self._lock:
+            if ruling.opened:
+                changed = circuit.hear_open(now, ruling)
+            else:
+                changed = circuit.hear_close(now, roll=self._registry.rng.random())
+            if changed is not None:
+                self._add_event(changed, now)
+        self._notify()
+
+    def held(self) -> tuple[float, int] | None:
+        """(seconds until a probe, probes that failed) while the fleet holds it open; else None."""
+        now = self._registry.clock.now()
+        with self._lock:
+            fleet = self.circuit.by_fleet
+            if fleet is None or not (fleet.holds or fleet.alone):
+                return None
+            return max(0.0, self.circuit.open_until - now) if fleet.holds else 0.0, fleet.probes
 
     def idle(self, now: float) -> float:
         """Seconds without a call; -1 for a circuit that must be kept: not simply closed, or with a call in flight."""
@@ -254,6 +313,7 @@ class SharedCircuit:
                 window_slow=window_slow,
                 retry_after=circuit.retry_after(now) if circuit.state is CircuitState.OPEN else None,
                 p95=record.p95(),
+                opened_by=circuit.opened_by,
             )
 
     def counts(self) -> CircuitCounts:
@@ -309,10 +369,7 @@ class SharedCircuit:
         """Call `listener` with this circuit's events after each change; returns a function that ends it."""
         key = object()  # the same function may listen twice
         with self._lock:
-            self._listeners = {
-                **self._listeners,
-                key: listener,
-            }  # a new one: others may iterate over the old
+            self._listeners = {**self._listeners, key: listener}  # a new one: others may iterate over the old
 
         def unsubscribe() -> None:
             with self._lock:
@@ -361,6 +418,8 @@ class SharedCircuit:
         circuit = self.circuit
         if state is CircuitState.CLOSED:
             self._pending_events.append(CircuitClosed(self.name))
+        elif state is CircuitState.HALF_OPEN:
+            self._pending_events.append(CircuitHalfOpened(self.name))
         elif state is CircuitState.METRICS_ONLY:
             self._pending_events.append(CircuitWouldOpen(self.name, circuit.reason))
         else:

@@ -13,70 +13,19 @@ earlier one changes nothing but the count of late results.
 from __future__ import annotations
 
 import math
-from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from resilient_ai._core.backend import LOCK_FREE
-from resilient_ai._core.public import public
-from resilient_ai._core.stand_in import StandIn
 
+from .by_fleet import RAMP_WAIT
+from .following import FleetCircuit
 from .record import CallRecord
+from .tickets import UNRECORDED, CircuitState, Opening, Probing, Ticket
 from .window import TICK, CallsWindow, SecondsWindow, Window
 
 if TYPE_CHECKING:
+    from .by_fleet import ByFleet
     from .config import CircuitConfig
-
-
-@public()
-class CircuitState(StrEnum):
-    """What a circuit does with calls; the last three are set by an operator."""
-
-    CLOSED = "closed"
-    OPEN = "open"
-    HALF_OPEN = "half_open"
-    FORCED_OPEN = "forced_open"
-    DISABLED = "disabled"
-    METRICS_ONLY = "metrics_only"
-
-
-class Ticket:
-    """Lets one call through. All calls of a closed circuit share one; each probe has its own."""
-
-    __slots__ = ("generation", "lease_end")
-
-    def __init__(self, generation: int, lease_end: float = math.inf) -> None:
-        self.generation = generation
-        self.lease_end = lease_end
-
-
-_UNRECORDED = -1  # generation of tickets whose results nobody wants
-NESTED_PROBE = Ticket(_UNRECORDED)  # for a call inside a probe of the same circuit: the probe tells how it went
-
-
-class Opening:
-    """Why a circuit opened, or would have in metrics_only, and when it may be probed."""
-
-    __slots__ = ("cause", "reason", "until")
-
-    def __init__(self, reason: str, until: float) -> None:
-        self.reason = reason
-        self.until = until
-        self.cause: StandIn | None = None  # set by the handle, once it has let go of its lock
-
-
-class Probing:
-    """The probes of a half-open circuit."""
-
-    __slots__ = ("in_flight", "successes", "usual_seconds")
-
-    def __init__(self, usual_seconds: float) -> None:
-        self.in_flight: list[Ticket] = []
-        self.successes = 0
-        self.usual_seconds = usual_seconds  # what a good answer usually takes
-
-    def give_back(self, ticket: Ticket) -> None:
-        if ticket in self.in_flight:
-            self.in_flight.remove(ticket)
 
 
 def _window(config: CircuitConfig) -> Window | None:
@@ -85,7 +34,7 @@ def _window(config: CircuitConfig) -> Window | None:
     return CallsWindow(config.window_calls) if config.window_calls is not None else SecondsWindow(config.window_seconds)
 
 
-class Circuit:
+class Circuit(FleetCircuit):
     """
     One circuit. Methods that may change the state return the new state if they did, else None.
 
@@ -102,24 +51,16 @@ class Circuit:
         open_ticket: Lets a call through without asking further; None: `admit` decides.
         fast_ticket: The open ticket, while a success with it changes nothing but the times of good answers.
         refused_until: Before this time every call is refused, without asking further.
+        by_fleet: What the fleet has it do; None as long as that never was anything.
     """
 
     __slots__ = (
         "_breach_told",
-        "_config",
-        "_generation",
-        "_period",
         "_window",
         "answer_times",
         "dropped",
         "failures",
         "fast_ticket",
-        "open_ticket",
-        "opening",
-        "probing",
-        "record",
-        "refused_until",
-        "state",
     )
 
     def __init__(self, config: CircuitConfig) -> None:
@@ -127,6 +68,7 @@ class Circuit:
         self._window = _window(config)
         self._generation = 0
         self.dropped: list[float] | None = None
+        self.by_fleet: ByFleet | None = None
         self.clear()
 
     def clear(self) -> None:
@@ -149,6 +91,8 @@ class Circuit:
             self._window.clear()
         if state is CircuitState.CLOSED:
             self._period = self._config.recovery_timeout
+        if self.by_fleet is not None and state not in (CircuitState.OPEN, CircuitState.HALF_OPEN):
+            self.by_fleet.let_go()
         if state is not CircuitState.OPEN and state is not CircuitState.HALF_OPEN:
             self.opening: Opening | None = None
         # `_open` sets it to the end of the period.
@@ -156,7 +100,7 @@ class Circuit:
         if state in (CircuitState.CLOSED, CircuitState.METRICS_ONLY):
             self.open_ticket: Ticket | None = Ticket(self._generation)
         elif state is CircuitState.DISABLED:
-            self.open_ticket = Ticket(_UNRECORDED)
+            self.open_ticket = Ticket(UNRECORDED)
         else:
             self.open_ticket = None
         self._set_fast_ticket()
@@ -185,10 +129,22 @@ class Circuit:
 
     # -- admission
 
-    def admit(self, now: float) -> tuple[Ticket | None, CircuitState | None]:
-        """A ticket, or None: do not call. Beside it the new state, if the recovery period was over."""
+    def admit(self, now: float, *, roll: float = 0.0, workers: int = 0) -> tuple[Ticket | None, CircuitState | None]:
+        """
+        A ticket, or None: do not call. Beside it the new state, if the recovery period was over.
+
+        Args:
+            now: Seconds.
+            roll: By chance, in [0, 1): of a fleet's workers one probes.
+            workers: In the fleet; 0 without one, or when it cannot be reached.
+        """
         if self.open_ticket is not None:
             return self.open_ticket, None
+        if (fleet := self.by_fleet) is not None:
+            if fleet.ramp is not None:
+                return self._admit_by_share(fleet.ramp, now)
+            if fleet.holds and (decided := self._admit_by_lot(fleet, now, roll, workers)) is not None:
+                return decided
         changed = None
         if self.state is CircuitState.OPEN and self.retry_after(now) == 0:
             usual = self.record.p95()
@@ -221,6 +177,8 @@ class Circuit:
         wait = 0.0
         if self.state is CircuitState.OPEN:
             wait = self.open_until - now
+        elif (fleet := self.by_fleet) is not None and fleet.ramp is not None:
+            wait = min(RAMP_WAIT, fleet.ramp.left(now))
         elif (probing := self.probing) is not None and len(probing.in_flight) >= self._config.probes_at_once:
             wait = min(probing.usual_seconds, min(probe.lease_end for probe in probing.in_flight) - now)
         return wait if wait > TICK else 0.0
@@ -236,8 +194,14 @@ class Circuit:
         slow = self._count(now, seconds, failed=False)
         if (probing := self.probing) is not None:
             probing.give_back(ticket)
+            if (fleet := self.by_fleet) is not None and fleet.holds:
+                return self._fleet_probe_succeeded(fleet, now, roll)
             probing.successes += 1
-            return self._enter(CircuitState.CLOSED) if probing.successes >= self._config.success_threshold else None
+            if probing.successes < self._config.success_threshold:
+                return None
+            if fleet is not None and fleet.alone:
+                fleet.verdict, fleet.closed_at = "answered", now
+            return self._enter(CircuitState.CLOSED)
         if self.failures:
             self.failures -= 1
             self._set_fast_ticket()
@@ -259,12 +223,17 @@ class Circuit:
             return None
         self.record.failed(now)
         self._count(now, seconds, failed=True)
+        if (fleet := self.by_fleet) is not None:
+            fleet.believe(now)
+            if fleet.holds:
+                return self._fleet_probe_failed(fleet, now, retry_after)
         if self.probing is not None:
             self._grow()
             return self._open(now, "a probe failed", retry_after, roll)
         self.failures += 1
         self.fast_ticket = None
-        return self._open_if("quota exceeded" if at_once else self._breach(), now, retry_after, roll)
+        reason = "quota exceeded" if at_once else self._breach()
+        return self._open_if(reason, now, retry_after, roll, dictated=at_once)
 
     def release(self, ticket: Ticket) -> None:
         """The call ended without news (cancelled, or the caller's own fault); a probe gives its slot back."""
@@ -284,7 +253,7 @@ class Circuit:
         return self.probing is not None and ticket in self.probing.in_flight
 
     def _too_late(self, ticket: Ticket) -> None:
-        if ticket.generation != _UNRECORDED:
+        if ticket.generation != UNRECORDED:
             self.record.late += 1
 
     def _count(self, now: float, seconds: float, *, failed: bool) -> bool:
@@ -312,24 +281,42 @@ class Circuit:
             return f"{window.slow} of {window.calls} calls were slow"
         return None
 
-    def _open_if(self, reason: str | None, now: float, retry_after: float | None, roll: float) -> CircuitState | None:
+    def _open_if(
+        self, reason: str | None, now: float, retry_after: float | None, roll: float, *, dictated: bool = False
+    ) -> CircuitState | None:
         if self.state is CircuitState.METRICS_ONLY:
             news = reason is not None and not self._breach_told
             self._breach_told = reason is not None
             self.opening = Opening(reason, 0.0) if reason is not None else None
             return CircuitState.METRICS_ONLY if news else None
-        return self._open(now, reason, retry_after, roll) if reason is not None else None
+        return None if reason is None else self._open(now, reason, retry_after, roll, dictated=dictated)
 
-    def _open(self, now: float, reason: str, retry_after: float | None, roll: float) -> CircuitState:
+    def _open(
+        self, now: float, reason: str, retry_after: float | None, roll: float, *, dictated: bool = False
+    ) -> CircuitState:
         until = now + self._open_seconds(retry_after, roll)
+        if self.by_fleet is not None:
+            self.by_fleet.let_go()
+        return self._enter_open(Opening(reason, until, dictated=dictated or bool(retry_after)))
+
+    def _enter_open(self, opening: Opening, *, again: bool = False) -> CircuitState:
         failures = self.failures
         self._enter(CircuitState.OPEN)
         self.failures = failures  # what opened it stays readable until it closes
-        self.record.opened_count += 1
-        self.opening = Opening(reason, until)
-        if LOCK_FREE:
-            self.refused_until = until - TICK
+        self.record.opened_count += not again
+        self.opening = opening
+        self._open_until(opening.until)
         return CircuitState.OPEN
+
+    def _open_until(self, until: float) -> None:
+        """The end of the period, before which nothing has to be asked; a trial of the fleet's word may come sooner."""
+        if self.opening is None:
+            return
+        self.opening.until = until
+        if (fleet := self.by_fleet) is not None and fleet.holds:
+            until = min(until, fleet.next_trial)
+        if LOCK_FREE and self.state is CircuitState.OPEN:
+            self.refused_until = until - TICK
 
     def _open_seconds(self, retry_after: float | None, roll: float) -> float:
         """
@@ -375,6 +362,18 @@ class Circuit:
     def reason(self) -> str:
         """Why it is open; empty while it is not."""
         return self.opening.reason if self.opening is not None else ""
+
+    @property
+    def opened_by(self) -> Literal["local", "fleet"] | None:
+        """Who opened it; None while it is closed, or set by an operator."""
+        if self.opening is None or self.state not in (CircuitState.OPEN, CircuitState.HALF_OPEN):
+            return None
+        return "fleet" if self.opening.by_fleet else "local"
+
+    @property
+    def config(self) -> CircuitConfig:
+        """Its settings."""
+        return self._config
 
     @property
     def open_until(self) -> float:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from resilient_ai._core.public import public
 
-from .state import CircuitState
+from .tickets import CircuitState
 
 
 @public("types")
@@ -58,6 +58,7 @@ class CircuitStats:
         window_slow: Slow calls among them.
         retry_after: Seconds until a probe is allowed; None when not open or when only an operator knows.
         p95: Seconds, over the last 100 good answers; None without any.
+        opened_by: "local", or "fleet" where the workers of a fleet have voted; None while it is closed.
     """
 
     state: CircuitState
@@ -77,6 +78,7 @@ class CircuitStats:
     window_slow: int
     retry_after: float | None
     p95: float | None
+    opened_by: Literal["local", "fleet"] | None = None
 
     @property
     def calls(self) -> int:

@@ -8,7 +8,7 @@ else empties.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from .known_secrets import secrets_of
 
@@ -36,8 +36,93 @@ def credential_of(endpoint: object) -> str:
     return told if isinstance(told, str) else "\0".join(secrets_of(endpoint))
 
 
+EVIDENCE_SPANS = (0.5, 2.0, 8.0)  # seconds of the past that workers compare
+
+
+class Evidence(NamedTuple):
+    """
+    What a worker has seen of late.
+
+    Attributes:
+        counts: Calls and failures of the last 0.5, 2 and 8 seconds: calls, failures, calls, failures and so on.
+        usual: Share of failures before the last 0.5 seconds.
+    """
+
+    counts: tuple[int, ...]
+    usual: float
+
+
+NO_EVIDENCE = Evidence((0,) * (2 * len(EVIDENCE_SPANS)), 0.0)
+
+
+class Ruling(NamedTuple):
+    """
+    What the workers of a fleet have decided together.
+
+    Attributes:
+        opened: Whether calls are refused; else they are let through again.
+        seconds: Until a probe.
+        reason: With the numbers that decided.
+        probes: Probes that have failed since.
+        longest: Seconds for which that is believed without a failure of one's own.
+    """
+
+    opened: bool
+    seconds: float
+    reason: str
+    probes: int
+    longest: float
+
+
+class Voter(Protocol):
+    """A state whose failures may be one worker's own trouble, so that all workers are asked."""
+
+    @property
+    def name(self) -> str:
+        """The state's name, the same in every worker."""
+        ...
+
+    @property
+    def kind(self) -> str:
+        """What sort of state it is."""
+        ...
+
+    @property
+    def share(self) -> float:
+        """Share of failures above which it should open."""
+        ...
+
+    @property
+    def period(self) -> float:
+        """Seconds that it stays open by itself."""
+        ...
+
+    def evidence(self) -> Evidence:
+        """What it has seen of late."""
+        ...
+
+    def follow(self, ruling: Ruling) -> None:
+        """Do what the fleet has decided, as far as no operator has said otherwise."""
+        ...
+
+    def held(self) -> tuple[float, int] | None:
+        """(seconds until a probe, probes that failed) while the fleet holds it open; else None."""
+        ...
+
+
 class Sharing(Protocol):
     """Where a policy tells what other workers should know at once."""
+
+    @property
+    def reachable(self) -> int:
+        """Workers in the fleet, this one included; 0 while it cannot be reached."""
+        ...
+
+    def suspect(self, voter: Voter) -> None:
+        """A call of it has failed."""
+
+    def judged(self, voter: Voter, verdict: str) -> None:
+        """Its probe was "answered" or "failed", or the fleet is "doubted"."""
 
     def failed(self, subject: Subject, error_type: ErrorType, wait: float | None) -> None:
         """The provider refused a call for a reason that holds for every worker."""

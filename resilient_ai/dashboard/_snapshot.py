@@ -6,7 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from resilient_ai._circuit_breaker.handle import CircuitBreaker
-from resilient_ai._circuit_breaker.state import CircuitState
+from resilient_ai._circuit_breaker.tickets import CircuitState
 from resilient_ai._core.describe import brief, describe
 from resilient_ai._core.printable import printable
 from resilient_ai._core.wrapper import _wrappers

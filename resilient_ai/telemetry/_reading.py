@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any
 
 from resilient_ai._circuit_breaker.handle import CircuitBreaker
-from resilient_ai._circuit_breaker.state import CircuitState
+from resilient_ai._circuit_breaker.tickets import CircuitState
 from resilient_ai._core.errors import ErrorType
 from resilient_ai._core.forks import start_over_after_fork
 from resilient_ai._core.state_name import place_of

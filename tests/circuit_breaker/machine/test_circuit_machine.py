@@ -10,7 +10,8 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initial
 
 from resilient_ai import CircuitState
 from resilient_ai._circuit_breaker.config import CircuitConfig
-from resilient_ai._circuit_breaker.state import Circuit, Ticket
+from resilient_ai._circuit_breaker.state import Circuit
+from resilient_ai._circuit_breaker.tickets import Ticket
 from tests.circuit_breaker.machine.circuit_model import (
     CLOSED,
     DISABLED,

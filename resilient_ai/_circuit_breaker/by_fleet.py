@@ -1,0 +1,178 @@
+"""
+A circuit that other workers have opened too: who probes it, how calls come back, and how long the fleet is believed.
+
+    the fleet votes ──▶ held open ── a probe of anybody is good ──▶ ramp ── 2 s ──▶ closed
+                          ▲   │ period over: one probe, by lot        │ the circuit's own rules
+                          └───┘ it fails: another period              └──▶ open, as a circuit by itself
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .tickets import Ticket
+
+PERIOD = 0.5  # seconds until a probe: short, since the whole fleet spends one on it
+GROWS_AFTER = 20  # failed probes from which on the periods double, up to the circuit's own
+LEAST_SLOT = 0.1  # seconds; within what an answer usually takes, about one worker of the fleet probes
+GRACE = 2.0  # seconds for which whoever made the failed probe leaves the next one to others
+RAMP, RAMP_FIRST = 2.0, 0.1  # seconds until all calls are let through again, and the share that is at first
+RAMP_WAIT = 0.2  # seconds that a refused caller waits at most while calls come back
+DOUBTED = 600.0  # seconds for which a fleet is not believed once own calls have shown otherwise
+_ENOUGH_TRIALS = 2
+_LEAST_SECONDS = 0.05  # a rate of calls is not read from less
+
+
+def period_after(probes: int, longest: float) -> float:
+    """Seconds open after so many failed probes; `longest` is the circuit's own period."""
+    return min(longest, PERIOD * 2.0 ** max(0, probes - GROWS_AFTER))
+
+
+class Ramp:
+    """Lets calls through again little by little: of a worker's arrivals a share that grows from 10 to 100 percent."""
+
+    __slots__ = ("_began", "_due", "ticket")
+
+    def __init__(self, now: float, ticket: Ticket, roll: float) -> None:
+        self._began = now
+        self._due = roll  # of all workers, one tenth lets its first call through
+        self.ticket = ticket
+
+    def left(self, now: float) -> float:
+        """Seconds until every call is let through."""
+        return self._began + RAMP - now
+
+    def lets_through(self, now: float) -> bool:
+        """Whether the next call may go."""
+        share = max(0.0, now - self._began) / RAMP
+        self._due += RAMP_FIRST + (1 - RAMP_FIRST) * share**2
+        if self._due < 1:
+            return False
+        self._due -= 1
+        return True
+
+
+class ByFleet:
+    """
+    What the fleet has a circuit do.
+
+    Whatever it says can delay a worker's calls for so long and no longer: a worker whose own calls tell nothing else
+    tries one each `longest` seconds, and after two good ones goes by itself for ten minutes.
+
+    Attributes:
+        holds: Whether the fleet holds the circuit open.
+        alone: Whether it did, and the worker has lost the fleet: the circuit goes on by itself.
+        ramp: Lets calls through little by little, after the fleet has closed it.
+        probes: Probes that have failed since the fleet opened it.
+        closed_at: When the fleet closed it; what was counted before says nothing any more.
+        slot: Seconds after which it is worth asking again.
+        next_trial: When a call of this worker's own is let through, whatever the fleet says.
+        trial: Whether the probe under way is one that the fleet did not ask for.
+        verdict: What a probe has shown, for whoever tells the fleet.
+        doubted_until: Up to here the fleet is not believed.
+    """
+
+    __slots__ = (
+        "_asked_before",
+        "_began",
+        "_longest",
+        "_mine_until",
+        "_trials",
+        "alone",
+        "closed_at",
+        "doubted_until",
+        "holds",
+        "next_trial",
+        "probes",
+        "ramp",
+        "slot",
+        "trial",
+        "verdict",
+    )
+
+    def __init__(self) -> None:
+        self.holds = self.alone = self.trial = False
+        self.ramp: Ramp | None = None
+        self.verdict: str | None = None
+        self.probes = self._trials = self._asked_before = 0
+        self.slot = LEAST_SLOT
+        self._longest = self.next_trial = math.inf
+        self._began = 0.0
+        self.closed_at = self.doubted_until = self._mine_until = -math.inf
+
+    def hold(self, now: float, longest: float, slot: float | None, asked: int, answered: float) -> None:
+        """
+        The fleet opens it.
+
+        Args:
+            now: Seconds.
+            longest: Seconds for which the fleet is believed without a failure of one's own.
+            slot: Seconds that an answer usually takes; None where that is not known.
+            asked: Calls refused so far.
+            answered: When the latest good answer came.
+        """
+        self._longest = longest
+        if self.next_trial == math.inf or answered > self.closed_at:  # calls got through since it was open last
+            self.believe(now)
+        self.holds, self.alone, self.ramp, self.trial = True, False, None, False
+        self.slot = max(LEAST_SLOT, slot or 0.0)
+        self._began, self._asked_before = now, asked
+
+    def let_go(self) -> None:
+        """It is not the fleet's any more."""
+        self.holds = self.alone = self.trial = False
+        self.ramp = None
+        self.probes = 0
+
+    def believe(self, now: float) -> None:
+        """What this worker sees itself agrees with the fleet, or nothing was held up."""
+        self._trials, self.next_trial = 0, now + self._longest
+
+    def begins_trial(self, now: float) -> bool:
+        """Whether it is time for one."""
+        if now < self.next_trial:
+            return False
+        self.next_trial = now + self._longest
+        return True
+
+    def trial_was_good(self, now: float) -> bool:
+        """Whether that is enough to go without the fleet."""
+        self._trials += 1
+        if self._trials < _ENOUGH_TRIALS:
+            return False
+        self.doubted_until, self.verdict = now + DOUBTED, "doubted"
+        return True
+
+    def probe_failed(self, until: float) -> None:
+        """This worker's probe has failed; another one makes the next."""
+        self.probes += 1
+        self.verdict, self._mine_until = "failed", until + GRACE
+
+    def wins(self, now: float, workers: int, asked: int, roll: float) -> bool:
+        """
+        Whether this call is the fleet's probe: about one in each slot, however many workers and calls there are.
+
+        Args:
+            now: Seconds.
+            workers: In the fleet.
+            asked: Calls refused so far, this one included.
+            roll: By chance, in [0, 1).
+        """
+        if workers < 2:
+            return True
+        if now < self._mine_until:
+            return False
+        rate = (asked - self._asked_before) / max(_LEAST_SECONDS, now - self._began)
+        return roll * workers * rate * self.slot < 1
+
+    def goes_alone(self, period: float, roll: float) -> float:
+        """The fleet is lost: until when the circuit stays open by itself; half of the workers skip a turn."""
+        self.holds, self.alone = False, True
+        return self._began + period * (1 if roll < 0.5 else 2)
+
+    def taken(self) -> str | None:
+        """The verdict, once."""
+        verdict, self.verdict = self.verdict, None
+        return verdict

@@ -1,0 +1,72 @@
+"""What a circuit's state is made of: its modes, the tickets of its calls, why it is open, and its probes."""
+
+from __future__ import annotations
+
+import math
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from resilient_ai._core.public import public
+
+if TYPE_CHECKING:
+    from resilient_ai._core.stand_in import StandIn
+
+
+@public()
+class CircuitState(StrEnum):
+    """What a circuit does with calls; the last three are set by an operator."""
+
+    CLOSED = "closed"
+    OPEN = "open"
+    HALF_OPEN = "half_open"
+    FORCED_OPEN = "forced_open"
+    DISABLED = "disabled"
+    METRICS_ONLY = "metrics_only"
+
+
+class Ticket:
+    """Lets one call through. All calls of a closed circuit share one; each probe has its own."""
+
+    __slots__ = ("generation", "lease_end")
+
+    def __init__(self, generation: int, lease_end: float = math.inf) -> None:
+        self.generation = generation
+        self.lease_end = lease_end
+
+
+UNRECORDED = -1  # generation of tickets whose results nobody wants
+NESTED_PROBE = Ticket(UNRECORDED)  # for a call inside a probe of the same circuit: the probe tells how it went
+
+
+class Opening:
+    """
+    Why a circuit opened, or would have in metrics_only, and when it may be probed.
+
+    Attributes:
+        dictated: Whether the provider said for how long: nobody else's word shortens that.
+        by_fleet: Whether the fleet opened it.
+    """
+
+    __slots__ = ("by_fleet", "cause", "dictated", "reason", "until")
+
+    def __init__(self, reason: str, until: float, *, dictated: bool = False, by_fleet: bool = False) -> None:
+        self.reason = reason
+        self.until = until
+        self.dictated = dictated
+        self.by_fleet = by_fleet
+        self.cause: StandIn | None = None  # set by the handle, once it has let go of its lock
+
+
+class Probing:
+    """The probes of a half-open circuit."""
+
+    __slots__ = ("in_flight", "successes", "usual_seconds")
+
+    def __init__(self, usual_seconds: float) -> None:
+        self.in_flight: list[Ticket] = []
+        self.successes = 0
+        self.usual_seconds = usual_seconds  # what a good answer usually takes
+
+    def give_back(self, ticket: Ticket) -> None:
+        if ticket in self.in_flight:
+            self.in_flight.remove(ticket)
