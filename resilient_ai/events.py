@@ -11,7 +11,7 @@ from ._classified_retry.events import AttemptFailed, QuotaExceeded, RetriesExhau
 from ._core.events import CallRejected, Event, OperatorActed, SettingsChanged
 from ._degrade_to.events import Degraded, RungFailed
 from ._failover.events import EndpointDenied, EndpointDown, EndpointMarked, EndpointUp, FailedOver, Hedged
-from ._fleet.events import FactHeard, FleetJoined, FleetLost
+from ._fleet.events import FactHeard, FleetClosed, FleetDoubted, FleetJoined, FleetLost, FleetOpened
 from ._rate_limit.events import RateLimitLowered
 from ._spend_limit.events import SpendStopped, SpendUnknown, SpendWarned
 
@@ -32,8 +32,11 @@ __all__ = [
     "Event",
     "FactHeard",
     "FailedOver",
+    "FleetClosed",
+    "FleetDoubted",
     "FleetJoined",
     "FleetLost",
+    "FleetOpened",
     "Hedged",
     "LimitLowered",
     "OperatorActed",

@@ -57,7 +57,7 @@ NO_EVIDENCE = Evidence((0,) * (2 * len(EVIDENCE_SPANS)), 0.0)
 
 class Ruling(NamedTuple):
     """
-    What the workers of a fleet have decided together.
+    What workers have decided together.
 
     Attributes:
         opened: Whether calls are refused; else they are let through again.
@@ -102,11 +102,11 @@ class Voter(Protocol):
         ...
 
     def follow(self, ruling: Ruling) -> None:
-        """Do what the fleet has decided, as far as no operator has said otherwise."""
+        """Do what has been decided, as far as no operator has said otherwise."""
         ...
 
     def held(self) -> tuple[float, int] | None:
-        """(seconds until a probe, probes that failed) while the fleet holds it open; else None."""
+        """(seconds until a probe, probes that failed) while it is held open by what was decided; else None."""
         ...
 
 
@@ -115,14 +115,14 @@ class Sharing(Protocol):
 
     @property
     def reachable(self) -> int:
-        """Workers in the fleet, this one included; 0 while it cannot be reached."""
+        """Workers that can be asked, this one included; 0 while nobody can be."""
         ...
 
     def suspect(self, voter: Voter) -> None:
         """A call of it has failed."""
 
     def judged(self, voter: Voter, verdict: str) -> None:
-        """Its probe was "answered" or "failed", or the fleet is "doubted"."""
+        """Its probe was "answered" or "failed", or what was decided is "doubted"."""
 
     def failed(self, subject: Subject, error_type: ErrorType, wait: float | None) -> None:
         """The provider refused a call for a reason that holds for every worker."""

@@ -192,6 +192,9 @@ class StateStore(Exporting, RunTimeSettings):
                 known.used_at(place)
             return cast("H", known.handle)
 
+    def _handle(self, kind: str, name: str) -> Handle | None:
+        return None if (known := self._states.get((kind, name))) is None else known.handle
+
     def _drop_unheld(self) -> None:
         """What is made for one request leaves states behind: those that nobody holds go, oldest first."""
         unheld = [key for key, claim in self._states.items() if not claim.keyed and claim.is_unheld()]

@@ -46,3 +46,43 @@ class FactHeard(Event):
 
     error_type: str
     rest: float
+
+
+@public("events")
+@dataclass(frozen=True, slots=True)
+class FleetOpened(Event):
+    """
+    The workers have voted a circuit open; told by the one that asked. Each tells `CircuitOpened` of its own.
+
+    Attributes:
+        failed: Calls that failed of late, of `calls`.
+        workers: Workers that called.
+        retry_after: Seconds until a probe.
+    """
+
+    log_name: ClassVar[str] = "resilient_ai.fleet_opened"
+    level: ClassVar[Level] = "warning"
+
+    failed: int
+    calls: int
+    workers: int
+    retry_after: float
+
+
+@public("events")
+@dataclass(frozen=True, slots=True)
+class FleetClosed(Event):
+    """A circuit that the fleet had opened lets calls through again, after so many seconds; told by who probed it."""
+
+    log_name: ClassVar[str] = "resilient_ai.fleet_closed"
+
+    seconds: float
+
+
+@public("events")
+@dataclass(frozen=True, slots=True)
+class FleetDoubted(Event):
+    """The fleet holds a circuit open, yet this worker's own calls are answered: for ten minutes it goes by itself."""
+
+    log_name: ClassVar[str] = "resilient_ai.fleet_doubted"
+    level: ClassVar[Level] = "warning"

@@ -16,11 +16,13 @@ from resilient_ai._core.sharing import Subject
 from .events import FactHeard, FleetJoined, FleetLost
 from .facts import Fact, believed, fact_of, hashed
 from .stats import FleetStats
+from .votes import Votes
 
 if TYPE_CHECKING:
     import random
     from collections.abc import Callable
 
+    from resilient_ai._core.sharing import Voter
     from resilient_ai._core.state_store import StateStore
 
 _STABLE = 5.0  # seconds for which the server has to answer before its return is told
@@ -60,15 +62,32 @@ class Membership:
         self._connected_at = math.inf
         self._told_connected: bool | None = None  # what the listeners know
         self._round_trips: deque[float] = deque(maxlen=50)
+        self.votes = Votes(namespace, registry)
         start_over_after_fork(self)
 
     def _after_fork(self) -> None:
         self._lock = threading.RLock()
         self._wake, self.leaving, self.ended_by_fork = None, True, True
         self._to_tell, self._known = {}, {}
+        self.votes = Votes(self._namespace, self._registry)
         self._stats = FleetStats()
 
     # -- for policies
+
+    @property
+    def reachable(self) -> int:
+        """Workers in the fleet, this one included; 0 while the server does not answer."""
+        stats = self._stats
+        return stats.workers if stats.connected else 0
+
+    def suspect(self, voter: Voter) -> None:
+        """A call of it has failed; the others are asked where they may have seen the same."""
+        if self.reachable > 1:
+            self.votes.suspect(voter)
+
+    def judged(self, voter: Voter, verdict: str) -> None:
+        """Its probe was "answered" or "failed", or the fleet is "doubted"."""
+        self.votes.judged(voter, verdict)
 
     def failed(self, subject: Subject, error_type: ErrorType, wait: float | None) -> None:
         """The provider refused a call; the others are told where that holds for them."""
@@ -140,6 +159,7 @@ class Membership:
 
     def tell_again(self) -> None:
         """The server has lost its data: tell what still holds."""
+        self.votes.tell_again()
         now = self._now()
         with self._lock:
             self._known = {key: known for key, known in self._known.items() if known[1] > now}
@@ -229,4 +249,4 @@ class Membership:
             here = self._stats.connected or not self._stats.joined
             away = 0.0 if here else self._now() - self._lost_at
             trip = median(self._round_trips) if self._round_trips else None
-            return replace(self._stats, away_for=away, round_trip=trip)
+            return replace(self._stats, away_for=away, round_trip=trip, questions=self.votes.questions)

@@ -23,6 +23,7 @@ class FleetStats:
         commands: Commands that were sent to the server.
         facts_told: Facts that were told to the others.
         facts_heard: Facts of others that had an effect here.
+        questions: Votes that this worker has asked for.
         dropped: Messages and values from the server that did not fit, and were ignored.
         last_error: Class name of the latest error of the server or the network; None without one.
         round_trip: Seconds that a command takes, middling; None before the first.
@@ -37,6 +38,7 @@ class FleetStats:
     commands: int = 0
     facts_told: int = 0
     facts_heard: int = 0
+    questions: int = 0
     dropped: int = 0
     last_error: str | None = None
     round_trip: float | None = None

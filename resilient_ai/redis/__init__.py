@@ -7,6 +7,7 @@ Workers of one service tell each other what holds for all of them, by way of Red
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -39,6 +40,8 @@ class RedisStore:
         sync_interval: Seconds between heartbeats, about. Default 5.
         command_timeout: Seconds that a command may take; the first that takes longer means that the server is away.
             Default 1.
+        max_open: Seconds for which a circuit that the fleet holds open is left so without a failure of this worker's
+            own; then it tries one call each so many seconds, and after two good ones goes by itself. Default 60.
 
     Raises:
         ValueError: A bad setting.
@@ -53,6 +56,7 @@ class RedisStore:
         push: bool = True,
         sync_interval: float = 5.0,
         command_timeout: float = 1.0,
+        max_open: float = 60.0,
     ) -> None:
         scheme = _scheme_of(url)
         if scheme not in _SCHEMES:
@@ -65,6 +69,7 @@ class RedisStore:
             raise ValueError(f"push must be True or False, got {push!r}")
         check_number("sync_interval", sync_interval, above=0, most=10)
         check_number("command_timeout", command_timeout, above=0)
+        check_number("max_open", max_open, above=0)
         try:
             import coredis  # noqa: F401
         except ImportError as error:
@@ -74,6 +79,7 @@ class RedisStore:
         self._push = push
         self._sync_interval = sync_interval
         self._command_timeout = command_timeout
+        self._max_open = max_open
 
     @property
     def namespace(self) -> str:
@@ -83,15 +89,17 @@ class RedisStore:
     async def run(self, membership: Membership) -> None:
         """Keep in touch with the others until cancelled; `registry.join` calls this."""
         from ._task import FleetTask
+        from ._transport import opened
 
         await FleetTask(
-            self._url,
+            partial(opened, self._url),
             self._namespace,
             membership,
             push=self._push,
             sync_interval=self._sync_interval,
             timeout=self._command_timeout,
             rng=membership.rng,
+            max_open=self._max_open,
         ).run()
 
     def __repr__(self) -> str:

@@ -9,9 +9,14 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from resilient_ai._core.errors import ErrorType
+
+from ._vote_messages import Question, decision_of, question_of
+
+if TYPE_CHECKING:
+    from resilient_ai._fleet.votes import Decision
 
 _LONGEST = 2_000
 _MOST = 2**53
@@ -40,7 +45,7 @@ class News:
     by: str
 
 
-def news_of(message: object) -> News | str | None:
+def news_of(message: object) -> News | Decision | Question | str | None:
     """What a message says: news, or the worker who says hello; None: it does not fit."""
     if not isinstance(message, str) or len(message) > _LONGEST:
         return None
@@ -52,6 +57,10 @@ def news_of(message: object) -> News | str | None:
         return None
     if set(told) == {"hi"}:
         return told["hi"] if _is_worker(told["hi"]) else None
+    if "e" in told:
+        return decision_of(told)
+    if "q" in told:
+        return question_of(told)
     return _news(told.get("k"), told.get("f"), told.get("r"), told.get("by"), told.get("c"))
 
 

@@ -21,17 +21,18 @@ local function fact_of(value)
 end
 """
 
-# KEYS: facts, ver, workers. ARGV: worker, life ms, ver seen, leaving. Returns workers, ver, facts if ver is news.
+# KEYS: facts, ver, workers, states, asks. ARGV: worker, life ms, ver seen, leaving.
+# Returns workers, ver, the server's ms, and where ver is news: facts, states (as written down) and open questions.
 _SYNC = """
 if ARGV[4] == '1' then
   redis.call('ZREM', KEYS[3], ARGV[1])
-  return {0, 0, {}}
+  return {0, 0, now, {}, {}, {}}
 end
 redis.call('ZADD', KEYS[3], now, ARGV[1])
 redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', now - tonumber(ARGV[2]))
 redis.call('PEXPIRE', KEYS[3], ARGV[2])
 local workers, ver = redis.call('ZCARD', KEYS[3]), tonumber(redis.call('GET', KEYS[2]) or '0')
-if ver == tonumber(ARGV[3]) then return {workers, ver, {}} end
+if ver == tonumber(ARGV[3]) then return {workers, ver, now, {}, {}, {}} end
 local all, found = redis.call('HGETALL', KEYS[1]), {}
 for i = 2, #all, 2 do
   local fact = fact_of(all[i])
@@ -41,7 +42,17 @@ for i = 2, #all, 2 do
     redis.call('HDEL', KEYS[1], all[i - 1])
   end
 end
-return {workers, ver, found}
+local states, kept = redis.call('HGETALL', KEYS[4]), {}
+for i = 2, #states, 2 do
+  local till, since = string.match(states[i], '^%d+|[oc]|(%d+)|%w*|%d+|(%d+)|')
+  if till and now < math.max(tonumber(till), tonumber(since)) + 600000 then
+    kept[#kept + 1] = states[i - 1]
+    kept[#kept + 1] = states[i]
+  else
+    redis.call('HDEL', KEYS[4], states[i - 1])
+  end
+end
+return {workers, ver, now, found, kept, redis.call('HGETALL', KEYS[5])}
 """
 
 # KEYS: facts, ver. ARGV: channel, key, worker, error type or '' when it is over, ms alone, ms confirmed, a day.

@@ -12,14 +12,18 @@ import anyio
 
 from resilient_ai._core.event_loops import LoopUsages
 from resilient_ai._core.wakeup import TaskWakeup
+from resilient_ai._fleet.votes import Decision
 
 from ._messages import news_of, news_of_row
 from ._scripts import DAY, FACT, HELLO, SYNC
-from ._transport import is_refusal, opened
+from ._transport import is_refusal
+from ._vote_messages import Question
+from ._voting import Voting
 
 if TYPE_CHECKING:
     import random
     from collections.abc import Awaitable, Callable
+    from contextlib import AbstractAsyncContextManager
 
     from resilient_ai._fleet.membership import Membership
 
@@ -39,18 +43,19 @@ class FleetTask:
     Keeps a membership in touch with the server.
 
     Args:
-        url: Of the server.
+        connect: Connects to the server, given the seconds that a command may take at first.
         namespace: The fleet's name.
         membership: What is told and heard.
         push: Whether news may be pushed.
         sync_interval: Seconds between heartbeats.
         timeout: Seconds that a command may take.
         rng: Source of jitter.
+        max_open: Seconds for which the fleet is believed without a failure of one's own.
     """
 
     def __init__(
         self,
-        url: str,
+        connect: Callable[[float], AbstractAsyncContextManager[Transport]],
         namespace: str,
         membership: Membership,
         *,
@@ -58,11 +63,14 @@ class FleetTask:
         sync_interval: float,
         timeout: float,
         rng: random.Random,
+        max_open: float,
     ) -> None:
-        self._url, self._membership, self._rng = url, membership, rng
+        self._connect, self._membership, self._rng = connect, membership, rng
         self._sync_interval, self._timeout = sync_interval, timeout
-        prefix = f"rai1:{{{namespace}}}:"
+        membership.votes.longest = max_open
+        self._prefix = prefix = f"rai1:{{{namespace}}}:"
         self._facts, self._ver, self._workers = prefix + "facts", prefix + "ver", prefix + "workers"
+        self._synced = self._facts, self._ver, self._workers, prefix + "states", prefix + "asks"
         self._channel = prefix + "news"
         self._worker = secrets.token_hex(8)  # not from `rng`: of one seed, two workers would count as one
         self._push_wanted, self._no_push_before = push, 0.0
@@ -94,7 +102,7 @@ class FleetTask:
         self._failure = None
         patience = _OPENING * self._timeout
         with anyio.fail_after(patience) as opening:
-            async with opened(self._url, patience) as transport:
+            async with self._connect(patience) as transport:
                 await self._serve(transport, opening)
         if self._failure is not None:
             raise self._failure
@@ -102,22 +110,31 @@ class FleetTask:
     async def _serve(self, transport: Transport, opening: anyio.CancelScope) -> None:
         async with anyio.create_task_group() as tasks:
 
-            async def guarded(work: Callable[[], Awaitable[None]]) -> None:
+            async def beside(work: Callable[[], Awaitable[None]]) -> None:
                 try:
                     await work()
-                except Exception as error:  # noqa: BLE001 - any of the tasks ends the connection
+                except Exception as error:  # noqa: BLE001 - an error of any of the tasks ends the connection
                     self._failure = self._failure or error
+                    tasks.cancel_scope.cancel()
+
+            async def guarded(work: Callable[[], Awaitable[None]]) -> None:
+                await beside(work)
                 tasks.cancel_scope.cancel()
 
             self._push = await self._try_push(transport, tasks, guarded)
-            await self._sync(transport, first=True)
+            voting = Voting(
+                self._prefix, self._channel, self._worker, self._membership,
+                partial(self._ask, transport), self._rng, push=self._push,
+            )  # fmt: skip
+            await self._sync(transport, voting, first=True)
             if not self._push and time.monotonic() >= self._no_push_before:  # it is push alone that does not work
                 self._no_push_before = time.monotonic() + _PUSH_AGAIN
             opening.deadline, transport.timeout = math.inf, self._timeout
             self._membership.connected(push=self._push)
             wakeup = TaskWakeup(LoopUsages().here())
             tasks.start_soon(guarded, partial(self._tell_all, transport, wakeup))
-            tasks.start_soon(guarded, partial(self._sync_often, transport))
+            tasks.start_soon(guarded, partial(self._sync_often, transport, voting))
+            tasks.start_soon(guarded, partial(voting.run, lambda work: tasks.start_soon(beside, work)))
 
     async def _ask(self, transport: Transport, script: Script, keys: tuple[str, ...], *arguments: str | float) -> Any:
         began = time.monotonic()
@@ -170,6 +187,11 @@ class FleetTask:
         elif isinstance(news, str):
             if news == self._worker:
                 heard.set()
+        elif isinstance(news, Question):
+            self._membership.votes.ask(news.key, news.number)
+        elif isinstance(news, Decision):
+            if not self._membership.votes.decided(news):
+                self._membership.dropped()
         elif news.by != self._worker:
             self._membership.heard(news.key, news.error_type, news.seconds, confirmed=news.confirmed)
 
@@ -192,22 +214,24 @@ class FleetTask:
                         )  # fmt: skip
                     membership.told(what)
                 if membership.leaving:
-                    await self._ask(transport, SYNC, (self._facts, self._ver, self._workers), self._worker, 0, 0, 1)
+                    await self._ask(transport, SYNC, self._synced, self._worker, 0, 0, 1)
                     return
                 await wakeup.called()
         finally:
             membership.wake_with(None)
 
-    async def _sync_often(self, transport: Transport) -> None:
+    async def _sync_often(self, transport: Transport, voting: Voting) -> None:
         while True:
             pause = self._sync_interval if self._push else min(_POLLING, self._sync_interval)
             await anyio.sleep(pause * (0.8 + 0.4 * self._rng.random()))
-            await self._sync(transport)
+            await self._sync(transport, voting)
 
-    async def _sync(self, transport: Transport, *, first: bool = False) -> None:
-        keys = (self._facts, self._ver, self._workers)
+    async def _sync(self, transport: Transport, voting: Voting, *, first: bool = False) -> None:
         seen = -1 if first else self._ver_seen
-        workers, ver, rows = await self._ask(transport, SYNC, keys, self._worker, _millis(_WORKER_LIFE), seen, 0)
+        workers, ver, now, rows, states, asks = await self._ask(
+            transport, SYNC, self._synced, self._worker, _millis(_WORKER_LIFE), seen, 0
+        )
+        voting.synced(now, states, asks, first=first)
         for row in rows:
             news = news_of_row(row)
             if news is None:

@@ -1,0 +1,72 @@
+"""Decisions and questions as they come from the server, read strictly: what does not fit is dropped."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, NamedTuple
+
+from resilient_ai._fleet.votes import Decision
+
+_MOST = 2**53
+_KEY = re.compile(r"[0-9a-f]{24}")
+_STATE = re.compile(r"(\d{1,16})\|([oc])\|(\d{1,16})\|\w{0,32}" + r"\|(\d{1,16})" * 6)
+_NUMBERS = "ernqfcba"  # of a decision
+
+
+class Question(NamedTuple):
+    """All workers are asked about one state."""
+
+    key: str
+    number: int
+
+
+def is_number(value: object) -> bool:
+    """Whether it is a whole number that a script can have counted."""
+    return type(value) is int and 0 <= value < _MOST
+
+
+def question_of(told: dict[str, Any]) -> Question | None:
+    """What a message asks; None: it does not fit."""
+    key, number = told.get("k"), told.get("q")
+    return Question(key, number) if _is_key(key) and is_number(number) else None  # type: ignore[arg-type]
+
+
+def decision_of(told: dict[str, Any]) -> Decision | None:
+    """What a message says; None: it does not fit."""
+    if set(told) != {"k", "s", *_NUMBERS} or not _is_key(told["k"]) or told["s"] not in ("o", "c"):
+        return None
+    if not all(is_number(told[each]) for each in _NUMBERS):
+        return None
+    key, state, (epoch, millis, *rest) = told["k"], told["s"], (told[each] for each in _NUMBERS)
+    return Decision(key, epoch, state == "o", millis / 1000, *rest)
+
+
+def decision_of_row(row: object) -> Decision | None:
+    """What a script returns; None: it does not fit."""
+    if not isinstance(row, list | tuple) or len(row) != 2 + len(_NUMBERS):
+        return None
+    key, epoch, state, *rest = row
+    return decision_of({"k": key, "s": state, **dict(zip(_NUMBERS, (epoch, *rest), strict=True))})
+
+
+def decision_of_state(key: object, value: object, now: int) -> Decision | None:
+    """What is written down about a state, at that time of the server; None: it does not fit."""
+    found = _STATE.fullmatch(value) if isinstance(value, str) else None
+    if found is None or not _is_key(key):
+        return None
+    epoch, until, probes, _since, *counts = (int(each) for each in found.group(1, 3, 4, 5, 6, 7, 8, 9))
+    left = max(0, until - now)
+    return decision_of({"k": key, "s": found[2], **dict(zip(_NUMBERS, (epoch, left, probes, 0, *counts), strict=True))})
+
+
+def pairs_of(flat: object) -> list[tuple[object, object]]:
+    """A hash, as one or the other version of the protocol gives it."""
+    if isinstance(flat, dict):
+        return list(flat.items())
+    if isinstance(flat, list | tuple) and len(flat) % 2 == 0:
+        return list(zip(flat[::2], flat[1::2], strict=True))
+    return []
+
+
+def _is_key(key: object) -> bool:
+    return isinstance(key, str) and _KEY.fullmatch(key) is not None
