@@ -11,8 +11,9 @@ from resilient_ai._classification.classify import classify
 from resilient_ai._classification.error_types import ERROR_TYPES
 from resilient_ai._core.deadline import seconds_left
 from resilient_ai._core.errors import LimitReachedError
-from resilient_ai._core.event_loops import LoopUsages, running_loop
+from resilient_ai._core.event_loops import LoopUsages
 from resilient_ai._core.events import CallRejected
+from resilient_ai._core.tasks import running_loop
 
 from .events import LimitLowered
 from .permit import Permit, latest_permit, still_held

@@ -16,8 +16,8 @@ from resilient_ai._core.fast_path import (
     FastPath,
     Gate,
     StartedCall,
-    behind,
     is_watched_or_bounded,
+    within_time,
 )
 from resilient_ai._core.opening import gives_items
 
@@ -44,7 +44,7 @@ def add_circuits(path: FastPath, circuits: dict[str | None, tuple[SharedCircuit,
 
 def _through_circuit(breaker: SharedCircuit, course: Course, path: FastPath) -> Call:
     circuit, now, counts = breaker.circuit, course.now, course.counts
-    call = behind(path.gates[None], course.function)
+    function, within = course.function, within_time(path.gates[None], course.function)
     bounded, scoped = path.bounded, path.scoped
 
     known: type = type(None)  # the latest type of result, which is no stream
@@ -59,8 +59,11 @@ def _through_circuit(breaker: SharedCircuit, course: Course, path: FastPath) -> 
                 raise breaker.refusal(started)
             return await course.take_over(args, kwargs)
         try:
-            # An empty dict would be copied, which takes a quarter of a bare await.
-            result = await (call(*args, **kwargs) if kwargs else call(*args))
+            if within is None:
+                # An empty dict would be copied, which takes a quarter of a bare await.
+                result = await (function(*args, **kwargs) if kwargs else function(*args))
+            else:
+                result = await within(args, kwargs)
         except BaseException as error:  # noqa: BLE001 - the layers raise it again
             mark_if_wrong_call(error)
             failed = StartedCall(started, error, ticket)

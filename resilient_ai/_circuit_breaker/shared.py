@@ -112,7 +112,8 @@ class SharedCircuit:
         if (opening := circuit.opening) is None:  # another thread has just closed it
             return CircuitOpenError(self.name, 0.0)
         error = CircuitOpenError(self.name, opening.until - now)
-        error.__cause__ = None if (cause := opening.cause) is None else cause.again()
+        if (cause := opening.cause) is not None:
+            error.__cause__ = cause.again()
         return error
 
     def admit(self, now: float) -> Ticket:

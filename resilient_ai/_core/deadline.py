@@ -13,17 +13,20 @@ from __future__ import annotations
 
 import asyncio  # noqa: TID251 - the shortcut is asyncio's; on trio the clock's scopes are used
 import math
+import time
 from contextlib import contextmanager, suppress
 from contextvars import Context
 from dataclasses import dataclass
 from functools import partial
+from sys import modules
+from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
 import anyio
 
 from .backend import in_task, in_trio
 from .callers_deadline import Deadline, current_deadline, reset_deadline, set_deadline
-from .errors import CallTimeoutError
+from .errors import CallTimeoutError, mark_if_wrong_call
 from .patience import scope_seconds_left, timeout_seconds_left
 from .per_loop import PerLoop
 from .readers import readers
@@ -95,7 +98,7 @@ def bounded_visibly(
 class _Bounded:
     """What `bounded` returns is a method of this: closures would take three times the room for every function."""
 
-    __slots__ = ("_clock", "_inner", "_items", "_name", "_queues", "_renewal", "_seconds", "_timed_out")
+    __slots__ = ("_clock", "_inner", "_items", "_name", "_queues", "_renewal", "_seconds", "_timed_out", "latest")
 
     def __init__(
         self,
@@ -115,6 +118,7 @@ class _Bounded:
         self._items = items
         self._timed_out = timed_out
         self._queues: PerLoop[DeadlineQueue] | None = None  # made for the first call: many functions never see one
+        self.latest: DeadlineQueue | None = None  # the latest queue, if its loop tells in which thread it runs
 
     def __del__(self) -> None:
         """The function is gone: a timer that would find nothing is not left behind."""
@@ -144,7 +148,9 @@ class _Bounded:
         # Of two threads that make one each, the calls of the first wait in theirs until they are over.
         if self._queues is None:
             self._queues = PerLoop(partial(DeadlineQueue, self._seconds, self._renewal, self._items), _forget)
-        return self._queues.of(loop)
+        queue = self._queues.of(loop)
+        self.latest = queue if hasattr(loop, "_thread_id") else None
+        return queue
 
     async def queued(self, fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """In the queue of the running loop, where there is one of asyncio."""
@@ -160,27 +166,85 @@ class _Bounded:
             return await self._inner(fn, instance, args, kwargs)
         if task in queue.expired:  # this call cleans up after one whose time is over
             return await self.scoped(fn, instance, args, kwargs)
-        calls[task] = loop.time() + self._seconds, task.cancelling(), fn
+        calls[task] = queue.now() + self._seconds, task.cancelling(), fn
         if queue.timer is None:
             queue.watch()
         try:
             result = await self._inner(fn, instance, args, kwargs)
         except BaseException as error:
-            late = queue.leave(task, fn) if calls.pop(task, None) is None else None
-            if late is not None and _was_only_us(late, task, error):
-                raise self._over(late.seconds) from error
+            if calls.pop(task, None) is None:
+                self.failed_late(queue, task, fn, error)
             raise
-        if calls.pop(task, None) is None and (late := queue.leave(task, fn)) is not None:
-            # The time was over, and the function answered all the same.
-            del late.expired[task]
-            task.uncancel()
+        if calls.pop(task, None) is None:
+            _answered_late(queue, task, fn)
         return result
+
+    def failed_late(self, queue: DeadlineQueue, task: asyncio.Task[Any], fn: Any, error: BaseException) -> None:
+        """Raise in place of an error if it came because the time was over."""
+        late = queue.leave(task, fn)
+        if late is not None and _was_only_us(late, task, error):
+            raise self._over(late.seconds) from error
+
+
+def call_within(run: Handler, function: Callable[..., Any]) -> Callable[..., Any]:
+    """
+    A function that calls another one within a time, for the fast path.
+
+    Args:
+        run: What `bounded` has made of `call_plainly`, or another handler.
+        function: What is called, with the arguments that are given as a tuple and a dict.
+    """
+    bound = getattr(run, "__self__", None)
+    if type(bound) is not _Bounded or run != bound.queued:
+        return partial(run, function, None)
+
+    async def called(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        # `queued` written out, which would be three calls. The latest queue's loop is known to be the running one by
+        # its thread: to ask which loop runs is a system call in Python 3.11, of four bare awaits.
+        queue = bound.latest
+        if (
+            queue is None
+            or queue.loop._thread_id != get_ident()  # type: ignore[attr-defined]  # `latest` has one
+            or (task := current_task(queue.loop)) is None
+            or ("trio" in modules and in_trio())
+            or task in (calls := queue.calls)
+            or task in queue.expired
+        ):
+            return await bound.queued(function, None, args, kwargs)
+        calls[task] = queue.now() + queue.seconds, task.cancelling(), function
+        if queue.timer is None:
+            queue.watch()
+        try:
+            result = await (function(*args, **kwargs) if kwargs else function(*args))
+        except BaseException as error:
+            mark_if_wrong_call(error)
+            if calls.pop(task, None) is None:
+                bound.failed_late(queue, task, function, error)
+            raise
+        if calls.pop(task, None) is None:
+            _answered_late(queue, task, function)
+        return result
+
+    return called
+
+
+def _answered_late(queue: DeadlineQueue, task: asyncio.Task[Any], fn: Any) -> None:
+    """If the time was over, the function has answered all the same."""
+    if (late := queue.leave(task, fn)) is not None:
+        del late.expired[task]
+        task.uncancel()
 
 
 def _was_only_us(queue: DeadlineQueue, task: asyncio.Task[Any], error: BaseException) -> bool:
     """Whether the timeout alone ended a call whose time was over, and nobody else cancelled it as well."""
     others = task.uncancel() - queue.expired.pop(task)[0]
     return isinstance(error, asyncio.CancelledError) and others <= 0
+
+
+def _clock_of(loop: asyncio.AbstractEventLoop) -> Callable[[], float]:
+    """A loop's clock, without asyncio's method around it."""
+    plain = getattr(loop.time, "__func__", None) is asyncio.BaseEventLoop.time
+    return time.monotonic if plain else loop.time
 
 
 class DeadlineQueue:
@@ -194,10 +258,11 @@ class DeadlineQueue:
         loop: The loop.
     """
 
-    __slots__ = ("calls", "expired", "items", "loop", "renewed", "seconds", "timer")
+    __slots__ = ("calls", "expired", "items", "loop", "now", "renewed", "seconds", "timer")
 
     def __init__(self, seconds: float, renewal: float | None, items: bool, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
+        self.now: Callable[[], float] = _clock_of(loop)
         self.seconds = seconds
         self.items = items
         # Renewed waits have a queue of their own, as they are due in the order of their renewal.

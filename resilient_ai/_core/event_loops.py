@@ -16,10 +16,10 @@ import asyncio  # noqa: TID251 - trio ends its tasks before it ends; a loop of a
 import weakref
 from typing import TYPE_CHECKING
 
+from .tasks import running_loop
+
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-running_loop = asyncio._get_running_loop
 
 
 class LoopUsage:

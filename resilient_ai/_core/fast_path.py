@@ -17,10 +17,12 @@ from types import MethodType
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from .call_facts import ever_marked, is_marked, watching
+from .deadline import call_within
 from .errors import mark_if_wrong_call
 from .opening import gives_items
-from .patience import callers_patience, is_bounded_by_task, tasks_with_scopes
+from .patience import callers_patience, is_bounded_by_task
 from .streams import Broken
+from .task_scopes import tasks_with_scopes
 
 if TYPE_CHECKING:
     from .handlers import Handler
@@ -219,11 +221,9 @@ def is_watched_or_bounded(bounded: bool) -> bool:
     return bounded and is_bounded_by_task()
 
 
-def behind(gate: Gate | None, function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function as it is called behind a gate."""
-    if gate is None or (run := gate.run) is None:
-        return function
-    return lambda *args, **kwargs: run(function, None, args, kwargs)
+def within_time(gate: Gate | None, function: Callable[..., Any]) -> Callable[..., Any] | None:
+    """What calls the function within the time that it has behind a gate, if it has one."""
+    return None if gate is None or gate.run is None else call_within(gate.run, function)
 
 
 def _counted(course: Course, path: FastPath) -> Call:

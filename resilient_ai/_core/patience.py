@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
 import math
 import weakref
-from functools import cache
 from sys import modules
 from typing import TYPE_CHECKING, Any
 
@@ -17,10 +15,11 @@ from .call_facts import is_marked
 from .callers_deadline import Patience, current_deadline
 from .clock import SystemClock
 from .readers import readers
+from .task_scopes import is_in_scope, tasks_with_scopes
 from .tasks import current_task, running_loop
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    pass
 
 _REAL = SystemClock()  # counts what event loops and their scopes do
 
@@ -59,50 +58,15 @@ def _seconds_before_a_call() -> float:
     task = current_task(loop) if loop is not None else None
     on_trio = "trio" in modules and in_trio()
     left = math.inf
-    if on_trio or (task is not None and (readers or _is_in_scope(task, tasks))):
+    if on_trio or (task is not None and (readers or is_in_scope(task, tasks))):
         left = _scope_seconds_left()
         if left == -math.inf:  # cancelled: the next wait will say so
             left = math.inf
     if timers and task is not None and not on_trio:
         ends = timeout_around(loop, task, before_a_call=True)
         if ends < math.inf:
-            left = min(left, ends - loop.time())  # type: ignore[union-attr]  # it has a task
+            left = min(left, ends - loop.time())
     return left
-
-
-def _is_in_scope(task: Any, tasks: Collection[Any]) -> bool:
-    """Whether a task of asyncio may be in a scope now; many have been in one, such as that of an HTTP client."""
-    if type(tasks) is not dict:
-        return True
-    state = tasks.get(weakref.ref(task))
-    return state is not None and getattr(state, "cancel_scope", state) is not None
-
-
-@cache
-def tasks_with_scopes() -> Collection[Any]:
-    """
-    The tasks of asyncio that have been in a scope of anyio's, by weak references, as anyio knows them.
-
-    To ask anyio for the deadline of a task takes ten bare awaits, and to see that there is no such task takes none.
-    """
-    try:
-        states = importlib.import_module("anyio._backends._asyncio")._task_states.data
-    except (ImportError, AttributeError):
-        return _Every()
-    return states  # type: ignore[no-any-return]
-
-
-class _Every:
-    """In place of what another version of anyio keeps elsewhere: any task may have been in a scope."""
-
-    def __contains__(self, _task: object) -> bool:
-        return True
-
-    def __len__(self) -> int:
-        return 1
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter(())
 
 
 def scope_seconds_left() -> float:

@@ -9,19 +9,38 @@ from __future__ import annotations
 
 import asyncio  # noqa: TID251 - a task outside every scope is made by the backend, there is no other way
 import sys
+import weakref
 from contextlib import suppress
 from contextvars import Context
+from threading import get_ident
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Generator
 
 
-running_loop = asyncio._get_running_loop  # of asyncio, or None
-# The task that runs in a loop of asyncio, or None. Python 3.11 has this in Python, in three times the time.
-current_task: Callable[[Any], asyncio.Task[Any] | None] = (
-    asyncio.current_task if sys.version_info >= (3, 12) else vars(asyncio.tasks)["_current_tasks"].get
-)
+_latest_loop: Callable[[], Any] | None = None  # weakly: the loop that ran when it was asked for last
+
+
+def _running_loop() -> Any:
+    global _latest_loop
+    loop = _latest_loop() if _latest_loop is not None else None
+    if loop is not None and loop._thread_id == get_ident():
+        return loop
+    loop = asyncio._get_running_loop()
+    if loop is not None and hasattr(loop, "_thread_id"):  # uvloop's has none
+        _latest_loop = weakref.ref(loop)
+    return loop
+
+
+# The running loop of asyncio or None, and its running task or None. Python 3.11 makes a system call for the first,
+# which takes up to four bare awaits, and has the second in Python.
+running_loop: Callable[[], Any] = _running_loop
+current_task: Callable[[Any], asyncio.Task[Any] | None]
+if sys.version_info >= (3, 12):
+    running_loop, current_task = asyncio._get_running_loop, asyncio.current_task
+else:
+    current_task = vars(asyncio.tasks)["_current_tasks"].get
 
 
 class Promise(Protocol):

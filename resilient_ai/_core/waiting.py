@@ -9,7 +9,7 @@ import anyio
 
 from .backend import in_trio
 from .deadline import seconds_left
-from .event_loops import running_loop
+from .tasks import running_loop
 
 if TYPE_CHECKING:
     from .clock import Clock

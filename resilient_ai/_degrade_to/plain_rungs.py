@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 import anyio
 
 from resilient_ai._core.backend import in_trio
-from resilient_ai._core.event_loops import running_loop
 from resilient_ai._core.plain_calls import needs_a_loop
+from resilient_ai._core.tasks import running_loop
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable

@@ -33,7 +33,7 @@ class Candidate:
         health: The state's.
         handed: Goes before the caller's arguments.
         gate: On a fast path: what stands in front of the function.
-        behind_gate: On a fast path: the function.
+        within: On a fast path: what calls the function within its time; None: nothing bounds it.
     """
 
     index: int
@@ -47,7 +47,7 @@ class Candidate:
     health: EndpointHealth = field(init=False)
     handed: tuple[Any] = field(init=False)
     gate: Gate | None = None
-    behind_gate: Any = None
+    within: Callable[..., Any] | None = None
 
     def __post_init__(self) -> None:
         self.health = self.shared.health

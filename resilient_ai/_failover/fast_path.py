@@ -13,8 +13,8 @@ from resilient_ai._core.fast_path import (
     Course,
     FastPath,
     StartedCall,
-    behind,
     is_watched_or_bounded,
+    within_time,
 )
 from resilient_ai._core.opening import gives_items
 from resilient_ai._core.report import SuccessCount
@@ -31,8 +31,8 @@ def through_candidates(
     """The fast path of a stack with a failover; it has one gate for each endpoint, or none."""
     for each in candidates:
         each.gate = path.gates.get(each.name)
-        each.behind_gate = behind(each.gate, course.function)
-    now, method, bounded, scoped = course.now, course.method, path.bounded, path.scoped
+        each.within = within_time(each.gate, course.function)
+    now, function, method, bounded, scoped = course.now, course.function, course.method, path.bounded, path.scoped
     # Three are counted without a loop, whose iterator would take as long as counting them.
     first, second, third, *others = (*course.counts, *[SuccessCount()] * (3 - len(course.counts)))
 
@@ -57,8 +57,11 @@ def through_candidates(
                 given = (args[0], candidate.handed[0], args[1])
             else:
                 given = (args[0], candidate.handed[0], *args[1:])
-            ask = candidate.behind_gate
-            result = await (ask(*given, **kwargs) if kwargs else ask(*given))
+            within = candidate.within
+            if within is None:
+                result = await (function(*given, **kwargs) if kwargs else function(*given))
+            else:
+                result = await within(given, kwargs)
         except BaseException as error:  # noqa: BLE001 - the layers raise it again
             mark_if_wrong_call(error)
             call = StartedCall(started, error, ticket, (candidate, held))

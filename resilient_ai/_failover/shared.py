@@ -6,8 +6,9 @@ import threading
 from typing import TYPE_CHECKING
 
 from resilient_ai._core.counts import added
-from resilient_ai._core.event_loops import LoopUsages, running_loop
+from resilient_ai._core.event_loops import LoopUsages
 from resilient_ai._core.sharing import Subject
+from resilient_ai._core.tasks import running_loop
 
 from .events import EndpointDenied, EndpointDown, EndpointMarked, EndpointUp
 from .health import DENIED, CheckResult, EndpointHealth, EndpointState, Ticket
