@@ -8,16 +8,23 @@ import inspect
 import io
 import os
 import re
-import subprocess
 import sys
 import traceback
 import types
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import anyio
 import pytest
+
+if __name__ != "__main__":  # else a page of this file, without the tests
+    from tests.docs.forked import Forks, run_script
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tests.docs.forked import Done
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
@@ -106,17 +113,24 @@ async def run_page(page: Path) -> None:
             assert matches(block.output, got), f"{block.page}:{block.line}--- page\n{block.output}--- really\n{got}"
 
 
-def run_offline(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run a script in a fresh interpreter that knows no keys."""
-    without_keys = {name: value for name, value in os.environ.items() if not name.endswith("_API_KEY")}
-    return subprocess.run(
-        [sys.executable, "-W", "error", *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=ROOT,
-        env={**without_keys, "PYTHONPATH": str(ROOT)},  # this checkout's package, whichever is installed
-    )
+# The first call of a process has the imports in its time, which this page shows; it needs a process that has none.
+IN_A_FRESH_PROCESS = {"repl_session.md"}
+
+
+def without_keys() -> dict[str, str]:
+    """The environment without keys, and with this checkout's package, whichever is installed."""
+    return {
+        **{name: value for name, value in os.environ.items() if not name.endswith("_API_KEY")},
+        "PYTHONPATH": str(ROOT),
+    }
+
+
+@pytest.fixture(scope="module")
+def run_offline() -> Iterator[Callable[..., Done]]:
+    """Run a script in a process of its own that knows no keys."""
+    forks = Forks(ROOT, without_keys())
+    yield forks.run
+    forks.close()
 
 
 # Pages about other people's packages, which the extra `guides` brings, and are left out where that does not install.
@@ -132,16 +146,19 @@ FILE = re.compile(r"# ((?:app|tests)/\w+\.py)\n")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_a_page_does_what_it_shows(page):
+def test_a_page_does_what_it_shows(page, run_offline):
     for package in NEEDS.get(page.name, ()):
         pytest.importorskip(package, reason=f"{page.name} needs the extra guides")
-    done = run_offline(__file__, str(page))
+    if page.name in IN_A_FRESH_PROCESS:
+        done = run_script(ROOT, without_keys(), __file__, str(page))
+    else:
+        done = run_offline(__file__, str(page))
 
     assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
-def test_an_example_runs_offline(script):
+def test_an_example_runs_offline(script, run_offline):
     done = run_offline(str(script))
 
     assert done.returncode == 0, done.stderr
