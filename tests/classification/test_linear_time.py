@@ -57,13 +57,18 @@ PIECES = (
 SHORT, LONG = 500, 5_000
 
 
+TRIVIAL_SECONDS = 0.004
+
+
 def seconds(pattern: re.Pattern[str], text: str) -> float:
-    """CPU time of this thread for one search, the better of two."""
+    """CPU time of this thread for one search, the better of two where one is not over in a moment."""
     best = float("inf")
     for _ in range(2):
         started = time.thread_time()
         pattern.search(text)
         best = min(best, time.thread_time() - started)
+        if best <= TRIVIAL_SECONDS:
+            break
     return best
 
 
@@ -73,9 +78,12 @@ def seconds(pattern: re.Pattern[str], text: str) -> float:
 def test_a_search_takes_time_in_proportion_to_the_text(pattern):
     for piece in PIECES:
         short, long = (piece * (size // len(piece)) for size in (SHORT, LONG))
-        first = seconds(pattern, short)
+        whole = seconds(pattern, long)
+        if whole <= TRIVIAL_SECONDS:
+            continue
+        bound = 40 * min(seconds(pattern, short) for _ in range(2)) + TRIVIAL_SECONDS
 
-        assert seconds(pattern, long) <= 40 * first + 0.004, f"{piece!r} in {pattern.pattern[:200]}"
+        assert whole <= bound, f"{piece!r} in {pattern.pattern[:200]}"
 
 
 @pytest.mark.parametrize("piece", PIECES)
