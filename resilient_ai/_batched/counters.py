@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections import deque
 
 _WAITS_KEPT = 100
 _ADDED_UP = ("requests", "rejected", "batches", "items", "answered", "failed", "left")
@@ -39,7 +38,15 @@ class Counters:
         self.lined_up = 0  # callers that wait for room in the queue
         self.waiting = 0  # items in batches that were not sent yet
         self.running = 0  # batches
-        self.waits: deque[float] = deque(maxlen=_WAITS_KEPT)  # seconds from first item to leaving, of the last batches
+        self.waits: list[float] = []  # seconds from first item to leaving, of the last batches; a ring
+
+    def waited(self, seconds: float) -> None:
+        """A batch has left. Others may read meanwhile: a list can be copied at any moment, a deque only with a GIL."""
+        waits = self.waits  # once: `reset` puts another in its place
+        if len(waits) < _WAITS_KEPT:
+            waits.append(seconds)
+        else:
+            waits[self.batches % _WAITS_KEPT] = seconds
 
     @property
     def requests(self) -> int:
@@ -88,14 +95,14 @@ class TotalCounters:
     def waits(self) -> list[float]:
         """Seconds from first item to leaving, of the last batches of each loop."""
         with self._lock:
-            return [seconds for counters in self._by_loop for seconds in counters.waits.copy()]
+            return [seconds for counters in self._by_loop for seconds in counters.waits]
 
     def reset(self) -> None:
         """Start again from zero."""
         with self._lock:
             self._before_reset = self.of_all_time()  # a loop alone writes its counters, so they are not set to zero
             for counters in self._by_loop:
-                counters.waits.clear()
+                counters.waits = []
 
     def _sum(self, name: str) -> int:
         return sum(getattr(counters, name) for counters in self._by_loop)

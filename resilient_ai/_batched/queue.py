@@ -295,7 +295,7 @@ class BatchQueue:
         counters.batches += 1
         counters.items += count
         counters.waiting -= count
-        counters.waits.append(now - batch.since)
+        counters.waited(now - batch.since)
         self.started.append(batch)
 
     def _drop(self, batch: Batch) -> None:

@@ -122,7 +122,7 @@ class _Bounded:
 
     def __del__(self) -> None:
         """The function is gone: a timer that would find nothing is not left behind."""
-        if self._queues is not None:
+        if self._queues is not None and _busy is not None:  # it is None where the interpreter is about to end
             for queue in self._queues.every():
                 queue.give_up()
 
@@ -335,7 +335,7 @@ _busy: set[DeadlineQueue] = set()  # those with a timer running
 
 def _forget(_queue: DeadlineQueue) -> None:
     """A loop was closed: no deadline can pass in there any more, of this layer or another."""
-    _busy.difference_update([each for each in tuple(_busy) if each.loop.is_closed()])
+    _busy.difference_update([each for each in list(_busy) if each.loop.is_closed()])
 
 
 @dataclass(slots=True)
@@ -397,7 +397,7 @@ class Opens:
 def let_renew(fn: Callable[..., Any]) -> None:
     """A call of `fn` has turned out to open a stream: the waiting for its first item may be renewed."""
     if _busy and (loop := running_loop()) is not None and (task := current_task(loop)) is not None:
-        for queue in tuple(_busy):  # calls of other threads come and go
+        for queue in list(_busy):  # calls of other threads come and go
             entry = queue.calls.get(task) if queue.loop is loop else None
             if entry is not None and isinstance(call := entry[2], Opens) and call.opens(fn):
                 call.streams = True
@@ -431,7 +431,7 @@ def renew_waits() -> None:
 
 
 def _renew_queues(loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any]) -> None:
-    for queue in tuple(_busy):
+    for queue in list(_busy):
         if queue.renewed is None or queue.loop is not loop:
             continue
         if (entry := queue.calls.get(task)) is not None and (queue.items or _opens_a_stream(entry[2])):
@@ -457,5 +457,5 @@ def _own_seconds_left() -> float:
     """Seconds until the first of this task's own deadlines is due; inf without one."""
     if not _busy or (loop := running_loop()) is None or (task := current_task(loop)) is None:
         return math.inf
-    due = [entry[0] for queue in tuple(_busy) if queue.loop is loop and (entry := queue.calls.get(task)) is not None]
+    due = [entry[0] for queue in list(_busy) if queue.loop is loop and (entry := queue.calls.get(task)) is not None]
     return min(due) - loop.time() if due else math.inf
