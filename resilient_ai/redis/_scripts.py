@@ -14,6 +14,7 @@ _DAY = 86_400_000
 _COMMON = """
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local function nothing() end
 local function fact_of(value)
   local till, kind, by, confirmed = string.match(value or '', '^(%d+)|([%w_]+)|(%w+)|([01])$')
   if not till or tonumber(till) <= now then return nil end
@@ -94,7 +95,7 @@ class Script:
     __slots__ = ("digest", "text")
 
     def __init__(self, body: str, *, push: bool) -> None:
-        publish = "redis.call('PUBLISH', " if push else "(function() end)("
+        publish = "redis.call('PUBLISH', " if push else "nothing("
         self.text = _COMMON + body.replace("PUBLISH(", publish)
         self.digest = sha1(self.text.encode(), usedforsecurity=False).hexdigest()
 

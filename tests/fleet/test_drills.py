@@ -217,6 +217,18 @@ async def test_a_user_without_rights_on_channels_hears_by_polling(running, provi
     assert [(type(each), getattr(each, "push", None)) for each in events] == [(FleetJoined, False), (FactHeard, None)]
 
 
+async def test_a_worker_that_polls_tells_too(running, provider_errors):
+    first, second = worker(1), worker(2)
+    teller = asks(first, REFUSED)
+    asks(second, "us")
+    async with first.join(store(running, push=False)), second.join(store(running)):
+        await until(lambda: first.fleet.connected and second.fleet.connected)
+        await teller()
+        await until(lambda: resting(second))
+
+        assert first.fleet.last_error is None
+
+
 async def test_the_rights_that_the_page_names_are_enough(running, provider_errors):
     rights = ["resetkeys", "~rai1:{drill}:*", "resetchannels", "&rai1:{drill}:*", "-@all", *RIGHTS.split()]
     running.ask("ACL", "SETUSER", "rai", "on", ">pw", *rights)
