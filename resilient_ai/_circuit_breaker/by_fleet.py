@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 PERIOD = 0.5  # seconds until a probe: short, since the whole fleet spends one on it
 GROWS_AFTER = 20  # failed probes from which on the periods double, up to the circuit's own
-LEAST_SLOT = 0.1  # seconds; within what an answer usually takes, about one worker of the fleet probes
+LEAST_SLOT = 0.1  # seconds; in each slot about one worker of the fleet probes
+AT_ONCE = 4  # probes that are under way where answers take longer than that
 GRACE = 2.0  # seconds for which whoever made the failed probe leaves the next one to others
 RAMP, RAMP_FIRST = 2.0, 0.1  # seconds until all calls are let through again, and the share that is at first
 RAMP_WAIT = 0.2  # seconds that a refused caller waits at most while calls come back
@@ -102,14 +103,14 @@ class ByFleet:
         self._began = 0.0
         self.closed_at = self.doubted_until = self._mine_until = -math.inf
 
-    def hold(self, now: float, longest: float, slot: float | None, asked: int, answered: float) -> None:
+    def hold(self, now: float, longest: float, usual: float | None, asked: int, answered: float) -> None:
         """
         The fleet opens it.
 
         Args:
             now: Seconds.
             longest: Seconds for which the fleet is believed without a failure of one's own.
-            slot: Seconds that an answer usually takes; None where that is not known.
+            usual: Seconds that an answer usually takes; None where that is not known.
             asked: Calls refused so far.
             answered: When the latest good answer came.
         """
@@ -117,7 +118,7 @@ class ByFleet:
         if self.next_trial == math.inf or answered > self.closed_at:  # calls got through since it was open last
             self.believe(now)
         self.holds, self.alone, self.ramp, self.trial = True, False, None, False
-        self.slot = max(LEAST_SLOT, slot or 0.0)
+        self.slot = max(LEAST_SLOT, (usual or 0.0) / AT_ONCE)
         self._began, self._asked_before = now, asked
 
     def let_go(self) -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from resilient_ai._core.state_store import StateStore
 
 PERIOD = 0.5  # seconds that the fleet opens for: short, since all workers spend one probe on it
-_PAUSE = 0.05  # seconds between two suspicions of one state, in a fleet of ten; in larger ones as much longer
+_PAUSE, _LONGEST_PAUSE = 0.05, 0.25  # seconds between two suspicions of one state: in a fleet of ten, in a large one
 _ANSWERED = 0.3  # seconds after a question for which its answer says more than another suspicion
 _UNUSUAL = 1.5  # times the failures that are usual there
 _AHEAD = 10_000  # ms of the server's clock by which a decision may be newer than we think it is
@@ -219,7 +219,8 @@ class Votes:
         for key in suspected:
             evidence, ballot = self._ballot(key)
             calls, failures = evidence.counts[:2]
-            if failures > int(evidence.usual * calls * _UNUSUAL):
+            # What is usual excuses nothing that would open: the provider may have been dead since we began.
+            if failures > int(min(evidence.usual * _UNUSUAL, ballot.share) * calls):
                 ballots.append(ballot)
         return ballots
 
@@ -228,7 +229,7 @@ class Votes:
         with self._lock:
             if (standing := self._standings.get(key)) is None:
                 return
-            standing.quiet_before = self._now() + _PAUSE * max(1.0, self._registry.workers / 10)
+            standing.quiet_before = self._now() + min(_LONGEST_PAUSE, _PAUSE * max(1.0, self._registry.workers / 10))
             if question:
                 standing.question = question
                 self.questions += 1
