@@ -14,13 +14,14 @@ class Proxy:
     In threads of its own.
 
     Attributes:
+        to: Port of the server.
         delay: Seconds that each piece takes, each way.
         swallow: What vanishes: "requests", "answers", both, or nothing.
         refuse: Whether connections are closed at once.
     """
 
     def __init__(self, to: int) -> None:
-        self._to = to
+        self.to = to
         self.delay, self.swallow, self.refuse = 0.0, frozenset(), False
         self._lines: list[socket.socket] = []
         self._listening = socket.create_server(("127.0.0.1", 0))
@@ -38,7 +39,7 @@ class Proxy:
                 try:
                     if self.refuse:
                         raise OSError
-                    other = socket.create_connection(("127.0.0.1", self._to), 1)
+                    other = socket.create_connection(("127.0.0.1", self.to), 1)
                 except OSError:
                     line.close()
                     continue

@@ -92,6 +92,19 @@ async def test_no_more_failures_than_usual_are_not_told(registry, store, clock):
         assert votes.take_suspicions() == []
 
 
+async def test_a_provider_that_never_answered_is_told_of_however_usual_that_is(registry, store, clock):
+    ask = asking(registry, OSError(), failure_threshold=1_000)
+    async with registry.join(store):
+        votes = await connected(store)
+        for _ in range(50):
+            await failures(ask, 1)
+            votes.take_suspicions()
+            clock.advance(1)
+        await failures(ask, 1)
+
+        assert len(votes.take_suspicions()) == 1
+
+
 async def test_a_worker_that_is_alone_in_its_fleet_or_without_it_asks_nobody(registry, store):
     ask = asking(registry, OSError())
     async with registry.join(store):
