@@ -14,6 +14,7 @@ from .known_secrets import secrets_of
 
 if TYPE_CHECKING:
     from .errors import ErrorType
+    from .leasing import Ask, Grant
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +111,33 @@ class Voter(Protocol):
         ...
 
 
+class Leased(Protocol):
+    """A quota of which this process takes parts. Called from any thread; nothing in here waits."""
+
+    @property
+    def subject(self) -> Subject:
+        """Which quota it is."""
+        ...
+
+    def begin(self, workers: int) -> None:
+        """The quota can be asked from now on; so many processes share it."""
+
+    def end(self) -> None:
+        """It cannot be asked for the time being."""
+
+    def ask(self) -> Ask | None:
+        """What is to be asked now; None: nothing, or the latest question has not been answered."""
+
+    def answer(self, grant: Grant | None) -> None:
+        """The answer to the latest question; None: it was refused."""
+
+    def give_back(self) -> Ask | None:
+        """What is left over, because this process leaves; None: nothing."""
+
+    def leave(self) -> None:
+        """It has left: the quota is its own again."""
+
+
 class Sharing(Protocol):
     """Where a policy tells what other workers should know at once."""
 
@@ -129,6 +157,9 @@ class Sharing(Protocol):
 
     def recovered(self, subject: Subject) -> None:
         """It has answered again."""
+
+    def wants(self, leased: Leased) -> None:
+        """A shared quota has something to ask."""
 
 
 class Hearing(Protocol):

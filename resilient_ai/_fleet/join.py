@@ -80,6 +80,8 @@ class Join:
     def _leave(self, membership: Membership) -> None:
         if self._registry.sharing is membership:  # a forked child may have joined by itself
             self._registry.sharing, self._registry.workers = None, 1
+            for leased in membership.leased():
+                leased.leave()
 
     async def __aenter__(self) -> Fleet:
         running = self._run()

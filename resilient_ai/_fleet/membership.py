@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Callable
 
-    from resilient_ai._core.sharing import Voter
+    from resilient_ai._core.sharing import Leased, Voter
     from resilient_ai._core.state_store import StateStore
 
 _STABLE = 5.0  # seconds for which the server has to answer before its return is told
@@ -55,6 +55,8 @@ class Membership:
         self._to_tell: dict[str, ToTell] = {}  # the latest word about each
         self._known: dict[str, tuple[Fact, float]] = {}  # own facts, and until when they hold
         self._wake: Callable[[], object] | None = None
+        self._wake_leasing: Callable[[], object] | None = None
+        self._wanting: dict[Leased, None] = {}  # shared quotas that have something to ask
         self.leaving = False  # whether the registry is about to leave
         self.ended_by_fork = False  # in a child: the thread or task that talks to the server is its parent's
         self._stats = FleetStats(namespace, joined=True, workers=1)
@@ -99,6 +101,13 @@ class Membership:
             self._know(key, fact, now)
             self._tell(ToTell(key, fact, now))
 
+    def wants(self, leased: Leased) -> None:
+        """A shared quota has something to ask."""
+        with self._lock:
+            if self._wake_leasing is not None:  # whoever connects looks at all of them
+                self._wanting[leased] = None
+                self._wake_leasing()
+
     def _know(self, key: str, fact: Fact, now: float) -> None:
         self._known.pop(key, None)
         self._known[key] = fact, now + fact.alone
@@ -124,17 +133,45 @@ class Membership:
 
     # -- for the store
 
+    def hashed(self, subject: Subject) -> str:
+        """How a subject is called on the server."""
+        return hashed(self._namespace, subject)
+
+    def wake_leasing_with(self, wake: Callable[[], object] | None) -> None:
+        """Call this when a shared quota has something to ask."""
+        with self._lock:
+            self._wake_leasing = wake
+            self._wanting.clear()
+
+    def wanting(self) -> list[Leased]:
+        """The shared quotas that have something to ask; each is handed out once."""
+        with self._lock:
+            wanting = list(self._wanting)
+            self._wanting.clear()
+            return wanting
+
+    def leased(self) -> list[Leased]:
+        """All quotas that can be shared."""
+        asked = (getattr(each, "_leased", None) for each in self._registry._handles())
+        return [leased() for leased in asked if leased is not None]
+
     @property
     def rng(self) -> random.Random:
         """Source of jitter and of names."""
         return self._registry.rng
 
+    @property
+    def workers(self) -> int:
+        """Registries in the fleet, as far as is known."""
+        return self._stats.workers
+
     def leave(self) -> None:
         """The registry is about to leave: the store says goodbye and comes back."""
         with self._lock:
             self.leaving = True
-            if self._wake is not None:
-                self._wake()
+            for wake in (self._wake, self._wake_leasing):
+                if wake is not None:
+                    wake()
 
     def seconds_since(self, when: float) -> float:
         """How long ago something was told."""

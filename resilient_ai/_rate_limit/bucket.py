@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .supply import Supply
 
 _ENOUGH = 1e-6  # share of the need that sums of floats may be off by
 _LITTLE = 0.1  # share of the provider's limit below which what is left of it is little
@@ -20,18 +24,23 @@ class Bucket:
         per_minute: How much it gains in a minute.
         most: What it holds.
         level: What may be sent now.
+        part: Of what the quota gains in time, this process gains so much by itself: all, unless others share it.
+        supply: Fills it in place of time, while a fleet's server keeps the quota; None: time does.
     """
 
-    __slots__ = ("_recovers", "_share", "_told_at", "level", "most", "per_minute")
+    __slots__ = ("_recovers", "_share", "_told_at", "level", "most", "part", "per_minute", "supply")
 
     def __init__(self, per_minute: float, burst: float) -> None:
         self.level = math.inf
+        self.part = 1.0
+        self.supply: Supply | None = None
         self.set_rate(per_minute, burst)
         self.clear()
 
     def clear(self) -> None:
-        """Full, and nothing heard from the provider."""
-        self.level = self.most
+        """Full, unless others share it, and nothing heard from the provider."""
+        if self.supply is None:
+            self.level = self.most
         self._share = 1.0  # of the rate that is used since the provider has told how little is left
         self._recovers = 1.0  # seconds from then on in which it comes back by itself
         self._told_at = 0.0
@@ -40,6 +49,13 @@ class Bucket:
         """Fill at another rate from now on, and hold so many seconds of it."""
         self.per_minute = per_minute
         self.most = max(1.0, per_minute / 60 * burst)
+        if self.supply is None:
+            self.level = min(self.level, self.most)
+
+    def take_back(self, part: float, burst: float) -> None:
+        """Fill by time again, at a part of the rate, and hold so many seconds of that."""
+        self.supply, self.part = None, part
+        self.most = max(1.0, self.per_minute / 60 * part * burst)
         self.level = min(self.level, self.most)
 
     def rate(self, now: float, factor: float) -> float:
@@ -48,18 +64,26 @@ class Bucket:
         if share < 1:  # a new window may have begun, or the other users have stopped
             share = self._share = min(1.0, share + max(0.0, now - self._told_at) / self._recovers)
             self._told_at = now
-        return self.per_minute / 60 * factor * share
+        return self.per_minute / 60 * factor * share * self.part
 
     def fill(self, seconds: float, now: float, factor: float) -> None:
-        """Gain what comes in so many seconds."""
+        """Gain what comes in so many seconds, or what was leased."""
+        if self.supply is not None:
+            self.level += self.supply.take_over(now)
+            return
         self.level = min(self.level + seconds * self.rate(now, factor), self.most)
 
     def has(self, need: float) -> bool:
         """Whether a call that needs so much may be sent now."""
-        return self.level >= min(need, self.most) * (1 - _ENOUGH)
+        if self.supply is None:
+            need = min(need, self.most)
+        return self.level >= need * (1 - _ENOUGH)
 
     def wait(self, ahead: float, need: float, now: float, factor: float) -> float:
         """Seconds until a call may be sent that needs so much, behind others who need so much together."""
+        if self.supply is not None:
+            missing = ahead + need - self.level
+            return self.supply.wait(missing, now) if missing > 0 else 0.0
         missing = ahead + min(need, self.most) - self.level
         return missing / self.rate(now, factor) if missing > 0 else 0.0
 
@@ -69,9 +93,11 @@ class Bucket:
 
     def give_back(self, amount: float) -> None:
         """So much was not sent after all; below 0, it was more than had been thought."""
-        self.level = min(self.level + amount, self.most)
+        self.level += amount
+        if self.supply is None:
+            self.level = min(self.level, self.most)
 
-    def told(self, left: float, limit: float | None, since: float, now: float) -> None:
+    def told(self, left: float, limit: float | None, since: float, now: float) -> tuple[float, float]:
         """
         The provider says how much was left when a call was sent.
 
@@ -83,9 +109,13 @@ class Bucket:
             limit: Its limit; None where it does not say.
             since: When the call was sent.
             now: The moment.
+
+        Returns:
+            What may be left now, and the share of the rate that is used.
         """
         a_second = self.per_minute / 60
-        self.level = min(self.level, left + (now - since) * a_second)
+        left_now = left + (now - since) * a_second
+        self.level = min(self.level, left_now)
         little = _LITTLE_SECONDS * a_second
         if limit is not None:
             little = min(little, _LITTLE * limit)
@@ -94,3 +124,4 @@ class Bucket:
             self._share, self._recovers, self._told_at = min(1.0, share), little / a_second, now
         else:
             self._share = 1.0
+        return left_now, self._share

@@ -29,6 +29,7 @@ from .told import NOTHING, told_by
 if TYPE_CHECKING:
     from resilient_ai._classification.verdict import Verdict
     from resilient_ai._core.event_loops import LoopUsage
+    from resilient_ai._core.sharing import Leased
     from resilient_ai._core.state_store import StateStore
     from resilient_ai._core.usage import Usage
     from resilient_ai._core.waiting import InThread
@@ -105,20 +106,21 @@ class RateGate:
         "_config",
         "_loops",
         "_name",
-        "_now",
         "_own_numbers",
         "_registry",
         "_tells",
         "lock",
+        "now",
         "quota",
+        "shared",
         "subject",
     )
 
     def __init__(self, name: str, config: RateLimitConfig, registry: StateStore) -> None:
         self._name = name
-        self._now = registry.clock.now
+        self.now = registry.clock.now
         self._registry = registry
-        self.quota = Quota(config, self._now())
+        self.quota = Quota(config, self.now())
         # Reentrant: while its thread is in here, a signal handler may read the limit, and a task that the garbage
         # collector ends may leave the line.
         self.lock = threading.RLock()
@@ -127,6 +129,7 @@ class RateGate:
         self._own_numbers: tuple[float | None, float | None] = None, None  # the endpoint's
         self.subject = Subject(name)  # what facts about it are about
         self._tells = True
+        self.shared: Leased  # what a fleet's task talks to
 
     def after_fork(self) -> None:
         """In a forked child: a free lock, and nobody in line; what was learnt stays."""
@@ -164,24 +167,31 @@ class RateGate:
                     requests_per_minute=config.requests_per_minute if requests is None else requests,
                     tokens_per_minute=config.tokens_per_minute if tokens is None else tokens,
                 ),
-                self._now(),
+                self.now(),
             )
         self.call_next()
 
     def hear(self, wait: float) -> bool:
         """Another process was refused for so many seconds; whether that changed anything."""
         with self.lock:
-            return self.quota.pause(wait, self._now())
+            return self.quota.pause(wait, self.now())
 
     # -- getting through
 
     def enter(self, guessed: float, estimate: TokenEstimate) -> Sent | None:
         """The call, if it may be sent at once."""
-        now, tokens = self._now(), self._tokens(guessed, estimate)
+        now, tokens = self.now(), self._tokens(guessed, estimate)
         with self.lock:
             if not self.quota.enter(tokens, now):
                 return None
+        if (lease := self.quota.lease) is not None and lease.is_low():
+            self.want()
         return Sent(tokens, guessed, estimate, now, self.quota)
+
+    def want(self) -> None:
+        """Have the server asked, where a fleet shares the quota."""
+        if (sharing := self._registry.sharing) is not None:
+            sharing.wants(self.shared)
 
     def _tokens(self, guessed: float, estimate: TokenEstimate) -> float:
         bucket = self.quota.tokens
@@ -203,13 +213,16 @@ class RateGate:
         if thread is None:
             await checkpoint_if_cancelled()  # a cancelled caller hears of that, not of the limit
         elif (why := thread.obstacle()) is not None:
-            raise self._refusal(tokens, self._now(), why)
+            raise self._refusal(tokens, self.now(), why)
         waiter = self._join(tokens, thread)
         try:
             while True:
                 now = clock.now()
                 with self.lock:
                     seconds = self.quota.turn(waiter, now)
+                    wants = (lease := self.quota.lease) is not None and lease.wants(now)
+                if wants:
+                    self.want()
                 if seconds is None:
                     return Sent(tokens, guessed, estimate, now, self.quota)
                 if now >= waiter.ends:
@@ -221,7 +234,7 @@ class RateGate:
             self.call_next()
 
     def _join(self, tokens: float, thread: InThread | None) -> WaitingCaller:
-        now, left, quota = self._now(), seconds_left(), self.quota
+        now, left, quota = self.now(), seconds_left(), self.quota
         with self.lock:
             for usage in self._loops.take_ended():
                 quota.line.drop_closed_loop(usage)
@@ -258,7 +271,7 @@ class RateGate:
     def succeeded(self, sent: Sent, result: Any) -> None:
         """The call has returned something that is no stream."""
         said = NOTHING if type(result) in _SAYS_NOTHING else told_by(headers_of(result))
-        now = self._now()
+        now = self.now()
         with self.lock:
             self.quota.answer_time.add(now - sent.started)
             self.quota.succeeded += 1
@@ -270,7 +283,7 @@ class RateGate:
 
     def opened(self, sent: Sent, stream: Any, *, begun: bool) -> None:
         """A stream is there, and has begun to give items if it has any; the headers of its reply tell what is left."""
-        said, now = told_by(headers_of(stream)), self._now()
+        said, now = told_by(headers_of(stream)), self.now()
         with self.lock:
             if begun:
                 self.quota.answer_time.add(now - sent.started)
@@ -278,7 +291,7 @@ class RateGate:
 
     def stream_ended(self, sent: Sent) -> None:
         """A stream was read to its end."""
-        now = self._now()
+        now = self.now()
         with self.lock:
             self.quota.succeeded += 1
             self._settle(sent, now)
@@ -286,7 +299,7 @@ class RateGate:
 
     def left(self, sent: Sent) -> None:
         """The caller left; what was taken stays spent, because the provider may have gone on."""
-        now = self._now()
+        now = self.now()
         with self.lock:
             self.quota.left += 1
             self._settle(sent, now, whole=False)
@@ -311,7 +324,7 @@ class RateGate:
             self.left(sent)
             raise
         said, event = told_by(headers_of(error)), None
-        now, quota = self._now(), self.quota
+        now, quota = self.now(), self.quota
         with self.lock:
             if ERROR_TYPES[verdict.error_type].limit == "pace":
                 pause = self._registry.bounded_wait(verdict.retry_after) or 0.0

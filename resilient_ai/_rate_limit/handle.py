@@ -12,6 +12,7 @@ from resilient_ai._core.report import Row
 from resilient_ai._core.state_name import StateHandle
 
 from .gate import RateGate, numbers_of
+from .shared import SharedQuota
 
 if TYPE_CHECKING:
     from resilient_ai._core.sharing import Subject
@@ -84,21 +85,28 @@ class RateLimitStats:
 class RateLimit(StateHandle):
     """One rate limit in the registry: its numbers. Thread-safe."""
 
-    __slots__ = ("_gate", "_now", "_past", "name")
+    __slots__ = ("_gate", "_now", "_past", "_shared", "name")
 
     def __init__(self, name: str, config: RateLimitConfig, registry: StateStore) -> None:
         self.name = name
-        self._gate = RateGate(name, config, registry)
+        self._gate = gate = RateGate(name, config, registry)
+        self._gate.shared = self._shared = SharedQuota(gate, name)
+        gate.want()  # or the first callers would find a whole quota of their own
         self._now = registry.clock.now
         self._past: RateLimitCounts | None = None  # what was counted up to the latest reset
 
     def _after_fork(self) -> None:
         """In a forked child: a free lock, and nobody in line."""
         self._gate.after_fork()
+        self._shared.leave()
 
     def _reconfigure(self, config: RateLimitConfig) -> None:
         """Go on with other settings; what is in the buckets stays, as far as they hold it."""
         self._gate.reconfigure(config)
+
+    def _leased(self) -> SharedQuota:
+        """What a fleet keeps of it."""
+        return self._shared
 
     def _fact_subject(self) -> Subject:
         """What facts of a fleet about it are about."""

@@ -10,7 +10,7 @@ on. The share grows back, fast at first and slowly near where it was cut (as TCP
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from .answer_time import AnswerTime
 from .bucket import Bucket
@@ -31,6 +31,21 @@ _FAST, _NEAR, _SLOW = 0.01, 0.97, 0.002  # growth of the factor a second, up to 
 _USE_SECONDS = 60.0  # over which the use of the quota is shown
 
 
+class UnitSource(Protocol):
+    """Where a quota's units come from while a fleet shares it; `Lease` says what each of these means."""
+
+    part: float | None
+
+    def renew(self) -> None: ...
+    def pass_time(self, now: float, seconds: float) -> None: ...
+    def took(self, tokens: float, now: float) -> None: ...
+    def told(self, which: int, left: float, share: float, now: float) -> None: ...
+    def refused(self, pause: float, now: float) -> None: ...
+    def is_low(self) -> bool: ...
+    def wants(self, now: float) -> bool: ...
+    def look_again(self, now: float) -> float: ...
+
+
 class Quota:
     """
     What one provider allows, and who waits for it.
@@ -39,6 +54,7 @@ class Quota:
         requests: The bucket of requests; None where they are not limited.
         tokens: The bucket of tokens; None where they are not limited.
         line: Who waits.
+        lease: Where its units come from while a fleet's server keeps the quota; None: from time.
         factor: Share of the numbers that is used, 1 unless the provider has refused calls.
         paused_until: When the provider's wait is over.
         total: Calls that were let through.
@@ -58,6 +74,7 @@ class Quota:
         "answer_time",
         "factor",
         "failed",
+        "lease",
         "left",
         "line",
         "paused_until",
@@ -74,12 +91,13 @@ class Quota:
         self.requests = _bucket(config.requests_per_minute, config)
         self.tokens = _bucket(config.tokens_per_minute, config)
         self.line = WaitingLine()
+        self.lease: UnitSource | None = None
         self.clear(now)
 
     def clear(self, now: float) -> None:
         """Full buckets, and nothing learnt; callers in line stay where they are."""
         self._at = now
-        for bucket in self._buckets():
+        for bucket in self.buckets():
             bucket.clear()
         self.factor = self._top = 1.0
         self._cut_at = self.paused_until = -math.inf
@@ -90,21 +108,32 @@ class Quota:
 
     def reconfigure(self, config: RateLimitConfig, now: float) -> None:
         """Keep other numbers from now on; what is in the buckets stays, as far as they hold it."""
-        self._pass_time(now)
+        self.pass_time(now)
         self._config = config
         self.requests = _with_rate(self.requests, config.requests_per_minute, config)
         self.tokens = _with_rate(self.tokens, config.tokens_per_minute, config)
+        if self.lease is not None:
+            self.lease.renew()
 
-    def _buckets(self) -> tuple[Bucket, ...]:
+    @property
+    def burst(self) -> float:
+        """Seconds of the quota that may be sent at once."""
+        return self._config.burst
+
+    def buckets(self) -> tuple[Bucket, ...]:
+        """Those of the numbers that are limited."""
         return tuple(each for each in (self.requests, self.tokens) if each is not None)
 
-    def _pass_time(self, now: float) -> None:
+    def pass_time(self, now: float) -> None:
+        """Gain what comes until this moment."""
         seconds = now - self._at
         if seconds <= 0:  # of several threads, one may come late with its time
             return
         seconds -= max(0.0, min(now, self.paused_until) - self._at)
         self._at = now
-        if self.factor < 1:
+        if (lease := self.lease) is not None:
+            lease.pass_time(now, seconds)
+        if self.factor < 1 and (lease is None or lease.part is not None):
             self.factor = _grown(self.factor, _NEAR * self._top, seconds)
         if self.requests is not None:
             self.requests.fill(seconds, now, self.factor)
@@ -114,20 +143,27 @@ class Quota:
         self._use[0] *= fading
         self._use[1] *= fading
 
+    def keep_alone(self, now: float) -> None:
+        """The quota is this process's own again, and nothing of it is in stock that was not leased."""
+        self.pass_time(now)
+        self.lease = None
+        for bucket in self.buckets():
+            bucket.take_back(1.0, self.burst)
+
     # -- getting through
 
     def enter(self, tokens: float, now: float) -> bool:
         """Whether a call that needs so many tokens may be sent at once; nobody waits for it then."""
-        self._pass_time(now)
+        self.pass_time(now)
         if len(self.line) or now < self.paused_until or not (self._has(tokens) and self.fits(tokens)):
             return False
-        self._take(tokens)
+        self._take(tokens, now)
         return True
 
     def _has(self, tokens: float) -> bool:
         return (self.requests is None or self.requests.has(1.0)) and (self.tokens is None or self.tokens.has(tokens))
 
-    def _take(self, tokens: float) -> None:
+    def _take(self, tokens: float, now: float) -> None:
         if self.requests is not None:
             self.requests.take(1.0)
         if self.tokens is not None:
@@ -135,6 +171,8 @@ class Quota:
         self._use[0] += 1
         self._use[1] += tokens
         self.total += 1
+        if self.lease is not None:
+            self.lease.took(tokens, now)
 
     def fits(self, tokens: float) -> bool:
         """Whether a minute's quota is enough for a call."""
@@ -163,7 +201,7 @@ class Quota:
 
     def wait(self, tokens: float, now: float) -> float:
         """Seconds that a newcomer would wait in line."""
-        self._pass_time(now)
+        self.pass_time(now)
         return self._wait(len(self.line), self.line.tokens, tokens, now)
 
     def _wait(self, calls_ahead: int, tokens_ahead: float, tokens: float, now: float) -> float:
@@ -183,18 +221,20 @@ class Quota:
         """
         if self.line.first is not waiter:
             return _LONGEST_WAIT  # whoever leaves the line calls the next
-        self._pass_time(now)
+        self.pass_time(now)
         if now >= self.paused_until and self._has(waiter.tokens):
             self.line.leave(waiter)
-            self._take(waiter.tokens)
+            self._take(waiter.tokens, now)
             return None
+        if self.lease is not None and self.lease.part is None:
+            return max(self.lease.look_again(now), _SHORTEST)
         return max(self._wait(0, 0.0, waiter.tokens, now), _SHORTEST)
 
     # -- what calls tell
 
     def settle(self, estimated: float, used: float, now: float) -> None:
         """A call took so many tokens, and not as many as were estimated."""
-        self._pass_time(now)
+        self.pass_time(now)
         self.tokens_used += round(used)
         self._use[1] += used - estimated
         if self.tokens is not None:
@@ -202,7 +242,7 @@ class Quota:
 
     def give_back(self, tokens: float, now: float) -> None:
         """A call was not sent after all."""
-        self._pass_time(now)
+        self.pass_time(now)
         self.total -= 1
         self._use[0] -= 1
         self._use[1] -= tokens
@@ -213,15 +253,17 @@ class Quota:
 
     def told(self, said: Told, since: float, now: float) -> None:
         """The provider tells what was left when a call was sent."""
-        self._pass_time(now)
-        for bucket, left in ((self.requests, said.requests), (self.tokens, said.tokens)):
+        self.pass_time(now)
+        for which, (bucket, left) in enumerate(((self.requests, said.requests), (self.tokens, said.tokens))):
             if bucket is not None and left:
                 scarcest: Left = min(left, key=lambda each: each.amount)
-                bucket.told(scarcest.amount, scarcest.limit, since, now)
+                still_left, share = bucket.told(scarcest.amount, scarcest.limit, since, now)
+                if self.lease is not None:
+                    self.lease.told(which, still_left, share, now)
 
     def pause(self, seconds: float, now: float) -> bool:
         """Send nothing for so many seconds, because another process was refused; whether that is any longer."""
-        self._pass_time(now)
+        self.pass_time(now)
         if now + seconds <= self.paused_until + _NO_NEWS:
             return False
         self.paused_until = now + seconds
@@ -238,11 +280,13 @@ class Quota:
         Returns:
             Whether the numbers were lowered; refusals of one second are one piece of news.
         """
-        self._pass_time(now)
+        self.pass_time(now)
         self.failed += 1
         self.paused_until = max(self.paused_until, now + retry_after)
-        for bucket in self._buckets():
+        for bucket in self.buckets():
             bucket.level = min(bucket.level, 0.0)
+        if self.lease is not None:
+            self.lease.refused(retry_after, now)
         if now < self._cut_at + _CUT_SECONDS:
             return False
         self._top, self._cut_at = self.factor, now
@@ -253,7 +297,7 @@ class Quota:
 
     def used_share(self, now: float) -> float:
         """Share of the scarcer number that was used in the last minute, about."""
-        self._pass_time(now)
+        self.pass_time(now)
         shares = [
             use / bucket.per_minute
             for use, bucket in zip(self._use, (self.requests, self.tokens), strict=True)

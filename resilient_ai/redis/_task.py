@@ -14,6 +14,7 @@ from resilient_ai._core.event_loops import LoopUsages
 from resilient_ai._core.wakeup import TaskWakeup
 from resilient_ai._fleet.votes import Decision
 
+from ._leasing import Leasing
 from ._messages import news_of, news_of_row
 from ._scripts import DAY, FACT, HELLO, SYNC
 from ._transport import is_refusal
@@ -132,7 +133,9 @@ class FleetTask:
             opening.deadline, transport.timeout = math.inf, self._timeout
             self._membership.connected(push=self._push)
             wakeup = TaskWakeup(LoopUsages().here())
-            tasks.start_soon(guarded, partial(self._tell_all, transport, wakeup))
+            leasing = Leasing(self._prefix, self._membership, partial(self._ask, transport))
+            tasks.start_soon(guarded, leasing.run)
+            tasks.start_soon(guarded, partial(self._tell_all, transport, wakeup, leasing))
             tasks.start_soon(guarded, partial(self._sync_often, transport, voting))
             tasks.start_soon(guarded, partial(voting.run, lambda work: tasks.start_soon(beside, work)))
 
@@ -197,7 +200,7 @@ class FleetTask:
 
     # -- telling
 
-    async def _tell_all(self, transport: Transport, wakeup: TaskWakeup) -> None:
+    async def _tell_all(self, transport: Transport, wakeup: TaskWakeup, leasing: Leasing) -> None:
         membership = self._membership
         membership.wake_with(wakeup.wake)
         try:
@@ -214,6 +217,7 @@ class FleetTask:
                         )  # fmt: skip
                     membership.told(what)
                 if membership.leaving:
+                    await leasing.farewell()
                     await self._ask(transport, SYNC, self._synced, self._worker, 0, 0, 1)
                     return
                 await wakeup.called()

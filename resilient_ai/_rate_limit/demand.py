@@ -1,0 +1,49 @@
+"""How much of a quota one worker uses, so that it leases no more than that."""
+
+from __future__ import annotations
+
+import math
+
+_DEMAND_SECONDS = 2.0  # over which the demand is averaged
+_GRANTED_SECONDS = 5.0  # over which is averaged what was granted
+_NEW = 0.05  # what a call weighs in the mean of tokens
+
+
+class Demand:
+    """
+    Calls that were let through, and units that were granted.
+
+    Attributes:
+        calls: Calls let through since the latest look.
+        tokens: That they took.
+        mean: Tokens of a call, fading.
+        used_at: When a call was last seen.
+        granted: Calls a second that were granted lately.
+    """
+
+    __slots__ = ("_granted_at", "_looked_at", "_rate", "calls", "granted", "mean", "tokens", "used_at")
+
+    def __init__(self, now: float) -> None:
+        self.calls = 0
+        self.tokens = 0.0
+        self.mean = 0.0
+        self.granted = self._rate = 0.0
+        self.used_at = self._looked_at = self._granted_at = now
+
+    def rate(self, now: float) -> float:
+        """Calls a second lately."""
+        self._rate *= math.exp(-max(0.0, now - self._looked_at) / _DEMAND_SECONDS)
+        self._looked_at = now
+        if calls := self.calls:
+            self._rate += calls / _DEMAND_SECONDS
+            mean = self.tokens / calls
+            weight = 1.0 if self.mean == 0 else 1 - (1 - _NEW) ** calls
+            self.mean += (mean - self.mean) * weight
+            self.calls, self.tokens, self.used_at = 0, 0.0, now
+        return self._rate
+
+    def was_granted(self, calls: float, now: float) -> None:
+        """So many calls may be sent."""
+        fading = math.exp(-max(0.0, now - self._granted_at) / _GRANTED_SECONDS)
+        self.granted = self.granted * fading + calls / _GRANTED_SECONDS
+        self._granted_at = now

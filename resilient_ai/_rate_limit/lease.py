@@ -1,0 +1,402 @@
+"""
+One worker's part of a quota that a fleet shares. Pure; `now` comes in.
+
+The quota itself is kept by the fleet's server. A worker has units in stock, about half a second of its own demand, so
+that a call that finds one there goes on at once; the stock is filled in the background. Callers who find none wait in
+line, and the server promises units that are not there yet, with the wait. Small quotas and workers with few calls keep
+no stock: in many workers it would strand seconds of the quota. What is not used goes back.
+
+Without the server a worker goes on with the part that it was granted lately, or an equal one. It tries a little more
+while callers wait and less after a refusal, and never takes more than the whole quota.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from resilient_ai._core.leasing import Ask, Numbers, Units
+
+from .demand import Demand
+from .supply import Supply
+
+if TYPE_CHECKING:
+    from resilient_ai._core.leasing import Grant
+
+    from .quota import Quota
+
+_AHEAD = 0.5  # seconds of its own demand that a worker keeps in stock
+_FEW, _SMALL = 2.0, 20.0  # calls a second below which a worker's demand is little, and a quota small
+_SELDOM = 0.1  # calls a second of a worker that keeps no stock at all
+_HORIZON, _LONGEST_HORIZON, _HORIZON_CALLS = 0.5, 3.0, 10.0  # seconds promised ahead; more where those are few calls
+_LATE = 0.25  # seconds without an answer after which callers in line wait for the server no longer
+_ASK_AGAIN, _LOOK_AGAIN = 0.5, 0.05  # seconds at most before a question that brought nothing is repeated; between looks
+_IDLE, _IDLE_FEW = 2.0, 0.5  # seconds without a call after which the stock goes back
+_VOID = 10.0  # seconds in which this process did nothing at all, after which its stock is void
+_CAREFUL, _MORE, _LESS = 0.9, 0.15, 0.8  # of the part granted lately; its growth a second; what a refusal leaves of it
+_QUIET = 2.0  # seconds after a refusal without growth
+_ALONE_BURST = 1.0  # seconds of its part that a worker alone may send at once
+_SAME_AGAIN = 3.0  # seconds after which a worker that is alone again has a new part
+_REFUSED = 10.0  # seconds before the server is asked again that refused a question
+_STARVED, _WITHOUT = 61.0, 600.0  # seconds with nothing granted, and for which the server is then done without
+_OLD = 2.0  # seconds after which a refusal whose wait is over is no news
+
+
+class Lease:
+    """
+    What a quota has from its fleet.
+
+    Args:
+        quota: Whose buckets are filled.
+        workers: That share it.
+        now: The moment.
+
+    Attributes:
+        workers: That share it, this one included.
+        part: Of the whole quota, while the server cannot be asked; None while it can.
+        few_requests: Level of the requests below which more is asked for in the background.
+        few_tokens: The same of the tokens.
+    """
+
+    __slots__ = (
+        "_again_at",
+        "_asked",
+        "_demand",
+        "_hit_at",
+        "_hit_told",
+        "_hit_until",
+        "_latest_part",
+        "_left",
+        "_quota",
+        "_reached",
+        "_share",
+        "_since",
+        "_spent",
+        "_spent_at",
+        "_starved",
+        "_went_at",
+        "_without_until",
+        "few_requests",
+        "few_tokens",
+        "part",
+        "workers",
+    )  # fmt: skip
+
+    def __init__(self, quota: Quota, workers: int, now: float) -> None:
+        self._quota = quota
+        self.workers = workers
+        self._demand = Demand(now)
+        self._reached = True  # whether the server can be asked
+        self._asked: Ask | None = None  # the question that has no answer yet
+        self._since: float | None = None  # when callers in line began to wait for an answer
+        self._again_at = self._without_until = -math.inf
+        self._starved: float | None = None  # when a question of callers in line was first answered with nothing
+        self._went_at, self._latest_part = -math.inf, 0.0  # alone, the latest time
+        self._hit_at = self._hit_told = self._hit_until = -math.inf
+        self._spent, self._spent_at = [0.0, 0.0], now  # units used alone, fading within what the server keeps
+        self._left: list[tuple[float, float] | None] = [None, None]  # what the provider said, and when
+        self._share = 1.0
+        self.part: float | None = None
+        self.few_requests = self.few_tokens = -math.inf
+        for bucket in quota.buckets():
+            bucket.level = min(bucket.level, 0.0)  # the whole fleet's burst is not this worker's
+        self.renew()
+
+    # -- the quota's numbers
+
+    @property
+    def _calls_a_second(self) -> float:
+        """What the whole quota allows."""
+        requests, tokens, mean = self._quota.requests, self._quota.tokens, self._demand.mean
+        rate = math.inf if requests is None else requests.per_minute / 60
+        if tokens is not None:
+            rate = min(rate, tokens.per_minute / 60 / max(mean, 1.0))
+        return rate
+
+    def _numbers(self) -> Numbers:
+        requests, tokens = self._quota.requests, self._quota.tokens
+        return Numbers(
+            None if requests is None else requests.per_minute,
+            None if tokens is None else tokens.per_minute,
+            self._quota.burst,
+            max(_HORIZON, min(_LONGEST_HORIZON, _HORIZON_CALLS / self._calls_a_second)),
+        )
+
+    def renew(self) -> None:
+        """Let the server fill the buckets, or time, by the numbers of the quota as they are now."""
+        quota, part = self._quota, self.part
+        if part is not None:
+            for bucket in quota.buckets():
+                bucket.take_back(part, _ALONE_BURST)
+            return
+        whole = self._calls_a_second
+        calls = min(whole, max(self._demand.granted, whole / self.workers))
+        for limited, each in ((quota.requests, 1.0), (quota.tokens, max(self._demand.mean, 1.0))):
+            if limited is not None:
+                limited.supply = supply = limited.supply or Supply()
+                supply.set_rate(limited.per_minute / 60, quota.burst, calls * each)
+
+    # -- the server comes and goes
+
+    def reached(self, workers: int) -> None:
+        """The server can be asked; its first answer ends being alone."""
+        self._reached, self.workers = True, max(1, workers)
+
+    def lost(self, now: float) -> None:
+        """The server cannot be asked; what went back with the latest question is lost."""
+        self._reached, self._asked = False, None
+        self._go_alone(now)
+
+    def _go_alone(self, now: float) -> None:
+        self._since = None
+        if self.part is not None:
+            return
+        part = 1 / self.workers
+        if now >= self._without_until:
+            part = _CAREFUL * max(part, min(1.0, self._demand.granted / self._calls_a_second))
+            if now - self._went_at < _SAME_AGAIN:
+                part = min(part, self._latest_part)
+        self._went_at = now
+        self.few_requests = self.few_tokens = -math.inf
+        self._set_part(part)
+
+    def _set_part(self, part: float) -> None:
+        self.part = self._latest_part = part
+        self.renew()
+
+    def pass_time(self, now: float, seconds: float) -> None:
+        """So many seconds are over."""
+        waiting = len(self._quota.line) > 0
+        if seconds > _VOID:
+            for bucket in self._quota.buckets():
+                bucket.level = min(bucket.level, 0.0)
+        if self.part is None:
+            if waiting and self._since is not None and now - self._since > _LATE:
+                self._go_alone(now)
+        elif waiting and now >= self._without_until and now - self._hit_at > _QUIET and self.part < 1:
+            self._set_part(min(1.0, self.part * (1 + _MORE) ** min(seconds, 1.0)))
+
+    # -- what calls do and tell
+
+    def took(self, tokens: float, now: float) -> None:
+        """A call was let through."""
+        self._demand.calls += 1
+        self._demand.tokens += tokens
+        if self.part is not None:
+            self._fade(now)
+            self._spent[0] += 1
+            self._spent[1] += tokens
+
+    def _fade(self, now: float) -> None:
+        fading = math.exp(-max(0.0, now - self._spent_at) / self._quota.burst)
+        self._spent[0] *= fading
+        self._spent[1] *= fading
+        self._spent_at = now
+
+    def refused(self, pause: float, now: float) -> None:
+        """The provider has refused a call, and asks to wait."""
+        if self.part is not None and now - self._hit_at >= 1:
+            self._set_part(max(self.part * _LESS, 0.01 / self.workers))
+        self._hit_at, self._hit_until = now, max(self._hit_until, now + pause)
+
+    def told(self, which: int, left: float, share: float, now: float) -> None:
+        """The provider has so many requests (0) or tokens (1) left, so that this share of the rate is used."""
+        known = self._left[which]
+        if known is None or left < known[0]:
+            self._left[which] = left, now
+        self._share = min(self._share, share)
+
+    # -- callers in line
+
+    def wants(self, now: float) -> bool:
+        """Whether the server is to be asked for those in line; True once for each question."""
+        if self.part is not None or self._since is not None or not len(self._quota.line):
+            return False
+        if now < max(self._again_at, self._quota.paused_until) or self._due(now) is not None:
+            return False
+        self._since = now
+        return True
+
+    def is_low(self) -> bool:
+        """Whether the stock is to be filled in the background."""
+        requests, tokens = self._quota.requests, self._quota.tokens
+        return self._asked is None and (
+            (requests is not None and requests.level < self.few_requests)
+            or (tokens is not None and tokens.level < self.few_tokens)
+        )
+
+    def look_again(self, now: float) -> float:
+        """Seconds until the first in line may be served, or has to ask once more."""
+        if (due := self._due(now)) is not None:
+            return due - now
+        if self._since is not None:
+            return max(0.0, self._since + _LATE - now) + 1e-3
+        return max(self._again_at - now, self._quota.paused_until - now, _LOOK_AGAIN)
+
+    def _due(self, now: float) -> float | None:
+        """When promised units may be used; None without a promise."""
+        due = min((bucket.supply.due for bucket in self._quota.buckets() if bucket.supply is not None), default=0.0)
+        return due if now < due < math.inf else None
+
+    # -- questions and answers
+
+    def ask(self, now: float) -> Ask | None:
+        """What is to be asked now; None: nothing, or the latest question has not been answered."""
+        if self._asked is not None or not self._reached or now < self._without_until:
+            return None
+        quota = self._quota
+        calls, tokens = self._stock_wanted(now)
+        back = self._surplus(calls, tokens)
+        line = first = ahead = Units()
+        if self._due(now) is None and now >= quota.paused_until:
+            line, first = self._for_line(back)
+            ahead = self._for_stock(calls, tokens, back, waiting=line != Units())
+        if line == Units():
+            self._since = None
+        elif self._since is None:
+            self._since = now
+        pause, self._hit_told = self._news_of_refusal(now), self._hit_at
+        if self.part is None and pause is None and line == first == ahead == back == Units():
+            self.few_requests = self.few_tokens = -math.inf  # until the next look
+            return None
+        waiter = quota.line.first
+        self._fade(now)
+        ask = Ask(
+            self._numbers(),
+            0.0 if waiter is None else max(0.0, waiter.ends - now),
+            line, first, ahead, back, Units(*(math.ceil(each) for each in self._spent)),
+            self._left_now(now), self._share, pause,
+        )  # fmt: skip
+        for bucket, units in ((quota.requests, back.requests), (quota.tokens, back.tokens)):
+            if bucket is not None:
+                bucket.level -= units
+        self._asked, self._left, self._share = ask, [None, None], 1.0
+        return ask
+
+    def _stock_wanted(self, now: float) -> tuple[float, float]:
+        """Calls that the stock should last for, and their tokens."""
+        rate, whole = self._demand.rate(now), self._calls_a_second
+        idle = now - self._demand.used_at > (_IDLE if rate >= _FEW else _IDLE_FEW)
+        calls = min(rate, whole) * _AHEAD
+        if whole < _SMALL or rate < _SELDOM or (idle and not len(self._quota.line)):
+            calls = 0.0
+        elif calls < 1:  # one in stock for everybody strands no more than `_AHEAD` seconds of the quota
+            calls = 1.0 if whole * _AHEAD >= self.workers else 0.0
+        tokens = calls * self._demand.mean
+        self.few_requests, self.few_tokens = (calls / 2, tokens / 2) if calls else (-math.inf, -math.inf)
+        if self.part is not None:
+            self.few_requests = self.few_tokens = -math.inf
+        return calls, tokens
+
+    def _surplus(self, calls: float, tokens: float) -> Units:
+        """What goes back; below 0, what calls took more than they had."""
+        quota, levels = self._quota, self._levels()
+        if len(quota.line) or self.part is not None:
+            return Units()
+        if not calls:
+            return Units(max(0, int(levels[0])), int(levels[1]))
+        spare = levels[0] - calls if levels[0] > 2 * calls + 1 else 0.0
+        mean = self._demand.mean
+        spare_tokens = levels[1] - tokens - mean if levels[1] > 2 * tokens + mean else 0.0
+        return Units(int(spare), int(spare_tokens))
+
+    def _levels(self) -> tuple[float, float]:
+        requests, tokens = self._quota.requests, self._quota.tokens
+        return 0.0 if requests is None else requests.level, 0.0 if tokens is None else tokens.level
+
+    def _for_line(self, back: Units) -> tuple[Units, Units]:
+        """What those in line need, and the first of them: as many as the quota lets through within the horizon."""
+        line = self._quota.line
+        if (first := line.first) is None:
+            return Units(), Units()
+        most = max(1.0, self._calls_a_second * _HORIZON)
+        calls, tokens = 0, 0.0
+        for waiter in line:
+            calls, tokens = calls + 1, tokens + waiter.tokens
+            if calls >= most:
+                break
+        return self._missing(calls, tokens, back), self._missing(1, first.tokens, back)
+
+    def _missing(self, calls: float, tokens: float, back: Units) -> Units:
+        levels = self._levels()
+        return Units(
+            0 if self._quota.requests is None else max(0, math.ceil(calls - levels[0] + back.requests)),
+            0 if self._quota.tokens is None else max(0, math.ceil(tokens - levels[1] + back.tokens)),
+        )
+
+    def _for_stock(self, calls: float, tokens: float, back: Units, *, waiting: bool) -> Units:
+        if not calls or not (waiting or self.is_low()):
+            return Units()
+        line = self._quota.line
+        both = self._missing(calls + len(line), tokens + line.tokens, back)
+        now = self._missing(len(line), line.tokens, back)
+        return Units(both.requests - now.requests, both.tokens - now.tokens)
+
+    def _news_of_refusal(self, now: float) -> float | None:
+        if self._hit_at == -math.inf or now > max(self._hit_until, self._hit_at + _OLD):
+            return None
+        return max(0.0, self._hit_until - now)
+
+    def _left_now(self, now: float) -> tuple[float | None, float | None]:
+        requests, tokens = (
+            None if bucket is None or said is None else said[0] + (now - said[1]) * bucket.per_minute / 60
+            for bucket, said in zip((self._quota.requests, self._quota.tokens), self._left, strict=True)
+        )
+        return requests, tokens
+
+    def answered(self, grant: Grant | None, now: float) -> None:
+        """The answer to the latest question; None: it was refused, and the server is done without for a while."""
+        asked, self._asked, self._since = self._asked, None, None
+        if asked is None:
+            return
+        if grant is None:
+            self._go_alone(now)
+            self._without_until = now + _REFUSED
+            return
+        if asked.pause is not None and self._hit_at == self._hit_told:
+            self._hit_at = self._hit_until = -math.inf
+        self._spent = [0.0, 0.0]
+        self.part, mean = None, self._demand.mean
+        calls = grant.units.requests if self._quota.requests is not None else grant.units.tokens / (mean or 1.0)
+        self._demand.was_granted(calls, now)
+        self.renew()
+        self._quota.factor = grant.factor
+        if grant.pause > 0:
+            self._quota.paused_until = max(self._quota.paused_until, now + grant.pause)
+        for bucket, units, free in zip(
+            (self._quota.requests, self._quota.tokens), grant.units, grant.free, strict=True
+        ):
+            if bucket is not None and bucket.supply is not None:
+                bucket.supply.told(free, now)
+                if grant.wait > 0 and units:
+                    bucket.supply.promise(units, now + grant.wait)
+                else:
+                    bucket.level += units
+        self._after(asked, grant, now)
+
+    def _after(self, asked: Ask, grant: Grant, now: float) -> None:
+        if grant.units != Units():
+            self._again_at, self._starved = -math.inf, None
+            return
+        if asked.ahead != Units():  # there is nothing to spare; the next look is soon enough
+            self.few_requests = self.few_tokens = -math.inf
+        if asked.line == Units():
+            self._starved = None
+            return
+        self._again_at = now + min(max(grant.wait, 1e-3), _ASK_AGAIN)
+        if self._starved is None:
+            self._starved = now
+        elif now - self._starved > _STARVED:  # whoever may write there can have made it so
+            self._starved, self._without_until = None, now + _WITHOUT
+            self._go_alone(now)
+
+    def give_back(self) -> Ask | None:
+        """What is left, because this worker leaves; None: nothing."""
+        if self.part is not None or not self._reached:
+            return None
+        levels = self._levels()
+        back = Units(max(0, int(levels[0])), int(levels[1]))
+        for bucket, units in ((self._quota.requests, back.requests), (self._quota.tokens, back.tokens)):
+            if bucket is not None:
+                bucket.level -= units
+        return Ask(self._numbers(), back=back) if back != Units() else None

@@ -1,0 +1,147 @@
+"""
+A quota on the server: the levels of requests and tokens, refilled by the server's clock.
+
+A level below 0 is a promise of units that are not there yet, so that a fleet that wants more than there is is served
+first come first served, without asking over and over. What is read is held to what it may be: anybody who may write
+there can have written it. A quota that the server does not know begins at 0, so that lost data are no second burst.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from resilient_ai._core.leasing import Grant, Units
+
+from ._scripts import DAY, Script
+
+if TYPE_CHECKING:
+    from resilient_ai._core.leasing import Ask
+
+_LONGEST_PAUSE = 60_000  # ms for which one worker's word stops the others
+_MOST = 2**53
+
+# KEYS: the quota. ARGV: 1 requests and 2 tokens a minute (0: not limited), 3 burst ms, 4 horizon ms, 5 patience ms,
+# then requests and tokens of each: 6 line, 8 first, 10 ahead, 12 back, 14 used alone, 16 left (-1: not told);
+# 18 share of the rate in thousandths, 19 pause ms (-1: none), 20 longest pause ms, 21 life ms.
+# Returns requests, tokens, wait ms, factor in thousandths, pause ms, free requests, free tokens.
+_TAKE = """
+local A = {}
+for i = 1, #ARGV do A[i] = tonumber(ARGV[i]) end
+local exact = time[1] * 1000 + time[2] / 1000
+local known = redis.call('HMGET', KEYS[1], 'r', 't', 'at', 'sc', 'top', 'pause', 'cut')
+local function read(i, least, most, default)
+  local n = tonumber(known[i] or '')
+  if not n or n ~= n then return default end
+  return math.max(least, math.min(most, n))
+end
+local at = read(3, 0, exact, exact)
+local sc, top = read(4, 0.1, 1, 1), read(5, 0.1, 1, 1)
+local pause, cut = read(6, 0, exact + A[20], 0), read(7, 0, exact, 0)
+local gained = exact - at - math.max(0, math.min(exact, pause) - at)
+if sc < 1 then
+  local seconds, near = gained / 1000, 0.97 * top
+  if sc < near then
+    local fast = math.min(seconds, (near - sc) / 0.01)
+    sc, seconds = sc + fast * 0.01, seconds - fast
+  end
+  sc = math.min(1, sc + seconds * 0.002)
+end
+if A[19] >= 0 then
+  pause = math.max(pause, exact + math.min(A[19], A[20]))
+  if exact - cut > 1000 then top, sc, cut = sc, math.max(0.1, sc * 0.9), exact end
+end
+local share = math.min(sc, math.max(0.05, A[18] / 1000))
+local function level(i)
+  local whole = A[i]
+  if whole == 0 then return 1e12, 1e12 end
+  local rate, full = whole / 60000 * share, math.max(1, whole / 60000 * A[3])
+  local n = math.min(read(i, -whole, full, 0) + gained * rate, full) + A[11 + i]
+  if A[19] >= 0 then n = math.min(n, 0) end
+  if A[15 + i] >= 0 then n = math.min(n, A[15 + i]) end
+  if n > 0 then n = math.max(0, n - A[13 + i]) end
+  return math.max(-whole, math.min(n, full)), rate
+end
+local r, R = level(1)
+local t, T = level(2)
+local resting = math.max(0, pause - exact)
+local function until_there(requests, tokens)
+  return math.max(0, (requests - r) / R, (tokens - t) / T) + resting
+end
+local gr, gt, wait, served = 0, 0, 0, true
+if A[6] > 0 or A[7] > 0 then
+  local part = 1
+  if A[6] > 0 then part = math.min(part, (r + R * A[4]) / A[6]) end
+  if A[7] > 0 then part = math.min(part, (t + T * A[4]) / A[7]) end
+  gr, gt = math.floor(A[6] * part), math.floor(A[7] * part)
+  if gr < A[8] or gt < A[9] then
+    gr, gt = A[8], A[9]
+    local long = until_there(gr, gt)
+    if long > A[5] then gr, gt, wait = 0, 0, long - A[5] + 1 end
+  end
+  served = gr >= A[6] and gt >= A[7]
+  if gr > 0 or gt > 0 then wait = until_there(gr, gt) end
+  r, t = r - gr, t - gt
+end
+if served and resting == 0 and (A[10] == 0 or r > 0) and (A[11] == 0 or t > 0) and r >= 0 and t >= 0 then
+  local part = 1
+  if A[10] > 0 then part = math.min(part, r / A[10]) end
+  if A[11] > 0 then part = math.min(part, t / A[11]) end
+  local ar, at_once = math.floor(A[10] * part), math.floor(A[11] * part)
+  r, t, gr, gt = r - ar, t - at_once, gr + ar, gt + at_once
+end
+if A[1] == 0 then r = 0 end
+if A[2] == 0 then t = 0 end
+local function text(n) return string.format('%.3f', n) end
+redis.call('HSET', KEYS[1], 'r', text(r), 't', text(t), 'at', text(exact), 'sc', text(sc), 'top', text(top),
+  'pause', text(pause), 'cut', text(cut))
+redis.call('PEXPIRE', KEYS[1], A[21])
+return {gr, gt, math.ceil(wait), math.floor(sc * 1000), math.ceil(resting), math.floor(r), math.floor(t)}
+"""
+
+TAKE = Script(_TAKE, push=False)
+
+
+def arguments(ask: Ask) -> tuple[float | int, ...]:
+    """What the script is given."""
+    numbers = ask.numbers
+    return (
+        numbers.requests_per_minute or 0,
+        numbers.tokens_per_minute or 0,
+        _millis(numbers.burst),
+        _millis(numbers.horizon),
+        _millis(ask.patience),
+        *ask.line,
+        *ask.first,
+        *ask.ahead,
+        *ask.back,
+        *ask.alone,
+        *(-1 if left is None else left for left in ask.left),
+        int(ask.share * 1000),
+        -1 if ask.pause is None else _millis(ask.pause),
+        _LONGEST_PAUSE,
+        DAY,
+    )
+
+
+def grant_of(reply: Any, ask: Ask) -> Grant | None:
+    """What the script has answered; None: it does not fit, as nothing does that is more than was asked for."""
+    if not isinstance(reply, list | tuple) or len(reply) != 7 or any(type(each) is not int for each in reply):
+        return None
+    requests, tokens, wait, factor, pause, free_requests, free_tokens = reply
+    fits = (
+        0 <= requests <= ask.line.requests + ask.ahead.requests
+        and 0 <= tokens <= ask.line.tokens + ask.ahead.tokens
+        and 0 <= wait <= _MOST
+        and 100 <= factor <= 1000
+        and 0 <= pause <= _LONGEST_PAUSE + 1
+        and -_MOST <= free_requests <= _MOST
+        and -_MOST <= free_tokens <= _MOST
+    )
+    if not fits:
+        return None
+    units, free = Units(requests, tokens), Units(free_requests, free_tokens)
+    return Grant(units, min(wait, 2 * _LONGEST_PAUSE) / 1000, factor / 1000, pause / 1000, free)
+
+
+def _millis(seconds: float) -> int:
+    return max(0, int(seconds * 1000))
