@@ -39,7 +39,7 @@ class Ask(NamedTuple):
 
     Attributes:
         numbers: The quota as this process knows it.
-        patience: Seconds that the first caller in line will wait.
+        patience: Seconds that a caller in line will wait at most.
         line: For the callers in line; what is not there yet may be promised.
         first: For the first of them alone; it is promised whenever that is within its patience.
         ahead: Before there are callers; only from what is there.
@@ -48,6 +48,8 @@ class Ask(NamedTuple):
         left: Units that the provider said are left; None where it did not say.
         share: Of the rate that is used, because the provider has little left; 1 otherwise.
         pause: Seconds that the provider asked to wait when it refused a call; None: it refused none.
+        demand: Calls a second that come to this process: who has more callers than others is promised more.
+        workers: Processes that share the quota.
     """
 
     numbers: Numbers
@@ -60,6 +62,8 @@ class Ask(NamedTuple):
     left: tuple[float | None, float | None] = (None, None)
     share: float = 1.0
     pause: float | None = None
+    demand: float = 0.0
+    workers: int = 1
 
 
 class Grant(NamedTuple):

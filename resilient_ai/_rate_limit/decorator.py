@@ -163,6 +163,10 @@ def rate_limit(
     their response. Little left slows down, nothing left stops. After a refusal (429) everything waits as long as the
     provider asks, and 0.9 of the numbers are kept, growing back by 1 % of them a second.
 
+    In a registry that has joined a fleet (`registry.join`), all workers share the quota: the fleet's server keeps it,
+    and each worker takes units ahead of its demand, so that a call seldom waits for the server. Without the server a
+    worker goes on with the part that it had lately, or an equal one.
+
     For quotas that nobody knows there is `adaptive_limit`; both stack. Put `rate_limit` below `failover`, where each
     endpoint has a quota of its own (an endpoint's own `requests_per_minute` and `tokens_per_minute` replace the numbers
     given here), and above `adaptive_limit` and `circuit_breaker`, which would take the wait for slow answers.

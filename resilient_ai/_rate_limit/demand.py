@@ -11,35 +11,37 @@ _NEW = 0.05  # what a call weighs in the mean of tokens
 
 class Demand:
     """
-    Calls that were let through, and units that were granted.
+    Calls that came, and units that were granted.
 
     Attributes:
-        calls: Calls let through since the latest look.
-        tokens: That they took.
+        calls: That came since the latest look, let through or not.
+        sent: That were let through since then.
+        tokens: That those took.
         mean: Tokens of a call, fading.
         used_at: When a call was last seen.
         granted: Calls a second that were granted lately.
     """
 
-    __slots__ = ("_granted_at", "_looked_at", "_rate", "calls", "granted", "mean", "tokens", "used_at")
+    __slots__ = ("_granted_at", "_looked_at", "_rate", "calls", "granted", "mean", "sent", "tokens", "used_at")
 
     def __init__(self, now: float) -> None:
-        self.calls = 0
+        self.calls = self.sent = 0
         self.tokens = 0.0
         self.mean = 0.0
         self.granted = self._rate = 0.0
         self.used_at = self._looked_at = self._granted_at = now
 
     def rate(self, now: float) -> float:
-        """Calls a second lately."""
+        """Calls a second that came lately."""
         self._rate *= math.exp(-max(0.0, now - self._looked_at) / _DEMAND_SECONDS)
         self._looked_at = now
-        if calls := self.calls:
-            self._rate += calls / _DEMAND_SECONDS
-            mean = self.tokens / calls
-            weight = 1.0 if self.mean == 0 else 1 - (1 - _NEW) ** calls
-            self.mean += (mean - self.mean) * weight
-            self.calls, self.tokens, self.used_at = 0, 0.0, now
+        if self.calls:
+            self._rate += self.calls / _DEMAND_SECONDS
+            self.calls, self.used_at = 0, now
+        if sent := self.sent:
+            weight = 1.0 if self.mean == 0 else 1 - (1 - _NEW) ** sent
+            self.mean += (self.tokens / sent - self.mean) * weight
+            self.sent, self.tokens, self.used_at = 0, 0.0, now
         return self._rate
 
     def was_granted(self, calls: float, now: float) -> None:

@@ -63,6 +63,8 @@ class RateLimitStats:
         ok: Those that were answered.
         failed: Those that failed.
         neutral: Those whose callers left before there was an answer.
+        shared: Whether a fleet's server keeps the quota; then the units that are left are this worker's stock.
+        part: Of the whole quota, while the fleet's server cannot be asked; None otherwise.
     """
 
     requests_per_minute: float | None
@@ -79,6 +81,8 @@ class RateLimitStats:
     ok: int
     failed: int
     neutral: int
+    shared: bool = False
+    part: float | None = None
 
 
 @public("types")
@@ -137,6 +141,8 @@ class RateLimit(StateHandle):
                 ok=quota.succeeded,
                 failed=quota.failed,
                 neutral=quota.left,
+                shared=quota.lease is not None and quota.lease.part is None,
+                part=None if quota.lease is None else quota.lease.part,
             )
 
     def counts(self) -> RateLimitCounts:
@@ -150,6 +156,10 @@ class RateLimit(StateHandle):
         """What the registry's table shows."""
         stats = self.stats()
         shown = f"{stats.used:.0%} of {numbers_of(self._gate.quota)}"
+        if stats.shared:
+            shown += ", shared"
+        elif stats.part is not None:
+            shown += f", alone with {stats.part:.0%}"
         if stats.waiting:
             shown += f", {stats.waiting} waiting"
         if stats.paused_for:

@@ -30,15 +30,16 @@ _FEW, _SMALL = 2.0, 20.0  # calls a second below which a worker's demand is litt
 _SELDOM = 0.1  # calls a second of a worker that keeps no stock at all
 _HORIZON, _LONGEST_HORIZON, _HORIZON_CALLS = 0.5, 3.0, 10.0  # seconds promised ahead; more where those are few calls
 _LATE = 0.25  # seconds without an answer after which callers in line wait for the server no longer
-_ASK_AGAIN, _LOOK_AGAIN = 0.5, 0.05  # seconds at most before a question that brought nothing is repeated; between looks
+_SOONEST, _ASK_AGAIN = 0.02, 0.5  # seconds before a question that brought nothing is repeated
+_LOOK_AGAIN = 0.05  # seconds between two looks of the first in line
 _IDLE, _IDLE_FEW = 2.0, 0.5  # seconds without a call after which the stock goes back
 _VOID = 10.0  # seconds in which this process did nothing at all, after which its stock is void
-_CAREFUL, _MORE, _LESS = 0.9, 0.15, 0.8  # of the part granted lately; its growth a second; what a refusal leaves of it
-_QUIET = 2.0  # seconds after a refusal without growth
+_CAREFUL, _MORE, _LESS = 0.9, 0.1, 0.7  # of the part granted lately; its growth a second; what a refusal leaves of it
+_QUIET = 3.0  # seconds after a refusal without growth
 _ALONE_BURST = 1.0  # seconds of its part that a worker alone may send at once
 _SAME_AGAIN = 3.0  # seconds after which a worker that is alone again has a new part
 _REFUSED = 10.0  # seconds before the server is asked again that refused a question
-_STARVED, _WITHOUT = 61.0, 600.0  # seconds with nothing granted, and for which the server is then done without
+_STARVED, _WITHOUT = 59.0, 600.0  # seconds with nothing granted, and for which the server is then done without
 _OLD = 2.0  # seconds after which a refusal whose wait is over is no news
 
 
@@ -67,8 +68,10 @@ class Lease:
         "_hit_until",
         "_latest_part",
         "_left",
+        "_own_pause",
         "_quota",
         "_reached",
+        "_refused_at",
         "_share",
         "_since",
         "_spent",
@@ -92,7 +95,7 @@ class Lease:
         self._again_at = self._without_until = -math.inf
         self._starved: float | None = None  # when a question of callers in line was first answered with nothing
         self._went_at, self._latest_part = -math.inf, 0.0  # alone, the latest time
-        self._hit_at = self._hit_told = self._hit_until = -math.inf
+        self._hit_at = self._hit_told = self._hit_until = self._refused_at = self._own_pause = -math.inf
         self._spent, self._spent_at = [0.0, 0.0], now  # units used alone, fading within what the server keeps
         self._left: list[tuple[float, float] | None] = [None, None]  # what the provider said, and when
         self._share = 1.0
@@ -173,14 +176,18 @@ class Lease:
         if self.part is None:
             if waiting and self._since is not None and now - self._since > _LATE:
                 self._go_alone(now)
-        elif waiting and now >= self._without_until and now - self._hit_at > _QUIET and self.part < 1:
+        elif waiting and now >= self._without_until and now - self._refused_at > _QUIET and self.part < 1:
             self._set_part(min(1.0, self.part * (1 + _MORE) ** min(seconds, 1.0)))
 
     # -- what calls do and tell
 
+    def came(self) -> None:
+        """A caller came, who may be served or not."""
+        self._demand.calls += 1
+
     def took(self, tokens: float, now: float) -> None:
         """A call was let through."""
-        self._demand.calls += 1
+        self._demand.sent += 1
         self._demand.tokens += tokens
         if self.part is not None:
             self._fade(now)
@@ -195,9 +202,12 @@ class Lease:
 
     def refused(self, pause: float, now: float) -> None:
         """The provider has refused a call, and asks to wait."""
-        if self.part is not None and now - self._hit_at >= 1:
+        self._own_pause = max(self._own_pause, now + pause)
+        if self.part is None:
+            self._hit_at, self._hit_until = now, max(self._hit_until, now + pause)
+        elif now - self._refused_at >= 1:  # the fleet together was too fast, which says nothing of the server's pace
+            self._refused_at = now
             self._set_part(max(self.part * _LESS, 0.01 / self.workers))
-        self._hit_at, self._hit_until = now, max(self._hit_until, now + pause)
 
     def told(self, which: int, left: float, share: float, now: float) -> None:
         """The provider has so many requests (0) or tokens (1) left, so that this share of the rate is used."""
@@ -247,9 +257,9 @@ class Lease:
         quota = self._quota
         calls, tokens = self._stock_wanted(now)
         back = self._surplus(calls, tokens)
-        line = first = ahead = Units()
+        line, first, ahead, patience = Units(), Units(), Units(), 0.0
         if self._due(now) is None and now >= quota.paused_until:
-            line, first = self._for_line(back)
+            line, first, patience = self._for_line(back, now)
             ahead = self._for_stock(calls, tokens, back, waiting=line != Units())
         if line == Units():
             self._since = None
@@ -259,13 +269,12 @@ class Lease:
         if self.part is None and pause is None and line == first == ahead == back == Units():
             self.few_requests = self.few_tokens = -math.inf  # until the next look
             return None
-        waiter = quota.line.first
         self._fade(now)
         ask = Ask(
             self._numbers(),
-            0.0 if waiter is None else max(0.0, waiter.ends - now),
+            patience,
             line, first, ahead, back, Units(*(math.ceil(each) for each in self._spent)),
-            self._left_now(now), self._share, pause,
+            self._left_now(now), self._share, pause, self._demand.rate(now), self.workers,
         )  # fmt: skip
         for bucket, units in ((quota.requests, back.requests), (quota.tokens, back.tokens)):
             if bucket is not None:
@@ -304,18 +313,19 @@ class Lease:
         requests, tokens = self._quota.requests, self._quota.tokens
         return 0.0 if requests is None else requests.level, 0.0 if tokens is None else tokens.level
 
-    def _for_line(self, back: Units) -> tuple[Units, Units]:
+    def _for_line(self, back: Units, now: float) -> tuple[Units, Units, float]:
         """What those in line need, and the first of them: as many as the quota lets through within the horizon."""
         line = self._quota.line
         if (first := line.first) is None:
-            return Units(), Units()
+            return Units(), Units(), 0.0
         most = max(1.0, self._calls_a_second * _HORIZON)
-        calls, tokens = 0, 0.0
+        calls, tokens, ends = 0, 0.0, now
         for waiter in line:
-            calls, tokens = calls + 1, tokens + waiter.tokens
+            calls, tokens, ends = calls + 1, tokens + waiter.tokens, max(ends, waiter.ends)
             if calls >= most:
                 break
-        return self._missing(calls, tokens, back), self._missing(1, first.tokens, back)
+        # Whoever leaves before a promise is due leaves the units to the next, so the longest patience counts.
+        return self._missing(calls, tokens, back), self._missing(1, first.tokens, back), ends - now
 
     def _missing(self, calls: float, tokens: float, back: Units) -> Units:
         levels = self._levels()
@@ -383,11 +393,12 @@ class Lease:
         if asked.line == Units():
             self._starved = None
             return
-        self._again_at = now + min(max(grant.wait, 1e-3), _ASK_AGAIN)
+        self._again_at = now + min(max(grant.wait, _SOONEST), _ASK_AGAIN)
         if self._starved is None:
             self._starved = now
         elif now - self._starved > _STARVED:  # whoever may write there can have made it so
             self._starved, self._without_until = None, now + _WITHOUT
+            self._quota.paused_until = min(self._quota.paused_until, self._own_pause)
             self._go_alone(now)
 
     def give_back(self) -> Ask | None:

@@ -38,6 +38,7 @@ class UnitSource(Protocol):
 
     def renew(self) -> None: ...
     def pass_time(self, now: float, seconds: float) -> None: ...
+    def came(self) -> None: ...
     def took(self, tokens: float, now: float) -> None: ...
     def told(self, which: int, left: float, share: float, now: float) -> None: ...
     def refused(self, pause: float, now: float) -> None: ...
@@ -157,6 +158,8 @@ class Quota:
         self.pass_time(now)
         if len(self.line) or now < self.paused_until or not (self._has(tokens) and self.fits(tokens)):
             return False
+        if self.lease is not None:
+            self.lease.came()
         self._take(tokens, now)
         return True
 
@@ -190,6 +193,8 @@ class Quota:
         Returns:
             Seconds; None: it would not be served in time, or too many wait already.
         """
+        if self.lease is not None:
+            self.lease.came()
         if len(self.line) >= self._config.max_queue_size:
             return None
         longest = self._config.max_wait
