@@ -289,7 +289,8 @@ def line(name: str, found: dict[str, float]) -> str:
     return (
         f"| {name} | {found['requests']:.3f} | {found['tokens']:.3f} | {found['refused']:.2%} | "
         f"{found['at once']:.0%} | {found['p50'] * 1000:,.1f} ms | {found['p99'] * 1000:,.1f} ms | "
-        f"{found['turned away']:.0%} | {found['commands per call']:.2f} | {found['commands per worker and second']:.2f} | "
+        f"{found['turned away']:.0%} | {found['commands per call']:.2f} | "
+        f"{found['commands per worker and second']:.2f} | "
         f"{found['least served']:.0%}–{found['most served']:.0%} |"
     )
 
