@@ -7,6 +7,7 @@ import random
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -38,12 +39,13 @@ class Server:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
         self.process = None
+        self._folder = tempfile.TemporaryDirectory()  # a replica writes down what its primary sends
         self.start()
 
     def start(self) -> None:
         """Start, or start again, with no data."""
         command = [binary(), "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--loglevel", "nothing"]
-        self.process = subprocess.Popen([*command, *self._settings], stdout=subprocess.DEVNULL, cwd="/")
+        self.process = subprocess.Popen([*command, *self._settings], stdout=subprocess.DEVNULL, cwd=self._folder.name)
         for _ in range(500):
             try:
                 socket.create_connection(("127.0.0.1", self.port), 0.5).close()
@@ -57,6 +59,11 @@ class Server:
             self.thaw()
         self.process.kill()
         self.process.wait()
+
+    def end(self) -> None:
+        """Kill it, for good."""
+        self.kill()
+        self._folder.cleanup()
 
     def freeze(self) -> None:
         os.kill(self.process.pid, signal.SIGSTOP)
@@ -83,7 +90,7 @@ def server(*settings: str):
     try:
         yield running
     finally:
-        running.kill()
+        running.end()
 
 
 def worker(seed: int = 0) -> Registry:
