@@ -31,6 +31,9 @@ _FADING = 0.02  # share by which the calls that were answered in normal time fad
 _TRUSTED = 10  # answers after which it is known how many are used
 
 
+Answer = tuple[float, "Permit", int]  # the seconds that it took, the call's, and the calls under way when it came
+
+
 class ConcurrencyLimit:
     """
     The limit of calls at a time.
@@ -103,15 +106,41 @@ class ConcurrencyLimit:
             return begins
         self._strained = False
         if answered:
-            above = self._usual - permit.in_flight_at_start
-            self._usual -= _FADING * above if above > 0 else above
-            used = 2 * in_flight + 1 > self.value
-            # Below the initial limit it grows although unused: a quiet service must not keep an old setback for ever.
-            if permit.epoch == self.epoch and (used or self.value < self.initial):
-                step = 1.0 if self.value < self._fast_below else 1.0 / math.sqrt(self.value)
-                self.value = min(self.value + step, self._most)
-                self.in_trouble &= self.value < self._fast_below
+            self._learn_normal([(0.0, permit, in_flight)])
         return False
+
+    def learn_from(self, answers: list[Answer]) -> bool:
+        """
+        Some calls were answered, in this order.
+
+        Returns:
+            Whether the limit was lowered, for a new reason.
+        """
+        lowered, learnt = False, 0
+        while learnt < len(answers):
+            rest = answers[learnt:]
+            if self.in_trouble:
+                rest = rest[:1]
+                self.witness(rest[0][1], rest[0][0])
+            some = self.latency.add_some(rest)
+            learnt += some
+            self._learn_normal(rest[: some - 1])
+            _, permit, in_flight = rest[some - 1]  # alone of these it may have taken far longer than normal
+            lowered |= self.learn(permit, answered=True, in_flight=in_flight)
+        return lowered
+
+    def _learn_normal(self, answers: list[Answer]) -> None:
+        usual, value, initial = self._usual, self.value, self.initial
+        for _, permit, in_flight in answers:
+            self._strained = False
+            above = usual - permit.in_flight_at_start
+            usual -= _FADING * above if above > 0 else above
+            used = 2 * in_flight + 1 > value
+            # Below the initial limit it grows although unused: a quiet service must not keep an old setback for ever.
+            if permit.epoch == self.epoch and (used or value < initial):
+                value = min(value + (1.0 if value < self._fast_below else 1.0 / math.sqrt(value)), self._most)
+                self.in_trouble &= value < self._fast_below
+        self._usual, self.value = usual, value
 
     def witness(self, permit: Permit, seconds: float) -> None:
         """In a trouble, the provider answered a call after so many seconds."""

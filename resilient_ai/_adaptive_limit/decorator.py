@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import fields
-from typing import Any, ClassVar, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, ParamSpec, Self, TypeVar, overload
 
+from resilient_ai._core.fast_path import begun
 from resilient_ai._core.handlers import Handler
 from resilient_ai._core.policy import Policy, Site
 from resilient_ai._core.public import public
@@ -16,9 +17,13 @@ from resilient_ai._core.waiting import InThread
 from resilient_ai._core.wrapper import Decorator, decorate
 
 from .config import LimitConfig
+from .fast_path import FastPermits
 from .gate import LimitGate
 from .handle import AdaptiveLimit
 from .permit import Permit
+
+if TYPE_CHECKING:
+    from resilient_ai._core.fast_path import FastPath
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -37,6 +42,15 @@ class AdaptiveLimitPolicy(Policy[AdaptiveLimit]):
     per_endpoint = True
     changeable = tuple(field.name for field in fields(LimitConfig))
 
+    def __init__(self, name: str | None, config: LimitConfig, registry: StateStore) -> None:
+        super().__init__(name, config, registry)
+        self._bound: dict[str | None, LimitGate] = {}  # of the stack that was bound last, by endpoint
+
+    def with_config(self, config: LimitConfig) -> Self:
+        twin = super().with_config(config)
+        twin._bound = {}
+        return twin
+
     @classmethod
     def default_config(cls) -> LimitConfig:
         return LimitConfig()
@@ -51,11 +65,14 @@ class AdaptiveLimitPolicy(Policy[AdaptiveLimit]):
         return AdaptiveLimit(name, self.config, self.registry)
 
     def bind(self, bind_inner: Callable[[Site], Handler], site: Site) -> Handler:
-        inner, gate, spare = bind_inner(site), self.state(site)._gate, site.spare
+        inner, gate, spare, now = bind_inner(site), self.state(site)._gate, site.spare, self.registry.clock.now
         thread = InThread(self.registry.clock) if site.plain else None
+        self._bound[site.endpoint] = gate
 
         async def limited(fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-            permit = gate.enter() or await gate.wait_in_queue(thread, spare=spare)
+            permit: Permit | None = None if (first := begun(fn)) is None else first.permit
+            if permit is None:
+                permit = gate.enter(now()) or await gate.wait_in_queue(thread, spare=spare)
             try:
                 result = await inner(fn, instance, args, kwargs)
             except BaseException as error:
@@ -68,6 +85,14 @@ class AdaptiveLimitPolicy(Policy[AdaptiveLimit]):
             return result
 
         return limited
+
+    def add_to_fast_path(self, path: FastPath, site: Site) -> bool:  # noqa: ARG002
+        bound, self._bound = self._bound, {}  # needed once
+        if path.permits:
+            return False
+        path.permits.update((endpoint, FastPermits(gate)) for endpoint, gate in bound.items())
+        path.timed = True
+        return True
 
 
 def _hold(gate: LimitGate, permit: Permit, result: ReturnedStream) -> None:

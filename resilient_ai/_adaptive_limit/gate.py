@@ -31,14 +31,14 @@ if TYPE_CHECKING:
 class LimitGate:
     """Lets the calls of one limit through. Thread-safe; callers in the queue keep their order across loops."""
 
-    __slots__ = ("_loops", "_name", "_now", "_registry", "lock", "state")
+    __slots__ = ("_name", "_now", "_registry", "lock", "loops", "state")
 
     def __init__(self, name: str, config: LimitConfig, registry: StateStore) -> None:
         self.state = Limit(config)
         # Reentrant: while its thread is in here, a signal handler may read the limit, and a task that the garbage
         # collector ends may give its permit back.
         self.lock = threading.RLock()
-        self._loops = LoopUsages()
+        self.loops = LoopUsages()
         self._name = name
         self._now = registry.clock.now
         self._registry = registry
@@ -52,20 +52,20 @@ class LimitGate:
     def after_fork(self) -> None:
         """In a forked child: a free lock, no calls in flight and nobody in the queue; what was learnt stays."""
         self.lock = threading.RLock()
-        for usage in self._loops.all():
+        for usage in self.loops.all():
             self.state.drop_closed_loop(usage)
-        self._loops = LoopUsages()
+        self.loops = LoopUsages()
 
     # -- getting a permit
 
-    def enter(self) -> Permit | None:
+    def enter(self, now: float) -> Permit | None:
         """A permit, if there is one at once."""
-        now, loop, state = self._now(), running_loop(), self.state
+        loop, state = running_loop(), self.state
         with self.lock:
-            usage = self._loops.latest
+            usage = self.loops.latest
             if loop is None or usage.loop() is not loop:  # `here` written out, which every call pays for
                 self._drop_closed_loops()  # at every change of the loop, so that they cannot accumulate
-                usage = self._loops.here()
+                usage = self.loops.here()
             permit = state.enter(now, usage)
             if permit is None and self._drop_closed_loops():
                 permit = state.enter(now, usage)
@@ -77,10 +77,7 @@ class LimitGate:
                     self.released(permit)
                 raise
         if permit is not None:
-            outer = latest_permit.get()
-            while outer is not None and outer.owner is None:  # `still_held` written out
-                outer = outer.outer
-            permit.outer = outer
+            permit.outer = still_held(latest_permit.get())
             latest_permit.set(permit)
         return permit
 
@@ -126,7 +123,7 @@ class LimitGate:
             if patience is None:
                 waiter, probe = None, False
             else:
-                waiter = WaitingCaller(now + patience, now + left, self._loops.here(), outer, thread)
+                waiter = WaitingCaller(now + patience, now + left, self.loops.here(), outer, thread)
                 state.queue.join(waiter, now)
                 probe = state.queue.first is not waiter and state.hold(now) == 0
         if waiter is None:
@@ -148,41 +145,45 @@ class LimitGate:
         return error
 
     def _drop_closed_loops(self) -> bool:
-        ended = self._loops.take_ended()
+        ended = self.loops.take_ended()
         for usage in ended:
             self.state.drop_closed_loop(usage)
         return bool(ended)
 
     def closed_loops(self) -> list[LoopUsage]:
         """Loops that were closed, whose calls and waiters are still in the numbers."""
-        return self._loops.ended()
+        return self.loops.ended()
 
     # -- giving it back
 
     def ended(self, permit: Permit, error: BaseException | None) -> None:
         """The call is over: well, with the provider's or the caller's error, or because its caller left."""
         if error is None:
-            state = self.state
-            with self.lock:
-                state.succeed(permit, self._now())
-            if state.queue.waiters or state.lowered:
-                self._after()
+            self.succeeded(permit, self._now())
         elif isinstance(error, Exception):
             self._failed(permit, error)
         else:
             self.released(permit)
 
+    def succeeded(self, permit: Permit, now: float) -> None:
+        """The call has given a good answer."""
+        state = self.state
+        with self.lock:
+            state.succeed(permit, now)
+        if state.queue.waiters or state.lowered:
+            self.after_change()
+
     def answered(self, permit: Permit) -> None:
         """The first item of a stream is there."""
         with self.lock:
             self.state.answer(permit, self._now())
-        self._after()
+        self.after_change()
 
     def released(self, permit: Permit) -> None:
         """The caller left."""
         with self.lock:
             self.state.release(permit, self._now())
-        self._after()
+        self.after_change()
 
     def _failed(self, permit: Permit, error: Exception) -> None:
         try:
@@ -202,11 +203,12 @@ class LimitGate:
                 self.state.time_out(permit, now)
             else:
                 self.state.fail(permit)
-        self._after()
+        self.after_change()
 
     # -- outside the lock, after a change
 
-    def _after(self) -> None:
+    def after_change(self) -> None:
+        """Wake who can have a permit now, and tell of a limit that was lowered."""
         if self.state.queue.waiters:
             self.call_next()
         if self.state.lowered:

@@ -94,6 +94,7 @@ class AdaptiveLimit(StateHandle):
         """The numbers of this moment."""
         with self._gate.lock:
             state, closed = self._gate.state, self._gate.closed_loops()
+            state.look_closely()
             latency = state.latency
             return LimitStats(
                 limit=state.most,

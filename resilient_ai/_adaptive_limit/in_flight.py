@@ -19,21 +19,24 @@ class InFlight:
     Attributes:
         count: Calls under way; a nested call that uses its outer call's permit is not counted beside it.
         lending: Who uses whose permit.
+        running: Calls that are not measured yet, the oldest first.
+        overdue: Calls that are slow by now.
+        lost: Calls that hang since a stall that is over.
     """
 
-    __slots__ = ("_lost", "_overdue", "_running", "count", "lending")
+    __slots__ = ("count", "lending", "lost", "overdue", "running")
 
     def __init__(self) -> None:
         self.count = 0
         self.lending = Lending()
-        self._running: dict[Permit, None] = {}  # not measured yet, the oldest first
-        self._overdue: dict[Permit, None] = {}  # slow by now
-        self._lost: dict[Permit, None] = {}  # an empty set takes three times the room
+        self.running: dict[Permit, None] = {}
+        self.overdue: dict[Permit, None] = {}
+        self.lost: dict[Permit, None] = {}  # an empty set takes three times the room
 
     @property
     def occupied(self) -> int:
         """Permits in use: those of the calls under way, without the lost ones."""
-        return self.count - len(self._lost)
+        return self.count - len(self.lost)
 
     def can_lend(self, permit: Permit | None, owner: object) -> bool:
         """Whether a call made inside the holder of this permit may use it."""
@@ -50,42 +53,45 @@ class InFlight:
         if outer is None:
             self.count += 1
             permit.usage.in_flight += 1
-            permit.in_flight_at_start = self.count - len(self._lost)
+            permit.in_flight_at_start = self.count - len(self.lost)
         else:
             permit.in_flight_at_start = self.occupied
             self.lending.lend(outer, permit)
             self.measured(outer)  # from here on the outer call's time is not the provider's
-        self._running[permit] = None
+        self.running[permit] = None
 
     def measured(self, permit: Permit) -> None:
         """Nothing more can be learnt from how long this call takes."""
         permit.measured = True
-        self._running.pop(permit, None)
+        self.running.pop(permit, None)
 
     @property
     def oldest(self) -> Permit | None:
         """The call that has been under way for longest, of those that are not measured."""
-        return next(iter(self._running), None)
+        try:
+            return next(iter(self.running), None)
+        except RuntimeError:  # another thread has begun or ended a call between the two steps
+            return self.oldest
 
     def is_overdue(self, permit: Permit) -> None:
         """The call is slow by now; whether it ever ends is not known."""
-        self._overdue[permit] = None
+        self.overdue[permit] = None
 
     def overtaken(self, started: float) -> None:
         """A call that began then was answered after a stall: older overdue ones will hang on, and occupy nothing."""
-        for each in [each for each in self._overdue if each.started < started]:
-            del self._overdue[each]
+        for each in [each for each in self.overdue if each.started < started]:
+            del self.overdue[each]
             if each not in self.lending:
                 each.lost = True
-                self._lost[each] = None
+                self.lost[each] = None
 
     def remove(self, permit: Permit) -> None:
         """A call is over."""
-        if permit in self._running:
-            del self._running[permit]
-        elif self._overdue or self._lost:
-            self._overdue.pop(permit, None)
-            self._lost.pop(permit, None)
+        if permit in self.running:
+            del self.running[permit]
+        elif self.overdue or self.lost:
+            self.overdue.pop(permit, None)
+            self.lost.pop(permit, None)
         permit.owner = None
         if self.lending.nested_of:
             self._end_lending(permit)
@@ -108,11 +114,11 @@ class InFlight:
         """Nothing that was begun in a closed loop comes back."""
         usage.dropped = True
         self.count -= usage.in_flight
-        for permit in [each for each in self._running if each.usage is usage]:
-            del self._running[permit]
-        for permit in [each for each in self._overdue if each.usage is usage]:
-            del self._overdue[permit]
-        for permit in [each for each in self._lost if each.usage is usage]:
-            del self._lost[permit]
+        for permit in [each for each in list(self.running) if each.usage is usage]:
+            del self.running[permit]
+        for permit in [each for each in self.overdue if each.usage is usage]:
+            del self.overdue[permit]
+        for permit in [each for each in self.lost if each.usage is usage]:
+            del self.lost[permit]
         for permit in [each for each in self.lending if each.usage is usage]:
             self._end_lending(permit)

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _FULL_MEMORY = 100  # answers after which the oldest weigh little
 _QUICKER = 0.1  # weight of one answer in the baseline while answers come far quicker than it
@@ -67,31 +71,51 @@ class LatencyBaseline:
         return math.exp(self._slow) if self._slow < 100.0 else math.inf
 
     def add(self, seconds: float) -> None:
+        """Learn from one answer."""
+        self.add_some(((seconds,),))
+
+    def add_some(self, answers: Sequence[tuple[float, *tuple[Any, ...]]]) -> int:
         """
-        Learn from one answer.
+        Learn from answers, up to the first after which they take far longer than normal.
 
         While answers take unusually long, each weighs a tenth and counts as no longer than just slow: trouble must not
         become the baseline while it lasts, but a provider that stays slower is believed in the end.
+
+        Args:
+            answers: The seconds that each took come first.
+
+        Returns:
+            How many were learnt from.
         """
-        value = math.log(seconds) if seconds > _SHORTEST else _LOG_SHORTEST
-        seen = self.seen = self.seen + 1
-        if seen == 1:
-            self._mean = self._latest = self._answered = value
-        self._answered += _LATEST * (value - self._answered)
-        self._latest += _LATEST * (value - self._latest)
-        if self.excess or self._latest - self._mean > _LEAST_TOLERANCE:
-            self._set_excess()
-        gain = 1.0 / (seen if seen < _FULL_MEMORY else _FULL_MEMORY)
-        error = value - self._mean
-        if self.excess or value > self._slow:
-            gain *= 0.1
-            error = min(error, self._slow - self._mean)
-        elif gain < _QUICKER and self._latest < self._mean - _LEAST_TOLERANCE:
-            gain = _QUICKER  # the provider has become far quicker: the old baseline is out of date
-        self._mean += gain * error
-        deviation = self._deviation = self._deviation + gain * ((error if error >= 0.0 else -error) - self._deviation)
-        if seen >= _LEARNED:  # `_set_slow` written out, for every answer
-            self._slow = self._mean + (2.5 * deviation if 2.5 * deviation > _LEAST_SLOW else _LEAST_SLOW)
+        seen, excess, learnt = self.seen, self.excess, 0
+        mean, deviation, latest, answered, slow = self._mean, self._deviation, self._latest, self._answered, self._slow
+        for each in answers:
+            seconds = each[0]
+            value = math.log(seconds) if seconds > _SHORTEST else _LOG_SHORTEST
+            learnt += 1
+            seen += 1
+            if seen == 1:
+                mean = latest = answered = value
+            answered += _LATEST * (value - answered)
+            latest += _LATEST * (value - latest)
+            if excess or latest - mean > _LEAST_TOLERANCE:
+                excess = _excess(latest - mean, deviation, seen)
+            gain = 1.0 / (seen if seen < _FULL_MEMORY else _FULL_MEMORY)
+            error = value - mean
+            if excess or value > slow:
+                gain *= 0.1
+                error = min(error, slow - mean)
+            elif gain < _QUICKER and latest < mean - _LEAST_TOLERANCE:
+                gain = _QUICKER  # the provider has become far quicker: the old baseline is out of date
+            mean += gain * error
+            deviation += gain * ((error if error >= 0.0 else -error) - deviation)
+            if seen >= _LEARNED:
+                slow = mean + (2.5 * deviation if 2.5 * deviation > _LEAST_SLOW else _LEAST_SLOW)
+            if excess:
+                break
+        self.seen, self.excess = seen, excess
+        self._mean, self._deviation, self._latest, self._answered, self._slow = mean, deviation, latest, answered, slow
+        return learnt
 
     def _set_slow(self) -> None:
         above = 2.5 * self._deviation
@@ -133,8 +157,10 @@ class LatencyBaseline:
         self._set_excess()
 
     def _set_excess(self) -> None:
-        strain = self._latest - self._mean
-        if strain <= _LEAST_TOLERANCE or strain <= self._deviation or self.seen < _LEARNED:
-            self.excess = 0.0
-        else:
-            self.excess = 1.0 - math.exp(max(_LEAST_TOLERANCE, self._deviation) - strain)
+        self.excess = _excess(self._latest - self._mean, self._deviation, self.seen)
+
+
+def _excess(strain: float, deviation: float, seen: int) -> float:
+    if strain <= _LEAST_TOLERANCE or strain <= deviation or seen < _LEARNED:
+        return 0.0
+    return 1.0 - math.exp(max(_LEAST_TOLERANCE, deviation) - strain)

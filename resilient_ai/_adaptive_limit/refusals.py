@@ -87,39 +87,46 @@ class Finding(NamedTuple):
 
 
 class Refusals:
-    """The calls of the latest ten seconds or so that were sent and refused, and the share that is refused by chance."""
+    """
+    The calls of the latest ten seconds or so that were sent and refused, and the share that is refused by chance.
 
-    __slots__ = ("_cohorts", "_known", "_known_refused", "_latest", "_latest_ends")
+    Attributes:
+        known: Calls that teach about chance.
+        latest: The cohort that calls belong to which are sent now.
+        latest_ends: Until then.
+    """
+
+    __slots__ = ("_cohorts", "_known_refused", "known", "latest", "latest_ends")
 
     def __init__(self) -> None:
         self._cohorts: list[Cohort] = []  # the oldest first; an empty deque takes ten times the room
-        self._latest = Cohort(-math.inf, Speed.FREE)
-        self._latest_ends = -math.inf
-        self._known = self._known_refused = 0.0  # calls that teach about chance
+        self.latest = Cohort(-math.inf, Speed.FREE)
+        self.latest_ends = -math.inf
+        self.known = self._known_refused = 0.0
 
     @property
     def by_chance(self) -> float:
         """Share of calls that is refused however little is sent, as far as is known."""
-        return (self._known_refused + _EXPECTED * _EXPECTED_WEIGHT) / (self._known + _EXPECTED_WEIGHT)
+        return (self._known_refused + _EXPECTED * _EXPECTED_WEIGHT) / (self.known + _EXPECTED_WEIGHT)
 
     def sent(self, now: float, speed: Speed) -> Cohort:
         """A call is sent; the cohort that it belongs to."""
-        cohort = self._latest
-        if now >= self._latest_ends or cohort.speed is not speed or not cohort.tested:
+        cohort = self.latest
+        if now >= self.latest_ends or cohort.speed is not speed or not cohort.tested:
             cohort = self._begin_cohort(now, speed)
         cohort.sent += 1
         if speed is not Speed.FAST:
-            self._known += 1.0
+            self.known += 1.0
         return cohort
 
     def _begin_cohort(self, now: float, speed: Speed) -> Cohort:
-        cohort = self._latest = Cohort(now, speed)
-        self._latest_ends = now + _COHORT_SECONDS
+        cohort = self.latest = Cohort(now, speed)
+        self.latest_ends = now + _COHORT_SECONDS
         self._cohorts.append(cohort)
         if len(self._cohorts) > _COHORTS:
             del self._cohorts[0]
-        if self._known > _MEMORY:
-            self._known *= 1.0 - _FORGOTTEN
+        if self.known > _MEMORY:
+            self.known *= 1.0 - _FORGOTTEN
             self._known_refused *= 1.0 - _FORGOTTEN
         return cohort
 
@@ -127,7 +134,7 @@ class Refusals:
         """A call that belonged to this cohort was not sent after all."""
         cohort.sent -= 1
         if cohort.speed is not Speed.FAST:
-            self._known = max(0.0, self._known - 1.0)
+            self.known = max(0.0, self.known - 1.0)
 
     def refused(self, cohort: Cohort, now: float) -> Finding:
         """A call of this cohort was refused."""
@@ -143,7 +150,7 @@ class Refusals:
             stretch = self._evidence(cohort, self.by_chance, now)
         for each in stretch:
             if each.speed is Speed.FREE:  # it was counted as chance
-                self._known = max(0.0, self._known - each.sent)
+                self.known = max(0.0, self.known - each.sent)
                 self._known_refused = max(0.0, self._known_refused - each.refused)
         return Finding(bool(stretch), is_first, not any(each.taken for each in self._cohorts))
 
@@ -169,10 +176,10 @@ class Refusals:
         """What is known about chance counts for few calls, and those since less is sent for more."""
         since = [each for each in self._cohorts if each.tested and each.speed is Speed.SLOW]
         sent, refused = sum(each.sent for each in since), sum(each.refused for each in since)
-        before, before_refused = self._known - sent, self._known_refused - refused
+        before, before_refused = self.known - sent, self._known_refused - refused
         if before > _DOUBTED:
             self._known_refused = refused + max(0.0, before_refused) * _DOUBTED / before
-            self._known = sent + _DOUBTED
+            self.known = sent + _DOUBTED
 
     def begin_anew(self) -> None:
         """Less is sent from now on: what was sent before is tested no more."""

@@ -18,7 +18,9 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from .concurrency import ConcurrencyLimit
+from resilient_ai._core.backend import LOCK_FREE
+
+from .concurrency import Answer, ConcurrencyLimit
 from .in_flight import InFlight
 from .pace import Pace
 from .permit import Permit
@@ -49,12 +51,17 @@ class Limit:
         failed: Calls that ended with an error.
         left: Calls whose callers left before there was an answer.
         refused: Callers turned away; the handle counts them.
+        answers: Good answers to learn from.
         lowered: Why the limit or the pace was lowered; the handle reports it and empties it.
+        calm_until: Before this time a call is let through with one look at how many are under way, and good answers
+            are learnt from later, some at a time.
     """
 
     __slots__ = (
         "_config",
         "_look_at",
+        "answers",
+        "calm_until",
         "concurrency",
         "failed",
         "in_flight",
@@ -76,10 +83,13 @@ class Limit:
         self.concurrency = ConcurrencyLimit(config)
         self.refusals = Refusals()
         self._look_at = -math.inf  # when to look for overdue calls again
+        self.answers: list[Answer] = []
+        self.calm_until = -math.inf
         self.clear()
 
     def reconfigure(self, config: LimitConfig) -> None:
         """Go on with other settings: what was learnt stays, within their bounds, and so do calls and callers."""
+        self.look_closely()
         self._config = config
         self.concurrency.reconfigure(config)
         if not config.pace:
@@ -87,6 +97,8 @@ class Limit:
 
     def clear(self) -> None:
         """Forget everything that was learnt; calls under way and callers in the queue stay where they are."""
+        self.answers = []
+        self.calm_until = -math.inf
         self.concurrency.clear()
         self.pace = Pace()
         self.refusals.begin_anew()
@@ -109,10 +121,27 @@ class Limit:
         """Whether the provider has stopped answering."""
         return self.stall.is_on(now, self.latency.slow_after)
 
+    # -- while nothing is wrong (see `FastPermits`)
+
+    def _is_calm(self) -> bool:
+        in_flight, concurrency = self.in_flight, self.concurrency
+        troubled = concurrency.in_trouble or concurrency.latency.excess or self.stall.unanswered
+        return LOCK_FREE and not (troubled or self.queue.waiters or in_flight.overdue or in_flight.lost)
+
+    def look_closely(self) -> None:
+        """Learn from the answers so far; the next call is decided with all that is known."""
+        self.calm_until = -math.inf
+        if not self.answers:
+            return
+        answers, self.answers = self.answers, []
+        if self.concurrency.learn_from(answers):
+            self.lowered = "slow answers"
+
     # -- getting a permit
 
     def enter(self, now: float, usage: LoopUsage) -> Permit | None:
         """A permit, if there is one and nobody waits for it."""
+        self.look_closely()
         if now >= self._look_at:
             self._look_for_overdue(now)
         if self.queue.waiters:
@@ -124,6 +153,8 @@ class Limit:
             in_flight.add(permit, None)
             self.total += 1
             permit.cohort = self.refusals.sent(now, Speed.FREE)
+            if self._is_calm():
+                self.calm_until = min(self._look_at, self.refusals.latest_ends)
             return permit
         return self._admit(now, usage) if self._has_room(now) and self.hold(now) == 0 else None
 
@@ -162,6 +193,7 @@ class Limit:
         Returns:
             Seconds; None: the caller need not wait, it would not be served in time.
         """
+        self.look_closely()
         longest = self._config.max_wait
         if longest is None:
             longest = _LONGEST_WAIT if left == math.inf else left
@@ -197,6 +229,7 @@ class Limit:
             A permit, and the waiter is out of the queue; or seconds after which to ask again, if not called before;
             None: the turn has come, but too late for an answer.
         """
+        self.look_closely()
         outer = waiter.outer if self.can_lend(waiter.outer) else None
         if outer is None and (self.queue.first is not waiter or not self._has_room(now)):
             return max(self.latency.slow_after, SHORTEST)  # by then the provider may be stalled, which calls nobody
@@ -210,6 +243,7 @@ class Limit:
 
     def next_called(self, now: float) -> Waiter | None:
         """Who should ask for a turn now: the first in the queue when there is room, or one that can borrow; or None."""
+        self.look_closely()
         if not self.queue.waiters or self._has_room(now):
             return self.queue.first
         if not self.queue.nested:
@@ -224,6 +258,7 @@ class Limit:
 
     def answer(self, permit: Permit, now: float) -> None:
         """The provider begins to answer; a stream keeps its permit until it ends."""
+        self.look_closely()
         if not permit.answered:
             self._answered(permit, now)
             self.in_flight.measured(permit)
@@ -248,6 +283,7 @@ class Limit:
 
     def succeed(self, permit: Permit, now: float) -> None:
         """The call ended well."""
+        self.look_closely()
         if not permit.answered:
             self._answered(permit, now)
         concurrency = self.concurrency
@@ -258,6 +294,7 @@ class Limit:
 
     def overload(self, permit: Permit, now: float) -> None:
         """The provider refused the call because it has too many."""
+        self.look_closely()
         self.failed += 1
         self.in_flight.remove(permit)
         finding = self.refusals.refused(permit.cohort, now)
@@ -270,6 +307,7 @@ class Limit:
 
     def time_out(self, permit: Permit, now: float) -> None:
         """The call took too long and was given up."""
+        self.look_closely()
         self.failed += 1
         self._late(permit, now)
         self.in_flight.remove(permit)
@@ -278,6 +316,7 @@ class Limit:
 
     def too_fast(self, permit: Permit, now: float, retry_after: float | None) -> None:
         """The provider's rate limit was met."""
+        self.look_closely()
         if not self._config.pace:
             self.overload(permit, now)
             return
@@ -308,11 +347,13 @@ class Limit:
 
     def fail(self, permit: Permit) -> None:
         """The call ended with an error that says nothing about how much the provider takes."""
+        self.look_closely()
         self.failed += 1
         self.in_flight.remove(permit)
 
     def give_back(self, permit: Permit) -> None:
         """A circuit below refused the call: nothing was sent."""
+        self.look_closely()
         self.total -= 1
         self.refusals.not_sent(permit.cohort)
         self.in_flight.remove(permit)
@@ -324,6 +365,7 @@ class Limit:
         That is no failure, but the time it had waited in vain says something about the answers: where deadlines are
         short, nothing else ever tells that answers have become longer than that.
         """
+        self.look_closely()
         if now - permit.started > self.latency.typical and not permit.usage.dropped:
             self._late(permit, now)
         self.left += 1
@@ -331,6 +373,7 @@ class Limit:
 
     def drop_closed_loop(self, usage: LoopUsage) -> None:
         """Nothing that was begun in a closed loop comes back, and nobody there waits any more."""
+        self.look_closely()
         self.in_flight.drop_closed_loop(usage)
         self.queue.drop_closed_loop(usage)
 

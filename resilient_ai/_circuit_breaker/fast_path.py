@@ -45,15 +45,21 @@ def add_circuits(path: FastPath, circuits: dict[str | None, tuple[SharedCircuit,
 def _through_circuit(breaker: SharedCircuit, course: Course, path: FastPath) -> Call:
     circuit, now, counts = breaker.circuit, course.now, course.counts
     function, within = course.function, within_time(path.gates[None], course.function)
-    bounded, scoped = path.bounded, path.scoped
+    bounded, scoped, permits = path.bounded, path.scoped, path.permits.get(None)
 
     known: type = type(None)  # the latest type of result, which is no stream
 
     async def called(*args: Any, **kwargs: Any) -> Any:
         nonlocal known
-        started = now()
-        if (ticket := circuit.open_ticket) is None or (
-            counts and ((ever_marked and is_marked()) or scoped or "trio" in modules) and is_watched_or_bounded(bounded)
+        started, permit = now(), None
+        if (
+            (ticket := circuit.open_ticket) is None
+            or (
+                counts
+                and ((ever_marked and is_marked()) or scoped or "trio" in modules)
+                and is_watched_or_bounded(bounded)
+            )
+            or (permits is not None and (permit := permits.enter(started)) is None)
         ):
             if not counts and started < circuit.refused_until and not cancelled():
                 raise breaker.refusal(started)
@@ -66,11 +72,12 @@ def _through_circuit(breaker: SharedCircuit, course: Course, path: FastPath) -> 
                 result = await within(args, kwargs)
         except BaseException as error:  # noqa: BLE001 - the layers raise it again
             mark_if_wrong_call(error)
-            failed = StartedCall(started, error, ticket)
+            failed = StartedCall(started, error, ticket, permit=permit)
         else:
             if type(result) is not known:
                 if gives_items(type(result)):
-                    return await course.take_over(args, kwargs, StartedCall(started, None, ticket, stream=result))
+                    opened = StartedCall(started, None, ticket, stream=result, permit=permit)
+                    return await course.take_over(args, kwargs, opened)
                 known = type(result)
             if counts:
                 for each in counts:
@@ -83,6 +90,8 @@ def _through_circuit(breaker: SharedCircuit, course: Course, path: FastPath) -> 
                 answer_times.append(started)
             else:
                 breaker.succeeded(ticket, ended, ended - started)
+            if permits is not None:
+                permits.succeeded(permit, ended)
             return result
         return await course.take_over(args, kwargs, failed)
 

@@ -21,12 +21,12 @@ from .deadline import call_within
 from .errors import mark_if_wrong_call
 from .opening import gives_items
 from .patience import callers_patience, is_bounded_by_task
+from .report import SuccessCount
 from .streams import Broken
 from .task_scopes import tasks_with_scopes
 
 if TYPE_CHECKING:
     from .handlers import Handler
-    from .report import SuccessCount
 
 Call = Callable[..., Coroutine[Any, Any, Any]]
 
@@ -40,7 +40,7 @@ class StartedCall:
     with a part in the fast path asks `begun` for what it had begun there.
     """
 
-    __slots__ = ("choice", "error", "function", "started", "stream", "ticket")
+    __slots__ = ("choice", "error", "function", "permit", "started", "stream", "ticket")
 
     def __init__(
         self,
@@ -49,6 +49,7 @@ class StartedCall:
         ticket: Any = None,
         choice: Any = None,
         stream: Any = None,
+        permit: Any = None,
     ) -> None:
         self.function: Callable[..., Any]
         self.started = started
@@ -56,6 +57,7 @@ class StartedCall:
         self.ticket = ticket  # of the gate that the call went through
         self.choice = choice  # of the layer that has several below it
         self.stream = stream  # that the function has returned
+        self.permit = permit  # that the call holds
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if self.error is not None:
@@ -129,6 +131,16 @@ class Gate:
     run: Handler | None  # runs the function, within a time limit say; None: it is just called
 
 
+class Permits(Protocol):
+    """What counts the calls that are under way, in front of a gate or of the function."""
+
+    def enter(self, now: float) -> Any:
+        """A permit; None: the layers decide."""
+
+    def succeeded(self, permit: Any, now: float) -> None:
+        """The call of a permit has given a good answer."""
+
+
 class Course:
     """
     What the policies of a stack need to build its fast path.
@@ -181,18 +193,20 @@ class FastPath:
         call_site: The name of the outermost policy's state.
         counts: What counts each good call.
         gates: What stands in front of the function, by endpoint, or for None where there are no endpoints.
+        permits: What stands in front of these and counts calls under way, likewise.
         shape: Makes the coroutine function; None: a policy that has more to do than to count sets it.
         timed: Whether some layer wants to know when the call began.
         bounded: Whether some layer bounds a call whose caller has a deadline, so that the layers take over there.
-        scoped: Empty while no task of asyncio can have a scope around it.
+        scoped: Empty while no task of asyncio can have a scope around it, or a timeout that is looked for.
     """
 
-    __slots__ = ("bounded", "call_site", "counts", "gates", "scoped", "shape", "timed")
+    __slots__ = ("bounded", "call_site", "counts", "gates", "permits", "scoped", "shape", "timed")
 
     def __init__(self, call_site: str) -> None:
         self.call_site = call_site
         self.counts: list[SuccessCount] = []
         self.gates: dict[str | None, Gate] = {}
+        self.permits: dict[str | None, Permits] = {}
         self.shape: Callable[[Course, FastPath], Call] | None = None
         self.timed = False
         self.bounded = False
@@ -210,7 +224,8 @@ class FastPath:
         """One coroutine for the whole stack, which calls `function`; `layers` takes over when something is wrong."""
         course = Course(function, bare, layers, now, tuple(self.counts), method=method)
         if self.bounded:
-            self.scoped = tasks_with_scopes()
+            # With permits a call is dear enough for a look at the timers of its loop, each time.
+            self.scoped = (None,) if self.permits else tasks_with_scopes()
         return _counted(course, self) if self.shape is None else self.shape(course, self)
 
 
@@ -228,26 +243,31 @@ def within_time(gate: Gate | None, function: Callable[..., Any]) -> Callable[...
 
 def _counted(course: Course, path: FastPath) -> Call:
     function, now = course.function, course.now if path.timed else None
-    first, *others = course.counts  # the usual one is counted without a loop
-    bounded, scoped = path.bounded, path.scoped
+    first, *others = course.counts or (SuccessCount(),)  # the usual one is counted without a loop
+    bounded, scoped, permits = path.bounded, path.scoped, path.permits.get(None)
     known: type = type(None)  # the latest type of result, which is no stream
 
     async def called(*args: Any, **kwargs: Any) -> Any:
         nonlocal known
         started = now() if now is not None else 0.0
-        if ((ever_marked and is_marked()) or scoped or "trio" in modules) and is_watched_or_bounded(bounded):
+        permit: Any = None
+        if (((ever_marked and is_marked()) or scoped or "trio" in modules) and is_watched_or_bounded(bounded)) or (
+            permits is not None and (permit := permits.enter(started)) is None
+        ):
             return await course.take_over(args, kwargs)
         try:
             # An empty dict would be copied, which takes a quarter of a bare await.
             result = await (function(*args, **kwargs) if kwargs else function(*args))
         except BaseException as error:  # noqa: BLE001 - the layers raise it again
             mark_if_wrong_call(error)
-            call = StartedCall(started, error)
+            call = StartedCall(started, error, permit=permit)
         else:
             if type(result) is not known:
                 if gives_items(type(result)):
-                    return await course.take_over(args, kwargs, StartedCall(started, stream=result))
+                    return await course.take_over(args, kwargs, StartedCall(started, stream=result, permit=permit))
                 known = type(result)
+            if permits is not None and now is not None:
+                permits.succeeded(permit, now())
             first.ok += 1
             if others:
                 for each in others:

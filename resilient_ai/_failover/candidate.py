@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from resilient_ai._core.checks import check_number
 
 if TYPE_CHECKING:
-    from resilient_ai._core.fast_path import Gate
+    from resilient_ai._core.fast_path import Gate, Permits
 
     from .health import EndpointHealth, Ticket
     from .shared import SharedEndpoint
@@ -33,6 +33,7 @@ class Candidate:
         health: The state's.
         handed: Goes before the caller's arguments.
         gate: On a fast path: what stands in front of the function.
+        permits: On a fast path: what counts the calls under way.
         within: On a fast path: what calls the function within its time; None: nothing bounds it.
     """
 
@@ -47,6 +48,7 @@ class Candidate:
     health: EndpointHealth = field(init=False)
     handed: tuple[Any] = field(init=False)
     gate: Gate | None = None
+    permits: Permits | None = None
     within: Callable[..., Any] | None = None
 
     def __post_init__(self) -> None:

@@ -163,7 +163,7 @@ class FailoverPolicy(Policy[Failover]):
         bound, self._bound = self._bound, None  # asked once
         if bound is None or bound.turns is None or path.shape is not None:
             return False
-        if self._reject is not None or self.config.hedge_after is not None:
+        if self._reject is not None or self.config.hedge_after is not None or None in path.permits:
             return False
         path.counts.append(self.state(site)._state.good)
         path.bounded = True

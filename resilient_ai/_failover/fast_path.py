@@ -30,7 +30,7 @@ def through_candidates(
 ) -> Call:
     """The fast path of a stack with a failover; it has one gate for each endpoint, or none."""
     for each in candidates:
-        each.gate = path.gates.get(each.name)
+        each.gate, each.permits = path.gates.get(each.name), path.permits.get(each.name)
         each.within = within_time(each.gate, course.function)
     now, function, method, bounded, scoped = course.now, course.function, course.method, path.bounded, path.scoped
     # Three are counted without a loop, whose iterator would take as long as counting them.
@@ -43,10 +43,12 @@ def through_candidates(
         started, candidate = now(), next(turns)
         health, gate = candidate.health, candidate.gate
         ticket: Any = None
+        permit: Any = None
         if (
             (held := health.open_ticket) is None
             or (gate is not None and (ticket := gate.state.open_ticket) is None)
             or (((ever_marked and is_marked()) or scoped or "trio" in modules) and is_watched_or_bounded(bounded))
+            or ((permits := candidate.permits) is not None and (permit := permits.enter(started)) is None)
         ):
             return await course.take_over(args, kwargs, StartedCall(started, choice=(candidate, None)))
         held.flights.count += 1
@@ -64,11 +66,11 @@ def through_candidates(
                 result = await within(given, kwargs)
         except BaseException as error:  # noqa: BLE001 - the layers raise it again
             mark_if_wrong_call(error)
-            call = StartedCall(started, error, ticket, (candidate, held))
+            call = StartedCall(started, error, ticket, (candidate, held), permit=permit)
         else:
             if type(result) is not known:
                 if gives_items(type(result)):
-                    call = StartedCall(started, None, ticket, (candidate, held), result)
+                    call = StartedCall(started, None, ticket, (candidate, held), result, permit)
                     return await course.take_over(args, kwargs, call)
                 known = type(result)
             ended = now()
@@ -92,6 +94,8 @@ def through_candidates(
                     answer_times.append(started)
                 else:
                     gate.good(ticket, started, ended)
+            if permits is not None:
+                permits.succeeded(permit, ended)
             return result
         return await course.take_over(args, kwargs, call)
 
