@@ -13,9 +13,7 @@ from __future__ import annotations
 
 import asyncio  # noqa: TID251 - the shortcut is asyncio's; on trio the clock's scopes are used
 import math
-import time
-from contextlib import contextmanager, suppress
-from contextvars import Context
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from sys import modules
@@ -26,8 +24,9 @@ import anyio
 
 from .backend import in_task, in_trio
 from .callers_deadline import Deadline, current_deadline, reset_deadline, set_deadline
+from .deadline_queue import DeadlineQueue, busy, forget
 from .errors import CallTimeoutError, mark_if_wrong_call
-from .patience import scope_seconds_left, timeout_seconds_left
+from .patience import scope_seconds_left, task_seconds_left
 from .per_loop import PerLoop
 from .readers import readers
 from .scopes import move_on_after, put_off
@@ -122,7 +121,7 @@ class _Bounded:
 
     def __del__(self) -> None:
         """The function is gone: a timer that would find nothing is not left behind."""
-        if self._queues is not None and _busy is not None:  # it is None where the interpreter is about to end
+        if self._queues is not None and busy is not None:  # it is None where the interpreter is about to end
             for queue in self._queues.every():
                 queue.give_up()
 
@@ -147,7 +146,7 @@ class _Bounded:
     def _queue_of(self, loop: asyncio.AbstractEventLoop) -> DeadlineQueue:
         # Of two threads that make one each, the calls of the first wait in theirs until they are over.
         if self._queues is None:
-            self._queues = PerLoop(partial(DeadlineQueue, self._seconds, self._renewal, self._items), _forget)
+            self._queues = PerLoop(partial(DeadlineQueue, self._seconds, self._renewal, self._items), forget)
         queue = self._queues.of(loop)
         self.latest = queue if hasattr(loop, "_thread_id") else None
         return queue
@@ -241,103 +240,6 @@ def _was_only_us(queue: DeadlineQueue, task: asyncio.Task[Any], error: BaseExcep
     return isinstance(error, asyncio.CancelledError) and others <= 0
 
 
-def _clock_of(loop: asyncio.AbstractEventLoop) -> Callable[[], float]:
-    """A loop's clock, without asyncio's method around it."""
-    plain = getattr(loop.time, "__func__", None) is asyncio.BaseEventLoop.time
-    return time.monotonic if plain else loop.time
-
-
-class DeadlineQueue:
-    """
-    The calls of one layer in one loop; the first to come is the first to be due.
-
-    Args:
-        seconds: How long each may take.
-        renewal: How long each may take from its latest sign of life on; None where they give none.
-        items: Whether each waits for an item.
-        loop: The loop.
-    """
-
-    __slots__ = ("calls", "expired", "items", "loop", "now", "renewed", "seconds", "timer")
-
-    def __init__(self, seconds: float, renewal: float | None, items: bool, loop: asyncio.AbstractEventLoop) -> None:
-        self.loop = loop
-        self.now: Callable[[], float] = _clock_of(loop)
-        self.seconds = seconds
-        self.items = items
-        # Renewed waits have a queue of their own, as they are due in the order of their renewal.
-        self.renewed: DeadlineQueue | None = None
-        if renewal is not None:
-            self.renewed = self if renewal == seconds else DeadlineQueue(renewal, renewal, items, loop)
-        # When it is due (the loop's time), how often the task had been asked to cancel when the call began, and what
-        # is called.
-        self.calls: dict[asyncio.Task[Any], tuple[float, int, Any]] = {}
-        self.expired: dict[asyncio.Task[Any], tuple[int, Any]] = {}  # the same; cancelled by the timer, not over yet
-        self.timer: asyncio.TimerHandle | None = None  # not cancelled when a call ends: the next call needs one too
-
-    def leave(self, task: asyncio.Task[Any], fn: Any) -> DeadlineQueue | None:
-        """Take out a call of `fn` that is not here any more: the queue in which its time was over, if it was."""
-        if task in self.expired:
-            return self
-        if (later := self.renewed) is None:
-            return None
-        if (entry := later.calls.get(task)) is not None and entry[2] is fn:  # else it is of the call around this one
-            del later.calls[task]
-        return later if (over := later.expired.get(task)) is not None and over[1] is fn else None
-
-    def renew(self, task: asyncio.Task[Any]) -> None:
-        """Let a call begin to wait anew."""
-        later, (_, cancelling, fn) = self.renewed or self, self.calls.pop(task)
-        if later is not self and task in later.calls:
-            return  # the call around this one waits anew as well: both would be due at once
-        if task in later.expired:  # the call around this one is over, and cleans up
-            later = self
-        later.calls[task] = self.loop.time() + later.seconds, cancelling, fn
-        if later.timer is None:
-            later.watch()
-
-    def watch(self) -> None:
-        """Start the timer."""
-        # In a context of its own: that of the first caller would live as long as the timer.
-        self.timer = self.loop.call_later(self.seconds, self.expire_due, context=Context())
-        _busy.add(self)
-
-    def give_up(self) -> None:
-        """Nobody will call any more: stop the timers. From any thread, out of the garbage collector."""
-        for queue in (self, self.renewed):
-            if queue is None or (timer := queue.timer) is None or queue.calls:
-                continue
-            queue.timer = None
-            _busy.discard(queue)
-            if running_loop() is self.loop:
-                timer.cancel()
-            else:
-                with suppress(RuntimeError):  # the loop is closed
-                    self.loop.call_soon_threadsafe(timer.cancel)
-
-    def expire_due(self) -> None:
-        """Cancel the calls that are due, and wait for the next."""
-        now = self.loop.time()
-        self.timer = None
-        while self.calls:
-            task, (due, cancelling, fn) = next(iter(self.calls.items()))
-            if due > now:
-                self.timer = self.loop.call_at(due, self.expire_due, context=Context())
-                return
-            del self.calls[task]
-            self.expired[task] = cancelling, fn
-            task.cancel()
-        _busy.discard(self)
-
-
-_busy: set[DeadlineQueue] = set()  # those with a timer running
-
-
-def _forget(_queue: DeadlineQueue) -> None:
-    """A loop was closed: no deadline can pass in there any more, of this layer or another."""
-    _busy.difference_update([each for each in list(_busy) if each.loop.is_closed()])
-
-
 @dataclass(slots=True)
 class _Wait:
     """A wait that a scope of the clock bounds, and that may be renewed."""
@@ -396,8 +298,8 @@ class Opens:
 
 def let_renew(fn: Callable[..., Any]) -> None:
     """A call of `fn` has turned out to open a stream: the waiting for its first item may be renewed."""
-    if _busy and (loop := running_loop()) is not None and (task := current_task(loop)) is not None:
-        for queue in list(_busy):  # calls of other threads come and go
+    if busy and (loop := running_loop()) is not None and (task := current_task(loop)) is not None:
+        for queue in list(busy):  # calls of other threads come and go
             entry = queue.calls.get(task) if queue.loop is loop else None
             if entry is not None and isinstance(call := entry[2], Opens) and call.opens(fn):
                 call.streams = True
@@ -414,7 +316,7 @@ def _opens_a_stream(call: Callable[..., Any]) -> bool:
 def renew_waits() -> None:
     """A stream is alive: whoever waits for its next item, in this task or by means of it, waits anew."""
     loop = running_loop()
-    if _busy and loop is not None and (task := current_task(loop)) is not None:
+    if busy and loop is not None and (task := current_task(loop)) is not None:
         _renew_queues(loop, task)
     if (not _waits and not readers) or not in_task():
         return
@@ -431,7 +333,7 @@ def renew_waits() -> None:
 
 
 def _renew_queues(loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any]) -> None:
-    for queue in list(_busy):
+    for queue in list(busy):
         if queue.renewed is None or queue.loop is not loop:
             continue
         if (entry := queue.calls.get(task)) is not None and (queue.items or _opens_a_stream(entry[2])):
@@ -447,15 +349,14 @@ def seconds_left() -> float:
     """
     ours = current_deadline()
     left = math.inf if ours is None else ours.left()
-    if not in_task():
+    if "trio" in modules and in_trio():
+        return min(left, scope_seconds_left())
+    if (loop := running_loop()) is None or (task := current_task(loop)) is None:
         return left
-    left = min(left, scope_seconds_left(), _own_seconds_left())
-    return min(left, timeout_seconds_left(loop)) if (loop := running_loop()) is not None else left
+    if busy and (due := [entry[0] for each in _queues_in(loop) if (entry := each.calls.get(task)) is not None]):
+        left = min(left, min(due) - loop.time())
+    return min(left, task_seconds_left(loop, task))
 
 
-def _own_seconds_left() -> float:
-    """Seconds until the first of this task's own deadlines is due; inf without one."""
-    if not _busy or (loop := running_loop()) is None or (task := current_task(loop)) is None:
-        return math.inf
-    due = [entry[0] for queue in list(_busy) if queue.loop is loop and (entry := queue.calls.get(task)) is not None]
-    return min(due) - loop.time() if due else math.inf
+def _queues_in(loop: asyncio.AbstractEventLoop) -> Iterator[DeadlineQueue]:
+    return (each for each in tuple(busy) if each.loop is loop)

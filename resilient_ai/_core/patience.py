@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import weakref
 from sys import modules
 from typing import TYPE_CHECKING, Any
 
@@ -59,7 +58,7 @@ def _seconds_before_a_call() -> float:
     on_trio = "trio" in modules and in_trio()
     left = math.inf
     if on_trio or (task is not None and (readers or is_in_scope(task, tasks))):
-        left = _scope_seconds_left()
+        left = scope_seconds_left()
         if left == -math.inf:  # cancelled: the next wait will say so
             left = math.inf
     if timers and task is not None and not on_trio:
@@ -70,15 +69,7 @@ def _seconds_before_a_call() -> float:
 
 
 def scope_seconds_left() -> float:
-    """Seconds until a scope around the running task ends, in real time; inf without one, and in plain code."""
-    loop = running_loop()
-    task = current_task(loop) if loop is not None else None
-    if not in_trio() and (task is None or (weakref.ref(task) not in tasks_with_scopes() and not readers)):
-        return math.inf
-    return _scope_seconds_left()
-
-
-def _scope_seconds_left() -> float:
+    """Seconds until a scope around the running task ends, in real time; inf without one. Not for plain code."""
     running = backend()
     ends = running.current_effective_deadline()
     if readers and (reader := readers.get(anyio.get_current_task().id)) is not None:
@@ -86,10 +77,14 @@ def _scope_seconds_left() -> float:
     return math.inf if ends == math.inf else ends - running.current_time()
 
 
-def timeout_seconds_left(loop: Any) -> float:
-    """Seconds until an `asyncio.timeout` around the running task ends; inf without one, or where none is seen."""
-    task = current_task(loop)
-    if task is None or in_trio():
-        return math.inf
-    now: float = loop.time()
-    return timeout_around(loop, task) - now
+def task_seconds_left(loop: Any, task: Any) -> float:
+    """
+    Seconds until a scope or an `asyncio.timeout` around the running task ends; inf without one, or where none is seen.
+
+    Args:
+        loop: The running loop of asyncio.
+        task: Its running task.
+    """
+    left = scope_seconds_left() if readers or is_in_scope(task, tasks_with_scopes()) else math.inf
+    ends = timeout_around(loop, task)
+    return left if ends == math.inf else min(left, ends - loop.time())

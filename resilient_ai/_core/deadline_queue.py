@@ -1,0 +1,111 @@
+"""The queue of deadlines of one layer in one event loop of asyncio, and the timer that watches its head."""
+
+from __future__ import annotations
+
+import asyncio  # noqa: TID251 - its tasks are cancelled and its loop's timers used
+import time
+from contextlib import suppress
+from contextvars import Context
+from typing import TYPE_CHECKING, Any
+
+from .tasks import running_loop
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def _clock_of(loop: asyncio.AbstractEventLoop) -> Callable[[], float]:
+    """A loop's clock, without asyncio's method around it."""
+    plain = getattr(loop.time, "__func__", None) is asyncio.BaseEventLoop.time
+    return time.monotonic if plain else loop.time
+
+
+class DeadlineQueue:
+    """
+    The calls of one layer in one loop; the first to come is the first to be due.
+
+    Args:
+        seconds: How long each may take.
+        renewal: How long each may take from its latest sign of life on; None where they give none.
+        items: Whether each waits for an item.
+        loop: The loop.
+    """
+
+    __slots__ = ("calls", "expired", "items", "loop", "now", "renewed", "seconds", "timer")
+
+    def __init__(self, seconds: float, renewal: float | None, items: bool, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self.now: Callable[[], float] = _clock_of(loop)
+        self.seconds = seconds
+        self.items = items
+        # Renewed waits have a queue of their own, as they are due in the order of their renewal.
+        self.renewed: DeadlineQueue | None = None
+        if renewal is not None:
+            self.renewed = self if renewal == seconds else DeadlineQueue(renewal, renewal, items, loop)
+        # When it is due (the loop's time), how often the task had been asked to cancel when the call began, and what
+        # is called.
+        self.calls: dict[asyncio.Task[Any], tuple[float, int, Any]] = {}
+        self.expired: dict[asyncio.Task[Any], tuple[int, Any]] = {}  # the same; cancelled by the timer, not over yet
+        self.timer: asyncio.TimerHandle | None = None  # not cancelled when a call ends: the next call needs one too
+
+    def leave(self, task: asyncio.Task[Any], fn: Any) -> DeadlineQueue | None:
+        """Take out a call of `fn` that is not here any more: the queue in which its time was over, if it was."""
+        if task in self.expired:
+            return self
+        if (later := self.renewed) is None:
+            return None
+        if (entry := later.calls.get(task)) is not None and entry[2] is fn:  # else it is of the call around this one
+            del later.calls[task]
+        return later if (over := later.expired.get(task)) is not None and over[1] is fn else None
+
+    def renew(self, task: asyncio.Task[Any]) -> None:
+        """Let a call begin to wait anew."""
+        later, (_, cancelling, fn) = self.renewed or self, self.calls.pop(task)
+        if later is not self and task in later.calls:
+            return  # the call around this one waits anew as well: both would be due at once
+        if task in later.expired:  # the call around this one is over, and cleans up
+            later = self
+        later.calls[task] = self.loop.time() + later.seconds, cancelling, fn
+        if later.timer is None:
+            later.watch()
+
+    def watch(self) -> None:
+        """Start the timer."""
+        # In a context of its own: that of the first caller would live as long as the timer.
+        self.timer = self.loop.call_later(self.seconds, self.expire_due, context=Context())
+        busy.add(self)
+
+    def give_up(self) -> None:
+        """Nobody will call any more: stop the timers. From any thread, out of the garbage collector."""
+        for queue in (self, self.renewed):
+            if queue is None or (timer := queue.timer) is None or queue.calls:
+                continue
+            queue.timer = None
+            busy.discard(queue)
+            if running_loop() is self.loop:
+                timer.cancel()
+            else:
+                with suppress(RuntimeError):  # the loop is closed
+                    self.loop.call_soon_threadsafe(timer.cancel)
+
+    def expire_due(self) -> None:
+        """Cancel the calls that are due, and wait for the next."""
+        now = self.loop.time()
+        self.timer = None
+        while self.calls:
+            task, (due, cancelling, fn) = next(iter(self.calls.items()))
+            if due > now:
+                self.timer = self.loop.call_at(due, self.expire_due, context=Context())
+                return
+            del self.calls[task]
+            self.expired[task] = cancelling, fn
+            task.cancel()
+        busy.discard(self)
+
+
+busy: set[DeadlineQueue] = set()  # those with a timer running
+
+
+def forget(_queue: DeadlineQueue) -> None:
+    """A loop was closed: no deadline can pass in there any more, of this layer or another."""
+    busy.difference_update([each for each in list(busy) if each.loop.is_closed()])
