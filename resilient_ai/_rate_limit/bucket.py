@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 _ENOUGH = 1e-6  # share of the need that sums of floats may be off by
 _LITTLE = 0.1  # share of the provider's limit below which what is left of it is little
 _LITTLE_SECONDS = 2.0  # seconds' worth of the rate that is never little
+_QUICK = 0.05  # share of the burst's seconds in which calls are let through without a look at the time
 _LEAST_SHARE = 0.05  # of the rate is kept however little the provider has left
 
 
@@ -25,13 +26,16 @@ class Bucket:
         most: What it holds.
         level: What may be sent now.
         part: Of what the quota gains in time, this process gains so much by itself: all, unless others share it.
+        quick: Seconds in which units may be taken without a look at the time.
+        taken: So much was taken in that way since the latest look.
         supply: Fills it in place of time, while a fleet's server keeps the quota; None: time does.
     """
 
-    __slots__ = ("_recovers", "_share", "_told_at", "level", "most", "part", "per_minute", "supply")
+    __slots__ = ("_recovers", "_share", "_told_at", "level", "most", "part", "per_minute", "quick", "supply", "taken")
 
     def __init__(self, per_minute: float, burst: float) -> None:
         self.level = math.inf
+        self.taken = 0
         self.part = 1.0
         self.supply: Supply | None = None
         self.set_rate(per_minute, burst)
@@ -40,7 +44,7 @@ class Bucket:
     def clear(self) -> None:
         """Full, unless others share it, and nothing heard from the provider."""
         if self.supply is None:
-            self.level = self.most
+            self.level, self.taken = self.most, 0
         self._share = 1.0  # of the rate that is used since the provider has told how little is left
         self._recovers = 1.0  # seconds from then on in which it comes back by itself
         self._told_at = 0.0
@@ -48,6 +52,7 @@ class Bucket:
     def set_rate(self, per_minute: float, burst: float) -> None:
         """Fill at another rate from now on, and hold so many seconds of it."""
         self.per_minute = per_minute
+        self.quick = _QUICK * burst
         self.most = max(1.0, per_minute / 60 * burst)
         if self.supply is None:
             self.level = min(self.level, self.most)
@@ -70,8 +75,15 @@ class Bucket:
         """Gain what comes in so many seconds, or what was leased."""
         if self.supply is not None:
             self.level += self.supply.take_over(now)
+            self.taken = 0
             return
-        self.level = min(self.level + seconds * self.rate(now, factor), self.most)
+        rate = self.rate(now, factor)
+        if self.taken:
+            # A full bucket gains nothing until something is taken, which was soon, but nobody has looked when.
+            soon = min(seconds, self.quick)
+            self.level = min(self.level + soon * rate, self.most - self.taken)
+            seconds, self.taken = seconds - soon, 0
+        self.level = min(self.level + seconds * rate, self.most)
 
     def has(self, need: float) -> bool:
         """Whether a call that needs so much may be sent now."""

@@ -7,6 +7,7 @@ from dataclasses import fields
 from typing import Any, ClassVar, ParamSpec, TypeVar, overload
 
 from resilient_ai._core.checks import each_alone
+from resilient_ai._core.fast_path import FastPath, begun
 from resilient_ai._core.handlers import Handler
 from resilient_ai._core.metering import metered
 from resilient_ai._core.policy import Policy, Site
@@ -19,6 +20,7 @@ from resilient_ai._core.wrapper import Decorator, decorate
 
 from .config import RateLimitConfig
 from .estimate import Cost, TokenEstimate, check_cost
+from .fast_path import add_quota
 from .gate import RateGate, Sent
 from .handle import RateLimit
 
@@ -70,8 +72,12 @@ class RateLimitPolicy(Policy[RateLimit]):
         thread = InThread(self.registry.clock) if site.plain else None
 
         async def limited(fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-            guessed = estimate.guess(instance, args, kwargs) if gate.counts_tokens else 0.0
-            sent = gate.enter(guessed, estimate) or await gate.wait_in_line(guessed, estimate, thread)
+            sent: Sent
+            if (started := begun(fn)) is not None and (sent := started.take_choice()) is not None:
+                pass  # it was let through on the fast path
+            else:
+                guessed = estimate.guess(instance, args, kwargs) if gate.counts_tokens else 0.0
+                sent = gate.enter(guessed, estimate) or await gate.wait_in_line(guessed, estimate, thread)
             try:
                 run = metered(inner, sent, site.endpoint) if gate.counts_tokens else inner
                 result = await run(fn, instance, args, kwargs)
@@ -85,6 +91,11 @@ class RateLimitPolicy(Policy[RateLimit]):
             return result
 
         return limited
+
+    def add_to_fast_path(self, path: FastPath, site: Site) -> bool:
+        if path.shape is not None:  # a choice among endpoints, each of which has a quota of its own
+            return False
+        return add_quota(path, self.state(site)._gate)
 
 
 def _hold(gate: RateGate, sent: Sent, result: ReturnedStream) -> None:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from .config import RateLimitConfig
     from .estimate import TokenEstimate
 
-_SAYS_NOTHING = frozenset({str, int, float, bool, bytes, list, tuple, type(None)})  # types of results without headers
+SAYS_NOTHING = frozenset({str, int, float, bool, bytes, list, tuple, type(None)})  # types of results without headers
 
 
 class Sent:
@@ -270,7 +270,7 @@ class RateGate:
 
     def succeeded(self, sent: Sent, result: Any) -> None:
         """The call has returned something that is no stream."""
-        said = NOTHING if type(result) in _SAYS_NOTHING else told_by(headers_of(result))
+        said = NOTHING if type(result) in SAYS_NOTHING else told_by(headers_of(result))
         now = self.now()
         with self.lock:
             self.quota.answer_time.add(now - sent.started)

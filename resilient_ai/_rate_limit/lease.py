@@ -279,7 +279,8 @@ class Lease:
         for bucket, units in ((quota.requests, back.requests), (quota.tokens, back.tokens)):
             if bucket is not None:
                 bucket.level -= units
-        self._asked, self._left, self._share = ask, [None, None], 1.0
+        self._left = [None, None]
+        self._asked, self._share = ask, 1.0
         return ask
 
     def _stock_wanted(self, now: float) -> tuple[float, float]:

@@ -17,6 +17,8 @@ from .bucket import Bucket
 from .line import WaitingLine
 
 if TYPE_CHECKING:
+    from threading import RLock
+
     from .config import RateLimitConfig
     from .line import Waiter
     from .told import Left, Told
@@ -70,6 +72,7 @@ class Quota:
         "_at",
         "_config",
         "_cut_at",
+        "_quick_until",
         "_top",
         "_use",
         "answer_time",
@@ -98,6 +101,7 @@ class Quota:
     def clear(self, now: float) -> None:
         """Full buckets, and nothing learnt; callers in line stay where they are."""
         self._at = now
+        self._quick_until = -math.inf
         for bucket in self.buckets():
             bucket.clear()
         self.factor = self._top = 1.0
@@ -127,6 +131,7 @@ class Quota:
 
     def pass_time(self, now: float) -> None:
         """Gain what comes until this moment."""
+        self._quick_until = -math.inf  # whoever asks may be about to change something
         seconds = now - self._at
         if seconds <= 0:  # of several threads, one may come late with its time
             return
@@ -137,6 +142,7 @@ class Quota:
         if self.factor < 1 and (lease is None or lease.part is not None):
             self.factor = _grown(self.factor, _NEAR * self._top, seconds)
         if self.requests is not None:
+            self._use[0] += self.requests.taken
             self.requests.fill(seconds, now, self.factor)
         if self.tokens is not None:
             self.tokens.fill(seconds, now, self.factor)
@@ -153,6 +159,23 @@ class Quota:
 
     # -- getting through
 
+    def enter_quickly(self, now: float, lock: RLock) -> bool:
+        """
+        Whether a call may be sent that needs no tokens, as far as one look tells; False: `enter` knows.
+
+        The bucket gains nothing in here, so that the time need not be counted for each call.
+        """
+        bucket = self.requests
+        if now >= self._quick_until or bucket is None or bucket.level < 1:
+            return False
+        with lock:
+            if now >= self._quick_until or bucket.level < 1:
+                return False
+            bucket.level -= 1
+            bucket.taken += 1
+            self.total += 1
+            return True
+
     def enter(self, tokens: float, now: float) -> bool:
         """Whether a call that needs so many tokens may be sent at once; nobody waits for it then."""
         self.pass_time(now)
@@ -161,6 +184,8 @@ class Quota:
         if self.lease is not None:
             self.lease.came()
         self._take(tokens, now)
+        if self.tokens is None and self.lease is None and self.requests is not None:
+            self._quick_until = now + self.requests.quick
         return True
 
     def _has(self, tokens: float) -> bool:

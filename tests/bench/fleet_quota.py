@@ -165,11 +165,13 @@ class Run:
 
     async def load(self, worker: int, ask: Any, tasks: Any) -> None:
         weights = [1 / (index + 1) for index in range(self.row.workers)]
+        due = time.monotonic()  # however late the loop is, as many callers come
         while True:
             turn = (worker + int(self.now() / SHIFT) * 7) % self.row.workers
             rate = self.world.calls * self.row.demand * weights[turn] / sum(weights)
             pause = self.rng.expovariate(rate)
-            await anyio.sleep(min(pause, 2.0))
+            due += min(pause, 2.0)
+            await anyio.sleep(max(0.0, due - time.monotonic()))
             if pause <= 2.0:
                 tasks.start_soon(self.one, worker, ask)
 

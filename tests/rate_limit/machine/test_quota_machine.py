@@ -7,6 +7,7 @@ The model knows no levels: it remembers what was sent and given back, and adds i
 from __future__ import annotations
 
 import math
+from threading import RLock
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -31,7 +32,7 @@ CONFIGS = st.one_of(
     st.builds(
         RateLimitConfig,
         requests_per_minute=st.sampled_from([6.0, 60.0, 600.0]),
-        tokens_per_minute=st.sampled_from([None, 600.0, 6000.0]),
+        tokens_per_minute=st.sampled_from([None, None, 600.0, 6000.0]),
         max_wait=st.sampled_from([None, 0.0, 8.0]),
         burst=st.sampled_from([1.0, 5.0]),
         max_queue_size=st.sampled_from([0, 3, 100]),
@@ -47,7 +48,7 @@ class QuotaMachine(RuleBasedStateMachine):
     @initialize(config=CONFIGS)
     def begin(self, config: RateLimitConfig) -> None:
         self.now = 1000.0
-        self.config = config
+        self.config, self.lock = config, RLock()
         self.quota = Quota(config, self.now)
         self.loop = LoopUsage(None)
         self.line: list[Waiter] = []
@@ -89,6 +90,15 @@ class QuotaMachine(RuleBasedStateMachine):
             return multiple()
         assert not self.line  # nobody overtakes those in line
         return self.took(tokens)
+
+    @rule(target=sent, calls=st.sampled_from([1, 3, 50]))
+    def come_quickly(self, calls: int) -> object:
+        """As often as one look at the bucket tells that there is room."""
+        through = []
+        while len(through) < calls and self.quota.enter_quickly(self.now, self.lock):
+            assert not self.line
+            through.append(self.took(0.0))
+        return multiple(*through)
 
     @rule(tokens=TOKENS, left=st.sampled_from([0.5, 4.0, 30.0, math.inf]))
     def join(self, tokens: float, left: float) -> None:
@@ -188,6 +198,20 @@ class QuotaMachine(RuleBasedStateMachine):
         calls = []
         while not self.line and len(calls) < 200 and self.quota.enter(tokens, self.now):
             calls.append(self.took(tokens))
+        return multiple(*calls)
+
+    @rule(target=sent, quick=st.sampled_from([1, 3, 50]))
+    def rush_in_both_ways(self, quick: int) -> object:
+        """A full bucket, from which calls are taken without a look at the time, just before it is looked at."""
+        self.now += 100.0
+        calls = []
+        if not self.line and self.quota.enter(0.0, self.now):
+            calls.append(self.took(0.0))
+        self.now += 0.045 * self.config.burst
+        while len(calls) < quick and self.quota.enter_quickly(self.now, self.lock):
+            calls.append(self.took(0.0))
+        while not self.line and len(calls) < 200 and self.quota.enter(0.0, self.now):
+            calls.append(self.took(0.0))
         return multiple(*calls)
 
     # -- at every moment
