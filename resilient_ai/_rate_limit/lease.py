@@ -148,6 +148,8 @@ class Lease:
     def lost(self, now: float) -> None:
         """The server cannot be asked; what went back with the latest question is lost."""
         self._reached, self._asked = False, None
+        if self._without_until <= now + _REFUSED:  # a server that is back may not refuse any more
+            self._without_until = -math.inf
         self._go_alone(now)
 
     def _go_alone(self, now: float) -> None:

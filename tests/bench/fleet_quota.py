@@ -94,6 +94,7 @@ class Run:
         self.provider = Provider(self.world)
         self.began = time.monotonic()
         self.waits: list[float] = []
+        self.late: list[float] = []
         self.asked = [0] * row.workers
         self.served = [0] * row.workers
         self.turned_away = self.at_once = self.calls = 0
@@ -198,10 +199,19 @@ class Run:
             for index, registry in enumerate(registries):
                 loads.append(anyio.CancelScope())
                 tasks.start_soon(self.load_in, loads[-1], index, self.function(registry), tasks)
+            tasks.start_soon(self.look_at_the_machine)
             await anyio.sleep(WARM_UP)
             result = await self.measure(registries, loads, joined)
             tasks.cancel_scope.cancel()
         return result
+
+    async def look_at_the_machine(self) -> None:
+        """How late the loop is: what a caller waits for it is no wait for the quota."""
+        while True:
+            began = time.monotonic()
+            await anyio.sleep(0.01)
+            if self.counting:
+                self.late.append(time.monotonic() - began - 0.01)
 
     async def stay(self, registry: Registry, store: RedisStore, scope: anyio.CancelScope) -> None:
         with scope:
@@ -260,6 +270,7 @@ class Run:
             "commands per worker and second": (sent - commands) / seconds / self.row.workers,
             "least served": min(shares, default=1.0),
             "most served": max(shares, default=1.0),
+            "late": sorted(self.late)[int(len(self.late) * 0.99)],
             "cpu": (time.process_time() - cpu) / seconds,
         }
 
@@ -312,7 +323,7 @@ def main() -> None:
             row.burst = given.burst
         with server() as running:
             found = anyio.run(Run(row, running, given.seed).run)
-        print(line(name, found), f"cpu {found['cpu']:.2f}", flush=True)
+        print(line(name, found), f"cpu {found['cpu']:.2f}, loop late {found['late'] * 1000:.1f} ms (p99)", flush=True)
 
 
 if __name__ == "__main__":
