@@ -24,6 +24,7 @@ _UNUSUAL = 1.5  # times the failures that are usual there
 _AHEAD = 10_000  # ms of the server's clock by which a decision may be newer than we think it is
 _SEARCH = 0.2  # seconds between two searches for a state that is not known by its hash
 _MOST = 10_000  # states whose decisions are remembered
+_MOST_ASKED = 1_000  # questions that wait for this worker's answer
 
 
 def hashed_state(namespace: str, kind: str, name: str) -> str:
@@ -248,6 +249,8 @@ class Votes:
     def ask(self, key: str, question: int) -> None:
         """A worker asks all others."""
         with self._lock:
+            if len(self._asked) >= _MOST_ASKED and key not in self._asked:
+                return
             self._asked[key] = question
             self._suspected.pop(key, None)
             if (standing := self._standings.get(key)) is not None:
