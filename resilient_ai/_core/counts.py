@@ -38,8 +38,9 @@ _Place = tuple[str, str | None, str | None]  # kind, call site, endpoint
 
 
 _MOST_PLACES = 1_000
+_MOST_CALL_SITES = 10_000
 OTHERS = "(others)"
-"""Under this name of an endpoint what endpoints without a state have counted, once there have been a thousand."""
+"""Under this name of an endpoint, and of a call site, what those without a state have counted, once they are many."""
 
 
 class GoneCounts:
@@ -61,10 +62,17 @@ class GoneCounts:
                 leave()
         for place, counts in _by_place((kind, handle) for handle in handles).items():
             if any(counts):
-                if place not in self._counts and place[2] is not None and len(self._counts) >= _MOST_PLACES:
-                    place = (place[0], place[1], OTHERS)
+                place = self._room_for(*place)
                 kept = self._counts.get(place)
                 self._counts[place] = counts if kept is None else added((kept, counts))
+
+    def _room_for(self, kind: str, call_site: str | None, endpoint: str | None) -> _Place:
+        many = len(self._counts)
+        if endpoint is not None and many >= _MOST_PLACES and (kind, call_site, endpoint) not in self._counts:
+            endpoint = OTHERS
+        if many >= _MOST_PLACES + _MOST_CALL_SITES and (kind, call_site, endpoint) not in self._counts:
+            call_site, endpoint = OTHERS, None if endpoint is None else OTHERS
+        return kind, call_site, endpoint
 
     def report(self, live: Iterable[tuple[str, Any]]) -> Report:
         """

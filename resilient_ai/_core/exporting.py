@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from .observers import Observer
     from .settings import Book
 
+_MOST_NAMES = 10_000
+
 
 class Exporting:
     """
@@ -45,6 +47,13 @@ class Exporting:
     @abstractmethod
     def _handles(self) -> list[Any]:
         """All states."""
+
+    def _count_without_state(self, place: tuple[str, str], functions: int) -> None:
+        self._outermost[place] += functions
+        if self._outermost[place] <= 0:
+            del self._outermost[place]
+        elif len(self._outermost) > _MOST_NAMES:  # the oldest name was made for one request, as likely as not
+            del self._outermost[next(iter(self._outermost))]
 
     def measure(self) -> Callable[[], None]:
         """

@@ -51,8 +51,14 @@ class Meter(Protocol):
 class Meters(Protocol):
     """The meters of a registry."""
 
-    def meter(self, call_site: str) -> Meter:
-        """That of one function."""
+    def meter(self, call_site: str, listeners: tuple[Callable[[Any], object], ...] = ()) -> Meter:
+        """
+        That of one function.
+
+        Args:
+            call_site: Its name, which several functions may have.
+            listeners: Who hears what each of its answers used.
+        """
         ...
 
 

@@ -117,6 +117,10 @@ class Policy(ABC, Generic[S]):
         """
         return False
 
+    def answer_listener(self, site: Site) -> Callable[[Any], object] | None:  # noqa: ARG002
+        """Who wants to hear what each answer of the function used; that is one listener of this function alone."""
+        return None
+
     def check_plain(self, function: Any) -> None:
         """
         Refuse plain functions, unless this layer says otherwise.

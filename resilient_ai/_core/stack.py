@@ -127,7 +127,10 @@ class Stack:
     def _meter(self) -> Meter | None:
         """What counts the runs of the function; None while nobody wants to know."""
         meters: Meters | None = self.policies[0].registry.meters if self.policies else None
-        return None if meters is None else meters.meter(self.name)
+        if meters is None:
+            return None
+        listeners = tuple(each for policy in self.policies if (each := policy.answer_listener(self.site)) is not None)
+        return meters.meter(self.name, listeners)
 
     def _observed(self, innermost: Handler, site: Site) -> Handler:
         for observer in self.observers:

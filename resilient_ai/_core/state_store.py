@@ -268,7 +268,7 @@ class StateStore(Exporting, RunTimeSettings):
             if (known := self._states.get((kind, call_site))) is not None:
                 known.outermost += functions
             else:
-                self._outermost[kind, call_site] += functions
+                self._count_without_state((kind, call_site), functions)
 
     def is_outermost(self, kind: str, call_site: str) -> bool:
         """Whether what it counts are the calls of callers."""

@@ -14,7 +14,7 @@ from resilient_ai._core.returned_stream import ReturnedStream
 from resilient_ai._core.state_store import StateStore, default_registry
 from resilient_ai._core.streams import stream_of
 from resilient_ai._core.wrapper import Decorator, decorate
-from resilient_ai._usage.book import book_of
+from resilient_ai._usage.book import Answer, book_of
 
 from .config import SpendConfig
 from .handle import SpendLimit
@@ -52,9 +52,12 @@ class SpendPolicy(Policy[SpendLimit]):
     def make_state(self, name: str) -> SpendLimit:
         return SpendLimit(name, self.config, self.registry)
 
+    def answer_listener(self, site: Site) -> Callable[[Answer], object]:
+        return self.state(site)._answer
+
     def bind(self, bind_inner: Callable[[Site], Handler], site: Site) -> Handler:
         inner, limit = bind_inner(site), self.state(site)
-        book_of(self.registry).meter(site.function).listen(limit._answer)
+        book_of(self.registry)  # counts from now on
 
         async def limited(fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             limit._enter()

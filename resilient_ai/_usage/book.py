@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
+from weakref import WeakValueDictionary
 
 from resilient_ai._core.forks import start_over_after_fork
 from resilient_ai._core.log import log
@@ -20,6 +21,8 @@ from .runs import UsageRun
 Price: TypeAlias = Callable[[str, Usage], float | None]
 
 _MOST_MODELS = 50  # by call site; a name out of an answer may be anything
+_MOST_ROWS = 1_000  # by call site; endpoints may be made for one request
+_MOST_SITES = 10_000  # and so may functions
 OTHER = "other"
 
 
@@ -30,7 +33,8 @@ class ModelUsage:
     What one model used at one endpoint for one call site.
 
     Attributes:
-        endpoint: Name of the endpoint; None where the call site has no endpoints.
+        endpoint: Name of the endpoint; None where the call site has no endpoints. After 1,000 rows of a call site:
+            "other".
         model: As the provider names it; None where nobody said. After 50 of a call site: "other".
         calls: Answers, those that were thrown away included.
         usage: Tokens of all of them.
@@ -133,10 +137,28 @@ class _Sums:
             setattr(both, name, mine if theirs is None else theirs if mine is None else mine + theirs)
         return both
 
+    def take(self, other: _Sums) -> None:
+        """Add all of another row's."""
+        both = self.plus(other)
+        for name in self.__slots__:
+            setattr(self, name, getattr(both, name))
+
     def told(self, endpoint: str | None, model: str | None) -> ModelUsage:
         """The row of this moment."""
         usage = Usage(self.input, self.output, self.read, self.written, self.reasoning)
         return ModelUsage(endpoint, model, self.calls, usage, self.cost, self.without_usage, self.without_price)
+
+
+_Rows: TypeAlias = dict[tuple[str | None, str | None], _Sums]  # by endpoint and model
+
+
+def _row(rows: _Rows, endpoint: str | None, model: str | None) -> _Sums:
+    at = endpoint, model
+    if at not in rows and len(rows) >= _MOST_MODELS:
+        at = endpoint, OTHER
+    if at not in rows and len(rows) >= _MOST_ROWS:
+        at = OTHER, OTHER
+    return rows.setdefault(at, _Sums())
 
 
 class Account:
@@ -151,9 +173,62 @@ class Account:
     def __init__(self, call_site: str, book: UsageBook) -> None:
         self._call_site = call_site
         self._book = book
-        self._rows: dict[tuple[str | None, str | None], _Sums] = {}
-        self._past: dict[tuple[str | None, str | None], _Sums] = {}  # up to the latest `clear`
-        self._listeners: tuple[Callable[[Answer], object], ...] = ()
+        self._rows: _Rows = {}
+        self._past: _Rows = {}  # up to the latest `clear`
+        self._into: Account | None = None  # where it counts now that the book has no room for it
+
+    def count(
+        self, endpoint: str | None, model: str | None, usage: Usage | None, cost: float | None, whole: bool
+    ) -> None:
+        """Count one answer."""
+        with self._book.lock:
+            _row((self._into or self)._rows, endpoint, model).add(usage, cost, whole)
+
+    def go_into(self, other: Account) -> None:
+        """Hand over all sums, and count there from now on."""
+        for mine, theirs in ((self._rows, other._rows), (self._past, other._past)):
+            for at, sums in mine.items():
+                _row(theirs, *at).take(sums)
+        self._rows, self._past, self._into = {}, {}, other
+
+    def told(self) -> CallSiteUsage:
+        """The sums of this moment."""
+        with self._book.lock:
+            return CallSiteUsage(self._call_site, tuple(row.told(*at) for at, row in self._rows.items()))
+
+    def ever(self) -> CallSiteUsage:
+        """The sums since counting began, which `clear` takes nothing from."""
+        with self._book.lock:
+            return CallSiteUsage(self._call_site, tuple(row.told(*at) for at, row in self._all().items()))
+
+    def _all(self) -> _Rows:
+        found = dict(self._past)
+        for at, row in self._rows.items():
+            found[at] = row.plus(found[at]) if at in found else row
+        return found
+
+    def clear(self) -> None:
+        """Forget the sums."""
+        with self._book.lock:
+            self._past, self._rows = self._all(), {}
+
+
+class FunctionMeter:
+    """
+    What counts for one function.
+
+    Args:
+        account: That of its name, which other functions may have as well.
+        book: Has the price.
+        listeners: Who hears of its answers, and of no other function's.
+    """
+
+    __slots__ = ("_account", "_book", "_listeners")
+
+    def __init__(self, account: Account, book: UsageBook, listeners: tuple[Callable[[Answer], object], ...]) -> None:
+        self._account = account
+        self._book = book
+        self._listeners = listeners
 
     def run(self, endpoint: str | None) -> UsageRun:
         """A run of the function begins."""
@@ -170,55 +245,16 @@ class Account:
     ) -> None:
         """Count one answer."""
         cost = self._book.price_of(model, usage) if usage is not None else None
-        if heard is None or self not in heard:  # a function may call itself
-            self._count(endpoint, model, usage, cost, whole)
+        if heard is None or self._account not in heard:  # a function may call itself
+            self._account.count(endpoint, model, usage, cost, whole)
         if heard is not None:
-            heard.add(self)
+            heard.add(self._account)
         for listener in self._listeners:
             if heard is not None:
                 if listener in heard:
                     continue
                 heard.add(listener)
             listener(Answer(model, usage, cost, whole))
-
-    def _count(
-        self, endpoint: str | None, model: str | None, usage: Usage | None, cost: float | None, whole: bool
-    ) -> None:
-        with self._book.lock:
-            at = endpoint, model
-            if at not in self._rows and len(self._rows) >= _MOST_MODELS:
-                at = endpoint, OTHER
-            row = self._rows.get(at)
-            if row is None:
-                row = self._rows[at] = _Sums()
-            row.add(usage, cost, whole)
-
-    def listen(self, listener: Callable[[Answer], object]) -> None:
-        """Tell somebody of every answer from now on; once, however often this is asked."""
-        with self._book.lock:
-            if listener not in self._listeners:
-                self._listeners = (*self._listeners, listener)
-
-    def told(self) -> CallSiteUsage:
-        """The sums of this moment."""
-        with self._book.lock:
-            return CallSiteUsage(self._call_site, tuple(row.told(*at) for at, row in self._rows.items()))
-
-    def ever(self) -> CallSiteUsage:
-        """The sums since counting began, which `clear` takes nothing from."""
-        with self._book.lock:
-            return CallSiteUsage(self._call_site, tuple(row.told(*at) for at, row in self._all().items()))
-
-    def _all(self) -> dict[tuple[str | None, str | None], _Sums]:
-        found = dict(self._past)
-        for at, row in self._rows.items():
-            found[at] = row.plus(found[at]) if at in found else row
-        return found
-
-    def clear(self) -> None:
-        """Forget the sums."""
-        with self._book.lock:
-            self._past, self._rows = self._all(), {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,6 +286,7 @@ class UsageBook(Mapping[str, CallSiteUsage]):
 
     def __init__(self) -> None:
         self._accounts: dict[str, Account] = {}
+        self._let_go: WeakValueDictionary[str, Account] = WeakValueDictionary()  # of functions that may still run
         self._failed_prices: set[str] = set()
         self.price: Price | None = None
         self.lock = threading.RLock()  # reentrant: a signal handler may read the sums
@@ -263,12 +300,24 @@ class UsageBook(Mapping[str, CallSiteUsage]):
     def __eq__(self, other: object) -> bool:
         return self is other
 
-    def meter(self, call_site: str) -> Account:
-        """What counts for one call site."""
+    def meter(self, call_site: str, listeners: tuple[Callable[[Answer], object], ...] = ()) -> FunctionMeter:
+        """What counts for one function of this name, and who hears of its answers."""
+        return FunctionMeter(self._account_of(call_site), self, listeners)
+
+    def _account_of(self, call_site: str) -> Account:
         with self.lock:
-            if call_site not in self._accounts:
-                self._accounts[call_site] = Account(call_site, self)
-            return self._accounts[call_site]
+            account = self._accounts.get(call_site) or self._let_go.get(call_site)
+            if account is None:
+                account = self._accounts[call_site] = Account(call_site, self)
+                if len(self._accounts) > _MOST_SITES:
+                    self._let_oldest_go()
+            return account
+
+    def _let_oldest_go(self) -> None:
+        others = self._accounts.setdefault(OTHER, Account(OTHER, self))
+        oldest = next(name for name in self._accounts if name != OTHER)
+        account = self._let_go[oldest] = self._accounts.pop(oldest)
+        account.go_into(others)
 
     def price_of(self, model: str | None, usage: Usage) -> float | None:
         """What an answer cost in USD; None where nobody knows."""

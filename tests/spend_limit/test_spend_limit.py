@@ -176,6 +176,23 @@ async def test_functions_of_one_name_share_one_limit_and_a_call_within_a_call_is
 # -- whose refusal it is
 
 
+async def test_functions_that_one_factory_makes_are_paid_for_each_by_its_own_limit(priced):
+    def made_for(tenant):
+        @spend_limit(tenant, usd_per_hour=3, registry=priced)
+        async def ask():
+            return ANSWER
+
+        return ask
+
+    first, second = made_for("first tenant"), made_for("second tenant")
+    for _ in range(3):
+        await first()
+
+    assert await second() == "hello"
+    assert [priced.spend_limits[f"{each} tenant"].stats().usd_spent for each in ("first", "second")] == [3, 1]
+    assert [site.calls for site in map(priced.usage.__getitem__, priced.usage)] == [4]  # by name
+
+
 async def test_a_fallback_answers_and_nothing_below_hears_of_it(priced, clock):
     us = Endpoint("us")
     ask = circuit_breaker("circuit", failure_threshold=1, registry=priced)(scripted(ANSWER))
