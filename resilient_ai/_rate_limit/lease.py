@@ -196,6 +196,11 @@ class Lease:
             self._spent[0] += 1
             self._spent[1] += tokens
 
+    def took_quickly(self, calls: int) -> None:
+        """So many calls came and were let through while the server could be asked; they took no tokens."""
+        self._demand.calls += calls
+        self._demand.sent += calls
+
     def _fade(self, now: float) -> None:
         fading = math.exp(-max(0.0, now - self._spent_at) / self._quota.burst)
         self._spent[0] *= fading

@@ -37,11 +37,13 @@ class UnitSource(Protocol):
     """Where a quota's units come from while a fleet shares it; `Lease` says what each of these means."""
 
     part: float | None
+    few_requests: float
 
     def renew(self) -> None: ...
     def pass_time(self, now: float, seconds: float) -> None: ...
     def came(self) -> None: ...
     def took(self, tokens: float, now: float) -> None: ...
+    def took_quickly(self, calls: int) -> None: ...
     def told(self, which: int, left: float, share: float, now: float) -> None: ...
     def refused(self, pause: float, now: float) -> None: ...
     def is_low(self) -> bool: ...
@@ -72,6 +74,7 @@ class Quota:
         "_at",
         "_config",
         "_cut_at",
+        "_quick_level",
         "_quick_until",
         "_top",
         "_use",
@@ -101,7 +104,7 @@ class Quota:
     def clear(self, now: float) -> None:
         """Full buckets, and nothing learnt; callers in line stay where they are."""
         self._at = now
-        self._quick_until = -math.inf
+        self._quick_until, self._quick_level = -math.inf, 1.0
         for bucket in self.buckets():
             bucket.clear()
         self.factor = self._top = 1.0
@@ -142,7 +145,10 @@ class Quota:
         if self.factor < 1 and (lease is None or lease.part is not None):
             self.factor = _grown(self.factor, _NEAR * self._top, seconds)
         if self.requests is not None:
-            self._use[0] += self.requests.taken
+            if taken := self.requests.taken:
+                self._use[0] += taken
+                if lease is not None:
+                    lease.took_quickly(taken)
             self.requests.fill(seconds, now, self.factor)
         if self.tokens is not None:
             self.tokens.fill(seconds, now, self.factor)
@@ -166,10 +172,11 @@ class Quota:
         The bucket gains nothing in here, so that the time need not be counted for each call.
         """
         bucket = self.requests
-        if now >= self._quick_until or bucket is None or bucket.level < 1:
+        least = self._quick_level
+        if now >= self._quick_until or bucket is None or bucket.level < least:
             return False
         with lock:
-            if now >= self._quick_until or bucket.level < 1:
+            if now >= self._quick_until or bucket.level < least:
                 return False
             bucket.level -= 1
             bucket.taken += 1
@@ -184,8 +191,10 @@ class Quota:
         if self.lease is not None:
             self.lease.came()
         self._take(tokens, now)
-        if self.tokens is None and self.lease is None and self.requests is not None:
+        lease = self.lease
+        if self.tokens is None and self.requests is not None and (lease is None or lease.part is None):
             self._quick_until = now + self.requests.quick
+            self._quick_level = 1.0 if lease is None else max(1.0, lease.few_requests)
         return True
 
     def _has(self, tokens: float) -> bool:

@@ -8,6 +8,7 @@ lost with their worker or the server's data). What was sent, what is in stock an
 from __future__ import annotations
 
 import math
+from threading import RLock
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -60,7 +61,7 @@ class LeaseMachine(RuleBasedStateMachine):
 
     @initialize(config=CONFIGS)
     def begin(self, config: RateLimitConfig) -> None:
-        self.now, self.config = 1000.0, config
+        self.now, self.config, self.lock = 1000.0, config, RLock()
         self.server, self.loop = QuotaServer(), LoopUsage(None)
         self.workers = [Worker(config, self.now) for _ in range(SIZE)]
         self.used, self.created = [0.0, 0.0], [0.0, 0.0]
@@ -91,7 +92,7 @@ class LeaseMachine(RuleBasedStateMachine):
     def come(self, index: int, tokens: float, calls: int) -> object:
         worker, through = self.workers[index], []
         for _ in range(calls):
-            if worker.quota.enter(tokens, self.now):
+            if (tokens == 0 and worker.quota.enter_quickly(self.now, self.lock)) or worker.quota.enter(tokens, self.now):
                 self.spend(1, tokens)
                 through.append((worker, tokens))
             elif (patience := worker.quota.patience(tokens, self.now, 8.0)) is not None:
