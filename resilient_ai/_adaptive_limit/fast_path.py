@@ -66,7 +66,7 @@ class FastPermits:
                     return permit
         return self._gate.enter(now)
 
-    def succeeded(self, permit: Permit, now: float) -> None:
+    def succeeded(self, permit: Permit, now: float, result: object) -> None:  # noqa: ARG002
         """The call has given a good answer."""
         state = self._state
         in_flight, concurrency, answers, usage = state.in_flight, state.concurrency, state.answers, permit.usage

@@ -91,7 +91,7 @@ def _through_circuit(breaker: SharedCircuit, course: Course, path: FastPath) -> 
             else:
                 breaker.succeeded(ticket, ended, ended - started)
             if permits is not None:
-                permits.succeeded(permit, ended)
+                permits.succeeded(permit, ended, result)
             return result
         return await course.take_over(args, kwargs, failed)
 

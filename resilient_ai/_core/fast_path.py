@@ -132,12 +132,12 @@ class Gate:
 
 
 class Permits(Protocol):
-    """What counts the calls that are under way, in front of a gate or of the function."""
+    """What lets calls through and is told of their answers, in front of a gate or of the function."""
 
     def enter(self, now: float) -> Any:
         """A permit; None: the layers decide."""
 
-    def succeeded(self, permit: Any, now: float) -> None:
+    def succeeded(self, permit: Any, now: float, result: Any) -> None:
         """The call of a permit has given a good answer."""
 
 
@@ -193,7 +193,7 @@ class FastPath:
         call_site: The name of the outermost policy's state.
         counts: What counts each good call.
         gates: What stands in front of the function, by endpoint, or for None where there are no endpoints.
-        permits: What stands in front of these and counts calls under way, likewise.
+        permits: What stands in front of these and is told of each answer, likewise.
         shape: Makes the coroutine function; None: a policy that has more to do than to count sets it.
         timed: Whether some layer wants to know when the call began.
         bounded: Whether some layer bounds a call whose caller has a deadline, so that the layers take over there.
@@ -267,7 +267,7 @@ def _counted(course: Course, path: FastPath) -> Call:
                     return await course.take_over(args, kwargs, StartedCall(started, stream=result, permit=permit))
                 known = type(result)
             if permits is not None and now is not None:
-                permits.succeeded(permit, now())
+                permits.succeeded(permit, now(), result)
             first.ok += 1
             if others:
                 for each in others:

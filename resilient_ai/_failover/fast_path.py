@@ -95,7 +95,7 @@ def through_candidates(
                 else:
                     gate.good(ticket, started, ended)
             if permits is not None:
-                permits.succeeded(permit, ended)
+                permits.succeeded(permit, ended, result)
             return result
         return await course.take_over(args, kwargs, call)
 

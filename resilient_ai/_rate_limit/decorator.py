@@ -20,7 +20,7 @@ from resilient_ai._core.wrapper import Decorator, decorate
 
 from .config import RateLimitConfig
 from .estimate import Cost, TokenEstimate, check_cost
-from .fast_path import add_quota
+from .fast_path import FastQuota, sent_at
 from .gate import RateGate, Sent
 from .handle import RateLimit
 
@@ -53,6 +53,7 @@ class RateLimitPolicy(Policy[RateLimit]):
     def __init__(self, name: Any, config: RateLimitConfig, registry: StateStore, cost: Cost | None = None) -> None:
         super().__init__(name, config, registry)
         self._cost = cost
+        self._bound: dict[str | None, RateGate] = {}
 
     def options(self) -> dict[str, Any]:
         return {"cost": self._cost}
@@ -69,12 +70,12 @@ class RateLimitPolicy(Policy[RateLimit]):
     def bind(self, bind_inner: Callable[[Site], Handler], site: Site) -> Handler:
         inner, gate, estimate = bind_inner(site), self.state(site)._gate, TokenEstimate(self._cost)
         gate.belong_to(site.handed)
+        self._bound[site.endpoint] = gate
         thread = InThread(self.registry.clock) if site.plain else None
 
         async def limited(fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-            sent: Sent
-            if (started := begun(fn)) is not None and (sent := started.take_choice()) is not None:
-                pass  # it was let through on the fast path
+            if (first := begun(fn)) is not None and first.permit is not None:
+                sent = sent_at(first.permit, gate)
             else:
                 guessed = estimate.guess(instance, args, kwargs) if gate.counts_tokens else 0.0
                 sent = gate.enter(guessed, estimate) or await gate.wait_in_line(guessed, estimate, thread)
@@ -92,10 +93,13 @@ class RateLimitPolicy(Policy[RateLimit]):
 
         return limited
 
-    def add_to_fast_path(self, path: FastPath, site: Site) -> bool:
-        if path.shape is not None:  # a choice among endpoints, each of which has a quota of its own
+    def add_to_fast_path(self, path: FastPath, site: Site) -> bool:  # noqa: ARG002
+        bound, self._bound = self._bound, {}  # needed once
+        if path.permits or any(gate.counts_tokens for gate in bound.values()):
             return False
-        return add_quota(path, self.state(site)._gate)
+        path.permits.update((endpoint, FastQuota(gate)) for endpoint, gate in bound.items())
+        path.timed = True
+        return True
 
 
 def _hold(gate: RateGate, sent: Sent, result: ReturnedStream) -> None:

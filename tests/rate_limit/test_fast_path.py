@@ -7,7 +7,16 @@ from threading import RLock
 import anyio
 import pytest
 
-from resilient_ai import LimitReachedError, circuit_breaker, classified_retry, rate_limit
+from resilient_ai import (
+    AllEndpointsFailedError,
+    Endpoint,
+    LimitReachedError,
+    adaptive_limit,
+    circuit_breaker,
+    classified_retry,
+    failover,
+    rate_limit,
+)
 from resilient_ai._rate_limit.config import RateLimitConfig
 from resilient_ai._rate_limit.quota import Quota
 from tests.helpers import scripted
@@ -144,6 +153,43 @@ async def test_what_is_above_and_below_counts_its_calls_too(registry):
     assert stats(registry).ok == 4
     assert registry.retries["quick"].stats().calls == 4
     assert registry.circuit_breakers["quick"].stats().total_calls == 4
+
+
+async def test_below_a_choice_among_endpoints_each_has_a_quota_of_its_own(registry):
+    @failover(Endpoint("us"), Endpoint("eu"), registry=registry)
+    @rate_limit("quick", requests_per_minute=600, burst=1, max_wait=0, registry=registry)
+    @circuit_breaker("quick", registry=registry)
+    async def ask(endpoint):
+        return endpoint.name
+
+    answers = [await ask() for _ in range(20)]
+
+    assert (answers.count("us"), answers.count("eu")) == (10, 10)
+    assert [each.stats().ok for each in registry.rate_limits.values()] == [10, 10]
+    with pytest.raises(AllEndpointsFailedError):
+        await ask()
+
+
+async def test_a_limit_below_is_not_passed_by(registry):
+    calls = []
+
+    async def call():
+        calls.append(1)
+        if len(calls) == 3:
+            await anyio.sleep_forever()
+
+    below = adaptive_limit("quick", initial=1, max_limit=1, max_wait=0, registry=registry)(call)
+    ask = limited(registry, below)
+    await ask()
+    await ask()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(ask)
+        await anyio.wait_all_tasks_blocked()
+        with pytest.raises(LimitReachedError):
+            await ask()
+        tasks.cancel_scope.cancel()
+
+    assert len(calls) == 3
 
 
 async def test_an_open_circuit_below_takes_nothing_out_of_the_quota(registry):

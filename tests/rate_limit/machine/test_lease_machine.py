@@ -92,7 +92,9 @@ class LeaseMachine(RuleBasedStateMachine):
     def come(self, index: int, tokens: float, calls: int) -> object:
         worker, through = self.workers[index], []
         for _ in range(calls):
-            if (tokens == 0 and worker.quota.enter_quickly(self.now, self.lock)) or worker.quota.enter(tokens, self.now):
+            if (tokens == 0 and worker.quota.enter_quickly(self.now, self.lock)) or worker.quota.enter(
+                tokens, self.now
+            ):
                 self.spend(1, tokens)
                 through.append((worker, tokens))
             elif (patience := worker.quota.patience(tokens, self.now, 8.0)) is not None:
