@@ -28,6 +28,7 @@ _HALF = 0.5  # most that one setback takes
 _LEAST_FOR_SLOWNESS = 0.5  # of the limit stays however slow the answers are: they may just be longer ones
 _OVERLOAD_ANSWERS = 2.0  # answers that an overload's setback is given to show: one to begin in, one to come back in
 _FADING = 0.02  # share by which the calls that were answered in normal time fade when fewer are answered now
+_FEWER = 0.6  # of the calls that were answered in normal time: so few have no queue of our own making before them
 _TRUSTED = 10  # answers after which it is known how many are used
 
 
@@ -144,7 +145,7 @@ class ConcurrencyLimit:
 
     def witness(self, permit: Permit, seconds: float) -> None:
         """In a trouble, the provider answered a call after so many seconds."""
-        if permit.in_flight_at_start <= self._usual:
+        if permit.in_flight_at_start <= 1.0 + _FEWER * self._usual:
             self.latency.witness(seconds)
 
     def overloaded(self, permit: Permit, now: float, in_flight: int, *, certain: bool) -> bool:
