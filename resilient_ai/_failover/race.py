@@ -6,16 +6,21 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
+from .health import SILENT_AFTER
 from .selection import RAISE, Answer, close_replaced
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+
+    from anyio.abc import TaskGroup
 
     from resilient_ai._core.clock import Clock
 
     from .candidate import Candidate
     from .hedge import HedgeBudget
     from .selection import Admission, EndpointSelection
+
+_LEAST_PAUSE = 0.25  # seconds between two looks whether an endpoint has forgotten a call
 
 
 class Race:
@@ -43,11 +48,17 @@ class Race:
         self._answer: Answer | None = None
         self._error: Exception | None = None
         self._began = 0.0
+        self._silent = False  # whether the first endpoint may hang
+        self._usual = 0.0  # seconds that its answers take
+        self._running = 0  # calls, those included that have been admitted and not begun
+        self._under_way: dict[object, tuple[Candidate, float]] = {}  # which endpoint each call asks, and since when
         self.hedge: Candidate | None = None
 
     async def run(self, admission: Admission, delay: float, budget: HedgeBudget) -> Answer:
         """
         Ask the first endpoint, and after `delay` seconds without an answer another one beside it.
+
+        An endpoint that answers again after a silence has forgotten the calls from before: it is asked once more.
 
         Raises:
             AllEndpointsFailedError: Neither found an endpoint that answers.
@@ -55,11 +66,8 @@ class Race:
         """
         try:
             async with anyio.create_task_group() as tasks:
-                with anyio.CancelScope() as first:
-                    tasks.start_soon(self._second, delay, budget, first)
-                    await self._ask(admission, hedged=False)
-                if self._answer is not None or self._error is not None or self.hedge is None:
-                    tasks.cancel_scope.cancel()
+                tasks.start_soon(self._ask_beside, delay, budget, tasks)
+                await self._ask(admission, tasks)
         except BaseException as error:
             if (unheard := self._answer) is not None:  # the caller was cancelled just as the answer came
                 unheard.candidate.shared.released(unheard.ticket)
@@ -74,47 +82,76 @@ class Race:
         finally:
             self._error = None  # exception -> traceback -> frame -> exception would be a reference cycle
 
-    async def _second(self, delay: float, budget: HedgeBudget, first: anyio.CancelScope) -> None:
-        while (wait := self._began + delay - self._clock.now()) > 0:  # again if the first call has moved on
+    async def _ask_beside(self, delay: float, budget: HedgeBudget, tasks: TaskGroup) -> None:
+        while (wait := self._began + self._delay(delay) - self._clock.now()) > 0:  # again if the first call moved on
             await self._clock.sleep(wait)
-        if not budget.take():
-            return
-        admission = None
+        # A call that nobody works on costs the endpoints nothing, and its caller all.
+        free = self._silent
+        if free or budget.take():
+            if (admission := self._another()) is not None:
+                self._begin(admission, tasks)
+            elif not free:
+                budget.give_back()
+        while self._error is None:
+            await self._clock.sleep(max(_LEAST_PAUSE, self._usual))
+            if (admission := self._asked_again()) is not None:
+                self._begin(admission, tasks)
+
+    def _another(self) -> Admission | None:
         try:
-            admission = self._selection.another(self._clock.now())
+            return self._selection.another(self._clock.now())
         except Exception as error:  # noqa: BLE001 - a strategy of the user's; a task group would wrap it
             self._error = error
-        if admission is None:
-            budget.give_back()
-        else:
-            self.hedge = admission[0]
-            await self._ask(admission, hedged=True)
-        if self._answer is not None or self._error is not None:
-            first.cancel()
+            return None
 
-    async def _ask(self, admission: Admission | None, *, hedged: bool) -> None:
+    def _asked_again(self) -> Admission | None:
+        """An endpoint that has forgotten our call to it."""
+        now = self._clock.now()
+        for call, (candidate, started) in self._under_way.items():
+            if candidate.health.has_forgotten(started, now) and (ticket := candidate.shared.admit(now, forced=True)):
+                self._under_way[call] = candidate, now
+                return candidate, ticket
+        return None
+
+    def _begin(self, admission: Admission, tasks: TaskGroup) -> None:
+        self.hedge = admission[0]
+        self._running += 1
+        tasks.start_soon(self._ask_hedged, admission, tasks)
+
+    async def _ask_hedged(self, admission: Admission, tasks: TaskGroup) -> None:
+        self._running -= 1  # `_ask` counts it
+        await self._ask(admission, tasks, hedged=True)
+
+    def _delay(self, delay: float) -> float:
+        return min(delay, SILENT_AFTER * self._usual) if self._silent else delay
+
+    async def _ask(self, admission: Admission | None, tasks: TaskGroup, *, hedged: bool = False) -> None:
+        call = object()
+        self._running += 1
         try:
             while admission is not None:
                 candidate, ticket = admission
                 started = self._clock.now()
+                self._under_way[call] = candidate, started
                 if not hedged:
-                    self._began = started
+                    health = candidate.health
+                    self._began, self._silent, self._usual = started, health.silent, health.latency() or 0.0
                 try:
                     value = await self._ask_endpoint(candidate)
                 except Exception as error:  # noqa: BLE001 - it decides where to go, or is raised when both have ended
                     after = self._selection.after(candidate, ticket, started, self._clock.now(), error)
                     if after is RAISE:
                         self._error = error
-                        return
+                        break
                     await close_replaced(error, after, self._selection)
                     admission = after
                 except BaseException:
+                    now = self._clock.now()
                     if self._answer is not None:
                         self._selection.beaten()
-                        now = self._clock.now()
                         candidate.shared.lost(ticket, now, now - started)
                     else:
-                        candidate.shared.released(ticket)
+                        candidate.shared.left(ticket, now, now - started)
                     raise
                 else:
                     if self._answer is None and self._error is None:
@@ -123,6 +160,11 @@ class Race:
                         self._selection.beaten()
                         candidate.shared.released(ticket)
                         await self._close_late(value)
-                    return
+                    break
         except Exception as error:  # noqa: BLE001 - a strategy of the user's; a task group would wrap it
             self._error = error
+        finally:
+            self._running -= 1
+            del self._under_way[call]
+        if self._answer is not None or self._error is not None or not self._running:
+            tasks.cancel_scope.cancel()

@@ -95,6 +95,11 @@ class SharedEndpoint:
         with self._lock:
             self.health.release(ticket)
 
+    def left(self, ticket: Ticket, now: float, seconds: float) -> None:
+        """The caller left after so many seconds without an answer."""
+        with self._lock:
+            self.health.leave(ticket, now, seconds)
+
     def lost(self, ticket: Ticket, now: float, seconds: float) -> None:
         with self._lock:
             self.health.lose(ticket, now, seconds)
