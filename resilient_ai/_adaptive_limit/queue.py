@@ -1,9 +1,9 @@
-"""Callers that wait for a permit, in order of arrival."""
+"""Callers that wait for a permit, in order of their deadlines."""
 
 from __future__ import annotations
 
 import math
-from collections import OrderedDict
+from bisect import bisect_left, insort_right
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -34,19 +34,26 @@ class Waiter:
         self.outer = outer
 
 
+def _deadline(waiter: Waiter) -> float:
+    return waiter.deadline
+
+
 class WaitQueue:
     """
-    First come, first served.
+    Whose call must be over first is served first; among equal deadlines, and without one, who came first.
+
+    Callers with one patience are so served as they came, except those who come back from a call in vain: they have
+    little time left, and the others can wait for longer. (EDF; Liu and Layland, JACM 20-1.)
 
     Attributes:
-        waiters: Those who wait, in order. An ordered dict, because the first and any other may leave.
+        waiters: Those who wait, in order.
         nested: How many of them hold a permit of the same limit.
     """
 
     __slots__ = ("_since", "nested", "waiters")
 
     def __init__(self) -> None:
-        self.waiters: OrderedDict[Waiter, None] = OrderedDict()
+        self.waiters: list[Waiter] = []
         self.nested = 0
         self._since = -math.inf  # when the first waiter joined an empty queue
 
@@ -59,24 +66,28 @@ class WaitQueue:
     @property
     def first(self) -> Waiter | None:
         """Whose turn it is."""
-        return next(iter(self.waiters), None)
+        return self.waiters[0] if self.waiters else None
 
     def standing(self, now: float) -> float:
         """Seconds for which the queue has not been empty."""
         return now - self._since if self.waiters else 0.0
 
     def join(self, waiter: Waiter, now: float) -> None:
-        """Wait behind all others."""
+        """Wait behind all whose deadlines are no later."""
         if not self.waiters:
             self._since = now
-        self.waiters[waiter] = None
+        insort_right(self.waiters, waiter, key=_deadline)
         self.nested += waiter.outer is not None
 
     def leave(self, waiter: Waiter) -> None:
         """Wait no longer, with a permit or without; leaving twice changes nothing."""
-        if waiter in self.waiters:
-            del self.waiters[waiter]
-            self.nested -= waiter.outer is not None
+        place = bisect_left(self.waiters, waiter.deadline, key=_deadline)
+        while place < len(self.waiters) and self.waiters[place].deadline == waiter.deadline:
+            if self.waiters[place] is waiter:
+                del self.waiters[place]
+                self.nested -= waiter.outer is not None
+                return
+            place += 1
 
     def drop_closed_loop(self, usage: LoopUsage) -> None:
         """The tasks of a closed loop wait no longer."""
