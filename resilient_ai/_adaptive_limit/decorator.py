@@ -161,10 +161,11 @@ def adaptive_limit(
     whether that helps, more refusals than by chance lower the pace or the limit, and a pace never falls below a tenth
     of what was accepted before.
 
-    Callers without a permit wait in a queue, first come first served. Whoever would not be served in time is turned
-    away at once: in time means that the wait and a slow answer fit into the deadline of the enclosing anyio scope.
-    While the queue does not empty, it also means within a quarter of the time left: a standing queue makes everybody
-    late. A `classified_retry` above asks again for those who were turned away, while their deadline allows.
+    Callers without a permit wait in a queue: the earliest deadline is served first, and who came first among equal
+    ones and without a deadline. Whoever would not be served in time is turned away at once: in time means that the
+    wait and a slow answer fit into the deadline of the enclosing anyio scope. While the queue does not empty, it also
+    means within a quarter of the time left: a standing queue makes everybody late. A `classified_retry` above asks
+    again for those who were turned away, while their deadline allows.
 
     A call that is made inside another one, as when a function calls itself, uses the permit of the outer call when
     there is no other: the outer call waits for it. When an event loop is closed with calls under way, their permits

@@ -257,8 +257,12 @@ def failover(
         max_endpoints: Endpoints asked in one call. Default: all.
         hedge_after: Seconds without an answer (of a stream, without its first item) after which another endpoint
             is asked as well; the first answer wins, the other call is cancelled. "p95": as long as 95 % of the
-            answers take, learned from 20 answers on. Default: never. Not for plain functions.
-        hedge_budget: Extra calls by hedging, as a share of all calls; the first three are free. Default 0.05.
+            answers take, learned from 20 answers on. Default: never. Not for plain functions. An endpoint may hang when
+            a caller left it after a long time in which it answered nobody: then it is avoided for a while, and the
+            next call that goes there is hedged after 1.5 average answers, beside the budget. When it answers again
+            after a silence, calls from before are sent to it once more.
+        hedge_budget: Extra calls by hedging, as a share of all calls; the first three are free. Default 0.05; 0 hedges
+            nothing.
         idempotent: False, or a function of the call's arguments (the instance first, for a method) that returns
             False, for calls that must not run twice: they are not hedged, and go on only where the error proves
             that the request was not processed. Default True.

@@ -22,6 +22,8 @@ from resilient_ai._core.imports import met_an_import
 from resilient_ai._core.public import public
 from resilient_ai._core.quantiles import quantile
 
+from .silence import AVOIDED, LONG, Silence
+
 
 @public("types")
 class EndpointState(StrEnum):
@@ -49,12 +51,6 @@ ENOUGH_ROOM = 8  # calls at a time that a returning endpoint may have: from here
 FULL_ROOM = 64  # from here on in any case
 SAMPLES = 200
 HALF_LIFE = 10.0  # seconds in which the measured latency of an unused endpoint counts half
-SILENT_AFTER = 1.5  # average answers without any answer: a call that was left then was left in vain
-FORGOTTEN_AFTER = 3.0, 1.0  # average answers, and seconds, without an answer: calls from before get none any more
-ENOUGH_SILENT = 3  # calls under way: one or two are late by chance
-SILENT_PAUSE = 5.0  # seconds in which a silent endpoint is avoided, twice as long after each further call in vain,
-LONGEST_PAUSE = 40.0  # at most
-AVOIDED = 8.0  # so many times what it would score: others are asked first, unless they are that busy
 
 
 class CheckResult(Enum):
@@ -92,10 +88,6 @@ class EndpointHealth:
         "_heard_until",
         "_held",
         "_latency",
-        "_left_at",
-        "_ok_when_left",
-        "_resumed_at",
-        "_silent",
         "_trial_since",
         "_up_since",
         "due",
@@ -110,6 +102,7 @@ class EndpointHealth:
         "rest",
         "room",
         "samples",
+        "silence",
         "state",
         "strikes",
         "trial_decides",
@@ -136,10 +129,7 @@ class EndpointHealth:
         self._good_before = 0  # answers up to the last failure
         self.samples: deque[tuple[float, float]] = deque(maxlen=SAMPLES)  # when an answer began and ended
         self._latency: float | None = None
-        self._silent = 0  # calls that were left in vain since the last answer
-        self._ok_when_left = 0  # answers before these; another one ends the silence
-        self._left_at = -math.inf  # when the latest of these was left
-        self._resumed_at = -math.inf  # when the call began that was answered first after the latest long silence
+        self.silence = Silence()
         self._averaged = 0
         self.due = now
         self._heard_until = -math.inf  # the end of a rest that another process asked for
@@ -190,18 +180,15 @@ class EndpointHealth:
         """Seconds that a call would take there, roughly; an old measurement fades, so that it is tried again."""
         if (latency := self.latency()) is None:
             return float(self.in_flight)  # nothing is known: send one call to find out, not many at once
-        if self.silent:
-            pause = min(LONGEST_PAUSE, SILENT_PAUSE * 2.0 ** (self._silent - 1))
-            if self.in_flight or now < self._left_at + pause:
-                return latency * AVOIDED * (self.in_flight + 1)
-        age = max(0.0, now - self.samples[-1][1])
-        faded = 0.5 ** (age / HALF_LIFE) if self.in_flight == 0 else 1.0
+        if self.silent and (self.in_flight or self.silence.is_avoided(now)):
+            return latency * AVOIDED * (self.in_flight + 1)
+        faded = 0.5 ** (max(0.0, now - self.samples[-1][1]) / HALF_LIFE) if self.in_flight == 0 else 1.0
         return latency * faded * (self.in_flight + 1)
 
     @property
     def silent(self) -> bool:
-        """Whether the latest calls were left after a long time in which it answered nobody: it may hang."""
-        return self._silent > 0 and self.ok == self._ok_when_left
+        """Whether calls were left in vain and none was answered since: it may hang."""
+        return self.silence.is_on(self.ok)
 
     def latency(self) -> float | None:
         """Moving average of the answers' seconds; None without any."""
@@ -247,8 +234,8 @@ class EndpointHealth:
 
     def succeed(self, ticket: Ticket, now: float, seconds: float) -> bool:
         """A good answer; True when it brought the endpoint back."""
-        if self.flights.count > ENOUGH_SILENT and self.samples and now - self.samples[-1][1] > self._long_silence():
-            self._resumed_at = now - seconds
+        quiet = now - self.samples[-1][1] if self.samples else 0.0
+        self.silence.answered(now - seconds, quiet, self.in_flight, self._latency)
         self.ok += 1
         self.samples.append((now - seconds, now))
         if not self._hand_in(ticket):
@@ -345,27 +332,12 @@ class EndpointHealth:
         self._hand_in(ticket)
 
     def leave(self, ticket: Ticket, now: float, seconds: float) -> bool:
-        """
-        The caller left after so many seconds without an answer.
-
-        Returns:
-            Whether nobody else was answered in that time either, although it was long.
-        """
+        """The caller left without an answer; whether nobody else got one either in that time, although it was long."""
         self._hand_in(ticket)
         average = self.latency()
-        if average is None or seconds < SILENT_AFTER * average or self.samples[-1][1] > now - seconds:
-            return False
-        self._silent = self._silent + 1 if self.silent else 1
-        self._ok_when_left, self._left_at = self.ok, now
-        return True
-
-    def _long_silence(self) -> float:
-        averages, seconds = FORGOTTEN_AFTER
-        return max(averages * (self.latency() or 0.0), seconds)
-
-    def has_forgotten(self, started: float, now: float) -> bool:
-        """Whether a call began before a long silence ended with the answer to a later one, and is overdue itself."""
-        return started < self._resumed_at and now - started > self._long_silence()
+        if in_vain := average is not None and seconds >= LONG * average and self.samples[-1][1] <= now - seconds:
+            self.silence.left_in_vain(now, self.ok)
+        return in_vain
 
     def lose(self, ticket: Ticket, now: float, seconds: float) -> None:
         """Cancelled because another endpoint was faster: it would have taken at least so long."""

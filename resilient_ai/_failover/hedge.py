@@ -21,6 +21,11 @@ class HedgeBudget:
         self._share = share
         self.clear()
 
+    @property
+    def off(self) -> bool:
+        """Whether nothing is hedged at all."""
+        return not self._share
+
     def clear(self) -> None:
         self._calls = 0.0
         self._spent = 0.0

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from .health import SILENT_AFTER
 from .selection import RAISE, Answer, close_replaced
+from .silence import LONG
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -86,13 +86,13 @@ class Race:
         while (wait := self._began + self._delay(delay) - self._clock.now()) > 0:  # again if the first call moved on
             await self._clock.sleep(wait)
         # A call that nobody works on costs the endpoints nothing, and its caller all.
-        free = self._silent
+        free = self._silent and not budget.off
         if free or budget.take():
             if (admission := self._another()) is not None:
                 self._begin(admission, tasks)
             elif not free:
                 budget.give_back()
-        while self._error is None:
+        while self._error is None and not budget.off:
             await self._clock.sleep(max(_LEAST_PAUSE, self._usual))
             if (admission := self._asked_again()) is not None:
                 self._begin(admission, tasks)
@@ -108,7 +108,9 @@ class Race:
         """An endpoint that has forgotten our call to it."""
         now = self._clock.now()
         for call, (candidate, started) in self._under_way.items():
-            if candidate.health.has_forgotten(started, now) and (ticket := candidate.shared.admit(now, forced=True)):
+            health = candidate.health
+            forgotten = health.silence.has_outlived(started, now, health.latency())
+            if forgotten and (ticket := candidate.shared.admit(now, forced=True)) is not None:
                 self._under_way[call] = candidate, now
                 return candidate, ticket
         return None
@@ -123,7 +125,7 @@ class Race:
         await self._ask(admission, tasks, hedged=True)
 
     def _delay(self, delay: float) -> float:
-        return min(delay, SILENT_AFTER * self._usual) if self._silent else delay
+        return min(delay, LONG * self._usual) if self._silent else delay
 
     async def _ask(self, admission: Admission | None, tasks: TaskGroup, *, hedged: bool = False) -> None:
         call = object()

@@ -23,6 +23,31 @@ async def test_who_would_not_be_served_within_the_deadline_is_turned_away_at_onc
     assert caught.value.retry_after == pytest.approx(100.0, abs=0.1)
 
 
+async def test_the_earliest_deadline_is_served_first(registry):
+    gates = [anyio.Event() for _ in range(3)]
+    served = []
+
+    async def call(number):
+        served.append(number)
+        await gates[number].wait()
+
+    ask = adaptive_limit("deadlines", initial=1, max_limit=1, registry=registry)(call)
+
+    async def within(seconds, number):
+        with anyio.fail_after(seconds):
+            await ask(number)
+
+    async with anyio.create_task_group() as tasks:
+        for number, seconds in enumerate((900, 600, 300)):
+            tasks.start_soon(within, seconds, number)
+            await anyio.wait_all_tasks_blocked()
+        for number in (0, 2, 1):
+            gates[number].set()
+            await anyio.wait_all_tasks_blocked()
+
+    assert served == [0, 2, 1]
+
+
 async def test_max_wait_bounds_the_line(registry, clock):
     gate = Gate()
     ask = adaptive_limit("short", initial=1, max_wait=2.0, registry=registry)(gate)

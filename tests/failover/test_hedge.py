@@ -331,6 +331,80 @@ def hedged_stream(registry):
     return make
 
 
+async def test_after_a_call_in_vain_the_next_one_there_is_hedged_soon_and_beside_the_budget(hedged, clock, registry):
+    slow = Slow(clock, us=1, eu=1)
+    ask = hedged(slow, hedge_after=100, strategy="round_robin")
+    async with clock.autojump():
+        for _ in range(4):
+            await ask()
+        slow.seconds["us"] = 3600
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(ask)
+            await clock.sleep(20)
+            tasks.cancel_scope.cancel()
+        began = clock.now()
+        answers = [await ask(), await ask()]
+
+    assert answers == ["eu", "eu"]
+    assert clock.now() - began == pytest.approx(1 + 1.5 + 1)
+
+
+async def test_a_budget_of_zero_hedges_nothing_where_calls_were_left_in_vain_either(hedged, clock):
+    slow = Slow(clock, us=1, eu=1)
+    ask = hedged(slow, hedge_after=100, hedge_budget=0.0)
+    async with clock.autojump():
+        await ask()
+        slow.seconds["us"] = 3600
+        for _ in range(2):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(ask)
+                await clock.sleep(20)
+                tasks.cancel_scope.cancel()
+
+    assert {name for name, _ in slow.began} == {"us"}
+
+
+async def test_calls_that_an_endpoint_forgot_in_a_silence_are_sent_once_more_when_it_answers(hedged, clock):
+    slow = Slow(clock, us=1)
+    ask = hedged(slow, US, hedge_after=5)
+    answers = []
+
+    async def one():
+        answers.append((await ask(), clock.now()))
+
+    async with clock.autojump():
+        await ask()
+        slow.seconds["us"] = 3600
+        async with anyio.create_task_group() as tasks:
+            for _ in range(4):
+                tasks.start_soon(one)
+            await clock.sleep(60)
+            assert answers == []
+            slow.seconds["us"] = 1
+            await ask()
+            await clock.sleep(4)
+            tasks.cancel_scope.cancel()
+
+    assert len(answers) == 4
+    assert len(slow.began) == 1 + 4 + 1 + 4
+
+
+async def test_a_merely_long_answer_is_not_asked_for_again(hedged, clock):
+    slow = Slow(clock, us=1)
+    ask = hedged(slow, US, hedge_after=5)
+    async with clock.autojump():
+        await ask()
+        slow.seconds["us"] = 30
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(ask)
+            await clock.sleep(10)
+            slow.seconds["us"] = 1
+            for _ in range(5):
+                await ask()
+
+    assert len(slow.began) == 7
+
+
 async def test_a_stream_whose_first_item_is_slow_comes_from_the_other_endpoint(hedged_stream, clock):
     streams = SlowStreams(clock, us=[10, 1], eu=[0.1, 5, 5])
     async with clock.autojump():

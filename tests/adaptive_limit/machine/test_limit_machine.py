@@ -150,6 +150,7 @@ class LimitMachine(RuleBasedStateMachine):
         waiter = Waiter(self.now + patience, self.now + left, self.loops[loop], outer)
         self.limit.queue.join(waiter, self.now)
         self.queue.append((waiter, self.now + patience))
+        self.queue.sort(key=lambda each: each[0].deadline)  # stable: who came first among equal deadlines
 
     @precondition(lambda self: self.queue)
     @rule(target=permits, index=st.integers(0, 3))
@@ -158,7 +159,7 @@ class LimitMachine(RuleBasedStateMachine):
         answer = self.limit.turn(waiter, self.now)
         if isinstance(answer, Permit):
             outer = waiter.outer if self.can_lend(waiter.outer) else None
-            assert outer is not None or waiter is self.queue[0][0]  # first come, first served
+            assert outer is not None or waiter is self.queue[0][0]  # the earliest deadline
             self.queue = [each for each in self.queue if each[0] is not waiter]
             return self.took(answer, outer)
         if answer is None:

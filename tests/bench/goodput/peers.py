@@ -197,7 +197,7 @@ class _LiteLLM:
         provider = f"world{next(_numbers)}"
 
         class World(CustomLLM):
-            async def acompletion(handler, model: str, messages: Any, *_: Any, **settings: Any) -> Any:  # noqa: N805
+            async def acompletion(this, model: str, messages: Any, *_: Any, **settings: Any) -> Any:  # noqa: N805
                 endpoint = self._endpoints[model.rsplit("/", 1)[-1]]
                 try:
                     async with asyncio.timeout(patience / 2):  # as an HTTP client does that is told the timeout
