@@ -13,8 +13,6 @@ import sys
 import traceback
 import typing
 
-import pytest
-
 import resilient_ai
 
 MODULES = {
@@ -31,20 +29,22 @@ def public_names() -> list[tuple[str, str]]:
     return [(module.__name__, name) for module in MODULES.values() for name in module.__all__]
 
 
-THINGS = [
-    (module, name)
+THINGS = {
+    f"{module}.{name}": thing
     for module, name in public_names()
-    if isinstance(getattr(MODULES[module], name), type) or inspect.isfunction(getattr(MODULES[module], name))
-]
-CLASSES = [pair for pair in THINGS if isinstance(getattr(MODULES[pair[0]], pair[1]), type)]
+    if isinstance(thing := getattr(MODULES[module], name), type) or inspect.isfunction(thing)
+}
+CLASSES = {path: thing for path, thing in THINGS.items() if isinstance(thing, type)}
 
 
-@pytest.mark.parametrize(("module", "name"), THINGS)
-def test_a_public_thing_names_a_module_where_it_is_found(module, name):
-    thing = getattr(MODULES[module], name)
+def last(path: str) -> str:
+    return path.rpartition(".")[2]
 
-    assert "._" not in thing.__module__
-    assert getattr(sys.modules[thing.__module__], name) is thing
+
+def test_a_public_thing_names_a_module_where_it_is_found():
+    for path, thing in THINGS.items():
+        assert "._" not in thing.__module__, path
+        assert getattr(sys.modules[thing.__module__], last(path)) is thing, path
 
 
 def test_what_says_that_it_is_public_is_found_where_it_says():
@@ -57,12 +57,10 @@ def test_what_says_that_it_is_public_is_found_where_it_says():
     assert [thing for thing in told if getattr(MODULES[thing.__module__], thing.__qualname__, None) is not thing] == []
 
 
-@pytest.mark.parametrize(("module", "name"), THINGS)
-def test_a_pickle_finds_a_public_thing_under_its_public_name(module, name):
-    thing = getattr(MODULES[module], name)
-
-    assert b"._" not in pickle.dumps(thing)
-    assert pickle.loads(pickle.dumps(thing)) is thing
+def test_a_pickle_finds_a_public_thing_under_its_public_name():
+    for path, thing in THINGS.items():
+        assert b"._" not in pickle.dumps(thing), path
+        assert pickle.loads(pickle.dumps(thing)) is thing, path
 
 
 def test_a_pickle_is_read_by_a_process_that_has_imported_nothing():
@@ -73,36 +71,36 @@ def test_a_pickle_is_read_by_a_process_that_has_imported_nothing():
     assert result.stdout.startswith("[Endpoint('eu'), CallTimeoutError")
 
 
-@pytest.mark.parametrize(("module", "name"), CLASSES)
-def test_type_hints_of_a_public_class_are_found(module, name):
-    cls = getattr(MODULES[module], name)
-    hints = typing.get_type_hints(cls)
+def test_type_hints_of_a_public_class_are_found():
+    for path, cls in CLASSES.items():
+        hints = typing.get_type_hints(cls)
 
-    assert not any(isinstance(hint, str | typing.ForwardRef) for hint in hints.values())
-    if dataclasses.is_dataclass(cls):
-        # Whoever builds a schema of a dataclass reads its fields, not its annotations.
-        assert {field.name: field.type for field in dataclasses.fields(cls)} == {
-            field.name: hints[field.name] for field in dataclasses.fields(cls)
-        }
-        assert typing.get_type_hints(cls.__init__).keys() >= {field.name for field in dataclasses.fields(cls)}
+        assert not any(isinstance(hint, str | typing.ForwardRef) for hint in hints.values()), path
+        if dataclasses.is_dataclass(cls):
+            # Whoever builds a schema of a dataclass reads its fields, not its annotations.
+            assert {field.name: field.type for field in dataclasses.fields(cls)} == {
+                field.name: hints[field.name] for field in dataclasses.fields(cls)
+            }, path
+            assert typing.get_type_hints(cls.__init__).keys() >= {field.name for field in dataclasses.fields(cls)}, path
 
 
-@pytest.mark.parametrize(("module", "name"), THINGS)
-def test_the_examples_of_a_public_thing_are_found_and_run(module, name):
+def test_the_examples_of_a_public_thing_are_found_and_run():
     """Doctest leaves out a class that names another module than the one it looks through."""
-    thing = getattr(MODULES[module], name)
-    home = sys.modules[thing.__module__]
-    runner = doctest.DocTestRunner()
-    for test in doctest.DocTestFinder().find(thing, name, module=home, globs=vars(home) | {name: thing}):
-        runner.run(test)
+    for path, thing in THINGS.items():
+        home = sys.modules[thing.__module__]
+        runner = doctest.DocTestRunner()
+        for test in doctest.DocTestFinder().find(
+            thing, last(path), module=home, globs=vars(home) | {last(path): thing}
+        ):
+            runner.run(test)
 
-    assert runner.failures == 0
-    assert runner.tries > 0 or ">>>" not in (thing.__doc__ or "")
+        assert runner.failures == 0, path
+        assert runner.tries > 0 or ">>>" not in (thing.__doc__ or ""), path
 
 
-@pytest.mark.parametrize(("module", "name"), [pair for pair in THINGS if pair not in CLASSES])
-def test_the_source_of_a_public_function_is_found(module, name):
-    assert f"def {name}(" in inspect.getsource(getattr(MODULES[module], name))
+def test_the_source_of_a_public_function_is_found():
+    for path in THINGS.keys() - CLASSES.keys():
+        assert f"def {last(path)}(" in inspect.getsource(THINGS[path]), path
 
 
 def test_a_traceback_shows_the_public_path_of_an_error():
