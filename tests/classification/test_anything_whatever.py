@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from resilient_ai import ErrorType, Verdict, classify, classify_result
@@ -65,7 +65,6 @@ class WithPropertiesError(Exception):
         return str(self.__dict__["answers"].get("message"))
 
 
-@settings(max_examples=300)
 @given(
     st.dictionaries(NAMES, VALUES, max_size=6),
     st.sampled_from(["openai", "botocore.exceptions", "aiohttp", "grpc", "somebody"]),

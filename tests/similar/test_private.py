@@ -170,11 +170,11 @@ async def test_caches_are_bounded_by_bytes():
     import tracemalloc
 
     rng = random.Random(1)
-    wide = np.ones(6_000, dtype=np.float32)
+    wide = np.ones(12_000, dtype=np.float32)
     with SimilarAnswers(embedder=lambda texts: [wide for _ in texts], max_entries=20, max_bytes=1 << 20) as memory:
         await recalled(memory, call("warm up with this"))
         tracemalloc.start(1)
-        for _ in range(400):
+        for _ in range(200):
             word = "".join(rng.choices(string.ascii_lowercase, k=1_000))
             await recalled(memory, call(f"explain {word}"))
         kept = tracemalloc.get_traced_memory()[0]
