@@ -7,8 +7,13 @@ import threading
 import time
 from contextlib import contextmanager
 
+import pytest
+
 from resilient_ai import ErrorType, register_classifier
 from resilient_ai._classification.verdict import verdict
+
+# For long tests of what is the same code on either backend.
+trio_in_ci = pytest.mark.parametrize("anyio_backend", ["asyncio", pytest.param("trio", marks=pytest.mark.slow)])
 
 
 class ProviderError(Exception):

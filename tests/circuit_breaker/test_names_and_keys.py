@@ -9,7 +9,7 @@ import pytest
 
 from resilient_ai import CircuitOpenError, CircuitState, Endpoint, circuit_breaker, failover
 from tests.circuit_breaker.support import fail
-from tests.helpers import scripted
+from tests.helpers import scripted, trio_in_ci
 
 pytestmark = pytest.mark.usefixtures("provider_errors")
 
@@ -113,6 +113,7 @@ async def test_the_key_of_a_method_is_asked_with_its_instance(registry):
     assert sorted(registry.circuit_breakers) == ["clients[a/x]", "clients[b/x]"]
 
 
+@trio_in_ci
 async def test_open_keys_that_nobody_comes_to_probe_go_when_there_is_no_room_and_others_stay(registry, clock):
     settings = {"failure_threshold": 1, "recovery_timeout": 1_000, "timeout_seconds": None}
 

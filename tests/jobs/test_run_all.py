@@ -10,7 +10,7 @@ import pytest
 
 from resilient_ai import circuit_breaker, classified_retry, degrade_to
 from resilient_ai.jobs import Outcome, run_all
-from tests.helpers import ProviderError
+from tests.helpers import ProviderError, trio_in_ci
 
 pytestmark = pytest.mark.usefixtures("provider_errors")
 
@@ -240,6 +240,7 @@ async def test_a_plain_async_function_will_do():
     assert await outcomes_of(run_all(ask, [1])) == [Outcome(1, 1, None, pytest.approx(0, abs=5), 1)]
 
 
+@trio_in_ci
 async def test_memory_does_not_grow_with_the_number_of_items(ask):
     import tracemalloc
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from resilient_ai import NO_ANSWER, degrade_to
 from resilient_ai._degrade_to.contract import FailedCall
 from resilient_ai.similar import Embedder, MiniLMEmbedder, SimilarAnswers, TrigramEmbedder
+from tests.helpers import trio_in_ci
 
 LATER = "later"
 PARAPHRASE = ("How do I get my money back?", "how can I get the money back")
@@ -96,6 +97,7 @@ async def test_minilm_runs_beside_the_loop():
         assert [found.answer for found in answers] == ["yes"] * 300
 
 
+@trio_in_ci
 async def test_in_a_storm_of_different_questions_the_trigrams_answer_those_for_whom_minilm_has_no_time():
     with SimilarAnswers(embedder="minilm", max_entries=100) as memory:
         for number in range(40):

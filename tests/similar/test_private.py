@@ -16,6 +16,7 @@ from resilient_ai._degrade_to.contract import FailedCall
 from resilient_ai.similar import SimilarAnswers
 from resilient_ai.similar._private import ByteBoundedCache, fingerprint
 from resilient_ai.similar._question import question_of
+from tests.helpers import trio_in_ci
 
 # Made here, so that no source that is loaded has it.
 WORD = "".join(random.Random(5).choices(string.ascii_lowercase, k=14))
@@ -166,6 +167,7 @@ async def test_forgetting_one_scope_lets_the_answers_of_others_be_written():
         assert (await recalled(memory, call("Who may open the gate?", tenant="b"))).answer == "b"
 
 
+@trio_in_ci
 async def test_caches_are_bounded_by_bytes():
     import tracemalloc
 

@@ -10,6 +10,7 @@ from qdrant_client import QdrantClient
 from resilient_ai import NO_ANSWER
 from resilient_ai._degrade_to.contract import FailedCall
 from resilient_ai.similar import Entry, MemoryStore, QdrantStore, SimilarAnswers, SQLiteStore, StoreProtocol
+from tests.helpers import trio_in_ci
 
 
 class Plain:
@@ -112,6 +113,7 @@ async def test_forgetting_a_scope_leaves_the_others(store):
         assert await answer(memory, call(tenant="globex")) is None
 
 
+@trio_in_ci
 async def test_with_two_embedders_and_sealed_words(store):
     with SimilarAnswers(store=store, embedder="minilm", store_text=False) as memory:
         memory.remember(call("My card was stolen, what should I do?"), "Call us.")

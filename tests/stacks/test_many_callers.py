@@ -99,7 +99,14 @@ class Rush:
             raise
 
 
-@pytest.mark.parametrize("mood", ["well", "overloaded", "rate limit", "hangs", "half-open", "cancelled"])
+@pytest.mark.parametrize(
+    ("mood", "anyio_backend"),
+    [
+        pytest.param(mood, backend, marks=[pytest.mark.slow] if mood in COME_BACK and backend == "trio" else [])
+        for mood in ("well", "overloaded", "rate limit", "hangs", "half-open", "cancelled")
+        for backend in ("asyncio", "trio")
+    ],
+)
 async def test_a_caller_costs_the_same_in_a_crowd(mood):
     few, many = (FEW // 2, MANY // 2) if mood in COME_BACK else (FEW, MANY)
     work = {}

@@ -22,6 +22,7 @@ from resilient_ai import (
 )
 from resilient_ai.events import SettingsChanged
 from resilient_ai.testing import capture_events
+from tests.helpers import trio_in_ci
 
 CHANGES = {
     "circuit_breaker": {
@@ -80,6 +81,7 @@ def recommended(registry, function):
 SOME = pytest.mark.parametrize("changes", [100, pytest.param(1_000, marks=pytest.mark.slow)])
 
 
+@trio_in_ci
 @SOME
 async def test_random_changes_lose_no_call_and_no_count(clock, changes):
     registry = Registry(clock=clock, rng=random.Random(1), listeners=())

@@ -11,7 +11,7 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from resilient_ai.testing import VirtualClock
-from tests.helpers import work_of
+from tests.helpers import trio_in_ci, work_of
 
 
 async def test_what_is_raised_under_autojump_comes_out_as_it_is(clock):
@@ -20,6 +20,7 @@ async def test_what_is_raised_under_autojump_comes_out_as_it_is(clock):
             raise LookupError("planted")
 
 
+@trio_in_ci
 async def test_a_wait_in_virtual_time_costs_the_same_beside_many_others():
     async def hurry(callers: int) -> float:
         clock = VirtualClock()
