@@ -145,37 +145,43 @@ async def _play() -> None:
                 await clients.enter_async_context(endpoint)
                 await endpoint.check()
 
-            async def ask(*texts: str) -> None:
-                async def one(text: str) -> None:
-                    teller.line("answer", await summarize(text))
-
-                async with anyio.create_task_group() as callers:
-                    for text in texts:
-                        callers.start_soon(one, text)
-
-            teller.scene("All is well. Four callers ask at the same time.")
-            await ask(TRAINS, LIBRARY, BRIDGE, MARKET)
-            memory.flush()  # it is written beside the callers, and this machine may be slow
-            teller.scene("us-east is overloaded (503).")
-            us_east.outage("openai_overloaded")
-            await ask(LIBRARY)
-            teller.scene("us-east still is; eu-west runs into its rate limit (429, retry-after: 20).")
-            eu_west.outage("openai_rate_limit")
-            await ask(BRIDGE)
-            teller.scene("claude is overloaded too (529): nobody is left, so those at rest are asked as well.")
-            anthropic.outage("anthropic_overloaded")
-            await ask(TRAINS_AGAIN, "A new ferry starts in June. Tickets are on sale now.")
-            teller.scene("The providers recover; a second passes.")
-            for provider in (us_east, eu_west, anthropic):
-                provider.recover()
-            await anyio.sleep(1.5)
-            for text in (TRAINS, LIBRARY, BRIDGE, MARKET):
-                await ask(text)
-                await anyio.sleep(0.1)
+            await _outages(teller, memory, us_east, eu_west, anthropic)
             print("\n>>> registry")
             print(registry)
             asked = ", ".join(f"{each.name} {each.count()}" for each in (us_east, eu_west, anthropic))
             print(f"\nEvery caller got an answer. Requests that the providers saw, health checks included: {asked}.")
+
+
+async def _outages(
+    teller: _Teller, memory: SimilarAnswers, us_east: FakeProvider, eu_west: FakeProvider, anthropic: FakeProvider
+) -> None:
+    async def ask(*texts: str) -> None:
+        async def one(text: str) -> None:
+            teller.line("answer", await summarize(text))
+
+        async with anyio.create_task_group() as callers:
+            for text in texts:
+                callers.start_soon(one, text)
+
+    teller.scene("All is well. Four callers ask at the same time.")
+    await ask(TRAINS, LIBRARY, BRIDGE, MARKET)
+    memory.flush()  # it is written beside the callers, and this machine may be slow
+    teller.scene("us-east is overloaded (503).")
+    us_east.outage("openai_overloaded")
+    await ask(LIBRARY)
+    teller.scene("us-east still is; eu-west runs into its rate limit (429, retry-after: 20).")
+    eu_west.outage("openai_rate_limit")
+    await ask(BRIDGE)
+    teller.scene("claude is overloaded too (529): nobody is left, so those at rest are asked as well.")
+    anthropic.outage("anthropic_overloaded")
+    await ask(TRAINS_AGAIN, "A new ferry starts in June. Tickets are on sale now.")
+    teller.scene("The providers recover; a second passes.")
+    for provider in (us_east, eu_west, anthropic):
+        provider.recover()
+    await anyio.sleep(1.5)
+    for text in (TRAINS, LIBRARY, BRIDGE, MARKET):
+        await ask(text)
+        await anyio.sleep(0.1)
 
 
 def _answer(name: str) -> Callable[[str], str]:

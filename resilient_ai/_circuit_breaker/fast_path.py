@@ -16,7 +16,6 @@ from resilient_ai._core.fast_path import (
     FastPath,
     Gate,
     StartedCall,
-    is_watched_or_bounded,
     within_time,
 )
 from resilient_ai._core.opening import gives_items
@@ -45,8 +44,7 @@ def add_circuits(path: FastPath, circuits: dict[str | None, tuple[SharedCircuit,
 def _through_circuit(breaker: SharedCircuit, course: Course, path: FastPath) -> Call:
     circuit, now, counts = breaker.circuit, course.now, course.counts
     function, within = course.function, within_time(path.gates[None], course.function)
-    bounded, scoped, permits = path.bounded, path.scoped, path.permits.get(None)
-
+    scoped = path.scoped
     known: type = type(None)  # the latest type of result, which is no stream
 
     async def called(*args: Any, **kwargs: Any) -> Any:
@@ -57,9 +55,9 @@ def _through_circuit(breaker: SharedCircuit, course: Course, path: FastPath) -> 
             or (
                 counts
                 and ((ever_marked and is_marked()) or scoped or "trio" in modules)
-                and is_watched_or_bounded(bounded)
+                and course.is_watched_or_bounded()
             )
-            or (permits is not None and (permit := permits.enter(started)) is None)
+            or ((permits := course.permits) is not None and (permit := permits.enter(started)) is None)
         ):
             if not counts and started < circuit.refused_until and not cancelled():
                 raise breaker.refusal(started)

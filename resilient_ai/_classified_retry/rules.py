@@ -175,10 +175,15 @@ class RetryChoices:
     commits: Commits | None = None
 
 
+_DEFAULTS = tuple(DEFAULT_RULES.items())
+
+
 def merged_rules(changes: Mapping[ErrorType, RetryRule | None] | None) -> tuple[tuple[ErrorType, RetryRule], ...]:
     """The default rules with the changes of a call site; `ValueError` for what is no rule."""
+    if changes is None:
+        return _DEFAULTS  # one tuple for all
     rules: dict[ErrorType, RetryRule | None] = {**DEFAULT_RULES}
-    given: Any = changes if changes is not None else {}  # by a caller without a type checker, say
+    given: Any = changes  # by a caller without a type checker, say
     if not isinstance(given, Mapping):
         raise ValueError(f"rules maps ErrorTypes to RetryRules or None, got {given!r}")
     for kind, rule in given.items():

@@ -152,9 +152,13 @@ class Course:
         now: The clock.
         counts: What counts each good call.
         method: Whether the first argument is the instance.
+
+    Attributes:
+        bounded: As the path's.
+        permits: Of a stack without endpoints.
     """
 
-    __slots__ = ("_bare", "_layers", "counts", "function", "method", "now")
+    __slots__ = ("_bare", "_layers", "bounded", "counts", "function", "method", "now", "permits")
 
     def __init__(
         self,
@@ -172,6 +176,14 @@ class Course:
         self.now = now
         self.counts = counts
         self.method = method
+        self.bounded = False
+        self.permits: Permits | None = None
+
+    def is_watched_or_bounded(self) -> bool:
+        """Whether somebody watches the call, or waits for it with a deadline that a layer wants to know."""
+        if ever_marked and is_marked():
+            return watching() is not None or (self.bounded and callers_patience() is not None)
+        return self.bounded and is_bounded_by_task()
 
     def take_over(
         self, args: tuple[Any, ...], kwargs: dict[str, Any], started: StartedCall | None = None
@@ -223,17 +235,11 @@ class FastPath:
     ) -> Call:
         """One coroutine for the whole stack, which calls `function`; `layers` takes over when something is wrong."""
         course = Course(function, bare, layers, now, tuple(self.counts), method=method)
+        course.bounded, course.permits = self.bounded, self.permits.get(None)
         if self.bounded:
             # With permits a call is dear enough for a look at the timers of its loop, each time.
             self.scoped = (None,) if self.permits else tasks_with_scopes()
         return _counted(course, self) if self.shape is None else self.shape(course, self)
-
-
-def is_watched_or_bounded(bounded: bool) -> bool:
-    """Whether somebody watches the call, or waits for it with a deadline that a layer wants to know."""
-    if ever_marked and is_marked():
-        return watching() is not None or (bounded and callers_patience() is not None)
-    return bounded and is_bounded_by_task()
 
 
 def within_time(gate: Gate | None, function: Callable[..., Any]) -> Callable[..., Any] | None:
@@ -243,16 +249,16 @@ def within_time(gate: Gate | None, function: Callable[..., Any]) -> Callable[...
 
 def _counted(course: Course, path: FastPath) -> Call:
     function, now = course.function, course.now if path.timed else None
-    first, *others = course.counts or (SuccessCount(),)  # the usual one is counted without a loop
-    bounded, scoped, permits = path.bounded, path.scoped, path.permits.get(None)
+    counts = course.counts or (SuccessCount(),)
+    first, others, scoped = counts[0], counts[1:], path.scoped  # the usual one is counted without a loop
     known: type = type(None)  # the latest type of result, which is no stream
 
     async def called(*args: Any, **kwargs: Any) -> Any:
         nonlocal known
         started = now() if now is not None else 0.0
         permit: Any = None
-        if (((ever_marked and is_marked()) or scoped or "trio" in modules) and is_watched_or_bounded(bounded)) or (
-            permits is not None and (permit := permits.enter(started)) is None
+        if (((ever_marked and is_marked()) or scoped or "trio" in modules) and course.is_watched_or_bounded()) or (
+            (permits := course.permits) is not None and (permit := permits.enter(started)) is None
         ):
             return await course.take_over(args, kwargs)
         try:

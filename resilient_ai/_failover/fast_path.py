@@ -13,7 +13,6 @@ from resilient_ai._core.fast_path import (
     Course,
     FastPath,
     StartedCall,
-    is_watched_or_bounded,
     within_time,
 )
 from resilient_ai._core.opening import gives_items
@@ -32,7 +31,7 @@ def through_candidates(
     for each in candidates:
         each.gate, each.permits = path.gates.get(each.name), path.permits.get(each.name)
         each.within = within_time(each.gate, course.function)
-    now, function, method, bounded, scoped = course.now, course.function, course.method, path.bounded, path.scoped
+    now, function, method, scoped = course.now, course.function, course.method, path.scoped
     # Three are counted without a loop, whose iterator would take as long as counting them.
     first, second, third, *others = (*course.counts, *[SuccessCount()] * (3 - len(course.counts)))
 
@@ -47,7 +46,7 @@ def through_candidates(
         if (
             (held := health.open_ticket) is None
             or (gate is not None and (ticket := gate.state.open_ticket) is None)
-            or (((ever_marked and is_marked()) or scoped or "trio" in modules) and is_watched_or_bounded(bounded))
+            or (((ever_marked and is_marked()) or scoped or "trio" in modules) and course.is_watched_or_bounded())
             or ((permits := candidate.permits) is not None and (permit := permits.enter(started)) is None)
         ):
             return await course.take_over(args, kwargs, StartedCall(started, choice=(candidate, None)))

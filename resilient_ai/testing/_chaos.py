@@ -66,15 +66,9 @@ def chaos(
     check_number("rate", rate, least=0, most=1)
     check_number("delay", delay, least=0)
     check_number("after_items", after_items, least=0, whole=True)
-    choices = tuple(errors)
-    for each in choices:
-        if not isinstance(each, Exception | ErrorType) and not callable(each):
-            raise ValueError(f"errors takes exceptions, functions that make one and ErrorTypes, got {each!r}")
+    choices = _checked(errors)
     rng = random.Random(seed)  # noqa: S311 - repeatable on purpose
     clock = (registry if registry is not None else default_registry()).clock
-
-    def struck() -> bool:
-        return rng.random() < rate
 
     def strike() -> None:
         if choices:
@@ -85,7 +79,7 @@ def chaos(
 
             @functools.wraps(fn)
             async def stream(*args: Any, **kwargs: Any) -> Any:
-                hit = struck()
+                hit = rng.random() < rate
                 if hit and delay:
                     await clock.sleep(delay)
                 if hit and not after_items:
@@ -104,7 +98,7 @@ def chaos(
 
         @functools.wraps(fn)
         async def call(*args: Any, **kwargs: Any) -> Any:
-            if struck():
+            if rng.random() < rate:
                 if delay:
                     await clock.sleep(delay)
                 strike()
@@ -113,6 +107,14 @@ def chaos(
         return call
 
     return put_on
+
+
+def _checked(errors: Iterable[AnyError]) -> tuple[AnyError, ...]:
+    choices = tuple(errors)
+    for each in choices:
+        if not isinstance(each, Exception | ErrorType) and not callable(each):
+            raise ValueError(f"errors takes exceptions, functions that make one and ErrorTypes, got {each!r}")
+    return choices
 
 
 def _raised(error: AnyError) -> Exception:
