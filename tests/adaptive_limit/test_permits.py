@@ -5,7 +5,7 @@ from __future__ import annotations
 import anyio
 import pytest
 
-from resilient_ai import Endpoint, LimitReachedError, adaptive_limit, failover
+from resilient_ai import Endpoint, LimitReachedError, adaptive_limit, failover, rate_limit
 from tests.adaptive_limit.support import BusyError, Gate, Provider, TooFastError, at_once, fail
 
 
@@ -337,3 +337,15 @@ async def test_a_slower_provider_is_believed_in_the_end(registry, clock, provide
 
     assert stats.normal_seconds == pytest.approx(5.0, rel=0.3)
     assert stats.limit >= 20
+
+
+@pytest.mark.filterwarnings("ignore::resilient_ai.StackOrderWarning")
+@pytest.mark.parametrize("above", [adaptive_limit, rate_limit])
+async def test_a_limit_beside_a_quota_holds_every_call_back(above, registry, clock, provider):
+    settings = {adaptive_limit: {"initial": 2, "max_limit": 2}, rate_limit: {"requests_per_minute": 1e6}}
+    ask = provider
+    for limit in sorted(settings, key=lambda each: each is above):
+        ask = limit("beside", registry=registry, **settings[limit])(ask)
+    await at_once(ask, 6, clock)
+
+    assert provider.most == 2
