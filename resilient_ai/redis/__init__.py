@@ -21,7 +21,7 @@ __all__ = ["RedisStore"]
 
 _NAMESPACE = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
-_SCHEMES = ("redis", "rediss", "unix")
+_SCHEMES = ("redis", "rediss", "unix", "redis+cluster", "rediss+cluster")
 
 
 @public("redis")
@@ -33,7 +33,8 @@ class RedisStore:
     random names of workers; no prompt, answer, key or name of an endpoint. Nothing is connected before `registry.join`.
 
     Args:
-        url: `redis://`, `rediss://` or `unix://`, with user and password if there are any.
+        url: `redis://`, `rediss://` or `unix://`, with user and password if there are any; `redis+cluster://` or
+            `rediss+cluster://` for a node of a cluster, which tells the others. Sentinel is not supported.
         namespace: Name of the fleet: 1 to 64 of letters, digits, dot, dash and underscore. Default "resilient_ai".
         push: Whether news may be pushed. Where the server's user has no rights on channels they are fetched every
             second all the same. Default True.
@@ -60,7 +61,9 @@ class RedisStore:
     ) -> None:
         scheme = _scheme_of(url)
         if scheme not in _SCHEMES:
-            raise ValueError(f"url of a RedisStore must begin with redis://, rediss:// or unix://, got {scheme!r}")
+            hint = "; Sentinel is not supported, give the address of the primary" if "sentinel" in scheme else ""
+            known = ", ".join(f"{each}://" for each in _SCHEMES)
+            raise ValueError(f"url of a RedisStore must begin with one of {known}; got {scheme!r}{hint}")
         if not _is_readable(url):
             raise ValueError("url of a RedisStore has no host and port that can be read; escape / # ? in its password")
         if not _fits(namespace):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
 
 import anyio
 
@@ -60,11 +61,28 @@ async def opened(url: str, patience: float) -> AsyncIterator[Transport]:
     from coredis import Redis
     from coredis.retry import NoRetryPolicy
 
-    client: Any = Redis.from_url(
-        url, decode_responses=True, retry_policy=NoRetryPolicy(), connect_timeout=patience, pool_timeout=patience
-    )
+    settings: dict[str, Any] = {
+        "decode_responses": True,
+        "retry_policy": NoRetryPolicy(),
+        "connect_timeout": patience,
+        "pool_timeout": patience,
+    }
+    scheme = url.partition("://")[0]
+    client: Any = _cluster(url, settings) if scheme.endswith("+cluster") else Redis.from_url(url, **settings)
     async with client:
         yield Transport(client, patience)
+
+
+def _cluster(url: str, settings: dict[str, Any]) -> Any:
+    """A client of a cluster; all keys of a namespace have one hash tag, so that they are on one node."""
+    from coredis import RedisCluster
+    from coredis.connection import TCPLocation
+
+    parts = urlsplit(url)
+    told = {"username": parts.username, "password": parts.password}
+    known: dict[str, Any] = {name: unquote(value) for name, value in told.items() if value is not None}
+    node = TCPLocation(parts.hostname or "localhost", parts.port or 6379)
+    return RedisCluster(startup_nodes=[node], ssl=parts.scheme.startswith("rediss"), **known, **settings)
 
 
 def is_refusal(error: Exception) -> bool:

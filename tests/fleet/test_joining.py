@@ -304,7 +304,7 @@ async def test_a_retry_budget_is_divided_by_the_size_of_the_fleet(registry, stor
 @pytest.mark.parametrize(
     ("settings", "complaint"),
     [
-        ({"url": "http://cache"}, "url of a RedisStore must begin with redis://"),
+        ({"url": "http://cache"}, "url of a RedisStore must begin with one of redis://, rediss://"),
         ({"namespace": "a b"}, "namespace must be 1 to 64"),
         ({"namespace": ""}, "namespace must be 1 to 64"),
         ({"push": "yes"}, "push must be True or False"),

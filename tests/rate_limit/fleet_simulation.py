@@ -29,19 +29,23 @@ class Fleet:
         workers: That share the quota.
         away: When the server does not answer.
         skew: How unequal they are: demand by rank to the power of this.
+        mode: "leased"; "divided": each keeps an equal part, without a server; "unshared": each keeps the whole.
     """
 
     workers: int = 50
     away: tuple[float, float] = (math.inf, math.inf)
     skew: float = 1.0
+    mode: str = "leased"
 
 
 class Worker:
     """One process, and what became of its callers."""
 
-    def __init__(self, world: World, size: int) -> None:
-        self.quota = Quota(RateLimitConfig(world.calls * 60, world.tokens * 60, burst=world.burst), 0.0)
-        self.lease = self.quota.lease = Lease(self.quota, size, 0.0)
+    def __init__(self, world: World, fleet: Fleet) -> None:
+        parts = fleet.workers if fleet.mode == "divided" else 1
+        config = RateLimitConfig(world.calls * 60 / parts, world.tokens * 60 / parts, burst=world.burst)
+        self.quota = Quota(config, 0.0)
+        self.lease = self.quota.lease = Lease(self.quota, fleet.workers, 0.0) if fleet.mode == "leased" else None
         self.estimate = TokenEstimate(None)
         self.asked = self.served = 0
 
@@ -52,7 +56,7 @@ class FleetSimulation:
     def __init__(self, world: World, fleet: Fleet) -> None:
         self.world, self.fleet, self.rng = world, fleet, random.Random(world.seed)
         self.provider, self.server = Provider(world), QuotaServer()
-        self.workers = [Worker(world, fleet.workers) for _ in range(fleet.workers)]
+        self.workers = [Worker(world, fleet) for _ in range(fleet.workers)]
         self.loop, self.events, self.numbers = LoopUsage(None), [], itertools.count()
         self.joined: dict[Waiter, tuple[float, tuple[float, float]]] = {}
         self.waits: list[float] = []
@@ -93,6 +97,8 @@ class FleetSimulation:
 
     def ask(self, worker):
         worker.quota.pass_time(self.now)
+        if worker.lease is None:
+            return
         if self.now >= self.fleet.away[1]:
             worker.lease.reached(self.fleet.workers)
         if (ask := worker.lease.ask(self.now)) is None:
@@ -120,7 +126,7 @@ class FleetSimulation:
         tokens = call[1] * worker.estimate.ratio
         if worker.quota.enter(tokens, self.now):
             self.send(worker, call, tokens, self.now)
-            if worker.lease.is_low():
+            if worker.lease is not None and worker.lease.is_low():
                 self.ask(worker)
         elif (patience := worker.quota.patience(tokens, self.now, self.world.patience)) is None:
             self.turned_away += self.counted
@@ -141,7 +147,7 @@ class FleetSimulation:
                 worker.quota.line.leave(waiter)
                 self.turned_away += self.counted
             else:
-                if worker.lease.wants(self.now):
+                if worker.lease is not None and worker.lease.wants(self.now):
                     self.ask(worker)
                 self.at(min(self.now + seconds, waiter.ends), self.serve_if_first, worker, waiter)
                 return
