@@ -141,6 +141,15 @@ class Permits(Protocol):
         """The call of a permit has given a good answer."""
 
 
+class Guard(Protocol):
+    """What may refuse a call before anything else is done, and tells with one look that it does not."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether nothing has to be decided."""
+        ...
+
+
 class Course:
     """
     What the policies of a stack need to build its fast path.
@@ -205,6 +214,7 @@ class FastPath:
         call_site: The name of the outermost policy's state.
         counts: What counts each good call.
         gates: What stands in front of the function, by endpoint, or for None where there are no endpoints.
+        guard: Looked at before all of it, if there is one.
         permits: What stands in front of these and is told of each answer, likewise.
         shape: Makes the coroutine function; None: a policy that has more to do than to count sets it.
         timed: Whether some layer wants to know when the call began.
@@ -212,13 +222,14 @@ class FastPath:
         scoped: Empty while no task of asyncio can have a scope around it, or a timeout that is looked for.
     """
 
-    __slots__ = ("bounded", "call_site", "counts", "gates", "permits", "scoped", "shape", "timed")
+    __slots__ = ("bounded", "call_site", "counts", "gates", "guard", "permits", "scoped", "shape", "timed")
 
     def __init__(self, call_site: str) -> None:
         self.call_site = call_site
         self.counts: list[SuccessCount] = []
         self.gates: dict[str | None, Gate] = {}
         self.permits: dict[str | None, Permits] = {}
+        self.guard: Guard | None = None
         self.shape: Callable[[Course, FastPath], Call] | None = None
         self.timed = False
         self.bounded = False
@@ -239,12 +250,20 @@ class FastPath:
         if self.bounded:
             # With permits a call is dear enough for a look at the timers of its loop, each time.
             self.scoped = (None,) if self.permits else tasks_with_scopes()
-        return _counted(course, self) if self.shape is None else self.shape(course, self)
+        called = _counted(course, self) if self.shape is None else self.shape(course, self)
+        return called if self.guard is None else _guarded(self.guard, called, course)
 
 
 def within_time(gate: Gate | None, function: Callable[..., Any]) -> Callable[..., Any] | None:
     """What calls the function within the time that it has behind a gate, if it has one."""
     return None if gate is None or gate.run is None else call_within(gate.run, function)
+
+
+def _guarded(guard: Guard, called: Call, course: Course) -> Call:
+    async def guarded(*args: Any, **kwargs: Any) -> Any:
+        return await (called(*args, **kwargs) if guard.is_open else course.take_over(args, kwargs))
+
+    return guarded
 
 
 def _counted(course: Course, path: FastPath) -> Call:

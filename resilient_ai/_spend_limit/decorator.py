@@ -7,6 +7,7 @@ from dataclasses import fields
 from typing import Any, ClassVar
 
 from resilient_ai._core.checks import each_alone
+from resilient_ai._core.fast_path import FastPath, begun
 from resilient_ai._core.handlers import Handler
 from resilient_ai._core.policy import Policy, Site
 from resilient_ai._core.public import public
@@ -60,7 +61,8 @@ class SpendPolicy(Policy[SpendLimit]):
         book_of(self.registry)  # counts from now on
 
         async def limited(fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-            limit._enter()
+            if begun(fn) is None:  # else it was let through on the fast path
+                limit._enter()
             try:
                 result = await inner(fn, instance, args, kwargs)
             except Exception:
@@ -76,6 +78,14 @@ class SpendPolicy(Policy[SpendLimit]):
             return result
 
         return limited
+
+    def add_to_fast_path(self, path: FastPath, site: Site) -> bool:
+        if path.guard is not None:
+            return False
+        limit = self.state(site)
+        path.guard = limit._state
+        path.counts.append(limit._good)
+        return True
 
 
 class _LimitedStream:

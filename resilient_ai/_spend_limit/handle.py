@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from resilient_ai._core.counts import added
 from resilient_ai._core.events import CallRejected
 from resilient_ai._core.public import public
-from resilient_ai._core.report import Row
+from resilient_ai._core.report import Row, SuccessCount
 from resilient_ai._core.state_name import StateHandle
 
 from .error import SpendLimitReachedError
@@ -81,7 +81,7 @@ class SpendStats:
 class SpendLimit(StateHandle):
     """One spend limit in the registry: its numbers. Thread-safe."""
 
-    __slots__ = ("_config", "_lock", "_past", "_registry", "_state", "failed", "name", "neutral", "ok")
+    __slots__ = ("_config", "_good", "_lock", "_past", "_registry", "_state", "failed", "name", "neutral")
 
     def __init__(self, name: str, config: SpendConfig, registry: StateStore) -> None:
         self.name = name
@@ -90,11 +90,17 @@ class SpendLimit(StateHandle):
         self._state = SpendState(config)
         self._lock = threading.RLock()  # reentrant: a signal handler may read the numbers
         self._past: SpendCounts | None = None  # what was counted up to the latest reset
+        self._good = SuccessCount()
         self._clear()
 
     def _clear(self) -> None:
-        self.ok = self.failed = self.neutral = 0
+        self._good.ok = self.failed = self.neutral = 0
         self._state.clear()
+
+    @property
+    def ok(self) -> int:
+        """Calls that were answered."""
+        return self._good.ok
 
     def _after_fork(self) -> None:
         """In a forked child: a free lock; what was spent stays."""
@@ -123,7 +129,10 @@ class SpendLimit(StateHandle):
     def _ended(self, outcome: str) -> None:
         """A call that was let through is "ok", "failed" or "neutral"."""
         with self._lock:
-            setattr(self, outcome, getattr(self, outcome) + 1)
+            if outcome == "ok":
+                self._good.ok += 1
+            else:
+                setattr(self, outcome, getattr(self, outcome) + 1)
 
     def _answer(self, answer: Answer) -> None:
         """Something was paid for."""

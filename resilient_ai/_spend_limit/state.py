@@ -44,12 +44,23 @@ class SpendState:
     The hour of one spend limit. Not thread-safe: its handle has the lock.
 
     Attributes:
+        is_open: Whether a call would be let through, as far as one look tells: sums only fall with time.
         refused: Callers turned away.
         without_usage: Answers whose tokens nobody told, or not all of them.
         without_price: Answers with tokens and no price, where money is limited.
     """
 
-    __slots__ = ("_config", "_hours", "_stopped", "_told", "_warned", "refused", "without_price", "without_usage")
+    __slots__ = (
+        "_config",
+        "_hours",
+        "_stopped",
+        "_told",
+        "_warned",
+        "is_open",
+        "refused",
+        "without_price",
+        "without_usage",
+    )
 
     def __init__(self, config: SpendConfig) -> None:
         self._config = config
@@ -61,7 +72,7 @@ class SpendState:
         self._hours = {unit: (limit, SlidingHour()) for unit, limit in _limits(self._config).items()}
         self._warned: set[Unit] = set()
         self._told: set[Unknown] = set()
-        self._stopped = False
+        self._stopped, self.is_open = False, True
         self.refused = self.without_usage = self.without_price = 0
 
     def reconfigure(self, config: SpendConfig) -> None:
@@ -70,12 +81,13 @@ class SpendState:
         known = {unit: hour for unit, (_, hour) in self._hours.items()}
         self._hours = {unit: (limit, known.get(unit) or SlidingHour()) for unit, limit in _limits(config).items()}
         self._warned &= self._hours.keys()
+        self.is_open = False  # until the next caller has asked
 
     def admit(self, now: float) -> Refusal | None:
         """Let a call through, or say why not: of two limits the one that holds it up for longer."""
         found = self.reached(now)
         if found is None:
-            self._stopped = False
+            self._stopped, self.is_open = False, True
             return None
         first, self._stopped = not self._stopped, True
         self.refused += 1
@@ -126,6 +138,7 @@ class SpendState:
             self._warned.discard(unit)
         hour.add(spent, now)
         total = hour.spent(now)
+        self.is_open &= total < limit
         if total < limit * self._config.warn_at or unit in self._warned:
             return []
         self._warned.add(unit)

@@ -38,6 +38,7 @@ from resilient_ai import (
     classified_retry,
     failover,
     rate_limit,
+    spend_limit,
 )
 from resilient_ai.providers import Reply
 from resilient_ai.types import SystemClock
@@ -159,6 +160,7 @@ def cases() -> list[Case]:
             "rate_limit, requests and tokens",
             lambda r: rate_limit(requests_per_minute=1e9, tokens_per_minute=1e12, registry=r)(bare),
         ),
+        Case("spend_limit", lambda r: spend_limit(tokens_per_hour=1e12, registry=r)(bare)),
     ]
     if hasattr(resilient_ai, "degrade_to"):
         found.append(Case("degrade_to", lambda r: resilient_ai.degrade_to("x", registry=r)(bare), 5))  # type: ignore[attr-defined]
