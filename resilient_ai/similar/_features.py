@@ -99,11 +99,12 @@ def features(text: str) -> Features:
         negations=negations + (sum(signs.count(sign.strip()) for sign in table.NEGATING_SIGNS) if signs else 0),
         negated=negated,
         opposites=frozenset(side for word in {*bare, *content} for side in _opposites().get(word, ()))
-        | {(f"{stem(verb)} in/out", int(word == "out")) for verb, word in pairwise(bare) if word in ("in", "out")},
+        | {(f"{stem(verb)} in/out", int(word == "out")) for verb, word in pairwise(bare) if word in ("in", "out")}
+        | frozenset((*_knowledge(lower), *_writer(frozenset(re.findall(r"\w+", text.casefold()))))),
         quantifiers=frozenset(i for i, line in enumerate(table.ALTERNATIVES) if not line.isdisjoint(bare)),
         alternatives=tuple(_alternatives(bare)),
         prefixed=frozenset(_prefixed(bare)),
-        directions=frozenset((*_directions(bare), *phrasing.roles(bare))),
+        directions=frozenset((*_directions(bare), *phrasing.roles(bare), *_done_to(bare, content))),
         frames=frozenset(phrasing.frames(bare)),
         asks_for=phrasing.asks_for(bare),
         questions=sum("?" in sentence[-1] for sentence in phrasing.asked_sentences(bare)),
@@ -156,8 +157,15 @@ def _negations(lower: list[str]) -> tuple[int, frozenset[str]]:
     following = (
         next((word for word in words[i + 1 : i + 5] if word[0].isalnum() and word not in table.STOP_WORDS), None)
         for i in places
+        if not _is_before_its_subject(words, i)
     )
     return len(places), frozenset(stem(word) for word in following if word is not None)
+
+
+def _is_before_its_subject(words: list[str], place: int) -> bool:
+    """Whether the subject follows and then the verb that is negated, which may be any: `why won't my transfer go`."""
+    asking = words[place].endswith("n't") and words[max(0, place - 1) : place] == ["why"]
+    return asking and table.SUBORDINATING.isdisjoint(words[place + 1 :])
 
 
 def _asks(words: list[str], place: int) -> bool:
@@ -167,6 +175,37 @@ def _asks(words: list[str], place: int) -> bool:
         return False
     after = [word for word in words[place + 1 : place + 4] if word not in table.FILLING]
     return "i" in before and (not after[:1] or after[0] in table.NOT_KNOWN)
+
+
+def _knowledge(lower: list[str]) -> Iterator[tuple[str, int]]:
+    """What the writer says that he knows, finds or sees, or does not: `I know` against `I don't know`."""
+    for place, word in enumerate(lower):
+        if word not in table.NOT_KNOWN:
+            continue
+        before = lower[max(0, place - 4) : place]
+        if "i" not in before:
+            continue
+        since = len(before) - before[::-1].index("i")
+        denied = any(each.endswith("n't") or each.replace("'", "") in table.NEGATORS for each in before[since:])
+        if denied or before[since - 2 : since - 1] == [] or before[since - 2] not in table.AUXILIARIES:
+            yield f"i {stem(word)}", int(denied)  # and not `where can I find`
+
+
+def _done_to(bare: list[str], content: tuple[str, ...]) -> Iterator[tuple[str, str, str]]:
+    """What is done, and what had been done: `archive the restored mail` against `restore the archived mail`."""
+    for before, word in pairwise(bare):
+        if word.endswith("ed") and len(word) > 4 and before in table.DETERMINERS:
+            yield from (("done to", each, stem(word)) for each in content[:12])
+
+
+def _writer(words: frozenset[str]) -> Iterator[tuple[str, int]]:
+    for subject, objects, others in table.WRITERS:
+        if not words.isdisjoint(others):
+            continue
+        if subject in words:
+            yield f"{subject} by case", 0
+        if not words.isdisjoint(objects):
+            yield f"{subject} by case", 1
 
 
 @functools.cache

@@ -9,6 +9,7 @@ from resilient_ai._core.public import public
 
 from ._alignment import is_exchanged, is_replaced
 from ._features import Features, features
+from ._question import LONGEST
 from ._sequence import CONTENT, Word
 from ._words import HOW, QUANTIFIED, STARTS
 
@@ -33,7 +34,7 @@ REASONS = (
     "replaced",
     "words",
 )
-"""What `look_alike` may answer; `"words"` only when strict."""
+"""What `look_alike` may answer; `"words"` only when strict, and where a text has more than 4,000 characters."""
 
 _FRAMES = frozenset((*STARTS.values(), *HOW.values(), "how", "how to", "yes or no"))
 _MODALS = frozenset(("can?", "must?", "should?"))
@@ -50,7 +51,7 @@ def look_alike(asked: str, remembered: str, *, strict: bool = False) -> str | No
     Its word lists are English first. Numbers, names, negation and scripts are compared in other languages too.
 
     Args:
-        asked: The question now.
+        asked: The question now. Of more than 4,000 characters, it is only like itself; so is the other.
         remembered: The question that was answered.
         strict: Their content words must be the same, too.
 
@@ -64,6 +65,8 @@ def look_alike(asked: str, remembered: str, *, strict: bool = False) -> str | No
     >>> look_alike("How can I reset my password?", "how do I reset the password") is None
     True
     """
+    if max(len(asked), len(remembered)) > LONGEST:
+        return None if asked == remembered else "words"
     return difference(features(asked), features(remembered), strict=strict)
 
 
@@ -88,6 +91,8 @@ def _units(a: Features, b: Features) -> bool:
 def _negation(a: Features, b: Features) -> bool:
     if bool(a.negations) != bool(b.negations):
         return True
+    if a.negations % 2 != b.negations % 2 and len(set(a.content) ^ set(b.content)) <= 1:
+        return True  # one more negation among the same words
     # One more negation in a longer text may say the same once more; a word that only one text negates does not.
     if a.negations % 2 != b.negations % 2 and not (a.negated - b.negated).isdisjoint(b.words):
         return True

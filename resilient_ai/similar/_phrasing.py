@@ -75,6 +75,8 @@ def tenses(bare: list[str]) -> frozenset[str]:
             return frozenset()
         for place, word in enumerate(sentence):
             after = sentence[place + 1 : place + 5]
+            if word == "wont" and sentence[max(0, place - 1) : place] == ["why"]:
+                continue  # "why won't it open?" asks about now, or about what has happened
             if word in _FUTURE or (word == "going" and after[:1] == ["to"]):
                 found.add("future")
                 found.discard("now")

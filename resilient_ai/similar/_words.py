@@ -58,10 +58,27 @@ NEGATING_SIGNS: Final = (
 EMPTY_PHRASES: Final = (("not", "only"), ("no", "doubt"), ("no", "matter"))
 """Phrases whose negator negates nothing; they are skipped when negators are counted."""
 
-NOT_KNOWN: Final = _table(
-    "know understand find see locate recognize recognise remember recall think believe figure tell"
+NOT_KNOWN: Final = _table("know understand find see locate recognize recognise remember recall figure")
+"""What a writer who asks says that he cannot do. To think or believe something not is to deny it."""
+
+SUBORDINATING: Final = _table("that which who whom whose because if unless when while although though but and or")
+"""Words that begin another clause, whose verb may be the one that is negated."""
+
+WRITERS: Final = (  # as who does it, as whom it is done to, and words beside which that tells nothing
+    ("ich", _table("mich"), _table("sie du ihr")),
+    ("je", _table("me moi m"), _table("vous tu")),
+    ("ik", _table("mij"), _table("u je jij jullie")),
+    ("jag", _table("mig"), _table("du ni")),
+    ("jeg", _table("mig meg"), _table("du")),
+    ("я", _table("меня"), _table("вы ты у")),
 )
-"""What a writer who asks says that he cannot do."""
+"""The writer by case: `Kann ich meine Frau mitbringen` against `Kann meine Frau mich mitbringen`."""
+
+DETERMINERS: Final = _table("the a an my our your this that these those all any")
+"""Words before a participle that tells which one is meant."""
+
+AUXILIARIES: Final = _table("can could do did does should would will may might must shall")
+"""Verbs that stand before their subject in a question."""
 
 FILLING: Final = _table("to be able really actually quite even seem currently still")
 """Words between `not` and what is negated."""
