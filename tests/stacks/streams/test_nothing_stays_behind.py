@@ -235,4 +235,4 @@ async def test_streams_of_real_sdks_leave_no_socket_behind(kind, hedged):
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["openai", "anthropic"])
 async def test_thousands_of_streams_of_real_sdks_leave_no_socket_behind(kind):
-    await run_over_http(kind, 5_000, hedged=True)
+    await run_over_http(kind, 2_000, hedged=True)
