@@ -14,6 +14,7 @@ from operator import sub
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from .call_facts import DegradedFlag, flagged
+from .counts import OTHERS
 from .fast_path import StartedCall
 from .forks import start_over_after_fork
 
@@ -37,6 +38,7 @@ ATTEMPT, CALL, BATCH_WAIT, BATCH_SIZE, RETRY_DELAY = (
 )
 BOUNDS = {ATTEMPT: SECONDS, CALL: SECONDS, BATCH_WAIT: WAITS, BATCH_SIZE: ITEMS, RETRY_DELAY: DELAYS}
 
+_MOST_SERIES = 1_500  # with an endpoint; those of more endpoints are counted together
 _MOST_WAITING = 50  # lists; beyond that, whoever hands over the next one folds one
 
 
@@ -138,6 +140,7 @@ class Measurements:
         # Good answers whose times are in a list as well, but that came by the layers: their calls took longer.
         self._by_layers: dict[Series, Histogram] = {}
         self._shown: dict[Series, Histogram] = {}
+        self._with_endpoint: set[Series] = set()
 
     def _after_fork(self) -> None:
         self._lock = threading.RLock()  # a signal handler may read the registry
@@ -201,8 +204,13 @@ class Measurements:
             if series is not None:
                 self._of(into, series).fold(times)
 
-    @staticmethod
-    def _of(where: dict[Series, Histogram], series: Series) -> Histogram:
+    def _of(self, where: dict[Series, Histogram], series: Series) -> Histogram:
+        if series.ai_endpoint is not None and series not in self._with_endpoint:
+            # Whatever has a series of its own keeps it, so that no number falls.
+            if len(self._with_endpoint) < _MOST_SERIES:
+                self._with_endpoint.add(series)
+            else:
+                series = series._replace(ai_endpoint=OTHERS)
         found = where.get(series)
         if found is None:
             found = where[series] = Histogram(BOUNDS[series.metric])

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from resilient_ai._circuit_breaker.handle import CircuitBreaker
 from resilient_ai._circuit_breaker.tickets import CircuitState
+from resilient_ai._core.counts import OTHERS
 from resilient_ai._core.errors import ErrorType
 from resilient_ai._core.forks import start_over_after_fork
 from resilient_ai._core.state_name import place_of
 from resilient_ai._failover.health import EndpointState
 
 from ._families import FAMILIES
+from ._folding import MOST_OF_ENDPOINTS, Folding
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,6 +43,7 @@ class Reading:
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
         self._events: Counter[Labels] = Counter()
+        self._folding = Folding()
         self._after_fork()
         start_over_after_fork(self)
         self._off = registry.measure(), registry.subscribe(self._heard, level="warning")
@@ -55,12 +58,18 @@ class Reading:
 
     def _heard(self, event: Event) -> None:
         kind = getattr(event, "error_type", "")
-        labels = event.call_site or "", event.endpoint or "", event.log_name.rpartition(".")[2], kind
+        site, at, name = event.call_site or "", event.endpoint or "", event.log_name.rpartition(".")[2]
         with self._lock:
-            self._events[labels] += 1
+            if at and len(self._events) >= MOST_OF_ENDPOINTS and (site, at, name, kind) not in self._events:
+                at = OTHERS
+            self._events[site, at, name, kind] += 1
 
     def numbers(self) -> Numbers:
-        """Counters and gauges, at most 2,000 of each metric; how many more there were is a metric too."""
+        """
+        Counters and gauges, at most 2,000 of each metric; how many more there were is a metric too.
+
+        Of endpoints beyond some 1,500 series of a metric there is the sum, under `(others)`.
+        """
         found: Numbers = defaultdict(dict)
         with self._lock:
             found["events"] = dict(self._events)
@@ -73,6 +82,8 @@ class Reading:
         if self._registry.meters is not None:  # to ask for the usage would begin to count it
             _count_usage(found, self._registry.usage)
         self._gauges(found)
+        with self._lock:
+            self._folding.fold(found)
         found["series.dropped"][()] = _cut(found)
         return found
 
