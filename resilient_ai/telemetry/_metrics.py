@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry import metrics
@@ -24,8 +23,6 @@ if TYPE_CHECKING:
 
     from ._reading import Labels, Numbers
 
-_FRESH = 0.1  # seconds for which one look at the registry serves all instruments of a collection
-
 
 def observe(registry: Registry, provider: MeterProvider | None) -> Callable[[], None]:
     """Give metrics until the function that is returned is called."""
@@ -43,9 +40,11 @@ class _Look:
     """What the instruments show; one look at the registry for all of them."""
 
     def __init__(self, registry: Registry, meter: metrics.Meter) -> None:
-        self._now = time.monotonic  # the registry's may stand still, in a test
         self._reading: Reading | None = Reading(registry)
-        self._taken, self._numbers = float("-inf"), dict[str, dict["Labels", float]]()
+        # One look serves all instruments of a collection, however long it takes: the next collection has begun when
+        # an instrument is asked again.
+        self._asked: set[str] | None = None
+        self._numbers: Numbers = {}
         self._after_fork()
         start_over_after_fork(self)
         self._told: dict[tuple[str, Labels], Histogram] = {}
@@ -71,19 +70,19 @@ class _Look:
         """Gives the numbers of one metric."""
 
         def observed(_options: CallbackOptions) -> Iterable[Observation]:
-            for labels, number in self._now_shown().get(family.name, {}).items():
+            for labels, number in self._shown_to(family.name).get(family.name, {}).items():
                 yield Observation(number, _attributes(family.labels, labels))
 
         return observed
 
-    def _now_shown(self) -> Numbers:
+    def _shown_to(self, instrument: str) -> Numbers:
         with self._lock:
             if self._reading is None:
                 return {}
-            now = self._now()
-            if now - self._taken > _FRESH:
-                self._taken, self._numbers = now, self._reading.numbers()
+            if self._asked is None or instrument in self._asked:
+                self._asked, self._numbers = set(), self._reading.numbers()
                 self._tell_durations(self._reading)
+            self._asked.add(instrument)
             return self._numbers
 
     def _tell_durations(self, reading: Reading) -> None:
