@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from resilient_ai._core.state_store import StateStore
 
 PERIOD = 0.5  # seconds that the fleet opens for: short, since all workers spend one probe on it
-_PAUSE, _LONGEST_PAUSE = 0.05, 0.25  # seconds between two suspicions of one state: in a fleet of ten, in a large one
-_ANSWERED = 0.3  # seconds after a question for which its answer says more than another suspicion
+_PAUSE, _LARGE_PAUSE = 0.05, 0.1  # seconds between two suspicions of one state: in a fleet of ten, in a large one
+_SLOW, _LONGEST_PAUSE = 5, 0.25  # times as long as a command took, where that is more, up to so many seconds
+_ANSWERED = 0.1  # seconds after a question for which its answer says more than another suspicion
 _UNUSUAL = 1.5  # times the failures that are usual there
 _AHEAD = 10_000  # ms of the server's clock by which a decision may be newer than we think it is
 _SEARCH = 0.2  # seconds between two searches for a state that is not known by its hash
@@ -225,12 +226,13 @@ class Votes:
                 ballots.append(ballot)
         return ballots
 
-    def suspicion_told(self, key: str, question: int) -> None:
-        """The server knows, and asks all workers; 0: it does not."""
+    def suspicion_told(self, key: str, question: int, took: float) -> None:
+        """The server knows after so many seconds, and asks all workers; 0: it does not."""
         with self._lock:
             if (standing := self._standings.get(key)) is None:
                 return
-            standing.quiet_before = self._now() + min(_LONGEST_PAUSE, _PAUSE * max(1.0, self._registry.workers / 10))
+            pause = min(_LARGE_PAUSE, _PAUSE * max(1.0, self._registry.workers / 10))
+            standing.quiet_before = self._now() + max(pause, min(_LONGEST_PAUSE, _SLOW * took))
             if question:
                 standing.question = question
                 self.questions += 1

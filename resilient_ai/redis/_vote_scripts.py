@@ -3,8 +3,8 @@ How workers decide together, on the server: in one step, by whoever completes th
 
 A state is kept as `epoch|o or c|until ms|worker whose probe failed|failed probes|since ms|failed|calls|bad|active`. Its
 epoch is the server's time or more, so that it goes up even where the server has lost what it had. At most one question
-is open for each state: `ask id|share in thousandths|period ms|epoch of who asked|noes`, or, after a no,
-`no failures behind it|noes in a row|not before ms`.
+is open for each state: `ask id|share in thousandths|period ms|epoch of who asked|noes|failures reported`; after a no it is
+`no failures reported|noes in a row|not before ms`.
 """
 
 from __future__ import annotations
@@ -48,9 +48,10 @@ local function mine(first)
   return table.concat({ARGV[first], ARGV[first+1], ARGV[first+2], ARGV[first+3], ARGV[first+4], ARGV[first+5]}, ' ')
 end
 local function question_of(value)
-  local id, share, period, epoch, noes = string.match(value or '', '^ask (%d+)|(%d+)|(%d+)|(%d+)|(%d+)$')
+  local id, share, period, epoch, noes, f = string.match(value or '', '^ask (%d+)|(%d+)|(%d+)|(%d+)|(%d+)|(%d+)$')
   if not id then return nil end
-  return {id=id, share=tonumber(share), period=tonumber(period), epoch=tonumber(epoch), noes=tonumber(noes)}
+  return {id=id, share=tonumber(share), period=tonumber(period), epoch=tonumber(epoch), noes=tonumber(noes),
+    f=tonumber(f)}
 end
 local function decide(key, q, wait, known, day)
   local all, answers, here = redis.call('HGETALL', KEYS[6]), {}, 0
@@ -92,7 +93,7 @@ local function decide(key, q, wait, known, day)
     store(key, x, tonumber(q.id), day)
     return {1, row_of(key, x, tonumber(q.id))}
   end
-  redis.call('SET', KEYS[5], string.format('no %d|%d|%d', f[1], q.noes + 1, now + 1000), 'PX', 5000)
+  redis.call('SET', KEYS[5], string.format('no %d|%d|%d', q.f, q.noes + 1, now + 1000), 'PX', 5000)
   return {4, f[j], c[j]}
 end
 """
@@ -139,7 +140,7 @@ noes = tonumber(noes or 0)
 if before and now < tonumber(till) and (noes >= 3 or f[1] < 1.5 * tonumber(before) + 5) then return {0} end
 local id = string.format('%d', now)
 local q = {id=id, share=share, period=tonumber(ARGV[7]), epoch=tonumber(ARGV[4]), noes=noes}
-redis.call('SET', KEYS[5], string.format('ask %s|%d|%d|%d|%d', id, q.share, q.period, q.epoch, noes), 'PX', life)
+redis.call('SET', KEYS[5], string.format('ask %s|%d|%d|%d|%d|%d', id, share, q.period, q.epoch, noes, f[1]), 'PX', life)
 redis.call('HSET', KEYS[7], ARGV[2], id)
 redis.call('PEXPIRE', KEYS[7], life)
 redis.call('INCR', KEYS[2])

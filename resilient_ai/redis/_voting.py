@@ -95,10 +95,11 @@ class Voting:
             await wakeup.called()
             await anyio.sleep(_TOGETHER)
             for ballot in self._votes.take_suspicions():
+                began = anyio.current_time()
                 code, *rest = await self._run(
                     SUSPECT, ballot, round(ballot.share * 1000), math.ceil(ballot.period * 1000), _LIFE[self._push]
                 )
-                self._votes.suspicion_told(ballot.key, rest[0] if code == 2 else 0)
+                self._votes.suspicion_told(ballot.key, rest[0] if code == 2 else 0, anyio.current_time() - began)
                 if code == 2:
                     start(partial(self._look_again, ballot.key, rest[0]))
 

@@ -139,7 +139,7 @@ async def test_whoever_asked_tells_of_the_opening_and_whoever_probed_of_the_end(
     async with registry.join(store):
         votes = await connected(store)
         await failures(ask, 1)
-        votes.suspicion_told(votes.take_suspicions()[0].key, 7)
+        votes.suspicion_told(votes.take_suspicions()[0].key, 7, 0.001)
         votes.decided(opened(8, question=7))
         clock.advance(0.5)
         store.membership.counted(1)  # so that the lot falls on this worker
