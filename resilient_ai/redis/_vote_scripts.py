@@ -2,9 +2,9 @@
 How workers decide together, on the server: in one step, by whoever completes the quorum.
 
 A state is kept as `epoch|o or c|until ms|worker whose probe failed|failed probes|since ms|failed|calls|bad|active`. Its
-epoch is the server's time or more, so that it goes up even where the server has lost what it had. At most one question
-is open for each state: `ask id|share in thousandths|period ms|epoch of who asked|noes|failures reported`; after a no it is
-`no failures reported|noes in a row|not before ms`.
+epoch is the server's time or more, so that it goes up even where the server has lost what it had. At most one
+question is open for each state: `ask id|share in thousandths|period ms|epoch of who asked|noes|failures reported`. After
+a no it is `no failures reported|noes in a row|not before ms`.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ from typing import Any
 import anyio
 import trio.testing
 
-from resilient_ai import CircuitOpenError, CircuitState, Registry, circuit_breaker
+from resilient_ai import CircuitOpenError, CircuitState, Registry, circuit_breaker, classify
 from resilient_ai.events import CircuitClosed, CircuitHalfOpened, CircuitOpened, FleetOpened
 from resilient_ai.redis import RedisStore
 from tests.bench.fleet_server import SimulatedServer, SimulatedStore
@@ -291,6 +291,7 @@ def simulate(case: Case) -> Seen:
 
 def play(case: Case, url: str) -> Seen:
     """Play a case in real time with a real server."""
+    classify(ProviderError("a process looks at its first error for 0.3 s, and here fifty workers are one process"))
     namespace = f"bench{random.getrandbits(32)}"
     return anyio.run(Run(case).play, lambda _worker: RedisStore(url, namespace=namespace))
 
