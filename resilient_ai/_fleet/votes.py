@@ -298,7 +298,7 @@ class Votes:
             if decision.epoch <= standing.epoch and not again:
                 return True
             standing.epoch = decision.epoch
-            mine = standing.question != 0  # it may have been decided before who asked looks again
+            mine = decision.question != 0 and decision.question == standing.question
             if not decision.opened:
                 standing.opened_at = None
             elif standing.opened_at is None:

@@ -9,7 +9,7 @@ from resilient_ai._fleet.votes import Decision
 
 _MOST = 2**53
 _KEY = re.compile(r"[0-9a-f]{24}")
-_STATE = re.compile(r"(\d{1,16})\|([oc])\|(\d{1,16})\|\w{0,32}" + r"\|(\d{1,16})" * 6)
+_STATE = re.compile(r"(\d{1,16})\|([oc])" + r"\|(\d{1,16})" * 8)
 _NUMBERS = "ernqfcba"  # of a decision
 
 
@@ -54,9 +54,11 @@ def decision_of_state(key: object, value: object, now: int) -> Decision | None:
     found = _STATE.fullmatch(value) if isinstance(value, str) else None
     if found is None or not _is_key(key):
         return None
-    epoch, until, probes, _since, *counts = (int(each) for each in found.group(1, 3, 4, 5, 6, 7, 8, 9))
+    epoch, until, question, probes, _since, *counts = (int(each) for each in found.group(1, *range(3, 11)))
     left = max(0, until - now)
-    return decision_of({"k": key, "s": found[2], **dict(zip(_NUMBERS, (epoch, left, probes, 0, *counts), strict=True))})
+    return decision_of(
+        {"k": key, "s": found[2], **dict(zip(_NUMBERS, (epoch, left, probes, question, *counts), strict=True))}
+    )
 
 
 def pairs_of(flat: object) -> list[tuple[object, object]]:

@@ -1,10 +1,10 @@
 """
 How workers decide together, on the server: in one step, by whoever completes the quorum.
 
-A state is kept as `epoch|o or c|until ms|worker whose probe failed|failed probes|since ms|failed|calls|bad|active`. Its
+A state is kept as `epoch|o or c|until ms|question that was decided|failed probes|since ms|failed|calls|bad|active`. Its
 epoch is the server's time or more, so that it goes up even where the server has lost what it had. At most one
-question is open for each state: `ask id|share in thousandths|period ms|epoch of who asked|noes|failures reported`. After
-a no it is `no failures reported|noes in a row|not before ms`.
+question is open for each state: `ask id|share in thousandths|period ms|epoch of who asked|noes|failures reported`.
+After a no it is `no failures reported|noes in a row|not before ms`.
 """
 
 from __future__ import annotations
@@ -13,25 +13,25 @@ from ._scripts import Script
 
 CIRCUIT = """
 local function circuit_of(value)
-  local e, s, u, by, n, at, f, c, b, a = string.match(value or '',
-    '^(%d+)|([oc])|(%d+)|(%w*)|(%d+)|(%d+)|(%d+)|(%d+)|(%d+)|(%d+)$')
-  if not e or tonumber(e) > now + 60000 then return {e=0, s='c', u=0, by='', n=0, at=0, f=0, c=0, b=0, a=0} end
-  return {e=tonumber(e), s=s, u=tonumber(u), by=by, n=tonumber(n), at=tonumber(at),
+  local e, s, u, q, n, at, f, c, b, a = string.match(value or '',
+    '^(%d+)|([oc])|(%d+)|(%d+)|(%d+)|(%d+)|(%d+)|(%d+)|(%d+)|(%d+)$')
+  if not e or tonumber(e) > now + 60000 then return {e=0, s='c', u=0, q=0, n=0, at=0, f=0, c=0, b=0, a=0} end
+  return {e=tonumber(e), s=s, u=tonumber(u), q=tonumber(q), n=tonumber(n), at=tonumber(at),
     f=tonumber(f), c=tonumber(c), b=tonumber(b), a=tonumber(a)}
 end
-local function row_of(key, x, q)
-  return {key, x.e, x.s, math.max(0, x.u - now), x.n, q, x.f, x.c, x.b, x.a}
+local function row_of(key, x)
+  return {key, x.e, x.s, math.max(0, x.u - now), x.n, x.q, x.f, x.c, x.b, x.a}
 end
 """
 
 _STORE = """
-local function store(key, x, q, day)
-  redis.call('HSET', KEYS[1], key, string.format('%d|%s|%d|%s|%d|%d|%d|%d|%d|%d',
-    x.e, x.s, x.u, x.by, x.n, x.at, x.f, x.c, x.b, x.a))
+local function store(key, x, day)
+  redis.call('HSET', KEYS[1], key, string.format('%d|%s|%d|%d|%d|%d|%d|%d|%d|%d',
+    x.e, x.s, x.u, x.q, x.n, x.at, x.f, x.c, x.b, x.a))
   redis.call('PEXPIRE', KEYS[1], day)
   redis.call('INCR', KEYS[2])
   redis.call('PEXPIRE', KEYS[2], day)
-  PUBLISH(ARGV[1], cjson.encode({k=key, e=x.e, s=x.s, r=math.max(0, x.u - now), n=x.n, q=q,
+  PUBLISH(ARGV[1], cjson.encode({k=key, e=x.e, s=x.s, r=math.max(0, x.u - now), n=x.n, q=x.q,
     f=x.f, c=x.c, b=x.b, a=x.a}))
 end
 """
@@ -88,10 +88,10 @@ local function decide(key, q, wait, known, day)
     redis.call('DEL', KEYS[5], KEYS[6])
     local x = circuit_of(redis.call('HGET', KEYS[1], key))
     x.e = math.max(x.e + 1, q.epoch + 1, now)
-    x.s, x.u, x.by, x.n, x.at = 'o', now + q.period, '', 0, now
+    x.s, x.u, x.q, x.n, x.at = 'o', now + q.period, tonumber(q.id), 0, now
     x.f, x.c, x.b, x.a = f[j], c[j], bad[j], active[j]
-    store(key, x, tonumber(q.id), day)
-    return {1, row_of(key, x, tonumber(q.id))}
+    store(key, x, day)
+    return {1, row_of(key, x)}
   end
   redis.call('SET', KEYS[5], string.format('no %d|%d|%d', q.f, q.noes + 1, now + 1000), 'PX', 5000)
   return {4, f[j], c[j]}
@@ -101,7 +101,7 @@ end
 _NEWER = """
 redis.call('ZADD', KEYS[3], now, ARGV[3])
 local old = circuit_of(redis.call('HGET', KEYS[1], ARGV[2]))
-if old.e > tonumber(ARGV[4]) then return {1, row_of(ARGV[2], old, 0)} end
+if old.e > tonumber(ARGV[4]) then return {1, row_of(ARGV[2], old)} end
 """
 
 # KEYS: states, ver, workers, reports, question, answers, asks. ARGV: channel, key, worker, epoch, a day, share in
@@ -168,19 +168,19 @@ return decide(ARGV[2], q, tonumber(ARGV[7]), tonumber(ARGV[8]), ARGV[5])
 """
 )
 
-# KEYS: states, ver. ARGV: channel, key, worker, epoch, a day, o or c, ms until a probe, failed probes, worker whose
-# probe failed or ''. Returns {1, row} what holds already, {2, row} done.
+# KEYS: states, ver. ARGV: channel, key, worker, epoch, a day, o or c, ms until a probe, failed probes.
+# Returns {1, row} what holds already, {2, row} done.
 _JUDGE = (
     CIRCUIT
     + _STORE
     + """
 local x = circuit_of(redis.call('HGET', KEYS[1], ARGV[2]))
-if x.e > tonumber(ARGV[4]) then return {1, row_of(ARGV[2], x, 0)} end
+if x.e > tonumber(ARGV[4]) then return {1, row_of(ARGV[2], x)} end
 x.e = math.max(x.e + 1, tonumber(ARGV[4]) + 1, now)
 if x.s ~= ARGV[6] then x.at = now end
-x.s, x.u, x.n, x.by = ARGV[6], now + tonumber(ARGV[7]), tonumber(ARGV[8]), ARGV[9]
-store(ARGV[2], x, 0, ARGV[5])
-return {2, row_of(ARGV[2], x, 0)}
+x.s, x.u, x.n, x.q = ARGV[6], now + tonumber(ARGV[7]), tonumber(ARGV[8]), 0
+store(ARGV[2], x, ARGV[5])
+return {2, row_of(ARGV[2], x)}
 """
 )
 

@@ -72,12 +72,12 @@ class Voting:
         try:
             while True:
                 while (verdict := self._votes.next_verdict()) is not None:
-                    state, failed = ("o", self._worker) if verdict.opened else ("c", "")
+                    state = "o" if verdict.opened else "c"
                     left = math.ceil(self._votes.seconds_until(verdict.until) * 1000)
                     code, row = await self._ask(
                         JUDGE[self._push], (self._key("states"), self._key("ver")),
                         self._channel, verdict.key, self._worker, verdict.epoch, DAY,
-                        state, left, verdict.probes, failed,
+                        state, left, verdict.probes,
                     )  # fmt: skip
                     decision = decision_of_row(row)
                     if decision is None:

@@ -26,7 +26,7 @@ def test_a_decision_is_read_as_it_was_written():
 
     assert news_of(json.dumps(DECISION)) == expected
     assert decision_of_row([KEY, 7, "o", 500, 1, 6, 61, 88, 12, 14]) == expected
-    assert decision_of_state(KEY, "7|o|1500|ab12|1|900|61|88|12|14", 1000) == expected._replace(question=0)
+    assert decision_of_state(KEY, "7|o|1500|6|1|900|61|88|12|14", 1000) == expected
     assert news_of(json.dumps({"k": KEY, "q": 9})) == Question(KEY, 9)
 
 
