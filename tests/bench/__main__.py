@@ -9,4 +9,4 @@ print(overhead.table(overhead.cases(), asyncio.run(overhead.ratios(overhead.case
 print()
 print(overhead.crowd_table(asyncio.run(overhead.crowds())))
 print()
-print(run.table(run.installed(), seeds=3))
+print(run.table(run.shown(), seeds=3))
