@@ -251,6 +251,35 @@ PANELS = (
         "none",
         12,
     ),
+    Panel("Money, once usage is counted", "row"),
+    Panel(
+        "USD per hour",
+        "timeseries",
+        (
+            (
+                f"3600 * sum by (call_site, model) (rate(resilient_ai_cost_total{{{_BOTH}}}{_RATE}))",
+                "{{call_site}} {{model}}",
+            ),
+        ),
+        "currencyUSD",
+        8,
+        "Of answers that have a price: registry.price says which have one. What has none is not in it.",
+    ),
+    Panel(
+        "USD in the time shown",
+        "stat",
+        ((f"sum(increase(resilient_ai_cost_total{{{_BOTH}}}[$__range]))", ""),),
+        "currencyUSD",
+        4,
+        "The same, added up.",
+    ),
+    Panel(
+        "Tokens a second by type",
+        "timeseries",
+        ((_rate("tokens", _BOTH, "model, token_type"), "{{model}} {{token_type}}"),),
+        "none",
+        12,
+    ),
 )
 
 

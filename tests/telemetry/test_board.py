@@ -30,6 +30,7 @@ from resilient_ai import (
 )
 from resilient_ai.__main__ import main
 from resilient_ai.telemetry import collector
+from resilient_ai.usage import Usage, report_usage
 from tests.helpers import ProviderError
 from tests.telemetry.support import EU, US, Prometheus
 
@@ -101,6 +102,7 @@ class Outage:
 
     def __init__(self) -> None:
         self.registry = Registry(listeners=())
+        self.registry.price = lambda model, usage: 0.000_001 * (usage.input_tokens + 4 * usage.output_tokens)
         self.fault: ErrorType | None = None
         rules = {ErrorType.MODEL_OVERLOADED: RetryRule(2, 0.05, 0.1)}
         budget = RetryBudget(capacity=10, per_second=0.1)
@@ -115,6 +117,7 @@ class Outage:
             await anyio.sleep(chance.uniform(0.002, 0.01))
             if self.fault is not None and (endpoint is US or chance.random() < 0.7):
                 raise ProviderError(self.fault)
+            report_usage(Usage(input_tokens=900, output_tokens=100), "small")
             return text
 
         @classified_retry("strict", rules=rules, budget=budget, registry=self.registry)
@@ -212,6 +215,7 @@ class TestAgainstARealPrometheus:
                     title: ask(
                         "query_range",
                         query=query.replace("$__rate_interval", "10s")
+                        .replace("$__range", "10s")
                         .replace("[5m]", "[10s]")
                         .replace("$call_site", ".*")
                         .replace("$ai_endpoint", ".*"),
