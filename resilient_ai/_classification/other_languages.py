@@ -37,11 +37,15 @@ TOO_LONG = (
     r"|(?:入力|プロンプト|トークン|コンテキスト).{0,12}(?:長すぎ|超え|超過|上限)|(?:입력|프롬프트|토큰|컨텍스트).{0,12}(?:너무 (?:길|깁)|초과)"
     r"|(?:слишком длинн|превыша)\w{0,5}.{0,30}(?:контекст|токен|промпт)|(?:контекст|промпт|токен)\w{0,3}.{0,30}(?:слишком|превыша|превышен)"
     r"|(?:demasiado larg|excede|supera|muito long).{0,40}(?:contexto|tokens|longitud|comprimento)|(?:contexto|prompt|entrada).{0,30}(?:demasiado larg|muito long|excede)"
+    r"|最大コンテキスト|最大上下文|최대 컨텍스트|maximale kontextlänge|longueur maximale d[ue] contexte|longitud m[aá]xima del? contexto"
+    r"|comprimento m[aá]ximo d[eo] contexto|максимальн\w{1,3} (?:длин\w{1,2} )?контекст"
     r"|(?:kontext|eingabe|prompt|anfrage).{0,30}(?:zu lang|überschreitet)|(?:contexte|prompt|entr[eé]e|requ[eê]te).{0,30}(?:trop long|d[eé]passe)"
 )
 FILTERED = (
     r"敏感|违规|不安全|内容安全|(?:安全|内容)审核|违反.{0,6}(?:政策|规定|法律)|不合规|不当内容|涉[黄政暴]|高风险"
     r"|不適切|ポリシー.{0,4}違反|有害な|부적절|정책 위반|유해한|недопустим\w{1,4} (?:контент|содержан)|нарушает .{0,20}(?:политик|правил)"
+    r"|内容过滤|コンテンツ ?フィルタ|콘텐츠 필터|фильтр\w{0,3} (?:контента|содержимого)|inhaltsfilter|filtre de contenu"
+    r"|filtros? (?:de|del|do|di|dei) (?:conte[uú]do|contenido|contenut)"
     r"|viola .{0,20}pol[ií]tica|contenido (?:inapropiado|inadecuado)|conte[uú]do (?:impr[oó]prio|inadequado)|verstößt gegen|contenu inappropri"
 )
 BAD_KEY = (

@@ -67,7 +67,7 @@ _BUSY = (
     r"high (?:demand|load|traffic|volume)|heavy (?:load|traffic)|\boverload|(?:at|over|out of|exceed\w{0,10}|insufficient|no(?: available)?|lack of|limited) (?:\w{1,40} ){0,2}capacity|capacity (?:\w{1,40} ){0,3}(?:exceeded|exhausted|reached|limit|constraint|unavailable)"
     r"|(?:model|engine|server|service|system|endpoint|instance)s? (?:\w{1,40} ){0,4}(?:busy|loading|warming|starting|not ready)|\bloading model|too busy|server busy|currently busy"
     r"|(?:temporarily|currently) (?:unavailable|unable|out of)|service (?:is )?(?:\w{1,40} )?unavailable|no (?:healthy|available) (?:\w{1,40} )?(?:upstream|worker|server|instance|provider|replica|backend)s?"
-    r"|all (?:\w{1,40} )?(?:workers|servers|instances|providers|slots) (?:are )?(?:\w{1,40} )?(?:busy|unavailable|in use)|queue (?:is )?(?:full|length)|pending requests exceeded|cold start|scaling up"
+    r"|all (?:\w{1,40} )?(?:workers|servers|instances|providers|slots) (?:are )?(?:\w{1,40} )?(?:busy|unavailable|in use)|queue (?:is )?(?:full|length)|pending requests exceeded|cold start|scaling up|scal(?:ed|ing) (?:to|from|up from) (?:zero|0)\b"
 )
 _TOO_LONG = (
     rf"{abroad.TOO_LONG}|"

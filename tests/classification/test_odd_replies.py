@@ -33,6 +33,24 @@ def test_without_a_readable_body_the_status_decides(body):
     assert kind(reply(400, body)) == "invalid_request"
 
 
+@pytest.mark.parametrize(
+    ("text", "meaning"),
+    [
+        ("このモデルの最大コンテキスト長は32768トークンです", "context_length"),
+        ("最大上下文为 32768 个 token", "context_length"),
+        ("La longitud máxima de contexto es 8192", "context_length"),
+        ("Maximale Kontextlänge: 8192 Tokens", "context_length"),
+        ("max_tokensの最大値は8192です", "invalid_request"),
+        ("A resposta foi bloqueada pelo filtro de conteúdo", "content_filter"),
+        ("Bloqueado por el filtro de contenido", "content_filter"),
+        ("Vom Inhaltsfilter zurückgehalten", "content_filter"),
+        ("Ответ заблокирован фильтром контента", "content_filter"),
+    ],
+)
+def test_windows_and_filters_are_known_in_other_languages(text, meaning):
+    assert kind(reply(400, {"error": {"message": text}})) == meaning
+
+
 @pytest.mark.parametrize("status", [200, -1, None])
 def test_a_status_that_lies_is_no_status(status):
     error = reply(status, {"error": {"type": "overloaded_error", "message": "Overloaded"}})
