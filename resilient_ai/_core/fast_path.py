@@ -266,9 +266,12 @@ def _guarded(guard: Guard, called: Call, course: Course) -> Call:
     return guarded
 
 
+_NOBODYS = (SuccessCount(),)  # for stacks whose only policy counts otherwise
+
+
 def _counted(course: Course, path: FastPath) -> Call:
     function, now = course.function, course.now if path.timed else None
-    counts = course.counts or (SuccessCount(),)
+    counts = course.counts or _NOBODYS
     first, others, scoped = counts[0], counts[1:], path.scoped  # the usual one is counted without a loop
     known: type = type(None)  # the latest type of result, which is no stream
 

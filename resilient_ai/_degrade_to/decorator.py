@@ -67,11 +67,10 @@ class DegradePolicy(Policy[Degradation]):
         inner, here = bind_inner(site), FallbackSite(self.config, self.state(site)._state, self.registry, site)
         good, watched, name = here.state.good, watching, here.state.name
         in_time = telling_time if site.plain else leaving_time
-        observed = _observed(inner, here, in_time)
 
         async def degraded(fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             if watched() is not None:
-                return await observed(fn, instance, args, kwargs)
+                return await _observed(inner, here, in_time, fn, instance, args, kwargs)
             patience = callers_patience()
             try:
                 if patience is None:
@@ -88,6 +87,9 @@ class DegradePolicy(Policy[Degradation]):
                 good.one_more()
             return result
 
+        async def observed(fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            return await _observed(inner, here, in_time, fn, instance, args, kwargs)
+
         return observed if here.memories else degraded
 
     def add_to_fast_path(self, path: FastPath, site: Site) -> bool:
@@ -98,34 +100,37 @@ class DegradePolicy(Policy[Degradation]):
         return True
 
 
-def _observed(inner: Handler, here: FallbackSite, in_time: Callable[..., Any]) -> Handler:
-    """The layer where somebody wants to know whether a fallback answered anywhere in the call."""
-    good, name = here.state.good, here.state.name
-
-    async def observed(fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        flag, call = DegradedFlag(), FallbackCall(here, fn, instance, args, kwargs)
-        here.check(call)
-        patience = callers_patience()
-        with flagged(flag):
-            try:
-                if patience is None:
-                    result = await inner(fn, instance, args, kwargs)
-                else:
-                    result = await in_time(patience, name, inner, fn, instance, args, kwargs)
-            except Exception as error:
-                if (answer := await call.answer(error)) is None:
-                    raise
-                return answer.given
-        if type(result) is ReturnedStream:
-            hold(result, call, flag)
-            return result
-        call.learn(streamed=False)
-        good.one_more()
-        if not flag.degraded:
-            call.succeeded(result)
+async def _observed(
+    inner: Handler,
+    here: FallbackSite,
+    in_time: Callable[..., Any],
+    fn: Callable[..., Any],
+    instance: Any,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> Any:
+    """Run the layer where somebody wants to know whether a fallback answered anywhere in the call."""
+    flag, call = DegradedFlag(), FallbackCall(here, fn, instance, args, kwargs)
+    here.check(call)
+    patience = callers_patience()
+    with flagged(flag):
+        try:
+            if patience is None:
+                result = await inner(fn, instance, args, kwargs)
+            else:
+                result = await in_time(patience, here.state.name, inner, fn, instance, args, kwargs)
+        except Exception as error:
+            if (answer := await call.answer(error)) is None:
+                raise
+            return answer.given
+    if type(result) is ReturnedStream:
+        hold(result, call, flag)
         return result
-
-    return observed
+    call.learn(streamed=False)
+    here.state.good.one_more()
+    if not flag.degraded:
+        call.succeeded(result)
+    return result
 
 
 @public()

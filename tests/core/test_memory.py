@@ -15,6 +15,7 @@ def test_a_decorated_function_keeps_little():
     kept = memory.per_function()
 
     assert set(kept) == {"circuit_breaker", "classified_retry", "adaptive_limit", "degrade_to"}
+    assert kept.pop("adaptive_limit") < 5_100  # since it has a fast path, which is a coroutine function and its cells
     assert max(kept.values()) < 4_600
 
 
