@@ -118,6 +118,7 @@ class GateState(Protocol):
     @property
     def answer_times(self) -> list[float]:
         """When an answer ended, when it had begun, and so on in turn."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,7 +61,7 @@ def _seconds_before_a_call() -> float:
         left = scope_seconds_left()
         if left == -math.inf:  # cancelled: the next wait will say so
             left = math.inf
-    if timers and task is not None and not on_trio:
+    if loop is not None and timers and task is not None and not on_trio:
         ends = timeout_around(loop, task, before_a_call=True)
         if ends < math.inf:
             left = min(left, ends - loop.time())
