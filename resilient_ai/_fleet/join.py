@@ -15,7 +15,7 @@ from resilient_ai._core.public import public
 from .membership import Membership
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Collection
     from contextlib import AbstractAsyncContextManager
     from types import TracebackType
 
@@ -30,6 +30,11 @@ class FleetStore(Protocol):
     @property
     def namespace(self) -> str:
         """The fleet's name."""
+        ...
+
+    @property
+    def share(self) -> Collection[str]:
+        """What workers share: some of "circuits", "facts" and "rate_limits"."""
         ...
 
     async def run(self, membership: Membership) -> None:
@@ -74,7 +79,7 @@ class Join:
     def _enter(self) -> Membership:
         if self._registry.sharing is not None:
             raise ValueError("this registry has joined a fleet already; leave that one first")
-        self._registry.sharing = membership = Membership(self._store.namespace, self._registry)
+        self._registry.sharing = membership = Membership(self._store.namespace, self._registry, self._store.share)
         return membership
 
     def _leave(self, membership: Membership) -> None:

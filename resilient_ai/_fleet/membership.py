@@ -20,11 +20,12 @@ from .votes import Votes
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from resilient_ai._core.sharing import Leased, Voter
     from resilient_ai._core.state_store import StateStore
 
+SHAREABLE = ("circuits", "facts", "rate_limits")
 _STABLE = 5.0  # seconds for which the server has to answer before its return is told
 _MOST_TOLD = 1_000  # facts that wait for the server; older ones go
 _MOST_KNOWN = 1_000  # own facts that are kept for a server that loses its data; those that are over go first
@@ -45,11 +46,13 @@ class Membership:
     Args:
         namespace: The fleet's name.
         registry: Who has joined.
+        share: Which of `SHAREABLE` are told and heard; the rest stays local.
     """
 
-    def __init__(self, namespace: str, registry: StateStore) -> None:
+    def __init__(self, namespace: str, registry: StateStore, share: Collection[str] = SHAREABLE) -> None:
         self._namespace = namespace
         self._registry = registry
+        self._share = frozenset(share)
         self._now = registry.clock.now
         self._lock = threading.RLock()
         self._to_tell: dict[str, ToTell] = {}  # the latest word about each
@@ -64,15 +67,18 @@ class Membership:
         self._connected_at = math.inf
         self._told_connected: bool | None = None  # what the listeners know
         self._round_trips: deque[float] = deque(maxlen=50)
-        self.votes = Votes(namespace, registry)
+        self.votes = self._new_votes()
         start_over_after_fork(self)
 
     def _after_fork(self) -> None:
         self._lock = threading.RLock()
         self._wake, self.leaving, self.ended_by_fork = None, True, True
         self._to_tell, self._known = {}, {}
-        self.votes = Votes(self._namespace, self._registry)
+        self.votes = self._new_votes()
         self._stats = FleetStats()
+
+    def _new_votes(self) -> Votes:
+        return Votes(self._namespace, self._registry, shared="circuits" in self._share)
 
     # -- for policies
 
@@ -94,7 +100,7 @@ class Membership:
     def failed(self, subject: Subject, error_type: ErrorType, wait: float | None) -> None:
         """The provider refused a call; the others are told where that holds for them."""
         fact = fact_of(error_type, wait)
-        if fact is None:
+        if fact is None or "facts" not in self._share:
             return
         key, now = hashed(self._namespace, subject), self._now()
         with self._lock:
@@ -103,6 +109,8 @@ class Membership:
 
     def wants(self, leased: Leased) -> None:
         """A shared quota has something to ask."""
+        if "rate_limits" not in self._share:
+            return
         with self._lock:
             if self._wake_leasing is not None:  # whoever connects looks at all of them
                 self._wanting[leased] = None
@@ -118,6 +126,8 @@ class Membership:
 
     def recovered(self, subject: Subject) -> None:
         """The provider has answered again; a fact about it is over."""
+        if "facts" not in self._share:
+            return
         key = hashed(self._namespace, subject)
         with self._lock:
             self._known.pop(key, None)
@@ -151,7 +161,9 @@ class Membership:
             return wanting
 
     def leased(self) -> list[Leased]:
-        """All quotas that can be shared."""
+        """All quotas that are shared."""
+        if "rate_limits" not in self._share:
+            return []
         asked = (getattr(each, "_leased", None) for each in self._registry._handles())
         return [leased() for leased in asked if leased is not None]
 
@@ -208,7 +220,7 @@ class Membership:
     def heard(self, key: str, error_type: ErrorType | None, seconds: float, *, confirmed: bool) -> None:
         """A fact of another worker's; None: it is over."""
         wait = 0.0 if error_type is None else believed(error_type, seconds, confirmed=confirmed)
-        if error_type is not None and wait <= 0:
+        if "facts" not in self._share or (error_type is not None and wait <= 0):
             return
         for name, handle in self._concerned(key):
             if not handle._hear(error_type, wait):

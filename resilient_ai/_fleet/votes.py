@@ -107,14 +107,15 @@ class Votes:
     Args:
         namespace: The fleet's name.
         registry: Whose states they are.
+        shared: Whether there are any; else nothing is told, asked or followed.
 
     Attributes:
         longest: Seconds for which the fleet is believed without a failure of one's own.
         questions: Votes that this worker has asked for.
     """
 
-    def __init__(self, namespace: str, registry: StateStore) -> None:
-        self._namespace, self._registry = namespace, registry
+    def __init__(self, namespace: str, registry: StateStore, *, shared: bool = True) -> None:
+        self._namespace, self._registry, self._shared = namespace, registry, shared
         self._now = registry.clock.now
         self._lock = threading.RLock()
         self.longest = 60.0
@@ -133,6 +134,8 @@ class Votes:
 
     def suspect(self, voter: Voter) -> None:
         """A call of it has failed."""
+        if not self._shared:
+            return
         key = self._key_of(voter.kind, voter.name)
         with self._lock:
             standing = self._standing(key, voter.kind, voter.name)
@@ -144,6 +147,8 @@ class Votes:
 
     def judged(self, voter: Voter, verdict: str) -> None:
         """Its probe was "answered" or "failed", or the fleet is "doubted"."""
+        if not self._shared:
+            return
         if verdict == "doubted":
             if self._registry.hears(FleetDoubted):
                 self._registry.emit(FleetDoubted(voter.name))
@@ -250,6 +255,8 @@ class Votes:
 
     def ask(self, key: str, question: int) -> None:
         """A worker asks all others."""
+        if not self._shared:
+            return
         with self._lock:
             if len(self._asked) >= _MOST_ASKED and key not in self._asked:
                 return
@@ -286,6 +293,8 @@ class Votes:
             decision: What it says.
             first: Whether the server was away till now, so that what is known already is said anew.
         """
+        if not self._shared:
+            return True
         if self._server_ms is not None:
             server, then = self._server_ms
             if decision.epoch > server + (self._now() - then) * 1000 + _AHEAD:

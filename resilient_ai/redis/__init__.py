@@ -7,12 +7,14 @@ Workers of one service tell each other what holds for all of them, by way of Red
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from resilient_ai._core.checks import check_number
 from resilient_ai._core.public import public
+from resilient_ai._fleet.membership import SHAREABLE
 
 if TYPE_CHECKING:
     from resilient_ai._fleet.membership import Membership
@@ -43,6 +45,8 @@ class RedisStore:
             Default 1.
         max_open: Seconds for which a circuit that the fleet holds open is left so without a failure of this worker's
             own; then it tries one call each so many seconds, and after two good ones goes by itself. Default 60.
+        share: What is told and heard, the same in all workers: "circuits" (votes), "facts" (refusals of a credential)
+            and "rate_limits" (one quota for all). The rest stays local. Default all three.
 
     Raises:
         ValueError: A bad setting.
@@ -58,6 +62,7 @@ class RedisStore:
         sync_interval: float = 5.0,
         command_timeout: float = 1.0,
         max_open: float = 60.0,
+        share: Collection[str] = SHAREABLE,
     ) -> None:
         scheme = _scheme_of(url)
         if scheme not in _SCHEMES:
@@ -73,6 +78,7 @@ class RedisStore:
         check_number("sync_interval", sync_interval, above=0, most=10)
         check_number("command_timeout", command_timeout, above=0)
         check_number("max_open", max_open, above=0)
+        _check_share(share)
         try:
             import coredis  # noqa: F401
         except ImportError as error:
@@ -83,11 +89,17 @@ class RedisStore:
         self._sync_interval = sync_interval
         self._command_timeout = command_timeout
         self._max_open = max_open
+        self._share = frozenset(share)
 
     @property
     def namespace(self) -> str:
         """The fleet's name."""
         return self._namespace
+
+    @property
+    def share(self) -> frozenset[str]:
+        """What is told and heard."""
+        return self._share
 
     async def run(self, membership: Membership) -> None:
         """Keep in touch with the others until cancelled; `registry.join` calls this."""
@@ -129,6 +141,14 @@ def _is_readable(url: str) -> bool:
         return False
     beyond = "@" in parts.path + parts.query + parts.fragment  # a password that was cut off before its end
     return not beyond or (parts.scheme == "unix" and not parts.netloc)
+
+
+def _check_share(share: object) -> None:
+    known = ", ".join(map(repr, SHAREABLE))
+    if isinstance(share, (str, bytes)) or not isinstance(share, Collection):
+        raise ValueError(f"share must be a tuple of some of {known}; got {share!r}")
+    if unknown := [each for each in share if each not in SHAREABLE]:
+        raise ValueError(f"share knows {known}; got {', '.join(map(repr, unknown))}")
 
 
 def _fits(namespace: object) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 import anyio
 from lupa.lua51 import LuaRuntime  # the version of Lua that Redis and Valkey have
 
+from resilient_ai._fleet.membership import SHAREABLE
 from resilient_ai.redis._task import FleetTask
 
 
@@ -175,6 +176,7 @@ class SimulatedStore:
     """
 
     namespace = "bench"
+    share = SHAREABLE
 
     def __init__(self, server: SimulatedServer, gone: Callable[[], bool]) -> None:
         self._server, self._gone = server, gone

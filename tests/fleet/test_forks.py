@@ -23,7 +23,7 @@ from resilient_ai.redis import RedisStore
 from resilient_ai.types import FleetStats
 
 class Store:
-    namespace, goodbyes = "prod", 0
+    namespace, share, goodbyes = "prod", ("circuits", "facts", "rate_limits"), 0
 
     async def run(self, membership):
         left = anyio.Event()

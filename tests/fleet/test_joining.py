@@ -17,6 +17,7 @@ from resilient_ai import (
 )
 from resilient_ai._core.sharing import Subject
 from resilient_ai._fleet.facts import hashed
+from resilient_ai._fleet.membership import SHAREABLE
 from resilient_ai.events import FactHeard, FleetJoined, FleetLost
 from resilient_ai.redis import RedisStore
 from resilient_ai.types import FleetStats
@@ -28,7 +29,8 @@ class Store:
 
     namespace = "prod"
 
-    def __init__(self):
+    def __init__(self, *share):
+        self.share = share or SHAREABLE
         self.membership, self.runs, self.said_goodbye = None, 0, False
 
     async def run(self, membership):
@@ -309,6 +311,9 @@ async def test_a_retry_budget_is_divided_by_the_size_of_the_fleet(registry, stor
         ({"namespace": ""}, "namespace must be 1 to 64"),
         ({"push": "yes"}, "push must be True or False"),
         ({"sync_interval": 0}, "sync_interval must be a number above 0 up to 10"),
+        ({"share": ("facts", "votes")}, "share knows 'circuits', 'facts', 'rate_limits'; got 'votes'"),
+        ({"share": "facts"}, "share must be a tuple of some of 'circuits', 'facts', 'rate_limits'; got 'facts'"),
+        ({"share": ("facts", [])}, "got \\[\\]"),
         ({"command_timeout": -1}, "command_timeout must be a number above 0"),
     ],
 )
