@@ -2,7 +2,8 @@
 Arguments that are used up by reading them: generators, open files, sockets.
 
 A second attempt would send what is left of them, which is nothing. Files that can seek are put back to where they
-stood; for the others the call is not repeated.
+stood, or to their beginning after a first attempt on the fast path, which looks at no argument; for the others the
+call is not repeated.
 """
 
 from __future__ import annotations

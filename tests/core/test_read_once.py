@@ -9,7 +9,7 @@ from unittest.mock import MagicMock
 
 import pytest
 
-from resilient_ai import AIServiceError, Endpoint, ErrorType, RetryRule, adaptive_limit, classified_retry, failover
+from resilient_ai import AIServiceError, Endpoint, ErrorType, RetryRule, classified_retry, failover
 
 RULES = {ErrorType.NETWORK_ERROR: RetryRule(2, 0, 0)}
 
@@ -26,8 +26,8 @@ def failed_over(registry, fn):
 
 
 def layered(registry, fn):
-    """Off the fast path."""
-    return retried(registry, adaptive_limit("limit", registry=registry)(fn))
+    """Off the fast path, so that somebody looks at the arguments before the first attempt."""
+    return classified_retry("retry", rules=RULES, timeout_seconds=30, registry=registry)(fn)
 
 
 def sender(contents):
