@@ -20,6 +20,8 @@ from ._degrade_to import decorator as fallbacks
 from ._degrade_to.contract import NO_ANSWER
 from ._failover import decorator as failovers
 from ._failover.decorator import F, FailoverDecorator
+from ._rate_limit import decorator as quotas
+from ._spend_limit import decorator as spend_limits
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -41,7 +43,9 @@ def resilient(
     fallback: Any = NO_ANSWER,
     name: str | None = None,
     degrade_to: Settings = None,
+    spend_limit: Settings = None,
     classified_retry: Settings = None,
+    rate_limit: Settings = None,
     adaptive_limit: Settings | Literal[False] = None,
     circuit_breaker: Settings | Literal[False] = None,
     registry: StateStore | None = None,
@@ -55,8 +59,10 @@ def resilient(
     fallback: Any = NO_ANSWER,
     name: str | None = None,
     degrade_to: Settings = None,
+    spend_limit: Settings = None,
     classified_retry: Settings = None,
     failover: Settings = None,
+    rate_limit: Settings = None,
     adaptive_limit: Settings | Literal[False] = None,
     circuit_breaker: Settings | Literal[False] = None,
     registry: StateStore | None = None,
@@ -68,8 +74,10 @@ def resilient(
     fallback: Any = NO_ANSWER,
     name: str | None = None,
     degrade_to: Settings = None,
+    spend_limit: Settings = None,
     classified_retry: Settings = None,
     failover: Settings = None,
+    rate_limit: Settings = None,
     adaptive_limit: Settings | Literal[False] = None,
     circuit_breaker: Settings | Literal[False] = None,
     registry: StateStore | None = None,
@@ -80,9 +88,11 @@ def resilient(
     It stands for these decorators, outermost first; `describe` shows each with its settings:
 
     - `degrade_to(*fallback)`, if there is a fallback;
+    - `spend_limit`, if it has settings: what may be spent is known to you alone;
     - `classified_retry` with the patience as its `timeout_seconds`, which retries an internal error of the provider 4
       times, from 0.5 to 8 s apart;
     - `failover(*endpoints)`, if there are endpoints, by "least_latency", with a hedge after half the patience;
+    - `rate_limit`, if it has settings: the provider's quota is;
     - `adaptive_limit`;
     - `circuit_breaker` with `recovery_timeout=1`, `success_threshold=1` and `half_open_max_calls=5`.
 
@@ -100,9 +110,11 @@ def resilient(
         fallback: What answers when the AI is unavailable: a rung of `degrade_to`, or a tuple of rungs. Default:
             nothing does, and the caller gets the error.
         name: Of all these policies in the registry. Default: the function's qualified name.
-        degrade_to: Further settings of that decorator. They replace those above, as do the next four.
+        degrade_to: Further settings of that decorator. They replace those above, as do those of the others.
+        spend_limit: Of that one, `{"usd_per_hour": 5}` say.
         classified_retry: Of that one; its `rules` are added to the one above.
         failover: Of that one.
+        rate_limit: Of that one, `{"requests_per_minute": 500}` say.
         adaptive_limit: Of that one; False leaves it out.
         circuit_breaker: Of that one; False leaves it out.
         registry: Where the states live. Default: `resilient_ai.registry`.
@@ -129,18 +141,22 @@ def resilient(
         """The decorators, innermost first."""
         # Nothing can stop a plain function that blocks, so that it gets no hedge, and its SDK is told how long it has.
         bound = {"timeout_seconds": Told(patience) if plain and patience is not None else patience}
+        bound_of_wait = {"max_wait": patience} if plain else {}
         hedge_after = None if plain or patience is None else patience / 2
         found: list[Callable[[Any], Any]] = []
         if circuit_breaker is not False:
             found.append(circuits.circuit_breaker(**{**shared, **CIRCUIT_BREAKER, **(circuit_breaker or {})}))
         if adaptive_limit is not False:
-            bound_of_limit = {"max_wait": patience} if plain else {}
-            found.append(limits.adaptive_limit(**{**shared, **bound_of_limit, **(adaptive_limit or {})}))
+            found.append(limits.adaptive_limit(**{**shared, **bound_of_wait, **(adaptive_limit or {})}))
+        if rate_limit is not None:
+            found.append(quotas.rate_limit(**{**shared, **bound_of_wait, **rate_limit}))
         if endpoints:
             chosen = {**shared, **FAILOVER, "hedge_after": hedge_after, **(failover or {})}
             found.append(failovers.failover(*endpoints, **chosen))
         retry = {**shared, **bound, **(classified_retry or {})}
         found.append(retries.classified_retry(**{**retry, "rules": {**RULES, **(retry.get("rules") or {})}}))
+        if spend_limit is not None:
+            found.append(spend_limits.spend_limit(**{**shared, **spend_limit}))
         if fallback is not NO_ANSWER:
             found.append(fallbacks.degrade_to(*rungs, **{**shared, **(degrade_to or {})}))
         return found

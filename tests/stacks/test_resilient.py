@@ -21,6 +21,7 @@ from resilient_ai import (
     failover,
     resilient,
 )
+from resilient_ai.usage import Usage, report_usage
 from tests.helpers import ProviderError, scripted
 
 pytestmark = pytest.mark.usefixtures("provider_errors")
@@ -160,6 +161,27 @@ def test_limit_and_circuit_can_be_left_out(registry, left_out, kinds):
     assert [kind for kind, _ in layers(resilient(US, EU, **left_out, registry=registry)(ask))] == kinds
 
 
+async def test_a_quota_and_a_spend_limit_join_where_they_have_settings(registry):
+    @resilient(
+        US,
+        fallback="later",
+        spend_limit={"tokens_per_hour": 1000},
+        rate_limit={"requests_per_minute": 60, "burst": 1},
+        name="metered",
+        registry=registry,
+    )
+    async def metered(endpoint, prompt):
+        report_usage(Usage(input_tokens=600, output_tokens=600))
+        return prompt
+
+    assert await metered("first") == "first"
+    assert await metered("second") == "later"  # the tokens of the hour are spent
+    assert [kind for kind, _ in layers(metered)] == [
+        "degrade_to", "spend_limit", "classified_retry", "failover", "rate_limit", "adaptive_limit", "circuit_breaker",
+    ]  # fmt: skip
+    assert registry.rate_limits["metered[us]"].stats().calls == 1
+
+
 def test_the_name_is_that_of_all_policies(registry):
     resilient(US, fallback="later", name="mine", registry=registry)(ask)
 
@@ -187,6 +209,7 @@ async def test_it_goes_on_methods(registry):
         ({"degrade_to": {"mark": "prefix"}}, "no fallback"),
         ({"classified_retry": {"attempts": 2}}, "attempts"),
         ({"circuit_breaker": {"threshold": 2}}, "threshold"),
+        ({"rate_limit": {"per_minute": 60}}, "per_minute"),
     ],
 )
 def test_settings_that_would_do_nothing_are_refused(registry, settings, says):
@@ -238,6 +261,15 @@ def test_a_plain_function_waits_for_a_place_as_long_as_the_patience_at_most(regi
     limit = next(layer.settings for layer in describe(plain).layers if layer.kind == "adaptive_limit")
 
     assert (limit["max_wait"], limit["initial"]) == (4, 5)
+
+
+def test_a_plain_function_waits_for_its_quota_as_long_as_the_patience_at_most(registry):
+    @resilient(patience=4, rate_limit={"requests_per_minute": 60}, registry=registry)
+    def plain_with_quota(): ...
+
+    quota = next(layer.settings for layer in describe(plain_with_quota).layers if layer.kind == "rate_limit")
+
+    assert quota["max_wait"] == 4
 
 
 async def test_an_error_that_no_retry_mends_is_raised_at_once(registry, clock):
