@@ -37,6 +37,9 @@ class FleetStore(Protocol):
         """What workers share: some of "circuits", "facts" and "rate_limits"."""
         ...
 
+    def check(self, *, in_thread: bool) -> None:
+        """Raise `ValueError` where it cannot run: in a thread of its own, or in this event loop."""
+
     async def run(self, membership: Membership) -> None:
         """Keep in touch with the others until cancelled; raises nothing else, whatever the server does."""
         ...
@@ -76,9 +79,10 @@ class Join:
         self._left: ExitStack | None = None
         self._running: AbstractAsyncContextManager[Fleet] | None = None
 
-    def _enter(self) -> Membership:
+    def _enter(self, *, in_thread: bool) -> Membership:
         if self._registry.sharing is not None:
             raise ValueError("this registry has joined a fleet already; leave that one first")
+        self._store.check(in_thread=in_thread)
         self._registry.sharing = membership = Membership(self._store.namespace, self._registry, self._store.share)
         return membership
 
@@ -102,7 +106,7 @@ class Join:
 
     @asynccontextmanager
     async def _run(self) -> AsyncIterator[Fleet]:
-        membership, raised = self._enter(), None
+        membership, raised = self._enter(in_thread=False), None
         connection = _Connection(self._store, membership)
         try:
             async with anyio.create_task_group() as tasks:
@@ -119,7 +123,7 @@ class Join:
             raise raised
 
     def __enter__(self) -> Fleet:
-        membership = self._enter()
+        membership = self._enter(in_thread=True)
         with ExitStack() as stack:
             stack.callback(self._leave, membership)
             stack.callback(_InThread(self._store, membership).stop)

@@ -16,6 +16,8 @@ from resilient_ai._core.checks import check_number
 from resilient_ai._core.public import public
 from resilient_ai._fleet.membership import SHAREABLE
 
+from ._clients import Client
+
 if TYPE_CHECKING:
     from resilient_ai._fleet.membership import Membership
 
@@ -37,6 +39,11 @@ class RedisStore:
     Args:
         url: `redis://`, `rediss://` or `unix://`, with user and password if there are any; `redis+cluster://` or
             `rediss+cluster://` for a node of a cluster, which tells the others. Sentinel is not supported.
+            Default "redis://localhost:6379/0" where no client is given.
+        client: A client of your own in place of the url: a `Redis` or `RedisCluster` of coredis, which is open already
+            and may come from its `Sentinel`, or on asyncio a `Redis` of `redis.asyncio`. It is not closed. Its pool
+            needs room for some five connections, and it is joined by `async with` alone, in its own event loop. What
+            `redis.asyncio` retries by itself stays within `command_timeout`.
         namespace: Name of the fleet: 1 to 64 of letters, digits, dot, dash and underscore. Default "resilient_ai".
         push: Whether news may be pushed. Where the server's user has no rights on channels they are fetched every
             second all the same. Default True.
@@ -49,14 +56,15 @@ class RedisStore:
             and "rate_limits" (one quota for all). The rest stays local. Default all three.
 
     Raises:
-        ValueError: A bad setting.
-        ImportError: coredis is not installed: `pip install 'resilient-ai[redis]'`.
+        ValueError: A bad setting, or a client that is none of these.
+        ImportError: A url is given and coredis is not installed: `pip install 'resilient-ai[redis]'`.
     """
 
     def __init__(
         self,
-        url: str = "redis://localhost:6379/0",
+        url: str | None = None,
         *,
+        client: object = None,
         namespace: str = "resilient_ai",
         push: bool = True,
         sync_interval: float = 5.0,
@@ -64,13 +72,11 @@ class RedisStore:
         max_open: float = 60.0,
         share: Collection[str] = SHAREABLE,
     ) -> None:
-        scheme = _scheme_of(url)
-        if scheme not in _SCHEMES:
-            hint = "; Sentinel is not supported, give the address of the primary" if "sentinel" in scheme else ""
-            known = ", ".join(f"{each}://" for each in _SCHEMES)
-            raise ValueError(f"url of a RedisStore must begin with one of {known}; got {scheme!r}{hint}")
-        if not _is_readable(url):
-            raise ValueError("url of a RedisStore has no host and port that can be read; escape / # ? in its password")
+        if client is None:
+            url = "redis://localhost:6379/0" if url is None else url
+            _check_url(url)
+        elif url is not None:
+            raise ValueError("a RedisStore takes a url or a client, not both")
         if not _fits(namespace):
             raise ValueError(f"namespace must be 1 to 64 of [A-Za-z0-9._-], got {namespace!r}")
         if push not in (True, False):
@@ -79,11 +85,9 @@ class RedisStore:
         check_number("command_timeout", command_timeout, above=0)
         check_number("max_open", max_open, above=0)
         _check_share(share)
-        try:
-            import coredis  # noqa: F401
-        except ImportError as error:
-            raise ImportError("RedisStore needs the package coredis: pip install 'resilient-ai[redis]'") from error
-        self._url = url
+        self._url, self._client = url, None if client is None else Client(client)
+        if client is None:
+            _check_coredis()
         self._namespace = namespace
         self._push = push
         self._sync_interval = sync_interval
@@ -101,13 +105,18 @@ class RedisStore:
         """What is told and heard."""
         return self._share
 
+    def check(self, *, in_thread: bool) -> None:
+        """Raise `ValueError` where its client cannot be used; `registry.join` calls this."""
+        if self._client is not None:
+            self._client.check(in_thread=in_thread)
+
     async def run(self, membership: Membership) -> None:
         """Keep in touch with the others until cancelled; `registry.join` calls this."""
         from ._task import FleetTask
         from ._transport import opened
 
         await FleetTask(
-            partial(opened, self._url),
+            partial(opened, self._url or "") if self._client is None else self._client.opened,
             self._namespace,
             membership,
             push=self._push,
@@ -118,9 +127,28 @@ class RedisStore:
         ).run()
 
     def __repr__(self) -> str:
-        parts = urlsplit(self._url)
+        if self._client is not None:
+            return f"RedisStore(client={self._client.name}, namespace={self._namespace!r})"
+        parts = urlsplit(self._url or "")
         where = parts.path if parts.scheme == "unix" else f"{parts.hostname}:{parts.port or 6379}"
         return f"RedisStore('{parts.scheme}://{where}', namespace={self._namespace!r})"
+
+
+def _check_url(url: str) -> None:
+    scheme = _scheme_of(url)
+    if scheme not in _SCHEMES:
+        hint = "; Sentinel is not supported, give the address of the primary" if "sentinel" in scheme else ""
+        known = ", ".join(f"{each}://" for each in _SCHEMES)
+        raise ValueError(f"url of a RedisStore must begin with one of {known}; got {scheme!r}{hint}")
+    if not _is_readable(url):
+        raise ValueError("url of a RedisStore has no host and port that can be read; escape / # ? in its password")
+
+
+def _check_coredis() -> None:
+    try:
+        import coredis  # noqa: F401
+    except ImportError as error:
+        raise ImportError("RedisStore needs the package coredis: pip install 'resilient-ai[redis]'") from error
 
 
 def _scheme_of(url: object) -> str:

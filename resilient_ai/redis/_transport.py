@@ -1,4 +1,4 @@
-"""The server as the task sees it: scripts and one channel. The only file that knows coredis."""
+"""The server as the task sees it: scripts and one channel. With `_clients`, the only file that knows coredis."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ class Transport:
 
     async def run(self, script: Script, keys: Sequence[str], *arguments: str | float) -> Any:
         """Run a script on the server; `TimeoutError` when a command takes too long."""
-        from coredis.exceptions import NoScriptError
-
         given = [str(each) for each in arguments]
         try:
             with anyio.fail_after(self.timeout):
-                return await self._client.evalsha(script.digest, keys=list(keys), args=given)
-        except NoScriptError:
-            with anyio.fail_after(self.timeout):
-                return await self._client.eval(script.text, keys=list(keys), args=given)
+                return as_text(await self._client.evalsha(script.digest, keys=list(keys), args=given))
+        except Exception as error:
+            if not is_refusal(error, "NoScriptError"):
+                raise
+        with anyio.fail_after(self.timeout):
+            return as_text(await self._client.eval(script.text, keys=list(keys), args=given))
 
     async def listen(self, channel: str, hear: Callable[[object], None]) -> None:
         """Call with each message of a channel; returns when the subscription has ended."""
@@ -46,7 +46,7 @@ class Transport:
         async with self._client.pubsub(channels=[channel], retry_policy=NoRetryPolicy()) as subscription:
             async for message in subscription:
                 if message["type"] == "message":
-                    hear(message["data"])
+                    hear(as_text(message["data"]))
 
 
 @asynccontextmanager
@@ -85,8 +85,13 @@ def _cluster(url: str, settings: dict[str, Any]) -> Any:
     return RedisCluster(startup_nodes=[node], ssl=parts.scheme.startswith("rediss"), **known, **settings)
 
 
-def is_refusal(error: Exception) -> bool:
-    """Whether the server has answered, and said no."""
-    from coredis.exceptions import ResponseError
+def as_text(reply: Any) -> Any:
+    """What a server answers; some clients leave strings as bytes."""
+    if isinstance(reply, bytes):
+        return reply.decode(errors="replace")
+    return [as_text(each) for each in reply] if isinstance(reply, list) else reply
 
-    return isinstance(error, ResponseError)
+
+def is_refusal(error: Exception, name: str = "ResponseError") -> bool:
+    """Whether the server has answered, and said no; all clients have the same names for that."""
+    return any(each.__name__ == name for each in type(error).__mro__)

@@ -181,6 +181,9 @@ class SimulatedStore:
     def __init__(self, server: SimulatedServer, gone: Callable[[], bool]) -> None:
         self._server, self._gone = server, gone
 
+    def check(self, *, in_thread: bool) -> None:
+        pass
+
     async def run(self, membership: Any) -> None:
         @asynccontextmanager
         async def connect(_patience: float) -> Any:

@@ -25,6 +25,9 @@ from resilient_ai.types import FleetStats
 class Store:
     namespace, share, goodbyes = "prod", ("circuits", "facts", "rate_limits"), 0
 
+    def check(self, *, in_thread):
+        pass
+
     async def run(self, membership):
         left = anyio.Event()
         membership.wake_with(lambda: left.set() if membership.leaving else None)

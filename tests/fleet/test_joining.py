@@ -33,6 +33,9 @@ class Store:
         self.share = share or SHAREABLE
         self.membership, self.runs, self.said_goodbye = None, 0, False
 
+    def check(self, *, in_thread):
+        pass
+
     async def run(self, membership):
         self.membership, self.runs = membership, self.runs + 1
         left = anyio.Event()
