@@ -159,15 +159,17 @@ class Registry(StateStore):
     def __repr__(self) -> str:
         sites = self._sites()
         table = text_table(folded(sites)) if sites else "<Registry: nothing decorated yet>"
-        return f"{table}\nfleet {self._fleet_line()}" if self.sharing is not None else table
+        return table if (line := self._fleet_line()) is None else f"{table}\n{line}"
 
-    def _fleet_line(self) -> str:
+    def _fleet_line(self) -> str | None:
+        if self.sharing is None:
+            return None
         from ._fleet.join import shown
 
-        return shown(self.fleet)
+        return f"fleet {shown(self.fleet)}"
 
     def _repr_html_(self) -> str:
-        return html_table(folded(self._sites()))
+        return html_table(folded(self._sites()), self._fleet_line())
 
 
 def _import_policies() -> None:

@@ -73,6 +73,7 @@ class ByFleet:
         trial: Whether the probe under way is one that the fleet did not ask for.
         verdict: What a probe has shown, for whoever tells the fleet.
         doubted_until: Up to here the fleet is not believed.
+        vote: Workers that saw too many failures, and all that called, when it was opened; None where nobody has said.
     """
 
     __slots__ = (
@@ -91,12 +92,14 @@ class ByFleet:
         "slot",
         "trial",
         "verdict",
+        "vote",
     )
 
     def __init__(self) -> None:
         self.holds = self.alone = self.trial = False
         self.ramp: Ramp | None = None
         self.verdict: str | None = None
+        self.vote: tuple[int, int] | None = None
         self.probes = self._trials = self._asked_before = 0
         self.slot = LEAST_SLOT
         self._longest = self.next_trial = math.inf

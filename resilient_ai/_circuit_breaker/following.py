@@ -74,12 +74,12 @@ class FleetCircuit:
             return None
         until = now + max(0.0, min(ruling.seconds, ruling.longest))
         if fleet.holds:  # a probe that is under way here may still show better
-            fleet.probes = ruling.probes
+            fleet.probes, fleet.vote = ruling.probes, ruling.vote or fleet.vote
             self._open_until(until)
             return None
         was_open = self.state is CircuitState.OPEN
         fleet.hold(now, ruling.longest, self.record.p95(), self.record.rejected, self.record.latest_answer)
-        fleet.probes = ruling.probes
+        fleet.probes, fleet.vote = ruling.probes, ruling.vote
         cause = opening.cause if opening is not None else None
         opening = Opening(ruling.reason, until, by_fleet=True)
         opening.cause = cause
@@ -121,6 +121,28 @@ class FleetCircuit:
         if opening is None:
             raise RuntimeError("a circuit that the fleet holds open has no opening")
         return self._enter_open(opening, again=True)
+
+    # -- for people
+
+    def fleet_cell(self, now: float, reachable: int) -> str | None:
+        """
+        Its part in the fleet, for the registry's table.
+
+        Args:
+            now: Seconds.
+            reachable: Workers that can be asked; 0 while nobody can be.
+
+        Returns:
+            None where an operator has set it: then it neither follows the fleet nor sees calls of its own.
+        """
+        if self.state in (CircuitState.FORCED_OPEN, CircuitState.DISABLED):
+            return None
+        if (fleet := self.by_fleet) is not None:
+            if fleet.holds:
+                return "open by {} of {}".format(*fleet.vote) if fleet.vote is not None else "open by the fleet"
+            if now < fleet.doubted_until:
+                return "alone"
+        return "shared" if reachable else "alone"
 
     # -- its calls
 

@@ -85,6 +85,7 @@ class CircuitBreaker(StateHandle):
             neutral=stats.neutral or None,
             p95=stats.p95,
             alarm=stats.state is not CircuitState.CLOSED,
+            more={"fleet": self._shared.fleet_cell()},
         )
 
     def trip(self) -> None:

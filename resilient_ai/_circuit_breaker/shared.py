@@ -317,6 +317,13 @@ class SharedCircuit:
                 opened_by=circuit.opened_by,
             )
 
+    def fleet_cell(self) -> str | None:
+        """Its part in a fleet, for the registry's table; None where it shares nothing."""
+        with self._lock:
+            if (sharing := self._registry.sharing) is None or not sharing.shares("circuits"):
+                return None
+            return self.circuit.fleet_cell(self._registry.clock.now(), sharing.reachable)
+
     def counts(self) -> CircuitCounts:
         """What has been counted since the circuit was made."""
         with self._lock:
@@ -333,12 +340,7 @@ class SharedCircuit:
             return latest if self._past is None else added((self._past, latest))
 
     def trip(self) -> None:
-        """
-        Open now, for a normal recovery period.
-
-        Raises:
-            ValueError: An operator has set another state; `.reset()` it first.
-        """
+        """Open now, for a normal recovery period; a `ValueError` where an operator has set another state."""
         now = self._registry.clock.now()
         with self._lock:
             changed = self.circuit.trip(now, roll=self._roll())

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import threading
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from enum import Enum
 from typing import Any
 
@@ -31,6 +32,7 @@ class Row:
         p95: Seconds that 95 of 100 recent answers did not exceed.
         neutral: Calls that say nothing about the provider: cancelled, throttled, the caller's own mistake.
         alarm: Whether the state keeps calls away from a provider, or an operator has changed it.
+        more: Columns that not every table has, by their heads; one where all rows are blank is left out.
     """
 
     call_site: str
@@ -44,6 +46,7 @@ class Row:
     p95: float | None = None
     neutral: int | None = None
     alarm: bool = False
+    more: Mapping[str, str | None] = field(default_factory=dict, hash=False)
 
 
 class SuccessCount:

@@ -66,6 +66,7 @@ class Ruling(NamedTuple):
         reason: With the numbers that decided.
         probes: Probes that have failed since.
         longest: Seconds for which that is believed without a failure of one's own.
+        vote: Workers that saw too many failures, and all that called; None where that was no vote.
     """
 
     opened: bool
@@ -73,6 +74,7 @@ class Ruling(NamedTuple):
     reason: str
     probes: int
     longest: float
+    vote: tuple[int, int] | None = None
 
 
 class Voter(Protocol):
@@ -144,6 +146,10 @@ class Sharing(Protocol):
     @property
     def reachable(self) -> int:
         """Workers that can be asked, this one included; 0 while nobody can be."""
+        ...
+
+    def shares(self, what: str) -> bool:
+        """Whether such things are told and heard."""
         ...
 
     def suspect(self, voter: Voter) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from .printable import printable
@@ -21,7 +22,7 @@ LEGEND = (
     "calls = ok + failed + degraded + neutral (cancelled, throttled, caller's mistake);"
     " retried: attempts after the first"
 )
-_LEFT = 3  # columns of text
+_NUMBERS = frozenset(COLUMNS[3:])
 _NARROWEST = 16  # characters of a column of text
 
 
@@ -116,7 +117,20 @@ def _sum(name: str, policy: str, state: str, sites: Sequence[Sequence[Row]]) -> 
         degraded=total("degraded"),
         p95=max((row.p95 for row in every if row.p95 is not None), default=None),
         alarm=any(row.alarm for row in every),
+        more={head: _of_many(head, every) for head in _more_heads(every)},
     )
+
+
+def _more_heads(rows: Iterable[Row]) -> list[str]:
+    return list(dict.fromkeys(head for row in rows for head, cell in row.more.items() if cell is not None))
+
+
+def _of_many(head: str, rows: Sequence[Row]) -> str | None:
+    """What the row in the worst trouble says there, else what most rows say."""
+    worst = max(rows, key=lambda row: _trouble([row]))
+    if worst.alarm and (cell := worst.more.get(head)) is not None:
+        return cell
+    return Counter(cell for row in rows if (cell := row.more.get(head)) is not None).most_common(1)[0][0]
 
 
 # -- how they look
@@ -129,8 +143,8 @@ def text_table(rows: Sequence[Row]) -> str:
     _narrow(widths)
     shown = [
         "  ".join(
-            (_cut(cell, width, keep_end=column == 0).ljust(width) if column < _LEFT else cell.rjust(width))
-            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
+            (cell.rjust(width) if name in _NUMBERS else _cut(cell, width, keep_end=name == "call_site").ljust(width))
+            for name, cell, width in zip(columns, line, widths, strict=True)
         ).rstrip()
         for line in lines
     ]
@@ -138,15 +152,16 @@ def text_table(rows: Sequence[Row]) -> str:
     return "\n".join([*shown, LEGEND] if len({row.policy for row in rows}) > 1 else shown)
 
 
-def html_table(rows: Sequence[Row]) -> str:
-    """The same table for a notebook."""
+def html_table(rows: Sequence[Row], note: str | None = None) -> str:
+    """The same table for a notebook, with a line below what the columns count."""
     _, (head, *lines) = _laid_out(rows)
 
     def line(tag: str, cells: Iterable[str]) -> str:
         return "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells) + "</tr>"
 
     body = "".join(line("td", cells) for cells in lines)
-    caption = f'<caption style="caption-side: bottom; text-align: left">{html.escape(LEGEND)}</caption>'
+    below = "<br>".join(html.escape(each) for each in (LEGEND, note) if each is not None)
+    caption = f'<caption style="caption-side: bottom; text-align: left">{below}</caption>'
     return f"<table>{caption}<thead>{line('th', head)}</thead><tbody>{body}</tbody></table>"
 
 
@@ -154,8 +169,9 @@ def _laid_out(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
     """The columns, and the lines, the head first. Most programs see no neutral call, and have no column for it."""
     neutral = any(row.neutral is not None for row in rows)
     columns = [name for name in COLUMNS if neutral or name != "neutral"]
-    head = [name.replace("_", " ") for name in columns]
-    return columns, [head, *([_text(getattr(row, name)) for name in columns] for row in rows)]
+    head, more = [name.replace("_", " ") for name in columns], _more_heads(rows)
+    cells = [[getattr(row, name) for name in columns] + [row.more.get(each) for each in more] for row in rows]
+    return columns + more, [head + more, *([_text(cell) for cell in line] for line in cells)]
 
 
 def _narrow(widths: list[int]) -> None:

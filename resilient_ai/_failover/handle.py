@@ -77,6 +77,7 @@ class EndpointHandle(StateHandle):
             stats.failed,
             p95=stats.latency_p95,
             alarm=stats.state is not EndpointState.UP,
+            more={"fleet": self._shared.fleet_cell()},
         )
 
     def mark_down(self) -> None:

@@ -85,7 +85,6 @@ class EndpointHealth:
     __slots__ = (
         "_averaged",
         "_good_before",
-        "_heard_until",
         "_held",
         "_latency",
         "_trial_since",
@@ -95,6 +94,7 @@ class EndpointHealth:
         "failures",
         "flights",
         "generation",
+        "heard_until",
         "last_error_type",
         "lost",
         "ok",
@@ -132,7 +132,7 @@ class EndpointHealth:
         self.silence = Silence()
         self._averaged = 0
         self.due = now
-        self._heard_until = -math.inf  # the end of a rest that another process asked for
+        self.heard_until = -math.inf  # the end of a rest that another process asked for
         self.rest = 0.0
         self._open(now)
         return ok
@@ -390,7 +390,7 @@ class EndpointHealth:
             Whether that changed anything. An operator's word and a longer rest of one's own stand.
         """
         if error_type is None:
-            heard, self._heard_until = self._heard_until, -math.inf
+            heard, self.heard_until = self.heard_until, -math.inf
             if self.state is not EndpointState.RESTING or self.due != heard:
                 return False
             self.due = now
@@ -403,7 +403,7 @@ class EndpointHealth:
             self.due = now + wait
         else:
             self._begin_rest(now, wait)
-        self.last_error_type, self._heard_until = error_type, self.due
+        self.last_error_type, self.heard_until = error_type, self.due
         return True
 
     def mark_down(self) -> bool:

@@ -127,6 +127,17 @@ class SharedEndpoint:
         with self._lock:
             return self.health.hear(self._registry.clock.now(), error_type, wait)
 
+    def fleet_cell(self) -> str | None:
+        """Its part in a fleet, for the registry's table; None where it shares nothing."""
+        sharing, now = self._registry.sharing, self._registry.clock.now()
+        with self._lock:
+            health = self.health
+            if sharing is None or not sharing.shares("facts") or health.state is EndpointState.MARKED_DOWN:
+                return None
+            if (rest := health.resting_for(now)) and health.due == health.heard_until:
+                return f"pausing {rest:.1f} s"
+        return "shared" if sharing.reachable else "alone"
+
     def _up(self) -> None:
         self._denied = False
         if (sharing := self._registry.sharing) is not None:

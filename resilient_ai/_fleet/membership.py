@@ -88,6 +88,10 @@ class Membership:
         stats = self._stats
         return stats.workers if stats.connected else 0
 
+    def shares(self, what: str) -> bool:
+        """Whether that one of `SHAREABLE` is told and heard."""
+        return what in self._share
+
     def suspect(self, voter: Voter) -> None:
         """A call of it has failed; the others are asked where they may have seen the same."""
         if self.reachable > 1:

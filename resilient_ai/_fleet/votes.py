@@ -314,7 +314,8 @@ class Votes:
                 standing.opened_at = self._now()
             standing.question = 0
         seconds = min(decision.seconds, self.longest)
-        voter.follow(Ruling(decision.opened, seconds, decision.reason, decision.probes, self.longest))
+        vote = (decision.bad, decision.active) if decision.calls else None
+        voter.follow(Ruling(decision.opened, seconds, decision.reason, decision.probes, self.longest, vote))
         if mine and decision.opened and self._registry.hears(FleetOpened):
             event = FleetOpened(voter.name, decision.failed, decision.calls, decision.active, seconds)
             self._registry.emit(event)

@@ -29,7 +29,7 @@ from .told import NOTHING, told_by
 if TYPE_CHECKING:
     from resilient_ai._classification.verdict import Verdict
     from resilient_ai._core.event_loops import LoopUsage
-    from resilient_ai._core.sharing import Leased
+    from resilient_ai._core.sharing import Leased, Sharing
     from resilient_ai._core.state_store import StateStore
     from resilient_ai._core.usage import Usage
     from resilient_ai._core.waiting import InThread
@@ -188,9 +188,14 @@ class RateGate:
             self.want()
         return Sent(tokens, guessed, estimate, now, self.quota)
 
+    @property
+    def sharing(self) -> Sharing | None:
+        """The fleet that its registry has joined."""
+        return self._registry.sharing
+
     def want(self) -> None:
         """Have the server asked, where a fleet shares the quota."""
-        if (sharing := self._registry.sharing) is not None:
+        if (sharing := self.sharing) is not None:
             sharing.wants(self.shared)
 
     def _tokens(self, guessed: float, estimate: TokenEstimate) -> float:
@@ -330,7 +335,7 @@ class RateGate:
                 pause = self._registry.bounded_wait(verdict.retry_after) or 0.0
                 if quota.too_fast(pause, now):
                     event = RateLimitLowered(self._name, quota.factor, pause)
-                    if (sharing := self._registry.sharing) is not None and self._tells:
+                    if (sharing := self.sharing) is not None and self._tells:
                         sharing.failed(self.subject, verdict.error_type, pause)
             elif _not_sent(error, verdict):
                 quota.give_back(sent.tokens, now)

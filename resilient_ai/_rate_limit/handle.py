@@ -15,7 +15,7 @@ from .gate import RateGate, numbers_of
 from .shared import SharedQuota
 
 if TYPE_CHECKING:
-    from resilient_ai._core.sharing import Subject
+    from resilient_ai._core.sharing import Sharing, Subject
     from resilient_ai._core.state_store import StateStore
 
     from .bucket import Bucket
@@ -175,6 +175,7 @@ class RateLimit(StateHandle):
             stats.failed,
             neutral=stats.neutral or None,
             alarm=stats.waiting > 0 or stats.paused_for > 0,
+            more={"fleet": _fleet_cell(stats, self._gate.sharing)},
         )
 
     def reset(self) -> None:
@@ -187,6 +188,19 @@ class RateLimit(StateHandle):
     def __repr__(self) -> str:
         row = self.row()
         return f"<RateLimit {self.name!r} {row.state}: {row.calls} calls, {row.failed} failed>"
+
+
+def _fleet_cell(stats: RateLimitStats, sharing: Sharing | None) -> str | None:
+    """This worker's part of the quota, for the registry's table; None where nothing is shared."""
+    if sharing is None or not (sharing.shares("rate_limits") or sharing.shares("facts")):
+        return None
+    if stats.part is not None:
+        return f"alone with {stats.part * 100:.0f} %"
+    if not sharing.reachable:
+        return "alone"
+    if stats.paused_for:
+        return f"pausing {stats.paused_for:.1f} s"
+    return f"{stats.used * 100:.0f} % of quota" if stats.shared else "shared"
 
 
 def _level(bucket: Bucket | None) -> int | None:

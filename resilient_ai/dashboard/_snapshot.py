@@ -49,7 +49,8 @@ def snapshot(registry: Registry, why: dict[str, str]) -> dict[str, Any]:
         row["why"] = reason if reason not in row["state"] else ""
     # Of very many those in trouble are shown, and as many others as there is room for.
     rows.sort(key=lambda row: row["tone"] not in ("bad", "odd")) if len(rows) > _MOST_ROWS else None
-    return {"rows": rows[:_MOST_ROWS], "left_out": max(0, len(rows) - _MOST_ROWS)}
+    left_out = max(0, len(rows) - _MOST_ROWS)
+    return {"rows": rows[:_MOST_ROWS], "left_out": left_out, "fleet": registry._fleet_line()}
 
 
 def settings(registry: Registry) -> list[dict[str, Any]]:
@@ -86,6 +87,7 @@ def _of_keys(site: str, circuits: list[CircuitBreaker]) -> Iterable[dict[str, An
         "retried": None,
         "degraded": None,
         "p95": None,
+        "fleet": None,
         "folded": True,
     }
     shown = sorted(circuits, key=lambda each: -_SEVERITY[each.state])[:MOST_KEYS]
@@ -111,6 +113,7 @@ def _row(site: str, row: Row, refused: int) -> dict[str, Any]:
         "retried": row.retried,
         "degraded": row.degraded,
         "p95": row.p95,
+        "fleet": row.more.get("fleet"),
         "refused": refused,
         "folded": False,
     }

@@ -84,7 +84,7 @@ function drawHead(snapshot) {
   const title = `${alarms.length ? `(${alarms.length}) ` : ""}${snapshot.title}`;
   if (document.title !== title) document.title = title;
   const others = processes.size > 1 ? ` · the worst of ${processes.size} processes` : "";
-  put($("where"), `${short(snapshot.process)}${others} · ${clock(snapshot.at)}`);
+  put($("where"), `${short(snapshot.process)}${others} · ${clock(snapshot.at)}${snapshot.fleet ? ` · ${snapshot.fleet}` : ""}`);
 }
 
 // Elements are kept and changed in place, so that a focused button stays where it is.
@@ -165,7 +165,7 @@ function drawRows(snapshot, known) {
     if (line.className !== className) line.className = className;
     put(line.children[0], row.label);
     put(line.children[1], row.kind.replace("_", " "));
-    put(line.children[2], row.state);
+    put(line.children[2], row.fleet ? `${row.state} · fleet: ${row.fleet}` : row.state);
     line.children[2].dataset.tone = row.tone;
     drawRates(line.children[3], known.rates.get(keyOf(row)));
     NUMBERS.forEach(([field], index) => {
