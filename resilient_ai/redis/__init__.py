@@ -10,12 +10,12 @@ import re
 from collections.abc import Collection
 from functools import partial
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from resilient_ai._core.checks import check_number
 from resilient_ai._core.public import public
 from resilient_ai._fleet.membership import SHAREABLE
 
+from ._addresses import check_url, shown_url
 from ._clients import Client
 
 if TYPE_CHECKING:
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 __all__ = ["RedisStore"]
 
 _NAMESPACE = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
-_SCHEMES = ("redis", "rediss", "unix", "redis+cluster", "rediss+cluster")
 
 
 @public("redis")
@@ -38,7 +36,8 @@ class RedisStore:
 
     Args:
         url: `redis://`, `rediss://` or `unix://`, with user and password if there are any; `redis+cluster://` or
-            `rediss+cluster://` for a node of a cluster, which tells the others. Sentinel is not supported.
+            `rediss+cluster://` for a node of a cluster, which tells the others; or the Sentinels that know which
+            server is the primary, `redis+sentinel://host:port,host:port/service` (user and password are the server's).
             Default "redis://localhost:6379/0" where no client is given.
         client: A client of your own in place of the url: a `Redis` or `RedisCluster` of coredis, which is open already
             and may come from its `Sentinel`, or on asyncio a `Redis` of `redis.asyncio`. It is not closed. Its pool
@@ -74,7 +73,7 @@ class RedisStore:
     ) -> None:
         if client is None:
             url = "redis://localhost:6379/0" if url is None else url
-            _check_url(url)
+            check_url(url)
         elif url is not None:
             raise ValueError("a RedisStore takes a url or a client, not both")
         if not _fits(namespace):
@@ -129,19 +128,7 @@ class RedisStore:
     def __repr__(self) -> str:
         if self._client is not None:
             return f"RedisStore(client={self._client.name}, namespace={self._namespace!r})"
-        parts = urlsplit(self._url or "")
-        where = parts.path if parts.scheme == "unix" else f"{parts.hostname}:{parts.port or 6379}"
-        return f"RedisStore('{parts.scheme}://{where}', namespace={self._namespace!r})"
-
-
-def _check_url(url: str) -> None:
-    scheme = _scheme_of(url)
-    if scheme not in _SCHEMES:
-        hint = "; Sentinel is not supported, give the address of the primary" if "sentinel" in scheme else ""
-        known = ", ".join(f"{each}://" for each in _SCHEMES)
-        raise ValueError(f"url of a RedisStore must begin with one of {known}; got {scheme!r}{hint}")
-    if not _is_readable(url):
-        raise ValueError("url of a RedisStore has no host and port that can be read; escape / # ? in its password")
+        return f"RedisStore({shown_url(self._url or '')!r}, namespace={self._namespace!r})"
 
 
 def _check_coredis() -> None:
@@ -149,26 +136,6 @@ def _check_coredis() -> None:
         import coredis  # noqa: F401
     except ImportError as error:
         raise ImportError("RedisStore needs the package coredis: pip install 'resilient-ai[redis]'") from error
-
-
-def _scheme_of(url: object) -> str:
-    # Never the rest: it may hold a password.
-    if not isinstance(url, str):
-        return type(url).__name__
-    found = _SCHEME.match(url)
-    return "" if found is None else found[1].lower()
-
-
-def _is_readable(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError:  # it would show what was taken for the port
-        return False
-    if parts.hostname is None and port is not None:
-        return False
-    beyond = "@" in parts.path + parts.query + parts.fragment  # a password that was cut off before its end
-    return not beyond or (parts.scheme == "unix" and not parts.netloc)
 
 
 def _check_share(share: object) -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 import anyio
 
+from ._addresses import sentinels_of
+
 if TYPE_CHECKING:
+    from ._addresses import Sentinels
     from ._scripts import Script
 
 
@@ -67,10 +70,31 @@ async def opened(url: str, patience: float) -> AsyncIterator[Transport]:
         "connect_timeout": patience,
         "pool_timeout": patience,
     }
-    scheme = url.partition("://")[0]
-    client: Any = _cluster(url, settings) if scheme.endswith("+cluster") else Redis.from_url(url, **settings)
-    async with client:
+    async with AsyncExitStack() as stack:
+        client: Any
+        if (sentinels := sentinels_of(url)) is not None:
+            client = await stack.enter_async_context(_primary(sentinels, settings, patience))
+        elif url.partition("://")[0].endswith("+cluster"):
+            client = await stack.enter_async_context(_cluster(url, settings))
+        else:
+            client = await stack.enter_async_context(Redis.from_url(url, **settings))
         yield Transport(client, patience)
+
+
+@asynccontextmanager
+async def _primary(sentinels: Sentinels, settings: dict[str, Any], patience: float) -> AsyncIterator[Any]:
+    """A client of the server that the Sentinels name now; after a failover its commands fail, and it is made anew."""
+    from coredis import Sentinel
+    from coredis.connection import TCPLocation
+
+    each = patience / (len(sentinels.nodes) + 1)  # seconds for one that does not answer, so that the next is asked
+    nodes = [TCPLocation(*node) for node in sentinels.nodes]
+    settings = {**settings, "timeout": settings["pool_timeout"], **sentinels.credentials}
+    del settings["pool_timeout"]
+    asked = {"connect_timeout": each, "stream_timeout": each}
+    known = Sentinel(nodes, sentinel_kwargs=asked, **settings)
+    async with known, known.primary_for(sentinels.service) as client:
+        yield client
 
 
 def _cluster(url: str, settings: dict[str, Any]) -> Any:

@@ -44,8 +44,3 @@ async def test_workers_meet_on_a_cluster_and_share_a_quota_there():
     assert push
     assert shared
     assert "rai1:{many.nodes}:rate:" in keys
-
-
-def test_sentinel_is_refused_in_words():
-    with pytest.raises(ValueError, match=r"got 'redis\+sentinel'; Sentinel is not supported, give the address"):
-        RedisStore("redis+sentinel://127.0.0.1:26379/main")

@@ -1,0 +1,92 @@
+"""What a url says: which server, and nothing of its password where it is shown."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+from urllib.parse import unquote, urlsplit
+
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+_SCHEMES = ("redis", "rediss", "unix", "redis+cluster", "rediss+cluster", "redis+sentinel")
+_SENTINEL_PORT = 26379
+
+
+def check_url(url: object) -> None:
+    """`ValueError` for a url that cannot be used; it never shows more of it than the scheme."""
+    scheme = _scheme_of(url)
+    if not isinstance(url, str) or scheme not in _SCHEMES:
+        hint = "; for TLS give client=sentinel.primary_for(...) of coredis" if scheme == "rediss+sentinel" else ""
+        known = ", ".join(f"{each}://" for each in _SCHEMES)
+        raise ValueError(f"url of a RedisStore must begin with one of {known}; got {scheme!r}{hint}")
+    if scheme == "redis+sentinel":
+        if sentinels_of(url) is None:
+            form = "redis+sentinel://host:port,host:port/service"
+            raise ValueError(f"url of a RedisStore must be {form}; escape / # ? @ in its password")
+    elif not _is_readable(url):
+        raise ValueError("url of a RedisStore has no host and port that can be read; escape / # ? in its password")
+
+
+def shown_url(url: str) -> str:
+    """The server without user and password."""
+    if (sentinels := sentinels_of(url)) is not None:
+        hosts = ",".join(f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in sentinels.nodes)
+        return f"redis+sentinel://{hosts}/{sentinels.service}"
+    parts = urlsplit(url)
+    where = parts.path if parts.scheme == "unix" else f"{parts.hostname}:{parts.port or 6379}"
+    return f"{parts.scheme}://{where}"
+
+
+class Sentinels(NamedTuple):
+    """
+    Who knows which server is the primary.
+
+    Attributes:
+        nodes: Host and port of each Sentinel.
+        service: What they call the server.
+        credentials: User and password of the server, as far as they are given.
+    """
+
+    nodes: tuple[tuple[str, int], ...]
+    service: str
+    credentials: dict[str, str]
+
+
+def sentinels_of(url: str) -> Sentinels | None:
+    """`redis+sentinel://user:password@host:port,host:port/service`; None for anything else."""
+    if _scheme_of(url) != "redis+sentinel":
+        return None
+    try:
+        parts = urlsplit(url)
+        told, _, hosts = parts.netloc.rpartition("@")
+        nodes = [urlsplit(f"//{each}") for each in hosts.split(",")]
+        found = tuple((each.hostname or "", each.port or _SENTINEL_PORT) for each in nodes)
+    except ValueError:  # it would show what was taken for the port
+        return None
+    service = unquote(parts.path.removeprefix("/"))
+    if not service or "/" in parts.path[1:] or "@" in told + service or parts.query or parts.fragment:
+        return None
+    if not all(host for host, _ in found):
+        return None
+    user, _, password = told.partition(":")
+    credentials = {"username": unquote(user), "password": unquote(password)}
+    return Sentinels(found, service, {name: value for name, value in credentials.items() if value})
+
+
+def _scheme_of(url: object) -> str:
+    # Never the rest: it may hold a password.
+    if not isinstance(url, str):
+        return type(url).__name__
+    found = _SCHEME.match(url)
+    return "" if found is None else found[1].lower()
+
+
+def _is_readable(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:  # it would show what was taken for the port
+        return False
+    if parts.hostname is None and port is not None:
+        return False
+    beyond = "@" in parts.path + parts.query + parts.fragment  # a password that was cut off before its end
+    return not beyond or (parts.scheme == "unix" and not parts.netloc)
