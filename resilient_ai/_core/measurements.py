@@ -197,7 +197,11 @@ class Measurements:
             return self._shown
 
     def _fold_one(self) -> None:
-        self._fold(self._series, *self._waiting.popleft())
+        try:
+            waiting = self._waiting.popleft()
+        except IndexError:  # another thread was at the lock first, or a signal handler reads: it has folded them
+            return
+        self._fold(self._series, *waiting)
 
     def _fold(self, into: dict[Series, Histogram], state: HasTimes, times: Sequence[float]) -> None:
         for series in state.time_source():

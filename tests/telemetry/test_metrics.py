@@ -11,6 +11,7 @@ import anyio
 import pytest
 
 from resilient_ai import ErrorType, Registry, circuit_breaker, classified_retry, degrade_to, failover, rate_limit
+from resilient_ai._core.measurements import ATTEMPT, Measurements, Series, TimeSource
 from resilient_ai.telemetry import collector, instrument
 from resilient_ai.testing import VirtualClock
 from tests.helpers import ProviderError, scripted
@@ -201,6 +202,35 @@ def test_histograms_count_every_call_of_many_threads_and_a_reset(each):
     assert answered + late == 8 * each
     assert shown["attempt_duration_seconds_count"][("ask", "", "ok")] == answered
     assert shown["call_duration_seconds_count"][("ask", "ok")] == answered
+
+
+def test_a_call_bears_that_another_thread_folds_all_times_while_it_waits_to_fold_some():
+    measurements, series = Measurements(), Series(ATTEMPT, "ask", outcome="ok")
+
+    class Circuit:
+        def time_source(self):
+            return TimeSource(series, None)
+
+    class ReadFirst:
+        """A lock that another thread gets first, to read."""
+
+        def __init__(self, lock):
+            self.lock = lock
+
+        def __enter__(self):
+            measurements._lock = self.lock
+            measurements.read(())
+            self.lock.acquire()
+
+        def __exit__(self, *error):
+            self.lock.release()
+
+    for _ in range(50):
+        measurements.hand_over(Circuit(), [1.0, 0.5])
+    measurements._lock = ReadFirst(measurements._lock)
+    measurements.hand_over(Circuit(), [1.0, 0.5])
+
+    assert sum(measurements.read(())[series].counts) == 51
 
 
 async def test_more_than_two_thousand_series_of_a_metric_are_left_out_and_counted(registry):
