@@ -240,13 +240,13 @@ def seconds(found: Found, text: str) -> float:
     return time.thread_time() - began
 
 
-def is_slow(found: Found, short: str, long: str) -> bool:
+def is_slow(found: Found, short: str, long: str, most: float = MOST) -> bool:
     """Whether a long text takes far more than its share, measured again before that is believed."""
     base = min(seconds(found, short) for _ in range(2))
-    if seconds(found, long) <= MOST * base:
+    if seconds(found, long) <= most * base:
         return False
     base = max(seconds(found, short) for _ in range(3))
-    return min(seconds(found, long) for _ in range(2)) > MOST * base
+    return min(seconds(found, long) for _ in range(2)) > most * base
 
 
 def slow_text(found: Found) -> str | None:
@@ -257,9 +257,9 @@ def slow_text(found: Found) -> str | None:
     """
     suspects = sorted(texts(found.pattern), key=lambda each: seconds(found, each[1][-SHORT // 10 :]))[-SUSPECTS:]
     for what, short, long in reversed(suspects):
-        # A text that is so slow already would take minutes in full length.
         tenth, whole = (min(seconds(found, each) for _ in range(2)) for each in (short[-SHORT // 10 :], short))
-        if whole > 0.01 and whole > MOST / 2 * tenth:
+        # A text that is so slow already would take minutes in full length.
+        if whole > 0.01 and whole > MOST / 2 * tenth and is_slow(found, short[-SHORT // 10 :], short, MOST / 2):
             return what
         if whole > TRIVIAL_SECONDS and is_slow(found, short, long):
             return what
