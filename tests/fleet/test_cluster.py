@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-import gc
 import socket
 
 import pytest
 
 from resilient_ai.redis import RedisStore
-from tests.fleet.support import server, until
-from tests.fleet.test_shared_quotas import LITTER, Service
+from tests.fleet.support import LITTER, server, until
+from tests.fleet.test_shared_quotas import Service
 
-pytestmark = [pytest.mark.filterwarnings(LITTER)]
-
-
-@pytest.fixture(autouse=True)
-def litter():
-    """coredis leaves streams of its own unclosed when its server goes; they are collected here, where that is known."""
-    yield
-    gc.collect()
+pytestmark = LITTER
 
 
 @pytest.mark.slow

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import re
 import time
@@ -14,28 +13,14 @@ from resilient_ai import Endpoint, failover
 from resilient_ai.events import FactHeard, FleetJoined, FleetLost
 from resilient_ai.redis import RedisStore
 from resilient_ai.testing import capture_events
-from tests.fleet.support import server, until, worker
+from tests.fleet.support import LITTER, until, worker
 from tests.helpers import ProviderError, scripted
 
-LITTER = "ignore:Exception ignored in. <function MemoryObject:pytest.PytestUnraisableExceptionWarning"
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings(LITTER)]
+pytestmark = [pytest.mark.slow, *LITTER]
 
 ALONE, BACK = 1.5, 4.0  # seconds after the first failed command, and after the server is there again
 RIGHTS = """+@connection +eval +evalsha +publish +subscribe +unsubscribe +time +get +set +incr +del +hset +hget +hmget
     +hgetall +hdel +zadd +zrem +zcard +zrange +zremrangebyscore +pexpire"""
-
-
-@pytest.fixture(autouse=True)
-def litter():
-    """coredis leaves streams of its own unclosed when its server goes; they are collected here, where that is known."""
-    yield
-    gc.collect()
-
-
-@pytest.fixture
-def running():
-    with server() as each:
-        yield each
 
 
 def store(running, **settings):

@@ -2,38 +2,15 @@
 
 from __future__ import annotations
 
-import gc
-
 import anyio
 import pytest
 
 from resilient_ai.events import FactHeard, FleetJoined, FleetLost
 from resilient_ai.testing import capture_events
-from tests.fleet.proxy import Proxy
-from tests.fleet.support import server, until, worker
-from tests.fleet.test_drills import BACK, LITTER, REFUSED, asks, resting, slowest_decision, store
+from tests.fleet.support import LITTER, until, worker
+from tests.fleet.test_drills import BACK, REFUSED, asks, resting, slowest_decision, store
 
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings(LITTER)]
-
-
-@pytest.fixture(autouse=True)
-def litter():
-    """coredis leaves streams of its own unclosed when its server goes; they are collected here, where that is known."""
-    yield
-    gc.collect()
-
-
-@pytest.fixture
-def running():
-    with server() as each:
-        yield each
-
-
-@pytest.fixture
-def proxy(running):
-    each = Proxy(running.port)
-    yield each
-    each.close()
+pytestmark = [pytest.mark.slow, *LITTER]
 
 
 TROUBLES = {

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import gc
 import ipaddress
 import json
 import os
@@ -23,25 +22,11 @@ from anyio.abc import SocketAttribute
 from anyio.from_thread import start_blocking_portal
 from anyio.streams.tls import TLSListener
 
-from tests.fleet.support import server, until, worker
-from tests.fleet.test_drills import LITTER
+from tests.fleet.support import LITTER, until, worker
 from tests.fleet.voting import Workers, store
 
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings(LITTER)]
+pytestmark = [pytest.mark.slow, *LITTER]
 ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture(autouse=True)
-def litter():
-    """coredis leaves streams of its own unclosed when its server goes; they are collected here, where that is known."""
-    yield
-    gc.collect()
-
-
-@pytest.fixture
-def running():
-    with server() as each:
-        yield each
 
 
 class Provider:

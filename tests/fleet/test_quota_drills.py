@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import time
 from contextlib import AsyncExitStack
 
@@ -10,33 +9,13 @@ import anyio
 import pytest
 
 from tests.fleet.proxy import Proxy
-from tests.fleet.support import Server, server, until
-from tests.fleet.test_shared_quotas import LITTER, Service, all_connected, sent_between, store
+from tests.fleet.support import LITTER, Server, server, until
+from tests.fleet.test_shared_quotas import Service, all_connected, sent_between, store
 
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings(LITTER)]
+pytestmark = [pytest.mark.slow, *LITTER]
 
 QUOTA = 50  # calls a second, and as many in the bucket
 ALONE, BACK = 2.5, 5.0  # seconds until workers go on without the server, and with it again
-
-
-@pytest.fixture(autouse=True)
-def litter():
-    """coredis leaves streams of its own unclosed when its server goes; they are collected here, where that is known."""
-    yield
-    gc.collect()
-
-
-@pytest.fixture
-def running():
-    with server() as each:
-        yield each
-
-
-@pytest.fixture
-def proxy(running):
-    each = Proxy(running.port)
-    yield each
-    each.close()
 
 
 def killed(running: Server, _proxy):

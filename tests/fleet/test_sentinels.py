@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import socket
 import subprocess
 from contextlib import contextmanager
@@ -10,17 +9,9 @@ from contextlib import contextmanager
 import pytest
 
 from resilient_ai.redis import RedisStore
-from tests.fleet.support import binary, server, until, worker
-from tests.fleet.test_shared_quotas import LITTER
+from tests.fleet.support import LITTER, binary, server, until, worker
 
-pytestmark = [pytest.mark.filterwarnings(LITTER)]
-
-
-@pytest.fixture(autouse=True)
-def litter():
-    """coredis leaves streams of its own unclosed when its server goes; they are collected here, where that is known."""
-    yield
-    gc.collect()
+pytestmark = LITTER
 
 
 def free_port():

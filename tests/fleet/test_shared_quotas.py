@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import random
 import re
 import time
@@ -15,25 +14,11 @@ from resilient_ai._core.leasing import Ask, Numbers, Units
 from resilient_ai.redis import RedisStore
 from resilient_ai.redis._quota_script import TAKE, arguments, grant_of
 from resilient_ai.usage import Usage
-from tests.fleet.support import server, until, worker
+from tests.fleet.support import LITTER, until, worker
 from tests.rate_limit.quota_server import QuotaServer
 from tests.rate_limit.support import Answer, TooFastError
 
-LITTER = "ignore:Exception ignored in. <function MemoryObject:pytest.PytestUnraisableExceptionWarning"
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings(LITTER)]
-
-
-@pytest.fixture(autouse=True)
-def litter():
-    """coredis leaves streams of its own unclosed when its server goes; they are collected here, where that is known."""
-    yield
-    gc.collect()
-
-
-@pytest.fixture
-def running():
-    with server() as each:
-        yield each
+pytestmark = [pytest.mark.slow, *LITTER]
 
 
 def store(running, **settings):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import re
 import threading
@@ -16,35 +15,14 @@ from resilient_ai import CircuitOpenError, CircuitState, circuit_breaker
 from resilient_ai._fleet.votes import hashed_state
 from resilient_ai.events import CircuitOpened, FleetClosed, FleetDoubted, FleetJoined, FleetLost, FleetOpened
 from resilient_ai.testing import capture_events
-from tests.fleet.proxy import Proxy
-from tests.fleet.support import Server, server, until, worker
-from tests.fleet.test_drills import ALONE, BACK, LITTER, RIGHTS
+from tests.fleet.support import LITTER, Server, server, until, worker
+from tests.fleet.test_drills import ALONE, BACK, RIGHTS
 from tests.fleet.voting import PATIENT, Workers, store
 from tests.helpers import ProviderError
 
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings(LITTER)]
+pytestmark = [pytest.mark.slow, *LITTER]
 
 KEY = hashed_state("drill", "circuit_breaker", "provider")
-
-
-@pytest.fixture(autouse=True)
-def litter():
-    """coredis leaves streams of its own unclosed when its server goes; they are collected here, where that is known."""
-    yield
-    gc.collect()
-
-
-@pytest.fixture
-def running():
-    with server() as each:
-        yield each
-
-
-@pytest.fixture
-def proxy(running):
-    each = Proxy(running.port)
-    yield each
-    each.close()
 
 
 async def test_a_dead_provider_is_found_by_all_workers_and_comes_back_for_all(running):
