@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import heapq
-import itertools
 import math
-import random
 from dataclasses import dataclass
 
-from resilient_ai._core.event_loops import LoopUsage
 from resilient_ai._rate_limit.config import RateLimitConfig
 from resilient_ai._rate_limit.estimate import TokenEstimate
 from resilient_ai._rate_limit.lease import Lease
 from resilient_ai._rate_limit.line import Waiter
 from resilient_ai._rate_limit.quota import Quota
 from tests.rate_limit.quota_server import QuotaServer
-from tests.rate_limit.simulation import WARM_UP, Provider, World
+from tests.rate_limit.simulation import InVirtualTime, World
 
 SHIFT, TRIP, LOOK = 8.0, 0.0005, 0.5  # seconds until others are busy; of a question; between looks at the stock
 
@@ -50,44 +46,22 @@ class Worker:
         self.asked = self.served = 0
 
 
-class FleetSimulation:
+class FleetSimulation(InVirtualTime):
     """Callers come by chance to workers that are unequally busy, wait for the quota, and try again after a refusal."""
 
     def __init__(self, world: World, fleet: Fleet) -> None:
-        self.world, self.fleet, self.rng = world, fleet, random.Random(world.seed)
-        self.provider, self.server = Provider(world), QuotaServer()
+        super().__init__(world)
+        self.fleet, self.server = fleet, QuotaServer()
         self.workers = [Worker(world, fleet) for _ in range(fleet.workers)]
-        self.loop, self.events, self.numbers = LoopUsage(None), [], itertools.count()
-        self.joined: dict[Waiter, tuple[float, tuple[float, float]]] = {}
-        self.waits: list[float] = []
         self.sent: list[tuple[float, float]] = []  # when, and how many tokens
-        self.commands = self.turned_away = 0
-        self.end, self.now = WARM_UP + world.seconds, 0.0
+        self.commands = 0
         weights = [1 / (index + 1) ** fleet.skew for index in range(fleet.workers)]
-        when = 0.0
-        while (when := when + self.rng.expovariate(world.calls * world.demand)) < self.end:
+        for when in self.arrivals():
             turn = self.rng.choices(range(fleet.workers), weights)[0]
             worker = self.workers[(turn + int(when / SHIFT) * 7) % fleet.workers]
-            truth = max(20.0, self.rng.lognormvariate(math.log(800) - 0.32, 0.8))
-            guess = (
-                800.0 if world.estimate is None else truth * world.estimate * self.rng.lognormvariate(0, world.noise)
-            )
-            self.at(when, self.come, worker, (truth, guess), True)
+            self.at(when, self.come, worker, self.tokens_of_a_call(), True)
         for index, worker in enumerate(self.workers):
             self.at(LOOK * index / fleet.workers, self.look, worker)
-
-    def at(self, when, what, *arguments):
-        heapq.heappush(self.events, (when, next(self.numbers), what, arguments))
-
-    def run(self):
-        while self.events and self.events[0][0] < self.end:
-            self.now, _, what, arguments = heapq.heappop(self.events)
-            what(*arguments)
-        return self
-
-    @property
-    def counted(self):
-        return self.now >= WARM_UP
 
     # -- the server
 
@@ -184,20 +158,6 @@ class FleetSimulation:
         self.serve(worker)
 
     # -- what came out
-
-    @property
-    def used(self) -> tuple[float, float]:
-        """Share of both numbers that was used, of what others have left."""
-        seconds = self.world.seconds * (1 - self.world.foreign)
-        return (
-            self.provider.taken_calls / (self.world.calls * seconds),
-            self.provider.taken_tokens / (self.world.tokens * seconds),
-        )
-
-    @property
-    def refused_share(self) -> float:
-        """Share of the calls that the provider refused."""
-        return self.provider.refused / max(1.0, self.provider.refused + self.provider.taken_calls)
 
     @property
     def served(self) -> tuple[float, float]:

@@ -95,27 +95,29 @@ class Provider:
         )
 
 
-class Simulation:
-    """Callers come by chance, wait for the quota, and try again after a refusal."""
+class InVirtualTime:
+    """Callers of a provider, one event after the other; what they do is said by those who derive from this."""
 
     def __init__(self, world: World) -> None:
         self.world, self.rng = world, random.Random(world.seed)
         self.provider = Provider(world)
-        self.quota = Quota(RateLimitConfig(world.calls * 60, world.tokens * 60, burst=world.burst), 0.0)
-        self.estimate = TokenEstimate(None)
         self.loop, self.events, self.numbers = LoopUsage(None), [], itertools.count()
         self.joined: dict[Waiter, tuple[float, tuple[float, float]]] = {}
         self.waits: list[float] = []
         self.turned_away = 0
-        self.order: list[float] = []  # when those came who were served
-        self.end = WARM_UP + world.seconds
+        self.end, self.now = WARM_UP + world.seconds, 0.0
+
+    def arrivals(self):
+        """When callers come, by chance."""
         when = 0.0
-        while (when := when + self.rng.expovariate(world.calls * world.demand)) < self.end:
-            truth = max(20.0, self.rng.lognormvariate(math.log(800) - 0.32, 0.8))
-            guess = (
-                800.0 if world.estimate is None else truth * world.estimate * self.rng.lognormvariate(0, world.noise)
-            )
-            self.at(when, self.come, (truth, guess))
+        while (when := when + self.rng.expovariate(self.world.calls * self.world.demand)) < self.end:
+            yield when
+
+    def tokens_of_a_call(self) -> tuple[float, float]:
+        """The truth, and what is guessed."""
+        world, rng = self.world, self.rng
+        truth = max(20.0, rng.lognormvariate(math.log(800) - 0.32, 0.8))
+        return truth, 800.0 if world.estimate is None else truth * world.estimate * rng.lognormvariate(0, world.noise)
 
     def at(self, when, what, *arguments):
         heapq.heappush(self.events, (when, next(self.numbers), what, arguments))
@@ -129,6 +131,32 @@ class Simulation:
     @property
     def counted(self):
         return self.now >= WARM_UP
+
+    @property
+    def used(self) -> tuple[float, float]:
+        """Share of both numbers that was used, of what others have left."""
+        seconds = self.world.seconds * (1 - self.world.foreign)
+        return (
+            self.provider.taken_calls / (self.world.calls * seconds),
+            self.provider.taken_tokens / (self.world.tokens * seconds),
+        )
+
+    @property
+    def refused_share(self) -> float:
+        """Share of the calls that the provider refused."""
+        return self.provider.refused / max(1.0, self.provider.refused + self.provider.taken_calls)
+
+
+class Simulation(InVirtualTime):
+    """Callers come by chance, wait for the quota, and try again after a refusal."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world)
+        self.quota = Quota(RateLimitConfig(world.calls * 60, world.tokens * 60, burst=world.burst), 0.0)
+        self.estimate = TokenEstimate(None)
+        self.order: list[float] = []  # when those came who were served
+        for when in self.arrivals():
+            self.at(when, self.come, self.tokens_of_a_call())
 
     def come(self, call):
         tokens = call[1] * self.estimate.ratio
@@ -185,22 +213,6 @@ class Simulation:
         if self.world.headers:
             self.quota.told(told, self.now - seconds, self.now)
         self.call_next()
-
-    # -- what came out
-
-    @property
-    def used(self) -> tuple[float, float]:
-        """Share of both numbers that was used, of what others have left."""
-        seconds = self.world.seconds * (1 - self.world.foreign)
-        return (
-            self.provider.taken_calls / (self.world.calls * seconds),
-            self.provider.taken_tokens / (self.world.tokens * seconds),
-        )
-
-    @property
-    def refused_share(self) -> float:
-        """Share of the calls that the provider refused."""
-        return self.provider.refused / max(1.0, self.provider.refused + self.provider.taken_calls)
 
     def wait(self, share: float) -> float:
         """Seconds that this share of the callers did not wait longer than."""
