@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import fields
-from typing import TYPE_CHECKING, Any, ClassVar, ParamSpec, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, ParamSpec, TypeVar, overload
 
 from resilient_ai._core.fast_path import begun
 from resilient_ai._core.handlers import Handler
@@ -42,15 +42,6 @@ class AdaptiveLimitPolicy(Policy[AdaptiveLimit]):
     per_endpoint = True
     changeable = tuple(field.name for field in fields(LimitConfig))
 
-    def __init__(self, name: str | None, config: LimitConfig, registry: StateStore) -> None:
-        super().__init__(name, config, registry)
-        self._bound: dict[str | None, LimitGate] = {}  # of the stack that was bound last, by endpoint
-
-    def with_config(self, config: LimitConfig) -> Self:
-        twin = super().with_config(config)
-        twin._bound = {}
-        return twin
-
     @classmethod
     def default_config(cls) -> LimitConfig:
         return LimitConfig()
@@ -67,7 +58,7 @@ class AdaptiveLimitPolicy(Policy[AdaptiveLimit]):
     def bind(self, bind_inner: Callable[[Site], Handler], site: Site) -> Handler:
         inner, gate, spare, now = bind_inner(site), self.state(site)._gate, site.spare, self.registry.clock.now
         thread = InThread(self.registry.clock) if site.plain else None
-        self._bound[site.endpoint] = gate
+        self.keep_for_fast_path(site, FastPermits(gate))
 
         async def limited(fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             permit: Permit | None = None if (first := begun(fn)) is None else first.permit
@@ -87,12 +78,7 @@ class AdaptiveLimitPolicy(Policy[AdaptiveLimit]):
         return limited
 
     def add_to_fast_path(self, path: FastPath, site: Site) -> bool:  # noqa: ARG002
-        bound, self._bound = self._bound, {}  # needed once
-        if path.permits:
-            return False
-        path.permits.update((endpoint, FastPermits(gate)) for endpoint, gate in bound.items())
-        path.timed = True
-        return True
+        return path.add_permits(self.take_for_fast_path())
 
 
 def _hold(gate: LimitGate, permit: Permit, result: ReturnedStream) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import fields
-from typing import TYPE_CHECKING, Any, ClassVar, ParamSpec, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, ParamSpec, TypeVar, overload
 
 from resilient_ai._classification.error_rules import (
     ErrorRule,
@@ -68,8 +68,6 @@ class CircuitBreakerPolicy(Policy[CircuitBreaker]):
         self.config: CircuitConfig = config
         self._key = key
         self._reject = reject
-        # Of the stack that was bound last, by endpoint: the circuit, and what runs a call within its timeout.
-        self._bound: dict[str | None, tuple[SharedCircuit, Handler | None]] = {}
 
     def in_test(self, attempts: int) -> None:
         """Lets every call through."""
@@ -79,11 +77,6 @@ class CircuitBreakerPolicy(Policy[CircuitBreaker]):
 
     def options(self) -> dict[str, Any]:
         return {"key": self._key, "reject": self._reject}
-
-    def with_config(self, config: CircuitConfig) -> Self:
-        twin = super().with_config(config)
-        twin._bound = {}
-        return twin
 
     @classmethod
     def default_config(cls) -> CircuitConfig:
@@ -102,7 +95,7 @@ class CircuitBreakerPolicy(Policy[CircuitBreaker]):
         guard = Guard(self.config, self._reject, self.registry.clock, self.state_name(site), plain=site.plain)
         if (key := self._key) is None:
             shared = self.state(site)._shared
-            self._bound[site.endpoint] = shared, run
+            self.keep_for_fast_path(site, (shared, run))
             return guard.function(inner, shared, run)
 
         async def keyed(fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -122,10 +115,10 @@ class CircuitBreakerPolicy(Policy[CircuitBreaker]):
         return keyed
 
     def add_to_fast_path(self, path: FastPath, site: Site) -> bool:  # noqa: ARG002
-        bound, self._bound = self._bound, {}  # needed once; a filled dict takes room
+        circuits = self.take_for_fast_path()
         if self._key is not None or self._reject is not None:
             return False
-        add_circuits(path, bound)
+        add_circuits(path, circuits)
         return True
 
     @property

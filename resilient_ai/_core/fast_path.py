@@ -10,7 +10,7 @@ function.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Coroutine
+from collections.abc import Callable, Collection, Coroutine, Mapping
 from dataclasses import dataclass
 from sys import modules
 from types import MethodType
@@ -235,6 +235,14 @@ class FastPath:
         self.timed = False
         self.bounded = False
         self.scoped: Collection[Any] = ()
+
+    def add_permits(self, permits: Mapping[str | None, Permits]) -> bool:
+        """Put these in front, by endpoint; False where some stand there already."""
+        if self.permits:
+            return False
+        self.permits.update(permits)
+        self.timed = True
+        return True
 
     def build(
         self,

@@ -247,11 +247,25 @@ class Policy(ABC, Generic[S]):
         return {}
 
     _declared: Any = None  # of a policy whose settings were changed
+    _for_fast_path: dict[str | None, Any] | None = None
+
+    def keep_for_fast_path(self, site: Site, what: Any) -> None:
+        """Keep what `bind` has made for a site until `add_to_fast_path` takes it."""
+        if self._for_fast_path is None:
+            self._for_fast_path = {}
+        self._for_fast_path[site.endpoint] = what
+
+    def take_for_fast_path(self) -> dict[str | None, Any]:
+        """What was kept, of the stack that was bound last, by endpoint. It is needed once, and takes room."""
+        kept, self._for_fast_path = self._for_fast_path, None
+        return kept or {}
 
     def __copy__(self) -> Self:
-        """The same policy, with the same states."""
+        """The same policy, with the same states; it has not been bound yet."""
         twin = object.__new__(type(self))
         vars(twin).update(vars(self))
+        if self._for_fast_path is not None:
+            twin._for_fast_path = None
         return twin
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -53,7 +53,6 @@ class RateLimitPolicy(Policy[RateLimit]):
     def __init__(self, name: Any, config: RateLimitConfig, registry: StateStore, cost: Cost | None = None) -> None:
         super().__init__(name, config, registry)
         self._cost = cost
-        self._bound: dict[str | None, RateGate] = {}
 
     def options(self) -> dict[str, Any]:
         return {"cost": self._cost}
@@ -70,7 +69,7 @@ class RateLimitPolicy(Policy[RateLimit]):
     def bind(self, bind_inner: Callable[[Site], Handler], site: Site) -> Handler:
         inner, gate, estimate = bind_inner(site), self.state(site)._gate, TokenEstimate(self._cost)
         gate.belong_to(site.handed)
-        self._bound[site.endpoint] = gate
+        self.keep_for_fast_path(site, gate)
         thread = InThread(self.registry.clock) if site.plain else None
 
         async def limited(fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -94,12 +93,10 @@ class RateLimitPolicy(Policy[RateLimit]):
         return limited
 
     def add_to_fast_path(self, path: FastPath, site: Site) -> bool:  # noqa: ARG002
-        bound, self._bound = self._bound, {}  # needed once
-        if path.permits or any(gate.counts_tokens for gate in bound.values()):
+        gates = self.take_for_fast_path()
+        if any(gate.counts_tokens for gate in gates.values()):
             return False
-        path.permits.update((endpoint, FastQuota(gate)) for endpoint, gate in bound.items())
-        path.timed = True
-        return True
+        return path.add_permits({endpoint: FastQuota(gate) for endpoint, gate in gates.items()})
 
 
 def _hold(gate: RateGate, sent: Sent, result: ReturnedStream) -> None:
