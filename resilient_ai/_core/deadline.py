@@ -299,9 +299,8 @@ class Opens:
 def let_renew(fn: Callable[..., Any]) -> None:
     """A call of `fn` has turned out to open a stream: the waiting for its first item may be renewed."""
     if busy and (loop := running_loop()) is not None and (task := current_task(loop)) is not None:
-        for queue in list(busy):  # calls of other threads come and go
-            entry = queue.calls.get(task) if queue.loop is loop else None
-            if entry is not None and isinstance(call := entry[2], Opens) and call.opens(fn):
+        for queue in _queues_in(loop):
+            if (entry := queue.calls.get(task)) is not None and isinstance(call := entry[2], Opens) and call.opens(fn):
                 call.streams = True
     if _waits and in_task():
         for wait in _waits.get(anyio.get_current_task().id, ()):
@@ -333,8 +332,8 @@ def renew_waits() -> None:
 
 
 def _renew_queues(loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any]) -> None:
-    for queue in list(busy):
-        if queue.renewed is None or queue.loop is not loop:
+    for queue in _queues_in(loop):
+        if queue.renewed is None:
             continue
         if (entry := queue.calls.get(task)) is not None and (queue.items or _opens_a_stream(entry[2])):
             queue.renew(task)
@@ -358,5 +357,6 @@ def seconds_left() -> float:
     return min(left, task_seconds_left(loop, task))
 
 
-def _queues_in(loop: asyncio.AbstractEventLoop) -> Iterator[DeadlineQueue]:
-    return (each for each in tuple(busy) if each.loop is loop)
+def _queues_in(loop: asyncio.AbstractEventLoop) -> list[DeadlineQueue]:
+    """Those of a loop whose timers run. Queues of other threads come and go meanwhile, and `list` copies at once."""
+    return [each for each in list(busy) if each.loop is loop]
