@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from weakref import finalize
 
 from .secret_holders import attributes_of, credentials_of, in_address, is_secret, others_of
@@ -16,23 +16,17 @@ _NAMES_OF_SECRETS = re.compile(r"(?i)key|token|secret|passw|authorization|cookie
 _NAMES_OF_ADDRESSES = re.compile(r"(?i)url|uri|dsn|proxy|endpoint|database")
 
 
-class _Kept:
+class _Kept(NamedTuple):
     """What one owner keeps secret. Its clients are asked each time, because they may fetch a new key by themselves."""
 
-    __slots__ = ("clients", "credentials", "others")
-
-    def __init__(self, credentials: tuple[str, ...], others: tuple[str, ...], clients: tuple[object, ...]) -> None:
-        self.credentials = credentials
-        self.others = others
-        self.clients = clients
+    credentials: tuple[str, ...]
+    others: tuple[str, ...]
+    clients: tuple[object, ...]
 
 
 _kept: dict[int, _Kept] = {}  # by the owner's id
-_environment: tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]] = (
-    (),
-    (),
-    (),
-)  # all names, and two kinds of them
+# All names, those of secrets and those of addresses.
+_environment: tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]] = ((), (), ())
 
 
 def keep_secret(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from sys import modules
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import anyio
 
@@ -16,9 +16,6 @@ from .clock import SystemClock
 from .readers import readers
 from .task_scopes import is_in_scope, tasks_with_scopes
 from .tasks import current_task, running_loop
-
-if TYPE_CHECKING:
-    pass
 
 _REAL = SystemClock()  # counts what event loops and their scopes do
 
