@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 from resilient_ai._classification.error_rules import ErrorRule, error_rules
@@ -67,6 +68,8 @@ class DegradePolicy(Policy[Degradation]):
         inner, here = bind_inner(site), FallbackSite(self.config, self.state(site)._state, self.registry, site)
         good, watched, name = here.state.good, watching, here.state.name
         in_time = telling_time if site.plain else leaving_time
+        if here.memories:
+            return partial(_observed, inner, here, in_time)
 
         async def degraded(fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             if watched() is not None:
@@ -87,10 +90,7 @@ class DegradePolicy(Policy[Degradation]):
                 good.one_more()
             return result
 
-        async def observed(fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-            return await _observed(inner, here, in_time, fn, instance, args, kwargs)
-
-        return observed if here.memories else degraded
+        return degraded
 
     def add_to_fast_path(self, path: FastPath, site: Site) -> bool:
         if any(rung.remember is not None for rung in self.config.rungs):
