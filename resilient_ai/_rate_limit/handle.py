@@ -15,7 +15,7 @@ from .gate import RateGate, numbers_of
 from .shared import SharedQuota
 
 if TYPE_CHECKING:
-    from resilient_ai._core.sharing import Sharing, Subject
+    from resilient_ai._core.sharing import Leased, Sharing, Subject
     from resilient_ai._core.state_store import StateStore
 
     from .bucket import Bucket
@@ -89,28 +89,27 @@ class RateLimitStats:
 class RateLimit(StateHandle):
     """One rate limit in the registry: its numbers. Thread-safe."""
 
-    __slots__ = ("_gate", "_now", "_past", "_shared", "name")
+    __slots__ = ("_gate", "_past", "name")
 
     def __init__(self, name: str, config: RateLimitConfig, registry: StateStore) -> None:
         self.name = name
         self._gate = gate = RateGate(name, config, registry)
-        self._gate.shared = self._shared = SharedQuota(gate, name)
+        gate.shared = SharedQuota(gate, name)
         gate.want()  # or the first callers would find a whole quota of their own
-        self._now = registry.clock.now
         self._past: RateLimitCounts | None = None  # what was counted up to the latest reset
 
     def _after_fork(self) -> None:
         """In a forked child: a free lock, and nobody in line."""
         self._gate.after_fork()
-        self._shared.leave()
+        self._gate.shared.leave()
 
     def _reconfigure(self, config: RateLimitConfig) -> None:
         """Go on with other settings; what is in the buckets stays, as far as they hold it."""
         self._gate.reconfigure(config)
 
-    def _leased(self) -> SharedQuota:
+    def _leased(self) -> Leased:
         """What a fleet keeps of it."""
-        return self._shared
+        return self._gate.shared
 
     def _fact_subject(self) -> Subject:
         """What facts of a fleet about it are about."""
@@ -122,7 +121,7 @@ class RateLimit(StateHandle):
 
     def stats(self) -> RateLimitStats:
         """The numbers of this moment."""
-        now = self._now()
+        now = self._gate.now()
         with self._gate.lock:
             quota = self._gate.quota
             used = quota.used_share(now)
@@ -182,7 +181,7 @@ class RateLimit(StateHandle):
         """Full buckets, and nothing learnt; callers in line stay where they are."""
         with self._gate.lock:
             self._past = self.counts()
-            self._gate.quota.clear(self._now())
+            self._gate.quota.clear(self._gate.now())
         self._gate.call_next()
 
     def __repr__(self) -> str:
