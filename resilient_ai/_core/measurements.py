@@ -38,7 +38,7 @@ ATTEMPT, CALL, BATCH_WAIT, BATCH_SIZE, RETRY_DELAY = (
 )
 BOUNDS = {ATTEMPT: SECONDS, CALL: SECONDS, BATCH_WAIT: WAITS, BATCH_SIZE: ITEMS, RETRY_DELAY: DELAYS}
 
-_MOST_SERIES = 1_500  # with an endpoint; those of more endpoints are counted together
+MOST_OF_ENDPOINTS = 1_500  # series of one metric with an endpoint; those of more endpoints are counted together
 _MOST_WAITING = 50  # lists; beyond that, whoever hands over the next one folds one
 
 
@@ -211,7 +211,7 @@ class Measurements:
     def _of(self, where: dict[Series, Histogram], series: Series) -> Histogram:
         if series.ai_endpoint is not None and series not in self._with_endpoint:
             # Whatever has a series of its own keeps it, so that no number falls.
-            if len(self._with_endpoint) < _MOST_SERIES:
+            if len(self._with_endpoint) < MOST_OF_ENDPOINTS:
                 self._with_endpoint.add(series)
             else:
                 series = series._replace(ai_endpoint=OTHERS)

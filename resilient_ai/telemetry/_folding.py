@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from resilient_ai._core.counts import OTHERS
+from resilient_ai._core.measurements import MOST_OF_ENDPOINTS
 
 from ._families import FAMILIES
 
@@ -13,8 +14,6 @@ if TYPE_CHECKING:
 
     Labels = tuple[str, ...]
     Series = dict[Labels, float]
-
-MOST_OF_ENDPOINTS = 1_500  # series of one metric
 
 _ENDPOINT = "ai_endpoint"
 _PLACE = {  # how many of a metric's labels say whose its series are, the endpoint last

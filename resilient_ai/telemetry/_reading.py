@@ -11,11 +11,12 @@ from resilient_ai._circuit_breaker.tickets import CircuitState
 from resilient_ai._core.counts import OTHERS
 from resilient_ai._core.errors import ErrorType
 from resilient_ai._core.forks import start_over_after_fork
+from resilient_ai._core.measurements import MOST_OF_ENDPOINTS
 from resilient_ai._core.state_name import place_of
 from resilient_ai._failover.health import EndpointState
 
 from ._families import FAMILIES
-from ._folding import MOST_OF_ENDPOINTS, Folding
+from ._folding import Folding
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

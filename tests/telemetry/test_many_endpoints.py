@@ -7,7 +7,8 @@ from collections import Counter
 import pytest
 
 from resilient_ai import Endpoint, circuit_breaker, classified_retry, failover
-from resilient_ai.telemetry._folding import MOST_OF_ENDPOINTS, Folding
+from resilient_ai._core.measurements import MOST_OF_ENDPOINTS
+from resilient_ai.telemetry._folding import Folding
 from tests.helpers import trio_in_ci
 from tests.telemetry.support import OpenTelemetry, Prometheus, calls
 
