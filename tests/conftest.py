@@ -13,6 +13,7 @@ import structlog
 from hypothesis import settings
 
 from resilient_ai import Registry
+from resilient_ai._core import callables
 from resilient_ai.testing import VirtualClock, capture_events
 from tests.helpers import errors_mean_what_they_say
 
@@ -44,6 +45,12 @@ def structlog_as_it_was() -> Iterator[None]:
     yield
     if structlog.is_configured():
         structlog.reset_defaults()
+
+
+@pytest.fixture(autouse=True)
+def names_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name is the same in every order of the tests: the first module that uses it has it without its module's name."""
+    monkeypatch.setattr(callables, "_homes", {})
 
 
 @pytest.fixture(params=["asyncio", "trio"])
