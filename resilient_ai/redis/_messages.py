@@ -13,14 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 from resilient_ai._core.errors import ErrorType
 
-from ._vote_messages import Question, decision_of, question_of
+from ._vote_messages import Question, decision_of, is_key, is_number, question_of
 
 if TYPE_CHECKING:
     from resilient_ai._fleet.votes import Decision
 
 _LONGEST = 2_000
-_MOST = 2**53
-_KEY = re.compile(r"[0-9a-f]{24}")
 _WORKER = re.compile(r"[0-9a-z]{1,32}")
 _TYPES = {each.value: each for each in ErrorType}
 
@@ -73,12 +71,10 @@ def news_of_row(row: object) -> News | None:
 
 def _news(key: Any, kind: Any, millis: Any, by: Any, confirmed: Any) -> News | None:
     fits = (
-        isinstance(key, str)
-        and _KEY.fullmatch(key)
+        is_key(key)
         and isinstance(kind, str)
         and (kind == "" or kind in _TYPES)
-        and type(millis) is int
-        and 0 <= millis < _MOST
+        and is_number(millis)
         and confirmed in (0, 1)
         and type(confirmed) is int
         and _is_worker(by)

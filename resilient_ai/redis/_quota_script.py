@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from resilient_ai._core.leasing import Grant, Units
 
-from ._scripts import DAY, Script
+from ._scripts import DAY, Script, millis
 
 if TYPE_CHECKING:
     from resilient_ai._core.leasing import Ask
@@ -122,9 +122,9 @@ def arguments(ask: Ask) -> tuple[float | int, ...]:
     return (
         numbers.requests_per_minute or 0,
         numbers.tokens_per_minute or 0,
-        _millis(numbers.burst),
-        _millis(numbers.horizon),
-        _millis(ask.patience),
+        millis(numbers.burst),
+        millis(numbers.horizon),
+        millis(ask.patience),
         *ask.line,
         *ask.first,
         *ask.ahead,
@@ -132,7 +132,7 @@ def arguments(ask: Ask) -> tuple[float | int, ...]:
         *ask.alone,
         *(-1 if left is None else left for left in ask.left),
         int(ask.share * 1000),
-        -1 if ask.pause is None else _millis(ask.pause),
+        -1 if ask.pause is None else millis(ask.pause),
         _LONGEST_PAUSE,
         DAY,
         min(ask.demand, 1e6),
@@ -160,7 +160,3 @@ def grant_of(reply: Any, ask: Ask) -> Grant | None:
         return None
     units, free = Units(requests, tokens), Units(free_requests, free_tokens)
     return Grant(units, min(wait, 2 * _LONGEST_PAUSE) / 1000, factor / 1000, pause / 1000, free)
-
-
-def _millis(seconds: float) -> int:
-    return max(0, int(seconds * 1000))

@@ -104,3 +104,8 @@ SYNC = Script(_SYNC, push=False)
 FACT = {push: Script(_FACT, push=push) for push in (True, False)}
 HELLO = Script(_HELLO, push=True)
 DAY = _DAY
+
+
+def millis(seconds: float) -> int:
+    """Whole milliseconds, as the scripts count them; 0 for a time that is over."""
+    return max(0, int(seconds * 1000))

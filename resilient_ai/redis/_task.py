@@ -15,8 +15,8 @@ from resilient_ai._core.wakeup import TaskWakeup
 from resilient_ai._fleet.votes import Decision
 
 from ._leasing import Leasing
-from ._messages import news_of, news_of_row
-from ._scripts import DAY, FACT, HELLO, SYNC
+from ._messages import News, news_of, news_of_row
+from ._scripts import DAY, FACT, HELLO, SYNC, millis
 from ._transport import is_refusal
 from ._vote_messages import Question
 from ._voting import Voting
@@ -185,9 +185,7 @@ class FleetTask:
 
     def _hear(self, heard: anyio.Event, message: object) -> None:
         news = news_of(message)
-        if news is None:
-            self._membership.dropped()
-        elif isinstance(news, str):
+        if isinstance(news, str):
             if news == self._worker:
                 heard.set()
         elif isinstance(news, Question):
@@ -195,6 +193,12 @@ class FleetTask:
         elif isinstance(news, Decision):
             if not self._membership.votes.decided(news):
                 self._membership.dropped()
+        else:
+            self._hear_fact(news)
+
+    def _hear_fact(self, news: News | None) -> None:
+        if news is None:
+            self._membership.dropped()
         elif news.by != self._worker:
             self._membership.heard(news.key, news.error_type, news.seconds, confirmed=news.confirmed)
 
@@ -208,8 +212,8 @@ class FleetTask:
                 while (what := membership.next_to_tell()) is not None and not membership.leaving:
                     fact, waited = what.fact, membership.seconds_since(what.since)
                     kind = "" if fact is None else fact.error_type.value
-                    alone = 0 if fact is None else _millis(fact.alone - waited)
-                    confirmed = 0 if fact is None else _millis(fact.confirmed - waited)
+                    alone = 0 if fact is None else millis(fact.alone - waited)
+                    confirmed = 0 if fact is None else millis(fact.confirmed - waited)
                     if fact is None or alone > 0:
                         await self._ask(
                             transport, FACT[self._push], (self._facts, self._ver),
@@ -233,23 +237,15 @@ class FleetTask:
     async def _sync(self, transport: Transport, voting: Voting, *, first: bool = False) -> None:
         seen = -1 if first else self._ver_seen
         workers, ver, now, rows, states, asks = await self._ask(
-            transport, SYNC, self._synced, self._worker, _millis(_WORKER_LIFE), seen, 0
+            transport, SYNC, self._synced, self._worker, millis(_WORKER_LIFE), seen, 0
         )
         voting.synced(now, states, asks, first=first)
         for row in rows:
-            news = news_of_row(row)
-            if news is None:
-                self._membership.dropped()
-            elif news.by != self._worker:
-                self._membership.heard(news.key, news.error_type, news.seconds, confirmed=news.confirmed)
+            self._hear_fact(news_of_row(row))
         if ver < self._ver_seen or (first and self._ver_seen >= 0):
             self._membership.tell_again()  # the server may have lost its data
         self._ver_seen = ver
         self._membership.counted(workers)
-
-
-def _millis(seconds: float) -> int:
-    return max(0, int(seconds * 1000))
 
 
 def _first(error: BaseException) -> BaseException:

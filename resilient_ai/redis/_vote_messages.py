@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 from resilient_ai._fleet.votes import Decision
 
@@ -20,7 +20,7 @@ class Question(NamedTuple):
     number: int
 
 
-def is_number(value: object) -> bool:
+def is_number(value: object) -> TypeGuard[int]:
     """Whether it is a whole number that a script can have counted."""
     return type(value) is int and 0 <= value < _MOST
 
@@ -28,12 +28,19 @@ def is_number(value: object) -> bool:
 def question_of(told: dict[str, Any]) -> Question | None:
     """What a message asks; None: it does not fit."""
     key, number = told.get("k"), told.get("q")
-    return Question(key, number) if _is_key(key) and is_number(number) else None  # type: ignore[arg-type]
+    return Question(key, number) if is_key(key) and is_number(number) else None
+
+
+def question_of_pair(key: object, number: object) -> Question | None:
+    """What is written down as asked; None: it does not fit."""
+    if not isinstance(number, str) or not number.isdecimal() or len(number) > 16:
+        return None
+    return question_of({"k": key, "q": int(number)})
 
 
 def decision_of(told: dict[str, Any]) -> Decision | None:
     """What a message says; None: it does not fit."""
-    if set(told) != {"k", "s", *_NUMBERS} or not _is_key(told["k"]) or told["s"] not in ("o", "c"):
+    if set(told) != {"k", "s", *_NUMBERS} or not is_key(told["k"]) or told["s"] not in ("o", "c"):
         return None
     if not all(is_number(told[each]) for each in _NUMBERS):
         return None
@@ -52,7 +59,7 @@ def decision_of_row(row: object) -> Decision | None:
 def decision_of_state(key: object, value: object, now: int) -> Decision | None:
     """What is written down about a state, at that time of the server; None: it does not fit."""
     found = _STATE.fullmatch(value) if isinstance(value, str) else None
-    if found is None or not _is_key(key):
+    if found is None or not is_key(key):
         return None
     epoch, until, question, probes, _since, *counts = (int(each) for each in found.group(1, *range(3, 11)))
     left = max(0, until - now)
@@ -70,5 +77,6 @@ def pairs_of(flat: object) -> list[tuple[object, object]]:
     return []
 
 
-def _is_key(key: object) -> bool:
+def is_key(key: object) -> TypeGuard[str]:
+    """Whether it is a hash that a worker can have made."""
     return isinstance(key, str) and _KEY.fullmatch(key) is not None

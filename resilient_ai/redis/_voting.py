@@ -12,7 +12,7 @@ from resilient_ai._core.event_loops import LoopUsages
 from resilient_ai._core.wakeup import TaskWakeup
 
 from ._scripts import DAY
-from ._vote_messages import decision_of_row, decision_of_state, is_number, pairs_of
+from ._vote_messages import decision_of_row, decision_of_state, is_number, pairs_of, question_of_pair
 from ._vote_scripts import ANSWER, JUDGE, SUSPECT
 
 if TYPE_CHECKING:
@@ -148,8 +148,10 @@ class Voting:
         if self._push:
             return  # questions have come by themselves
         for key, number in pairs_of(asks):
-            if isinstance(key, str) and isinstance(number, str) and number.isdecimal() and len(number) <= 16:
-                self._votes.ask(key, int(number))
+            if (question := question_of_pair(key, number)) is None:
+                self._membership.dropped()
+            else:
+                self._votes.ask(question.key, question.number)
 
     def _key(self, name: str) -> str:
         return self._prefix + name

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from resilient_ai._fleet.votes import Decision
 from resilient_ai.redis._messages import News, news_of
-from resilient_ai.redis._vote_messages import Question, decision_of_row, decision_of_state, pairs_of
+from resilient_ai.redis._vote_messages import Question, decision_of_row, decision_of_state, pairs_of, question_of_pair
 
 KEY = "0123456789abcdef01234567"
 DECISION = {"k": KEY, "e": 7, "s": "o", "r": 500, "n": 1, "q": 6, "f": 61, "c": 88, "b": 12, "a": 14}
@@ -67,3 +67,19 @@ def test_no_text_raises(text):
 def test_no_row_raises(row):
     assert isinstance(decision_of_row(row), Decision | None)
     assert isinstance(pairs_of(row), list)
+
+
+def test_a_question_that_is_fetched_is_read_as_strictly_as_one_that_is_pushed():
+    key = "0123456789abcdef01234567"
+    refused = [
+        ("x" * 1_000_000, "7"),
+        ("../states", "7"),
+        (key, "-7"),
+        (key, "7.0"),
+        (key, "9" * 16),
+        (key, 7),
+        (None, "7"),
+    ]
+
+    assert question_of_pair(key, "7") == Question(key, 7)
+    assert [question_of_pair(*each) for each in refused] == [None] * len(refused)
