@@ -49,7 +49,7 @@ def structlog_as_it_was() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def names_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A name is the same in every order of the tests: the first module that uses it has it without its module's name."""
+    """A name is the same in every order of the tests: the first module that uses it has it to itself."""
     monkeypatch.setattr(callables, "_homes", {})
 
 
