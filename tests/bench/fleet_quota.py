@@ -1,7 +1,7 @@
 """
 One quota for many workers on a real server, in real time: leased, divided equally, counted by the minute, not shared.
 
-`python -m tests.bench.fleet_quota`: about 13 minutes; `--only leased --demand 1.5 --workers 8` for one row of it.
+`python -m tests.bench.fleet_quota`: about 20 minutes; `--only "leased, demand 1.5, 8 workers"` for one row of it.
 
 All workers are registries of one process, with one provider that holds a second of its quota and begins empty. The busy
 workers change every 8 s; callers wait 5 s at most and try again after a refusal.
