@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from .backend import in_trio
 from .callers_deadline import Deadline, current_deadline, reset_deadline, set_deadline
+from .fast_path import begun
 from .scopes import move_on_after
 
 if TYPE_CHECKING:
@@ -35,7 +36,8 @@ async def within(
 
     A cancellation from outside passes through, also when both come in the same moment.
     """
-    if patience.seconds <= 0:
+    # A call that has run on the fast path is told to the layers however late it is: they hold permits for it.
+    if patience.seconds <= 0 and begun(fn) is None:
         return OVER
     here = Deadline(patience.clock, patience.seconds, current_deadline())
     tokens = set_deadline(here)

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio  # noqa: TID251 - its timeout is what a caller has around a call
 from contextlib import asynccontextmanager
 
 import anyio
 import pytest
 
-from resilient_ai import CallTimeoutError, ErrorType, deadline, degrade_to, watch
+from resilient_ai import (
+    CallTimeoutError,
+    Endpoint,
+    ErrorType,
+    Registry,
+    circuit_breaker,
+    deadline,
+    degrade_to,
+    failover,
+    watch,
+)
 from resilient_ai.testing import capture_events, isolated_registry
+from tests.core.support import JumpingLoop
 from tests.degrade_to.support import Shelf, failing
 
 pytestmark = pytest.mark.anyio
@@ -121,3 +133,27 @@ async def test_equal_calls_with_deadlines_share_one_computation():
                 tasks.start_soon(caller, seconds)
 
     assert (answers, len(computed)) == (["answer"] * 3, 1)
+
+
+def test_a_call_that_fails_past_its_callers_timeout_is_counted_and_holds_nothing():
+    """A timeout that is one of many timers is seen by nobody before the call, and by the layers after it."""
+    registry = Registry(listeners=())
+
+    @degrade_to("sorry", registry=registry)
+    @failover(Endpoint("late"), name="over", registry=registry)
+    @circuit_breaker("late", registry=registry)
+    async def ask(_endpoint):
+        await asyncio.sleep(0.2)  # the other timers are gone by then
+        asyncio.get_running_loop().jumped += 1  # a function that blocks: asyncio has no chance to cancel it
+        raise ConnectionError("down")
+
+    async def main():
+        async with asyncio.timeout(0.5):
+            for _ in range(20):
+                asyncio.get_running_loop().call_later(0.1, str)
+            return await ask()
+
+    with asyncio.Runner(loop_factory=JumpingLoop) as runner:  # without anyio, which leaves traces
+        assert runner.run(main()) == "sorry"
+    assert registry.endpoints["late"].stats().in_flight == 0
+    assert registry.circuit_breakers["late[late]"].stats().total_failures == 1
