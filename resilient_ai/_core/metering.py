@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from .call_facts import OWN_VARIABLES
 from .errors import mark_if_wrong_call
 from .fast_path import begun
-from .opening import tell_watchers_with
+from .opening import gives_items, tell_watchers_with
 from .returned_stream import ReturnedStream
 from .streams import OpenStream
 
@@ -63,7 +63,9 @@ class Meters(Protocol):
 
 
 _run: ContextVar[Run | None] = ContextVar("resilient_ai.run", default=None)
-OWN_VARIABLES.add(_run)
+# Of a stream that a function has returned on a fast path, until its layers take it over.
+_run_of_opened: ContextVar[Run | None] = ContextVar("resilient_ai.run_of_opened", default=None)
+OWN_VARIABLES.update((_run, _run_of_opened))
 
 current_run = _run.get
 
@@ -73,7 +75,7 @@ def metered(inner: Handler, meter: Meter, endpoint: str | None) -> Handler:
 
     async def run_metered(fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         told_already = (started := begun(fn)) is not None and started.error is not None
-        run = meter.run(endpoint)
+        run = meter.run(endpoint) if started is None or started.stream is None else _take_opened(meter, endpoint)
         token = _run.set(run)
         try:
             result = await inner(fn, instance, args, kwargs)
@@ -113,11 +115,20 @@ def metered_function(function: Callable[..., Any], meter: Meter, position: int |
             raise
         finally:
             _reset(token)
-        if not hasattr(type(result), "__anext__"):  # the layers take a stream over, and hold it
+        if hasattr(type(result), "__anext__") and gives_items(type(result)):
+            _run_of_opened.set(run)  # the layers take a stream over, and hold it
+        else:
             run.answered(result)
         return result
 
     return run_metered
+
+
+def _take_opened(meter: Meter, endpoint: str | None) -> Run:
+    """The run that has opened a stream on a fast path, which may have been told of usage already."""
+    run = _run_of_opened.get()
+    _run_of_opened.set(None)
+    return meter.run(endpoint) if run is None else run
 
 
 def _reset(token: Any) -> None:

@@ -6,6 +6,7 @@ import gc
 import subprocess
 import sys
 from contextlib import aclosing
+from unittest.mock import MagicMock
 
 import anyio
 import anyio.lowlevel
@@ -131,6 +132,13 @@ async def test_an_answer_that_tells_nothing_is_counted_as_one_without_usage(regi
 
     assert told(registry, "counted_ask") == [("us", None, 1, 0, 0, 1)]
     assert registry.usage["counted_ask"].without_usage == 1
+
+
+async def test_a_mock_is_one_answer_although_it_has_the_methods_of_a_stream(registry):
+    count(registry)
+    await circuit_breaker(registry=registry)(scripted(MagicMock(model=None, usage=None)))()
+
+    assert registry.usage[next(iter(registry.usage))].calls == 1
 
 
 async def test_a_failure_that_says_nothing_is_no_answer(registry):
@@ -261,6 +269,22 @@ async def test_what_is_told_inside_counts_in_place_of_what_the_result_says(regis
     await ask()
 
     assert [row[:5] for row in told(registry, next(iter(registry.usage)))] == [("us", "mine", 2, 3, 3)]
+
+
+async def test_what_is_told_before_a_stream_is_returned_counts_in_place_of_what_its_items_say(registry):
+    count(registry)
+
+    async def pieces():
+        yield ANSWER
+
+    @circuit_breaker(registry=registry)
+    async def ask():
+        report_usage(Usage(1, 1), "mine")
+        return pieces()
+
+    await read(await ask())
+
+    assert told(registry, next(iter(registry.usage))) == [(None, "mine", 1, 1, 1, 0)]
 
 
 async def test_telling_outside_of_a_call_or_unheard_does_nothing(registry):
