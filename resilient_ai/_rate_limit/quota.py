@@ -275,7 +275,7 @@ class Quota:
         """A call took so many tokens, and not as many as were estimated."""
         self.pass_time(now)
         self.tokens_used += round(used)
-        self._use[1] += used - estimated
+        self._use_less(0.0, estimated - used)
         if self.tokens is not None:
             self.tokens.give_back(estimated - used)
 
@@ -283,12 +283,15 @@ class Quota:
         """A call was not sent after all."""
         self.pass_time(now)
         self.total -= 1
-        self._use[0] -= 1
-        self._use[1] -= tokens
+        self._use_less(1.0, tokens)
         if self.requests is not None:
             self.requests.give_back(1.0)
         if self.tokens is not None:
             self.tokens.give_back(tokens)
+
+    def _use_less(self, requests: float, tokens: float) -> None:
+        # What was added when the call began has faded meanwhile: to take off all of it must not go below nothing.
+        self._use = [max(0.0, use - less) for use, less in zip(self._use, (requests, tokens), strict=True)]
 
     def told(self, said: Told, since: float, now: float) -> None:
         """The provider tells what was left when a call was sent."""

@@ -63,6 +63,19 @@ def test_bad_settings_are_errors_at_decoration(registry, settings, complaint):
         rate_limit(**settings, registry=registry)(scripted("answer"))
 
 
+@pytest.mark.parametrize("settings", [{"requests_per_minute": 6}, {"tokens_per_minute": 600, "cost": 100}])
+async def test_what_a_call_gives_back_after_a_minute_makes_the_use_no_less_than_nothing(registry, clock, settings):
+    @rate_limit("q", **settings, registry=registry)
+    async def ask():
+        clock.advance(60)
+        raise ConnectionRefusedError
+
+    with pytest.raises(ConnectionRefusedError):
+        await ask()
+
+    assert registry.rate_limits["q"].stats().used == 0
+
+
 async def test_below_a_failover_each_endpoint_has_a_quota_of_its_own(registry):
     @failover(Endpoint("us"), Endpoint("eu"), strategy="priority", registry=registry)
     @rate_limit("q", requests_per_minute=60, burst=1, max_wait=0, registry=registry)
