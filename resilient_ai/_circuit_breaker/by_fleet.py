@@ -1,7 +1,7 @@
 """
 A circuit that other workers have opened too: who probes it, how calls come back, and how long the fleet is believed.
 
-    the fleet votes ──▶ held open ── a probe of anybody is good ──▶ ramp ── 2 s ──▶ closed
+    the fleet votes ──▶ held open ── a probe of anybody is good ──▶ ramp ─ ≤ 3 s ─▶ closed
                           ▲   │ period over: one probe, by lot        │ the circuit's own rules
                           └───┘ it fails: another period              └──▶ open, as a circuit by itself
 """
@@ -20,6 +20,8 @@ LEAST_SLOT = 0.1  # seconds; in each slot about one worker of the fleet probes
 AT_ONCE = 4  # probes that are under way where answers take longer than that
 GRACE = 2.0  # seconds for which whoever made the failed probe leaves the next one to others
 RAMP, RAMP_FIRST = 2.0, 0.1  # seconds until all calls are let through again, and the share that is at first
+RAMP_ROUND, RAMP_GAIN = 0.1, 1.75  # seconds between two changes of the share, and its growth by a round's good answer
+RAMP_FAILING, RAMP_STEP = 3.0, 0.2  # the same after a failure: seconds, and what a good answer adds to the share
 RAMP_WAIT = 0.2  # seconds that a refused caller waits at most while calls come back
 DOUBTED = 600.0  # seconds for which a fleet is not believed once own calls have shown otherwise
 _ENOUGH_TRIALS = 2
@@ -32,27 +34,50 @@ def period_after(probes: int, longest: float) -> float:
 
 
 class Ramp:
-    """Lets calls through again little by little: of a worker's arrivals a share that grows from 10 to 100 percent."""
+    """
+    Lets calls through again little by little: a share of one worker's arrivals, which begins at a tenth.
 
-    __slots__ = ("_began", "_due", "ticket")
+    Good answers raise it by three quarters, once in each round: an answer counts when its call was let through after
+    the latest change, and 0.1 s later at the earliest. Where good answers are rare or slow, time raises the share to
+    all within 2 s. After a failure it is a tenth again, for 3 s at most, and only good answers raise it, a fifth each.
+    (Slow start and congestion avoidance, as TCP has them: RFC 5681, section 3.1.)
+    """
+
+    __slots__ = ("_began", "_changed", "_due", "_failed", "_share", "ticket")
 
     def __init__(self, now: float, ticket: Ticket, roll: float) -> None:
-        self._began = now
+        self._began = self._changed = now
         self._due = roll  # of all workers, one tenth lets its first call through
+        self._share, self._failed = RAMP_FIRST, False
         self.ticket = ticket
 
     def left(self, now: float) -> float:
-        """Seconds until every call is let through."""
-        return self._began + RAMP - now
+        """Seconds until every call is let through, at most."""
+        if self._share >= 1:
+            return 0.0
+        return self._began + (RAMP_FAILING if self._failed else RAMP) - now
 
     def lets_through(self, now: float) -> bool:
         """Whether the next call may go."""
-        share = max(0.0, now - self._began) / RAMP
-        self._due += RAMP_FIRST + (1 - RAMP_FIRST) * share**2
+        if not self._failed:
+            over = max(0.0, now - self._began) / RAMP
+            self._share = max(self._share, RAMP_FIRST + (1 - RAMP_FIRST) * over**2)
+        self._due += self._share
         if self._due < 1:
             return False
         self._due -= 1
         return True
+
+    def answered(self, now: float, seconds: float) -> None:
+        """A call that was let through gave a good answer after so many seconds."""
+        if now - seconds >= self._changed and now - self._changed >= RAMP_ROUND:
+            self._share = self._share + RAMP_STEP if self._failed else self._share * RAMP_GAIN
+            self._changed = now
+
+    def failed(self, now: float) -> None:
+        """A call that was let through has failed."""
+        self._share, self._failed, self._changed = RAMP_FIRST, True, now
+        self._due = min(self._due, 0.0)
 
 
 class ByFleet:

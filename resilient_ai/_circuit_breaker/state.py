@@ -202,6 +202,8 @@ class Circuit(FleetCircuit):
             if fleet is not None and fleet.alone:
                 fleet.verdict, fleet.closed_at = "answered", now
             return self._enter(CircuitState.CLOSED)
+        if (fleet := self.by_fleet) is not None and fleet.ramp is not None:
+            fleet.ramp.answered(now, seconds)
         if self.failures:
             self.failures -= 1
             self._set_fast_ticket()
@@ -227,6 +229,8 @@ class Circuit(FleetCircuit):
             fleet.believe(now)
             if fleet.holds:
                 return self._fleet_probe_failed(fleet, now, retry_after)
+            if fleet.ramp is not None:
+                fleet.ramp.failed(now)
         if self.probing is not None:
             self._grow()
             return self._open(now, "a probe failed", retry_after, roll)

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, precondition, rule
 
 from resilient_ai import CircuitState
-from resilient_ai._circuit_breaker.by_fleet import DOUBTED, RAMP
+from resilient_ai._circuit_breaker.by_fleet import DOUBTED, RAMP, RAMP_FAILING
 from resilient_ai._circuit_breaker.config import CircuitConfig
 from resilient_ai._circuit_breaker.state import Circuit
 from resilient_ai._circuit_breaker.window import TICK
@@ -160,6 +160,27 @@ class FleetCircuitMachine(RuleBasedStateMachine):
         assert counts[0] <= 6
         assert counts[-1] >= 3 * counts[0]
         assert circuit.admit(self.now)[1] is CLOSED
+
+    @precondition(lambda self: self.set_by_operator is None)
+    @rule(outcomes=st.lists(st.sampled_from(["good", "failed", "cancelled", "slow"]), max_size=4))
+    def calls_are_all_back_after_a_bound_whatever_comes_of_them(self, outcomes):
+        circuit = self.circuit
+        circuit.force(CLOSED)
+        if circuit.hear_open(self.now, opened(0.5)) is None:
+            return
+        circuit.hear_close(self.now)
+        began = self.now
+        while circuit.state is HALF_OPEN:
+            assert self.now <= began + RAMP_FAILING + 0.1
+            ticket = self.ask(0.0, 50)
+            outcome = outcomes.pop() if outcomes and ticket is not None else "cancelled"
+            if ticket is not None and outcome in ("good", "slow"):
+                circuit.succeed(ticket, self.now, 0.01 if outcome == "good" else 9.0)
+            elif ticket is not None:
+                circuit.fail(ticket, self.now, 0.01) if outcome == "failed" else circuit.release(ticket)
+            self.now += 0.05
+
+        assert circuit.state in (CLOSED, OPEN)  # open by its own rule, where calls failed
 
     @invariant()
     def at_most_one_probe_of_the_fleet_is_under_way_here(self):
