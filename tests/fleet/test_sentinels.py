@@ -2,39 +2,12 @@
 
 from __future__ import annotations
 
-import socket
-import subprocess
-from contextlib import contextmanager
-
 import pytest
 
 from resilient_ai.redis import RedisStore
-from tests.fleet.support import LITTER, binary, server, until, worker
+from tests.fleet.support import LITTER, free_port, sentinel, server, until, worker
 
 pytestmark = LITTER
-
-
-def free_port():
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
-
-
-@contextmanager
-def sentinel(primary, folder):
-    """One Sentinel that decides by itself; its port."""
-    port = free_port()
-    settings = folder / "sentinel.conf"
-    settings.write_text(
-        f"port {port}\nbind 127.0.0.1\nloglevel nothing\nsentinel monitor main 127.0.0.1 {primary.port} 1\n"
-        "sentinel down-after-milliseconds main 500\nsentinel failover-timeout main 5000\n"
-    )
-    process = subprocess.Popen([binary(), str(settings), "--sentinel"], stdout=subprocess.DEVNULL, cwd=folder)
-    try:
-        yield port
-    finally:
-        process.kill()
-        process.wait()
 
 
 @pytest.mark.slow
@@ -62,6 +35,22 @@ async def test_workers_follow_a_failover_to_the_new_primary(tmp_path):
     assert push
 
 
+@pytest.mark.slow
+async def test_sentinels_may_have_a_password_of_their_own(tmp_path):
+    right, wrong = worker(1), worker(2)
+    with (
+        server("--requirepass", "pri%mary") as primary,
+        sentinel(primary, tmp_path, "sentinel auth-pass main pri%mary", "requirepass sent+inel") as port,
+    ):
+        url = f"redis+sentinel://:pri%25mary@127.0.0.1:{port}/main?sentinel_password="
+        async with right.join(RedisStore(url + "sent+inel")), wrong.join(RedisStore(url + "other")):
+            await until(lambda: right.fleet.connected, 20)
+            await until(lambda: wrong.fleet.last_error is not None, 20)
+
+            assert not wrong.fleet.connected
+            assert "Authentication" in wrong.fleet.last_error
+
+
 @pytest.mark.parametrize(
     "rest",
     [
@@ -73,6 +62,11 @@ async def test_workers_follow_a_failover_to_the_new_primary(tmp_path):
         ":s3cr@t@cache/main",
         ":s3cr#t@cache/main",
         ":9/s3cr@a/main",
+        "a/main?sentinel_password=s3cr@t",
+        "a/main?sentinel_password",
+        "a/main?password=s3cr3t",
+        "a/main?ssl_ca_certs=s3cr3t",
+        "a/main?sentinel_password=a&s3cr3t",
     ],
 )
 def test_a_url_that_names_no_sentinel_or_no_service_is_refused_without_its_password(rest):
@@ -83,12 +77,9 @@ def test_a_url_that_names_no_sentinel_or_no_service_is_refused_without_its_passw
     assert wrong.value.__context__ is None
 
 
-def test_a_store_by_way_of_sentinels_shows_no_password():
-    shown = repr(RedisStore("redis+sentinel://ops:hunter2@a:1,[::1]:2,c/main", namespace="prod"))
+@pytest.mark.parametrize("scheme", ["redis+sentinel", "rediss+sentinel"])
+def test_a_store_by_way_of_sentinels_shows_no_password(scheme):
+    url = f"{scheme}://ops:hunter2@a:1,[::1]:2,c/main?sentinel_username=s&sentinel_password=hunter2"
+    shown = repr(RedisStore(url, namespace="prod"))
 
-    assert shown == "RedisStore('redis+sentinel://a:1,[::1]:2,c:26379/main', namespace='prod')"
-
-
-def test_tls_by_way_of_sentinels_is_refused_with_what_to_give_instead():
-    with pytest.raises(ValueError, match=r"got 'rediss\+sentinel'; for TLS give client=sentinel\.primary_for"):
-        RedisStore("rediss+sentinel://a:1/main")
+    assert shown == f"RedisStore('{scheme}://a:1,[::1]:2,c:26379/main', namespace='prod')"
