@@ -66,6 +66,8 @@ FLEETS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "demand 1.5, estimates 0.4 of the truth": ({"demand": 1.5, "estimate": 0.4}, {}),
     "demand 1.5, others use 30 %": ({"demand": 1.5, "foreign": 0.3}, {}),
     "demand 1.5, others use 30 %, untold": ({"demand": 1.5, "foreign": 0.3, "headers": False}, {}),
+    "demand 0.9, 8 of 50 workers die": ({"demand": 0.9}, {"die": (WARM_UP + 10, 8)}),
+    "demand 1.5, 8 of 50 workers die": ({"demand": 1.5}, {"die": (WARM_UP + 10, 8)}),
     "demand 0.6, 120 requests a minute": ({"demand": 0.6, **SMALL}, {}),
     "demand 1.5, 120 requests a minute": ({"demand": 1.5, **SMALL}, {}),
     "demand 0.8, server away 15 of 45 s": ({"demand": 0.8, "seconds": 45.0}, {"away": AWAY}),

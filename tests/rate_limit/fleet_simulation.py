@@ -25,12 +25,14 @@ class Fleet:
         workers: That share the quota.
         away: When the server does not answer.
         skew: How unequal they are: demand by rank to the power of this.
+        die: When some workers end without a word, and how many; their callers come to the others.
         mode: "leased"; "divided": each keeps an equal part, without a server; "unshared": each keeps the whole.
     """
 
     workers: int = 50
     away: tuple[float, float] = (math.inf, math.inf)
     skew: float = 1.0
+    die: tuple[float, int] = (math.inf, 0)
     mode: str = "leased"
 
 
@@ -44,6 +46,7 @@ class Worker:
         self.lease = self.quota.lease = Lease(self.quota, fleet.workers, 0.0) if fleet.mode == "leased" else None
         self.estimate = TokenEstimate(None)
         self.asked = self.served = 0
+        self.alive = True
 
 
 class FleetSimulation(InVirtualTime):
@@ -58,14 +61,26 @@ class FleetSimulation(InVirtualTime):
         weights = [1 / (index + 1) ** fleet.skew for index in range(fleet.workers)]
         for when in self.arrivals():
             turn = self.rng.choices(range(fleet.workers), weights)[0]
-            worker = self.workers[(turn + int(when / SHIFT) * 7) % fleet.workers]
+            alive = fleet.workers - (fleet.die[1] if when >= fleet.die[0] else 0)
+            worker = self.workers[(turn + int(when / SHIFT) * 7) % fleet.workers % alive]
             self.at(when, self.come, worker, self.tokens_of_a_call(), True)
         for index, worker in enumerate(self.workers):
             self.at(LOOK * index / fleet.workers, self.look, worker)
+        for worker in self.workers[fleet.workers - fleet.die[1] :]:
+            self.at(fleet.die[0], self.die, worker)
+
+    def die(self, worker):
+        """It takes with it what it has in stock, what it was promised, and who waits there."""
+        worker.alive = False
+        for waiter in list(worker.quota.line):
+            worker.quota.line.leave(waiter)
+            del self.joined[waiter]
 
     # -- the server
 
     def look(self, worker):
+        if not worker.alive:
+            return
         self.ask(worker)
         self.at(self.now + LOOK, self.look, worker)
 
@@ -84,6 +99,8 @@ class FleetSimulation(InVirtualTime):
             self.at(self.now + TRIP, self.answer, worker, self.server.take(ask, self.now))
 
     def answer(self, worker, grant):
+        if not worker.alive:
+            return
         worker.quota.pass_time(self.now)
         worker.lease.answered(grant, self.now)
         self.serve(worker)
@@ -96,6 +113,8 @@ class FleetSimulation(InVirtualTime):
     # -- callers
 
     def come(self, worker, call, first):
+        if not worker.alive:
+            return
         worker.asked += first and self.counted
         tokens = call[1] * worker.estimate.ratio
         if worker.quota.enter(tokens, self.now):
@@ -142,13 +161,16 @@ class FleetSimulation(InVirtualTime):
             if self.world.headers:
                 worker.quota.told(told, self.now, self.now)
             self.ask(worker)
-            self.at(self.now + wait * (1 + self.rng.random()), self.come, worker, call, False)
+            if worker.alive:
+                self.at(self.now + wait * (1 + self.rng.random()), self.come, worker, call, False)
             return
         worker.served += self.counted
         seconds = 0.1 + truth / 2000
         self.at(self.now + seconds, self.answered, worker, call, tokens, seconds, told)
 
     def answered(self, worker, call, tokens, seconds, told):
+        if not worker.alive:
+            return
         truth, guess = call
         worker.quota.answer_time.add(seconds)
         worker.quota.settle(tokens, truth, self.now)
