@@ -6,6 +6,7 @@ import importlib
 import os
 import pkgutil
 from importlib.util import find_spec
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from ._core.loop_clients import close_clients
@@ -151,10 +152,10 @@ class Registry(StateStore):
         return [row for rows in self._sites() for row in rows]
 
     def _sites(self) -> list[list[Row]]:
-        sites: dict[str, list[Any]] = {}
-        for (_, name), claim in list(self._states.items()):
-            sites.setdefault(name.partition("[")[0], []).append(claim)
-        return [[claim.handle.row() for claim in sorted(site, key=lambda claim: claim.rank)] for site in sites.values()]
+        sites: dict[str, list[tuple[float, Any]]] = {}
+        for (kind, name), claim in list(self._states.items()):
+            sites.setdefault(name.partition("[")[0], []).append((self._ranks[kind], claim.handle))
+        return [[handle.row() for _, handle in sorted(site, key=itemgetter(0))] for site in sites.values()]
 
     def __repr__(self) -> str:
         sites = self._sites()

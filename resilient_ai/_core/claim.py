@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 class Handle(Protocol):
     """State of one policy under one name, as the registry sees it."""
 
+    @property
+    def name(self) -> str: ...
     def row(self) -> Row: ...
     def stats(self) -> Any: ...
     def reset(self) -> None: ...
@@ -39,25 +41,40 @@ class KeyedHandle(Handle, Protocol):
 _OWN_REFERENCES = 2  # the claim's, and the one by which the state is asked about
 
 
-class Claim:
-    """A state, the settings its decorator has, and how many layers use it."""
+class KeyClaim:
+    """
+    A state that was made for one value of `key=`, and the settings that its decorator has.
 
-    __slots__ = ("config", "handle", "keyed", "other_places", "outermost", "place", "rank", "users")
+    It has no more than that, because there may be ten thousand of them.
+    """
 
-    def __init__(self, handle: Any, config: object, rank: float, *, keyed: bool = False) -> None:
+    __slots__ = ("config", "handle")
+
+    def __init__(self, handle: Any, config: object) -> None:
         self.handle = handle
         self.config = config
-        self.rank = rank
-        self.users = 0
-        self.outermost = 0  # how many functions have it as their outermost
-        self.keyed = keyed  # created lazily for one value of `key=`
-        self.place: Place | None = None  # of the function that uses it
-        self.other_places: tuple[Place, ...] = ()  # where several share it
 
     @property
     def site(self) -> str:
         """The call site, by whose name its settings are changed; empty for what call sites share."""
         return self.handle.call_site or ""
+
+    def is_of_an_earlier_run(self, place: Place | None) -> bool:  # noqa: ARG002
+        """Whether only earlier runs of a place have used it: a key's never, as no place has claimed it."""
+        return False
+
+
+class Claim(KeyClaim):
+    """A state that call sites know by its name, the settings of their decorators, and how many layers use it."""
+
+    __slots__ = ("other_places", "outermost", "place", "users")
+
+    def __init__(self, handle: Any, config: object) -> None:
+        super().__init__(handle, config)
+        self.users = 0
+        self.outermost = 0  # how many functions have it as their outermost
+        self.place: Place | None = None  # of the function that uses it
+        self.other_places: tuple[Place, ...] = ()  # where several share it
 
     def is_unheld(self) -> bool:
         """Whether no layer and nobody else has the state; without a GIL it may say so too late."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, is_dataclass, replace
 from typing import Any, ClassVar, Protocol, TypeVar
 
 
@@ -61,6 +61,14 @@ def agreed(one: Any, other: Any) -> tuple[Any] | None:
         return None
     timed, plain = (other, one) if one.plain else (one, other)
     return (timed,) if _untimed(timed) == _untimed(plain) else None
+
+
+def difference(old: object, new: object) -> str:
+    """In which settings two layers of one state differ, for the error."""
+    if is_dataclass(old) and type(old) is type(new):
+        pairs = ((field.name, getattr(old, field.name), getattr(new, field.name)) for field in fields(old))
+        return ", ".join(f"{name} {before!r} there, {after!r} here" for name, before, after in pairs if before != after)
+    return f"{old!r} there, {new!r} here"
 
 
 def _untimed(config: C) -> C:

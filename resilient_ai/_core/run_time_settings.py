@@ -14,7 +14,7 @@ from .settings import CONFIGURED, KINDS, Book, Setting, Settings, flat, settings
 if TYPE_CHECKING:
     import threading
 
-    from .claim import Claim
+    from .claim import KeyClaim
     from .events import Event
 
 Path = str | os.PathLike[str]
@@ -27,7 +27,7 @@ class RunTimeSettings:
     _file: Path | None = None  # loaded last
 
     if TYPE_CHECKING:  # what else the registry has
-        _states: dict[tuple[str, str], Claim]
+        _states: dict[tuple[str, str], KeyClaim]
         _lock: threading.RLock
 
         def emit(self, event: Event) -> None: ...

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import fnmatch
 import math
 import random
@@ -12,7 +11,7 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, get_args
 
 from .checks import check_number
-from .claim import Claim, Handle, KeyedHandle
+from .claim import Claim, Handle, KeyClaim, KeyedHandle
 from .clock import SystemClock
 from .counts import GoneCounts, Report
 from .events import Event, Level, severity
@@ -20,7 +19,7 @@ from .exporting import Exporting
 from .forks import start_over_after_fork
 from .log import EventLog, enabled, log, log_event
 from .modes import mode, set_mode
-from .plain_settings import agreed
+from .plain_settings import agreed, difference
 from .public import public
 from .report import Row, plain_stats
 from .run_time_settings import RunTimeSettings
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
     from .sharing import Sharing
 
 
+C = TypeVar("C", bound=KeyClaim)
 H = TypeVar("H", bound=Handle)
 K = TypeVar("K", bound=KeyedHandle)
 
@@ -46,7 +46,7 @@ _MOST_KEYS = 10_000
 class View(Mapping[str, H], Generic[H]):
     """A live, read-only mapping of the states of one kind, by name; a name may also be given as tables show it."""
 
-    def __init__(self, states: dict[tuple[str, str], Claim], kind: str) -> None:
+    def __init__(self, states: dict[tuple[str, str], KeyClaim], kind: str) -> None:
         self._states = states
         self._kind = kind
 
@@ -117,7 +117,8 @@ class StateStore(Exporting, RunTimeSettings):
         self.rng = rng if rng is not None else random.Random()  # noqa: S311 - jitter, not secrets
         self._set_listeners({object(): (each, 0) for each in listeners})
         self._broken: set[int] = set()
-        self._states: dict[tuple[str, str], Claim] = {}
+        self._states: dict[tuple[str, str], KeyClaim] = {}
+        self._ranks: dict[str, float] = {}  # by kind
         self._gone = GoneCounts()
         self._lock = threading.RLock()
         self._swept = self.clock.now()
@@ -179,14 +180,16 @@ class StateStore(Exporting, RunTimeSettings):
                     self._gone.keep(kind, known.handle)
                 elif len(self._states) >= self._full:
                     self._drop_unheld()
-                known = self._states[kind, name] = self._new_claim(kind, config, make, rank)
+                known = self._states[kind, name] = self._new_claim(Claim, kind, config, make, rank)
             elif both is not None:
                 known.config = both[0]
             else:
                 raise ValueError(
-                    f"{kind} {name!r} already exists with other settings: {_difference(known.config, config)};"
+                    f"{kind} {name!r} already exists with other settings: {difference(known.config, config)};"
                     " use the same settings or another name"
                 )
+            if not isinstance(known, Claim):  # it was one key's, and has the name of a call site too
+                known = self._states[kind, name] = Claim(known.handle, known.config)
             known.users += 1
             if place is not None:
                 known.used_at(place)
@@ -197,15 +200,16 @@ class StateStore(Exporting, RunTimeSettings):
 
     def _drop_unheld(self) -> None:
         """What is made for one request leaves states behind: those that nobody holds go, oldest first."""
-        unheld = [key for key, claim in self._states.items() if not claim.keyed and claim.is_unheld()]
+        unheld = [key for key, claim in self._states.items() if isinstance(claim, Claim) and claim.is_unheld()]
         for key in unheld[: len(self._states) - _MOST_KEYS + _MOST_KEYS // 10]:
             self._gone.keep(key[0], self._states.pop(key).handle)
         self._full = max(_MOST_KEYS, len(self._states) + _MOST_KEYS // 10)
 
     def _new_claim(
-        self, kind: str, config: object, make: Callable[[], Handle], rank: float, *, keyed: bool = False
-    ) -> Claim:
-        claim = Claim(make(), config, rank, keyed=keyed)
+        self, kind_of_claim: type[C], kind: str, config: object, make: Callable[[], Handle], rank: float
+    ) -> C:
+        claim = kind_of_claim(make(), config)
+        self._ranks[kind] = rank
         if self.book and (now := self.book.config(kind, claim.site, config)) is not config:
             claim.handle._reconfigure(now)
         return claim
@@ -216,7 +220,7 @@ class StateStore(Exporting, RunTimeSettings):
         if known is None:
             self._sweep(kind)
             with self._lock:
-                claim = self._new_claim(kind, config, make, rank, keyed=True)
+                claim = self._new_claim(KeyClaim, kind, config, make, rank)
                 known = self._states.setdefault((kind, claim.handle.name), claim)  # not another string as long
         return cast("K", known.handle)
 
@@ -227,7 +231,9 @@ class StateStore(Exporting, RunTimeSettings):
                 return
             self._swept = now
             keyed: dict[tuple[str, str], KeyedHandle] = {
-                key: claim.handle for key, claim in self._states.items() if key[0] == kind and claim.keyed
+                key: claim.handle
+                for key, claim in self._states.items()
+                if key[0] == kind and not isinstance(claim, Claim)
             }
             gone = [key for key, handle in keyed.items() if handle._idle(now) >= _KEY_IDLE_SECONDS]
             many = _MOST_KEYS // 10
@@ -247,7 +253,7 @@ class StateStore(Exporting, RunTimeSettings):
         """Take one claim back; the state goes with the last."""
         with self._lock:
             known = self._states.get((kind, name))
-            if known is not None:
+            if isinstance(known, Claim):
                 known.users -= 1
                 if known.users <= 0:
                     del self._states[kind, name]
@@ -260,12 +266,12 @@ class StateStore(Exporting, RunTimeSettings):
     def ranked_handles(self) -> list[tuple[float, Any]]:
         """All states, each with its place among those of its call site, the outermost lowest."""
         with self._lock:
-            return [(claim.rank, claim.handle) for claim in self._states.values()]
+            return [(self._ranks[kind], claim.handle) for (kind, _), claim in self._states.items()]
 
     def count_outermost(self, kind: str, call_site: str, functions: int) -> None:
         """So many functions more have the policy of this kind and name as their outermost."""
         with self._lock:
-            if (known := self._states.get((kind, call_site))) is not None:
+            if isinstance(known := self._states.get((kind, call_site)), Claim):
                 known.outermost += functions
             else:
                 self._count_without_state((kind, call_site), functions)
@@ -273,7 +279,7 @@ class StateStore(Exporting, RunTimeSettings):
     def is_outermost(self, kind: str, call_site: str) -> bool:
         """Whether what it counts are the calls of callers."""
         known = self._states.get((kind, call_site))
-        return self._outermost[kind, call_site] > 0 or (known is not None and known.outermost > 0)
+        return self._outermost[kind, call_site] > 0 or (isinstance(known, Claim) and known.outermost > 0)
 
     def find(self, pattern: str) -> list[Any]:
         """Handles whose name matches a shell pattern such as `"summar*"`, whatever their kind."""
@@ -426,13 +432,6 @@ class StateStore(Exporting, RunTimeSettings):
 def _report_broken(listener: object, error: Exception) -> None:
     name = getattr(listener, "__qualname__", type(listener).__qualname__)
     log("error", "resilient_ai.listener_failed", listener=name, error=type(error).__name__)
-
-
-def _difference(old: object, new: object) -> str:
-    if dataclasses.is_dataclass(old) and type(old) is type(new):
-        pairs = ((field.name, getattr(old, field.name), getattr(new, field.name)) for field in dataclasses.fields(old))
-        return ", ".join(f"{name} {before!r} there, {after!r} here" for name, before, after in pairs if before != after)
-    return f"{old!r} there, {new!r} here"
 
 
 _default = cast("StateStore", None)  # set by the rim
