@@ -24,10 +24,10 @@ class FleetCircuit:
     """
 
     __slots__ = (
-        "_config",
         "_generation",
         "_period",
         "by_fleet",
+        "config",
         "open_ticket",
         "opening",
         "probing",
@@ -37,13 +37,13 @@ class FleetCircuit:
     )
 
     by_fleet: ByFleet | None
+    config: CircuitConfig
     state: CircuitState
     opening: Opening | None
     probing: Probing | None
     open_ticket: Ticket | None
     record: CallRecord
     refused_until: float
-    _config: CircuitConfig
     _generation: int
     _period: float
 
@@ -110,7 +110,7 @@ class FleetCircuit:
 
     def _fleet_probe_failed(self, fleet: ByFleet, now: float, retry_after: float | None) -> CircuitState:
         if not fleet.trial and self.opening is not None:
-            period = period_after(fleet.probes + 1, self._config.recovery_timeout)
+            period = period_after(fleet.probes + 1, self.config.recovery_timeout)
             self.opening.until = now + max(period, retry_after or 0.0)
             self.opening.reason = "the fleet's probe failed"
             fleet.probe_failed(self.opening.until)
@@ -150,7 +150,7 @@ class FleetCircuit:
         """While calls come back little by little."""
         if ramp.left(now) <= TICK:
             self.state, self.opening, self.open_ticket = CircuitState.CLOSED, None, ramp.ticket
-            self._period = self._config.recovery_timeout
+            self._period = self.config.recovery_timeout
             self._set_fast_ticket()
             if self.by_fleet is not None:
                 self.by_fleet.let_go()
@@ -171,7 +171,7 @@ class FleetCircuit:
                 return None, None
         due = now + TICK >= self.open_until
         if due and workers < 1:
-            self._open_until(fleet.goes_alone(self._config.recovery_timeout, roll))
+            self._open_until(fleet.goes_alone(self.config.recovery_timeout, roll))
             self.record.rejected -= 1
             return None
         trial = fleet.begins_trial(now)
@@ -181,6 +181,6 @@ class FleetCircuit:
         changed = self._enter(CircuitState.HALF_OPEN) if self.state is CircuitState.OPEN else None
         self.probing = Probing(fleet.slot)
         fleet.trial = trial
-        probe = Ticket(self._generation, now + self._config.probe_lease)
+        probe = Ticket(self._generation, now + self.config.probe_lease)
         self.probing.in_flight.append(probe)
         return probe, changed

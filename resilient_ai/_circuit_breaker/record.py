@@ -48,16 +48,19 @@ class CallRecord:
         self.failures = self.neutral = self.slow = 0
         self.late = self.rejected = self.opened_count = 0
 
-    def answered(self, now: float, seconds: float) -> list[float] | None:
-        """A good answer after so many seconds; the oldest times, where it made them too many."""
+    def answered(self, now: float, seconds: float) -> None:
+        """A good answer after so many seconds."""
         self.answer_times.append(now)
         self.answer_times.append(now - seconds)
-        if len(self.answer_times) >= MOST_ANSWER_TIMES:  # the older half is dropped
-            dropped = self.answer_times[: MOST_ANSWER_TIMES // 2]
-            del self.answer_times[: MOST_ANSWER_TIMES // 2]
-            self._answers_before += MOST_ANSWER_TIMES // 4
-            return dropped
-        return None
+
+    def make_room(self) -> list[float] | None:
+        """Drop the older half of the times where they have become too many; what was dropped."""
+        if len(self.answer_times) < MOST_ANSWER_TIMES:
+            return None
+        dropped = self.answer_times[: MOST_ANSWER_TIMES // 2]
+        del self.answer_times[: MOST_ANSWER_TIMES // 2]
+        self._answers_before += MOST_ANSWER_TIMES // 4
+        return dropped
 
     def failed(self, now: float) -> None:
         """A failure of the provider's."""

@@ -9,22 +9,24 @@ from typing import TYPE_CHECKING
 from resilient_ai._classification.error_types import ERROR_TYPES
 from resilient_ai._core.counts import added
 from resilient_ai._core.errors import CircuitOpenError
-from resilient_ai._core.events import CallRejected, Event
+from resilient_ai._core.events import CallRejected
 from resilient_ai._core.fast_path import MOST_ANSWER_TIMES
 from resilient_ai._core.measurements import ATTEMPT, CALL, Series, TimeSource
 from resilient_ai._core.stand_in import stand_in
 from resilient_ai._core.state_name import part_of
 
-from .events import CircuitClosed, CircuitHalfOpened, CircuitModeSet, CircuitOpened, CircuitWouldOpen
+from .events import CircuitClosed, CircuitModeSet
 from .nested import is_inside_probe_of
+from .notices import Notices, change_of
 from .state import Circuit
 from .stats import CircuitCounts, CircuitStats
 from .tickets import NESTED_PROBE, CircuitState, Ticket
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from resilient_ai._classification.verdict import Verdict
+    from resilient_ai._core.events import Event
     from resilient_ai._core.sharing import Evidence, Ruling
     from resilient_ai._core.state_store import StateStore
 
@@ -33,23 +35,17 @@ if TYPE_CHECKING:
 _MOST_EVENTS = 100  # told in one go: a listener that undoes what it hears of must not hold a call for ever
 
 
-_NOBODY: Mapping[object, Callable[[Event], object]] = {}  # shared, because most circuits have no listener
-
-
 class SharedCircuit:
     """One circuit, as policies, its handle and its fleet use it. Thread-safe."""
 
     kind = "circuit_breaker"
 
     __slots__ = (
-        "_jittered",
-        "_listeners",
         "_lock",
-        "_notifying",
+        "_notices",
         "_past",
-        "_pending_events",
         "_registry",
-        "call_series",
+        "_served",
         "circuit",
         "in_flight",
         "last_used",
@@ -59,15 +55,11 @@ class SharedCircuit:
     def __init__(self, name: str, config: CircuitConfig, registry: StateStore) -> None:
         self.name = name
         self.circuit = Circuit(config)
-        self._jittered = config.recovery_jitter > 0
         self._registry = registry
-        # Of the calls that go through it on a fast path, if there are some.
-        self.call_series: Series | None = None
+        self._served: str | None = None  # the call site whose calls go through it on a fast path, if there is one
         # Reentrant: a signal handler may print the registry while its own thread is in here.
         self._lock = threading.RLock()
-        self._listeners: Mapping[object, Callable[[Event], object]] = _NOBODY
-        self._pending_events: list[Event] = []  # in the order in which it happened; an empty deque is ten times as big
-        self._notifying = False
+        self._notices: Notices | None = None  # made for the first event; most circuits never have one
         self._past: CircuitCounts | None = None  # what was counted up to the latest reset
         self.last_used = registry.clock.now()
         self.in_flight = 0  # calls and streams of a keyed circuit, which must not go while one lasts
@@ -88,13 +80,12 @@ class SharedCircuit:
         """Go on with other settings, in the same state."""
         with self._lock:
             self.circuit.reconfigure(config)
-            self._jittered = config.recovery_jitter > 0
 
     def after_fork(self) -> None:
         """In a forked child: a free lock, and no probes in flight."""
         self._lock = threading.RLock()
-        self._notifying = False
-        self._pending_events.clear()
+        if self._notices is not None:
+            self._notices.after_fork()
         self.in_flight = 0
         if self.circuit.probing is not None:
             self.circuit.probing.in_flight = []
@@ -176,10 +167,10 @@ class SharedCircuit:
             self.last_used = now
             if by_layers and measurements is not None and circuit.counts(ticket):
                 measurements.answered_by_layers(self.time_source(), seconds, in_list=self._hands_over)
+            dropped = circuit.record.make_room()
             changed = circuit.succeed(ticket, now, seconds, roll=self._roll())
             if changed is not None:
                 self._add_event(changed, now)
-            dropped, circuit.dropped = circuit.dropped, None
             shown = None if (fleet := circuit.by_fleet) is None else fleet.taken()
         if shown is not None and (sharing := self._registry.sharing) is not None:
             sharing.judged(self, shown)
@@ -353,9 +344,9 @@ class SharedCircuit:
         with self._lock:
             changed = self.circuit.force(state)
             if changed is CircuitState.CLOSED:
-                self._pending_events.append(CircuitClosed(self.name))
+                self._tell(CircuitClosed(self.name))
             elif changed is not None:
-                self._pending_events.append(CircuitModeSet(self.name, changed.value))
+                self._tell(CircuitModeSet(self.name, changed.value))
         self._notify()
 
     def clear(self) -> None:
@@ -365,18 +356,18 @@ class SharedCircuit:
             self._past = self.counts()
             self.hand_over_times()
             self.circuit.clear()
-            self._pending_events.append(CircuitModeSet(self.name, "reset"))
+            self._tell(CircuitModeSet(self.name, "reset"))
         self._notify()
 
     def listen(self, listener: Callable[[Event], object]) -> Callable[[], None]:
         """Call `listener` with this circuit's events after each change; returns a function that ends it."""
-        key = object()  # the same function may listen twice
         with self._lock:
-            self._listeners = {**self._listeners, key: listener}  # a new one: others may iterate over the old
+            notices = self._notices = self._notices or Notices()
+            key = notices.listen(listener)
 
         def unsubscribe() -> None:
             with self._lock:
-                self._listeners = {each: heard for each, heard in self._listeners.items() if each is not key}
+                notices.unlisten(key)
 
         return unsubscribe
 
@@ -392,13 +383,13 @@ class SharedCircuit:
 
     def time_source(self) -> TimeSource:
         """Whose times it hands over."""
-        return TimeSource(self._attempts("ok"), self.call_series)
+        call = None if self._served is None else Series(CALL, self._served, outcome="ok")
+        return TimeSource(self._attempts("ok"), call)
 
     def serves(self, call_site: str) -> None:
         """Calls of this call site come on a fast path; those of several are told apart by nobody."""
-        series = Series(CALL, call_site, outcome="ok")
-        several = self.call_series is not None and self.call_series != series
-        self.call_series = series._replace(call_site=part_of(self.name, "call_site")) if several else series
+        several = self._served not in (None, call_site)
+        self._served = part_of(self.name, "call_site") if several else call_site
 
     def held_times(self) -> tuple[SharedCircuit, list[float]] | None:
         """Times of good answers that have not been handed over; None where each was added by itself."""
@@ -415,36 +406,20 @@ class SharedCircuit:
     # -- within
 
     def _roll(self) -> float:
-        return self._registry.rng.random() if self._jittered else 0.0
+        return self._registry.rng.random() if self.circuit.config.recovery_jitter else 0.0
 
     def _add_event(self, state: CircuitState, now: float) -> None:
-        circuit = self.circuit
-        if state is CircuitState.CLOSED:
-            self._pending_events.append(CircuitClosed(self.name))
-        elif state is CircuitState.HALF_OPEN:
-            self._pending_events.append(CircuitHalfOpened(self.name))
-        elif state is CircuitState.METRICS_ONLY:
-            self._pending_events.append(CircuitWouldOpen(self.name, circuit.reason))
-        else:
-            wait = max(0.0, circuit.open_until - now)
-            self._pending_events.append(CircuitOpened(self.name, circuit.failures, circuit.reason, wait))
+        self._tell(change_of(self.circuit, self.name, state, now))
+
+    def _tell(self, event: Event) -> None:
+        """Keep an event for `_notify`, which tells it outside the lock."""
+        notices = self._notices = self._notices or Notices()
+        notices.pending.append(event)
 
     def _notify(self) -> None:
-        """
-        Tell pending events to every listener, outside the lock, in the order in which they happened.
-
-        One thread at a time does it: whoever is at it already, this one further up or another, goes on with the new
-        ones. So when a listener drives the circuit, every other listener hears what it heard before what it did.
-        """
+        """Tell what there is to tell, outside the lock."""
         for _ in range(_MOST_EVENTS):
             with self._lock:
-                if self._notifying or not self._pending_events:
+                if (notices := self._notices) is None or (event := notices.take()) is None:
                     return
-                self._notifying = True
-                event = self._pending_events.pop(0)
-            try:
-                self._registry.emit(event)
-                for listener in self._listeners.values():
-                    self._registry.notify(listener, event)
-            finally:
-                self._notifying = False
+            notices.tell(self._registry, event)

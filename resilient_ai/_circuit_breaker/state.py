@@ -16,11 +16,12 @@ import math
 from typing import TYPE_CHECKING, Literal
 
 from resilient_ai._core.backend import LOCK_FREE
+from resilient_ai._core.clock import NEVER
 
 from .by_fleet import RAMP_WAIT
 from .following import FleetCircuit
 from .record import CallRecord
-from .tickets import UNRECORDED, CircuitState, Opening, Probing, Ticket
+from .tickets import UNRECORDED, CircuitState, Opening, Probing, Ticket, ticket_of
 from .window import TICK, CallsWindow, SecondsWindow, Window
 
 if TYPE_CHECKING:
@@ -41,13 +42,13 @@ class Circuit(FleetCircuit):
     In metrics_only, METRICS_ONLY is returned when a closed circuit would have opened.
 
     Attributes:
+        config: Its settings.
         state: What it does with calls.
         failures: The failure count: up with a failure, down with a success.
         opening: Why it is open, or half-open.
         probing: Its probes, while it is half-open.
         record: What came of its calls.
         answer_times: The record's list, one step nearer for the fast path.
-        dropped: Times that the record has just dropped, for whoever takes them.
         open_ticket: Lets a call through without asking further; None: `admit` decides.
         fast_ticket: The open ticket, while a success with it changes nothing but the times of good answers.
         refused_until: Before this time every call is refused, without asking further.
@@ -55,19 +56,16 @@ class Circuit(FleetCircuit):
     """
 
     __slots__ = (
-        "_breach_told",
         "_window",
         "answer_times",
-        "dropped",
         "failures",
         "fast_ticket",
     )
 
     def __init__(self, config: CircuitConfig) -> None:
-        self._config = config
+        self.config = config
         self._window = _window(config)
         self._generation = 0
-        self.dropped: list[float] | None = None
         self.by_fleet: ByFleet | None = None
         self.clear()
 
@@ -86,19 +84,18 @@ class Circuit(FleetCircuit):
         self.state = state
         self.failures = 0
         self.probing: Probing | None = None
-        self._breach_told = False  # metrics_only: each breach is told once
         if self._window is not None:
             self._window.clear()
         if state is CircuitState.CLOSED:
-            self._period = self._config.recovery_timeout
+            self._period = self.config.recovery_timeout
         if self.by_fleet is not None and state not in (CircuitState.OPEN, CircuitState.HALF_OPEN):
             self.by_fleet.let_go()
         if state is not CircuitState.OPEN and state is not CircuitState.HALF_OPEN:
             self.opening: Opening | None = None
         # `_open` sets it to the end of the period.
-        self.refused_until = math.inf if state is CircuitState.FORCED_OPEN and LOCK_FREE else -math.inf
+        self.refused_until = math.inf if state is CircuitState.FORCED_OPEN and LOCK_FREE else NEVER
         if state in (CircuitState.CLOSED, CircuitState.METRICS_ONLY):
-            self.open_ticket: Ticket | None = Ticket(self._generation)
+            self.open_ticket: Ticket | None = ticket_of(self._generation)
         elif state is CircuitState.DISABLED:
             self.open_ticket = Ticket(UNRECORDED)
         else:
@@ -117,7 +114,7 @@ class Circuit(FleetCircuit):
         What was counted stays, and so does the end of an open period; a window that they change begins empty, and so
         does the growth of the periods.
         """
-        before, self._config = self._config, config
+        before, self.config = self.config, config
         if config.window != before.window:
             self.fast_ticket = None  # from now on good answers have to be counted in the window too
             self._window = _window(config)
@@ -153,8 +150,8 @@ class Circuit(FleetCircuit):
         if self.probing is not None:
             in_flight = [probe for probe in self.probing.in_flight if now + TICK < probe.lease_end]
             self.probing.in_flight = in_flight
-            if len(in_flight) < self._config.probes_at_once:
-                probe = Ticket(self._generation, now + self._config.probe_lease)
+            if len(in_flight) < self.config.probes_at_once:
+                probe = Ticket(self._generation, now + self.config.probe_lease)
                 in_flight.append(probe)
                 return probe, changed
         self.record.rejected += 1
@@ -179,7 +176,7 @@ class Circuit(FleetCircuit):
             wait = self.open_until - now
         elif (fleet := self.by_fleet) is not None and fleet.ramp is not None:
             wait = min(RAMP_WAIT, fleet.ramp.left(now))
-        elif (probing := self.probing) is not None and len(probing.in_flight) >= self._config.probes_at_once:
+        elif (probing := self.probing) is not None and len(probing.in_flight) >= self.config.probes_at_once:
             wait = min(probing.usual_seconds, min(probe.lease_end for probe in probing.in_flight) - now)
         return wait if wait > TICK else 0.0
 
@@ -190,14 +187,14 @@ class Circuit(FleetCircuit):
         if ticket.generation != self._generation:
             self._too_late(ticket)
             return None
-        self.dropped = self.record.answered(now, seconds)
+        self.record.answered(now, seconds)
         slow = self._count(now, seconds, failed=False)
         if (probing := self.probing) is not None:
             probing.give_back(ticket)
             if (fleet := self.by_fleet) is not None and fleet.holds:
                 return self._fleet_probe_succeeded(fleet, now, roll)
             probing.successes += 1
-            if probing.successes < self._config.success_threshold:
+            if probing.successes < self.config.success_threshold:
                 return None
             if fleet is not None and fleet.alone:
                 fleet.verdict, fleet.closed_at = "answered", now
@@ -262,7 +259,7 @@ class Circuit(FleetCircuit):
 
     def _count(self, now: float, seconds: float, *, failed: bool) -> bool:
         """Add the outcome to the window; whether the call was slow."""
-        limit = self._config.slow_call_seconds
+        limit = self.config.slow_call_seconds
         slow = limit is not None and seconds > limit
         self.record.slow += slow
         if self._window is not None:
@@ -273,7 +270,7 @@ class Circuit(FleetCircuit):
 
     def _breach(self) -> str | None:
         """The rule that the counts break, with its numbers; None while they break none."""
-        config, window = self._config, self._window
+        config, window = self.config, self._window
         if config.failure_threshold is not None and self.failures >= config.failure_threshold:
             return f"failure count reached {self.failures}"
         if window is None or window.calls < min(config.minimum_calls, window.most):
@@ -289,8 +286,7 @@ class Circuit(FleetCircuit):
         self, reason: str | None, now: float, retry_after: float | None, roll: float, *, dictated: bool = False
     ) -> CircuitState | None:
         if self.state is CircuitState.METRICS_ONLY:
-            news = reason is not None and not self._breach_told
-            self._breach_told = reason is not None
+            news = reason is not None and self.opening is None  # each breach is told once
             self.opening = Opening(reason, 0.0) if reason is not None else None
             return CircuitState.METRICS_ONLY if news else None
         return None if reason is None else self._open(now, reason, retry_after, roll, dictated=dictated)
@@ -329,18 +325,18 @@ class Circuit(FleetCircuit):
         With jitter up to that share longer, so that a fleet which opened together does not probe together. At the
         cap the spread lies below it; below what the provider asked for only where the cap is below that already.
         """
-        most = self._config.max_recovery_timeout
+        most = self.config.max_recovery_timeout
         most = math.inf if most is None else most
         floor = retry_after if retry_after is not None and math.isfinite(retry_after) else 0.0
-        longest = min(max(self._period, floor) * (1 + self._config.recovery_jitter), most)
-        shortest = longest / (1 + self._config.recovery_jitter)
+        longest = min(max(self._period, floor) * (1 + self.config.recovery_jitter), most)
+        shortest = longest / (1 + self.config.recovery_jitter)
         if floor <= most:
             shortest = max(shortest, floor)
         return shortest + (longest - shortest) * roll
 
     def _grow(self) -> None:
-        if self._config.max_recovery_timeout is not None:
-            self._period = min(self._period * 2, self._config.max_recovery_timeout)
+        if self.config.max_recovery_timeout is not None:
+            self._period = min(self._period * 2, self.config.max_recovery_timeout)
 
     # -- the operator
 
@@ -373,11 +369,6 @@ class Circuit(FleetCircuit):
         if self.opening is None or self.state not in (CircuitState.OPEN, CircuitState.HALF_OPEN):
             return None
         return "fleet" if self.opening.by_fleet else "local"
-
-    @property
-    def config(self) -> CircuitConfig:
-        """Its settings."""
-        return self._config
 
     @property
     def open_until(self) -> float:

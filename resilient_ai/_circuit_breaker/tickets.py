@@ -34,6 +34,19 @@ class Ticket:
         self.lease_end = lease_end
 
 
+_FIRST = Ticket(1)
+
+
+def ticket_of(generation: int) -> Ticket:
+    """
+    What all calls of a generation share while the circuit is closed.
+
+    Most circuits never leave their first generation, so its ticket is one for all circuits: a call shows its ticket to
+    the circuit that has given it and to no other.
+    """
+    return _FIRST if generation == 1 else Ticket(generation)
+
+
 UNRECORDED = -1  # generation of tickets whose results nobody wants
 NESTED_PROBE = Ticket(UNRECORDED)  # for a call inside a probe of the same circuit: the probe tells how it went
 

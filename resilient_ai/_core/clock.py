@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from typing import TYPE_CHECKING, Protocol
@@ -12,6 +13,9 @@ from .public import public
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
+
+
+NEVER = -math.inf  # before every time: one object, where each `-math.inf` would make another
 
 
 @public("types")
