@@ -16,6 +16,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from resilient_ai._core.clock import NEVER
+
 from .latency import LatencyBaseline
 
 if TYPE_CHECKING:
@@ -84,7 +86,7 @@ class ConcurrencyLimit:
         self._value_before = self.value  # what the limit was when the trouble began
         self._floor = 0.0  # slow answers do not take the limit below this
         self._fast_below = math.inf  # the limit doubles in an epoch below this: the provider took as many before
-        self._overloaded_at = -math.inf  # the last setback by an overload
+        self._overloaded_at = NEVER  # the last setback by an overload
         self.served_together = 0
 
     def reconfigure(self, config: LimitConfig) -> None:
@@ -160,7 +162,7 @@ class ConcurrencyLimit:
         """
         if now < self._overloaded_at + _OVERLOAD_ANSWERS * self.latency.typical:
             return False  # a refusal comes quicker than the answers that would tell whether the last setback was enough
-        if not self.served_together and self.latency.seen and self._overloaded_at > -math.inf:
+        if not self.served_together and self.latency.seen and self._overloaded_at > NEVER:
             return False  # it answered before the last setback and not since: it is down, however many are sent
         # Some providers refuse by chance, whoever asks. What they served together in this epoch they will serve again.
         if permit.epoch != self.epoch:

@@ -74,7 +74,7 @@ class FastPermits:
             now >= state.calm_until
             or permit.epoch != concurrency.epoch
             or len(answers) >= _LEARNT_TOGETHER
-            or in_flight.lending.nested_of
+            or ((lending := in_flight.lending) is not None and lending.nested_of)
             or usage.dropped
             or in_flight.running.pop(permit, state) is state
         ):

@@ -18,7 +18,7 @@ class InFlight:
 
     Attributes:
         count: Calls under way; a nested call that uses its outer call's permit is not counted beside it.
-        lending: Who uses whose permit.
+        lending: Who uses whose permit; None as long as that never was anybody.
         running: Calls that are not measured yet, the oldest first.
         overdue: Calls that are slow by now.
         lost: Calls that hang since a stall that is over.
@@ -28,7 +28,7 @@ class InFlight:
 
     def __init__(self) -> None:
         self.count = 0
-        self.lending = Lending()
+        self.lending: Lending | None = None
         self.running: dict[Permit, None] = {}
         self.overdue: dict[Permit, None] = {}
         self.lost: dict[Permit, None] = {}  # an empty set takes three times the room
@@ -45,7 +45,7 @@ class InFlight:
             and permit.owner is owner
             and not permit.lost
             and not permit.usage.dropped
-            and not self.lending.is_lent(permit)
+            and not (self.lending is not None and self.lending.is_lent(permit))
         )
 
     def add(self, permit: Permit, outer: Permit | None) -> None:
@@ -56,6 +56,7 @@ class InFlight:
             permit.in_flight_at_start = self.count - len(self.lost)
         else:
             permit.in_flight_at_start = self.occupied
+            self.lending = self.lending or Lending()
             self.lending.lend(outer, permit)
             self.measured(outer)  # from here on the outer call's time is not the provider's
         self.running[permit] = None
@@ -81,7 +82,7 @@ class InFlight:
         """A call that began then was answered after a stall: older overdue ones will hang on, and occupy nothing."""
         for each in [each for each in self.overdue if each.started < started]:
             del self.overdue[each]
-            if each not in self.lending:
+            if self.lending is None or each not in self.lending:
                 each.lost = True
                 self.lost[each] = None
 
@@ -93,14 +94,14 @@ class InFlight:
             self.overdue.pop(permit, None)
             self.lost.pop(permit, None)
         permit.owner = None
-        if self.lending.nested_of:
-            self._end_lending(permit)
+        if (lending := self.lending) is not None and lending.nested_of:
+            self._end_lending(lending, permit)
         elif not permit.usage.dropped:
             permit.usage.in_flight -= 1
             self.count -= 1
 
-    def _end_lending(self, permit: Permit) -> None:
-        outer, nested = self.lending.end(permit)
+    def _end_lending(self, lending: Lending, permit: Permit) -> None:
+        outer, nested = lending.end(permit)
         if outer is not None:
             return  # it was not counted
         if not permit.usage.dropped:
@@ -120,5 +121,6 @@ class InFlight:
             del self.overdue[permit]
         for permit in [each for each in self.lost if each.usage is usage]:
             del self.lost[permit]
-        for permit in [each for each in self.lending if each.usage is usage]:
-            self._end_lending(permit)
+        if (lending := self.lending) is not None:
+            for permit in [each for each in lending if each.usage is usage]:
+                self._end_lending(lending, permit)

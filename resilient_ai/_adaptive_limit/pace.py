@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+from resilient_ai._core.clock import NEVER
+
 from .provider_wait import ProviderWait
 from .refusals import Speed
 
@@ -47,13 +49,13 @@ class Pace:
         self._provider_wait = ProviderWait()
         self._before = math.inf  # the rate that was too fast
         self._floor = _SLOWEST
-        self._cut = -math.inf  # from when on the rate grows again
+        self._cut = NEVER  # from when on the rate grows again
         self._plateau = _PLATEAU_SECONDS
         self._provisional = False  # whether nothing is known but one refusal
         self._trial_left = 0  # calls until a trial is over; 0: it is none
-        self._next = -math.inf  # no send before this
+        self._next = NEVER  # no send before this
         self._refusal_seconds = 0.0  # that a refusal usually takes
-        self.free_at = -math.inf
+        self.free_at = NEVER
 
     def rate(self, now: float) -> float | None:
         """Calls a second that may be sent; None: as many as like."""

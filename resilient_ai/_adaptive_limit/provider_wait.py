@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+from resilient_ai._core.clock import NEVER
+
 _FIRST_PROBE_SECONDS = 1.0  # from the refusal; each later probe comes after twice the time
 _MANY = 10  # callers
 
@@ -24,7 +26,7 @@ class ProviderWait:
     __slots__ = ("_held", "_pause", "_probe_at", "_refused_call_began", "ends", "probed_at")
 
     def __init__(self) -> None:
-        self.ends = self.probed_at = -math.inf
+        self.ends = self.probed_at = NEVER
         self._probe_at = math.inf  # no probe
         self._pause = _FIRST_PROBE_SECONDS
         self._held = 0  # callers that had to wait since then
@@ -58,7 +60,7 @@ class ProviderWait:
         self._probe_at = now + self._pause
         self._pause *= 2.0
 
-    def seconds(self, now: float, next_at: float = -math.inf) -> float:
+    def seconds(self, now: float, next_at: float = NEVER) -> float:
         """Until the next call may be sent, which is at `next_at` anyway if it is no probe."""
         return max(0.0, min(max(self.ends, next_at), self._probe_at) - now)
 

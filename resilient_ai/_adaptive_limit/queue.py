@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from bisect import bisect_left, insort_right
 from typing import TYPE_CHECKING
+
+from resilient_ai._core.clock import NEVER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,7 +56,7 @@ class WaitQueue:
     def __init__(self) -> None:
         self.waiters: list[Waiter] = []
         self.nested = 0
-        self._since = -math.inf  # when the first waiter joined an empty queue
+        self._since = NEVER  # when the first waiter joined an empty queue
 
     def __len__(self) -> int:
         return len(self.waiters)

@@ -19,6 +19,8 @@ from enum import Enum
 from itertools import dropwhile
 from typing import TYPE_CHECKING, NamedTuple
 
+from resilient_ai._core.clock import NEVER
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -100,8 +102,8 @@ class Refusals:
 
     def __init__(self) -> None:
         self._cohorts: list[Cohort] = []  # the oldest first; an empty deque takes ten times the room
-        self.latest = Cohort(-math.inf, Speed.FREE)
-        self.latest_ends = -math.inf
+        self.latest = Cohort(NEVER, Speed.FREE)
+        self.latest_ends = NEVER
         self.known = self._known_refused = 0.0
 
     @property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+from resilient_ai._core.clock import NEVER
 
 _ENOUGH = 3  # overdue calls without an answer in between: one or two happen by chance
 SHORTEST = 1.0  # seconds without an answer are no stall when there are fewer, however quick answers normally are
@@ -26,8 +26,8 @@ class Stall:
 
     def __init__(self) -> None:
         self.unanswered = 0
-        self.answered_at = -math.inf
-        self._next_trial_at = -math.inf
+        self.answered_at = NEVER
+        self._next_trial_at = NEVER
 
     def overdue(self) -> None:
         """A call has run for so long that it counts as slow, or was given up after that."""

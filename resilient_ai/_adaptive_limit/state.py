@@ -19,6 +19,7 @@ import math
 from typing import TYPE_CHECKING
 
 from resilient_ai._core.backend import LOCK_FREE
+from resilient_ai._core.clock import NEVER
 
 from .concurrency import Answer, ConcurrencyLimit
 from .in_flight import InFlight
@@ -82,9 +83,9 @@ class Limit:
         self.in_flight = InFlight()
         self.concurrency = ConcurrencyLimit(config)
         self.refusals = Refusals()
-        self._look_at = -math.inf  # when to look for overdue calls again
+        self._look_at = NEVER  # when to look for overdue calls again
         self.answers: list[Answer] = []
-        self.calm_until = -math.inf
+        self.calm_until = NEVER
         self.clear()
 
     def reconfigure(self, config: LimitConfig) -> None:
@@ -98,7 +99,7 @@ class Limit:
     def clear(self) -> None:
         """Forget everything that was learnt; calls under way and callers in the queue stay where they are."""
         self.answers = []
-        self.calm_until = -math.inf
+        self.calm_until = NEVER
         self.concurrency.clear()
         self.pace = Pace()
         self.refusals.begin_anew()
@@ -130,7 +131,7 @@ class Limit:
 
     def look_closely(self) -> None:
         """Learn from the answers so far; the next call is decided with all that is known."""
-        self.calm_until = -math.inf
+        self.calm_until = NEVER
         if not self.answers:
             return
         answers, self.answers = self.answers, []

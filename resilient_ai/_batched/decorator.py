@@ -65,7 +65,7 @@ class BatchedPolicy(Policy[Batcher]):
 
     def in_test(self, attempts: int) -> Self:  # noqa: ARG002
         self.config = replace(self.config, batch_timeout=0.0)
-        self._states = {}  # a queue of its own, which nobody waits in
+        self._states = ()  # a queue of its own, which nobody waits in
         return self
 
     def switched_off(self, call: Callable[..., Any], site: Site, skip: int) -> Callable[..., Any]:

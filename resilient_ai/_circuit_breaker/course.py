@@ -45,7 +45,7 @@ class Guard:
         plain: Whether its callers block.
     """
 
-    __slots__ = ("_by_blame", "_clock", "_config", "_name", "_next_item", "_plain", "_reject", "now")
+    __slots__ = ("_by_blame", "_clock", "_config", "_name", "_next_item", "_plain", "_reject", "judges", "now")
 
     def __init__(
         self,
@@ -60,6 +60,7 @@ class Guard:
         self._plain = plain
         self._by_blame = all(each in config.ignore for each in NEUTRAL)
         self._reject = reject
+        self.judges = reject is not None
         self.now = clock.now
         self._clock = clock
         self._name = name
@@ -67,40 +68,9 @@ class Guard:
 
     def function(self, inner: Handler, breaker: SharedCircuit, timed: Handler | None) -> Handler:
         """A handler that runs `inner` through a circuit, and by `timed` within a time."""
-        now, circuit, judges = self.now, breaker.circuit, self._reject is not None
+        return _GuardedFunction(self, inner, breaker, timed).call
 
-        async def guarded(fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-            run = inner
-            if (first := begun(fn)) is not None:
-                started, ticket = first.started, first.ticket
-            else:
-                started, ticket = now(), circuit.open_ticket
-            if ticket is None:
-                ticket = await self._admitted(breaker, started)
-                run = inside_probe(circuit, ticket, inner)
-            try:
-                if timed is None:
-                    result = await run(fn, instance, args, kwargs)
-                else:
-                    result = await timed(Opens(run, fn, instance, args, kwargs), None, (), {})
-            except Exception as error:
-                self.failed(breaker, ticket, error, started, request=(args, kwargs))
-                raise
-            except BaseException:
-                breaker.released(ticket)
-                raise
-            if type(result) is ReturnedStream:
-                await self._hold(result, breaker, ticket, started, (args, kwargs), probing=run is not inner)
-                return result
-            if judges:
-                self._judge(breaker, ticket, result, started)
-            ended = now()
-            breaker.answered(ticket, ended, ended - started)
-            return result
-
-        return guarded
-
-    async def _hold(
+    async def hold(
         self,
         result: ReturnedStream,
         breaker: SharedCircuit,
@@ -137,7 +107,7 @@ class Guard:
             self._next_item = bounded(call_plainly, idle, self._clock, self._name, renewal=idle, items=True)
         return self._next_item
 
-    async def _admitted(self, breaker: SharedCircuit, started: float) -> Ticket:
+    async def admitted(self, breaker: SharedCircuit, started: float) -> Ticket:
         """A ticket of a circuit that is not closed; `CircuitOpenError` when it refuses."""
         if not self._plain and cancelled():
             await checkpoint()  # a cancelled caller hears of that, not of the circuit
@@ -168,7 +138,7 @@ class Guard:
             seconds = (answered if answered is not None else now) - started
             breaker.failed(ticket, now, seconds, error, verdict, request)
 
-    def _judge(self, breaker: SharedCircuit, ticket: Ticket, result: Any, started: float) -> None:
+    def judge(self, breaker: SharedCircuit, ticket: Ticket, result: Any, started: float) -> None:
         """Raise what `reject` calls the result; an error of `reject` itself is nobody's failure."""
         try:
             error_type = self.rejects(result, breaker.name)
@@ -194,6 +164,48 @@ class Guard:
                 name = getattr(rule, "__qualname__", type(rule).__qualname__)
                 error.add_note(f"ignore predicate {name} raised {type(broken).__name__}; the failure counts")
         return False
+
+
+class _GuardedFunction:
+    """What runs one function through one circuit; a closure for each function would take three times the room."""
+
+    __slots__ = ("_breaker", "_guard", "_inner", "_timed")
+
+    def __init__(self, guard: Guard, inner: Handler, breaker: SharedCircuit, timed: Handler | None) -> None:
+        self._guard = guard
+        self._inner = inner
+        self._breaker = breaker
+        self._timed = timed
+
+    async def call(self, fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        guard, breaker, timed, inner = self._guard, self._breaker, self._timed, self._inner
+        run = inner
+        if (first := begun(fn)) is not None:
+            started, ticket = first.started, first.ticket
+        else:
+            started, ticket = guard.now(), breaker.circuit.open_ticket
+        if ticket is None:
+            ticket = await guard.admitted(breaker, started)
+            run = inside_probe(breaker.circuit, ticket, inner)
+        try:
+            if timed is None:
+                result = await run(fn, instance, args, kwargs)
+            else:
+                result = await timed(Opens(run, fn, instance, args, kwargs), None, (), {})
+        except Exception as error:
+            guard.failed(breaker, ticket, error, started, request=(args, kwargs))
+            raise
+        except BaseException:
+            breaker.released(ticket)
+            raise
+        if type(result) is ReturnedStream:
+            await guard.hold(result, breaker, ticket, started, (args, kwargs), probing=run is not inner)
+            return result
+        if guard.judges:
+            guard.judge(breaker, ticket, result, started)
+        ended = guard.now()
+        breaker.answered(ticket, ended, ended - started)
+        return result
 
 
 class KeyInUse:

@@ -13,28 +13,23 @@ from resilient_ai._core.callables import shape_of
 from resilient_ai._core.checks import check_callable
 from resilient_ai._core.commit_point import Commits
 from resilient_ai._core.deadline import bounded_visibly
-from resilient_ai._core.errors import DoubleRetryWarning, ErrorType, rejections
-from resilient_ai._core.fast_path import FastPath, begun
+from resilient_ai._core.errors import DoubleRetryWarning, ErrorType
+from resilient_ai._core.fast_path import FastPath
 from resilient_ai._core.handlers import Handler
-from resilient_ai._core.opening import is_innermost
 from resilient_ai._core.plain_settings import for_plain_functions
 from resilient_ai._core.policy import Policy, Site
 from resilient_ai._core.public import public
-from resilient_ai._core.read_once import ReadOnce
-from resilient_ai._core.returned_stream import ReturnedStream
 from resilient_ai._core.state_store import StateStore, default_registry
-from resilient_ai._core.streams import Broken, dispose_rejected
 from resilient_ai._core.user_warnings import warn
 from resilient_ai._core.waiting import waiting_of
 from resilient_ai._core.wrapper import Decorator, decorate
 
 from .budget import RetryBudget
-from .call import RetriedCall, answered, judge_of
+from .course import RetriedFunction
 from .handle import Retry
 from .rules import RetryChoices, RetryConfig, RetryRule, chosen_types, merged_rules
 from .sdk_retries import OwnRetries, own_retries
 from .site import RetrySite
-from .stream import hold
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -75,41 +70,8 @@ class RetryPolicy(Policy[Retry]):
         return Retry(name, self.config, self.registry)
 
     def bind(self, bind_inner: Callable[[Site], Handler], site: Site) -> Handler:
-        inner, here, now = bind_inner(site), self._here(site), self.registry.clock.now
-        judge, above_the_function = judge_of(here), is_innermost(inner)
-
-        async def retried(fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-            started = now() if (first := begun(fn)) is None else first.started
-            call: RetriedCall | None = None
-            once = ReadOnce.among(args, kwargs, begun=first is not None)
-            broken = first.take_error() if first is not None and above_the_function else None
-            while True:
-                if broken is None:
-                    try:
-                        if call is None or not call.answers:
-                            result = await inner(fn, instance, args, kwargs)
-                        else:
-                            result = await call.attempt(inner, fn, instance, args, kwargs)
-                        if type(result) is ReturnedStream:
-                            await hold(result, here, call, (started, args, kwargs))
-                            return result
-                        if judge is not None:
-                            judge(result, call)
-                    except Exception as error:  # noqa: BLE001 - raised or retried below
-                        broken = Broken(error)
-                    else:
-                        answered(here, call)
-                        return result
-                call = call or RetriedCall(here, started, args, kwargs, once)
-                unwanted = rejections(broken.error)
-                try:
-                    await call.again(broken)
-                    if unwanted:
-                        await dispose_rejected(unwanted)
-                finally:
-                    del unwanted  # error -> traceback -> frame -> error is a reference cycle
-                broken = None
-
+        here = self._here(site)
+        retried = RetriedFunction(bind_inner(site), here).call
         if (seconds := self.config.timeout_seconds) is not None:
             clock, timed_out = self.registry.clock, here.state.call_given_up
             return bounded_visibly(retried, seconds, clock, here.name, timed_out, plain=site.plain)

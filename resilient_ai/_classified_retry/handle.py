@@ -67,7 +67,7 @@ class Retry(StateHandle):
     def __init__(self, name: str, config: RetryConfig, registry: StateStore) -> None:
         self.name = name
         self._price = _price(config)
-        self._state = RetryState(config.budget, registry.clock.now, lambda: registry.workers)
+        self._state = RetryState(config.budget, registry.clock.now, registry)
 
     def _reconfigure(self, config: RetryConfig) -> None:
         """Go on with other settings, the numbers and the budget's level as they are."""
@@ -82,14 +82,14 @@ class Retry(StateHandle):
         """The numbers of this moment."""
         state = self._state
         with state.lock:
-            ok, failed = state.good.ok + state.recovered, sum(state.errors.values())
+            ok, errors = state.good.ok + state.recovered, state.errors
             return RetryStats(
                 calls=ok + state.given_up,
-                attempts=ok + failed,
+                attempts=ok + sum(errors.values()),
                 retries=state.retries,
                 recovered=state.recovered,
                 given_up=state.given_up,
-                error_counts=dict(state.errors),
+                error_counts=errors,
                 budget=state.tokens(),
             )
 

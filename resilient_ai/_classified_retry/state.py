@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections import Counter
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from resilient_ai._core.counts import added
+from resilient_ai._core.counts import added, one_more
 from resilient_ai._core.public import public
 from resilient_ai._core.report import SuccessCount
 
@@ -42,6 +41,13 @@ class RetryCounts(NamedTuple):
     errors: dict[str, int]
 
 
+class HasWorkers(Protocol):
+    """What knows how many processes share something, this one included."""
+
+    @property
+    def workers(self) -> int: ...
+
+
 class RetryState:
     """
     The numbers and the budget of one name. Thread-safe.
@@ -49,24 +55,23 @@ class RetryState:
     Args:
         budget: Bounds the retries; None: no bound.
         now: Monotonic seconds.
-        workers: How many processes share the budget.
+        sharers: Knows how many processes share the budget.
 
     Attributes:
         good: Calls that succeeded at once.
         retries: Attempts after the first.
         recovered: Calls that a retry saved.
         given_up: Calls that failed in the end.
-        errors: Failed attempts by error type.
     """
 
     __slots__ = (
         "_bucket",
         "_budget",
+        "_errors",
         "_now",
         "_paid_in",
         "_past",
-        "_workers",
-        "errors",
+        "_sharers",
         "given_up",
         "good",
         "lock",
@@ -74,11 +79,9 @@ class RetryState:
         "retries",
     )
 
-    def __init__(
-        self, budget: RetryBudget | None, now: Callable[[], float], workers: Callable[[], int] = lambda: 1
-    ) -> None:
+    def __init__(self, budget: RetryBudget | None, now: Callable[[], float], sharers: HasWorkers) -> None:
         self._budget = budget
-        self._workers = workers
+        self._sharers = sharers
         self._now = now
         self.lock = threading.RLock()  # reentrant: a signal handler may read the registry while its thread is in here
         self.good = SuccessCount()
@@ -95,8 +98,8 @@ class RetryState:
         # What good calls put into the budget is reckoned when a retry wants to take something out.
         self._paid_in = 0
         self.retries = self.recovered = self.given_up = 0
-        self.errors: Counter[str] = Counter()
-        self._bucket = Bucket(self._budget, self._now()) if self._budget is not None else None
+        self._errors: dict[str, int] | None = None  # made for the first failure, and the bucket for the first retry
+        self._bucket: Bucket | None = None
 
     def counts(self) -> RetryCounts:
         """What has been counted since it was made."""
@@ -104,7 +107,7 @@ class RetryState:
             return self._counts(self.good.ok)
 
     def _counts(self, good: int) -> RetryCounts:
-        ok, errors = good + self.recovered, dict(self.errors)
+        ok, errors = good + self.recovered, self.errors
         latest = RetryCounts(ok, self.given_up, ok + sum(errors.values()), self.retries, self.recovered, errors)
         return latest if self._past is None else added((self._past, latest))
 
@@ -112,28 +115,30 @@ class RetryState:
         """Another budget; the tokens that are left stay, as far as it has room for them."""
         with self.lock:
             now = self._now()
-            self._pay_in(now)
-            before, self._budget = self._bucket, budget
+            before, self._budget = self._paid_bucket(now), budget
             if budget is None:
                 self._bucket = None
-            elif before is None:
-                self._bucket = Bucket(budget, now)
-            else:
+            elif before is not None:
                 before.change(budget, now)
 
     def attempt_failed(self, error_type: ErrorType) -> None:
         """Count a failed attempt."""
         with self.lock:
-            self.errors[error_type._value_] += 1  # `value` is a property, and takes a call
+            self._errors = one_more(self._errors, error_type._value_)  # `value` is a property, and takes a call
+
+    @property
+    def errors(self) -> dict[str, int]:
+        """Failed attempts by error type."""
+        with self.lock:
+            return dict(self._errors or ())
 
     def pay_for_retry(self, now: float, error_type: ErrorType) -> float | None:
         """Take the price of one retry; the price, or None when the budget is too low."""
         with self.lock:
             price = 0.0
-            if self._bucket is not None and self._budget is not None:
-                self._pay_in(now)
+            if (bucket := self._paid_bucket(now)) is not None and self._budget is not None:
                 price = self._budget.price_of(error_type)
-                if not self._bucket.take(now, price):
+                if not bucket.take(now, price):
                     return None
             self.retries += 1
             return price
@@ -166,12 +171,15 @@ class RetryState:
         """What is left of the budget; None without one."""
         with self.lock:
             now = self._now()
-            self._pay_in(now)
-            return self._bucket.level(now) if self._bucket is not None else None
+            bucket = self._paid_bucket(now)
+            return bucket.level(now) if bucket is not None else None
 
-    def _pay_in(self, now: float) -> None:
+    def _paid_bucket(self, now: float) -> Bucket | None:
+        """The bucket, with what good calls have put into it; None without a budget."""
         ok = self.good.ok
-        if self._bucket is not None and self._budget is not None:
-            self._bucket.divide(self._workers(), now)
-            self._bucket.give_back(now, (ok - self._paid_in) * self._budget.per_success)
+        if (budget := self._budget) is not None:
+            bucket = self._bucket = self._bucket or Bucket(budget, now)  # nothing was taken from a new one: it is full
+            bucket.divide(self._sharers.workers, now)
+            bucket.give_back(now, (ok - self._paid_in) * budget.per_success)
         self._paid_in = ok
+        return self._bucket

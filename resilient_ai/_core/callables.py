@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import functools
 import inspect
-from typing import Any, NamedTuple
+from types import FunctionType, MethodType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .context_managers import gives_context_manager, refuse_context_manager
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def unwrapped(fn: Any) -> list[Any]:
@@ -83,6 +87,39 @@ def signature_of(fn: Any) -> inspect.Signature | None:
         return None
 
 
+class SeenSignature:
+    """
+    The signature of a function as one layer sees it, found when somebody asks: it takes more room than a state.
+
+    Args:
+        function: The function.
+        injected: How many arguments this layer and those below hand in, which its caller does not pass.
+    """
+
+    __slots__ = ("_found", "_function", "_injected", "_looked")
+
+    def __init__(self, function: Any, injected: int) -> None:
+        self._function = function
+        self._injected = injected
+        self._found: inspect.Signature | None = None
+        self._looked = False
+
+    @property
+    def found(self) -> inspect.Signature | None:
+        """The signature; None when Python cannot tell."""
+        if not self._looked:
+            self._found, self._looked = self._look(), True
+        return self._found
+
+    def _look(self) -> inspect.Signature | None:
+        signature = signature_of(self._function)
+        if signature is None or not self._injected:
+            return signature
+        skip = int(takes_instance(self._function))
+        parameters = list(signature.parameters.values())
+        return signature.replace(parameters=parameters[:skip] + parameters[skip + self._injected :])
+
+
 _INSTANCES = frozenset({"self", "cls", "klass", "mcs", "mcls", "metacls", "this", "_self", "_cls", "self_", "cls_"})
 
 
@@ -130,6 +167,21 @@ def unique_name(fn: Any) -> str:
     named = next((layer for layer in unwrapped(fn) if getattr(layer, "__qualname__", None)), type(fn))
     name, module = str(named.__qualname__), str(getattr(named, "__module__", None) or "")
     return name if _homes.setdefault(name, module) == module else f"{module}.{name}"
+
+
+def named(function: Callable[..., Any], name: str) -> Callable[..., Any]:
+    """
+    A function with another qualified name, after which Python calls its coroutines: where one was never awaited, and in
+    the repr of a task. Of a method it is a copy, because the method's function is one for all instances.
+    """
+    if inspect.ismethod(function):
+        of_class = function.__func__
+        own = FunctionType(of_class.__code__, of_class.__globals__, closure=of_class.__closure__)
+        own.__qualname__ = name
+        return MethodType(own, function.__self__)
+    if inspect.isfunction(function):
+        function.__qualname__ = name
+    return function
 
 
 def headline(fn: Any, name: str) -> str:

@@ -31,6 +31,14 @@ def added(counts: Iterable[C]) -> C:
     return make(*sums)  # type: ignore[no-any-return]
 
 
+def one_more(counts: dict[str, int] | None, name: str) -> dict[str, int]:
+    """Counts by name, with one more of this name; None, which takes no room, as long as nothing has been counted."""
+    if counts is None:
+        return {name: 1}
+    counts[name] = counts.get(name, 0) + 1
+    return counts
+
+
 _AT_ONCE = 256  # more at a time would be garbage that has grown old, which the collector takes long to find
 
 Report = dict[str, dict[tuple[str | None, str | None], Any]]

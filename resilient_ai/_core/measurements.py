@@ -226,16 +226,16 @@ class TimedLayers:
     The layers of one function, which are timed while somebody exports times.
 
     Args:
-        handler: Runs them.
+        handler: Runs them; another one that does the same may take its place.
         call_site: The function's name.
         registry: Says whether somebody does.
         degrades: Whether something in the stack may answer in the function's place.
     """
 
-    __slots__ = ("_call_site", "_degrades", "_handler", "_registry")
+    __slots__ = ("_call_site", "_degrades", "_registry", "handler")
 
     def __init__(self, handler: Handler, call_site: str, registry: Any, *, degrades: bool) -> None:
-        self._handler = handler
+        self.handler = handler
         self._call_site = call_site
         self._registry = registry
         self._degrades = degrades
@@ -246,7 +246,7 @@ class TimedLayers:
         """Run them. It is no `__call__`, because Python takes two bare awaits more to find that."""
         measurements: Measurements | None = self._registry.measurements
         if measurements is None:
-            return self._handler(fn, instance, args, kwargs)
+            return self.handler(fn, instance, args, kwargs)
         return self._timed(measurements, fn, instance, args, kwargs)
 
     async def _timed(self, measurements: Measurements, fn: Callable[..., Any], *call: Any) -> Any:
@@ -256,9 +256,9 @@ class TimedLayers:
         try:
             if self._degrades:
                 with flagged(flag):
-                    result = await self._handler(fn, *call)
+                    result = await self.handler(fn, *call)
             else:
-                result = await self._handler(fn, *call)
+                result = await self.handler(fn, *call)
         except Exception:
             measurements.add(Series(CALL, self._call_site, outcome="failed"), now() - started)
             raise

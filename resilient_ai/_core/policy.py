@@ -24,7 +24,7 @@ from .state_store import default_registry
 if TYPE_CHECKING:
     import inspect
 
-    from .callables import Place
+    from .callables import Place, SeenSignature
     from .commit_point import Commits
     from .fast_path import FastPath
     from .state_store import StateStore
@@ -38,12 +38,17 @@ class Site:
 
     function: str
     place: Place | None = None
-    signature: inspect.Signature | None = None
+    seen: SeenSignature | None = None  # the function's signature, for a policy that needs it
     endpoint: str | None = None
     streaming: bool = False  # whether the function yields its items
     plain: bool = False  # whether the function blocks its caller, and is not awaited
     spare: bool = False  # whether the policy above has another endpoint to ask
     handed: object = None  # the endpoint itself, which the policy above hands in
+
+    @property
+    def signature(self) -> inspect.Signature | None:
+        """The function's, as the policy's caller sees it; None when Python cannot tell, or nobody needs it."""
+        return None if self.seen is None else self.seen.found
 
 
 class Policy(ABC, Generic[S]):
@@ -74,7 +79,7 @@ class Policy(ABC, Generic[S]):
     per_endpoint: ClassVar[bool] = False  # below a choice among endpoints: one state for each
     answers_itself: ClassVar[bool] = False  # gives answers of its own in the function's place
     measures: ClassVar[bool] = False  # hands on how long each call of the function took
-    needs_signature: ClassVar[bool] = False  # asks its site for the function's, which takes more room than a state
+    needs_signature: ClassVar[bool] = False  # asks its site for the function's
     injects_argument: ClassVar[bool] = False  # hands an argument to the layer below that the caller does not pass
     changeable: ClassVar[tuple[str, ...]] = ()  # settings that `registry.configure` can change
     commits: Commits | None = None  # which items of a stream are content, for the whole stack
@@ -87,7 +92,7 @@ class Policy(ABC, Generic[S]):
         self.name: str | None = name
         self.config = config
         self.registry = registry
-        self._states: dict[str, S] = {}
+        self._states: tuple[S, ...] = ()  # nearly always one, for which a dict would take four times the room
 
     def __init_subclass__(cls) -> None:
         if (kind := vars(cls).get("kind")) is not None:
@@ -157,17 +162,22 @@ class Policy(ABC, Generic[S]):
     def state(self, site: Site) -> S:
         """The state for a site, claimed in the registry on first use."""
         name = self.state_name(site)
-        if name not in self._states:
-            self._states[name] = self.registry.claim(
-                self.kind,
-                name,
-                self.declared,
-                lambda: self.make_state(name),
-                replace=self.name is None,
-                rank=self.rank,
-                place=site.place,
-            )
-        return self._states[name]
+        if (known := self._known(name)) is not None:
+            return known
+        state = self.registry.claim(
+            self.kind,
+            name,
+            self.declared,
+            lambda: self.make_state(name),
+            replace=self.name is None,
+            rank=self.rank,
+            place=site.place,
+        )
+        self._states = (*self._states, state)
+        return state
+
+    def _known(self, name: str) -> S | None:
+        return next((state for state in self._states if state.name == name), None)
 
     def state_name(self, site: Site) -> str:
         name = self.name or site.function
@@ -181,8 +191,9 @@ class Policy(ABC, Generic[S]):
 
     def release(self, site: Site) -> None:
         """Give back a claim that is not needed: a policy came on top, and there is one state per endpoint now."""
-        if self.per_endpoint and self._states.pop(self.state_name(site), None) is not None:
-            self.registry.release(self.kind, self.state_name(site))
+        if self.per_endpoint and (known := self._known(name := self.state_name(site))) is not None:
+            self._states = tuple(state for state in self._states if state is not known)
+            self.registry.release(self.kind, name)
 
     def switched_off(self, call: Callable[..., Any], site: Site, skip: int) -> Callable[..., Any]:  # noqa: ARG002
         """
@@ -278,10 +289,8 @@ class Policy(ABC, Generic[S]):
 
     def status(self) -> str:
         """Live state in a few words, of all states that this layer uses."""
-        return ", ".join(
-            f"{name!r} {row.state}" if row.state else repr(name)
-            for name, row in ((name, state.row()) for name, state in list(self._states.items()))
-        )
+        rows = ((state.name, state.row()) for state in self._states)
+        return ", ".join(f"{name!r} {row.state}" if row.state else repr(name) for name, row in rows)
 
 
 def _arrived(cls: type[Policy[Any]], name: str | None, config: Any, options: dict[str, Any]) -> Policy[Any]:

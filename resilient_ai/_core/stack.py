@@ -9,7 +9,7 @@ from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 from .backend import LOCK_FREE
-from .callables import Place, Shape, shape_of, signature_of, takes_instance, unique_name
+from .callables import Place, SeenSignature, Shape, named, shape_of, unique_name
 from .fast_path import FastPath
 from .measurements import TimedLayers
 from .metering import metered, metered_function
@@ -35,7 +35,6 @@ class Stack:
         called: The function as the layers call it: a plain one is lifted to an async one.
         handler: Runs the layers; of a plain function, to their end.
         name: The function's, unlike that of every other function.
-        site: Where the outermost policy stands.
         call_site: The name of the outermost policy's state.
         observers: Who looks at its calls.
     """
@@ -50,7 +49,6 @@ class Stack:
         "observers",
         "plain",
         "policies",
-        "site",
         "streaming",
     )
 
@@ -70,17 +68,17 @@ class Stack:
                 policy.check_plain(function)
         self.called = self.lifted(function)
         self.name = name if name is not None else unique_name(function)
-        self.site = Site(self.name, Place.of(function), streaming=self.streaming, plain=self.plain)
         self.call_site = (policies[0].name if policies else None) or self.name
         self.observers = observers
-        self._layers = self._named(self._fold())
+        self._layers = self._fold()
+        if self.streaming:
+            named(self._layers, self.name)
         self.handler = self._run_to_end(self._layers)
 
-    def _named(self, call: Callable[..., Any]) -> Callable[..., Any]:
-        """Python calls a coroutine after its function: where one was never awaited, and in the repr of a task."""
-        if inspect.isfunction(call):
-            call.__qualname__ = self.name
-        return call
+    @property
+    def site(self) -> Site:
+        """Where the outermost policy stands. Made anew each time: it is asked at decoration alone, and takes room."""
+        return Site(self.name, Place.of(self.function), streaming=self.streaming, plain=self.plain)
 
     def _run_to_end(self, call: Callable[..., Any]) -> Callable[..., Any]:
         if not self.plain:
@@ -94,7 +92,7 @@ class Stack:
         return lifted_generator(bound) if self.streaming else lifted(bound)
 
     def _fold(self) -> Callable[..., Any]:
-        policies = self.policies
+        policies, here = self.policies, self.site
         needs = [policy.needs_own_task for policy in policies]
         opening = opening_for(self._commits(), True if True in needs else None if None in needs else False)
         meter = self._meter()
@@ -109,19 +107,19 @@ class Stack:
             policy = policies[index]
             if self.streaming:
                 policy.check_streaming(self.name)
-            signature = self._seen_from(index) if policy.needs_signature else None
-            return lambda site: policy.bind(inner_of(index + 1), replace(site, signature=signature))
+            seen = self._seen_from(index) if policy.needs_signature else None
+            return lambda site: policy.bind(inner_of(index + 1), replace(site, seen=seen))
 
-        handler: Callable[..., Any] = inner_of(0)(self.site)
+        handler: Callable[..., Any] = inner_of(0)(here)
         for index, policy in enumerate(policies):
             if policy.injects_argument:
                 for lower in policies[index + 1 :]:
-                    lower.release(self.site)
+                    lower.release(here)
         for observer in self.observers:
             handler = observer.call(self.call_site, handler)
         if policies:
             degrades = any(policy.answers_itself for policy in policies)
-            handler = TimedLayers(self._named(handler), self.call_site, policies[0].registry, degrades=degrades).run
+            handler = TimedLayers(handler, self.call_site, policies[0].registry, degrades=degrades).run
         return items_of(handler) if self.streaming else handler
 
     def _meter(self) -> Meter | None:
@@ -129,7 +127,8 @@ class Stack:
         meters: Meters | None = self.policies[0].registry.meters if self.policies else None
         if meters is None:
             return None
-        listeners = tuple(each for policy in self.policies if (each := policy.answer_listener(self.site)) is not None)
+        here = self.site
+        listeners = tuple(each for policy in self.policies if (each := policy.answer_listener(here)) is not None)
         return meters.meter(self.name, listeners)
 
     def _observed(self, innermost: Handler, site: Site) -> Handler:
@@ -143,9 +142,16 @@ class Stack:
             raise ValueError(f"commits= is given twice for {self.name}; it holds for the whole stack, give it once")
         return given[0] if given else None
 
+    def named_handler(self) -> Callable[..., Any]:
+        """The handler, for calls that take no fast path: Python calls their coroutines after the function."""
+        layers = getattr(self._layers, "__self__", None)
+        if isinstance(layers, TimedLayers):
+            layers.handler = named(layers.handler, self.name)
+        return self.handler
+
     def call_by_layers(self) -> Callable[..., Any]:
         """Runs the layers, all arguments being the function's own."""
-        function, handler = self.called, self.handler
+        function, handler = self.called, self.named_handler()
 
         def call(*args: Any, **kwargs: Any) -> Any:
             return handler(function, None, args, kwargs)
@@ -159,37 +165,29 @@ class Stack:
         Args:
             method: Whether it is called with the instance first.
         """
-        registry, function = self.policies[0].registry, self.function
+        registry, function, here = self.policies[0].registry, self.function, self.site
         # Something else than a function may do more when it is bound than to take the instance first.
         if self.streaming or self.observers or not LOCK_FREE or (method and type(function) is not FunctionType):
             return None
         path = FastPath(self.call_site)
         for policy in self.policies:
-            if path.gates or policy.registry is not registry or not policy.add_to_fast_path(path, self.site):
+            if path.gates or policy.registry is not registry or not policy.add_to_fast_path(path, here):
                 return None
         called, meter = self.called, self._meter()
         if meter is not None:
             injects = any(policy.injects_argument for policy in self.policies)
             called = metered_function(called, meter, int(method) if injects else None)
-        return self._run_to_end(
-            self._named(path.build(called, self.called, self._layers, registry.clock.now, method=method))
-        )
+        call = path.build(called, self.called, self._layers, registry.clock.now, method=method)
+        return self._run_to_end(named(call, self.name))
 
     def site_of(self, index: int) -> Site:
         """Where a policy stands, not counting endpoints."""
-        return (
-            replace(self.site, signature=self._seen_from(index)) if self.policies[index].needs_signature else self.site
-        )
+        here = self.site
+        return replace(here, seen=self._seen_from(index)) if self.policies[index].needs_signature else here
 
-    def _seen_from(self, index: int) -> inspect.Signature | None:
+    def _seen_from(self, index: int) -> SeenSignature:
         """The signature as the layer above a policy calls it: without what that policy or a lower one hands in."""
-        signature = signature_of(self.function)
-        injected = sum(policy.injects_argument for policy in self.policies[index:])
-        if signature is None or not injected:
-            return signature
-        skip = int(takes_instance(self.function))
-        parameters = list(signature.parameters.values())
-        return signature.replace(parameters=parameters[:skip] + parameters[skip + injected :])
+        return SeenSignature(self.function, sum(policy.injects_argument for policy in self.policies[index:]))
 
     def signature(self, of: Callable[..., Any], skip: int = 0) -> inspect.Signature:
         """Signature as the caller sees it, which a policy may change; `skip` parameters lead (self)."""

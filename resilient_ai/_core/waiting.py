@@ -12,6 +12,8 @@ from .deadline import seconds_left
 from .tasks import running_loop
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
     from .clock import Clock
     from .policy import Site
 
@@ -38,12 +40,17 @@ class InTask:
         clock: The registry's.
     """
 
-    __slots__ = ("sleep",)
+    __slots__ = ("_clock",)
 
     seconds_left = staticmethod(seconds_left)
 
     def __init__(self, clock: Clock) -> None:
-        self.sleep = clock.sleep
+        self._clock = clock
+
+    @property
+    def sleep(self) -> Callable[[float], Coroutine[Any, Any, None]]:
+        """The clock's: a coroutine of our own around it would be one more for every wait."""
+        return self._clock.sleep
 
     def obstacle(self) -> None:
         """Nothing."""

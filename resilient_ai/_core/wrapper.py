@@ -326,7 +326,7 @@ def _method_call(stack: Stack) -> Callable[..., Any]:
         return fast
     if type(stack.function) is not FunctionType:
         return _call_of_descriptor(stack)
-    function, handler = stack.called, stack.handler
+    function, handler = stack.called, stack.named_handler()
 
     def call(self: Any, /, *args: Any, **kwargs: Any) -> Any:
         return handler(MethodType(function, self), self, args, kwargs)
@@ -336,7 +336,7 @@ def _method_call(stack: Stack) -> Callable[..., Any]:
 
 def _call_of_descriptor(stack: Stack) -> Callable[..., Any]:
     """The same for somebody else's descriptor, which may do more when it is bound than to pass the instance."""
-    function, handler, lifted = stack.function, stack.handler, stack.lifted
+    function, handler, lifted = stack.function, stack.named_handler(), stack.lifted
 
     def call(self: Any, /, *args: Any, **kwargs: Any) -> Any:
         return handler(lifted(function.__get__(self, type(self))), self, args, kwargs)

@@ -3,29 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from functools import partial
 from typing import Any
 
 from resilient_ai._classification.error_rules import ErrorRule, error_rules
-from resilient_ai._core.call_facts import DegradedFlag, flagged, watching
 from resilient_ai._core.callables import name_of, shape_of
 from resilient_ai._core.fast_path import FastPath
 from resilient_ai._core.handlers import Handler
-from resilient_ai._core.patience import callers_patience
 from resilient_ai._core.plain_settings import for_plain_functions
 from resilient_ai._core.policy import Policy, Site
 from resilient_ai._core.public import public
-from resilient_ai._core.returned_stream import ReturnedStream
 from resilient_ai._core.state_store import StateStore, default_registry
 from resilient_ai._core.wrapper import Decorator, decorate
 
 from .config import DEFAULT_RUNG_TIMEOUT, UNAVAILABLE, DegradeConfig, Mark
+from .course import DegradedFunction
 from .fallback import rungs_of
-from .fallback_call import FallbackCall, FallbackSite
+from .fallback_call import FallbackSite
 from .handle import Degradation
-from .stream import hold
 from .stream_wish import may_stream
-from .time_for_fallback import leaving_time, telling_time
 
 
 class DegradePolicy(Policy[Degradation]):
@@ -65,32 +60,8 @@ class DegradePolicy(Policy[Degradation]):
         for rung in self.config.rungs:
             if rung.streams_for(plain=site.plain) and not may_stream(site, self.config):
                 raise TypeError(f"rung {rung.name} of @degrade_to is a stream, but {site.function} returns one answer")
-        inner, here = bind_inner(site), FallbackSite(self.config, self.state(site)._state, self.registry, site)
-        good, watched, name = here.state.good, watching, here.state.name
-        in_time = telling_time if site.plain else leaving_time
-        if here.memories:
-            return partial(_observed, inner, here, in_time)
-
-        async def degraded(fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-            if watched() is not None:
-                return await _observed(inner, here, in_time, fn, instance, args, kwargs)
-            patience = callers_patience()
-            try:
-                if patience is None:
-                    result = await inner(fn, instance, args, kwargs)
-                else:
-                    result = await in_time(patience, name, inner, fn, instance, args, kwargs)
-            except Exception as error:
-                if (answer := await FallbackCall(here, fn, instance, args, kwargs).answer(error)) is None:
-                    raise
-                return answer.given
-            if type(result) is ReturnedStream:
-                hold(result, FallbackCall(here, fn, instance, args, kwargs))
-            else:
-                good.one_more()
-            return result
-
-        return degraded
+        here = FallbackSite(self.config, self.state(site)._state, self.registry, site)
+        return DegradedFunction(bind_inner(site), here).call
 
     def add_to_fast_path(self, path: FastPath, site: Site) -> bool:
         if any(rung.remember is not None for rung in self.config.rungs):
@@ -98,39 +69,6 @@ class DegradePolicy(Policy[Degradation]):
         path.counts.append(self.state(site)._state.good)
         path.bounded = True
         return True
-
-
-async def _observed(
-    inner: Handler,
-    here: FallbackSite,
-    in_time: Callable[..., Any],
-    fn: Callable[..., Any],
-    instance: Any,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-) -> Any:
-    """Run the layer where somebody wants to know whether a fallback answered anywhere in the call."""
-    flag, call = DegradedFlag(), FallbackCall(here, fn, instance, args, kwargs)
-    here.check(call)
-    patience = callers_patience()
-    with flagged(flag):
-        try:
-            if patience is None:
-                result = await inner(fn, instance, args, kwargs)
-            else:
-                result = await in_time(patience, here.state.name, inner, fn, instance, args, kwargs)
-        except Exception as error:
-            if (answer := await call.answer(error)) is None:
-                raise
-            return answer.given
-    if type(result) is ReturnedStream:
-        hold(result, call, flag)
-        return result
-    call.learn(streamed=False)
-    here.state.good.one_more()
-    if not flag.degraded:
-        call.succeeded(result)
-    return result
 
 
 @public()

@@ -31,12 +31,16 @@ if TYPE_CHECKING:
 
     from resilient_ai._classification.verdict import Verdict
     from resilient_ai._core.call_facts import Seen
+    from resilient_ai._core.callables import SeenSignature
     from resilient_ai._core.policy import Site
     from resilient_ai._core.state_store import StateStore
 
     from .config import DegradeConfig
     from .fallback import Answer, Rung
     from .state import DegradeState
+
+
+_NONE: frozenset[type] = frozenset()  # shared: each empty one takes as much room as the rest of a site
 
 
 class FallbackSite:
@@ -54,6 +58,7 @@ class FallbackSite:
         "_chain",
         "_checked",
         "_checks",
+        "_seen",
         "_streaming",
         "_wish",
         "_writer",
@@ -62,7 +67,6 @@ class FallbackSite:
         "memories",
         "plain",
         "registry",
-        "signature",
         "state",
     )
 
@@ -71,17 +75,22 @@ class FallbackSite:
         self.state = state
         self.registry = registry
         self.function = site.function
-        self.signature = site.signature
+        self._seen: SeenSignature | None = site.seen
         self.plain = site.plain
         self._streaming = site.streaming
         self.memories = tuple(rung for rung in config.rungs if rung.remember is not None)
         self._checks = tuple(rung.check_site for rung in self.memories if rung.check_site is not None)
-        self._checked: frozenset[type] = frozenset()
+        self._checked: frozenset[type] = _NONE
         # Made for the first call that needs them: most functions never do, and they take room.
         self._chain: FallbackChain | None = None
         self._writer: MemoryWriter | None = None
         self._wish: StreamWish | None = None
         self._carried: Carried | None = None
+
+    @property
+    def signature(self) -> inspect.Signature | None:
+        """The function's; None when Python cannot tell."""
+        return None if self._seen is None else self._seen.found
 
     @property
     def chain(self) -> FallbackChain:

@@ -74,16 +74,17 @@ class Degradation(StateHandle):
         own = {rung.name: _own_stats(rung) for rung in counting}
         state = self._state
         with state.lock:
-            degraded = state.by_rung.total()
+            by_rung = state.by_rung
+            degraded = sum(by_rung.values())
             calls = state.good.ok + degraded + state.misses + state.passed
             return DegradeStats(
                 calls=calls,
                 degraded=degraded,
                 degraded_share=degraded / calls if calls else 0.0,
-                by_rung=dict(state.by_rung),
+                by_rung=by_rung,
                 misses=state.misses,
                 passed=state.passed,
-                rung_failures=dict(state.rung_failures),
+                rung_failures=state.rung_failures,
                 forgotten=state.forgotten,
                 rungs=own,
             )
@@ -97,7 +98,7 @@ class Degradation(StateHandle):
         """What the registry's table shows."""
         state = self._state  # not `stats()`: a rung's own statistics may ask a server
         with state.lock:
-            ok, degraded, failed = state.good.ok, state.by_rung.total(), state.misses + state.passed
+            ok, degraded, failed = state.good.ok, sum(state.by_rung.values()), state.misses + state.passed
         calls = ok + degraded + failed
         shown = f"{degraded / calls:.0%} degraded" if degraded else ""
         return Row(self.name, "degrade_to", shown, calls, ok, failed, degraded=degraded)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections import Counter
 from typing import NamedTuple
 
-from resilient_ai._core.counts import added
+from resilient_ai._core.counts import added, one_more
 from resilient_ai._core.public import public
 from resilient_ai._core.report import SuccessCount
 
@@ -36,22 +35,30 @@ class DegradeState:
     Attributes:
         name: Of the fallback.
         good: Calls that were answered from below.
-        by_rung: Calls that a rung answered, by rung.
         misses: Calls that failed because every rung passed.
         passed: Calls whose error is not answered: the caller's mistake, or a bug.
-        rung_failures: Times a rung raised or ran out of time, by rung.
         forgotten: Answers that an async memory was too slow to take.
     """
 
-    __slots__ = ("_past", "by_rung", "forgotten", "good", "lock", "misses", "name", "passed", "rung_failures")
+    __slots__ = (
+        "_answers",
+        "_past",
+        "_rung_failures",
+        "forgotten",
+        "good",
+        "lock",
+        "misses",
+        "name",
+        "passed",
+    )
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.lock = threading.RLock()  # reentrant: a signal handler may read the registry while its thread is in here
         self.good = SuccessCount()
         self.misses = self.passed = self.forgotten = 0
-        self.by_rung: Counter[str] = Counter()
-        self.rung_failures: Counter[str] = Counter()
+        self._answers: dict[str, int] | None = None
+        self._rung_failures: dict[str, int] | None = None
         self._past: DegradeCounts | None = None  # what was counted up to the latest reset
 
     def clear(self) -> None:
@@ -59,8 +66,19 @@ class DegradeState:
         with self.lock:
             self._past = self._counts(self.good.take())
             self.misses = self.passed = self.forgotten = 0
-            self.by_rung = Counter()
-            self.rung_failures = Counter()
+            self._answers = self._rung_failures = None
+
+    @property
+    def by_rung(self) -> dict[str, int]:
+        """Calls that a rung answered, by rung."""
+        with self.lock:
+            return dict(self._answers or ())
+
+    @property
+    def rung_failures(self) -> dict[str, int]:
+        """Times a rung raised or ran out of time, by rung."""
+        with self.lock:
+            return dict(self._rung_failures or ())
 
     def counts(self) -> DegradeCounts:
         """What has been counted since it was made."""
@@ -68,13 +86,13 @@ class DegradeState:
             return self._counts(self.good.ok)
 
     def _counts(self, good: int) -> DegradeCounts:
-        latest = DegradeCounts(good, self.misses, self.passed, dict(self.by_rung))
+        latest = DegradeCounts(good, self.misses, self.passed, self.by_rung)
         return latest if self._past is None else added((self._past, latest))
 
     def count_answer(self, rung: str) -> None:
         """A rung answered."""
         with self.lock:
-            self.by_rung[rung] += 1
+            self._answers = one_more(self._answers, rung)
 
     def count_miss(self) -> None:
         """No rung answered."""
@@ -89,7 +107,7 @@ class DegradeState:
     def count_rung_failure(self, rung: str) -> None:
         """A rung raised or ran out of time."""
         with self.lock:
-            self.rung_failures[rung] += 1
+            self._rung_failures = one_more(self._rung_failures, rung)
 
     def count_forgotten(self) -> None:
         """An answer is not kept, because its memory was too slow."""

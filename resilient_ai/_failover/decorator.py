@@ -140,7 +140,7 @@ class FailoverPolicy(Policy[Failover]):
         return Failover(name, self._handles, budget, delay)
 
     def status(self) -> str:
-        names = ", ".join(repr(name) for name in self._states)
+        names = ", ".join(repr(state.name) for state in self._states)
         return f"{names} over " + ", ".join(f"{name} {each.status()}" for name, each in self._handles.items())
 
     def bind(self, bind_inner: Callable[[Site], Handler], site: Site) -> Handler:

@@ -1,0 +1,73 @@
+"""The course of a call through a retry: its first attempt costs nothing of the loop, and each later one is decided."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from resilient_ai._core.errors import rejections
+from resilient_ai._core.fast_path import begun
+from resilient_ai._core.opening import is_innermost
+from resilient_ai._core.read_once import ReadOnce
+from resilient_ai._core.returned_stream import ReturnedStream
+from resilient_ai._core.streams import Broken, dispose_rejected
+
+from .call import RetriedCall, answered, judge_of
+from .stream import hold
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from resilient_ai._core.handlers import Handler
+
+    from .site import RetrySite
+
+
+class RetriedFunction:
+    """
+    What runs one function as often as its retry decides; a closure for each function would take three times the room.
+
+    Args:
+        inner: Runs what lies below.
+        site: Where the retry stands.
+    """
+
+    __slots__ = ("_above_the_function", "_inner", "_judge", "_site")
+
+    def __init__(self, inner: Handler, site: RetrySite) -> None:
+        self._inner = inner
+        self._site = site
+        self._judge = judge_of(site)
+        self._above_the_function = is_innermost(inner)
+
+    async def call(self, fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        inner, here, judge = self._inner, self._site, self._judge
+        started = here.registry.clock.now() if (first := begun(fn)) is None else first.started
+        call: RetriedCall | None = None
+        once = ReadOnce.among(args, kwargs, begun=first is not None)
+        broken = first.take_error() if first is not None and self._above_the_function else None
+        while True:
+            if broken is None:
+                try:
+                    if call is None or not call.answers:
+                        result = await inner(fn, instance, args, kwargs)
+                    else:
+                        result = await call.attempt(inner, fn, instance, args, kwargs)
+                    if type(result) is ReturnedStream:
+                        await hold(result, here, call, (started, args, kwargs))
+                        return result
+                    if judge is not None:
+                        judge(result, call)
+                except Exception as error:  # noqa: BLE001 - raised or retried below
+                    broken = Broken(error)
+                else:
+                    answered(here, call)
+                    return result
+            call = call or RetriedCall(here, started, args, kwargs, once)
+            unwanted = rejections(broken.error)
+            try:
+                await call.again(broken)
+                if unwanted:
+                    await dispose_rejected(unwanted)
+            finally:
+                del unwanted  # error -> traceback -> frame -> error is a reference cycle
+            broken = None

@@ -1,0 +1,87 @@
+"""The course of a call above its fallbacks: it is run, and the first rung that has an answer answers a failure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from resilient_ai._core.call_facts import DegradedFlag, flagged, watching
+from resilient_ai._core.patience import callers_patience
+from resilient_ai._core.returned_stream import ReturnedStream
+
+from .fallback_call import FallbackCall
+from .stream import hold
+from .time_for_fallback import leaving_time, telling_time
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from resilient_ai._core.callers_deadline import Patience
+    from resilient_ai._core.handlers import Handler
+
+    from .fallback_call import FallbackSite
+
+
+class DegradedFunction:
+    """
+    What runs one function above its fallbacks; a closure for each function would take three times the room.
+
+    Args:
+        inner: Runs what lies below.
+        site: What its calls have in common.
+    """
+
+    __slots__ = ("_inner", "_site")
+
+    def __init__(self, inner: Handler, site: FallbackSite) -> None:
+        self._inner = inner
+        self._site = site
+
+    async def call(self, fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        here = self._site
+        if here.memories or watching() is not None:
+            return await self._observed(fn, instance, args, kwargs)
+        try:
+            if (patience := callers_patience()) is None:
+                result = await self._inner(fn, instance, args, kwargs)
+            else:
+                result = await self._in_time(patience, fn, instance, args, kwargs)
+        except Exception as error:
+            if (answer := await FallbackCall(here, fn, instance, args, kwargs).answer(error)) is None:
+                raise
+            return answer.given
+        if type(result) is ReturnedStream:
+            hold(result, FallbackCall(here, fn, instance, args, kwargs))
+        else:
+            here.state.good.one_more()
+        return result
+
+    def _in_time(self, patience: Patience, *call: Any) -> Coroutine[Any, Any, Any]:
+        """Run what lies below, and end it early enough for a fallback to come before the caller's deadline."""
+        run = telling_time if self._site.plain else leaving_time
+        return run(patience, self._site.state.name, self._inner, *call)
+
+    async def _observed(
+        self, fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        """The same where somebody wants to know whether a fallback answered anywhere in the call."""
+        here, flag = self._site, DegradedFlag()
+        call = FallbackCall(here, fn, instance, args, kwargs)
+        here.check(call)
+        with flagged(flag):
+            try:
+                if (patience := callers_patience()) is None:
+                    result = await self._inner(fn, instance, args, kwargs)
+                else:
+                    result = await self._in_time(patience, fn, instance, args, kwargs)
+            except Exception as error:
+                if (answer := await call.answer(error)) is None:
+                    raise
+                return answer.given
+        if type(result) is ReturnedStream:
+            hold(result, call, flag)
+            return result
+        call.learn(streamed=False)
+        here.state.good.one_more()
+        if not flag.degraded:
+            call.succeeded(result)
+        return result
