@@ -11,9 +11,11 @@ import pkgutil
 import subprocess
 import sys
 import traceback
+import types
 import typing
 
 import resilient_ai
+from resilient_ai.events import Event
 
 MODULES = {
     "resilient_ai": resilient_ai,
@@ -47,14 +49,42 @@ def test_a_public_thing_names_a_module_where_it_is_found():
         assert getattr(sys.modules[thing.__module__], last(path)) is thing, path
 
 
+def private_modules() -> list[types.ModuleType]:
+    """Those of the policies, of the core, and of whatever else lies in a folder with an underscore."""
+    found = pkgutil.walk_packages(resilient_ai.__path__, "resilient_ai.")
+    names = [module.name for module in found if module.name.startswith("resilient_ai._")]
+    return [importlib.import_module(name) for name in names if not name.endswith("__main__")]
+
+
 def test_what_says_that_it_is_public_is_found_where_it_says():
-    """Else a pickle of it could not be read."""
-    modules = [module for name, module in sys.modules.items() if name.startswith("resilient_ai._")]
-    things = {thing for module in modules for thing in vars(module).values() if isinstance(thing, type)}
-    told = {thing for thing in things if thing.__module__ in MODULES and "<locals>" not in thing.__qualname__}
+    """Else a pickle of it could not be read. Events say so by being events, statistics and handles by `@public`."""
+    told = {
+        thing: module.__name__
+        for module in private_modules()
+        for thing in vars(module).values()
+        if isinstance(thing, type) and thing.__module__ in MODULES and "<locals>" not in thing.__qualname__
+    }
+    lacking = [
+        f"{thing.__module__} lacks {thing.__qualname__}: import it there from {told[thing]}, and add it to __all__"
+        for thing in told
+        if getattr(home := MODULES[thing.__module__], thing.__qualname__, None) is not thing
+        or thing.__qualname__ not in home.__all__
+    ]
 
     assert len(told) > 50
-    assert [thing for thing in told if getattr(MODULES[thing.__module__], thing.__qualname__, None) is not thing] == []
+    assert not lacking, "\n".join(lacking)
+
+
+def test_every_event_says_that_it_is_one():
+    """Else `resilient_ai.events` could lack it, and nobody would be told."""
+    events = [
+        thing
+        for module in private_modules()
+        for thing in vars(module).values()
+        if isinstance(thing, type) and issubclass(thing, Event)
+    ]
+
+    assert {event.__name__ for event in events if event.__module__ != "resilient_ai.events"} == set()
 
 
 def test_a_pickle_finds_a_public_thing_under_its_public_name():
