@@ -79,8 +79,9 @@ def through_candidates(
             if others:
                 for count in others:
                     count.ok += 1
-            # All that `EndpointHealth.succeed` does for a call that held the open ticket, without its lock: CPython
+            # What `EndpointHealth.succeed` does for a call that held the open ticket, without its lock: CPython
             # switches threads at calls and jumps only, and there is none between reading and writing a number here.
+            # The end of a silence is not noted: only hedged calls ask for that, and they do not come here.
             held.flights.count -= 1
             health.ok += 1
             health.samples.append((started, ended))

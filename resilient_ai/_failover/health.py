@@ -35,14 +35,14 @@ class EndpointState(StrEnum):
     MARKED_DOWN = "marked_down"
 
 
-# The provider knows us and says no: asking again soon cannot help, somebody has to act.
+# The provider refuses the credential or the account: asking again soon cannot help, a person has to act.
 DENIED = frozenset(kind for kind, row in ERROR_TYPES.items() if row.endpoint == "denied")
 
-# Errors that a healthy endpoint has now and then. It has timeouts too, but to wait for a second one costs too much.
+# Errors that a healthy endpoint has now and then. Timeouts are not among them: waiting for a second one costs too much.
 PASSING = frozenset(kind for kind, row in ERROR_TYPES.items() if row.endpoint == "passing")
-GOOD_RUN = 20  # answers since the last failure that buy one of these
+GOOD_RUN = 20  # good answers since the last failure, after which one of these errors begins no rest
 
-_NO_NEWS = 0.1  # seconds that a rest is longer, as another process says: the same fact, heard twice
+_NO_NEWS = 0.1  # seconds that a rest is longer, as another process says: less than that is the same fact, heard twice
 LONG_REST = 600.0
 LONGEST_REST = 3600.0
 LEAST_REST = 0.1  # so that after "retry-after: 0" the next call does not go to the endpoint that has just failed
@@ -116,10 +116,11 @@ class EndpointHealth:
 
     def clear(self, now: float) -> int:
         """
-        Up, with every number at zero; calls in flight end without a say.
+        Up, with every number at zero; the results of calls in flight are ignored.
 
         Returns:
-            Good answers up to here. Those on the fast path are counted without a lock; none is lost between the two.
+            Good answers up to here. The count is read and set to zero in one step, because the fast path adds to it
+            without a lock.
         """
         ok, self.ok = self.ok, 0
         self.failures = 0
@@ -271,7 +272,8 @@ class EndpointHealth:
             error_type: What it was.
             interval: Seconds of a first rest when the provider names no wait.
             hint: Seconds that the provider asked to wait.
-            roll: In [0, 1); shortens a repeated rest by up to a tenth, so that a fleet does not come back in admission.
+            roll: In [0, 1); shortens a repeated rest by up to a tenth, so that the workers of a fleet do not
+                all ask again at one moment.
             forgiving: Whether one failure after at least 20 good answers begins no rest: at a thousand calls a
                 minute, an endpoint that fails one in a hundred would else rest nearly always.
 
@@ -347,14 +349,14 @@ class EndpointHealth:
         self.samples.append((now - seconds, now))
 
     def checked(self, now: float) -> bool:
-        """A health check passed: one call may come; True when that ended a rest."""
+        """A health check passed: one call is let through; True when that ended a rest."""
         if self.state is not EndpointState.RESTING:
             return False
         self._return(now, room=1)
         return True
 
     def check_failed(self, now: float, interval: float) -> None:
-        """A health check failed: look again after the interval, after a long rest if the provider denies us."""
+        """A health check failed: look again after the interval, or after a long rest where the provider denies us."""
         if self.state is EndpointState.RESTING:
             rest = LONG_REST if self.last_error_type in DENIED else interval
             self.due = max(self.due, now + max(LEAST_REST, rest))

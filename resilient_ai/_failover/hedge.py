@@ -37,7 +37,7 @@ class HedgeBudget:
     def called(self) -> None:
         """One more call that could have been hedged."""
         self._calls += 1
-        if self._calls > REMEMBERED_CALLS:  # old ones count half, so that a quiet day does not pay for a storm
+        if self._calls > REMEMBERED_CALLS:  # old ones count half, so that the share is one of recent calls
             self._calls /= 2
             self._spent /= 2
 

@@ -69,7 +69,7 @@ class Race:
                 tasks.start_soon(self._ask_beside, delay, budget, tasks)
                 await self._ask(admission, tasks)
         except BaseException as error:
-            if (unheard := self._answer) is not None:  # the caller was cancelled just as the answer came
+            if (unheard := self._answer) is not None:  # the caller was cancelled at the moment of the answer
                 unheard.candidate.shared.released(unheard.ticket)
                 await self._close_late(unheard.value)
             if isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
@@ -85,7 +85,7 @@ class Race:
     async def _ask_beside(self, delay: float, budget: HedgeBudget, tasks: TaskGroup) -> None:
         while (wait := self._began + self._delay(delay) - self._clock.now()) > 0:  # again if the first call moved on
             await self._clock.sleep(wait)
-        # A call that nobody works on costs the endpoints nothing, and its caller all.
+        # Where the first endpoint may hang, nobody works on its call, so that a second one is no extra work.
         free = self._silent and not budget.off
         if free or budget.take():
             if (admission := self._another()) is not None:

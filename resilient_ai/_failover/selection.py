@@ -88,7 +88,7 @@ class SelectedCall(Protocol):
 
 class EndpointSelection:
     """
-    Begins where a first choice is not to be had or has failed.
+    The endpoints of a call whose first choice was not available, or has failed.
 
     Every endpoint is asked once at most: the available ones as the strategy says, then, if none is left, those that
     rest, the one due soonest first.
@@ -198,13 +198,13 @@ class EndpointSelection:
         self._tell_watcher(candidate)
 
     def answered(self, now: float) -> None:
-        """Another endpoint gave what the suspects did not: it was them."""
+        """Another endpoint has answered, so the errors of the suspects were their own fault."""
         try:
             while self._suspects:
                 candidate, ticket, verdict, seconds = self._suspects.pop()
                 self._blame(candidate, ticket, now, verdict, seconds)
         finally:
-            self.abandon()  # the rest, if a listener raised
+            self.abandon()  # those that are left, if a listener raised
         self._bug = None
         self._failures.clear()  # exception -> traceback -> frame -> this -> exception would be a reference cycle
 
@@ -229,7 +229,7 @@ class EndpointSelection:
         """Tell the endpoint's health; False when no other endpoint could do better."""
         shared, row = candidate.shared, ERROR_TYPES[verdict.error_type]
         if self._call.was_left(error):
-            shared.released(ticket)  # its caller was in a hurry, which says nothing about it
+            shared.released(ticket)  # left because of the caller's deadline, which says nothing about the endpoint
         elif row.endpoint == "refused":
             # Refused on our side, without asking the provider. No rest while the circuit's probes are in flight.
             self._forced = False
@@ -375,7 +375,7 @@ async def close_replaced(error: Exception, admission: Admission | None, selectio
         return
     try:
         await dispose_rejected(unwanted)
-    except BaseException:  # nobody goes on with what is held
+    except BaseException:  # the call ends here, so nobody uses the admission
         admission[0].shared.released(admission[1])
         selection.abandon()
         raise

@@ -34,7 +34,8 @@ class SharedEndpoint:
         self._loops = LoopUsages()
         self._past: EndpointCounts | None = None  # what was counted up to the latest reset
         self._registry = registry
-        self._lock = threading.RLock()  # a signal handler may read the registry, as in `CircuitBreaker`
+        # Reentrant: a signal handler may read the registry while its own thread is in here.
+        self._lock = threading.RLock()
 
     def after_fork(self) -> None:
         """In a forked child: a free lock, no calls in flight, and nobody who checks its health."""

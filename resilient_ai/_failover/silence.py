@@ -2,8 +2,8 @@
 An endpoint's silence: it may hang, which no error tells.
 
 A caller who leaves is no failure. But when calls are left after a long time in which nobody else was answered either,
-the endpoint is avoided for a while, and the next call that goes there gets company soon. When it answers again, calls
-from before the silence have been forgotten there, as a connection through a restart is.
+the endpoint is avoided for a while, and the next call that goes there is soon hedged. An endpoint that answers again
+may have restarted: the calls from before its silence are taken for forgotten.
 """
 
 from __future__ import annotations

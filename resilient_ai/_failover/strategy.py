@@ -92,7 +92,7 @@ class LeastLatency(Chooser):
     """
     The better of two random ones, by expected latency times calls in flight.
 
-    The best of all would draw the whole crowd to one endpoint until its next measurement; two random choices do not:
+    The best of all would get every call until its next measurement; the better of two random ones does not:
     https://www.eecs.harvard.edu/~michaelm/postscripts/tpds2001.pdf
     """
 
