@@ -1,4 +1,4 @@
-"""A stall: the provider has stopped answering. When that is so, and how to notice its end without a crowd of calls."""
+"""A stall: the provider has stopped answering. When that is so, and how to notice its end with few calls."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class Stall:
     """
     Calls are overdue, none was answered since, and the last answer is longer ago than a slow answer takes.
 
-    Such a provider hangs, which is no question of how many calls it gets. A crowd of calls would all wait for their
+    Such a provider hangs, which is no question of how many calls it gets. Many calls would all wait for their
     timeouts; one call at a time would notice the end of the stall only after its own timeout. So one more call is sent
     in every pause, whatever is under way, until one is answered.
 

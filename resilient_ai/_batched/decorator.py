@@ -195,7 +195,7 @@ def batched(
     Args:
         name: Call sites of one name share queue, places and numbers. Default: the function's qualified name.
         batch_size: Most items in a batch. Default 10.
-        batch_timeout: Seconds a batch waits for company, from its first item. Default 0.1. With 0, what is ready
+        batch_timeout: Seconds a batch waits for more items, from its first one on. Default 0.1. With 0, what is ready
             in this turn of the loop goes together.
         max_queue_size: Most items that wait to be sent, in each event loop. Default 1000.
         when_full: What a call does when so many wait: `"raise"` QueueFullError, the default, or `"wait"` for room,

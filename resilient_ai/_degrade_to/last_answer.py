@@ -101,7 +101,8 @@ class LastAnswer:
         self.max_bytes = max_bytes
         self._key = key
         self._scope = scope
-        self._lock = threading.RLock()  # a signal handler may read the registry, as in `CircuitBreaker`
+        # Reentrant: a signal handler may read the registry while its own thread is in here.
+        self._lock = threading.RLock()
         self._kept: OrderedDict[str, _Kept] = OrderedDict()
         self._bytes = 0
         self._secret = os.urandom(16)  # so that nobody can try texts against the digests

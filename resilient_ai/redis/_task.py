@@ -153,7 +153,7 @@ class FleetTask:
         tasks: Any,
         guarded: Callable[[Callable[[], Awaitable[None]]], Awaitable[None]],
     ) -> bool:
-        """Push works once one's own hello is heard: a user's rights or a proxy may swallow it."""
+        """Push works once one's own hello is heard: a user's rights or a proxy may keep it back."""
         if not self._push_wanted or time.monotonic() < self._no_push_before:
             return False
         heard, scope = anyio.Event(), anyio.CancelScope()
