@@ -11,16 +11,18 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 memory = pytest.importorskip("tests.bench.memory")
 
 
+MOST = {"circuit_breaker": 3_600, "classified_retry": 3_000, "adaptive_limit": 4_100, "degrade_to": 2_300}
+
+
 def test_a_decorated_function_keeps_little():
     kept = memory.per_function()
 
-    assert set(kept) == {"circuit_breaker", "classified_retry", "adaptive_limit", "degrade_to"}
-    assert kept.pop("adaptive_limit") < 5_100  # since it has a fast path, which is a coroutine function and its cells
-    assert max(kept.values()) < 4_600
+    assert kept.keys() == MOST.keys()
+    assert {kind: size for kind, size in kept.items() if size > MOST[kind]} == {}
 
 
 def test_a_key_of_a_circuit_keeps_little():
-    assert memory.per_key() < 1_200
+    assert memory.per_key() < 1_000
 
 
 def test_successful_calls_leave_nothing_behind():
