@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, MutableSequence, Sequence
 from dataclasses import fields, replace
 from typing import Any, ClassVar, Concatenate, ParamSpec, Protocol, Self, TypeVar, get_args, get_origin, overload
 
@@ -126,16 +126,19 @@ class BatchedPolicy(Policy[Batcher]):
         return parameters, _element(returned)
 
 
-_LISTS = re.compile(r"(?:\w+\.)*(?:list|List|Sequence)\[(.*)\]", re.DOTALL)
+_ORIGINS = (list, Sequence, MutableSequence, Collection, Iterable)
+_LISTS = re.compile(r"(?:\w+\.)*(?:list|List|(?:Mutable)?Sequence|Collection|Iterable)\[(.*)\]", re.DOTALL)
+_TUPLES = re.compile(r"(?:\w+\.)*[tT]uple\[(.*), *\.\.\.\]", re.DOTALL)
 
 
 def _element(annotation: Any) -> Any:
     """`T` of `list[T]`, written out or as a string; what is no list stays."""
     if isinstance(annotation, str):
-        match = _LISTS.fullmatch(annotation.strip())
+        match = _LISTS.fullmatch(annotation.strip()) or _TUPLES.fullmatch(annotation.strip())
         return match[1].strip() if match else annotation
-    listed = get_origin(annotation) in (list, Sequence)
-    return get_args(annotation)[0] if listed else annotation
+    origin, of = get_origin(annotation), get_args(annotation)
+    listed = origin in _ORIGINS or (origin is tuple and of[1:] == (...,))
+    return of[0] if listed else annotation
 
 
 @overload

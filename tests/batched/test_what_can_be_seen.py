@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextvars
 import inspect
+from collections.abc import Collection, Iterable, Sequence
 
 import pytest
 
@@ -75,6 +76,30 @@ def test_the_signature_shows_one_item_and_one_result(registry):
     assert str(inspect.signature(Client().embed)) == "(texts: 'str') -> 'float'"
     assert str(inspect.signature(Client.of_class)) == "(texts: 'str') -> 'float'"
     assert inspect.iscoroutinefunction(strings)
+
+
+@pytest.mark.parametrize(
+    ("listed", "one"),
+    [
+        (Sequence[int], int),
+        (Iterable[int], int),
+        (Collection[int], int),
+        (tuple[int, ...], int),
+        ("typing.Iterable[dict[str, int]]", "dict[str, int]"),
+        ("tuple[bytes, ...]", "bytes"),
+        (tuple[int, str], tuple[int, str]),
+        ("tuple[int, str]", "tuple[int, str]"),
+        (dict[str, int], dict[str, int]),
+    ],
+)
+def test_whatever_the_function_calls_its_list_one_item_is_shown(registry, listed, one):
+    async def embed(texts, model): ...
+
+    embed.__annotations__ = {"texts": listed, "return": listed}
+    shown = inspect.signature(batched(registry=registry)(embed))
+
+    assert shown.parameters["texts"].annotation == one
+    assert shown.return_annotation == one
 
 
 def test_a_stream_is_refused():
