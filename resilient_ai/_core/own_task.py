@@ -77,7 +77,7 @@ class _Pump:
         self._asked = self._promise()  # True: give an item; False: close
         self._answer: Promise | None = None
         self._reader = Reader.here(seconds_left())
-        self._problem: Exception | None = None  # from closing
+        self._problem: BaseException | None = None  # from closing
         _pumps.add(self)
         self._task: object = spawn(self._loop, self._run, copy_context(), self._note_the_end)
 
@@ -127,6 +127,9 @@ class _Pump:
             self._task.cancel()  # type: ignore[attr-defined]
         else:
             self._scope.cancel()
+            # A shielded scope that the stream holds across its yields keeps the cancellation from the task.
+            if not self._asked.done():
+                self._asked.set_result(False)
 
     async def _run(self) -> None:
         self._served = True
@@ -144,13 +147,15 @@ class _Pump:
                 answer, self._answer = self._answer, None
                 if answer is not None and not answer.done():
                     answer.set_result(outcome)
-                if outcome is END or type(outcome) in (Broken, _Exit):
+                if self._cancelled or outcome is END or type(outcome) in (Broken, _Exit):
                     break
         finally:
             try:
                 await close_source(self._source)
-            except Exception as error:  # noqa: BLE001 - raised where it is closed
-                self._problem = error
+            except BaseException as error:
+                if isinstance(error, anyio.get_cancelled_exc_class()):
+                    raise
+                self._problem = error  # raised where it is closed
 
     async def _read(self) -> Any:
         try:

@@ -305,7 +305,12 @@ async def close_source(source: Any) -> None:
     """Close what gives the items of a stream."""
     if inspect.isasyncgen(source) or isinstance(source, SelfClosing):
         # Not within a scope of ours: it may leave scopes that it has entered outside of it.
-        await source.aclose()
+        try:
+            await source.aclose()
+        except BaseExceptionGroup as group:
+            # A task group that the stream holds across a yield puts the exit that closes it into a group.
+            if group.split(GeneratorExit)[1] is not None:
+                raise
     else:
         await dispose(source)
 

@@ -121,6 +121,49 @@ async def test_a_scope_is_left_when_the_consumer_leaves(registry, put_on):
     await anyio.lowlevel.checkpoint()
 
 
+async def test_a_task_group_is_left_when_the_consumer_leaves(registry, put_on):
+    """Closing puts a GeneratorExit into a group there; in a task of trio's that would end the whole program."""
+    ends = []
+
+    async def stream():
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(anyio.sleep_forever)
+            try:
+                yield 1
+                yield 2
+            finally:
+                ends.append("left")
+
+    async with aclosing(put_on(registry, stream)()) as items:
+        async for _ in items:
+            break
+
+    assert ends == ["left"]
+    await anyio.lowlevel.checkpoint()
+
+
+async def test_a_consumer_that_is_cancelled_does_not_wait_for_ever_for_a_stream_that_holds_a_shield(registry, put_on):
+    ready, go, ends = anyio.Event(), anyio.Event(), []
+
+    async def stream():
+        try:
+            with anyio.CancelScope(shield=True):
+                ready.set()
+                await go.wait()
+                yield 1
+                yield 2
+        finally:
+            ends.append("left")
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(read, put_on(registry, stream)())
+        await ready.wait()
+        tasks.cancel_scope.cancel()
+        go.set()
+
+    assert ends == ["left"]
+
+
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_a_timeout_of_asyncio_rings(registry, put_on, anyio_backend):
     async def stream():
