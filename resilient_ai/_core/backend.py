@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 import anyio
 from anyio.lowlevel import current_token
 
+from .forks import in_child
 from .task_scopes import is_in_scope, tasks_with_scopes
 from .tasks import current_task, running_loop
 
@@ -68,6 +69,14 @@ def backend() -> type[AsyncBackend]:
 
 
 _asked: tuple[int, Callable[[], asyncio.Task[object] | None], anyio.TaskInfo] | None = None
+
+
+def _forget_the_task() -> None:
+    global _asked
+    _asked = None
+
+
+in_child(_forget_the_task)  # asyncio still takes it for the running one there
 
 
 def cancelled() -> bool:

@@ -26,6 +26,7 @@ from .backend import in_task, in_trio
 from .callers_deadline import Deadline, current_deadline, reset_deadline, set_deadline
 from .deadline_queue import DeadlineQueue, busy, forget
 from .errors import CallTimeoutError, mark_if_wrong_call
+from .forks import start_over_after_fork
 from .patience import scope_seconds_left, task_seconds_left
 from .per_loop import PerLoop
 from .readers import readers
@@ -97,7 +98,18 @@ def bounded_visibly(
 class _Bounded:
     """What `bounded` returns is a method of this: closures would take three times the room for every function."""
 
-    __slots__ = ("_clock", "_inner", "_items", "_name", "_queues", "_renewal", "_seconds", "_timed_out", "latest")
+    __slots__ = (
+        "__weakref__",
+        "_clock",
+        "_inner",
+        "_items",
+        "_name",
+        "_queues",
+        "_renewal",
+        "_seconds",
+        "_timed_out",
+        "latest",
+    )
 
     def __init__(
         self,
@@ -125,6 +137,10 @@ class _Bounded:
             for queue in self._queues.every():
                 queue.give_up()
 
+    def _after_fork(self) -> None:
+        """In a forked child: no loop of the parent's runs, whatever thread it names."""
+        self._queues = self.latest = None
+
     async def scoped(self, fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Within a scope of the clock's."""
         seconds, renewal, wait = self._seconds, self._renewal, None
@@ -147,6 +163,7 @@ class _Bounded:
         # Of two threads that make one each, the calls of the first wait in theirs until they are over.
         if self._queues is None:
             self._queues = PerLoop(partial(DeadlineQueue, self._seconds, self._renewal, self._items), forget)
+            start_over_after_fork(self)
         queue = self._queues.of(loop)
         self.latest = queue if hasattr(loop, "_thread_id") else None
         return queue

@@ -8,6 +8,7 @@ from contextlib import suppress
 from contextvars import Context
 from typing import TYPE_CHECKING, Any
 
+from .forks import in_child
 from .tasks import running_loop
 
 if TYPE_CHECKING:
@@ -104,6 +105,7 @@ class DeadlineQueue:
 
 
 busy: set[DeadlineQueue] = set()  # those with a timer running
+in_child(busy.clear)
 
 
 def forget(_queue: DeadlineQueue) -> None:

@@ -15,6 +15,8 @@ from contextvars import Context
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, Protocol
 
+from .forks import in_child
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Generator
 
@@ -32,6 +34,13 @@ def _running_loop() -> Any:
         _latest_loop = weakref.ref(loop)
     return loop
 
+
+def _forget_the_loop() -> None:
+    global _latest_loop
+    _latest_loop = None
+
+
+in_child(_forget_the_loop)  # the thread of a child has its parent's number, and the parent's loop still names it
 
 # The running loop of asyncio or None, and its running task or None. Python 3.11 makes a system call for the first,
 # which takes up to four bare awaits, and has the second in Python.

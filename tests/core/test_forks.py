@@ -140,6 +140,37 @@ def test_a_probe_of_the_parent_takes_no_slot_in_the_child():
     assert said == ["half_open", "7", "7"]
 
 
+def test_a_fork_within_a_running_loop_leaves_the_child_to_its_own_loop():
+    """As a process pool does that is used from async code: a time limit and a batch belong to the loop of the child."""
+    said = run(
+        """
+        registry = Registry(listeners=())
+
+        @circuit_breaker("forked limit", timeout_seconds=0.05, registry=registry)
+        async def ask(seconds):
+            await asyncio.sleep(seconds)
+
+        @batched("forked batch", batch_size=2, batch_timeout=0.01, registry=registry)
+        async def embed(texts):
+            return texts
+
+        async def call():
+            try: await ask(60)
+            except CallTimeoutError: return await embed("late")
+
+        async def main():
+            await call()
+            waiting = asyncio.ensure_future(embed("parent"))
+            await asyncio.sleep(0)
+            print(in_child(lambda: asyncio.run(call())), await waiting)
+
+        asyncio.run(main())
+        """
+    )
+
+    assert said == ["'late'", "parent"]
+
+
 def test_every_child_has_a_chance_of_its_own_and_a_given_one_repeats():
     said = run(
         """
