@@ -106,14 +106,17 @@ class Join:
 
     @asynccontextmanager
     async def _run(self) -> AsyncIterator[Fleet]:
-        membership, raised = self._enter(in_thread=False), None
+        membership = self._enter(in_thread=False)
+        raised: BaseException | None = None
         connection = _Connection(self._store, membership)
         try:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(connection.run)
                 try:
                     yield Fleet(membership)
-                except Exception as error:  # noqa: BLE001 - raised below, on its own instead of in the tasks' group
+                except anyio.get_cancelled_exc_class():
+                    raise
+                except BaseException as error:  # noqa: BLE001 - raised below, alone: of a group, `sys.exit` has no code
                     raised = error
                 finally:
                     await connection.stop()

@@ -101,10 +101,13 @@ async def test_a_join_entered_twice_is_refused_and_left_as_it_was(registry, stor
     assert store.said_goodbye
 
 
-async def test_an_error_of_the_block_is_raised_as_it_is(registry, store):
-    with pytest.raises(KeyError):
+@pytest.mark.parametrize("error", [KeyError("mine"), SystemExit(3), KeyboardInterrupt()], ids=repr)
+async def test_an_error_of_the_block_is_raised_as_it_is(registry, store, error):
+    with pytest.raises(type(error)) as caught:
         async with registry.join(store):
-            raise KeyError("mine")
+            raise error
+
+    assert caught.value is error
 
     assert not registry.fleet.joined
 
