@@ -1,90 +1,126 @@
-"""One float32 matrix of a partition's vectors: exact search, with a one-bit-per-number prefilter when it is large."""
+"""The vectors of a partition: exact search while they are few, among the nearest by their signs when they are many."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+
+from ._signatures import Signatures, signs, words_for
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
     Vector = npt.NDArray[np.float32]
+    Rows = npt.NDArray[np.intp]
 
 _PREFILTER_FROM = 4_000  # rows; with fewer, the exact product is as fast
-_PREFILTERED = 512  # rows compared exactly: no nearest row was lost among 99,000; with 256, 2 of 118 were
+PREFILTERED = 512
+"""Rows compared exactly: no nearest row was lost among 99,000; with 256, 2 of 118 were."""
 
 
 class Matrix:
-    """Rows of length 1, or 0 where an entry has no vector; removing a row moves the last one into its place."""
+    """
+    Rows of length 1, or 0 where an entry has no vector; removing a row moves the last one into its place.
 
-    __slots__ = ("_bits", "_count", "_dimensions", "_rows")
+    A few rows are kept as one matrix, many as the vectors that were given and their signs.
+    """
+
+    __slots__ = ("_dimensions", "_rows", "_signatures", "_vectors")
 
     def __init__(self, dimensions: int, count: int = 0) -> None:
         import numpy as np
 
         self._dimensions = dimensions
-        self._rows: Vector = np.zeros((max(count, 1), dimensions), dtype=np.float32)
-        self._count = count
-        self._bits: npt.NDArray[np.uint64] | None = None
+        self._vectors: list[Vector | None] = [None] * count
+        self._rows: Vector | None = np.zeros((max(count, 1), dimensions), dtype=np.float32)
+        self._signatures: Signatures | None = None
+        self._settle()
 
     def append(self, vector: Vector | None) -> None:
         import numpy as np
 
-        if self._count == len(self._rows):
+        count = len(self._vectors)
+        self._vectors.append(self._fitting(vector))
+        if self._rows is not None and count == len(self._rows):
             # Start small: ten thousand partitions with one answer each must not reserve room for more.
-            grown = np.zeros((max(4, self._count * 2), self._dimensions), dtype=np.float32)
-            grown[: self._count] = self._rows
+            grown = np.zeros((max(4, count * 2), self._dimensions), dtype=np.float32)
+            grown[:count] = self._rows
             self._rows = grown
-        self._rows[self._count] = 0.0
-        self._count += 1
-        self.replace(self._count - 1, vector)
+        if self._signatures is not None:
+            self._signatures.extend(np.zeros((1, words_for(self._dimensions)), dtype=np.uint64))
+        self.replace(count, vector)
+        self._settle()
 
     def replace(self, row: int, vector: Vector | None) -> None:
         """Set a row; a vector of another length, from a model that changed, counts as no vector."""
-        self._rows[row] = vector if vector is not None and len(vector) == self._dimensions else 0.0
-        if self._bits is not None:
-            if row < len(self._bits):
-                self._bits[row] = _signs(self._rows[row : row + 1])[0]
-            else:
-                self._bits = None
+        self._vectors[row] = fitting = self._fitting(vector)
+        if self._rows is not None:
+            self._rows[row] = 0.0 if fitting is None else fitting
+        if self._signatures is not None:
+            self._signatures.replace(row, self._signs_of(row)[0])
 
     def remove(self, row: int) -> None:
-        self._count -= 1
-        self._rows[row] = self._rows[self._count]
-        if self._bits is not None:
-            self._bits[row] = self._bits[self._count]
+        last = self._vectors.pop()
+        if row < len(self._vectors):
+            self._vectors[row] = last
+        if self._rows is not None:
+            self._rows[row] = self._rows[len(self._vectors)]
+        if self._signatures is not None:
+            self._signatures.remove(row)
 
-    def nearest(self, vector: Vector, at_least: float, limit: int) -> list[tuple[float, int]]:
-        """(similarity, row) of the best rows, best first."""
+    def candidates(self, vector: Vector) -> Rows:
+        """
+        The rows to compare exactly, where there are many; none where all are compared.
+
+        May run in one thread while another changes the matrix.
+        """
         import numpy as np
 
-        if len(vector) != self._dimensions or not self._count:
+        signatures = self._signatures
+        return signatures.nearest(vector, PREFILTERED) if signatures is not None else np.zeros(0, dtype=np.intp)
+
+    def nearest(self, vector: Vector, at_least: float, limit: int, rows: Rows | None = None) -> list[tuple[float, int]]:
+        """(similarity, row) of the best rows, best first, among the `candidates` or all of them."""
+        import numpy as np
+
+        count = len(self._vectors)
+        if len(vector) != self._dimensions or not count:
             return []
-        if self._count <= _PREFILTER_FROM:
-            rows = None
-            similarities = _products(self._rows[: self._count], vector)
+        if self._rows is not None:
+            rows, those = np.arange(count), self._rows[:count]
         else:
-            rows = self._prefilter(vector)
-            similarities = _products(self._rows[rows], vector)
-        found = np.flatnonzero(similarities >= at_least)
-        if len(found) > limit:
-            found = found[np.argpartition(similarities[found], -limit)[-limit:]]
-        found = found[np.argsort(-similarities[found], kind="stable")]
-        return [(float(similarities[i]), int(i if rows is None else rows[i])) for i in found]
+            near = self.candidates(vector) if rows is None else rows
+            there = [(row, mine) for row in near if row < count and (mine := self._vectors[row]) is not None]
+            rows = np.array([row for row, _ in there], dtype=np.intp)
+            those = np.array([mine for _, mine in there], dtype=np.float32).reshape(-1, self._dimensions)
+        return best(rows, _products(those, vector), at_least, limit)
 
-    def _prefilter(self, vector: Vector) -> npt.NDArray[np.intp]:
+    def _fitting(self, vector: Vector | None) -> Vector | None:
+        return vector if vector is not None and len(vector) == self._dimensions else None
+
+    def _signs_of(self, row: int) -> npt.NDArray[np.uint64]:
         import numpy as np
 
-        if self._bits is None or len(self._bits) < self._count:
-            bits = np.zeros((len(self._rows), -(-self._dimensions // 64)), dtype=np.uint64)
-            for start in range(0, self._count, 8_192):
-                bits[start : start + 8_192] = _signs(self._rows[start : start + 8_192])
-            self._bits = bits
-        wanted = _signs(vector[None, :])[0]
-        distances = np.bitwise_count(self._bits[: self._count, 0] ^ wanted[0]).astype(np.uint16)
-        for word in range(1, self._bits.shape[1]):
-            distances += np.bitwise_count(self._bits[: self._count, word] ^ wanted[word])
-        return np.argpartition(distances, _PREFILTERED)[:_PREFILTERED]
+        vector = self._vectors[row]
+        return signs(np.zeros((1, self._dimensions), dtype=np.float32) if vector is None else vector[None, :])
+
+    def _settle(self) -> None:
+        """Keep signs in place of the matrix once there are many rows."""
+        if self._rows is not None and len(self._vectors) > _PREFILTER_FROM:
+            self._signatures = Signatures(self._dimensions)
+            self._signatures.extend(signs(self._rows[: len(self._vectors)]))
+            self._rows = None
+
+
+def best(rows: Rows, similarities: Vector, at_least: float, limit: int) -> list[tuple[float, int]]:
+    """(similarity, row) of the most similar rows, best first."""
+    import numpy as np
+
+    found = np.flatnonzero(similarities >= at_least)
+    if len(found) > limit:
+        found = found[np.argpartition(similarities[found], -limit)[-limit:]]
+    found = found[np.argsort(-similarities[found], kind="stable")]
+    return [(float(similarities[i]), int(rows[i])) for i in found]
 
 
 def _products(rows: Vector, vector: Vector) -> Vector:
@@ -98,13 +134,3 @@ def _products(rows: Vector, vector: Vector) -> Vector:
 
     products: Vector = np.vecdot(rows, vector)
     return products
-
-
-def _signs(rows: Vector) -> npt.NDArray[np.uint64]:
-    """One bit per number: whether it is above zero; 64 to a word."""
-    import numpy as np
-
-    packed = np.packbits(rows > 0, axis=1)
-    padded = np.zeros((len(rows), -(-rows.shape[1] // 64) * 8), dtype=np.uint8)
-    padded[:, : packed.shape[1]] = packed
-    return padded.view(np.uint64)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 from resilient_ai._core.checks import check_number
@@ -11,11 +10,15 @@ from resilient_ai._core.forks import hold_while_forking
 from resilient_ai._core.public import public
 
 from ._matrix import Matrix
+from ._shares import Shares
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ._matrix import Rows
     from ._store import Entry, Vector
+
+_INLINE = 200_000  # entries of a partition that an event loop may search itself
 
 
 class Partition:
@@ -57,11 +60,18 @@ class Partition:
             matrix.remove(row)
         return gone
 
-    def nearest(self, embedder: str, vector: Vector, at_least: float, limit: int) -> list[tuple[float, Entry]]:
-        matrix = self._matrices.get((embedder, len(vector)))
+    def matrix(self, embedder: str, vector: Vector) -> Matrix | None:
+        """The vectors that a vector can be compared with."""
+        return self._matrices.get((embedder, len(vector)))
+
+    def nearest(
+        self, embedder: str, vector: Vector, at_least: float, limit: int, rows: Rows | None = None
+    ) -> list[tuple[float, Entry]]:
+        """The best entries, best first, among `rows` or all of them."""
+        matrix = self.matrix(embedder, vector)
         if matrix is None:
             return []
-        return [(similarity, self.entries[row]) for similarity, row in matrix.nearest(vector, at_least, limit)]
+        return [(similarity, self.entries[row]) for similarity, row in matrix.nearest(vector, at_least, limit, rows)]
 
 
 @public("similar")
@@ -88,12 +98,13 @@ class MemoryStore:
 
     def _clear(self) -> None:
         self._partitions: dict[str, Partition] = {}
-        self._used: dict[str, OrderedDict[tuple[str, str], int]] = {}
+        self._shares = Shares()
         self._count = self._bytes = 0
 
-    def ready(self, partition: str) -> bool:  # noqa: ARG002
-        """Always true: lookups in memory never block."""
-        return True
+    def ready(self, partition: str) -> bool:
+        """Whether a lookup takes two milliseconds at most, so that an event loop may do it."""
+        group = self._partitions.get(partition)
+        return group is None or len(group.entries) <= _INLINE
 
     def put(self, entries: Sequence[Entry]) -> None:
         with self._lock:
@@ -106,20 +117,15 @@ class MemoryStore:
         replaced = self._partitions.setdefault(entry.partition, Partition()).put(entry)
         if replaced is not None:
             self._uncount(replaced)
-        self._used.setdefault(entry.owner, OrderedDict())[entry.partition, entry.key] = entry.size
+        self._shares.add(entry.owner, (entry.partition, entry.key), entry.size)
         self._count += 1
         self._bytes += entry.size
         while self._count > self._max_entries or (self._bytes > self._max_bytes and self._count > 0):
-            largest = max(self._used.values(), key=len)
-            partition, key = next(iter(largest))
-            self._remove(partition, key)
+            self._remove(*self._shares.next_to_go())
 
     def _uncount(self, entry: Entry) -> None:
-        used = self._used[entry.owner]
-        self._bytes -= used.pop((entry.partition, entry.key))
+        self._bytes -= self._shares.remove(entry.owner, (entry.partition, entry.key))
         self._count -= 1
-        if not used:
-            del self._used[entry.owner]
 
     def _remove(self, partition: str, key: str) -> None:
         group = self._partitions[partition]
@@ -138,14 +144,18 @@ class MemoryStore:
     ) -> Sequence[tuple[float, Entry]]:
         with self._lock:
             group = self._partitions.get(partition)
-            return group.nearest(embedder, vector, at_least, limit) if group is not None else ()
+            matrix = group.matrix(embedder, vector) if group is not None else None
+        if group is None or matrix is None:
+            return ()
+        rows = matrix.candidates(vector)  # without the lock: among a million rows this takes milliseconds
+        with self._lock:
+            group = self._partitions.get(partition)  # what was forgotten meanwhile is not found
+            return group.nearest(embedder, vector, at_least, limit, rows) if group is not None else ()
 
     def touch(self, entry: Entry) -> None:
         """Mark an entry as used just now, so that it is removed last."""
         with self._lock:
-            used = self._used.get(entry.owner)
-            if used is not None and (entry.partition, entry.key) in used:
-                used.move_to_end((entry.partition, entry.key))
+            self._shares.touch(entry.owner, (entry.partition, entry.key))
 
     def forget(self, owner: str | None) -> int:
         with self._lock:
@@ -153,7 +163,7 @@ class MemoryStore:
                 count = self._count
                 self._clear()
                 return count
-            gone = list(self._used.get(owner, ()))
+            gone = self._shares.places(owner)
             for partition, key in gone:
                 self._remove(partition, key)
             return len(gone)
