@@ -32,6 +32,7 @@ _EQUAL = 0.01  # similarities this close count as equal; the newest of these ent
 _INLINE = 1_000  # characters of questions that may be read in an event loop: 2 to 4 ms
 _FORGOTTEN = 1_000  # scopes whose drafts may still be on their way when they are forgotten
 _LARGEST = 4  # one question with its answer takes at most max_bytes divided by this
+_FEATURES_BYTES = 1 << 20, 64 << 20  # kept of remembered questions' features: a part of max_bytes between these
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +86,7 @@ class Index:
         self._largest = max_bytes // _LARGEST
         self._lock = threading.RLock()  # a signal handler may read the counts in the middle of anything
         hold_while_forking(self, self._lock, rank=3)
-        self._features = RememberedFeatures(max(1 << 20, max_bytes // 16))
+        self._features = RememberedFeatures(min(max(_FEATURES_BYTES[0], max_bytes // 16), _FEATURES_BYTES[1]))
         self.added = self.store_errors = 0
         self.epoch = 0
         self._forgotten: OrderedDict[str | None, int] = OrderedDict()  # owner → the last epoch that is forgotten

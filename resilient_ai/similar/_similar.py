@@ -71,7 +71,7 @@ class SimilarStats:
         recalled: Questions answered.
         misses: Questions not answered.
         refused: Candidates above the threshold that the guard refused, by reason.
-        dropped: Answers lost because too many waited to be written.
+        dropped: Answers lost because too many waited to be written, in the queue or for the file.
         store_errors: Times the store raised, or its file could not be read or written.
         embedder_errors: Times the embedder raised, was too late or overloaded, so that the trigrams served instead.
     """
@@ -122,8 +122,10 @@ class SimilarAnswers:
             is shared. Default: all callers with equal other arguments. Globals and context variables that the
             function reads never count by themselves.
         max_age: Seconds for which an answer may serve. Default one day.
-        max_entries: Most answers kept; the largest scope gives way first. Default 10,000.
-        max_bytes: Most memory for texts, answers and vectors, roughly. Default 64 MiB.
+        max_entries: Most answers kept; the largest scope gives way first. Default 10,000. With a `path` and more than
+            20,000, answers stay in the file, and memory has about 64 bytes for each.
+        max_bytes: Most memory or file for texts, answers and vectors, roughly. Default 64 MiB: give more where
+            `max_entries` is larger. An answer to a short question takes about 3 KiB.
         store_text: False keeps digests of the words in place of the question. A vector still tells much about it.
         accept: `(answer) -> bool`: answers for which it returns False are not remembered. All other rules still hold.
         types: Dataclasses and pydantic models that answers are made of, where the function's return annotation does
@@ -342,8 +344,13 @@ class SimilarAnswers:
         return self._store.forget(owner)
 
     def flush(self, timeout: float = 5.0) -> bool:
-        """Wait until every remembered answer is written; False if that takes longer than `timeout` seconds."""
-        return self._writer.flush(timeout)
+        """
+        Wait until every remembered answer is written.
+
+        Returns:
+            False if that takes longer than `timeout` seconds, or while the store's file cannot be written.
+        """
+        return self._writer.flush(timeout) and not getattr(self._store, "unsaved", 0)
 
     def close(self, timeout: float = 5.0) -> None:
         """Write what waits, end the thread and close the store; later answers are not remembered. Also runs at exit."""
@@ -373,7 +380,7 @@ class SimilarAnswers:
                 recalled=self._recalled,
                 misses=self._misses,
                 refused=dict(self._index.refused),
-                dropped=self._writer.dropped + self._writer.failed,
+                dropped=self._writer.dropped + self._writer.failed + getattr(self._store, "dropped", 0),
                 store_errors=self._index.store_errors + getattr(self._store, "file_errors", 0),
                 embedder_errors=self._vectors.errors if self._vectors is not None else 0,
             )

@@ -7,7 +7,6 @@ import os
 import sqlite3
 import threading
 import weakref
-from collections import deque
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,28 +17,42 @@ from resilient_ai._core.public import public
 
 from ._file_owner import ForeignFileError
 from ._memory import MemoryStore
-from ._sqlite_file import AnswerFile, data_version, entry_of, is_broken, row_of, transaction
-from ._store import Entry
+from ._sqlite_file import AnswerFile, data_version, is_broken, patiently, transaction
+from ._sqlite_room import make_room
+from ._sqlite_rows import COLUMNS, INSERT, entry_of, row_of
+from ._sqlite_search import FileSearch
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Iterator, Sequence
 
-    from ._store import Vector
+    from ._store import Entry, Vector
 
+_IN_MEMORY = 20_000  # entries of a file that are kept in memory, too
 _READ_SECONDS = 0.25  # most that a question waits for a write
-_UNSAVED = 1_000
+_SEARCH_SECONDS = 2.0  # the same where answers are in the file alone
+_WRITE_SECONDS = 30.0  # that a write waits for other processes
+_END_SECONDS = 2.0  # the same for the last one
+_FORGET_SECONDS = 5.0
+_UNSAVED = 1_000  # entries kept for later while the file cannot be written
+_TOUCHED = 10_000  # entries marked as used since the last write
+_PARTITIONS = 20_000  # of which it is known what has been read
 _FORGIVEN = (sqlite3.Error, OSError, ForeignFileError)
 
 
 @public("similar")
 class SQLiteStore:
     """
-    A `MemoryStore` with a file. Questions are answered from memory; a partition is read from the file on first use.
+    Answers in a file, for a restart and for other processes.
+
+    Up to `max_entries=20_000`, questions are answered from memory: a partition is read from the file on first use.
+    With more, answers stay in the file, and memory has about 64 bytes for each answer of the partitions asked for.
+    Figures for a million: `tests/bench/README.md`.
 
     Several processes may share the file (WAL): each sees the others' answers, and what one forgets, all forget. A
-    damaged file is renamed with a warning, and a new one is made. While the file cannot be written (full disk, lock
-    held by another process), answers are kept in memory and written later.
+    damaged file is renamed, and a new one is made; with a warning where it is found at the start, when up to 64 MiB
+    are checked. While the file cannot be written (full disk, lock held by another process for 30 seconds), up to
+    1,000 answers are kept in memory and written later.
 
     Args:
         path: The file; its folder must exist. Made with mode 0600.
@@ -50,6 +63,10 @@ class SQLiteStore:
     Raises:
         OSError: The folder is missing, or the file may not be opened.
         ValueError: `path` is empty or ":memory:", or the file is a newer version's.
+
+    Attributes:
+        file_errors: Times that the file, or a row of it, could not be read or written.
+        dropped: Answers lost because the file could not be written and too many waited.
     """
 
     def __init__(
@@ -64,13 +81,16 @@ class SQLiteStore:
             raise ValueError(f"path must name a file, got {os.fspath(path)!r}; leave it out to keep answers in memory")
         self.path = Path(path).absolute()
         self._memory = MemoryStore(max_entries=max_entries, max_bytes=max_bytes)
+        self._search: FileSearch | None = None
+        if max_entries > _IN_MEMORY:
+            self._search = FileSearch(self._reading, self._unreadable)  # and nothing is put into the memory
         self._max_entries, self._max_bytes, self._max_age = max_entries, max_bytes, max_age
         self._lock = threading.RLock()  # a signal handler may read the counts in the middle of anything
         self._closed = False
-        self._unsaved: deque[Entry] = deque(maxlen=_UNSAVED)
+        self._unsaved: list[Entry] = []
         self._touched: dict[tuple[str, str], float] = {}
         self._failing = False
-        self.file_errors = 0
+        self.file_errors = self.dropped = 0
         self._forget_what_was_read()
         self._file = AnswerFile(self.path)
         self._generation = self._file.generation
@@ -81,6 +101,8 @@ class SQLiteStore:
     def _forget_what_was_read(self) -> None:
         self._read: dict[str, tuple[int, int]] = {}  # partition → (data version, last id)
         self._epoch: int | None = None
+        if self._search is not None:
+            self._search.clear()
 
     def _connection(self, *, warn: bool = False) -> sqlite3.Connection:
         """The connection to the file. Needs the lock."""
@@ -90,20 +112,24 @@ class SQLiteStore:
             self._forget_what_was_read()
         return connection
 
+    def _unreadable(self) -> None:
+        self.file_errors += 1
+
     @contextlib.contextmanager
     def _forgiving(self, kinds: tuple[type[Exception], ...] = _FORGIVEN) -> Iterator[None]:
-        """Count and log errors of the file, once until it works again; the memory serves on. Needs the lock."""
+        """Count and log errors of the file, once until it works again; the memory serves on."""
         try:
             yield
         except kinds as error:
-            self.file_errors += 1
-            if isinstance(error, sqlite3.Error) and is_broken(error):
-                with contextlib.suppress(OSError, ForeignFileError):
-                    self._file.set_aside()
-            if not self._failing:
-                cause = f"{type(error).__name__}: {error}"
-                log("warning", "resilient_ai.store_failing", path=str(self.path), error=cause)
-            self._failing = True
+            with self._lock:
+                self.file_errors += 1
+                if isinstance(error, sqlite3.Error) and is_broken(error):
+                    with contextlib.suppress(OSError, ForeignFileError):
+                        self._file.set_aside()
+                if not self._failing:
+                    cause = f"{type(error).__name__}: {error}"
+                    log("warning", "resilient_ai.store_failing", path=str(self.path), error=cause)
+                self._failing = True
         else:
             self._failing = False
 
@@ -111,6 +137,8 @@ class SQLiteStore:
 
     def ready(self, partition: str) -> bool:
         """Whether the partition is in memory, and no other process has written since."""
+        if self._search is not None:
+            return False
         known = self._read.get(partition) if self._generation == self._file.generation else None
         if known is None:
             return self._closed
@@ -120,6 +148,22 @@ class SQLiteStore:
             return self._file.current is None or data_version(self._file.current) == known[0]
         except sqlite3.Error:
             return False
+        finally:
+            self._lock.release()
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection | None]:
+        """The connection, for a search in the file; None while it cannot be had."""
+        if not self._lock.acquire(timeout=_SEARCH_SECONDS):
+            yield None
+            return
+        try:
+            file = None
+            if not self._closed:
+                with self._forgiving():
+                    file = self._connection()
+            with self._forgiving():
+                yield file
         finally:
             self._lock.release()
 
@@ -147,8 +191,7 @@ class SQLiteStore:
                 last = 0
             self._epoch = epoch
         rows = file.execute(
-            "SELECT id, owner, key, at, vectors, answer, text, features FROM entries"
-            " WHERE partition = ? AND id > ? ORDER BY id",
+            f"SELECT id, {COLUMNS} FROM entries WHERE partition = ? AND id > ? ORDER BY id",  # noqa: S608 - no input
             (partition, last),
         )
         entries = []
@@ -157,11 +200,17 @@ class SQLiteStore:
             try:
                 entries.append(entry_of(partition, tuple(row)))
             except Exception:  # noqa: BLE001 - one row that cannot be read must not hide the others
-                self.file_errors += 1
+                self._unreadable()
         self._memory.put(entries)
+        self._read.pop(partition, None)
         self._read[partition] = (version, last)
+        if len(self._read) > _PARTITIONS:  # the one read longest ago is read again when it is asked for
+            del self._read[next(iter(self._read))]
 
     def exact(self, partition: str, key: str) -> Entry | None:
+        if self._search is not None:
+            waiting = (each for each in reversed(self._unsaved[:]) if (each.partition, each.key) == (partition, key))
+            return next(waiting, None) or self._search.exact(partition, key)
         if not self.ready(partition):
             self._catch_up(partition)
         return self._memory.exact(partition, key)
@@ -169,6 +218,8 @@ class SQLiteStore:
     def nearest(
         self, partition: str, embedder: str, vector: Vector, at_least: float, limit: int
     ) -> Sequence[tuple[float, Entry]]:
+        if self._search is not None:
+            return self._search.nearest(partition, embedder, vector, at_least, limit, self._unsaved[:])
         if not self.ready(partition):
             self._catch_up(partition)
         return self._memory.nearest(partition, embedder, vector, at_least, limit)
@@ -176,31 +227,46 @@ class SQLiteStore:
     # -- writing
 
     def put(self, entries: Sequence[Entry]) -> None:
-        """Put entries into memory, then into the file; those that cannot be written now are written later."""
-        self._memory.put(entries)
+        """Put entries into the file; those that cannot be written now are kept in memory and written later."""
         with self._lock:
+            if self._search is None:
+                self._memory.put(entries)
             if self._closed:
                 return
             self._unsaved.extend(entries)
-            with self._forgiving():
+        self._save(_WRITE_SECONDS)
+        with self._lock:
+            over = len(self._unsaved) - _UNSAVED
+            if over > 0:
+                del self._unsaved[:over]
+                self.dropped += over
+
+    @property
+    def unsaved(self) -> int:
+        """Entries that are in memory and not in the file yet."""
+        return len(self._unsaved)
+
+    def _save(self, seconds: float) -> None:
+        """Write what waits. While another process writes, wait so long, and let others read meanwhile."""
+
+        def write() -> None:
+            if not self._closed and (self._unsaved or self._touched):
                 self._write(self._connection())
+
+        with self._forgiving():
+            patiently(write, seconds, self._lock)
 
     def _write(self, file: sqlite3.Connection) -> None:
         now = datetime.now(UTC).timestamp()
-        touched, self._touched = self._touched, {}  # other threads add to it meanwhile
-        rows = []
-        for entry in self._unsaved:
-            try:
-                rows.append(row_of(entry, now))
-            except UnicodeEncodeError:  # it stays in memory, and must not keep the others out of the file
-                self.file_errors += 1
         with transaction(file):
-            file.executemany(
-                "INSERT OR REPLACE INTO entries"
-                " (partition, owner, key, at, used, size, vectors, answer, text, features)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                rows,
-            )
+            touched, self._touched = self._touched, {}  # other threads add to it meanwhile
+            rows = []
+            for entry in self._unsaved:
+                try:
+                    rows.append(row_of(entry, now))
+                except UnicodeEncodeError:  # it must not keep the others out of the file
+                    self._unreadable()
+            file.executemany(INSERT, rows)
             file.executemany(
                 "UPDATE entries SET used = ? WHERE partition = ? AND key = ?",
                 [(used, *place) for place, used in touched.items()],
@@ -208,29 +274,16 @@ class SQLiteStore:
             if self._max_age is not None and self._unsaved:
                 newest = max(entry.at for entry in self._unsaved)
                 file.execute("DELETE FROM entries WHERE at < ?", (newest - self._max_age,))
-            self._make_room(file)
+            make_room(file, self._max_entries, self._max_bytes)
         self._unsaved.clear()
-
-    def _make_room(self, file: sqlite3.Connection) -> None:
-        """Delete entries of the owner with the most, least recently used first, until the bounds hold."""
-        while True:
-            count, size = file.execute("SELECT count(*), total(size) FROM entries").fetchone()
-            if count <= self._max_entries and (size <= self._max_bytes or not count):
-                return
-            sizes = file.execute(
-                "SELECT owner, count(*) FROM entries GROUP BY owner ORDER BY count(*) DESC LIMIT 2"
-            ).fetchall()
-            lead = sizes[0][1] - sizes[1][1] + 1 if len(sizes) > 1 else count
-            excess = max(count - self._max_entries, int(count * (1 - self._max_bytes / size)) if size else 0, 1)
-            file.execute(
-                "DELETE FROM entries WHERE id IN (SELECT id FROM entries WHERE owner = ? ORDER BY used, id LIMIT ?)",
-                (sizes[0][0], min(excess, lead)),
-            )
+        if self._search is not None:
+            self._search.written()
+        self._file.shorten_log()
 
     def touch(self, entry: Entry) -> None:
         """Mark an entry as used; the file learns of it with the next write."""
         self._memory.touch(entry)
-        if len(self._touched) < self._max_entries:
+        if len(self._touched) < _TOUCHED:
             self._touched[entry.partition, entry.key] = datetime.now(UTC).timestamp()
 
     def forget(self, owner: str | None) -> int:
@@ -241,31 +294,33 @@ class SQLiteStore:
             sqlite3.Error: The file could not be written; it still has the entries.
         """
         with self._lock:
-            gone = self._memory.forget(owner)
             kept = [entry for entry in self._unsaved if owner is not None and entry.owner != owner]
-            self._unsaved.clear()
-            self._unsaved.extend(kept)
+            gone = max(self._memory.forget(owner), len(self._unsaved) - len(kept))
+            self._unsaved = kept
             if self._closed:
                 return gone
-            file = self._connection()
-            with transaction(file):
-                where, values = ("", ()) if owner is None else (" WHERE owner = ?", (owner,))
-                deleted = file.execute(f"DELETE FROM entries{where}", values).rowcount  # noqa: S608 - no input in it
-                file.execute("UPDATE epochs SET number = number + 1")
-            self._forget_what_was_read()
-            self._memory.forget(None)  # what is left in the file is read again when it is asked for
-            with contextlib.suppress(sqlite3.Error):
-                file.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # the write-ahead log has the entries too
-            return max(gone, deleted)
+        deleted = patiently(lambda: self._delete(owner), _FORGET_SECONDS, self._lock)
+        return max(gone, deleted)
+
+    def _delete(self, owner: str | None) -> int:
+        file = self._connection()
+        with transaction(file):
+            where, values = ("", ()) if owner is None else (" WHERE owner = ?", (owner,))
+            deleted = file.execute(f"DELETE FROM entries{where}", values).rowcount  # noqa: S608 - no input in it
+            file.execute("UPDATE epochs SET number = number + 1")
+        self._forget_what_was_read()
+        # What is left in the file is read again when it is asked for.
+        self._memory.forget(None)
+        if self._search is None:
+            self._memory.put(self._unsaved)
+        with contextlib.suppress(sqlite3.Error):
+            file.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # the write-ahead log has the entries too
+        return deleted
 
     def close(self) -> None:
         """Write what waits and close the file; the entries in memory still answer."""
+        self._save(_END_SECONDS)
         with self._lock:
-            if self._closed:
-                return
-            if self._unsaved or self._touched:
-                with self._forgiving():
-                    self._write(self._connection())
             self._closed = True
             self._file.drop()
 
@@ -276,11 +331,13 @@ class SQLiteStore:
                 # No new connection: whoever reads the numbers changes nothing, and may be a signal handler.
                 if self._file.current is not None and not self._closed:
                     with contextlib.suppress(sqlite3.Error):
-                        count: int = self._file.current.execute("SELECT count(*) FROM entries").fetchone()[0]
+                        count: int = self._file.current.execute(
+                            "SELECT entries FROM totals WHERE owner = ''"
+                        ).fetchone()[0]
                         return count
             finally:
                 self._lock.release()
-        return len(self._memory)
+        return len(self._memory) or len(self._unsaved)
 
     def __repr__(self) -> str:
         return f"<SQLiteStore {self.path.name}: {len(self)} of {self._max_entries} entries>"

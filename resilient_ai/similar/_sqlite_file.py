@@ -3,41 +3,60 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import sqlite3
+import time
 import warnings
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
 from resilient_ai._core.log import log
 
 from ._file_owner import ForeignFileError, claim, is_damaged
-from ._store import Entry
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator
 
-    from ._store import Vector
+T = TypeVar("T")
 
+# `by_partition` holds all that a search reads of a partition's rows, in the order in which they came. The totals are
+# kept by triggers: counting a million rows takes a tenth of a second, and every write needs the count.
 _SCHEMA = """
 BEGIN IMMEDIATE;
 CREATE TABLE IF NOT EXISTS entries (
     id INTEGER PRIMARY KEY AUTOINCREMENT, partition TEXT NOT NULL, owner TEXT NOT NULL, key TEXT NOT NULL,
-    at REAL NOT NULL, used REAL NOT NULL, size INTEGER NOT NULL, vectors BLOB NOT NULL, answer TEXT NOT NULL,
-    text TEXT, features TEXT, UNIQUE (partition, key)
+    at REAL NOT NULL, used REAL NOT NULL, size INTEGER NOT NULL, signs BLOB NOT NULL, vectors BLOB NOT NULL,
+    answer TEXT NOT NULL, text TEXT, features TEXT, UNIQUE (partition, key)
 );
-CREATE INDEX IF NOT EXISTS by_owner ON entries (owner, used, size);
+CREATE INDEX IF NOT EXISTS by_partition ON entries (partition, id, signs);
+CREATE INDEX IF NOT EXISTS by_owner ON entries (owner, used);
 CREATE INDEX IF NOT EXISTS by_age ON entries (at);
+CREATE TABLE IF NOT EXISTS totals (
+    owner TEXT PRIMARY KEY, entries INTEGER NOT NULL, bytes INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS by_entries ON totals (entries);
+INSERT INTO totals SELECT '', 0, 0 WHERE NOT EXISTS (SELECT * FROM totals);
+CREATE TRIGGER IF NOT EXISTS entry_added AFTER INSERT ON entries BEGIN
+    INSERT INTO totals SELECT new.owner, 0, 0 WHERE NOT EXISTS (SELECT * FROM totals WHERE owner = new.owner);
+    UPDATE totals SET entries = entries + 1, bytes = bytes + new.size WHERE owner IN ('', new.owner);
+END;
+CREATE TRIGGER IF NOT EXISTS entry_deleted AFTER DELETE ON entries BEGIN
+    UPDATE totals SET entries = entries - 1, bytes = bytes - old.size WHERE owner IN ('', old.owner);
+    DELETE FROM totals WHERE owner = old.owner AND entries <= 0;
+END;
 CREATE TABLE IF NOT EXISTS epochs (number INTEGER NOT NULL);
 INSERT INTO epochs SELECT 0 WHERE NOT EXISTS (SELECT * FROM epochs);
-PRAGMA user_version = 2;
+PRAGMA user_version = 3;
 PRAGMA application_id = 1380010323;
 COMMIT;
 """
-_VERSION = 2
-_BUSY_SECONDS = 2.0  # that a write waits for another process
+_VERSION = 3
+_OPENING_SECONDS = 5.0  # that opening waits for processes that open the file, too
+_BUSY_SECONDS = 0.02  # that SQLite waits for another process; `patiently` waits longer, and holds no lock meanwhile
+_PAUSE_SECONDS = 0.005, 0.045  # between two tries to write: at least, and at most so much more
+_LOG_BYTES = 16 << 20
+_CHECKED_BYTES = 64 << 20  # a larger file is not read through when it is opened
 _BROKEN = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
@@ -99,7 +118,7 @@ class AnswerFile:
         file = sqlite3.connect(
             f"{self.path.as_uri()}?mode=rw",
             uri=True,
-            timeout=_BUSY_SECONDS,
+            timeout=_OPENING_SECONDS,
             isolation_level=None,
             check_same_thread=False,
         )
@@ -115,18 +134,33 @@ class AnswerFile:
             if version != _VERSION:
                 other = "a newer" if version > _VERSION else "an older"
                 raise ForeignFileError(f"{self.path} was written by {other} version of resilient_ai; give another path")
-            file.execute("PRAGMA journal_mode = WAL")
+            patiently(lambda: file.execute("PRAGMA journal_mode = WAL"), _OPENING_SECONDS)
             file.execute("PRAGMA synchronous = NORMAL")
             file.execute("PRAGMA secure_delete = ON")  # what is forgotten is overwritten
             file.execute("PRAGMA trusted_schema = OFF")  # a planted view or trigger must call no function
-            found = file.execute("PRAGMA quick_check(1)").fetchone()[0]
-            if found != "ok":
-                raise _broken(found)
-            file.execute("SELECT id, partition, owner, key, at, used, size, vectors FROM entries LIMIT 1")
+            file.execute("PRAGMA recursive_triggers = ON")  # so that a row that is replaced leaves the totals
+            if self.path.stat().st_size <= _CHECKED_BYTES:
+                found = file.execute("PRAGMA quick_check(1)").fetchone()[0]
+                if found != "ok":
+                    raise _broken(found)
+            file.execute("SELECT id, partition, owner, key, at, used, size, signs, vectors FROM entries LIMIT 1")
+            file.execute(f"PRAGMA busy_timeout = {int(_BUSY_SECONDS * 1000)}")
         except BaseException:
             file.close()
             raise
         return file
+
+    def shorten_log(self) -> None:
+        """
+        Move the write-ahead log into the file, when it has grown long.
+
+        SQLite does so by itself only when no other process writes at that moment. With many writers the log grows
+        without end, and every search in it takes longer.
+        """
+        log_file = Path(f"{self.path}-wal")
+        if self.current is not None and log_file.exists() and log_file.stat().st_size > _LOG_BYTES:
+            with contextlib.suppress(sqlite3.OperationalError):  # others have it just now: after the next write
+                self.current.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def set_aside(self) -> None:
         """Rename the open file because it is damaged; the next connection makes a new one."""
@@ -175,6 +209,38 @@ def transaction(file: sqlite3.Connection) -> Iterator[None]:
         raise
 
 
+def patiently(
+    work: Callable[[], T], seconds: float, lock: contextlib.AbstractContextManager[object] | None = None
+) -> T:
+    """
+    Do work on a file; while another process has it, try again.
+
+    SQLite's own waiting is not enough: it holds our lock, and it does not always begin.
+
+    Args:
+        work: What to do. It is done again from its beginning.
+        seconds: How long to try.
+        lock: Held during each try, and not between them.
+
+    Raises:
+        sqlite3.OperationalError: After so many seconds another process still has the file.
+    """
+    deadline = time.monotonic() + seconds
+    while True:
+        with lock if lock is not None else contextlib.nullcontext():
+            try:
+                return work()
+            except sqlite3.OperationalError as error:
+                if not _is_busy(error) or time.monotonic() >= deadline:
+                    raise
+        # Not all processes at the same moment again. The clock's last digits differ between them.
+        time.sleep(_PAUSE_SECONDS[0] + _PAUSE_SECONDS[1] * (time.perf_counter_ns() % 1_000) / 1_000)
+
+
+def _is_busy(error: sqlite3.Error) -> bool:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
 def data_version(file: sqlite3.Connection) -> int:
     """A number that changes when another connection has written."""
     version: int = file.execute("PRAGMA data_version").fetchone()[0]
@@ -200,55 +266,3 @@ def _text(data: bytes) -> str | bytes:
         return data.decode()
     except UnicodeDecodeError:
         return data
-
-
-def row_of(entry: Entry, now: float) -> tuple[Any, ...]:
-    """
-    The row for an entry.
-
-    Raises:
-        UnicodeEncodeError: A text in it has a lone surrogate, which no file takes.
-    """
-    for each in (entry.owner, entry.key, entry.answer, entry.text or "", entry.features or ""):
-        each.encode()
-    e = entry
-    return e.partition, e.owner, e.key, e.at, now, e.size, packed(e.vectors), e.answer, e.text, e.features
-
-
-def packed(vectors: Mapping[str, Vector]) -> bytes:
-    """A line of JSON with the names and lengths of the vectors, then their numbers, little-endian."""
-    head = json.dumps({name: len(vector) for name, vector in vectors.items()})
-    return head.encode() + b"\n" + b"".join(vector.astype("<f4").tobytes() for vector in vectors.values())
-
-
-def entry_of(partition: str, row: tuple[Any, ...]) -> Entry:
-    """
-    The entry in a row of the file.
-
-    Raises:
-        ValueError: The row does not hold one: a flipped bit, or somebody else wrote it.
-    """
-    owner, key, at, vectors, answer, text, features = row
-    texts = (owner, key, answer, *(each for each in (text, features) if each is not None))
-    if not all(isinstance(each, str) for each in texts) or not isinstance(at, float) or not isinstance(vectors, bytes):
-        raise ValueError("a value of another type")
-    return Entry(partition, owner, key, _unpacked(vectors), answer, at, text, features)
-
-
-def _unpacked(blob: bytes) -> dict[str, Vector]:
-    import numpy as np
-
-    head, _, body = blob.partition(b"\n")
-    lengths = json.loads(head)
-    if not isinstance(lengths, dict):
-        raise ValueError("no lengths of vectors")
-    vectors: dict[str, Vector] = {}
-    offset = 0
-    for name, length in lengths.items():
-        vector = np.frombuffer(body, dtype="<f4", count=length, offset=offset).astype(np.float32)
-        # Of length 1, or nothing at all: anything else would be nearer to every question than it may be.
-        if not np.isfinite(vector).all() or abs(float(vector @ vector) - 1.0) > 0.01:
-            raise ValueError("a vector that is not of length 1")
-        vectors[name] = vector
-        offset += 4 * length
-    return vectors

@@ -46,16 +46,19 @@ BAD = {
     "an answer of bytes": {"answer": b"\xff\xfe"},
     "a text that is no text": {"text": b"\xff\xfe\x00"},
     "no text and no features": {"text": None},
+    "signs that are none": {"signs": b"\xff"},
+    "signs of another length": {"signs": b'{"trigrams-448-2": 64}\n' + b"\xff" * 56},
     "features that are none": {"text": None, "features": '{"numbers": 5}'},
     "an owner of bytes": {"owner": b"\xff"},
 }
 
 
+@pytest.mark.parametrize("most", [10_000, 50_000], ids=["in memory too", "in the file alone"])
 @pytest.mark.parametrize("store_text", [True, False])
 @pytest.mark.parametrize("bad", BAD, ids=BAD)
-async def test_a_bad_row_in_the_file_hides_no_other(tmp_path, bad, store_text):
+async def test_a_bad_row_in_the_file_hides_no_other(tmp_path, bad, store_text, most):
     path = tmp_path / "answers.db"
-    settings = {"embedder": "trigrams", "store_text": store_text}
+    settings = {"embedder": "trigrams", "store_text": store_text, "max_entries": most}
     with SimilarAnswers(path, **settings) as memory:
         for word in WORDS:
             memory.remember(call(word), word)

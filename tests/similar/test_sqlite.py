@@ -42,13 +42,13 @@ def path(tmp_path):
     return tmp_path / "answers.db"
 
 
-@pytest.fixture
-def opened(path):
+@pytest.fixture(params=[10_000, 50_000], ids=["in memory too", "in the file alone"])
+def opened(path, request):
     """Opens memories on the file and closes them in the end."""
     made = []
 
     def open_memory(**settings):
-        made.append(SimilarAnswers(path, **{"embedder": "trigrams", **settings}))
+        made.append(SimilarAnswers(path, **{"embedder": "trigrams", "max_entries": request.param, **settings}))
         return made[-1]
 
     yield open_memory

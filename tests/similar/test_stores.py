@@ -50,12 +50,13 @@ class Plain:
             raise OSError("no route to host")
 
 
-@pytest.fixture(params=["memory", "sqlite", "qdrant", "plain"])
+@pytest.fixture(params=["memory", "sqlite", "large sqlite", "qdrant", "plain"])
 def store(request, tmp_path):
     client = QdrantClient(":memory:")
     made = {
         "memory": MemoryStore,
         "sqlite": lambda: SQLiteStore(tmp_path / "answers.db"),
+        "large sqlite": lambda: SQLiteStore(tmp_path / "answers.db", max_entries=50_000),
         "qdrant": lambda: QdrantStore(client),
         "plain": Plain,
     }[request.param]()
