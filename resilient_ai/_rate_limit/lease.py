@@ -7,7 +7,8 @@ line, and the server promises units that are not there yet, with the wait. Small
 no stock: in many workers it would strand seconds of the quota. What is not used goes back.
 
 Without the server a worker goes on with the part that it was granted lately, or an equal one. It tries a little more
-while callers wait and less after a refusal, and never takes more than the whole quota.
+while callers wait and less after a refusal, and never takes more than the whole quota. What it does not use of its part
+it loses little by little: others may be busy now, whose parts grow, and all parts together are to stay about the whole.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ _SOONEST, _ASK_AGAIN = 0.02, 0.5  # seconds before a question that brought nothi
 _LOOK_AGAIN = 0.05  # seconds between two looks of the first in line
 _IDLE, _IDLE_FEW = 2.0, 0.5  # seconds without a call after which the stock goes back
 _VOID = 10.0  # seconds in which this process did nothing at all, after which its stock is void
-_CAREFUL, _MORE, _LESS = 0.9, 0.1, 0.7  # of the part granted lately; its growth a second; what a refusal leaves of it
+_CAREFUL, _MORE, _LESS = 0.9, 0.05, 0.7  # of the part granted lately; its growth a second; what a refusal leaves of it
+_UNUSED, _ROOM = 0.2, 1.2  # what a part loses a second that is not used, down to so many times what is used
 _QUIET = 3.0  # seconds after a refusal without growth
 _ALONE_BURST = 1.0  # seconds of its part that a worker alone may send at once
 _SAME_AGAIN = 3.0  # seconds after which a worker that is alone again has a new part
@@ -178,8 +180,17 @@ class Lease:
         if self.part is None:
             if waiting and self._since is not None and now - self._since > _LATE:
                 self._go_alone(now)
-        elif waiting and now >= self._without_until and now - self._refused_at > _QUIET and self.part < 1:
-            self._set_part(min(1.0, self.part * (1 + _MORE) ** min(seconds, 1.0)))
+        elif now >= self._without_until:
+            part = self._adapted(self.part, now, min(seconds, 1.0), waiting=waiting)
+            if part != self.part:
+                self._set_part(part)
+
+    def _adapted(self, part: float, now: float, seconds: float, *, waiting: bool) -> float:
+        """More where callers wait and nothing was refused lately; less where the part is not used."""
+        if waiting:
+            return part if now - self._refused_at <= _QUIET else min(1.0, part * math.pow(1 + _MORE, seconds))
+        used = max(_CAREFUL / self.workers, _ROOM * self._demand.rate(now) / self._calls_a_second)
+        return min(part, max(used, part * math.pow(1 - _UNUSED, seconds)))
 
     # -- what calls do and tell
 

@@ -215,6 +215,22 @@ async def test_without_the_server_a_worker_goes_on_with_its_part(registry, clock
     assert carrier.asks[-1].alone.requests >= 20
 
 
+async def test_a_worker_alone_loses_what_it_does_not_use_of_its_part(registry, clock, server):
+    carrier, ask = shared(registry, server, answer, requests_per_minute=6000, max_wait=10)
+    async with clock.autojump():
+        for _ in range(1000):
+            clock.advance(0.01)
+            await ask()
+        carrier.lose()
+        busy = limit_of(registry).part
+        for _ in range(10):
+            clock.advance(1.0)
+            await ask()
+
+    assert busy > 0.7  # it had nearly all of the quota
+    assert limit_of(registry).part == pytest.approx(0.45, abs=0.01)  # nine tenths of an equal one
+
+
 async def test_a_question_that_is_not_answered_holds_callers_up_for_a_quarter_of_a_second(registry, clock, server):
     carrier, ask = shared(registry, server, answer, requests_per_minute=6000, max_wait=10)
     carrier.carry = lambda leased: leased.ask()
