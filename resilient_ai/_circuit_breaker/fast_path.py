@@ -19,11 +19,15 @@ from resilient_ai._core.fast_path import (
     within_time,
 )
 from resilient_ai._core.opening import gives_items
+from resilient_ai._core.time_bound import BY_LAYERS
 
 if TYPE_CHECKING:
     from resilient_ai._core.handlers import Handler
 
     from .shared import SharedCircuit
+
+
+_NONE: Any = None  # no bound so far
 
 
 def add_circuits(path: FastPath, circuits: dict[str | None, tuple[SharedCircuit, Handler | None]]) -> None:
@@ -43,19 +47,19 @@ def add_circuits(path: FastPath, circuits: dict[str | None, tuple[SharedCircuit,
 
 def _through_circuit(breaker: SharedCircuit, course: Course, path: FastPath) -> Call:
     circuit, now, counts = breaker.circuit, course.now, course.counts
-    function, within = course.function, within_time(path.gates[None], course.function)
+    function, within = course.function, within_time(path.gates[None], course.function, path.timeout)
     scoped = path.scoped
     known: type = type(None)  # the latest type of result, which is no stream
 
     async def called(*args: Any, **kwargs: Any) -> Any:
         nonlocal known
-        started, permit = now(), None
+        started, permit, bound = now(), None, _NONE
         if (
             (ticket := circuit.open_ticket) is None
             or (
                 counts
                 and ((ever_marked and is_marked()) or scoped or "trio" in modules)
-                and course.is_watched_or_bounded()
+                and (bound := course.bound()) is BY_LAYERS
             )
             or ((permits := course.permits) is not None and (permit := permits.enter(started)) is None)
         ):
@@ -63,23 +67,24 @@ def _through_circuit(breaker: SharedCircuit, course: Course, path: FastPath) -> 
                 raise breaker.refusal(started)
             return await course.take_over(args, kwargs)
         try:
-            if within is None:
+            if bound is not None:
+                result = await bound.run(function, within, args, kwargs)
+            elif within is None:
                 # An empty dict would be copied, which takes a quarter of a bare await.
                 result = await (function(*args, **kwargs) if kwargs else function(*args))
             else:
                 result = await within(args, kwargs)
         except BaseException as error:  # noqa: BLE001 - the layers raise it again
             mark_if_wrong_call(error)
-            failed = StartedCall(started, error, ticket, permit=permit)
+            call = StartedCall(started, error, ticket, permit=permit, bound=bound)
         else:
             if type(result) is not known:
                 if gives_items(type(result)):
-                    opened = StartedCall(started, None, ticket, stream=result, permit=permit)
-                    return await course.take_over(args, kwargs, opened)
+                    call = StartedCall(started, None, ticket, None, result, permit)
+                    return await course.take_over(args, kwargs, call)
                 known = type(result)
-            if counts:
-                for each in counts:
-                    each.ok += 1
+            for each in counts:
+                each.ok += 1
             ended = now()
             # `breaker.good` written out: to call it takes a twelfth of the whole.
             answer_times = circuit.answer_times
@@ -91,6 +96,6 @@ def _through_circuit(breaker: SharedCircuit, course: Course, path: FastPath) -> 
             if permits is not None:
                 permits.succeeded(permit, ended, result)
             return result
-        return await course.take_over(args, kwargs, failed)
+        return await course.take_over(args, kwargs, call)
 
     return called

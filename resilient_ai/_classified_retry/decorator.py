@@ -12,7 +12,7 @@ from resilient_ai._classification.error_rules import Reject
 from resilient_ai._core.callables import shape_of
 from resilient_ai._core.checks import check_callable
 from resilient_ai._core.commit_point import Commits
-from resilient_ai._core.deadline import bounded_visibly
+from resilient_ai._core.early_end import bounded_visibly
 from resilient_ai._core.errors import DoubleRetryWarning, ErrorType
 from resilient_ai._core.fast_path import FastPath
 from resilient_ai._core.handlers import Handler
@@ -73,14 +73,19 @@ class RetryPolicy(Policy[Retry]):
         here = self._here(site)
         retried = RetriedFunction(bind_inner(site), here).call
         if (seconds := self.config.timeout_seconds) is not None:
-            clock, timed_out = self.registry.clock, here.state.call_given_up
-            return bounded_visibly(retried, seconds, clock, here.name, timed_out, plain=site.plain)
+            clock, state = self.registry.clock, here.state
+            return bounded_visibly(retried, seconds, clock, here.name, state, state.call_given_up, plain=site.plain)
         return retried
 
     def add_to_fast_path(self, path: FastPath, site: Site) -> bool:
-        if self.choices.reject or self.choices.retry or self.config.timeout_seconds is not None:
+        if self.choices.reject or self.choices.retry:
             return False
-        path.counts.append(self.state(site)._state.good)
+        state = self.state(site)._state
+        if (seconds := self.config.timeout_seconds) is not None:
+            if site.plain or not getattr(self.registry.clock, "real", False):
+                return False
+            path.bound_by(state, seconds)
+        path.counts.append(state.good)
         path.timed = True
         return True
 

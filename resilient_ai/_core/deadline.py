@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from .backend import in_task, in_trio
-from .callers_deadline import Deadline, current_deadline, reset_deadline, set_deadline
+from .callers_deadline import current_deadline
 from .deadline_queue import DeadlineQueue, busy, forget
 from .errors import CallTimeoutError, mark_if_wrong_call
 from .forks import start_over_after_fork
@@ -72,29 +72,6 @@ def bounded(
     return bound.queued if getattr(clock, "real", False) else bound.scoped
 
 
-def bounded_visibly(
-    inner: Handler, seconds: float, clock: Clock, name: str, timed_out: Callable[[], None], *, plain: bool
-) -> Handler:
-    """
-    The same as a `deadline()` of the caller's would do: the layers below see it, in tasks that they start too.
-
-    Nothing stops a `plain` function, which is only told.
-    """
-    run = inner if plain else bounded(inner, seconds, clock, name, timed_out=timed_out)
-
-    async def call(fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        deadline = Deadline(clock, seconds, current_deadline())
-        deadline.scoped = not plain and (in_trio() or not getattr(clock, "real", False))
-        tokens = set_deadline(deadline)
-        try:
-            return await run(fn, instance, args, kwargs)
-        finally:
-            deadline.over = True  # a stream that has begun goes on
-            reset_deadline(tokens)
-
-    return call
-
-
 class _Bounded:
     """What `bounded` returns is a method of this: closures would take three times the room for every function."""
 
@@ -106,9 +83,9 @@ class _Bounded:
         "_name",
         "_queues",
         "_renewal",
-        "_seconds",
         "_timed_out",
         "latest",
+        "seconds",
     )
 
     def __init__(
@@ -122,7 +99,7 @@ class _Bounded:
         timed_out: Callable[[], None] | None,
     ) -> None:
         self._inner = inner
-        self._seconds = seconds
+        self.seconds = seconds
         self._clock = clock
         self._name = name
         self._renewal = renewal
@@ -143,7 +120,7 @@ class _Bounded:
 
     async def scoped(self, fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Within a scope of the clock's."""
-        seconds, renewal, wait = self._seconds, self._renewal, None
+        seconds, renewal, wait = self.seconds, self._renewal, None
         with move_on_after(self._clock, seconds) as scope:
             if renewal is None:
                 result = await self._inner(fn, instance, args, kwargs)
@@ -162,7 +139,7 @@ class _Bounded:
     def _queue_of(self, loop: asyncio.AbstractEventLoop) -> DeadlineQueue:
         # Of two threads that make one each, the calls of the first wait in theirs until they are over.
         if self._queues is None:
-            self._queues = PerLoop(partial(DeadlineQueue, self._seconds, self._renewal, self._items), forget)
+            self._queues = PerLoop(partial(DeadlineQueue, self.seconds, self._renewal, self._items), forget)
             start_over_after_fork(self)
         queue = self._queues.of(loop)
         self.latest = queue if hasattr(loop, "_thread_id") else None
@@ -182,7 +159,7 @@ class _Bounded:
             return await self._inner(fn, instance, args, kwargs)
         if task in queue.expired:  # this call cleans up after one whose time is over
             return await self.scoped(fn, instance, args, kwargs)
-        calls[task] = queue.now() + self._seconds, task.cancelling(), fn
+        calls[task] = queue.now() + self.seconds, task.cancelling(), fn
         if queue.timer is None:
             queue.watch()
         try:
@@ -200,6 +177,12 @@ class _Bounded:
         late = queue.leave(task, fn)
         if late is not None and _was_only_us(late, task, error):
             raise self._over(late.seconds) from error
+
+
+def seconds_of(run: Handler) -> float:
+    """How long `bounded` lets a call take; inf for another handler."""
+    bound = getattr(run, "__self__", None)
+    return bound.seconds if type(bound) is _Bounded else math.inf
 
 
 def call_within(run: Handler, function: Callable[..., Any]) -> Callable[..., Any]:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-def _clock_of(loop: asyncio.AbstractEventLoop) -> Callable[[], float]:
+def clock_of(loop: asyncio.AbstractEventLoop) -> Callable[[], float]:
     """A loop's clock, without asyncio's method around it."""
     plain = getattr(loop.time, "__func__", None) is asyncio.BaseEventLoop.time
     return time.monotonic if plain else loop.time
@@ -36,7 +36,7 @@ class DeadlineQueue:
 
     def __init__(self, seconds: float, renewal: float | None, items: bool, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
-        self.now: Callable[[], float] = _clock_of(loop)
+        self.now: Callable[[], float] = clock_of(loop)
         self.seconds = seconds
         self.items = items
         # Renewed waits have a queue of their own, as they are due in the order of their renewal.

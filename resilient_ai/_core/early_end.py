@@ -12,12 +12,16 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from .backend import in_trio
-from .callers_deadline import Deadline, current_deadline, reset_deadline, set_deadline
-from .fast_path import begun
+from .callers_deadline import Deadline, Patience, current_deadline, reset_deadline, set_deadline
+from .deadline import bounded
+from .errors import CallTimeoutError
+from .fast_path import begun, ended_early
 from .scopes import move_on_after
 
 if TYPE_CHECKING:
-    from .callers_deadline import Patience
+    from collections.abc import Callable
+
+    from .clock import Clock
     from .handlers import Handler
 
 
@@ -52,6 +56,71 @@ async def within(
     finally:
         here.over = True
         reset_deadline(tokens)  # not where a call of a closed loop is collected in another context
+
+
+async def cancelled(inner: Handler, *call: Any) -> Any | Literal[_Over.OVER]:
+    """
+    Run the layers below for a call that the fast path has ended: they take it for one whose caller leaves, and wait for
+    nothing. `OVER` when they have.
+    """
+    task = asyncio.current_task()
+    before = 0 if task is None else task.cancelling()
+    try:
+        return await inner(*call)
+    except asyncio.CancelledError:
+        if task is not None and task.cancelling() > before:  # by somebody else meanwhile
+            raise
+        return OVER
+
+
+def bounded_visibly(
+    inner: Handler,
+    seconds: float,
+    clock: Clock,
+    name: str,
+    owner: object,
+    timed_out: Callable[[], None],
+    *,
+    plain: bool,
+) -> Handler:
+    """
+    A handler that ends a call as a `deadline()` of the caller's would: the layers below see it, and their tasks.
+
+    Args:
+        inner: What runs the call.
+        seconds: How long it may take.
+        clock: Where time comes from.
+        name: Who is named in the error.
+        owner: The layer's state, by which it knows a bound of its own on a fast path.
+        timed_out: Counts a call whose time was over.
+        plain: Whether nothing can stop the call, so that it is only told.
+
+    Returns:
+        A handler that raises `CallTimeoutError` when the time is over.
+    """
+    run = inner if plain else bounded(inner, seconds, clock, name, timed_out=timed_out)
+
+    async def call(fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if (first := begun(fn)) is not None:
+            if ended_early(fn, owner) is not None:
+                result = await cancelled(inner, fn, instance, args, kwargs)
+            else:
+                left = Patience(seconds - (clock.now() - first.started), clock)
+                result = await within(left, inner, fn, instance, args, kwargs)
+            if result is OVER:
+                timed_out()
+                raise CallTimeoutError(name, timeout_seconds=seconds)
+            return result
+        deadline = Deadline(clock, seconds, current_deadline())
+        deadline.scoped = not plain and (in_trio() or not getattr(clock, "real", False))
+        tokens = set_deadline(deadline)
+        try:
+            return await run(fn, instance, args, kwargs)
+        finally:
+            deadline.over = True  # a stream that has begun goes on
+            reset_deadline(tokens)
+
+    return call
 
 
 async def told(

@@ -14,33 +14,38 @@ from collections.abc import Callable, Collection, Coroutine, Mapping
 from dataclasses import dataclass
 from sys import modules
 from types import MethodType
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol
 
 from .call_facts import ever_marked, is_marked, watching
-from .deadline import call_within
+from .deadline import call_within, seconds_of
 from .errors import mark_if_wrong_call
 from .opening import gives_items
-from .patience import callers_patience, is_bounded_by_task
 from .report import SuccessCount
 from .streams import Broken
 from .task_scopes import tasks_with_scopes
+from .time_bound import BY_LAYERS, Limit, time_bound
 
 if TYPE_CHECKING:
+    from .clock import Clock
     from .handlers import Handler
+    from .time_bound import ByLayers, Share, TimeBound
 
 Call = Callable[..., Coroutine[Any, Any, Any]]
+
+
+NOTHING: Final = object()  # a function may have returned None
 
 
 class StartedCall:
     """
     The function of a call that has begun on the fast path, for the layers that take over.
 
-    Called the first time, it raises what the function has raised already, or gives the stream that it has returned;
-    after that it calls the function. So a layer that passes its function on needs to know nothing of this. A layer
-    with a part in the fast path asks `begun` for what it had begun there.
+    Called the first time, it raises what the function has raised already, or gives what it has returned: a stream, or a
+    result beside which something else has begun. After that it calls the function. So a layer that passes its function
+    on needs to know nothing of this. A layer with a part in the fast path asks `begun` for what it had begun there.
     """
 
-    __slots__ = ("choice", "error", "function", "permit", "started", "stream", "ticket")
+    __slots__ = ("bound", "choice", "error", "function", "permit", "result", "started", "ticket")
 
     def __init__(
         self,
@@ -48,23 +53,25 @@ class StartedCall:
         error: BaseException | None = None,
         ticket: Any = None,
         choice: Any = None,
-        stream: Any = None,
+        result: Any = NOTHING,
         permit: Any = None,
+        bound: TimeBound | None = None,
     ) -> None:
         self.function: Callable[..., Any]
         self.started = started
         self.error = error  # what the function has raised; None: it has not been called
         self.ticket = ticket  # of the gate that the call went through
         self.choice = choice  # of the layer that has several below it
-        self.stream = stream  # that the function has returned
+        self.result = result  # what the function has returned
         self.permit = permit  # that the call holds
+        self.bound = bound  # how long it might take, if somebody minded
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if self.error is not None:
             self._raise()
-        if self.stream is not None:
-            stream, self.stream = self.stream, None
-            return _returned(stream)
+        if self.result is not NOTHING:
+            result, self.result = self.result, NOTHING
+            return _returned(result)
         try:
             return self.function(*args, **kwargs)
         except TypeError as error:
@@ -92,13 +99,20 @@ class StartedCall:
         return choice
 
 
-async def _returned(stream: Any) -> Any:
-    return stream
+async def _returned(result: Any) -> Any:
+    return result
 
 
 def begun(fn: Callable[..., Any]) -> StartedCall | None:
     """The call that has run on the fast path, for the layers of its first attempt; None for every other call."""
-    return fn if isinstance(fn, StartedCall) and (fn.error is not None or fn.stream is not None) else None
+    return fn if isinstance(fn, StartedCall) and (fn.error is not None or fn.result is not NOTHING) else None
+
+
+def ended_early(fn: Callable[..., Any], owner: object) -> Share | None:
+    """The time that a layer had set, if that has ended the call on the fast path: the layers below cancel it."""
+    if (first := begun(fn)) is None or (bound := first.bound) is None:
+        return None
+    return bound.share if bound.is_over and bound.share.owner is owner else None
 
 
 MOST_ANSWER_TIMES = 400  # that a gate's list holds: two for each answer
@@ -164,11 +178,12 @@ class Course:
         method: Whether the first argument is the instance.
 
     Attributes:
-        bounded: As the path's.
+        limits: As the path's; None where nothing but a layer can end a call.
+        looks: As the path's.
         permits: Of a stack without endpoints.
     """
 
-    __slots__ = ("_bare", "_layers", "bounded", "counts", "function", "method", "now", "permits")
+    __slots__ = ("_bare", "_layers", "counts", "function", "limits", "looks", "method", "now", "permits")
 
     def __init__(
         self,
@@ -186,22 +201,32 @@ class Course:
         self.now = now
         self.counts = counts
         self.method = method
-        self.bounded = False
+        self.limits: tuple[Limit, ...] | None = ()
+        self.looks = False
         self.permits: Permits | None = None
 
-    def is_watched_or_bounded(self) -> bool:
-        """Whether somebody watches the call, or waits for it with a deadline that a layer wants to know."""
-        if ever_marked and is_marked():
-            return watching() is not None or (self.bounded and callers_patience() is not None)
-        return self.bounded and is_bounded_by_task()
+    def bound(self, narrower: Limit | None = None) -> TimeBound | ByLayers | None:
+        """
+        How long the running task's call may take; None: as long as it likes, and nobody watches.
+
+        Args:
+            narrower: What the innermost layer makes of it for this call.
+        """
+        if ever_marked and is_marked() and watching() is not None:
+            return BY_LAYERS
+        return time_bound(self.limits, narrower, looks=self.looks) if self.looks or self.limits else None
+
+    def as_layers_call(self, args: tuple[Any, ...]) -> tuple[Callable[..., Any], Any, tuple[Any, ...]]:
+        """The function, its instance if it has one, and the other arguments."""
+        if self.method and args:  # none: the TypeError of a call without its instance is under way
+            return MethodType(self._bare, args[0]), args[0], args[1:]
+        return self._bare, None, args
 
     def take_over(
         self, args: tuple[Any, ...], kwargs: dict[str, Any], started: StartedCall | None = None
     ) -> Coroutine[Any, Any, Any]:
         """Run the layers."""
-        fn, instance = self._bare, None
-        if self.method and args:  # none: the TypeError of a call without its instance is under way
-            fn, instance, args = MethodType(fn, args[0]), args[0], args[1:]
+        fn, instance, args = self.as_layers_call(args)
         if started is not None:
             started.function, fn = fn, started
         return self._layers(fn, instance, args, kwargs)
@@ -219,11 +244,25 @@ class FastPath:
         permits: What stands in front of these and is told of each answer, likewise.
         shape: Makes the coroutine function; None: a policy that has more to do than to count sets it.
         timed: Whether some layer wants to know when the call began.
-        bounded: Whether some layer bounds a call whose caller has a deadline, so that the layers take over there.
+        limits: Of the layers that bound a call whose caller has a deadline.
+        timeout: Seconds that each call has in any case; None: nobody says.
+        looks: Whether how long a caller waits is of interest.
         scoped: Empty while no task of asyncio can have a scope around it, or a timeout that is looked for.
     """
 
-    __slots__ = ("bounded", "call_site", "counts", "gates", "guard", "permits", "scoped", "shape", "timed")
+    __slots__ = (
+        "call_site",
+        "counts",
+        "gates",
+        "guard",
+        "limits",
+        "looks",
+        "permits",
+        "scoped",
+        "shape",
+        "timed",
+        "timeout",
+    )
 
     def __init__(self, call_site: str) -> None:
         self.call_site = call_site
@@ -233,7 +272,9 @@ class FastPath:
         self.guard: Guard | None = None
         self.shape: Callable[[Course, FastPath], Call] | None = None
         self.timed = False
-        self.bounded = False
+        self.limits: list[Limit] = []
+        self.timeout: float | None = None
+        self.looks = False
         self.scoped: Collection[Any] = ()
 
     def add_permits(self, permits: Mapping[str | None, Permits]) -> bool:
@@ -244,28 +285,46 @@ class FastPath:
         self.timed = True
         return True
 
+    def bound_by(self, owner: object, seconds: float) -> None:
+        """Bound each call, whether its caller has a deadline or not."""
+        self.limits.append(Limit(owner, lambda left: min(left, seconds)))
+        self.timeout = seconds if self.timeout is None else min(seconds, self.timeout)
+
     def build(
         self,
         function: Callable[..., Any],
         bare: Callable[..., Any],
         layers: Handler,
-        now: Callable[[], float],
+        clock: Clock,
         *,
         method: bool,
+        plain: bool,
     ) -> Call:
         """One coroutine for the whole stack, which calls `function`; `layers` takes over when something is wrong."""
-        course = Course(function, bare, layers, now, tuple(self.counts), method=method)
-        course.bounded, course.permits = self.bounded, self.permits.get(None)
-        if self.bounded:
+        course = Course(function, bare, layers, clock.now, tuple(self.counts), method=method)
+        course.permits, course.looks = self.permits.get(None), self.looks
+        course.limits = None if plain or not getattr(clock, "real", False) else tuple(self.limits)
+        if self.timeout is not None:
+            self.scoped = (None,)
+        elif self.looks:
             # With permits a call is dear enough for a look at the timers of its loop, each time.
             self.scoped = (None,) if self.permits else tasks_with_scopes()
         called = _counted(course, self) if self.shape is None else self.shape(course, self)
         return called if self.guard is None else _guarded(self.guard, called, course)
 
 
-def within_time(gate: Gate | None, function: Callable[..., Any]) -> Callable[..., Any] | None:
-    """What calls the function within the time that it has behind a gate, if it has one."""
-    return None if gate is None or gate.run is None else call_within(gate.run, function)
+def within_time(gate: Gate | None, function: Callable[..., Any], timeout: float | None) -> Callable[..., Any] | None:
+    """
+    What calls the function within the time that it has behind a gate, if it has one.
+
+    Args:
+        gate: The gate.
+        function: The function.
+        timeout: Seconds that the call has in any case: where they are fewer, the gate's time is never over.
+    """
+    if gate is None or gate.run is None or (timeout is not None and timeout < seconds_of(gate.run)):
+        return None
+    return call_within(gate.run, function)
 
 
 def _guarded(guard: Guard, called: Call, course: Course) -> Call:
@@ -288,20 +347,24 @@ def _counted(course: Course, path: FastPath) -> Call:
         nonlocal known
         started = now() if now is not None else 0.0
         permit: Any = None
-        if (((ever_marked and is_marked()) or scoped or "trio" in modules) and course.is_watched_or_bounded()) or (
-            (permits := course.permits) is not None and (permit := permits.enter(started)) is None
-        ):
+        bound: Any = None
+        if (
+            ((ever_marked and is_marked()) or scoped or "trio" in modules) and (bound := course.bound()) is BY_LAYERS
+        ) or ((permits := course.permits) is not None and (permit := permits.enter(started)) is None):
             return await course.take_over(args, kwargs)
         try:
-            # An empty dict would be copied, which takes a quarter of a bare await.
-            result = await (function(*args, **kwargs) if kwargs else function(*args))
+            if bound is not None:
+                result = await bound.run(function, None, args, kwargs)
+            else:
+                # An empty dict would be copied, which takes a quarter of a bare await.
+                result = await (function(*args, **kwargs) if kwargs else function(*args))
         except BaseException as error:  # noqa: BLE001 - the layers raise it again
             mark_if_wrong_call(error)
-            call = StartedCall(started, error, permit=permit)
+            call = StartedCall(started, error, permit=permit, bound=bound)
         else:
             if type(result) is not known:
                 if gives_items(type(result)):
-                    return await course.take_over(args, kwargs, StartedCall(started, stream=result, permit=permit))
+                    return await course.take_over(args, kwargs, StartedCall(started, result=result, permit=permit))
                 known = type(result)
             if permits is not None and now is not None:
                 permits.succeeded(permit, now(), result)

@@ -74,14 +74,14 @@ def metered(inner: Handler, meter: Meter, endpoint: str | None) -> Handler:
     """A handler that runs the function, and tells the meter of it."""
 
     async def run_metered(fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        told_already = (started := begun(fn)) is not None and started.error is not None
-        run = meter.run(endpoint) if started is None or started.stream is None else _take_opened(meter, endpoint)
+        if (started := begun(fn)) is not None and not gives_items(type(started.result)):  # told on the fast path
+            return await inner(fn, instance, args, kwargs)
+        run = meter.run(endpoint) if started is None else _take_opened(meter, endpoint)
         token = _run.set(run)
         try:
             result = await inner(fn, instance, args, kwargs)
         except BaseException as error:
-            if not told_already:
-                run.failed(error)
+            run.failed(error)
             raise
         finally:
             _reset(token)

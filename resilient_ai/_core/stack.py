@@ -177,7 +177,7 @@ class Stack:
         if meter is not None:
             injects = any(policy.injects_argument for policy in self.policies)
             called = metered_function(called, meter, int(method) if injects else None)
-        call = path.build(called, self.called, self._layers, registry.clock.now, method=method)
+        call = path.build(called, self.called, self._layers, registry.clock, method=method, plain=self.plain)
         return self._run_to_end(named(call, self.name))
 
     def site_of(self, index: int) -> Site:

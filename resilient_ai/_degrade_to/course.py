@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from resilient_ai._core.call_facts import DegradedFlag, flagged, watching
+from resilient_ai._core.fast_path import ended_early
 from resilient_ai._core.patience import callers_patience
 from resilient_ai._core.returned_stream import ReturnedStream
 
 from .fallback_call import FallbackCall
 from .stream import hold
-from .time_for_fallback import leaving_time, telling_time
+from .time_for_fallback import after_leaving, leaving_time, telling_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -41,7 +42,9 @@ class DegradedFunction:
         if here.memories or watching() is not None:
             return await self._observed(fn, instance, args, kwargs)
         try:
-            if (patience := callers_patience()) is None:
+            if (share := ended_early(fn, here.state)) is not None:
+                result = await after_leaving(share, here.state, self._inner, fn, instance, args, kwargs)
+            elif (patience := callers_patience()) is None:
                 result = await self._inner(fn, instance, args, kwargs)
             else:
                 result = await self._in_time(patience, fn, instance, args, kwargs)
@@ -58,7 +61,7 @@ class DegradedFunction:
     def _in_time(self, patience: Patience, *call: Any) -> Coroutine[Any, Any, Any]:
         """Run what lies below, and end it early enough for a fallback to come before the caller's deadline."""
         run = telling_time if self._site.plain else leaving_time
-        return run(patience, self._site.state.name, self._inner, *call)
+        return run(patience, self._site.state, self._inner, *call)
 
     async def _observed(
         self, fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]

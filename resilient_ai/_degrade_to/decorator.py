@@ -13,6 +13,7 @@ from resilient_ai._core.plain_settings import for_plain_functions
 from resilient_ai._core.policy import Policy, Site
 from resilient_ai._core.public import public
 from resilient_ai._core.state_store import StateStore, default_registry
+from resilient_ai._core.time_bound import Limit
 from resilient_ai._core.wrapper import Decorator, decorate
 
 from .config import DEFAULT_RUNG_TIMEOUT, UNAVAILABLE, DegradeConfig, Mark
@@ -21,6 +22,7 @@ from .fallback import rungs_of
 from .fallback_call import FallbackSite
 from .handle import Degradation
 from .stream_wish import may_stream
+from .time_for_fallback import left_for_call
 
 
 class DegradePolicy(Policy[Degradation]):
@@ -67,7 +69,8 @@ class DegradePolicy(Policy[Degradation]):
         if any(rung.remember is not None for rung in self.config.rungs):
             return False
         path.counts.append(self.state(site)._state.good)
-        path.bounded = True
+        path.looks = True
+        path.limits.append(Limit(self.state(site)._state, left_for_call))
         return True
 
 

@@ -4,33 +4,35 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from resilient_ai._classification.error_rules import rejection
 from resilient_ai._core.backend import LOCK_FREE, backend
 from resilient_ai._core.call_facts import watching
 from resilient_ai._core.callers_deadline import Patience
-from resilient_ai._core.early_end import OVER, within
+from resilient_ai._core.early_end import OVER, cancelled, within
 from resilient_ai._core.errors import CallTimeoutError, RejectedResultError, is_wrong_call
-from resilient_ai._core.fast_path import StartedCall, begun
+from resilient_ai._core.fast_path import StartedCall, begun, ended_early
 from resilient_ai._core.patience import told_patience
 from resilient_ai._core.read_once import ReadOnce
 from resilient_ai._core.returned_stream import ReturnedStream
 from resilient_ai._core.streams import dispose, stream_of
 
 from .events import Hedged
-from .race import Race
+from .race import FirstCall, Race
 from .selection import RAISE, Answer, EndpointSelection, SelectionRules, ask_in_turn, close_replaced
 from .time_for_next import seconds_for
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Awaitable, Callable, Container, Iterator
 
     from resilient_ai._classification.error_rules import Reject
+    from resilient_ai._core.beside import BesideTasks
+    from resilient_ai._core.time_bound import Share
 
     from .candidate import Candidate
     from .config import FailoverConfig
-    from .health import Ticket
+    from .health import EndpointHealth, Ticket
     from .selection import Admission
     from .state import FailoverState
 
@@ -60,6 +62,19 @@ class FailoverSite:
     now: Callable[[], float]
     plain: bool
 
+    def healths_beside(self, asked: Container[str]) -> list[EndpointHealth]:
+        """Those of the endpoints that could be asked besides these."""
+        now = self.now()
+        return [each.health for each in self.candidates if each.name not in asked and each.available(now)]
+
+
+class Beside(NamedTuple):
+    """A race that has begun beside a call on the fast path."""
+
+    race: Race
+    selection: EndpointSelection
+    tasks: BesideTasks
+
 
 class FailoverCall:
     """One call."""
@@ -67,7 +82,14 @@ class FailoverCall:
     __slots__ = ("_args", "_fn", "_instance", "_kwargs", "_late", "_must_not_repeat", "_once", "_own_error", "_site")
 
     def __init__(
-        self, site: FailoverSite, fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+        self,
+        site: FailoverSite,
+        fn: Callable[..., Any],
+        instance: Any,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        *,
+        has_begun: bool = False,
     ) -> None:
         self._site = site
         self._fn = fn
@@ -78,7 +100,7 @@ class FailoverCall:
         self._own_error: Exception | None = None
         self._late: Exception | None = None  # of an endpoint that was left for the next one
         # Arguments that are used up by an attempt.
-        self._once = ReadOnce.among(args, kwargs, begun=begun(fn) is not None)
+        self._once = ReadOnce.among(args, kwargs, begun=has_begun or begun(fn) is not None)
 
     # -- for the selection
 
@@ -113,7 +135,9 @@ class FailoverCall:
             selection = self._selection()
             return self._settle(selection, await self._in_turn(selection, selection.begin(started)))
         try:
-            if (patience := self._patience()) is None:
+            if (share := ended_early(self._fn, self._site.failover)) is not None:
+                result = await self._after_leaving(share, candidate)
+            elif (patience := self._patience()) is None:
                 result = await self._ask(candidate)
             else:
                 result = await self._ask_within(patience, candidate, ())
@@ -138,7 +162,7 @@ class FailoverCall:
         candidate: Candidate | None
         ticket: Ticket | None = None
         if isinstance(fn, StartedCall) and (choice := fn.take_choice()) is not None:
-            started, (candidate, ticket) = fn.started, choice
+            started, (candidate, ticket, _) = fn.started, choice
         else:
             started, candidate = self._site.now(), next(turns) if turns is not None else None
         if candidate is not None and ticket is None:
@@ -218,16 +242,65 @@ class FailoverCall:
 
     async def hedged_result(self) -> Any:
         """The same, where a slow endpoint is not waited for alone."""
+        if (first := begun(self._fn)) is not None:
+            return await self._hedged_from(first)
         if (delay := self._hedge_delay()) is None:
             started = self._site.now()
             result = await self.result()
             self._site.failover.delay.learn(self._site.now() - started)
             return result
         await backend().checkpoint_if_cancelled()
+        selection, started = self._selection(), self._site.now()
+        self._site.failover.budget.called()
+        admission = self._promised(selection, started) or selection.begin(started)
+        race = self._new_race(selection)
+        run = race.run(admission, delay, self._site.failover.budget)
+        return await self._run_race(race, selection, started, delay, run)
+
+    async def _hedged_from(self, first: StartedCall) -> Any:
+        """Go on with a call that has begun on the fast path, and with the race that may have begun beside it."""
+        site, started, delay = self._site, first.started, self._site.failover.delay.seconds() or 0.0
+        candidate, ticket, beside = first.take_choice()
+        call = FirstCall(self._ask, started, known=beside is not None)
+        if beside is not None:
+            selection, race = beside.selection, beside.race
+            run = race.join((candidate, ticket), call, beside.tasks)
+        elif first.error is not None and not isinstance(first.error, Exception):  # its caller leaves
+            try:
+                return await self._ask(candidate)
+            except BaseException:
+                now = site.now()
+                candidate.shared.left(ticket, now, now - started)
+                raise
+        else:
+            selection = self._selection()
+            selection.mark_tried(candidate)
+            race = self._new_race(selection)
+            run = race.run((candidate, ticket), delay, site.failover.budget, call)
+        return await self._run_race(race, selection, started, delay, run)
+
+    def _promised(self, selection: EndpointSelection, now: float) -> Admission | None:
+        """The endpoint whose turn it was on the fast path, if it may be asked: its circuit may want to be probed."""
+        choice = self._fn.take_choice() if isinstance(self._fn, StartedCall) else None
+        if choice is None or (ticket := choice[0].admit(now)) is None:
+            return None
+        selection.mark_tried(choice[0])
+        return choice[0], ticket
+
+    def race_beside(self, candidate: Candidate, started: float, tasks: BesideTasks) -> Beside | None:
+        """Begin to race a call that is under way on the fast path; None where it is not to be repeated."""
+        if self._once is not None or self._site.failover.budget.off:
+            return None
         selection = self._selection()
-        return self._settle(selection, await self._race(selection, delay))
+        selection.mark_tried(candidate)
+        race = self._new_race(selection)
+        race.begin_beside(candidate, started, self._site.failover.budget, tasks)
+        return Beside(race, selection, tasks)
 
     # -- inside
+
+    def _new_race(self, selection: EndpointSelection) -> Race:
+        return Race(selection, self._ask, dispose, self._site.rules.registry.clock)
 
     def _patience(self) -> Patience | None:
         return None if self._site.plain else told_patience()
@@ -255,18 +328,26 @@ class FailoverCall:
         ask, shorter = partial(self._ask, candidate), Patience(seconds, patience.clock)
         result = await within(shorter, lambda *_call: ask(), None, None, (), {})
         if result is OVER:
-            self._late = CallTimeoutError(name, timeout_seconds=seconds)
-            self._late.add_note("resilient_ai: the rest of the caller's deadline is kept for the next endpoint")
-            raise self._late
+            raise self._left(name, seconds)
         return result
+
+    async def _after_leaving(self, share: Share, candidate: Candidate) -> Any:
+        """An endpoint was left on the fast path."""
+        result = await cancelled(lambda *_call: self._ask(candidate))
+        if result is OVER:
+            raise self._left(candidate.name, share.seconds)
+        return result
+
+    def _left(self, name: str, seconds: float) -> CallTimeoutError:
+        self._late = CallTimeoutError(name, timeout_seconds=seconds)
+        self._late.add_note("resilient_ai: the rest of the caller's deadline is kept for the next endpoint")
+        return self._late
 
     def _seconds_for(self, candidate: Candidate, tried: tuple[str, ...], left: float) -> float | None:
         site, asked = self._site, {*tried, candidate.name}
         if len(asked) >= site.rules.most or self._once is not None or self.must_not_repeat():
             return None
-        now = site.now()
-        others = [each.health for each in site.candidates if each.name not in asked and each.available(now)]
-        return seconds_for(candidate.health, others, left)
+        return seconds_for(candidate.health, site.healths_beside(asked), left)
 
     def _hedge_delay(self) -> float | None:
         """Seconds after which another endpoint is asked as well; None: never in this call."""
@@ -274,17 +355,12 @@ class FailoverCall:
             return None
         return self._site.failover.delay.seconds()
 
-    async def _race(
-        self,
-        selection: EndpointSelection,
-        delay: float,
-    ) -> Answer:
+    async def _run_race(
+        self, race: Race, selection: EndpointSelection, started: float, delay: float, run: Awaitable[Answer]
+    ) -> Any:
         failover, registry = self._site.failover, self._site.rules.registry
-        started = self._site.now()
-        failover.budget.called()
-        race = Race(selection, self._ask, dispose, registry.clock)
         try:
-            answer = await race.run(selection.begin(started), delay, failover.budget)
+            answer = await run
         except BaseException:
             selection.abandon()
             raise
@@ -298,7 +374,7 @@ class FailoverCall:
                     answer.candidate.shared.released(answer.ticket)
                     selection.abandon()
                     raise
-        return answer
+        return self._settle(selection, answer)
 
     def _note_a_wrong_call(self, error: Exception) -> None:
         """Say so where a caller has passed the endpoint."""

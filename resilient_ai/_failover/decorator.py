@@ -163,12 +163,20 @@ class FailoverPolicy(Policy[Failover]):
         bound, self._bound = self._bound, None  # asked once
         if bound is None or bound.turns is None or path.shape is not None:
             return False
-        if self._reject is not None or self.config.hedge_after is not None or None in path.permits:
+        if self._reject is not None or None in path.permits or not self._hedges_fast(plain=site.plain):
             return False
         path.counts.append(self.state(site)._state.good)
-        path.bounded = True
-        path.shape = partial(through_candidates, bound.turns, bound.candidates)
+        path.looks |= self.config.hedge_after is None  # a hedged call leaves no endpoint
+        path.shape = partial(through_candidates, bound)
         return True
+
+    def _hedges_fast(self, *, plain: bool) -> bool:
+        """Whether a race may begin beside a call on a fast path, if there has to be one."""
+        after = self.config.hedge_after
+        if after is None:
+            return True
+        real = not plain and getattr(self.registry.clock, "real", False)
+        return real and isinstance(after, int | float) and self.config.idempotent is True
 
     def _site(self, bind_inner: Callable[[Site], Any], site: Site) -> FailoverSite:
         candidates, config, failover = self._candidates(bind_inner, site), self.config, self.state(site)._state

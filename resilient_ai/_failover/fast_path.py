@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from sys import modules
 from typing import TYPE_CHECKING, Any
 
@@ -16,22 +17,40 @@ from resilient_ai._core.fast_path import (
     within_time,
 )
 from resilient_ai._core.opening import gives_items
+from resilient_ai._core.read_once import ReadOnce
 from resilient_ai._core.report import SuccessCount
+from resilient_ai._core.time_bound import BY_LAYERS, Limit
+
+from .hedged_path import Hedge, Hedges
+from .time_for_next import seconds_for
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from .candidate import Candidate
+    from .course import FailoverSite
 
 
-def through_candidates(
-    turns: Iterator[Candidate], candidates: tuple[Candidate, ...], course: Course, path: FastPath
-) -> Call:
+def _time_for(site: FailoverSite, candidate: Candidate, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Limit | None:
+    """As long as the candidate may take, so that its caller can still ask another one; a hedged call leaves nobody."""
+    if site.config.hedge_after is not None:
+        return None
+
+    def seconds(left: float) -> float:
+        if left == math.inf or site.config.idempotent is not True or ReadOnce.among(args, kwargs) is not None:
+            return left
+        found = seconds_for(candidate.health, site.healths_beside((candidate.name,)), left)
+        return left if found is None else found
+
+    return Limit(site.failover, seconds)
+
+
+def through_candidates(site: FailoverSite, course: Course, path: FastPath) -> Call:
     """The fast path of a stack with a failover; it has one gate for each endpoint, or none."""
-    for each in candidates:
+    turns: Any = site.turns
+    for each in site.candidates:
         each.gate, each.permits = path.gates.get(each.name), path.permits.get(each.name)
-        each.within = within_time(each.gate, course.function)
+        each.within = within_time(each.gate, course.function, path.timeout)
     now, function, method, scoped = course.now, course.function, course.method, path.scoped
+    hedges = None if site.config.hedge_after is None else Hedges(site, course)
     # Three are counted without a loop, whose iterator would take as long as counting them.
     first, second, third, *others = (*course.counts, *[SuccessCount()] * (3 - len(course.counts)))
 
@@ -43,13 +62,21 @@ def through_candidates(
         health, gate = candidate.health, candidate.gate
         ticket: Any = None
         permit: Any = None
+        bound: Any = None
+        hedge: Hedge | None = None
         if (
             (held := health.open_ticket) is None
             or (gate is not None and (ticket := gate.state.open_ticket) is None)
-            or (((ever_marked and is_marked()) or scoped or "trio" in modules) and course.is_watched_or_bounded())
+            or (
+                ((ever_marked and is_marked()) or scoped or "trio" in modules)
+                and (bound := course.bound(_time_for(site, candidate, args, kwargs))) is BY_LAYERS
+            )
+            or (hedges is not None and (hedge := hedges.begin(candidate, started, bound, args, kwargs)) is None)
             or ((permits := candidate.permits) is not None and (permit := permits.enter(started)) is None)
         ):
-            return await course.take_over(args, kwargs, StartedCall(started, choice=(candidate, None)))
+            if hedge is not None:
+                hedge.end(None)
+            return await course.take_over(args, kwargs, StartedCall(started, choice=(candidate, None, None)))
         held.flights.count += 1
         try:
             if not method:
@@ -59,17 +86,21 @@ def through_candidates(
             else:
                 given = (args[0], candidate.handed[0], *args[1:])
             within = candidate.within
-            if within is None:
+            if bound is not None:
+                result = await bound.run(function, within, given, kwargs)
+            elif within is None:
                 result = await (function(*given, **kwargs) if kwargs else function(*given))
             else:
                 result = await within(given, kwargs)
         except BaseException as error:  # noqa: BLE001 - the layers raise it again
             mark_if_wrong_call(error)
-            call = StartedCall(started, error, ticket, (candidate, held), permit=permit)
+            beside = None if hedge is None else hedge.end(error)
+            call = StartedCall(started, error, ticket, (candidate, held, beside), permit=permit, bound=bound)
         else:
-            if type(result) is not known:
-                if gives_items(type(result)):
-                    call = StartedCall(started, None, ticket, (candidate, held), result, permit)
+            beside = None if hedge is None else hedge.end(None)
+            if beside is not None or type(result) is not known:
+                if beside is not None or gives_items(type(result)):
+                    call = StartedCall(started, None, ticket, (candidate, held, beside), result, permit)
                     return await course.take_over(args, kwargs, call)
                 known = type(result)
             ended = now()

@@ -181,10 +181,10 @@ class EndpointHealth:
         """Seconds that a call would take there, roughly; an old measurement fades, so that it is tried again."""
         if (latency := self.latency()) is None:
             return float(self.in_flight)  # nothing is known: send one call to find out, not many at once
-        if self.silent and (self.in_flight or self.silence.is_avoided(now)):
+        if self.silence.in_vain and self.silent and (self.in_flight or self.silence.is_avoided(now)):
             return latency * AVOIDED * (self.in_flight + 1)
-        faded = 0.5 ** (max(0.0, now - self.samples[-1][1]) / HALF_LIFE) if self.in_flight == 0 else 1.0
-        return latency * faded * (self.in_flight + 1)
+        faded = 1.0 if (in_flight := self.flights.count) else 0.5 ** (max(0.0, now - self.samples[-1][1]) / HALF_LIFE)
+        return latency * faded * (in_flight + 1)
 
     @property
     def silent(self) -> bool:
@@ -194,8 +194,8 @@ class EndpointHealth:
     def latency(self) -> float | None:
         """Moving average of the answers' seconds; None without any."""
         # Averaged when somebody asks: most strategies never do, and a good call does not pay for it.
-        new = min(self.ok + self.lost - self._averaged, len(self.samples))
-        self._averaged = self.ok + self.lost
+        answers = self.ok + self.lost
+        new, self._averaged = min(answers - self._averaged, len(self.samples)), answers
         for place in range(-new, 0):
             began, ended = self.samples[place]
             if not met_an_import(began, ended):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import anyio
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from anyio.abc import TaskGroup
 
+    from resilient_ai._core.beside import BesideTasks
     from resilient_ai._core.clock import Clock
 
     from .candidate import Candidate
@@ -21,6 +22,21 @@ if TYPE_CHECKING:
     from .selection import Admission, EndpointSelection
 
 _LEAST_PAUSE = 0.25  # seconds between two looks whether an endpoint has forgotten a call
+
+
+class FirstCall(NamedTuple):
+    """
+    The first call of a race, which has begun on the fast path.
+
+    Attributes:
+        ask: Gives what came of it.
+        started: When it began.
+        known: Whether the race has run beside it.
+    """
+
+    ask: Callable[[Candidate], Awaitable[Any]]
+    started: float
+    known: bool
 
 
 class Race:
@@ -51,10 +67,13 @@ class Race:
         self._silent = False  # whether the first endpoint may hang
         self._usual = 0.0  # seconds that its answers take
         self._running = 0  # calls, those included that have been admitted and not begun
-        self._under_way: dict[object, tuple[Candidate, float]] = {}  # which endpoint each call asks, and since when
+        # Which endpoint each call asks, and since when; the first one is known by the race itself.
+        self._under_way: dict[object, tuple[Candidate, float]] = {}
         self.hedge: Candidate | None = None
 
-    async def run(self, admission: Admission, delay: float, budget: HedgeBudget) -> Answer:
+    async def run(
+        self, admission: Admission, delay: float, budget: HedgeBudget, first: FirstCall | None = None
+    ) -> Answer:
         """
         Ask the first endpoint, and after `delay` seconds without an answer another one beside it.
 
@@ -64,10 +83,33 @@ class Race:
             AllEndpointsFailedError: Neither found an endpoint that answers.
             Exception: The caller's own mistake, as it is.
         """
-        try:
+
+        async def both() -> None:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._ask_beside, delay, budget, tasks)
-                await self._ask(admission, tasks)
+                await self._ask(admission, tasks, first)
+
+        return await self._answer_of(both)
+
+    def begin_beside(self, candidate: Candidate, started: float, budget: HedgeBudget, tasks: BesideTasks) -> None:
+        """Ask another endpoint beside a call that is under way since `started`, for longer than the delay."""
+        self._note_first(candidate, started)
+        self._running += 1
+        self._under_way[self] = candidate, started
+        tasks.start_soon(self._ask_beside, 0.0, budget, tasks)
+
+    async def join(self, admission: Admission, first: FirstCall, tasks: BesideTasks) -> Answer:
+        """Go on with the race when that call is over; as `run`."""
+
+        async def both() -> None:
+            async with tasks:
+                await self._ask(admission, tasks, first)
+
+        return await self._answer_of(both)
+
+    async def _answer_of(self, both: Callable[[], Awaitable[None]]) -> Answer:
+        try:
+            await both()
         except BaseException as error:
             if (unheard := self._answer) is not None:  # the caller was cancelled at the moment of the answer
                 unheard.candidate.shared.released(unheard.ticket)
@@ -82,7 +124,7 @@ class Race:
         finally:
             self._error = None  # exception -> traceback -> frame -> exception would be a reference cycle
 
-    async def _ask_beside(self, delay: float, budget: HedgeBudget, tasks: TaskGroup) -> None:
+    async def _ask_beside(self, delay: float, budget: HedgeBudget, tasks: TaskGroup | BesideTasks) -> None:
         while (wait := self._began + self._delay(delay) - self._clock.now()) > 0:  # again if the first call moved on
             await self._clock.sleep(wait)
         # Where the first endpoint may hang, nobody works on its call, so that a second one is no extra work.
@@ -115,31 +157,44 @@ class Race:
                 return candidate, ticket
         return None
 
-    def _begin(self, admission: Admission, tasks: TaskGroup) -> None:
+    def _begin(self, admission: Admission, tasks: TaskGroup | BesideTasks) -> None:
         self.hedge = admission[0]
         self._running += 1
         tasks.start_soon(self._ask_hedged, admission, tasks)
 
-    async def _ask_hedged(self, admission: Admission, tasks: TaskGroup) -> None:
+    async def _ask_hedged(self, admission: Admission, tasks: TaskGroup | BesideTasks) -> None:
         self._running -= 1  # `_ask` counts it
         await self._ask(admission, tasks, hedged=True)
 
     def _delay(self, delay: float) -> float:
         return min(delay, LONG * self._usual) if self._silent else delay
 
-    async def _ask(self, admission: Admission | None, tasks: TaskGroup, *, hedged: bool = False) -> None:
-        call = object()
-        self._running += 1
+    def _note_first(self, candidate: Candidate, started: float) -> None:
+        health = candidate.health
+        self._began, self._silent, self._usual = started, health.silent, health.latency() or 0.0
+
+    async def _ask(
+        self,
+        admission: Admission | None,
+        tasks: TaskGroup | BesideTasks,
+        first: FirstCall | None = None,
+        *,
+        hedged: bool = False,
+    ) -> None:
+        call: object = self if first is not None else object()
+        if first is None or not first.known:
+            self._running += 1
         try:
             while admission is not None:
                 candidate, ticket = admission
-                started = self._clock.now()
-                self._under_way[call] = candidate, started
-                if not hedged:
-                    health = candidate.health
-                    self._began, self._silent, self._usual = started, health.silent, health.latency() or 0.0
+                started = self._clock.now() if first is None else first.started
+                if first is None or not first.known:
+                    self._under_way[call] = candidate, started
+                    if not hedged:
+                        self._note_first(candidate, started)
+                ask, first = self._ask_endpoint if first is None else first.ask, None
                 try:
-                    value = await self._ask_endpoint(candidate)
+                    value = await ask(candidate)
                 except Exception as error:  # noqa: BLE001 - it decides where to go, or is raised when both have ended
                     after = self._selection.after(candidate, ticket, started, self._clock.now(), error)
                     if after is RAISE:
@@ -167,6 +222,6 @@ class Race:
             self._error = error
         finally:
             self._running -= 1
-            del self._under_way[call]
+            self._under_way.pop(call, None)
         if self._answer is not None or self._error is not None or not self._running:
             tasks.cancel_scope.cancel()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from resilient_ai._core.counts import added
 from resilient_ai._core.event_loops import LoopUsages
@@ -44,9 +44,8 @@ class SharedEndpoint:
         self._loops = LoopUsages()
         self.health.forget_calls()
 
-    def note_event_loop(self) -> None:
+    def note_event_loop(self, loop: Any) -> None:
         """The running loop makes calls here; when it was another one before, calls of closed loops are forgotten."""
-        loop = running_loop()
         if loop is None or self._loops.latest.loop() is not loop:
             with self._lock:
                 self._loops.here()
@@ -61,7 +60,7 @@ class SharedEndpoint:
             return True
 
     def admit(self, now: float, *, trial: bool = True, forced: bool = False) -> Ticket | None:
-        self.note_event_loop()
+        self.note_event_loop(running_loop())
         with self._lock:
             return self.health.admit(now, trial=trial, forced=forced)
 

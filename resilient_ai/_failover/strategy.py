@@ -7,6 +7,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
+from resilient_ai._core.tasks import running_loop
+
 if TYPE_CHECKING:
     import random
 
@@ -108,13 +110,14 @@ class LeastLatency(Chooser):
 
     def _better_of_two(self, candidates: Sequence[Candidate], now: float) -> Candidate:
         if len(candidates) == 1:
-            candidates[0].shared.note_event_loop()
+            candidates[0].shared.note_event_loop(running_loop())
             return candidates[0]
-        one = int(self._rng.random() * len(candidates))
-        other = (one + 1 + int(self._rng.random() * (len(candidates) - 1))) % len(candidates)
-        a, b = candidates[one], candidates[other]
-        for each in (a, b):
-            each.shared.note_event_loop()  # so that calls of closed loops do not count as in flight
+        random, number = self._rng.random, len(candidates)
+        one = int(random() * number)
+        a, b = candidates[one], candidates[(one + 1 + int(random() * (number - 1))) % number]
+        loop = running_loop()
+        a.shared.note_event_loop(loop)  # so that calls of closed loops do not count as in flight
+        b.shared.note_event_loop(loop)
         score_a, score_b = a.health.score(now), b.health.score(now)
         if score_a == score_b:
             return a if a.health.in_flight <= b.health.in_flight else b

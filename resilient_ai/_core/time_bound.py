@@ -1,0 +1,192 @@
+"""
+How long a call on a fast path may take: not as long as its caller waits, so that a layer has time to do something else.
+
+On asyncio in real time the call is ended here, and the layer whose time was over goes on when the layers take over.
+Everywhere else, and where somebody watches, the layers run the call.
+"""
+
+from __future__ import annotations
+
+import asyncio  # noqa: TID251 - its tasks are cancelled; everywhere else the layers' scopes do it
+import math
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias
+
+from .backend import in_trio
+from .callers_deadline import Deadline, current_deadline, reset_deadline, set_deadline
+from .clock import SystemClock
+from .errors import mark_if_wrong_call
+from .moments import Moments, moments_of
+from .patience import callers_patience
+from .tasks import current_task, running_loop
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class _ByLayers(Enum):
+    BY_LAYERS = "the layers run the call"
+
+
+_REAL: Final = SystemClock()
+BY_LAYERS: Final = _ByLayers.BY_LAYERS
+ByLayers: TypeAlias = Literal[_ByLayers.BY_LAYERS]
+
+
+class Limit(NamedTuple):
+    """
+    What one layer makes of the time that a call has.
+
+    Attributes:
+        owner: The layer's state, by which it knows a bound of its own.
+        seconds: Tells how long the call below may take, by what its caller waits; inf for no end.
+    """
+
+    owner: object
+    seconds: Callable[[float], float]
+
+
+class Share(NamedTuple):
+    """
+    How long one layer lets a call take.
+
+    Attributes:
+        owner: The layer's state.
+        given: Seconds that its caller waits.
+        seconds: Seconds that the call may take.
+    """
+
+    owner: object
+    given: float
+    seconds: float
+
+
+class TimeBound:
+    """
+    The end of one call.
+
+    Attributes:
+        share: The shortest one.
+        seconds: That one's.
+        is_over: Whether it has ended the call, and nothing else has.
+    """
+
+    __slots__ = (
+        "_began",
+        "_cancelling",
+        "_ended",
+        "_moments",
+        "_shares",
+        "_task",
+        "is_over",
+        "seconds",
+        "share",
+    )
+
+    def __init__(self, shares: list[Share], moments: Moments, task: asyncio.Task[Any]) -> None:
+        self.share = shares[-1]
+        self.seconds = self.share.seconds
+        self.is_over = False
+        self._shares = shares
+        self._moments = moments
+        self._task: asyncio.Task[Any] | None = task
+        self._cancelling = 0  # how often the task had been asked to cancel before
+        self._ended = False  # whether the time is over
+        self._began = 0.0
+
+    def share_of(self, owner: object) -> Share | None:
+        """What a layer has set; None: it does not shorten the time."""
+        return next((each for each in self._shares if each.owner is owner), None)
+
+    def spent(self) -> float:
+        """Seconds since the call began."""
+        return self._moments.now() - self._began
+
+    @property
+    def is_due(self) -> bool:
+        """Whether the call goes on."""
+        return self._task is not None
+
+    def happen(self) -> None:
+        """The time is over."""
+        if (task := self._task) is not None:
+            self._ended = True
+            task.cancel()
+
+    async def run(
+        self,
+        function: Callable[..., Any],
+        within: Callable[..., Any] | None,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Any:
+        """
+        Call a function.
+
+        Args:
+            function: It.
+            within: What calls it within a time that has nothing to do with this one, if it has one.
+            args: Its positional arguments.
+            kwargs: Its keyword arguments.
+
+        Raises:
+            CancelledError: The time was over, if `is_over` afterwards.
+        """
+        task, moments = self._task, self._moments
+        here = Deadline(_REAL, self.seconds, current_deadline())
+        self._cancelling = task.cancelling()  # type: ignore[union-attr]  # it has a task up to here
+        self._began = moments.now()
+        moments.add(self._began + self.seconds, self)
+        tokens = set_deadline(here)
+        try:
+            if within is None:
+                return await (function(*args, **kwargs) if kwargs else function(*args))
+            return await within(args, kwargs)
+        except BaseException as error:
+            mark_if_wrong_call(error)
+            if self._ended:
+                self._leave(task, error)
+                task = None
+            raise
+        finally:
+            self._task = None
+            here.over = True
+            if self._ended and task is not None:  # the function has answered all the same
+                task.uncancel()
+            reset_deadline(tokens)  # not where a call of a closed loop is collected in another context
+
+    def _leave(self, task: asyncio.Task[Any] | None, error: BaseException) -> None:
+        others = task.uncancel() - self._cancelling  # type: ignore[union-attr]
+        self.is_over = isinstance(error, asyncio.CancelledError) and others <= 0
+
+
+def time_bound(limits: tuple[Limit, ...] | None, narrower: Limit | None, *, looks: bool) -> TimeBound | ByLayers | None:
+    """
+    How long the running task's call may take on a fast path.
+
+    Args:
+        limits: Of the layers that limit time, outermost first; None where a fast path can end no call.
+        narrower: What the innermost layer makes of it for this call.
+        looks: Whether any of them wants to know how long the caller waits.
+
+    Returns:
+        None: as long as it likes; `BY_LAYERS`: it is not for a fast path.
+    """
+    patience = callers_patience() if looks else None
+    if limits is None or (patience is not None and not getattr(patience.clock, "real", False)):
+        return None if patience is None else BY_LAYERS
+    seconds = math.inf if patience is None else patience.seconds
+    shares: list[Share] = []
+    for each in limits if narrower is None else (*limits, narrower):
+        less = each.seconds(seconds)
+        if less < seconds:
+            shares.append(Share(each.owner, seconds, less))
+            seconds = less
+    if seconds <= 0:  # the time is over before the call
+        return BY_LAYERS
+    if not shares:
+        return None
+    loop = running_loop()
+    if loop is None or (task := current_task(loop)) is None or in_trio():
+        return BY_LAYERS
+    return TimeBound(shares, moments_of(loop), task)

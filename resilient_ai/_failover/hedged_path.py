@@ -1,0 +1,134 @@
+"""
+Hedging on the fast path: a call runs in its caller's task with nothing beside it, until its delay is over.
+
+Only then the loop begins a race beside it, as the layers would have begun one with the call. The layers finish it.
+"""
+
+from __future__ import annotations
+
+from contextvars import copy_context
+from typing import TYPE_CHECKING, Any
+
+from resilient_ai._core.backend import in_trio
+from resilient_ai._core.beside import BesideTasks
+from resilient_ai._core.callers_deadline import Deadline, current_deadline, set_deadline
+from resilient_ai._core.moments import moments_of
+from resilient_ai._core.patience import scope_seconds_left
+from resilient_ai._core.task_scopes import is_in_scope, tasks_with_scopes
+from resilient_ai._core.tasks import current_task, running_loop
+
+from .course import FailoverCall
+
+if TYPE_CHECKING:
+    import asyncio  # noqa: TID251 - for its types
+    from contextvars import Context
+
+    from resilient_ai._core.fast_path import Course
+    from resilient_ai._core.time_bound import TimeBound
+
+    from .candidate import Candidate
+    from .course import Beside, FailoverSite
+
+
+class Hedges:
+    """
+    Those of one function.
+
+    Args:
+        site: The failover.
+        course: The fast path's.
+    """
+
+    __slots__ = ("_delay", "course", "site")
+
+    def __init__(self, site: FailoverSite, course: Course) -> None:
+        self.site = site
+        self.course = course
+        self._delay = site.failover.delay
+
+    def begin(
+        self,
+        candidate: Candidate,
+        started: float,
+        bound: TimeBound | None,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Hedge | None:
+        """That of a call which begins now; None where the layers have to run it."""
+        health, delay = candidate.health, self._delay.seconds()
+        if (health.silence.in_vain and health.silent) or delay is None:  # one that may hang gets company sooner
+            return None
+        if (loop := running_loop()) is None or (task := current_task(loop)) is None or in_trio():
+            return None
+        hedge = Hedge(self, candidate, started, bound, args, kwargs, task)
+        moments = moments_of(loop)
+        moments.add(moments.now() + delay, hedge)
+        self.site.failover.budget.called()
+        return hedge
+
+
+class Hedge:
+    """That of one call."""
+
+    __slots__ = (
+        "_args",
+        "_beside",
+        "_bound",
+        "_candidate",
+        "_context",
+        "_hedges",
+        "_kwargs",
+        "_left",
+        "_started",
+        "_task",
+    )
+
+    def __init__(
+        self,
+        hedges: Hedges,
+        candidate: Candidate,
+        started: float,
+        bound: TimeBound | None,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        task: asyncio.Task[Any],
+    ) -> None:
+        self._hedges = hedges
+        self._candidate = candidate
+        self._started = started
+        self._bound = bound
+        self._args = args
+        self._kwargs = kwargs
+        self._task: asyncio.Task[Any] | None = task
+        self._context: Context | None = copy_context()
+        self._beside: Beside | None = None
+        # Tasks that the loop begins are in no scope of the caller's; they are told what time it leaves.
+        scopes = tasks_with_scopes()
+        self._left = scope_seconds_left() if scopes and is_in_scope(task, scopes) else None
+
+    @property
+    def is_due(self) -> bool:
+        """Whether the call goes on."""
+        return self._task is not None
+
+    def happen(self) -> None:
+        """The delay is over."""
+        task, context, bound = self._task, self._context, self._bound
+        if task is None or context is None:
+            return
+        seconds = [each for each in (self._left, None if bound is None else bound.seconds) if each is not None]
+        if seconds:
+            spent = self._hedges.site.now() - self._started
+            outer = context.run(current_deadline)
+            context.run(set_deadline, Deadline(self._hedges.site.rules.registry.clock, min(seconds) - spent, outer))
+        fn, instance, args = self._hedges.course.as_layers_call(self._args)
+        call = FailoverCall(self._hedges.site, fn, instance, args, self._kwargs, has_begun=True)
+        self._beside = call.race_beside(self._candidate, self._started, BesideTasks(task, context))
+
+    def end(self, error: BaseException | None) -> Beside | None:
+        """The call is over; the race beside it, if one has begun."""
+        self._task = self._context = None
+        self._args, self._kwargs = (), {}
+        if (beside := self._beside) is not None:
+            beside.tasks.call_ended(error)
+        return beside
