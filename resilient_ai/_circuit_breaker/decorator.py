@@ -167,6 +167,7 @@ def circuit_breaker(
     half_open_max_calls: int | None = None,
     max_recovery_timeout: float | None = None,
     recovery_jitter: float = 0.0,
+    probe_head_start: float = 0.0,
     ignore: Ignored | Iterable[Ignored] = NEUTRAL,
     key: Callable[..., object] | None = None,
     reject: Reject | None = None,
@@ -190,6 +191,7 @@ def circuit_breaker(
     half_open_max_calls: int | None = None,
     max_recovery_timeout: float | None = None,
     recovery_jitter: float = 0.0,
+    probe_head_start: float = 0.0,
     ignore: Ignored | Iterable[Ignored] = NEUTRAL,
     key: Callable[..., object] | None = None,
     reject: Reject | None = None,
@@ -226,6 +228,8 @@ def circuit_breaker(
             Default None: no growth, no cap.
         recovery_jitter: Lengthen each period by up to this share, by chance, so that a fleet does not probe in
             step; at max_recovery_timeout the spread lies below it. Default 0: the periods are the ones you set.
+        probe_head_start: Seconds for which the first probe is the only one: a provider that is still down mostly
+            refuses it within that time, and is spared the others. Default 0: all may leave at once.
         ignore: Exception types, ErrorTypes or predicates that are neutral, in place of the default; `()` counts
             every exception, `(*NEUTRAL, MyError)` adds to the default.
         key: Called with the call's arguments (the instance first, for a method); one circuit per value. Circuits
@@ -267,6 +271,7 @@ def circuit_breaker(
         half_open_max_calls=half_open_max_calls,
         max_recovery_timeout=max_recovery_timeout,
         recovery_jitter=recovery_jitter,
+        probe_head_start=probe_head_start,
         ignore=NEUTRAL if ignore is NEUTRAL else error_rules("ignore", ignore, BaseException),
     )
     return put_on(name) if bare else put_on

@@ -150,7 +150,9 @@ class Circuit(FleetCircuit):
         if self.probing is not None:
             in_flight = [probe for probe in self.probing.in_flight if now + TICK < probe.lease_end]
             self.probing.in_flight = in_flight
-            if len(in_flight) < self.config.probes_at_once:
+            if not self.probing.is_full(now, self.config.probes_at_once):
+                if not in_flight and not self.probing.successes:
+                    self.probing.alone_until = now + self.config.probe_head_start
                 probe = Ticket(self._generation, now + self.config.probe_lease)
                 in_flight.append(probe)
                 return probe, changed
@@ -167,7 +169,8 @@ class Circuit(FleetCircuit):
         """
         Seconds until it is worth asking; 0 when a call would be let through, None when only an operator knows.
 
-        While all probes are in flight: as long as a good answer usually takes, or until the first lease is over.
+        While all probes are in flight: as long as a good answer usually takes, or until the first lease is over. While
+        the first one is alone: until it no longer is.
         """
         if self.state is CircuitState.FORCED_OPEN:
             return None
@@ -176,8 +179,8 @@ class Circuit(FleetCircuit):
             wait = self.open_until - now
         elif (fleet := self.by_fleet) is not None and fleet.ramp is not None:
             wait = min(RAMP_WAIT, fleet.ramp.left(now))
-        elif (probing := self.probing) is not None and len(probing.in_flight) >= self.config.probes_at_once:
-            wait = min(probing.usual_seconds, min(probe.lease_end for probe in probing.in_flight) - now)
+        elif (probing := self.probing) is not None:
+            wait = probing.wait(now, self.config.probes_at_once)
         return wait if wait > TICK else 0.0
 
     # -- results
@@ -194,6 +197,7 @@ class Circuit(FleetCircuit):
             if (fleet := self.by_fleet) is not None and fleet.holds:
                 return self._fleet_probe_succeeded(fleet, now, roll)
             probing.successes += 1
+            probing.alone_until = -math.inf
             if probing.successes < self.config.success_threshold:
                 return None
             if fleet is not None and fleet.alone:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from resilient_ai._core.public import public
 
+from .window import TICK
+
 if TYPE_CHECKING:
     from resilient_ai._core.stand_in import StandIn
 
@@ -71,14 +73,35 @@ class Opening:
 
 
 class Probing:
-    """The probes of a half-open circuit."""
+    """
+    The probes of a half-open circuit.
 
-    __slots__ = ("in_flight", "successes", "usual_seconds")
+    Attributes:
+        in_flight: Their tickets.
+        successes: Good answers.
+        usual_seconds: What a good answer usually takes.
+        alone_until: Before this time the one in flight is the only one.
+    """
+
+    __slots__ = ("alone_until", "in_flight", "successes", "usual_seconds")
 
     def __init__(self, usual_seconds: float) -> None:
         self.in_flight: list[Ticket] = []
         self.successes = 0
-        self.usual_seconds = usual_seconds  # what a good answer usually takes
+        self.usual_seconds = usual_seconds
+        self.alone_until = -math.inf
+
+    def is_full(self, now: float, most: int) -> bool:
+        """Whether another probe has to wait; `most` may be in flight at a time."""
+        return bool(self.in_flight) and (len(self.in_flight) >= most or now + TICK < self.alone_until)
+
+    def wait(self, now: float, most: int) -> float:
+        """Seconds until it is worth asking again."""
+        if not self.is_full(now, most):
+            return 0.0
+        if len(self.in_flight) < most:
+            return self.alone_until - now
+        return min(self.usual_seconds, min(probe.lease_end for probe in self.in_flight) - now)
 
     def give_back(self, ticket: Ticket) -> None:
         if ticket in self.in_flight:

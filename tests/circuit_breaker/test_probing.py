@@ -49,6 +49,41 @@ async def test_callers_beyond_the_probes_are_refused(registry, clock):
     assert registry.circuit_breakers["full"].state is CircuitState.CLOSED
 
 
+@pytest.mark.parametrize("down", [True, False])
+async def test_a_head_start_spares_a_provider_that_is_still_down_all_probes_but_one(registry, clock, down):
+    asked = 0
+
+    @circuit_breaker("ahead", success_threshold=1, half_open_max_calls=5, probe_head_start=0.2, registry=registry)
+    async def ask() -> None:
+        nonlocal asked
+        asked += 1
+        await clock.sleep(0.05 if down else 3)
+        if down:
+            raise OSError("down")
+
+    async def caller() -> None:
+        while True:
+            try:
+                return await ask()
+            except CircuitOpenError as refused:
+                waits.append((refused.reason, refused.retry_after))
+                await clock.sleep(refused.retry_after)
+            except OSError:
+                await clock.sleep(0.1)
+
+    waits: list[tuple[str, float | None]] = []
+    registry.circuit_breakers["ahead"].trip()
+    clock.advance(60)
+    async with clock.autojump(), anyio.create_task_group() as tasks:
+        for _ in range(8):
+            tasks.start_soon(caller)
+        await clock.sleep(0.3)
+        tasks.cancel_scope.cancel()
+
+    assert asked == (1 if down else 5)
+    assert waits[0] == ("half_open_full", pytest.approx(0.2))
+
+
 async def test_calls_within_a_probe_are_part_of_it_and_need_no_slot_of_their_own(registry, clock):
     """A function that calls another of the same provider: the probes' own calls must not be what keeps it half-open."""
     down = True

@@ -41,6 +41,7 @@ class Model:
         self.period = object()
         self.history: list[tuple[float, str, bool]] = []  # (when, outcome, slow) of this period
         self.probes: list[Call] = []
+        self.alone_until = -math.inf
         self.warned = False
         self.until = math.nan
         if state not in (OPEN, HALF_OPEN):
@@ -59,7 +60,9 @@ class Model:
         call = Call(self.period, now + (lease if lease > 0 else 30), recorded=self.state is not DISABLED)
         if self.state is HALF_OPEN:
             self.probes = [probe for probe in self.probes if probe.lease_end > now]
-            if len(self.probes) < (config.half_open_max_calls or config.success_threshold):
+            if not self.full(now):
+                if not self.probes and all(each != "ok" for _, each, _ in self.history):
+                    self.alone_until = now + config.probe_head_start
                 self.probes.append(call)
                 return call, change
         elif self.state in (CLOSED, DISABLED, METRICS_ONLY):
@@ -96,6 +99,7 @@ class Model:
         self.history.append((now, outcome, slow))
         wait, at_once = (None, False) if good else (wait, at_once)
         if self.state is HALF_OPEN:
+            self.alone_until = -math.inf
             if not good:
                 return self.open(now, wait, roll)
             good_probes = sum(each == "ok" for _, each, _ in self.history)
@@ -188,8 +192,16 @@ class Model:
             return max(0.0, self.until - now)
         if self.state is FORCED_OPEN:
             return None
-        full = len(self.probes) >= (self.config.half_open_max_calls or self.config.success_threshold)
-        if self.state is HALF_OPEN and full:
+        if self.state is HALF_OPEN and self.full(now):
+            if len(self.probes) < self.most_probes:
+                return max(0.0, self.alone_until - now)
             lease = min(probe.lease_end for probe in self.probes) - now
             return max(0.0, lease if self.usual is None else min(lease, self.usual))
         return 0.0
+
+    @property
+    def most_probes(self) -> int:
+        return self.config.half_open_max_calls or self.config.success_threshold
+
+    def full(self, now: float) -> bool:
+        return len(self.probes) >= self.most_probes or (bool(self.probes) and now < self.alone_until)

@@ -33,6 +33,7 @@ CONFIGS = st.one_of(
         timeout_seconds=st.sampled_from([None, 7.0]),
         max_recovery_timeout=st.sampled_from([None, 12.0, 12.0]),
         recovery_jitter=st.sampled_from([0.0, 0.5]),
+        probe_head_start=st.sampled_from([0.0, 0.1, 5.0]),
     ),
     st.builds(
         CircuitConfig,
