@@ -185,7 +185,14 @@ def _texts(value: Any) -> Iterator[str]:
     elif isinstance(value, list | tuple | set | frozenset):
         yield from (text for each in islice(value, _MOST) for text in _texts(each))
     elif "get_secret_value" in dir(type(value)):
-        yield from _texts(_read(value, "get_secret_value")())
+        yield from _texts(_revealed(value))
+
+
+def _revealed(secret: Any) -> Any:
+    try:
+        return secret.get_secret_value()
+    except Exception:  # noqa: BLE001 - a secret that is not to be had now is in no message yet
+        return None
 
 
 def _read(thing: Any, name: str) -> Any:

@@ -160,6 +160,24 @@ def test_an_endpoint_of_a_class_of_one_s_own_is_looked_through(registry):
     assert scrub(f"refused: {SECRET} in eu-central-1") == "refused: [secret] in eu-central-1"
 
 
+def test_a_secret_that_is_not_to_be_had_yet_keeps_nobody_from_using_its_endpoint(registry):
+    class Vault:
+        def get_secret_value(self):
+            raise ConnectionError("the vault is sealed")
+
+    class Mine:
+        name = "mine-in-a-vault"
+
+        def __init__(self):
+            self.api_key = Vault()
+
+    @failover(Mine(), registry=registry)
+    async def ask(endpoint):
+        """Never called."""
+
+    assert list(registry.endpoints) == ["mine-in-a-vault"]
+
+
 def test_many_secrets_are_all_looked_for():
     owners = [Endpoint(f"e{number}", api_key=f"{number:04}-horse-battery-{number:04}") for number in range(2_000)]
 
