@@ -155,7 +155,9 @@ _Rows: TypeAlias = dict[tuple[str | None, str | None], _Sums]  # by endpoint and
 def _row(rows: _Rows, endpoint: str | None, model: str | None) -> _Sums:
     at = endpoint, model
     if at not in rows and len(rows) >= _MOST_MODELS:
-        at = endpoint, OTHER
+        models = {known for _, known in rows}  # one model may be at many endpoints
+        if model not in models and len(models) >= _MOST_MODELS:
+            at = endpoint, OTHER
     if at not in rows and len(rows) >= _MOST_ROWS:
         at = OTHER, OTHER
     return rows.setdefault(at, _Sums())

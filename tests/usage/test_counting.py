@@ -201,6 +201,17 @@ async def test_fifty_models_have_rows_of_their_own_and_the_others_share_one(regi
     assert (rows[-1].model, rows[-1].calls) == ("other", 10)
 
 
+async def test_a_model_keeps_its_name_at_every_one_of_many_endpoints(registry):
+    count(registry)
+    many = [Endpoint(f"e{number}") for number in range(60)]
+    ask = failover(*many, registry=registry)(scripted(ANSWER))
+    for _ in many:
+        await ask()
+    rows = registry.usage[next(iter(registry.usage))]
+
+    assert [(row.model, row.calls) for row in rows] == [("gpt", 1)] * 60
+
+
 async def test_a_reset_forgets_and_a_switched_off_registry_counts_nothing(registry):
     count(registry)
     ask = asking(registry)
