@@ -37,6 +37,7 @@ _OPENING = 3.5  # timeouts of a command that making both connections may take, i
 _SOONEST, _LATEST = 0.1, 2.0  # seconds before a new connection is tried
 _HELLOS, _HELLO_WAIT = 5, 0.2  # how often, and how long, one's own hello is waited for
 _PUSH_AGAIN = 600.0  # seconds before push is tried again where it did not work
+_SILENCE = 6.0  # heartbeats without a message after which a hello shows whether messages still arrive
 
 
 class FleetTask:
@@ -76,6 +77,7 @@ class FleetTask:
         self._worker = secrets.token_hex(8)  # not from `rng`: of one seed, two workers would count as one
         self._push_wanted, self._no_push_before = push, 0.0
         self._push = False
+        self._heard_at = self._greeted_at = -math.inf
         self._ver_seen = -1
         self._failure: BaseException | None = None
 
@@ -183,7 +185,23 @@ class FleetTask:
         scope.cancel()
         return False
 
+    async def _check_push(self, transport: Transport) -> None:
+        """
+        Raise `ConnectionError` where messages do not arrive any more.
+
+        A router between here and the server forgets a connection on which nothing has come for some minutes, and tells
+        nobody. One worker's hello is a message for all of them, so that a quiet fleet says hello once in a while.
+        """
+        now = time.monotonic()
+        if self._greeted_at > self._heard_at:
+            if now - self._greeted_at >= self._timeout:
+                raise ConnectionError("messages of the server do not arrive any more")
+        elif now - self._heard_at >= _SILENCE * self._sync_interval:
+            self._greeted_at = now
+            await self._ask(transport, HELLO, (self._facts,), self._channel, self._worker)
+
     def _hear(self, heard: anyio.Event, message: object) -> None:
+        self._heard_at = time.monotonic()
         news = news_of(message)
         if isinstance(news, str):
             if news == self._worker:
@@ -233,6 +251,8 @@ class FleetTask:
             pause = self._sync_interval if self._push else min(_POLLING, self._sync_interval)
             await anyio.sleep(pause * (0.8 + 0.4 * self._rng.random()))
             await self._sync(transport, voting)
+            if self._push:
+                await self._check_push(transport)
 
     async def _sync(self, transport: Transport, voting: Voting, *, first: bool = False) -> None:
         seen = -1 if first else self._ver_seen

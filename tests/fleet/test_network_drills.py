@@ -61,6 +61,21 @@ async def test_a_slow_network_is_none_the_worse(running, proxy, provider_errors)
     assert stayed
 
 
+async def test_a_subscription_that_falls_silent_is_made_anew(running, proxy):
+    """A router between worker and server forgets a connection on which nothing has come for minutes."""
+    registry = worker()
+    with capture_events(registry) as events:
+        async with registry.join(store(running, url=proxy.url, sync_interval=0.1, command_timeout=0.5)):
+            await until(lambda: registry.fleet.push)
+            await anyio.sleep(2.0)
+            quiet = [type(each) for each in events]
+            proxy.forget_subscriptions()
+            await until(lambda: not registry.fleet.connected)
+            await until(lambda: registry.fleet.push)
+
+    assert quiet == [FleetJoined]  # where nothing happens, nothing is made anew
+
+
 async def test_a_network_that_is_cut_again_and_again_is_told_once(running, proxy):
     registry = worker()
     with capture_events(registry) as events:
