@@ -64,6 +64,8 @@ def gather(error: BaseException) -> Evidence:
     found.bodies = list(_bodies(error, response))
     for body in found.bodies:
         walk(body, found)
+        if not found.texts and not found.codes:
+            found.texts.extend(_other_strings(body))
     for name in ("code", "type", "error_code", "reason"):
         if isinstance(value := read(error, name), str):
             _note_code(value, found)
@@ -221,6 +223,14 @@ _TEXT_KEYS = _words(
 # What a server echoes of the request says nothing about the reply.
 _ECHOES = _words("input prompt messages request params ctx loc prompt_token_ids responsemetadata headers body url")
 _SIGNS = frozenset({"flagged_input", "blockreason", "promptfeedback"})
+
+
+def _other_strings(body: Any) -> Iterator[str]:
+    """What a body says under no key that is known, such as those of another language."""
+    if isinstance(body, dict):
+        for key, value in islice(body.items(), 10):
+            if isinstance(value, str) and " " in value and str(key)[:60].lower() not in _ECHOES:
+                yield _clipped(value)
 
 
 def _note_code(value: object, found: Evidence) -> None:

@@ -16,7 +16,8 @@ MONEY = (
 LONG_WINDOW = (
     r"(?:每|当|今|单|本)[日天周月]|[日天周月].{0,4}(?:限额|上限|额度|配额)|使用上限|日额度"
     r"|(?:1日|毎日|本日|今月|月間).{0,8}(?:上限|制限)|(?:일일|월간) ?(?:한도|사용량)|(?:суточн|дневн|месячн)\w{1,4} лимит"
-    r"|l[ií]mite (?:diari|mensual|mensal)|tägliche\w? .{0,12}(?:limit|kontingent)|limite (?:quotidien|journali|mensuel)"
+    r"|\b(?:l[ií]mite|quota|cuota|cota|kontingent|limit)\b.{0,15}\b(?:diari|diári|mensual|mensal|mensuel|mensil|semanal|settimanal|hebdomad|quotidi|journali|giornalier)"
+    r"|\b(?:täglich|wöchentlich|monatlich|dzienn|miesięczn|günlük|ayl\wk)\w{0,2}\b.{0,15}(?:limit|kontingent|kota|quota)"
 )
 RATE = (
     r"限流|频率|频繁|速率|并发|(?:请求|调用|访问)(?:次数|数|量)?(?:过多|太多|超限|过快|超过)|每(?:秒|分钟)"

@@ -106,6 +106,7 @@ _NOT_THERE = (
 _NO_MODEL = (
     rf"{abroad.NO_MODEL}|(?:model|deployment|engine|endpoint)s?\b.{{0,80}}?(?:{_NOT_THERE})"
     r"|(?:unknown|invalid|no such|nonexistent|unrecognized|could not (?:find|resolve)|unable to find)(?: (?!for\b)\w{1,40}){0,2} (?:model|deployment|engine)\b|unable to (?:access|load)(?: [\w-]{1,40}){0,2} model\b"
+    r"|\bnot an? (?:valid|known|recogni[sz]ed|supported|available|existing) (?:\w{1,40} ){0,2}(?:model|deployment|engine)\b"
     r"|\bmodels?(?: id)?:? [`'\"]?[\w./:@-]{1,100}[`'\"]? (?:is|are)(?: not|n.t) supported|throughput is(?:n.t| not) supported"
 )
 # It exists, but does not run here; another endpoint may.
@@ -158,7 +159,7 @@ PLAIN_PHRASES: tuple[tuple[E, str], ...] = (
     (E.QUOTA_EXCEEDED, rf"insufficient[ _]quota|{_USED_UP}|credit balance|{_MONEY_GONE}|payment required"),
     (E.CONTEXT_LENGTH, rf"context[ _](?:length|window)[ _](?:\w{{1,40}} )?exceed|maximum context length|(?:prompt|input) is too long|{abroad.TOO_LONG}"),
     (E.CONTENT_FILTER, rf"inappropriate content|content[ _](?:policy|management|filter)|{abroad.FILTERED}"),
-    (E.RATE_LIMIT, rf"\brate[ -]?limit(?:s|ed|ing)?\b|rate_limit_(?:exceeded|error)|too many requests|\bthrottl(?:ed|ing)\b|{abroad.RATE}"),
+    (E.RATE_LIMIT, rf"\brate[ -]?limit(?:s|ed|ing)?\b|rate_limit_(?:exceeded|error)|too many (?:\w{{1,40}} ){{0,2}}requests|\bthrottl(?:ed|ing)\b|{abroad.RATE}"),
     (E.MODEL_OVERLOADED, rf"\boverloaded\b|service (?:is )?(?:\w{{1,40}} )?unavailable|(?:at|over) capacity|high demand|{abroad.BUSY}"),
     (E.AUTHENTICATION, rf"(?:invalid|incorrect|missing|expired) (?:\w{{1,40}} )?api key|authentication (?:failed|error)|\bunauthorized\b|{abroad.BAD_KEY}"),
     (E.NOT_FOUND, abroad.NO_MODEL),

@@ -209,7 +209,7 @@ def score(litellm: str | None) -> None:
     for name, count, right, decided in rows:
         print(f"| {name} | {count} | {right:.1%} | {decided:.1%} |")
     print("\n| set | errors | right class | right decision | right wait |\n|---|--:|--:|--:|--:|")
-    for name in ("unseen_errors", "provider_errors_2", "unseen_errors_2", "unseen_errors_3"):
+    for name in ("unseen_errors", "provider_errors_2", "unseen_errors_2", "unseen_errors_3", "unseen_errors_4"):
         with quiet():
             print(anyio.run(_set, name))
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from tests.providers.replay import ReplayServer
 
-SETS = ("unseen_errors", "provider_errors_2", "unseen_errors_2", "unseen_errors_3")
+SETS = ("unseen_errors", "provider_errors_2", "unseen_errors_2", "unseen_errors_3", "unseen_errors_4")
 ROUTES = [
     (f"{name}-{case['id']}", case, sdk)
     for name in SETS
