@@ -6,6 +6,7 @@ import base64
 import hashlib
 import os
 import re
+from collections import deque
 from functools import lru_cache
 from itertools import groupby, islice
 from operator import itemgetter
@@ -25,6 +26,8 @@ _LOOKED_AT = 1_000
 _PRIVATE_LIMIT = 20_000
 _LONGEST_SECRET = 4_096
 _MOST_MEMBERS = 200
+_MOST_VALUES = 5_000
+_WITHOUT_STRINGS = frozenset({bool, int, float, complex, type(None)})
 _PIECE = 12
 _SHORTEST = 4
 _RUN = 6
@@ -46,7 +49,7 @@ def scrub(text: str, *, private: tuple[object, ...] = ()) -> str:
     if len(text) > _LOOKED_AT:
         text = text[:_LOOKED_AT].rpartition(" ")[0] or text[:_LOOKED_AT]  # no half of a key at the end
     try:
-        strings = sorted(set(_strings(private, 0)), key=len)
+        strings = sorted(set(_strings(private)), key=len)
     except Exception:  # noqa: BLE001 - an argument that cannot be read, so nobody knows what of it is quoted
         return _WITHHELD
     # Both are looked for in the text as it came: a word of the request may stand in the middle of a key.
@@ -64,25 +67,34 @@ def scrub(text: str, *, private: tuple[object, ...] = ()) -> str:
     return text if len(text) <= _MESSAGE_LIMIT else text[: _MESSAGE_LIMIT - 1] + "…"
 
 
-def _strings(thing: Any, depth: int) -> Iterator[str]:
-    if isinstance(thing, bytes | bytearray):
-        thing = bytes(thing[:_PRIVATE_LIMIT]).decode(errors="ignore")
-    if isinstance(thing, str):
-        if len(thing) >= _SHORTEST:
-            yield str(thing[:_PRIVATE_LIMIT])
-    elif depth < 6:
-        if isinstance(thing, dict):
-            yield from (each for each in islice(thing, _MOST_MEMBERS) if isinstance(each, str) and len(each) >= _PIECE)
-            inner: Any = thing.values()
-        elif isinstance(thing, list | tuple):
-            half = _MOST_MEMBERS // 2  # the end of a long conversation is what the error is about
-            inner = thing if len(thing) <= _MOST_MEMBERS else (*thing[:half], *thing[-half:])
-        elif isinstance(thing, set | frozenset):
-            inner = thing
-        else:  # a message object of an SDK's, say
-            inner = _attributes(thing)
-        for each in islice(inner, _MOST_MEMBERS):
-            yield from _strings(each, depth + 1)
+def _strings(private: tuple[object, ...]) -> Iterator[str]:
+    """The strings of a request, the outer ones first: a tool's result lies some ten levels deep."""
+    queue: deque[Any] = deque(private)
+    left = _MOST_VALUES
+    seen: set[int] = set()
+    while queue and left:
+        thing, left = queue.popleft(), left - 1
+        if isinstance(thing, bytes | bytearray):
+            thing = bytes(thing[:_PRIVATE_LIMIT]).decode(errors="ignore")
+        if isinstance(thing, str):
+            if len(thing) >= _SHORTEST:
+                yield str(thing[:_PRIVATE_LIMIT])
+        elif type(thing) not in _WITHOUT_STRINGS and id(thing) not in seen:
+            seen.add(id(thing))
+            queue.extend(islice(_members(thing), 2 * _MOST_MEMBERS))
+
+
+def _members(thing: Any) -> Iterator[Any]:
+    if isinstance(thing, dict):
+        yield from (each for each in islice(thing, _MOST_MEMBERS) if isinstance(each, str) and len(each) >= _PIECE)
+        yield from islice(thing.values(), _MOST_MEMBERS)
+    elif isinstance(thing, list | tuple):
+        half = _MOST_MEMBERS // 2  # the end of a long conversation is what the error is about
+        yield from thing if len(thing) <= _MOST_MEMBERS else (*thing[:half], *thing[-half:])
+    elif isinstance(thing, set | frozenset):
+        yield from islice(thing, _MOST_MEMBERS)
+    else:  # a message object of an SDK's, say
+        yield from islice(_attributes(thing), _MOST_MEMBERS)
 
 
 def _attributes(thing: Any) -> Iterator[Any]:

@@ -225,6 +225,22 @@ def test_a_key_that_is_changed_in_the_environment_is_known_at_once(monkeypatch):
     assert scrub("refused: the third one of all") == "refused: [secret]"
 
 
+def test_words_that_lie_deep_in_a_request_are_of_the_request_too():
+    """What a tool has said is a text in a part in a result in a message in the list of an argument."""
+    said: object = "Mrs Brunnhuber owes 4711 euros"
+    for _ in range(15):
+        said = [{"content": said}]
+
+    assert scrub("no such thing: Mrs Brunnhuber owes 4711 euros", private=((said,), {})) == "no such thing: [request]"
+
+
+def test_a_request_that_holds_itself_is_read_once():
+    messages: list[object] = ["Mrs Brunnhuber owes 4711 euros"]
+    messages += [messages] * 50
+
+    assert scrub("no such thing: Mrs Brunnhuber", private=(messages,)) == "no such thing: [request]"
+
+
 def test_values_in_slots_and_bytes_and_long_names_of_arguments_are_of_the_request_too():
     class Message:
         __slots__ = ("content",)
