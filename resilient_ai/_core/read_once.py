@@ -11,12 +11,14 @@ from __future__ import annotations
 import inspect
 import io
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any, Final
 
 _MOST: Final = 50  # parts of a list or a dictionary that are looked at
 _FIRST_YIELD: Final = 6  # least place of it in the code of an async generator
+_RECORDS: Final = ("__dataclass_fields__", "__pydantic_fields__", "__attrs_attrs__")
+_OF_READERS: Final = ("readline", "readinto", "readany", "__iter__", "__aiter__")  # a response has none of them
 _PLAIN: Final = frozenset({str, int, float, bool, bytes, type(None)})
 
 
@@ -78,14 +80,28 @@ def _named(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[tuple[str,
 
 
 def _parts(argument: Any, depth: int = 2) -> Iterator[Any]:
-    """The argument, or what a list, tuple or dictionary of files holds."""
-    if depth and isinstance(argument, list | tuple | dict):
-        inner = argument.values() if isinstance(argument, dict) else argument
+    """The argument, or what a list, tuple, dictionary or record of files holds."""
+    inner = _held_by(argument) if depth else None
+    if inner is not None:
         for part in islice(inner, _MOST):
             if type(part) not in _PLAIN:
                 yield from _parts(part, depth - 1)
     else:
         yield argument
+
+
+def _held_by(argument: Any) -> Iterable[Any] | None:
+    """The parts of a list, tuple or dictionary, the fields of a record; None for anything else."""
+    if isinstance(argument, list | tuple):
+        return argument
+    if isinstance(argument, dict):
+        return argument.values()
+    if isinstance(argument, type):
+        return None
+    fields = next((names for mark in _RECORDS if (names := getattr(argument, mark, None)) is not None), None)
+    if fields is None:
+        return None
+    return (getattr(argument, str(getattr(each, "name", each)), None) for each in fields)
 
 
 def _read_once(name: str, part: Any, *, begun: bool) -> list[tuple[str, Any, int | None]]:
@@ -98,6 +114,8 @@ def _read_once(name: str, part: Any, *, begun: bool) -> list[tuple[str, Any, int
         except Exception:  # noqa: BLE001 - closed, or it only looks like a file
             return [(name, file, None)]
     once = hasattr(kind, "__next__") or hasattr(kind, "__anext__") or isinstance(part, io.IOBase | socket.socket)
+    reads = hasattr(kind, "read") and any(hasattr(kind, each) for each in _OF_READERS)
+    once = once or (reads and not isinstance(part, Mapping))  # a parser of settings has these too
     return [(name, part, None)] if once else []
 
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import io
 import socket
+from configparser import ConfigParser
+from dataclasses import dataclass
 from types import SimpleNamespace
 from unittest.mock import MagicMock
 
+import pydantic
 import pytest
 
 from resilient_ai import AIServiceError, Endpoint, ErrorType, RetryRule, classified_retry, failover
@@ -112,6 +115,49 @@ async def test_a_file_is_put_back(registry, policy, call, contents):
     args, kwargs = call(io.BytesIO(b"audio"))
 
     assert await policy(registry, sender(contents))(*args, **kwargs) == b"audio"
+
+
+@dataclass
+class Record:
+    file: object
+
+
+class Model(pydantic.BaseModel, arbitrary_types_allowed=True):
+    file: object
+
+
+@pytest.mark.parametrize("kind", [Record, Model])
+async def test_what_a_record_holds_is_looked_at_too(registry, policy, kind):
+    assert await policy(registry, sender(lambda held: held.file.read()))(kind(file=io.BytesIO(b"audio"))) == b"audio"
+
+    send = sender(lambda held: joined(held.file))
+    with pytest.raises((AIServiceError, ConnectionError)):
+        await policy(registry, send)(kind(file=iter([b"au", b"dio"])))
+    assert len(send.read) == 1
+
+
+async def test_a_reader_of_ones_own_that_cannot_seek_is_not_sent_twice(registry, policy):
+    class Progress:
+        def __init__(self):
+            self._file = io.BytesIO(b"audio")
+
+        def read(self):
+            return self._file.read()
+
+        def readline(self):
+            return self._file.readline()
+
+    send = sender(lambda reader: reader.read())
+    with pytest.raises((AIServiceError, ConnectionError)):
+        await policy(registry, send)(Progress())
+    assert send.read == [b"audio"]
+
+
+async def test_settings_that_are_read_into_a_mapping_are_sent_again(registry, policy):
+    settings = ConfigParser()
+    settings.read_string("[audio]\nrate = 8")
+
+    assert await policy(registry, sender(lambda each: each["audio"]["rate"]))(settings) == "8"
 
 
 async def test_a_file_is_put_back_to_where_it_stood(registry):
