@@ -9,6 +9,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from .callables import headline
+from .printable import printable
 from .public import public
 from .wrapper import wrapper_of
 
@@ -49,13 +50,13 @@ class Description:
     def __repr__(self) -> str:
         lines = [self.function]
         for layer in self.layers:
-            lines.append(f"  {layer.kind} {layer.status}".rstrip())
+            lines.append(f"  {layer.kind} {printable(layer.status)}".rstrip())
             settings = ", ".join(
                 f"{name}={brief(value)}" + ("" if (origin := layer.origins[name]) in _WRITTEN else f" ({origin})")
                 for name, value in layer.settings.items()
             )
             if settings:
-                lines.append(f"      {settings}")
+                lines.append(f"      {printable(settings)}")
         return "\n".join(lines)
 
 

@@ -23,6 +23,7 @@ from .coroutine_type import CoroutineOf
 from .errors import StackOrderWarning
 from .live_list import LiveList
 from .modes import as_ever, follow_modes, is_off, observers_of, policies_now
+from .printable import printable
 from .stack import Stack
 from .stack_order import wrong_order
 from .user_warnings import warn
@@ -200,7 +201,7 @@ class ResilientFunction(wrapt.FunctionWrapper):  # type: ignore[type-arg]
 
     def __repr__(self) -> str:
         stack: Stack = self._self_stack
-        lines = [f"{policy.kind} {policy.status()}".rstrip() for policy in stack.policies]
+        lines = [printable(f"{policy.kind} {policy.status()}".rstrip()) for policy in stack.policies]
         return f"<{headline(self, stack.name)}\n  " + "\n  ".join(lines) + ">"
 
     __str__ = __repr__

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from resilient_ai._core.printable import printable
 from resilient_ai._core.public import public
 from resilient_ai._core.report import Row
 from resilient_ai._core.state_name import StateHandle, StateName
@@ -167,5 +168,5 @@ class Failover(StateHandle):
             raise KeyError(f"failover {self.name!r} has no endpoint named {name!r}; there are: {known}") from None
 
     def __repr__(self) -> str:
-        each = ", ".join(f"{name} {endpoint.status()}" for name, endpoint in self.endpoints.items())
+        each = ", ".join(f"{printable(name)} {endpoint.status()}" for name, endpoint in self.endpoints.items())
         return f"<Failover {self.name!r}: {each}>"

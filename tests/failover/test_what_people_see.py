@@ -7,7 +7,7 @@ import json
 import anyio
 import pytest
 
-from resilient_ai import AllEndpointsFailedError, ResilienceError, circuit_breaker, describe, failover
+from resilient_ai import AllEndpointsFailedError, Endpoint, ResilienceError, circuit_breaker, describe, failover
 from resilient_ai._core.call_facts import watch
 from resilient_ai.types import EndpointState
 from tests.failover.support import EU, US
@@ -105,3 +105,14 @@ async def test_a_cancelled_call_is_nobodys_failure_and_leaves_nothing_in_flight(
     stats = registry.endpoints["us"].stats()
 
     assert (stats.calls, stats.failures, stats.in_flight, stats.state) == (0, 0, 0, EndpointState.UP)
+
+
+def test_an_endpoints_name_cannot_give_orders_to_a_terminal(registry):
+    sly = Endpoint("eu\x1b[2J\nfake\x9b row")
+
+    @failover(sly, name="shown over", registry=registry)
+    async def ask(endpoint): ...
+
+    for shown in (repr(ask), repr(describe(ask)), repr(registry.failovers["shown over"]), repr(registry)):
+        assert "eu\\x1b[2J\\nfake\\x9b row" in shown
+        assert shown.replace("\n", "").isprintable()
