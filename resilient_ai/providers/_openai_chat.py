@@ -110,7 +110,7 @@ class ChatAPI:
         choice = choices[0]
         message = choice.message
         heard.model, heard.usage = getattr(result, "model", None), usage_of(result)
-        heard.texts.append(message.content or "")
+        heard.texts.append(_text_of(message.content))
         heard.refusals.append(getattr(message, "refusal", None) or "")
         for number, each in enumerate(getattr(message, "tool_calls", None) or ()):
             function = getattr(each, "function", None) or getattr(each, "custom", None)
@@ -143,7 +143,7 @@ class ChatAPI:
             # [DONE] is swallowed by the SDK, and left out by some servers; a reason to finish is what tells.
             heard.ended = True
             heard.ends(reason, getattr(choice, "error", None))
-        return str(getattr(delta, "content", None) or "")
+        return _text_of(getattr(delta, "content", None))
 
 
 def form_of(asked: Asked) -> JSON:
@@ -179,6 +179,14 @@ def _hear_call(delta: Any, heard: Heard) -> None:
     function = getattr(delta, "function", None)
     call.name += getattr(function, "name", None) or ""
     call.text += getattr(function, "arguments", None) or ""
+
+
+def _text_of(content: Any) -> str:
+    """The text of a content, of which some compatible servers make a list of parts: what is thought, what is said."""
+    if isinstance(content, list | tuple):
+        said = [each.get("text") for each in content if isinstance(each, dict) and each.get("type", "text") == "text"]
+        return "".join([text for text in said if isinstance(text, str)])
+    return str(content or "")
 
 
 def _no_choices(result: Any, heard: Heard) -> None:

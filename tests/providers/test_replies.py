@@ -141,6 +141,28 @@ async def test_an_answer_that_calls_a_tool_with_no_json_is_invalid_output(provid
     assert (reply, reply.finish_reason, reply.tool_calls) == ("so", "length", ())
 
 
+async def test_a_content_that_comes_in_parts_is_a_text(provider):
+    """As Mistral's reasoning models send it at an address that else speaks OpenAI's language."""
+    parts = [
+        {"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]},
+        {"type": "text", "text": "Hello"},
+        {"type": "text", "text": " you"},
+    ]
+    frames = [
+        {"object": "chat.completion.chunk", "choices": [{"index": 0, "delta": {"content": [part]}}]} for part in parts
+    ]
+    frames.append({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
+    sse = "".join(f"data: {json.dumps(frame)}\n\n" for frame in frames) + "data: [DONE]\n\n"
+    async with make("openai", provider) as endpoint:
+        provider.script(Fault.reply(200, chat({"content": parts}, "stop")))
+        provider.script(Fault.reply(200, sse, {"content-type": "text/event-stream"}))
+        whole = await endpoint.complete("hi")
+        pieces, reply = await streamed(endpoint, "hi")
+
+    assert whole == reply == "Hello you"
+    assert pieces == ["Hello", " you"]
+
+
 @pytest.mark.parametrize(
     ("message", "choice", "expected"),
     [
