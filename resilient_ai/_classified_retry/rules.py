@@ -197,7 +197,9 @@ def chosen_types(on: Collection[ErrorType] | None, config: RetryConfig) -> froze
     """The types that a call site retries; `ValueError` for one that has no rule."""
     if on is None:
         return None
-    given: Collection[Any] = on
+    given: Any = on  # by a caller without a type checker, say
+    if not isinstance(given, Collection) or isinstance(given, str | bytes):
+        raise ValueError(f"on takes ErrorTypes, [ErrorType.TIMEOUT] say, got {given!r}")
     for kind in given:
         if not isinstance(kind, ErrorType) or config.rule(kind) is None:
             raise ValueError(f"on names {kind!r}, which has no rule; give it one with rules={{...: RetryRule(...)}}")

@@ -66,7 +66,7 @@ class StartedCall:
         self.permit = permit  # that the call holds
         self.bound = bound  # how long it might take, if somebody minded
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         if self.error is not None:
             self._raise()
         if self.result is not NOTHING:

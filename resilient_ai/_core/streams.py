@@ -258,7 +258,8 @@ def items_of(open_stream: OpensStream) -> Callable[..., AsyncGenerator[Any, None
         stream = stream_of(await open_stream(*call))
         try:
             for item in stream.begun:
-                yield item
+                if (yield item) is not None:
+                    raise _cannot_be_told()
             if not stream.exhausted:
                 next_item, run, looks = stream.source.__anext__, stream._run, stream._looks
                 starts = stream.can_start
@@ -285,7 +286,8 @@ def items_of(open_stream: OpensStream) -> Callable[..., AsyncGenerator[Any, None
                         stream.abandon()
                         raise
                     else:
-                        yield item
+                        if (yield item) is not None:
+                            raise _cannot_be_told()
                         continue
                     stream.broke(broken.error)
                     broken.throw()
@@ -294,6 +296,10 @@ def items_of(open_stream: OpensStream) -> Callable[..., AsyncGenerator[Any, None
             await stream.aclose()
 
     return items
+
+
+def _cannot_be_told() -> TypeError:
+    return TypeError("a decorated async generator takes no values by asend(): another endpoint could not be told them")
 
 
 def stream_of(result: Any) -> OpenStream:

@@ -84,7 +84,7 @@ def through_candidates(site: FailoverSite, course: Course, path: FastPath) -> Ca
             elif len(args) == 2:  # the usual call; slicing the tuple would take a bare await more
                 given = (args[0], candidate.handed[0], args[1])
             else:
-                given = (args[0], candidate.handed[0], *args[1:])
+                given = (*args[:1], candidate.handed[0], *args[1:])
             within = candidate.within
             if bound is not None:
                 result = await bound.run(function, within, given, kwargs)

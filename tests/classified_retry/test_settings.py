@@ -24,6 +24,8 @@ pytestmark = pytest.mark.usefixtures("provider_errors")
         ({"rules": {ErrorType.TIMEOUT: 3}}, "rules maps ErrorTypes to RetryRules or None, got .*: 3"),
         ({"rules": [RetryRule(3, 1, 2)]}, "rules maps ErrorTypes to RetryRules or None, got \\[RetryRule"),
         ({"on": {ErrorType.QUOTA_EXCEEDED}}, "on names .*quota_exceeded.*, which has no rule"),
+        ({"on": lambda error: True}, "on takes ErrorTypes, .* got <function"),
+        ({"on": ErrorType.TIMEOUT}, "on takes ErrorTypes, .* got <ErrorType.TIMEOUT"),
         ({"budget": 5}, "budget must be a RetryBudget or None, got 5"),
         ({"stop": 3}, "stop must be a plain callable or None, got 3"),
         ({"wait": scripted()}, "wait must be a plain callable or None, got <function scripted"),

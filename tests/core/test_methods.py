@@ -79,6 +79,14 @@ async def test_the_endpoint_comes_after_self_however_many_arguments_follow(regis
     assert await type(client).ask(client, *words) == (client, "eu", *words)
 
 
+@pytest.mark.parametrize("words", [{}, {"self": "client"}], ids=["nothing", "self by its name"])
+async def test_a_method_that_is_called_on_its_class_without_an_instance_is_a_type_error(registry, words):
+    client = type("Client", (), {"ask": stacked(method, registry)})
+
+    with pytest.raises(TypeError):
+        await client.ask(**words)
+
+
 async def test_a_function_that_is_found_on_a_class_later_is_a_method_there_and_a_function_elsewhere(registry):
     @failover(Endpoint("eu"), registry=registry)
     async def given(*arguments):

@@ -111,6 +111,17 @@ async def test_an_empty_stream_is_an_answer(over, registry):
     assert registry.endpoints["us"].stats().calls == 1
 
 
+async def test_a_value_that_the_consumer_sends_in_is_refused_and_not_dropped(over, registry):
+    streams = Streams(us=["a", "b"], eu=[])
+    items = over(streams)()
+    await items.asend(None)
+    with pytest.raises(TypeError, match="takes no values by asend"):
+        await items.asend("mine")
+
+    assert registry.endpoints["us"].stats().failures == 0
+    assert streams.closed == ["us"]
+
+
 async def test_what_the_consumer_throws_in_is_not_the_endpoints_failure(over, registry):
     streams = Streams(us=["a", "b"], eu=[])
     items = over(streams)()
