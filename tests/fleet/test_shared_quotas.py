@@ -57,12 +57,12 @@ class Service:
             self.waits.append(self.sent[-1 if len(self.sent) > before else 0] - began)
 
     async def load(self, rate, seconds):
-        """Call so often for so many seconds."""
-        end = time.monotonic() + seconds
+        """Call so many times a second for so many seconds: a machine that wakes late sends what was due meanwhile."""
+        began = time.monotonic()
         async with anyio.create_task_group() as tasks:
-            while time.monotonic() < end:
+            for number in range(round(rate * seconds)):
+                await anyio.sleep(max(0.0, began + number / rate - time.monotonic()))
                 tasks.start_soon(self.one)
-                await anyio.sleep(1 / rate)
 
     @property
     def limit(self):
@@ -165,8 +165,8 @@ async def test_workers_share_one_quota_and_use_it(running):
 
 
 async def test_a_call_that_finds_units_in_stock_waits_for_nobody(running):
-    service = Service(1, requests_per_minute=60_000, burst=5)
-    async with service.registry.join(store(running)):
+    service = Service(1, requests_per_minute=60_000, burst=5, max_wait=10)
+    async with service.registry.join(store(running, command_timeout=10)):
         await until(lambda: service.registry.fleet.connected)
         await service.load(100, 2.0)
         running.freeze()
@@ -177,7 +177,7 @@ async def test_a_call_that_finds_units_in_stock_waits_for_nobody(running):
         took = time.monotonic() - began
         running.thaw()
 
-    assert took < 0.1
+    assert took < 5  # half of what a frozen server is waited for
     assert waited > 100
 
 
