@@ -36,7 +36,7 @@ class Store:
 
 def fork():
     if (pid := os.fork()) == 0:
-        signal.alarm(10)  # the child ends by a signal if anything in it waits for what it does not have
+        signal.alarm(30)  # the child ends by a signal if anything in it waits for what it does not have
     return pid
 
 def say(*words):
@@ -55,7 +55,7 @@ def run(code):
         capture_output=True,
         text=True,
         check=False,
-        timeout=40,
+        timeout=120,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
     assert done.returncode == 0, done.stderr

@@ -65,7 +65,7 @@ async def _talk(memory):
     memory.remember(call(f"How can I reset my {WORD} today?"), "Open Settings.")
     for _ in range(10):
         await anyio.lowlevel.checkpoint()
-    memory.flush()
+    memory.flush(30)
     await recalled(memory, call(f"how can i reset the {WORD} today"))
     await recalled(memory, call(f"Which {WORD} is the best?"))
 
