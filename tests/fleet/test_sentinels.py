@@ -83,3 +83,12 @@ def test_a_store_by_way_of_sentinels_shows_no_password(scheme):
     shown = repr(RedisStore(url, namespace="prod"))
 
     assert shown == f"RedisStore('{scheme}://a:1,[::1]:2,c:26379/main', namespace='prod')"
+
+
+@pytest.mark.parametrize("url", ["rediss+sentinel://127.0.0.1:1/main", "rediss+cluster://127.0.0.1:1"])
+async def test_an_authority_that_a_url_names_is_asked_for(url):
+    registry = worker()
+    async with registry.join(RedisStore(f"{url}?ssl_ca_certs=/no/such/file")):
+        await until(lambda: registry.fleet.last_error is not None)
+
+        assert "FileNotFoundError" in registry.fleet.last_error
