@@ -22,6 +22,7 @@ GRACE = 2.0  # seconds for which whoever made the failed probe leaves the next o
 RAMP, RAMP_FIRST = 2.0, 0.1  # seconds until all calls are let through again, and the share that is at first
 RAMP_ROUND, RAMP_GAIN = 0.1, 1.75  # seconds between two changes of the share, and its growth by a round's good answer
 RAMP_FAILING, RAMP_STEP = 3.0, 0.2  # the same after a failure: seconds, and what a good answer adds to the share
+RAMP_USUAL = 16  # calls of which one may fail and nothing changes
 RAMP_WAIT = 0.2  # seconds that a refused caller waits at most while calls come back
 DOUBTED = 600.0  # seconds for which a fleet is not believed once own calls have shown otherwise
 _ENOUGH_TRIALS = 2
@@ -39,16 +40,18 @@ class Ramp:
 
     Good answers raise it by three quarters, once in each round: an answer counts when its call was let through after
     the latest change, and 0.1 s later at the earliest. Where good answers are rare or slow, time raises the share to
-    all within 2 s. After a failure it is a tenth again, for 3 s at most, and only good answers raise it, a fifth each.
+    all within 2 s. After a failure it is a tenth again, for 3 s at most, and only good answers raise it, a fifth each;
+    one failure among sixteen calls says nothing, so that a busy worker is not held up by errors that are usual.
     (Slow start and congestion avoidance, as TCP has them: RFC 5681, section 3.1.)
     """
 
-    __slots__ = ("_began", "_changed", "_due", "_failed", "_share", "ticket")
+    __slots__ = ("_answers", "_began", "_changed", "_due", "_failed", "_failures", "_share", "ticket")
 
     def __init__(self, now: float, ticket: Ticket, roll: float) -> None:
         self._began = self._changed = now
         self._due = roll  # of all workers, one tenth lets its first call through
         self._share, self._failed = RAMP_FIRST, False
+        self._answers = self._failures = 0
         self.ticket = ticket
 
     def left(self, now: float) -> float:
@@ -70,12 +73,17 @@ class Ramp:
 
     def answered(self, now: float, seconds: float) -> None:
         """A call that was let through gave a good answer after so many seconds."""
+        self._answers += 1
         if now - seconds >= self._changed and now - self._changed >= RAMP_ROUND:
             self._share = self._share + RAMP_STEP if self._failed else self._share * RAMP_GAIN
             self._changed = now
 
     def failed(self, now: float) -> None:
         """A call that was let through has failed."""
+        self._failures += 1
+        if self._failures * RAMP_USUAL <= self._answers + self._failures:
+            return
+        self._answers = self._failures = 0
         self._share, self._failed, self._changed = RAMP_FIRST, True, now
         self._due = min(self._due, 0.0)
 

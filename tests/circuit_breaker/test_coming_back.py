@@ -74,6 +74,15 @@ def test_after_a_failure_a_tenth_is_let_through(back):
     assert back.let_through(19) == 1
 
 
+def test_one_failure_among_many_good_answers_holds_nobody_up(back):
+    ticket = next(each for each in iter(back.call, 0) if each is not None)
+    for _ in range(15):
+        back.succeed(ticket)
+    back.circuit.fail(ticket, back.now, 0.05)
+
+    assert back.seconds_until_all_are_back(back.succeed) < 2.0
+
+
 def test_good_answers_of_calls_from_before_a_failure_raise_nothing(back):
     early = next(each for each in iter(back.call, 0) if each is not None)
     began = back.now
