@@ -51,8 +51,10 @@ class ReadOnce:
         found: list[tuple[str, Any, int | None]] = []
         for name, argument in _named(args, kwargs):
             if type(argument) not in _PLAIN:
-                for part in _parts(argument):
-                    found += _read_once(name, part, begun=begun)
+                try:
+                    found += [each for part in _parts(argument) for each in _read_once(name, part, begun=begun)]
+                except Exception:  # noqa: BLE001, S112 - a proxy outside of its context, say, and no file
+                    continue
         return cls(found) if found else None
 
     def used_up(self) -> str | None:

@@ -212,3 +212,16 @@ async def test_a_generator_that_nobody_has_begun_to_read_is_sent_again(registry,
         return joined(parts)
 
     assert await policy(registry, send)(parts) == b"audio"
+
+
+async def test_an_argument_that_nobody_can_look_at_is_passed_on_and_leaves_nothing_held(registry):
+    class OutOfContext:
+        def __getattr__(self, name):
+            raise RuntimeError("working outside of request context")
+
+    send = sender(lambda given: type(given).__name__)
+    ask = retried(registry, failed_over(registry, send))
+
+    assert await ask(OutOfContext()) == "OutOfContext"
+    assert send.read == ["OutOfContext"] * 2
+    assert [each.stats().in_flight for each in registry.endpoints.values()] == [0, 0]
