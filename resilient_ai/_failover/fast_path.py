@@ -78,6 +78,8 @@ def through_candidates(site: FailoverSite, course: Course, path: FastPath) -> Ca
                 hedge.end(None)
             return await course.take_over(args, kwargs, StartedCall(started, choice=(candidate, None, None)))
         held.flights.count += 1
+        if hedges is not None:
+            hedges.called()
         try:
             if not method:
                 given = candidate.handed + args
@@ -112,7 +114,9 @@ def through_candidates(site: FailoverSite, course: Course, path: FastPath) -> Ca
                     count.ok += 1
             # What `EndpointHealth.succeed` does for a call that held the open ticket, without its lock: CPython
             # switches threads at calls and jumps only, and there is none between reading and writing a number here.
-            # The end of a silence is not noted: only hedged calls ask for that, and they do not come here.
+            # Only hedged calls ask for the end of a silence.
+            if hedges is not None:
+                hedges.answered(health, started, ended)
             held.flights.count -= 1
             health.ok += 1
             health.samples.append((started, ended))

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from .candidate import Candidate
     from .course import Beside, FailoverSite
+    from .health import EndpointHealth
 
 
 class Hedges:
@@ -63,8 +64,16 @@ class Hedges:
         hedge = Hedge(self, candidate, started, bound, args, kwargs, task)
         moments = moments_of(loop)
         moments.add(moments.now() + delay, hedge)
-        self.site.failover.budget.called()
         return hedge
+
+    def called(self) -> None:
+        """Such a call is made; one that is left to the layers is counted there."""
+        self.site.failover.budget.called()
+
+    def answered(self, health: EndpointHealth, began: float, now: float) -> None:
+        """A call is answered, perhaps the first one after a silence; it is not among the samples yet."""
+        if health.samples:
+            health.silence.answered(began, now - health.samples[-1][1], health.in_flight, health.latency())
 
 
 class Hedge:

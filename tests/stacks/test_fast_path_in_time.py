@@ -346,6 +346,48 @@ def test_hedges_stay_within_their_share_of_all_calls():
     assert in_jumping_time(main) == 6 + 3  # the first three are free
 
 
+def test_a_call_that_waits_for_its_limit_is_one_call_of_those_that_hedges_have_a_share_of():
+    """The budget pays for three hedges of few calls and for a twentieth of many."""
+
+    async def main():
+        registry, seconds, begun = Registry(listeners=()), 0.01, []
+
+        @failover(Endpoint("us"), Endpoint("eu"), hedge_after=1, strategy="priority", registry=registry)
+        @adaptive_limit(initial=1, max_limit=1, registry=registry)
+        async def ask(endpoint):
+            begun.append(endpoint.name)
+            await asyncio.sleep(seconds)
+
+        await asyncio.gather(*[ask() for _ in range(79)])
+        seconds = 3
+        for _ in range(7):
+            await ask()
+        return len(begun)
+
+    assert in_jumping_time(main) == 79 + 7 + 4
+
+
+def test_calls_that_an_endpoint_forgot_are_sent_once_more_when_it_answers_a_new_one_on_the_fast_path():
+    async def main():
+        registry, hangs = Registry(listeners=()), False
+
+        @failover(Endpoint("us"), hedge_after=0.2, registry=registry)
+        async def ask(_endpoint):
+            await asyncio.sleep(1_000 if hangs else 0.1)
+            return moment()
+
+        for _ in range(25):
+            await ask()
+        hangs = True
+        forgotten = [asyncio.ensure_future(ask()) for _ in range(5)]
+        await asyncio.sleep(5)
+        hangs = False
+        answered = await ask()
+        return [round(when - answered, 2) < 1 for when in await asyncio.gather(*forgotten)]
+
+    assert in_jumping_time(main) == [True] * 5
+
+
 def test_what_a_hedge_raises_that_is_no_error_ends_the_call():
     class Exit(BaseException):
         pass
