@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_left, bisect_right
-from collections import deque
+from collections import Counter, deque
 from operator import sub
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -39,6 +39,7 @@ ATTEMPT, CALL, BATCH_WAIT, BATCH_SIZE, RETRY_DELAY = (
 BOUNDS = {ATTEMPT: SECONDS, CALL: SECONDS, BATCH_WAIT: WAITS, BATCH_SIZE: ITEMS, RETRY_DELAY: DELAYS}
 
 MOST_OF_ENDPOINTS = 1_500  # series of one metric with an endpoint; those of more endpoints are counted together
+MOST_OF_ALL = 1_900  # series of one metric, those of more call sites likewise
 _MOST_WAITING = 50  # lists; beyond that, whoever hands over the next one folds one
 
 
@@ -140,7 +141,8 @@ class Measurements:
         # Good answers whose times are in a list as well, but that came by the layers: their calls took longer.
         self._by_layers: dict[Series, Histogram] = {}
         self._shown: dict[Series, Histogram] = {}
-        self._with_endpoint: set[Series] = set()
+        self._own: set[Series] = set()
+        self._sizes: Counter[tuple[str, bool]] = Counter()  # of these, by metric and by whether they have an endpoint
 
     def _after_fork(self) -> None:
         self._lock = threading.RLock()  # a signal handler may read the registry
@@ -209,16 +211,24 @@ class Measurements:
                 self._of(into, series).fold(times)
 
     def _of(self, where: dict[Series, Histogram], series: Series) -> Histogram:
-        if series.ai_endpoint is not None and series not in self._with_endpoint:
-            # Whatever has a series of its own keeps it, so that no number falls.
-            if len(self._with_endpoint) < MOST_OF_ENDPOINTS:
-                self._with_endpoint.add(series)
-            else:
-                series = series._replace(ai_endpoint=OTHERS)
+        if series not in self._own:
+            series = self._own_or_others(series)
         found = where.get(series)
         if found is None:
             found = where[series] = Histogram(BOUNDS[series.metric])
         return found
+
+    def _own_or_others(self, series: Series) -> Series:
+        """That of a new place, while there is room; whatever has a series keeps it, so that no number falls."""
+        metric, sizes = series.metric, self._sizes
+        if series.ai_endpoint is not None and sizes[metric, True] >= MOST_OF_ENDPOINTS:
+            series = series._replace(ai_endpoint=OTHERS)
+        if series not in self._own:
+            if sizes[metric, True] + sizes[metric, False] >= MOST_OF_ALL:
+                return series._replace(call_site=OTHERS, ai_endpoint=series.ai_endpoint and OTHERS)
+            self._own.add(series)
+            sizes[metric, series.ai_endpoint not in (None, OTHERS)] += 1
+        return series
 
 
 class TimedLayers:

@@ -11,7 +11,7 @@ from resilient_ai._circuit_breaker.tickets import CircuitState
 from resilient_ai._core.counts import OTHERS
 from resilient_ai._core.errors import ErrorType
 from resilient_ai._core.forks import start_over_after_fork
-from resilient_ai._core.measurements import MOST_OF_ENDPOINTS
+from resilient_ai._core.measurements import MOST_OF_ALL, MOST_OF_ENDPOINTS
 from resilient_ai._core.state_name import place_of
 from resilient_ai._failover.health import EndpointState
 
@@ -63,6 +63,8 @@ class Reading:
         with self._lock:
             if at and len(self._events) >= MOST_OF_ENDPOINTS and (site, at, name, kind) not in self._events:
                 at = OTHERS
+            if len(self._events) >= MOST_OF_ALL and (site, at, name, kind) not in self._events:
+                site, at = OTHERS, at and OTHERS
             self._events[site, at, name, kind] += 1
 
     def numbers(self) -> Numbers:

@@ -1,4 +1,4 @@
-"""Endpoints that are made for each request: beyond a bound they are one series, and no sum falls."""
+"""Endpoints and names that are made for each request: beyond a bound they are one series, and no sum falls."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 from resilient_ai import Endpoint, circuit_breaker, classified_retry, failover
-from resilient_ai._core.measurements import MOST_OF_ENDPOINTS
+from resilient_ai._core.measurements import MOST_OF_ALL, MOST_OF_ENDPOINTS
 from resilient_ai.telemetry._folding import Folding
 from tests.helpers import trio_in_ci
 from tests.telemetry.support import OpenTelemetry, Prometheus, calls
@@ -56,6 +56,22 @@ async def test_their_series_are_bounded_their_sums_are_whole_and_both_exporters_
     assert sum(shown["endpoint_failures_total"].values()) == 1_600
     assert sum(shown["circuit_calls_total"].values()) == 3_200
     assert sum(shown["attempt_duration_seconds_count"].values()) == 3_200
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_of_names_that_are_made_for_each_request_the_first_have_series_and_the_sums_are_whole(registry):
+    async def ask(fails):
+        if fails:
+            raise ConnectionError("refused")
+
+    prometheus = Prometheus(registry)
+    for number in range(2_000):
+        await calls(circuit_breaker(f"job {number}", failure_threshold=1, registry=registry)(ask), True)
+    shown = prometheus.scrape()
+
+    for metric in ("attempt_duration_seconds_count", "call_duration_seconds_count", "events_total"):
+        assert sum(shown[metric].values()) == 2_000
+        assert MOST_OF_ALL <= len(shown[metric]) < 2_000, metric
 
 
 @pytest.mark.slow
