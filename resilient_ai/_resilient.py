@@ -136,6 +136,9 @@ def resilient(
         bare: Any = resilient()
         return bare(endpoints[0])
     check_number("patience", patience, above=0, optional=True)
+    _check_settings(degrade_to=degrade_to, spend_limit=spend_limit, classified_retry=classified_retry)
+    _check_settings(failover=failover, rate_limit=rate_limit)
+    _check_settings(can_be_left_out=True, adaptive_limit=adaptive_limit, circuit_breaker=circuit_breaker)
     if not endpoints and failover is not None:
         raise TypeError("@resilient has settings for failover, but no endpoints: @resilient(us, eu, failover=...)")
     if fallback is NO_ANSWER and degrade_to is not None:
@@ -175,3 +178,10 @@ def resilient(
         return fn
 
     return put_on
+
+
+def _check_settings(*, can_be_left_out: bool = False, **given: object) -> None:
+    """Refuse what is no dict of settings."""
+    for kind, settings in given.items():
+        if not (settings is None or isinstance(settings, Mapping) or (can_be_left_out and settings is False)):
+            raise ValueError(f"{kind} of @resilient takes a dict of the settings of @{kind}, got {settings!r}")

@@ -6,7 +6,7 @@ import inspect
 import math
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,13 +67,20 @@ def check_number(
     fits = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
     if (
         not fits
-        or not math.isfinite(value)  # type: ignore[arg-type]
+        or not _is_finite(value)
         or (least is not None and value < least)  # type: ignore[operator]
         or (above is not None and value <= above)  # type: ignore[operator]
         or (most is not None and value > most)  # type: ignore[operator]
     ):
         rule = " ".join([kind, *filter(None, rules)])
         raise ValueError(f"{name} must be {rule}{' or None' if optional else ''}, got {value!r}")
+
+
+def _is_finite(value: Any) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an integer that is larger than any float
+        return False
 
 
 def check_callable(name: str, value: object) -> None:

@@ -223,7 +223,15 @@ def test_settings_that_would_do_nothing_are_refused(registry, settings, says):
         resilient(**settings, registry=registry)
 
 
-@pytest.mark.parametrize("patience", [0, -1, float("nan"), "15"])
+@pytest.mark.parametrize(
+    "settings", [{"rate_limit": 500}, {"rate_limit": False}, {"circuit_breaker": True}, {"failover": "priority"}]
+)
+def test_settings_that_are_none_are_refused_by_the_name_of_their_decorator(registry, settings):
+    with pytest.raises(ValueError, match=f"{next(iter(settings))} of @resilient takes a dict of the settings"):
+        resilient(US, **settings, registry=registry)
+
+
+@pytest.mark.parametrize("patience", [0, -1, float("nan"), "15", 10**400])
 def test_a_patience_that_is_none_is_refused(patience):
     with pytest.raises(ValueError, match="patience must be a number above 0 or None"):
         resilient(US, patience=patience)
