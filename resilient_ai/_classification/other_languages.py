@@ -53,7 +53,7 @@ BAD_KEY = (
     r"(?:无效|错误|非法|过期|失效|缺少).{0,4}(?:令牌|密钥|api ?key|token)|(?:令牌|密钥|api ?key|token|凭证).{0,12}(?:无效|非法|错误|过期|不正确|失效|未提供)|未登录|(?:鉴权|认证|验证)失败|身份验证|未授权"
     r"|(?:api ?キー|認証).{0,8}(?:無効|失敗|エラー|正しく)|(?:api ?키|인증).{0,8}(?:유효|실패|오류|잘못)|(?:неверн|недействительн)\w{1,4} (?:api|ключ|токен)|не авторизован"
     r"|clave (?:de )?api (?:no v[aá]lida|inv[aá]lida|incorrecta)|chave (?:de )?api inv[aá]lida|(?:ungültig|falsch)\w{0,3} (?:api|schlüssel|token)|nicht autorisiert"
-    r"|cl[eé] (?:d.)?api (?:invalide|incorrecte)|non autoris[eé]"
+    r"|cl[eé] (?:d.)?api (?:invalide|incorrecte)|non autoris[eé]|chiave (?:di )?api (?:non valida|errata)|nieprawidłow\w{1,4} klucz|geçersiz (?:api )?anahtar"
 )
 NOT_ALLOWED = (
     r"(?:无|没有|缺少).{0,4}权限|无权|禁止访问|拒绝访问|(?:尚)?未开通|权限不足|権限がありません|許可されていません|権限.{0,4}不足|권한이 없|нет (?:прав|доступа)|доступ запрещ"

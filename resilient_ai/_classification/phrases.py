@@ -41,7 +41,7 @@ _MONEY = (
     r"credit balance|(?:no|not enough|insufficient|out of|all available|add(?:ing)?(?: more)?|n[o']t have(?: any| enough)?(?! access)|purchase|requires? more|buy|remaining|prepaid) (?:\w{1,40} ){0,2}credits?\b"
     r"|credits? (?:\w{1,40} ){0,3}(?:exhausted|depleted|used up|run out|ran out|too low)|(?:insufficient|low|negative) (?:\w{1,40} )?(?:balance|funds)"
     r"|balance (?:\w{1,40} ){0,3}(?:insufficient|too low|exhausted|depleted|not enough)|not enough (?:balance|money|funds)"
-    r"|\bbilling\b|\bpayments?\b|\bprepaid\b|unpaid|overdue|past due|\binvoices?\b|\btop(?:ping)?[ -]?up\b|recharge (?:your|the|account|it|and|to|in|or)\b|please recharge|in arrears|good standing|spend(?:ing)?[ -](?:\w{1,40} )?(?:limit|cap|budget)"
+    r"|\bbilling\b|\bpayments?\b|\bprepaid\b|unpaid|overdue|past due|\binvoices?\b|\btop(?:ping)?[ -]?up\b|recharge (?:your|the|account|it|and|to|in|or)\b|please recharge|in arrears|good standing|spend(?:ing)?[ -](?:\w{1,40} )?(?:limit|cap|budget|alert|threshold|ceiling)"
     r"|(?:monthly|daily|weekly|hard|total|your) (?:\w{1,40} ){0,2}(?:budget|spend)|budget (?:\w{1,40} ){0,4}(?:exceeded|exhausted|reached)|exceeded (?:\w{1,40} ){0,3}budget"
     r"|(?:account|organization|key|subscription) (?:\w{1,40} ){0,3}(?:suspended|not active)|suspended due to|(?:free )?trial (?:\w{1,40} ){0,3}(?:ended|expired|over)|(?:no|zero) (?:\w{1,40} ){0,2}balance|upgrade your (?:plan|account|subscription)|plan (?:limit|quota)|\bextra usage|(?:key|lifetime) limit (?:exceeded|reached)|total limit\)"
 )
@@ -153,7 +153,7 @@ MALFORMED_BY_MODEL = (
 )
 
 # A sentence that only a model's own library writes into a ValueError.
-TOKENS_OVER_WINDOW = r"tokens \(\d{1,9}\) exceed (?:the )?context (?:window|length|size)"
+TOKENS_OVER_WINDOW = r"tokens \(\d{1,9}\) exceed (?:the )?context (?:window|length|size)|\bmodel'?s maximum context length is \d{1,9} tokens"
 # For exceptions of no SDK's, whose text is all there is: what people write into a `raise` of their own.
 PLAIN_PHRASES: tuple[tuple[E, str], ...] = (
     (E.QUOTA_EXCEEDED, rf"insufficient[ _]quota|{_USED_UP}|credit balance|{_MONEY_GONE}|payment required"),
@@ -164,7 +164,7 @@ PLAIN_PHRASES: tuple[tuple[E, str], ...] = (
     (E.AUTHENTICATION, rf"(?:invalid|incorrect|missing|expired) (?:\w{{1,40}} )?api key|authentication (?:failed|error)|\bunauthorized\b|{abroad.BAD_KEY}"),
     (E.NOT_FOUND, abroad.NO_MODEL),
     (E.TIMEOUT, rf"\btimed out\b|\bdeadline exceeded\b|(?:request|connection|gateway|read) timeout|{abroad.TIMED_OUT}"),
-    (E.NETWORK_ERROR, r"connection (?:was )?(?:reset|refused|aborted|closed|lost|error|failed)|network (?:error|is unreachable)|(?:peer|server|remote end) (?:closed|disconnected)|incomplete chunked read|name or service not known|(?:failure in )?name resolution|getaddrinfo failed|nodename nor servname|(?:cannot|could not|unable to|failed to) connect to|connection attempts failed|eof occurred in violation|broken pipe"),
+    (E.NETWORK_ERROR, r"connection (?:was )?(?:reset|refused|aborted|closed|lost|error|failed)|network (?:error|is unreachable)|(?:peer|server|remote end) (?:closed|disconnected)|incomplete chunked read|payload is not completed|name or service not known|(?:failure in )?name resolution|getaddrinfo failed|nodename nor servname|(?:cannot|could not|unable to|failed to) connect to|connection attempts failed|eof occurred in violation|broken pipe"),
     (E.INTERNAL_ERROR, r"internal server error|bad gateway|server had an error|you can retry your request"),
 )  # fmt: skip
 
