@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, ParamSpec, TypeVar, overload
+from typing import Any, Literal, ParamSpec, TypeVar, cast, overload
 
 from ._adaptive_limit import decorator as limits
 from ._circuit_breaker import decorator as circuits
@@ -133,8 +133,7 @@ def resilient(
         ValueError: At decoration: a bad setting, or the name exists with other settings.
     """
     if len(endpoints) == 1 and callable(endpoints[0]) and not hasattr(endpoints[0], "name"):
-        bare: Any = resilient()
-        return bare(endpoints[0])
+        return cast("Any", resilient())(endpoints[0])
     check_number("patience", patience, above=0, optional=True)
     _check_settings(degrade_to=degrade_to, spend_limit=spend_limit, classified_retry=classified_retry)
     _check_settings(failover=failover, rate_limit=rate_limit)

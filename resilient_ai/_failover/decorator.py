@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Concatenate, Literal, ParamSpec, Protocol, Sel
 
 from resilient_ai._classification.error_rules import Reject
 from resilient_ai._core.callables import name_of
+from resilient_ai._core.checks import check_callable
 from resilient_ai._core.commit_point import Commits
 from resilient_ai._core.fast_path import FastPath
 from resilient_ai._core.handlers import Handler
@@ -292,6 +293,8 @@ def failover(
     twice = sorted({each for each in names if names.count(each) > 1})
     if twice:
         raise ValueError(f"endpoints of a failover need names of their own, got {twice[0]!r} twice")
+    check_callable("reject", reject)
+    check_callable("commits", commits)
     config = FailoverConfig(
         names, strategy, health_check, health_check_interval, max_endpoints, hedge_after, hedge_budget, idempotent
     )

@@ -13,6 +13,8 @@ from typing import Any
 from resilient_ai._core.public import public
 from resilient_ai._core.usage import Usage
 
+_MOST = 10**12  # what a reply says beyond that is no count: it would break the sums of all others
+
 
 @public("usage")
 def usage_of(result: Any) -> Usage | None:
@@ -91,7 +93,7 @@ def field(thing: Any, *names: str) -> Any:
 
 def _first_count(told: Any, *names: str) -> int | None:
     value = field(told, *names)
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MOST else None
 
 
 def _count(told: Any, *names: str) -> int:

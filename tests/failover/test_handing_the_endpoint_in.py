@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 
+import anyio
 import pytest
 
 from resilient_ai import Endpoint, failover
@@ -79,6 +80,8 @@ def test_wrong_endpoints_are_refused_with_the_way_out(endpoints, message, regist
         ({"hedge_after": "p99"}, "hedge_after must be seconds, 'p95' or None, got 'p99'"),
         ({"hedge_after": -1}, "hedge_after must be a number of at least 0 or None, got -1"),
         ({"hedge_budget": 2}, "hedge_budget must be a number of at least 0 up to 1, got 2"),
+        ({"reject": "no"}, "reject must be a plain callable or None, got 'no'"),
+        ({"commits": anyio.sleep}, "commits must be a plain callable or None, got <function sleep"),
         ({"idempotent": "no"}, "idempotent must be True, False or a function, got 'no'"),
     ],
 )

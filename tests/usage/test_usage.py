@@ -134,3 +134,9 @@ def test_usages_add_up():
     assert sum([Usage(1, 2, 3, 4, 5), Usage(1, 1, 1, 1, 1)]) == Usage(2, 3, 4, 5, 6)
     with pytest.raises(TypeError):
         Usage() + 5
+
+
+@pytest.mark.parametrize("count", [-1, 10**400, float("nan"), "7", True])
+def test_a_count_that_can_be_none_is_not_told(count):
+    assert usage_of({"usage": {"prompt_tokens": count, "completion_tokens": 2}}) == Usage(output_tokens=2)
+    assert usage_of({"usageMetadata": {"promptTokenCount": count}}) is None
