@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 class Waiting(Protocol):
     """What a policy needs in order to wait."""
 
-    async def sleep(self, seconds: float) -> None:
-        """Wait for so many seconds of the registry's clock."""
+    @property
+    def sleep(self) -> Callable[[float], Coroutine[Any, Any, None]]:
+        """Waits for so many seconds of the registry's clock."""
+        ...
 
     def seconds_left(self) -> float:
         """Seconds until the caller's deadline; infinite without one."""

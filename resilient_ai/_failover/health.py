@@ -119,8 +119,7 @@ class EndpointHealth:
         Up, with every number at zero; the results of calls in flight are ignored.
 
         Returns:
-            Good answers up to here. The count is read and set to zero in one step, because the fast path adds to it
-            without a lock.
+            Good answers up to here, read and set to zero in one step: the fast path adds to them without a lock.
         """
         ok, self.ok = self.ok, 0
         self.failures = 0
@@ -272,8 +271,7 @@ class EndpointHealth:
             error_type: What it was.
             interval: Seconds of a first rest when the provider names no wait.
             hint: Seconds that the provider asked to wait.
-            roll: In [0, 1); shortens a repeated rest by up to a tenth, so that the workers of a fleet do not
-                all ask again at one moment.
+            roll: In [0, 1); shortens a repeated rest by up to a tenth, so that a fleet does not ask again in step.
             forgiving: Whether one failure after at least 20 good answers begins no rest: at a thousand calls a
                 minute, an endpoint that fails one in a hundred would else rest nearly always.
 
