@@ -89,12 +89,12 @@ class _LimitedFunction:
         self._spare = spare
 
     async def call(self, fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        gate = self._gate
+        gate, inner, now = self._gate, self._inner, self._now
         permit: Permit | None = None if (first := begun(fn)) is None else first.permit
         if permit is None:
-            permit = gate.enter(self._now()) or await gate.wait_in_queue(self._thread, spare=self._spare)
+            permit = gate.enter(now()) or await gate.wait_in_queue(self._thread, spare=self._spare)
         try:
-            result = await self._inner(fn, instance, args, kwargs)
+            result = await inner(fn, instance, args, kwargs)
         except BaseException as error:
             gate.ended(permit, error)
             raise

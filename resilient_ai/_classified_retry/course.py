@@ -31,17 +31,19 @@ class RetriedFunction:
         site: Where the retry stands.
     """
 
-    __slots__ = ("_above_the_function", "_inner", "_judge", "_site")
+    __slots__ = ("_above_the_function", "_inner", "_judge", "_now", "_site")
 
     def __init__(self, inner: Handler, site: RetrySite) -> None:
         self._inner = inner
         self._site = site
+        self._now = site.registry.clock.now
         self._judge = judge_of(site)
         self._above_the_function = is_innermost(inner)
 
     async def call(self, fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        inner, here, judge = self._inner, self._site, self._judge
-        started = here.registry.clock.now() if (first := begun(fn)) is None else first.started
+        inner, here, now = self._inner, self._site, self._now
+        judge = self._judge
+        started = now() if (first := begun(fn)) is None else first.started
         call: RetriedCall | None = None
         once = ReadOnce.among(args, kwargs, begun=first is not None)
         broken = first.take_error() if first is not None and self._above_the_function else None

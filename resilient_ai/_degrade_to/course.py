@@ -38,14 +38,14 @@ class DegradedFunction:
         self._site = site
 
     async def call(self, fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        here = self._site
+        here, inner = self._site, self._inner
         if here.memories or watching() is not None:
             return await self._observed(fn, instance, args, kwargs)
         try:
             if (share := ended_early(fn, here.state)) is not None:
-                result = await after_leaving(share, here.state, self._inner, fn, instance, args, kwargs)
+                result = await after_leaving(share, here.state, inner, fn, instance, args, kwargs)
             elif (patience := callers_patience()) is None:
-                result = await self._inner(fn, instance, args, kwargs)
+                result = await inner(fn, instance, args, kwargs)
             else:
                 result = await self._in_time(patience, fn, instance, args, kwargs)
         except Exception as error:
