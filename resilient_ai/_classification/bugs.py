@@ -14,8 +14,9 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from resilient_ai._core.errors import ResilienceError
+from resilient_ai._core.fields import read
 
-from .evidence import SDK_ROOTS, read, root_of
+from .evidence import SDK_ROOTS, root_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,12 +12,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from resilient_ai._core.errors import AIServiceError, ErrorType, ResilienceError, is_wrong_call
+from resilient_ai._core.fields import read
 from resilient_ai._core.public import public
 from resilient_ai._core.stand_in import Facts, StandIn, read_facts_with
 
 from .bugs import Origin, is_programming_error, origin_of
 from .error_text import error_text
-from .evidence import gather, read, text_of
+from .evidence import gather, text_of
 from .outputs import from_output, is_misfit
 from .phrases import PLAIN_PHRASES, TOKENS_OVER_WINDOW, compiled
 from .replies import from_reply, from_text

@@ -8,9 +8,9 @@ from pathlib import PurePath
 from typing import Any
 
 from resilient_ai._core.errors import ErrorType, ResilienceError
+from resilient_ai._core.fields import read
 
 from .bugs import raised_at
-from .evidence import read
 from .verdict import Verdict
 
 _MOST_KINDS = 5

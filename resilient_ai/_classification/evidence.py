@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from resilient_ai._core.fields import read
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -89,14 +91,6 @@ def gather_body(body: Any) -> Evidence:
     found = Evidence("", bodies=[body if isinstance(body, dict) else {"message": str(body)}])
     walk(found.bodies[0], found)
     return found
-
-
-def read(thing: object, name: str) -> Any:
-    """An attribute, None when there is none or when it raises (httpx: ResponseNotRead)."""
-    try:
-        return getattr(thing, name, None)
-    except Exception:  # noqa: BLE001 - an SDK's property may raise
-        return None
 
 
 def text_of(error: BaseException) -> str:

@@ -7,9 +7,10 @@ from dataclasses import replace
 from typing import Any
 
 from resilient_ai._core.errors import ErrorType
+from resilient_ai._core.fields import read
 
 from .code_words import meaning_of, names_a_rate
-from .evidence import SDK_ROOTS, Evidence, gather, gather_body, read, root_of
+from .evidence import SDK_ROOTS, Evidence, gather, gather_body, root_of
 from .marks import classes_in, marks_in, statuses_in
 from .outputs import is_misfit
 from .phrases import COMES_BACK_SOON, MALFORMED_BY_MODEL, PHRASES, compiled

@@ -6,6 +6,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from resilient_ai._core.errors import ErrorType
+from resilient_ai._core.fields import field_of
 from resilient_ai._core.public import public
 
 from .provider_rules import CODES, STATUS_NAMES, plain
@@ -100,12 +101,12 @@ def _parts(result: Any) -> Iterator[Any]:
     """Where an SDK may say that something went wrong: the whole, what events wrap, each choice, each piece."""
     yield result
     for name in ("response", "message", "delta", "messageStop", "base_resp"):
-        yield _get(result, name)
+        yield field_of(result, name)
     for choice in (*_items(result, "choices"), *_items(result, "candidates")):
         yield choice
-        yield _get(choice, "message")
-        yield _get(choice, "delta")
-    output = _items(result, "output") or _items(_get(result, "response"), "output")
+        yield field_of(choice, "message")
+        yield field_of(choice, "delta")
+    output = _items(result, "output") or _items(field_of(result, "response"), "output")
     for item in output:
         yield from _items(item, "content")
     yield from _items(result, "prompt_filter_results")
@@ -116,47 +117,51 @@ def _classify_part(part: Any) -> ErrorType | None:
         return None
     if _is_filtered(part):
         return ErrorType.CONTENT_FILTER
-    kind = str(_get(part, "type"))
-    if error := part if kind == "error" else _get(part, "error"):
+    kind = str(field_of(part, "type"))
+    if error := part if kind == "error" else field_of(part, "error"):
         return classify_body(_plain(error))
     for name in _END_NAMES:
-        if (end := _get(part, name)) is not None and (found := _ENDS.get(_word(end))) is not None:
+        if (end := field_of(part, name)) is not None and (found := _ENDS.get(_word(end))) is not None:
             return found
     if kind in ("response.failed", "response.incomplete"):  # events that hold the response
-        part = _get(part, "response") or {"status": kind.partition(".")[2]}
+        part = field_of(part, "response") or {"status": kind.partition(".")[2]}
         return _classify_part(part)
-    status = _word(_get(part, "status"))
+    status = _word(field_of(part, "status"))
     if status == "failed":
         return ErrorType.INTERNAL_ERROR
     if status == "incomplete":
-        reason = _word(_get(_get(part, "incomplete_details"), "reason"))
+        reason = _word(field_of(field_of(part, "incomplete_details"), "reason"))
         return None if reason in _CUT else _ENDS.get(reason, ErrorType.INVALID_OUTPUT)
     return classify_body(_plain(part)) if _is_bare_error(part) else None
 
 
 def _is_filtered(part: Any) -> bool:
     """Whether a filter or the model itself holds something back here."""
-    feedback = _get(part, "promptFeedback") or _get(part, "prompt_feedback")
-    if _get(feedback, "blockReason") or _get(feedback, "block_reason"):
+    feedback = field_of(part, "promptFeedback") or field_of(part, "prompt_feedback")
+    if field_of(feedback, "blockReason") or field_of(feedback, "block_reason"):
         return True
-    refusal = _get(part, "refusal")
-    if (isinstance(refusal, str) and refusal) or str(_get(part, "type")).startswith(("refusal", "response.refusal")):
+    refusal = field_of(part, "refusal")
+    if (isinstance(refusal, str) and refusal) or str(field_of(part, "type")).startswith(
+        ("refusal", "response.refusal")
+    ):
         return True
-    found = _get(part, "content_filter_results") or _get(part, "content_filter_result")  # Azure, also in mid-text
-    return isinstance(found, dict) and any(_get(each, "filtered") is True for each in islice(found.values(), 50))
+    found = field_of(part, "content_filter_results") or field_of(
+        part, "content_filter_result"
+    )  # Azure, also in mid-text
+    return isinstance(found, dict) and any(field_of(each, "filtered") is True for each in islice(found.values(), 50))
 
 
 def _is_bare_error(part: Any) -> bool:
     """Whether this is an error without a key "error": a message beside a code that means one, and nothing else."""
-    if any(_get(part, name) for name in _CONTENT):
+    if any(field_of(part, name) for name in _CONTENT):
         return False
-    if not any(isinstance(_get(part, name), str) and _get(part, name) for name in _MESSAGES):
+    if not any(isinstance(field_of(part, name), str) and field_of(part, name) for name in _MESSAGES):
         return False
-    if _get(part, "object") == "error" or _get(part, "success") is False:
+    if field_of(part, "object") == "error" or field_of(part, "success") is False:
         return True
-    if _get(part, "error_code") or _get(part, "errorCode"):
+    if field_of(part, "error_code") or field_of(part, "errorCode"):
         return True
-    return any(_means_an_error(_get(part, name)) for name in _CODES)
+    return any(_means_an_error(field_of(part, name)) for name in _CODES)
 
 
 def _means_an_error(code: Any) -> bool:
@@ -168,17 +173,8 @@ def _means_an_error(code: Any) -> bool:
     return text.lower().endswith(("error", "exception")) or plain(text) in CODES or plain(text) in STATUS_NAMES
 
 
-def _get(thing: Any, name: str) -> Any:
-    if isinstance(thing, dict):
-        return thing.get(name)
-    try:
-        return getattr(thing, name, None)
-    except Exception:  # noqa: BLE001 - a property of somebody else's
-        return None
-
-
 def _items(thing: Any, name: str) -> list[Any]:
-    found = _get(thing, name)
+    found = field_of(thing, name)
     return list(islice(found, 20)) if isinstance(found, list | tuple) else []
 
 

@@ -8,8 +8,9 @@ from functools import lru_cache
 from typing import Final
 
 from resilient_ai._core.errors import ErrorType
+from resilient_ai._core.fields import read
 
-from .evidence import read, root_of, text_of
+from .evidence import root_of, text_of
 from .phrases import compiled
 from .verdict import Verdict, verdict
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from .fields import field_of
+
 Commits = Callable[[Any], bool]
 
 MOST_HELD: Final = 64  # items without content that are held back
@@ -39,18 +41,18 @@ def has_content(item: Any) -> bool:
     """Whether an item is more than a preamble; what is not known has content."""
     if isinstance(item, str | bytes):
         return bool(item)
-    kind = _get(item, "type")
+    kind = field_of(item, "type")
     if isinstance(kind, str):
         if (of_type := _by_type(kind, item)) is not None:
             return of_type
     elif isinstance(item, Mapping) and len(item) == 1 and (found := _converse(item)) is not None:
         return found
-    if isinstance(choices := _get(item, "choices"), list | tuple):
+    if isinstance(choices := field_of(item, "choices"), list | tuple):
         return any(_choice_has_content(each) for each in choices)
     if (found := _candidates(item)) is not None:
         return found
-    data = _get(item, "data")
-    if data is not None and isinstance(_get(data, "choices"), list | tuple):  # an event with the chunk inside
+    data = field_of(item, "data")
+    if data is not None and isinstance(field_of(data, "choices"), list | tuple):  # an event with the chunk inside
         return has_content(data)
     return True
 
@@ -60,19 +62,23 @@ def _by_type(kind: str, item: Any) -> bool | None:
         return False
     if kind.startswith("response."):
         if kind.endswith(".delta"):
-            return bool(_get(item, "delta"))
+            return bool(field_of(item, "delta"))
         return kind.endswith((".done", ".partial_image"))
     if kind == "content_block_start":
-        block = _get(item, "content_block")
-        begins_empty = _get(block, "type") in ("text", "thinking")
-        return not begins_empty or bool(_get(block, "text") or _get(block, "thinking"))
+        block = field_of(item, "content_block")
+        begins_empty = field_of(block, "type") in ("text", "thinking")
+        return not begins_empty or bool(field_of(block, "text") or field_of(block, "thinking"))
     if kind == "content_block_delta":
-        return _says_something(_get(item, "delta"))
+        return _says_something(field_of(item, "delta"))
     return None
 
 
 def _choice_has_content(choice: Any) -> bool:
-    return bool(_get(choice, "text")) or _says_something(_get(choice, "delta")) or _get(choice, "message") is not None
+    return (
+        bool(field_of(choice, "text"))
+        or _says_something(field_of(choice, "delta"))
+        or field_of(choice, "message") is not None
+    )
 
 
 def _says_something(delta: Any) -> bool:
@@ -81,11 +87,11 @@ def _says_something(delta: Any) -> bool:
 
 def _candidates(item: Any) -> bool | None:
     """Google's chunks; None for what is none."""
-    candidates = _get(item, "candidates")
+    candidates = field_of(item, "candidates")
     if isinstance(candidates, list | tuple):
-        parts = [part for each in candidates for part in _get(_get(each, "content"), "parts") or ()]
+        parts = [part for each in candidates for part in field_of(field_of(each, "content"), "parts") or ()]
         return any(_says_something(part) for part in parts)
-    usage = any(_get(item, name) is not None for name in ("usage_metadata", "usageMetadata"))
+    usage = any(field_of(item, name) is not None for name in ("usage_metadata", "usageMetadata"))
     return False if usage and candidates is None else None
 
 
@@ -95,17 +101,8 @@ def _converse(item: Mapping[Any, Any]) -> bool | None:
     if name in _CONVERSE_PREAMBLE:
         return False
     if name == "contentBlockStart":
-        return bool(_get(value, "start"))
+        return bool(field_of(value, "start"))
     return None
-
-
-def _get(thing: Any, name: str) -> Any:
-    if isinstance(thing, Mapping):
-        return thing.get(name)
-    try:
-        return getattr(thing, name, None)
-    except Exception:  # noqa: BLE001 - a property of somebody else's
-        return None
 
 
 def _fields(thing: Any) -> list[tuple[str, Any]]:

@@ -10,6 +10,8 @@ from itertools import islice
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from .fields import read
+
 _KEYS = (
     "api_key", "admin_api_key", "auth_token", "access_token", "_azure_ad_token", "webhook_secret",
     "aws_access_key", "aws_secret_key", "aws_session_token", "token", "refresh_token",
@@ -43,10 +45,10 @@ def is_secret(value: str) -> bool:
 
 def credentials_of(client: Any) -> Iterator[str]:
     """The keys and tokens that a client has, each by an attribute that is named so."""
-    api_client = _read(_read(client, "sdk") or client, "_api_client")
-    for holder in (client, api_client, _read(api_client, "_credentials")):
+    api_client = read(read(client, "sdk") or client, "_api_client")
+    for holder in (client, api_client, read(api_client, "_credentials")):
         for name in _KEYS:
-            yield from _texts(_read(holder, name))
+            yield from _texts(read(holder, name))
 
 
 def others_of(client: Any) -> Iterator[str]:
@@ -58,20 +60,20 @@ def others_of(client: Any) -> Iterator[str]:
             continue
         seen.add(id(holder))
         yield from _of_holder(holder)
-        holders += filter(None, [_read(holder, name) for name in _INNER])
+        holders += filter(None, [read(holder, name) for name in _INNER])
 
 
 def _of_holder(holder: Any) -> Iterator[str]:
     for name in _HEADERS:
-        yield from secret_headers(_read(holder, name))
+        yield from secret_headers(read(holder, name))
     for name in _QUERIES:
-        yield from _named(_mapped(_read(holder, name)))
+        yield from _named(_mapped(read(holder, name)))
     for name in _ADDRESSES:
-        address = _read(holder, name)
+        address = read(holder, name)
         if isinstance(address, str) or type(address).__name__ == "URL":
             yield from in_address(str(address))
-    yield from _in_cookies(_read(holder, "cookies"))
-    yield from _in_auth(_read(holder, "auth"))
+    yield from _in_cookies(read(holder, "cookies"))
+    yield from _in_auth(read(holder, "auth"))
 
 
 def secret_headers(headers: Any, *, unknown: bool = True) -> Iterator[str]:
@@ -142,9 +144,9 @@ def _decoded(word: str) -> Iterator[str]:
 
 
 def _in_cookies(cookies: Any) -> Iterator[str]:
-    jar = _read(cookies, "jar")
+    jar = read(cookies, "jar")
     for cookie in islice(jar, _MOST) if isinstance(jar, Iterable) else ():
-        yield from _texts(_read(cookie, "value"))
+        yield from _texts(read(cookie, "value"))
 
 
 def _in_auth(auth: Any) -> Iterator[str]:
@@ -192,11 +194,4 @@ def _revealed(secret: Any) -> Any:
     try:
         return secret.get_secret_value()
     except Exception:  # noqa: BLE001 - a secret that is not to be had now is in no message yet
-        return None
-
-
-def _read(thing: Any, name: str) -> Any:
-    try:
-        return getattr(thing, name, None)
-    except Exception:  # noqa: BLE001 - a property of an SDK's may raise
         return None

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from resilient_ai._core.fields import field_of
+
 _WHOLE: Final = frozenset(
     "stop end_turn stop_sequence completed complete eos eos_token finish finished success done none".split()  # noqa: SIM905
 )
@@ -37,15 +39,15 @@ def _says_whole(part: Any, depth: int = 0) -> bool:
     if depth > _DEEPEST:
         return True
     for name in _REASONS:
-        reason = _get(part, name)
+        reason = field_of(part, name)
         if reason and _word(reason) not in _WHOLE:
             return False
     # A user's own `status` may be anything, so only these values count; a provider's unfinished answer has one.
-    if _word(_get(part, "status")) in _UNFINISHED or any(_get(part, name) for name in _MARKS):
+    if _word(field_of(part, "status")) in _UNFINISHED or any(field_of(part, name) for name in _MARKS):
         return False
-    if _get(part, "type") in _TOOL_PARTS:
+    if field_of(part, "type") in _TOOL_PARTS:
         return False
-    return all(_says_whole(each, depth + 1) for name in _INNER for each in _parts(_get(part, name)))
+    return all(_says_whole(each, depth + 1) for name in _INNER for each in _parts(field_of(part, name)))
 
 
 def _word(reason: Any) -> str:
@@ -56,12 +58,3 @@ def _parts(value: Any) -> list[Any]:
     if isinstance(value, list | tuple):
         return [each for each in value if not isinstance(each, str | int | float | bytes | None)]
     return [] if value is None or isinstance(value, str | int | float | bytes) else [value]
-
-
-def _get(thing: Any, name: str) -> Any:
-    if isinstance(thing, dict):
-        return thing.get(name)
-    try:
-        return getattr(thing, name, None)
-    except Exception:  # noqa: BLE001 - a property of the SDK's that raises says nothing
-        return None
