@@ -11,7 +11,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 memory = pytest.importorskip("tests.bench.memory")
 
 
-MOST = {"circuit_breaker": 3_600, "classified_retry": 3_000, "adaptive_limit": 4_100, "degrade_to": 2_300}
+MOST = {"circuit_breaker": 3_600, "classified_retry": 3_000, "adaptive_limit": 4_100, "degrade_to": 2_400}
 
 
 def test_a_decorated_function_keeps_little():
