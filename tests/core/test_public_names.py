@@ -8,11 +8,13 @@ import importlib
 import inspect
 import pickle
 import pkgutil
+import re
 import subprocess
 import sys
 import traceback
 import types
 import typing
+from typing import Any
 
 import resilient_ai
 from resilient_ai.events import Event
@@ -58,17 +60,19 @@ def private_modules() -> list[types.ModuleType]:
 
 def test_what_says_that_it_is_public_is_found_where_it_says():
     """Else a pickle of it could not be read. Events say so by being events, statistics and handles by `@public`."""
-    told = {
-        thing: module.__name__
-        for module in private_modules()
-        for thing in vars(module).values()
-        if isinstance(thing, type) and thing.__module__ in MODULES and "<locals>" not in thing.__qualname__
-    }
+    told: dict[Any, str] = {}
+    for module in private_modules():
+        for thing in vars(module).values():
+            if not isinstance(thing, type | types.FunctionType) or thing.__module__ not in MODULES:
+                continue
+            if "<locals>" not in thing.__qualname__:
+                defines = re.search(rf"^(class|def) {thing.__qualname__}\b", inspect.getsource(module), re.MULTILINE)
+                told[thing] = module.__name__ if defines else told.get(thing, module.__name__)
     lacking = [
-        f"{thing.__module__} lacks {thing.__qualname__}: import it there from {told[thing]}, and add it to __all__"
-        for thing in told
-        if getattr(home := MODULES[thing.__module__], thing.__qualname__, None) is not thing
-        or thing.__qualname__ not in home.__all__
+        f"{thing.__module__} lacks {thing.__qualname__}: import it there from {home}, and add it to __all__"
+        for thing, home in told.items()
+        if getattr(public := MODULES[thing.__module__], thing.__qualname__, None) is not thing
+        or thing.__qualname__ not in public.__all__
     ]
 
     assert len(told) > 50
