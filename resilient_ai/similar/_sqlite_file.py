@@ -55,7 +55,7 @@ _VERSION = 3
 _OPENING_SECONDS = 5.0  # that opening waits for processes that open the file, too
 _BUSY_SECONDS = 0.02  # that SQLite waits for another process; `patiently` waits longer, and holds no lock meanwhile
 _PAUSE_SECONDS = 0.005, 0.045  # between two tries to write: at least, and at most so much more
-_LOG_BYTES = 16 << 20
+_LOG_BYTES, _LOG_SECONDS = 16 << 20, 0.5  # a longer log is shortened, and other processes are waited for so long
 _CHECKED_BYTES = 64 << 20  # a larger file is not read through when it is opened
 _BROKEN = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
@@ -160,7 +160,9 @@ class AnswerFile:
         log_file = Path(f"{self.path}-wal")
         if self.current is not None and log_file.exists() and log_file.stat().st_size > _LOG_BYTES:
             with contextlib.suppress(sqlite3.OperationalError):  # others have it just now: after the next write
+                self.current.execute(f"PRAGMA busy_timeout = {int(_LOG_SECONDS * 1000)}")
                 self.current.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            self.current.execute(f"PRAGMA busy_timeout = {int(_BUSY_SECONDS * 1000)}")
 
     def set_aside(self) -> None:
         """Rename the open file because it is damaged; the next connection makes a new one."""
