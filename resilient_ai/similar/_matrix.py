@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ._signatures import Signatures, signs, words_for
 
@@ -90,9 +90,12 @@ class Matrix:
             rows, those = np.arange(count), self._rows[:count]
         else:
             near = self.candidates(vector) if rows is None else rows
-            there = [(row, mine) for row in near if row < count and (mine := self._vectors[row]) is not None]
-            rows = np.array([row for row, _ in there], dtype=np.intp)
-            those = np.array([mine for _, mine in there], dtype=np.float32).reshape(-1, self._dimensions)
+            there = [row for row in near.tolist() if row < count and self._vectors[row] is not None]
+            rows = np.array(there, dtype=np.intp)
+            some: list[Any] = [self._vectors[row] for row in there]
+            if not some:
+                return []
+            those = np.concatenate(some).reshape(-1, self._dimensions)
         return best(rows, _products(those, vector), at_least, limit)
 
     def _fitting(self, vector: Vector | None) -> Vector | None:

@@ -1,11 +1,10 @@
 """
 Similar answers at size: how long a store with many remembered questions takes to open, to look up and to write.
 
-    python -m tests.bench.million --size 20000 [100000 1000000]     SQLite; 3 minutes, 1,000,000 takes 15
-    python -m tests.bench.million --size 20000 --store memory qdrant-local qdrant-engine
+    python -m tests.bench.million --size 20000 [100000 1000000]      a million takes half an hour, most of it to build
+    python -m tests.bench.million --size 100000 --memory             in memory alone
 
-Every row is measured in a process of its own. `--dir` keeps the files for the next run. `qdrant-local` is the local
-mode of qdrant-client; `qdrant-engine` is Qdrant's own engine without its server (pip install qdrant-edge-py).
+Every row is measured in a process of its own. `--dir` keeps the files for the next run. In Qdrant: `million_qdrant.py`.
 """
 
 from __future__ import annotations
@@ -20,55 +19,18 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import anyio
 import anyio.lowlevel
-import numpy as np
 
-from resilient_ai._degrade_to.contract import FailedCall, Recalled
-from resilient_ai.similar import Entry, SimilarAnswers, SQLiteStore, TrigramEmbedder, _trigrams
-from resilient_ai.similar._question import key_of, question_of
+from resilient_ai._degrade_to.contract import Recalled
+from resilient_ai.similar import MemoryStore, SimilarAnswers, SQLiteStore
+from tests.bench.million_questions import ANSWER, Questions, call, entries
 
-ANSWER = "Open Settings, choose Security, and follow the steps that are shown there. " * 3
 LOOKUPS = 300
 WRITES = 200
-FRAMES = (
-    ("How do I {} the {} {} {}?", "how can I {} my {} {} {}"),
-    ("Where can I {} a {} {} {}?", "where may I {} the {} {} {}"),
-    ("Can I {} the {} {} {} today?", "may I {} a {} {} {} today?"),
-    ("What happens when I {} the {} {} {}?", "what will happen when I {} my {} {} {}?"),
-)
-VERBS = ("reset", "change", "order", "return", "cancel", "open", "close", "move", "print", "repair", "share", "rent")
-
-
-class Questions:
-    """Question N of a seeded endless list, and the same question in other words."""
-
-    def __init__(self, seed: int = 1) -> None:
-        rng = random.Random(seed)
-        syllables = [a + b for a in "bcdfglmnprstvz" for b in "aeiou"]
-        self._words = ["".join(rng.choices(syllables, k=rng.randint(2, 4))) for _ in range(6_000)]
-
-    def _parts(self, number: int) -> tuple[tuple[str, str], list[str]]:
-        rng = random.Random(number)
-        # Words differ in how often they are used, as those of a language do.
-        words = [self._words[int(len(self._words) * rng.random() ** 2)] for _ in range(3)]
-        return FRAMES[number % len(FRAMES)], [rng.choice(VERBS), *words]
-
-    def asked(self, number: int) -> str:
-        frame, words = self._parts(number)
-        return frame[0].format(*words)
-
-    def in_other_words(self, number: int) -> str:
-        frame, words = self._parts(number)
-        return frame[1].format(*words)
-
-
-def call(text: str) -> FailedCall:
-    return FailedCall("bench", (), {}, {"text": text}, now=time.monotonic())
 
 
 def bounds(size: int) -> dict[str, Any]:
@@ -77,47 +39,6 @@ def bounds(size: int) -> dict[str, Any]:
 
 def memory_on(path: Path, size: int) -> SimilarAnswers:
     return SimilarAnswers(path, embedder="trigrams", **bounds(size))
-
-
-class WordVectors:
-    """The trigram vector of a text, as the sum of those of its words, which come again and again."""
-
-    def __init__(self) -> None:
-        self._known: dict[tuple[str, bool], Any] = {}
-
-    def of(self, text: str) -> Any:
-        found = _trigrams.words(text)
-        little = _trigrams._say_little(found)
-        row = sum(self._of_word(word, word in little) for word in found)
-        return (row / np.sqrt(row @ row)).astype(np.float32)
-
-    def _of_word(self, word: str, little: bool) -> Any:
-        if (word, little) not in self._known:
-            row = self._known[word, little] = np.zeros(_trigrams._DIMENSIONS, dtype=np.float32)
-            _trigrams._count(word, _trigrams._STOP_WEIGHT if little else 1.0, row)
-        return self._known[word, little]
-
-
-def entries(numbers: range, questions: Questions) -> Iterator[list[Entry]]:
-    """What `SimilarAnswers` would put into its store, made quickly, 1,000 at a time."""
-    vectors, embedder, now, answer = WordVectors(), TrigramEmbedder(), time.time(), json.dumps(ANSWER)
-    same = question_of(call(questions.asked(0)), None, None)
-    assert same is not None
-    assert np.allclose(vectors.of(same.text), embedder.embed([same.text])[0], atol=1e-6)
-    for start in range(numbers.start, numbers.stop, 1_000):
-        texts = [questions.asked(number) for number in range(start, min(start + 1_000, numbers.stop))]
-        yield [
-            Entry(
-                same.partition,
-                same.owner,
-                key_of(text, same.secret),
-                {embedder.id: vectors.of(text)},
-                answer,
-                now,
-                text,
-            )
-            for text in texts
-        ]
 
 
 def resident() -> float:
@@ -240,6 +161,17 @@ def writes(memory: SimilarAnswers, size: int) -> dict[str, Any]:
     }
 
 
+def in_memory(size: int) -> dict[str, Any]:
+    """What a process without a file needs, and the lookups in it."""
+    before, begun = resident(), time.perf_counter()
+    store = MemoryStore(max_entries=2 * size, max_bytes=1 << 36)
+    for chunk in entries(range(size), Questions()):
+        store.put(chunk)
+    built = time.perf_counter() - begun
+    with SimilarAnswers(store=store, embedder="trigrams") as memory:
+        return {**lookups(memory, size), "built": built, "MiB": resident() - before}
+
+
 def keep_writing(path: Path, size: int, first: int) -> None:
     """Until killed; prints the number up to which everything is acknowledged."""
     memory, questions = memory_on(path, size), Questions()
@@ -315,6 +247,8 @@ def child(kind: str, path: Path, size: int, more: list[str]) -> None:
         memory.close()
     elif kind == "all_there":
         result = all_there(path, size, json.loads(sys.stdin.read()))
+    elif kind == "in_memory":
+        result = in_memory(size)
     elif kind == "start":
         result = start(path, size)
     else:
@@ -401,13 +335,24 @@ def sqlite(size: int, folder: Path, many: int) -> None:
     )
 
 
-def shown(looked: dict[str, Any], wrote: dict[str, Any]) -> None:
+def memory_alone(size: int) -> None:
+    print(f"\nIn memory, {size:,} remembered questions", flush=True)
+    found = ended(started("in_memory", Path(), size))
+    print(f"  put in {found['built']:.0f} s, {found['MiB']:,.0f} MiB")
+    shown_lookups(found)
+
+
+def shown_lookups(looked: dict[str, Any]) -> None:
     for kind in ("same", "other words", "miss"):
         row = looked[kind]
         print(
             f"  lookup, {kind:12} p50 {row['p50']:8.2f} ms  p99 {row['p99']:8.2f} ms  CPU {row['cpu']:6.2f} ms"
             f"  answered {row['hits']:3} of {LOOKUPS}  loop held at most {row['held']:6.1f} ms"
         )
+
+
+def shown(looked: dict[str, Any], wrote: dict[str, Any]) -> None:
+    shown_lookups(looked)
     print(f"  memory after the lookups {looked['MiB']:,.0f} MiB, after the writes {wrote['MiB']:,.0f} MiB")
     print(
         f"  write: remember() p50 {wrote['offer']['p50']:.2f} ms, p99 {wrote['offer']['p99']:.2f} ms; stored p50"
@@ -427,9 +372,13 @@ def main() -> None:
     parser.add_argument("--size", type=int, nargs="+", default=[20_000])
     parser.add_argument("--writers", type=int, default=50)
     parser.add_argument("--dir", type=Path)
+    parser.add_argument("--memory", action="store_true")
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         for size in chosen.size:
+            if chosen.memory:
+                memory_alone(size)
+                continue
             sqlite(size, chosen.dir or Path(temporary), chosen.writers)
 
 

@@ -28,7 +28,8 @@ from typing import Any
 import anyio
 
 from resilient_ai.similar import QdrantStore, SimilarAnswers
-from tests.bench.million import ANSWER, Questions, answer, call, entries, lookups, resident, shown, writes
+from tests.bench.million import answer, lookups, resident, shown, writes
+from tests.bench.million_questions import ANSWER, Questions, call, entries
 
 
 class Engine:
