@@ -240,6 +240,8 @@ class SQLiteStore:
             if over > 0:
                 del self._unsaved[:over]
                 self.dropped += over
+        if self._search is not None and entries:
+            self._search.prepare(entries[-1].partition)
 
     @property
     def unsaved(self) -> int:

@@ -101,6 +101,7 @@ class FileSearch:
         self._reading = reading
         self._unreadable = unreadable
         self._partitions: OrderedDict[str, _Partition] = OrderedDict()
+        self._being_read: set[str] = set()
         self._rows = 0
         self._epoch: int | None = None
         self._writes = 0
@@ -108,12 +109,18 @@ class FileSearch:
     def clear(self) -> None:
         """Forget what was read. Needs the connection."""
         self._partitions.clear()
+        self._being_read.clear()  # in a forked child, the thread that read is the parent's
         self._rows = 0
         self._epoch = None
 
     def written(self) -> None:
         """This process has written: the file says so to other processes only. Needs the connection."""
         self._writes += 1
+
+    def prepare(self, partition: str) -> None:
+        """Read a partition before anybody asks for it, so that the first question in an outage need not wait."""
+        if partition not in self._partitions:
+            self._caught_up(partition)
 
     def exact(self, partition: str, key: str) -> Entry | None:
         with self._reading() as file:
@@ -187,16 +194,22 @@ class FileSearch:
         """
         What is in memory of a partition, after reading what the file has beyond it; None where nothing can be read.
 
-        Threads that ask at the same time read on together, a part each.
+        While one thread reads, others go on with what is there: a million rows must not keep all threads busy.
         """
-        while True:
-            known, done = self._partitions.get(partition), True
-            with self._reading() as file:
-                if file is not None:
-                    known, done = self._read_on(file, partition)
-            if done:
-                return known
-            time.sleep(_PAUSE_SECONDS)
+        if partition in self._being_read:
+            return self._partitions.get(partition)
+        self._being_read.add(partition)
+        try:
+            while True:
+                known, done = self._partitions.get(partition), True
+                with self._reading() as file:
+                    if file is not None:
+                        known, done = self._read_on(file, partition)
+                if done:
+                    return known
+                time.sleep(_PAUSE_SECONDS)
+        finally:
+            self._being_read.discard(partition)
 
     def _read_on(self, file: sqlite3.Connection, partition: str) -> tuple[_Partition, bool]:
         """Read one part; also returns whether it was the last one."""
@@ -206,9 +219,9 @@ class FileSearch:
             self._partitions.move_to_end(partition)
             return known, True
         (epoch,) = file.execute("SELECT max(number) FROM epochs").fetchone()
-        if epoch != self._epoch:
+        if self._epoch not in (None, epoch):
             self.clear()  # a process has forgotten answers
-            self._epoch = epoch
+        self._epoch = epoch
         known = self._partition(partition)
         rows = file.execute(
             "SELECT id, signs FROM entries WHERE partition = ? AND id > ? ORDER BY id LIMIT ?",
