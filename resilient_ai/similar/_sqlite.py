@@ -6,6 +6,7 @@ import contextlib
 import os
 import sqlite3
 import threading
+import time
 import weakref
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,7 +34,8 @@ _READ_SECONDS = 0.25  # most that a question waits for a write
 _SEARCH_SECONDS = 2.0  # the same where answers are in the file alone
 _WRITE_SECONDS = 30.0  # that a write waits for other processes
 _END_SECONDS = 2.0  # the same for the last one
-_FORGET_SECONDS = 5.0
+_FORGET_SECONDS = 5.0  # the same for each part of what is forgotten
+_PART, _PART_PAUSE_SECONDS = 5_000, 0.01  # entries deleted at a time: other processes write in between
 _UNSAVED = 1_000  # entries kept for later while the file cannot be written
 _TOUCHED = 10_000  # entries marked as used since the last write
 _PARTITIONS = 20_000  # of which it is known what has been read
@@ -293,7 +295,7 @@ class SQLiteStore:
         Delete from memory and file, here and in every process that shares it.
 
         Raises:
-            sqlite3.Error: The file could not be written; it still has the entries.
+            sqlite3.Error: The file could not be written; it still has the entries, or some of them.
         """
         with self._lock:
             kept = [entry for entry in self._unsaved if owner is not None and entry.owner != owner]
@@ -301,20 +303,31 @@ class SQLiteStore:
             self._unsaved = kept
             if self._closed:
                 return gone
-        deleted = patiently(lambda: self._delete(owner), _FORGET_SECONDS, self._lock)
+        deleted = part = patiently(lambda: self._delete(owner), _FORGET_SECONDS, self._lock)
+        while part == _PART:
+            time.sleep(_PART_PAUSE_SECONDS)
+            part = patiently(lambda: self._delete(owner), _FORGET_SECONDS, self._lock)
+            deleted += part
         return max(gone, deleted)
 
     def _delete(self, owner: str | None) -> int:
+        """Delete one part; returns how many entries that were."""
         file = self._connection()
         with transaction(file):
-            where, values = ("", ()) if owner is None else (" WHERE owner = ?", (owner,))
-            deleted = file.execute(f"DELETE FROM entries{where}", values).rowcount  # noqa: S608 - no input in it
+            where, values = ("", (_PART,)) if owner is None else (" WHERE owner = ?", (owner, _PART))
+            deleted = file.execute(
+                f"DELETE FROM entries WHERE id IN (SELECT id FROM entries{where} LIMIT ?)",  # noqa: S608 - no input
+                values,
+            ).rowcount
             file.execute("UPDATE epochs SET number = number + 1")
         self._forget_what_was_read()
         # What is left in the file is read again when it is asked for.
         self._memory.forget(None)
         if self._search is None:
             self._memory.put(self._unsaved)
+        if deleted == _PART:
+            self._file.shorten_log()
+            return deleted
         with contextlib.suppress(sqlite3.Error):
             file.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # the write-ahead log has the entries too
         return deleted

@@ -110,6 +110,17 @@ def test_what_one_writes_replaces_and_forgets_another_one_sees(opened):
     assert keys(other.nearest("p", "e", second, 0.9, 8)) == ["second"]
 
 
+def test_very_many_are_forgotten_in_parts_and_nothing_of_another_owner(opened):
+    store, other = opened(), opened()
+    store.put([entry(number) for number in range(5_200)])
+    store.put([entry("theirs", owner="another")])
+
+    assert other.forget("o") == 5_200
+    assert len(store) == 1
+    assert store.exact("p", "theirs") is not None
+    assert store.forget(None) == 1
+
+
 def test_partitions_and_embedders_do_not_mix(opened):
     (vector,) = clustered(1)
     store = opened()
