@@ -258,7 +258,7 @@ class RateGate:
             most, waiting, numbers = quota.tokens, len(quota.line), numbers_of(quota)
         if wait is None and most is not None:
             why = (
-                f"the call needs about {tokens:.0f} tokens, more than the {most.per_minute:g} a minute"
+                f"the call needs about {tokens:,.0f} tokens, more than the {most.per_minute:,.10g} a minute"
                 f" of limit {self._name!r}; make it smaller, or raise tokens_per_minute="
             )
             error = LimitReachedError(self._name, retry_after=None, why=why)
@@ -366,4 +366,6 @@ def _not_sent(error: Exception, verdict: Verdict) -> bool:
 def numbers_of(quota: Quota) -> str:
     """The numbers that are kept, for people."""
     pairs = ((quota.requests, "requests"), (quota.tokens, "tokens"))
-    return " and ".join(f"{bucket.per_minute:g} {what}" for bucket, what in pairs if bucket is not None) + " a minute"
+    return (
+        " and ".join(f"{bucket.per_minute:,.10g} {what}" for bucket, what in pairs if bucket is not None) + " a minute"
+    )

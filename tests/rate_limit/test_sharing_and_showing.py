@@ -36,6 +36,13 @@ async def test_call_sites_of_one_name_share_one_quota(registry):
         await second()
 
 
+@pytest.mark.parametrize(("number", "shown"), [(2_000_000, "2,000,000"), (1_234_567, "1,234,567"), (0.5, "0.5")])
+def test_numbers_are_shown_in_full(registry, number, shown):
+    rate_limit("q", tokens_per_minute=number, registry=registry)(scripted("answer"))
+
+    assert registry.rate_limits["q"].row().state == f"0% of {shown} tokens a minute"
+
+
 def test_one_name_with_other_numbers_is_an_error(registry):
     rate_limit("q", requests_per_minute=60, registry=registry)(scripted("answer"))
 
@@ -123,7 +130,7 @@ async def test_the_table_and_the_description_show_how_it_is_doing(registry, cloc
     await ask()
     handle = next(iter(registry.rate_limits.values()))
 
-    assert handle.row().state == "3% of 60 requests and 6000 tokens a minute"
+    assert handle.row().state == "3% of 60 requests and 6,000 tokens a minute"
     assert "rate_limit" in repr(registry)
     assert "3% of 60 requests" in repr(describe(ask))
     assert repr(handle).endswith("a minute: 2 calls, 0 failed>")

@@ -206,7 +206,7 @@ async def test_a_call_needs_both_a_request_and_its_tokens(registry, clock):
     for _ in range(5):
         await call()
 
-    with pytest.raises(LimitReachedError, match="60 requests and 60000 tokens a minute"):
+    with pytest.raises(LimitReachedError, match="60 requests and 60,000 tokens a minute"):
         await call()
 
 
