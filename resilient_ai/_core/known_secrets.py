@@ -12,7 +12,7 @@ from .secret_holders import attributes_of, credentials_of, in_address, is_secret
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-_NAMES_OF_SECRETS = re.compile(r"(?i)key|token|secret|passw|authorization|cookie")
+_NAMES_OF_SECRETS = re.compile(r"(?i)key|token|secret|passw|_pass\Z|_pwd\Z|authorization|cookie")  # PWD is a folder
 _NAMES_OF_ADDRESSES = re.compile(r"(?i)url|uri|dsn|proxy|endpoint|database")
 
 

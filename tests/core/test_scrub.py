@@ -208,8 +208,9 @@ def test_a_key_that_an_endpoint_holds_is_taken_out_whatever_it_looks_like():
     assert scrub("refused: correct horse battery") == "refused: correct horse battery"
 
 
-def test_a_key_in_the_environment_is_taken_out_whatever_it_looks_like(monkeypatch):
-    monkeypatch.setenv("SOMEBODYS_API_KEY", "correct horse battery")
+@pytest.mark.parametrize("name", ["SOMEBODYS_API_KEY", "GATEWAY_PASS", "DB_PWD"])
+def test_a_key_in_the_environment_is_taken_out_whatever_it_looks_like(monkeypatch, name):
+    monkeypatch.setenv(name, "correct horse battery")
 
     assert "horse" not in scrub("refused: correct horse battery")
 
