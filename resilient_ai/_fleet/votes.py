@@ -122,6 +122,7 @@ class Votes:
         self.questions = 0
         self._standings: dict[str, _Standing] = {}
         self._names: dict[tuple[str, str], str] = {}  # the hash of each state that was seen
+        self._places: dict[str, tuple[str, str]] = {}  # the same the other way round, as the latest search found them
         self._searched_at = -_SEARCH
         self._suspected: dict[str, None] = {}
         self._asked: dict[str, int] = {}  # open questions, by state
@@ -344,12 +345,11 @@ class Votes:
         """A state of ours may be called so; states are not hashed before they are asked for."""
         now = self._now()
         with self._lock:
-            if now - self._searched_at < _SEARCH:
-                return
-            self._searched_at = now
-            voters = [get() for each in self._registry._handles() if (get := getattr(each, "_voter", None)) is not None]
-            self._names = {(each.kind, each.name): self._key_of(each.kind, each.name) for each in voters}
-            for (kind, name), known in self._names.items():
-                if known == key:
-                    self._standing(key, kind, name)
-                    return
+            if key not in self._places and now - self._searched_at >= _SEARCH:
+                self._searched_at = now
+                handles = self._registry._handles()
+                voters = [get() for each in handles if (get := getattr(each, "_voter", None)) is not None]
+                self._names = {(each.kind, each.name): self._key_of(each.kind, each.name) for each in voters}
+                self._places = {known: place for place, known in self._names.items()}
+            if (found := self._places.get(key)) is not None:
+                self._standing(key, *found)

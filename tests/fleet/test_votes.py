@@ -321,6 +321,24 @@ async def test_a_worker_answers_for_what_it_does_not_have_that_it_called_nothing
     assert answers == {1: (1, 0, 1, 0, 1, 0), 2: (0, 0, 0, 0, 0, 0)}
 
 
+async def test_a_quiet_worker_votes_on_and_follows_all_that_is_asked_and_decided_at_one_moment(registry, store):
+    """A region that fails is a circuit of every function that calls there."""
+    names = [f"ask {number}" for number in range(5)]
+    for name in names:
+        await circuit_breaker(name, timeout_seconds=None, registry=registry)(scripted("pong"))()
+    keys = [hashed_state("prod", "circuit_breaker", name) for name in names]
+    async with registry.join(store):
+        votes = await connected(store)
+        for key in keys:
+            votes.ask(key, 1)
+        seen = [ballot.counts[:2] for ballot, _question in votes.take_questions()]
+        for key in keys:
+            votes.decided(opened(1_000_001, key=key))
+
+    assert seen == [(1, 0)] * 5
+    assert {each.state for each in registry.circuit_breakers.values()} == {CircuitState.OPEN}
+
+
 async def test_what_was_seen_before_the_fleet_closed_says_nothing_any_more(registry, store, clock):
     ask = asking(registry, OSError(), failure_threshold=100)
     async with registry.join(store):
