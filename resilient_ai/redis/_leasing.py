@@ -48,7 +48,8 @@ class Leasing:
                     wanting = membership.wanting()
                     if (now := time.monotonic()) >= look_at:
                         look_at, wanting = now + _LOOK, membership.leased()
-                        self._begun = {each: key for each, key in self._begun.items() if each in wanting}
+                        live = set(wanting)
+                        self._begun = {each: key for each, key in self._begun.items() if each in live}
                         for each in self._begun:
                             each.begin(membership.workers)
                     self._begin_new(wanting)

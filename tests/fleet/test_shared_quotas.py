@@ -11,7 +11,10 @@ import pytest
 
 from resilient_ai import LimitReachedError, rate_limit
 from resilient_ai._core.leasing import Ask, Numbers, Units
+from resilient_ai._core.sharing import Subject
+from resilient_ai._fleet.membership import Membership
 from resilient_ai.redis import RedisStore
+from resilient_ai.redis._leasing import Leasing
 from resilient_ai.redis._quota_script import TAKE, arguments, grant_of
 from resilient_ai.usage import Usage
 from tests.fleet.support import LITTER, until, worker
@@ -357,3 +360,37 @@ def test_an_answer_that_cannot_be_is_dropped(reply):
 
     assert grant_of([2, 0, 0, 1000, 0, 0, 0], ask) is not None
     assert grant_of(reply, ask) is None
+
+
+async def test_a_look_at_many_quotas_compares_none_with_another():
+    """Twice a second, in the program's own event loop: of 3,000 it took a third of a second each time."""
+
+    class Shared:
+        compared = 0
+        __hash__ = object.__hash__
+        subject = Subject("quota")
+
+        def __eq__(self, other):
+            Shared.compared += 1
+            return self is other
+
+        def ask(self):
+            """Nothing."""
+
+        def end(self):
+            """It has nothing to lose."""
+
+        def begin(self, _workers):
+            self.begun = getattr(self, "begun", 0) + 1
+
+    quotas = [Shared() for _ in range(300)]
+    membership = Membership("quotas", worker())
+    membership.leased = lambda: quotas
+    with anyio.move_on_after(5):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(Leasing("prefix:", membership, None).run)
+            await until(lambda: all(getattr(each, "begun", 0) > 2 for each in quotas))
+            tasks.cancel_scope.cancel()
+
+    assert quotas[-1].begun > 2
+    assert Shared.compared == 0
