@@ -156,7 +156,7 @@ def compared(rows: Sequence[tuple[int, Any]], embedder: str, vector: Vector) -> 
         lengths = np.concatenate((np.vecdot(table, table), np.bincount(row, values * values, count)))
     good = np.flatnonzero(np.abs(lengths - 1.0) <= _LENGTH_OFF)
     numbers = [*whole[0], *sparse[0]]
-    return [numbers[i] for i in good], similarities[good]
+    return [numbers[i] for i in good], similarities[good].astype(np.float32)
 
 
 @lru_cache(4_096)
