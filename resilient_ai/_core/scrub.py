@@ -33,6 +33,7 @@ _SHORTEST = 4
 _RUN = 6
 _MOST_WORK = 50_000
 _BASE64 = re.compile(r"[A-Za-z0-9+/_\-]{20}")
+_MISREAD = re.compile("[\xc2-\xf4][\x80-\xbf]")  # UTF-8 that was read as Latin-1, as bodies without a charset are
 
 
 def scrub(text: str, *, private: tuple[object, ...] = ()) -> str:
@@ -115,13 +116,16 @@ class _TooMuchInCommonError(Exception):
 
 def _quoted(text: str, strings: list[str]) -> Iterator[tuple[int, int]]:
     """Where the strings stand in the text, whole or in pieces, as they are or encoded."""
-    encoded = _BASE64.search(text) is not None
+    encoded, misread = _BASE64.search(text) is not None, _MISREAD.search(text) is not None
     left = _PRIVATE_LIMIT
     parts = []
     for number, value in enumerate(strings):
         start = value[: left // (len(strings) - number)]  # what the short ones leave goes to the long ones
         left -= len(start)
-        parts.append((value if len(value) < _PIECE else start, _forms(start, encoded=encoded)))
+        forms = _forms(start, encoded=encoded)
+        if misread and not start.isascii():
+            forms = (*forms, plain_form(start.encode(errors="replace").decode("latin-1")))
+        parts.append((value if len(value) < _PIECE else start, forms))
     return _places(text, parts)
 
 

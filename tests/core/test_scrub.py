@@ -55,6 +55,7 @@ ENCODINGS = {
     ),
     "C": lambda text: "".join(f"\\{byte:03o}" if byte > 126 or byte in b"\n" else chr(byte) for byte in text.encode()),
     "quoted-printable": lambda text: quopri.encodestring(text.encode()).decode(),
+    "UTF-8 read as Latin-1": lambda text: text.encode().decode("latin-1"),
     "base64": lambda text: base64.b64encode(text.encode()).decode(),
     "base64, wrapped": lambda text: base64.encodebytes(text.encode()).decode(),
     "base64 for URLs": lambda text: base64.urlsafe_b64encode(text.encode()).decode(),
