@@ -188,7 +188,7 @@ def headline(fn: Any, name: str) -> str:
     """Name and signature as people read them; defaults are left out, because one of them may be a key."""
     name = getattr(fn, "__qualname__", None) or name  # a partial has none of its own
     try:
-        signature = fn.__signature__
+        signature = inspect.signature(fn)
     except (TypeError, ValueError):
         return name
 

@@ -155,6 +155,11 @@ class Policy(ABC, Generic[S]):
         """
         return False
 
+    @property
+    def changes_signature(self) -> bool:
+        """Whether this layer's caller passes or gets something else than what is below says."""
+        return self.injects_argument or type(self).shown is not Policy.shown
+
     def shown(self, parameters: list[inspect.Parameter], returned: Any) -> tuple[list[inspect.Parameter], Any]:
         """Parameters (without self) and return annotation as this layer's caller sees them."""
         return parameters, returned

@@ -189,6 +189,11 @@ class Stack:
         """The signature as the layer above a policy calls it: without what that policy or a lower one hands in."""
         return SeenSignature(self.function, sum(policy.injects_argument for policy in self.policies[index:]))
 
+    @property
+    def changes_signature(self) -> bool:
+        """Whether a caller passes or gets something else than the function says."""
+        return any(policy.changes_signature for policy in self.policies)
+
     def signature(self, of: Callable[..., Any], skip: int = 0) -> inspect.Signature:
         """Signature as the caller sees it, which a policy may change; `skip` parameters lead (self)."""
         injected = sum(policy.injects_argument for policy in self.policies)

@@ -178,6 +178,8 @@ class ResilientFunction(wrapt.FunctionWrapper):  # type: ignore[type-arg]
 
     @property
     def __signature__(self) -> inspect.Signature:
+        if not self._self_home.changes_signature:  # `inspect` looks at the function then, and can evaluate strings
+            raise AttributeError("__signature__")
         return self._self_home.signature(self.__wrapped__, int(self._self_method_call is not None))
 
     # `typing.get_type_hints` takes these two, and has to find what the signature shows.
@@ -185,7 +187,7 @@ class ResilientFunction(wrapt.FunctionWrapper):  # type: ignore[type-arg]
     def __annotations__(self) -> dict[str, Any]:
         try:
             signature = self.__signature__
-        except (TypeError, ValueError):
+        except (AttributeError, TypeError, ValueError):
             return getattr(self.__wrapped__, "__annotations__", {})
         shown = {each.name: each.annotation for each in signature.parameters.values()}
         shown["return"] = signature.return_annotation

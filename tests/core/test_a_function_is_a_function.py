@@ -116,6 +116,22 @@ async def test_pydantic_takes_what_the_function_takes_and_refuses_the_rest(stack
         await fn("hello", n="many")
 
 
+@pytest.mark.parametrize("put_on", [circuit_breaker, classified_retry, degrade_to("sorry")])
+def test_annotations_that_are_strings_can_be_evaluated_as_those_of_the_function(put_on):
+    """As servers of tools ask for them (`eval_str=True`), in a module with postponed annotations such as this."""
+
+    async def told_as_text(prompt: str, limit: int = 1) -> list[str]: ...
+
+    class Service:
+        ask = put_on(told_as_text)
+
+    for fn in (put_on(told_as_text), Service().ask):
+        shown = inspect.signature(fn, eval_str=True)
+        assert shown.return_annotation == list[str]
+        assert shown.parameters["limit"].annotation is int
+        assert inspect.signature(fn).parameters["limit"].annotation == "int"
+
+
 async def test_a_batched_function_shows_one_item_everywhere(registry):
     @batched(batch_size=2, batch_timeout=0, registry=registry)
     async def embed(texts: list[str], *, model: str = "m") -> list[float]:
