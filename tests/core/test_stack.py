@@ -21,6 +21,11 @@ async def ask(prompt: str, *, key: str = "sk-planted-default") -> str:
     return prompt
 
 
+@circuit_breaker("judged", timeout_seconds=None, reject=lambda _result: None)
+async def judged(prompt: str) -> str:
+    return prompt
+
+
 class Client:
     """Every kind of method."""
 
@@ -138,8 +143,8 @@ def test_it_is_still_what_it_was_to_inspect():
 
 @pytest.mark.parametrize(
     ("call", "name"),
-    [(lambda: ask("hi"), "ask"), (lambda: Client().ask("hi"), "Client.ask")],
-    ids=["function", "method"],
+    [(lambda: ask("hi"), "ask"), (lambda: Client().ask("hi"), "Client.ask"), (lambda: judged("hi"), "judged")],
+    ids=["function", "method", "function without a fast path"],
 )
 def test_a_coroutine_that_was_forgotten_is_called_after_the_function(call, name):
     coroutine = call()
