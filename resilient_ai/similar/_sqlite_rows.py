@@ -152,7 +152,8 @@ def compared(rows: Sequence[tuple[int, Any]], embedder: str, vector: Vector) -> 
     products = values * vector[np.minimum(places, len(vector) - 1)]
     count = len(sparse[0])
     with np.errstate(all="ignore"):  # of numbers that are none, or too large
-        similarities = np.concatenate((np.vecdot(table, vector), np.bincount(row, products, count)))
+        both = np.vecdot(table, vector), np.bincount(row, products, count)
+        similarities: Vector = np.concatenate(both).astype(np.float32)
         lengths = np.concatenate((np.vecdot(table, table), np.bincount(row, values * values, count)))
     good = np.flatnonzero(np.abs(lengths - 1.0) <= _LENGTH_OFF)
     numbers = [*whole[0], *sparse[0]]

@@ -60,7 +60,7 @@ class WordVectors:
     def of(self, text: str) -> Any:
         found = _trigrams.words(text)
         little = _trigrams._say_little(found)
-        row = sum(self._of_word(word, word in little) for word in found)
+        row: Any = sum(self._of_word(word, word in little) for word in found)
         return (row / np.sqrt(row @ row)).astype(np.float32)
 
     def _of_word(self, word: str, little: bool) -> Any:
