@@ -90,7 +90,7 @@ class _LimitedFunction:
 
     async def call(self, fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         gate, inner, now = self._gate, self._inner, self._now
-        permit: Permit | None = None if (first := begun(fn)) is None else first.permit
+        permit: Permit | None = None if (first := begun(fn)) is None else first.permit_of(gate)
         if permit is None:
             permit = gate.enter(now()) or await gate.wait_in_queue(self._thread, spare=self._spare)
         try:

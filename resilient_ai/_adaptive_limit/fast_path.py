@@ -12,7 +12,7 @@ such time.
 from __future__ import annotations
 
 from threading import get_ident
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .permit import Permit, latest_permit
 
@@ -33,17 +33,17 @@ class FastPermits:
         gate: Gives them when something has to be decided.
     """
 
-    __slots__ = ("_gate", "_state")
+    __slots__ = ("_state", "owner")
 
     def __init__(self, gate: LimitGate) -> None:
-        self._gate = gate
+        self.owner = gate
         self._state = gate.state
 
-    def enter(self, now: float) -> Permit | None:
+    def enter(self, now: float, _args: tuple[Any, ...], _kwargs: dict[str, Any]) -> Permit | None:
         """A permit, if there is one at once."""
         state = self._state
         if now < state.calm_until:
-            usage = self._gate.loops.latest
+            usage = self.owner.loops.latest
             # That it is the running loop is known by its thread, sooner than by asking which one runs.
             if (loop := usage.loop()) is not None and getattr(loop, "_thread_id", None) == get_ident():
                 in_flight, concurrency, refusals = state.in_flight, state.concurrency, state.refusals
@@ -64,7 +64,11 @@ class FastPermits:
                     in_flight.running[permit] = None
                     _set_outer(permit)
                     return permit
-        return self._gate.enter(now)
+        return self.owner.enter(now)
+
+    def give_back(self, permit: Permit, now: float) -> None:  # noqa: ARG002
+        """The call was not made after all."""
+        self.owner.not_made(permit)
 
     def succeeded(self, permit: Permit, now: float, result: object) -> None:  # noqa: ARG002
         """The call has given a good answer."""
@@ -78,7 +82,7 @@ class FastPermits:
             or usage.dropped
             or in_flight.running.pop(permit, state) is state
         ):
-            self._gate.succeeded(permit, now)
+            self.owner.succeeded(permit, now)
             return
         answers.append((now - permit.started, permit, in_flight.count))
         permit.owner = None
@@ -89,4 +93,4 @@ class FastPermits:
         state.succeeded += 1
         state.stall.answered_at = now
         if state.queue.waiters:  # one has come since it was calm
-            self._gate.after_change()
+            self.owner.after_change()

@@ -179,6 +179,12 @@ class LimitGate:
             self.state.answer(permit, self._now())
         self.after_change()
 
+    def not_made(self, permit: Permit) -> None:
+        """Something else kept the call from being made."""
+        with self.lock:
+            self.state.give_back(permit)
+        self.after_change()
+
     def released(self, permit: Permit) -> None:
         """The caller left."""
         with self.lock:

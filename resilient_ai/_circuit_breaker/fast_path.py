@@ -61,7 +61,7 @@ def _through_circuit(breaker: SharedCircuit, course: Course, path: FastPath) -> 
                 and ((ever_marked and is_marked()) or scoped or "trio" in modules)
                 and (bound := course.bound()) is BY_LAYERS
             )
-            or ((permits := course.permits) is not None and (permit := permits.enter(started)) is None)
+            or ((permits := course.permits) is not None and (permit := permits.enter(started, args, kwargs)) is None)
         ):
             if not counts and started < circuit.refused_until and not cancelled():
                 raise breaker.refusal(started)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Coroutine, Mapping
 from dataclasses import dataclass
 from sys import modules
 from types import MethodType
-from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn, Protocol
 
 from .call_facts import ever_marked, is_marked, watching
 from .deadline import call_within, seconds_of
@@ -86,6 +86,13 @@ class StartedCall:
         finally:
             del error
 
+    def permit_of(self, owner: object) -> Any:
+        """The permit that the call holds of a layer; None without one."""
+        permit = self.permit
+        if type(permit) is _BothPermits:
+            return permit.permit if permit.owner is owner else permit.inner
+        return permit
+
     def take_error(self) -> Broken | None:
         """What the function has raised, for a layer right above it: raising it again would take ten bare awaits."""
         if not isinstance(self.error, Exception):  # a cancellation takes its way through the layers
@@ -149,11 +156,57 @@ class Gate:
 class Permits(Protocol):
     """What lets calls through and is told of their answers, in front of a gate or of the function."""
 
-    def enter(self, now: float) -> Any:
+    @property
+    def owner(self) -> object:
+        """What gives the permits, by which a layer knows its own."""
+
+    def enter(self, now: float, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """A permit; None: the layers decide."""
+
+    def give_back(self, permit: Any, now: float) -> None:
+        """The call of a permit was not made after all."""
 
     def succeeded(self, permit: Any, now: float, result: Any) -> None:
         """The call of a permit has given a good answer."""
+
+
+class _BothPermits(NamedTuple):
+    owner: object  # of the first one
+    permit: Any
+    inner: Any
+
+
+class _Both:
+    """
+    The permits of two layers: a call needs both.
+
+    Args:
+        outer: Those of the upper layer.
+        inner: Those of the lower one.
+    """
+
+    __slots__ = ("_inner", "_outer", "owner")
+
+    def __init__(self, outer: Permits, inner: Permits) -> None:
+        self._outer = outer
+        self._inner = inner
+        self.owner = outer.owner
+
+    def enter(self, now: float, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _BothPermits | None:
+        if (permit := self._outer.enter(now, args, kwargs)) is None:
+            return None
+        if (inner := self._inner.enter(now, args, kwargs)) is None:
+            self._outer.give_back(permit, now)
+            return None
+        return _BothPermits(self.owner, permit, inner)
+
+    def give_back(self, permit: _BothPermits, now: float) -> None:
+        self._inner.give_back(permit.inner, now)
+        self._outer.give_back(permit.permit, now)
+
+    def succeeded(self, permit: _BothPermits, now: float, result: Any) -> None:
+        self._inner.succeeded(permit.inner, now, result)
+        self._outer.succeeded(permit.permit, now, result)
 
 
 class Guard(Protocol):
@@ -244,6 +297,7 @@ class FastPath:
         permits: What stands in front of these and is told of each answer, likewise.
         shape: Makes the coroutine function; None: a policy that has more to do than to count sets it.
         timed: Whether some layer wants to know when the call began.
+        method: Whether it is called with the instance first.
         limits: Of the layers that bound a call whose caller has a deadline.
         timeout: Seconds that each call has in any case; None: nobody says.
         looks: Whether how long a caller waits is of interest.
@@ -257,6 +311,7 @@ class FastPath:
         "guard",
         "limits",
         "looks",
+        "method",
         "permits",
         "scoped",
         "shape",
@@ -264,8 +319,9 @@ class FastPath:
         "timeout",
     )
 
-    def __init__(self, call_site: str) -> None:
+    def __init__(self, call_site: str, *, method: bool) -> None:
         self.call_site = call_site
+        self.method = method
         self.counts: list[SuccessCount] = []
         self.gates: dict[str | None, Gate] = {}
         self.permits: dict[str | None, Permits] = {}
@@ -278,10 +334,12 @@ class FastPath:
         self.scoped: Collection[Any] = ()
 
     def add_permits(self, permits: Mapping[str | None, Permits]) -> bool:
-        """Put these in front, by endpoint; False where some stand there already."""
-        if self.permits:
-            return False
-        self.permits.update(permits)
+        """Put these in front, by endpoint, below those that stand there already; False where there are two of them."""
+        for endpoint, each in permits.items():
+            outer = self.permits.get(endpoint)
+            if type(outer) is _Both or (outer is not None and outer.owner is each.owner):
+                return False
+            self.permits[endpoint] = each if outer is None else _Both(outer, each)
         self.timed = True
         return True
 
@@ -297,11 +355,10 @@ class FastPath:
         layers: Handler,
         clock: Clock,
         *,
-        method: bool,
         plain: bool,
     ) -> Call:
         """One coroutine for the whole stack, which calls `function`; `layers` takes over when something is wrong."""
-        course = Course(function, bare, layers, clock.now, tuple(self.counts), method=method)
+        course = Course(function, bare, layers, clock.now, tuple(self.counts), method=self.method)
         course.permits, course.looks = self.permits.get(None), self.looks
         course.limits = None if plain or not getattr(clock, "real", False) else tuple(self.limits)
         if self.timeout is not None:
@@ -350,7 +407,7 @@ def _counted(course: Course, path: FastPath) -> Call:
         bound: Any = None
         if (
             ((ever_marked and is_marked()) or scoped or "trio" in modules) and (bound := course.bound()) is BY_LAYERS
-        ) or ((permits := course.permits) is not None and (permit := permits.enter(started)) is None):
+        ) or ((permits := course.permits) is not None and (permit := permits.enter(started, args, kwargs)) is None):
             return await course.take_over(args, kwargs)
         try:
             if bound is not None:

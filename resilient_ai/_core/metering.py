@@ -70,13 +70,21 @@ OWN_VARIABLES.update((_run, _run_of_opened))
 current_run = _run.get
 
 
-def metered(inner: Handler, meter: Meter, endpoint: str | None) -> Handler:
-    """A handler that runs the function, and tells the meter of it."""
+def metered(inner: Handler, meter: Meter, endpoint: str | None, *, innermost: bool = True) -> Handler:
+    """
+    A handler that runs the function, and tells the meter of it.
+
+    Args:
+        inner: Runs what lies below.
+        meter: Told.
+        endpoint: Where the function is run.
+        innermost: Whether it is the function itself that is run, and on a fast path tells the meter.
+    """
 
     async def run_metered(fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if (started := begun(fn)) is not None and not gives_items(type(started.result)):  # told on the fast path
             return await inner(fn, instance, args, kwargs)
-        run = meter.run(endpoint) if started is None else _take_opened(meter, endpoint)
+        run = meter.run(endpoint) if started is None or not innermost else _take_opened(meter, endpoint)
         token = _run.set(run)
         try:
             result = await inner(fn, instance, args, kwargs)
@@ -84,7 +92,7 @@ def metered(inner: Handler, meter: Meter, endpoint: str | None) -> Handler:
             run.failed(error)
             raise
         finally:
-            _reset(token)
+            reset_run(token)
         if type(result) is ReturnedStream:
             _hold(result, run)
         else:
@@ -114,7 +122,7 @@ def metered_function(function: Callable[..., Any], meter: Meter, position: int |
             run.failed(error)
             raise
         finally:
-            _reset(token)
+            reset_run(token)
         if hasattr(type(result), "__anext__") and gives_items(type(result)):
             _run_of_opened.set(run)  # the layers take a stream over, and hold it
         else:
@@ -131,7 +139,10 @@ def _take_opened(meter: Meter, endpoint: str | None) -> Run:
     return meter.run(endpoint) if run is None else run
 
 
-def _reset(token: Any) -> None:
+set_run = _run.set
+
+
+def reset_run(token: Any) -> None:
     try:  # noqa: SIM105 - suppress() would cost every call
         _run.reset(token)
     except ValueError:
@@ -147,7 +158,7 @@ def _hold(result: ReturnedStream, run: Run) -> None:
         try:
             return await fn(*args, **kwargs)
         finally:
-            _reset(token)
+            reset_run(token)
 
     for item in stream.begun:
         run.gave(item)

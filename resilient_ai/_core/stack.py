@@ -169,7 +169,7 @@ class Stack:
         # Something else than a function may do more when it is bound than to take the instance first.
         if self.streaming or self.observers or not LOCK_FREE or (method and type(function) is not FunctionType):
             return None
-        path = FastPath(self.call_site)
+        path = FastPath(self.call_site, method=method)
         for policy in self.policies:
             if path.gates or policy.registry is not registry or not policy.add_to_fast_path(path, here):
                 return None
@@ -177,7 +177,7 @@ class Stack:
         if meter is not None:
             injects = any(policy.injects_argument for policy in self.policies)
             called = metered_function(called, meter, int(method) if injects else None)
-        call = path.build(called, self.called, self._layers, registry.clock, method=method, plain=self.plain)
+        call = path.build(called, self.called, self._layers, registry.clock, plain=self.plain)
         return self._run_to_end(named(call, self.name))
 
     def site_of(self, index: int) -> Site:

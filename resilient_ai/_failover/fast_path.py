@@ -72,7 +72,7 @@ def through_candidates(site: FailoverSite, course: Course, path: FastPath) -> Ca
                 and (bound := course.bound(_time_for(site, candidate, args, kwargs))) is BY_LAYERS
             )
             or (hedges is not None and (hedge := hedges.begin(candidate, started, bound, args, kwargs)) is None)
-            or ((permits := candidate.permits) is not None and (permit := permits.enter(started)) is None)
+            or ((permits := candidate.permits) is not None and (permit := permits.enter(started, args, kwargs)) is None)
         ):
             if hedge is not None:
                 hedge.end(None)

@@ -20,7 +20,7 @@ from resilient_ai._core.wrapper import Decorator, decorate
 
 from .config import RateLimitConfig
 from .estimate import Cost, TokenEstimate, check_cost
-from .fast_path import FastQuota, sent_at
+from .fast_path import FastQuota, FastTokens, sent_of
 from .gate import RateGate, Sent
 from .handle import RateLimit
 
@@ -69,17 +69,18 @@ class RateLimitPolicy(Policy[RateLimit]):
     def bind(self, bind_inner: Callable[[Site], Handler], site: Site) -> Handler:
         inner, gate, estimate = bind_inner(site), self.state(site)._gate, TokenEstimate(self._cost)
         gate.belong_to(site.handed)
-        self.keep_for_fast_path(site, gate)
+        self.keep_for_fast_path(site, (gate, estimate))
         thread = InThread(self.registry.clock) if site.plain else None
 
         async def limited(fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-            if (first := begun(fn)) is not None and first.permit is not None:
-                sent = sent_at(first.permit, gate)
+            if (first := begun(fn)) is not None and (permit := first.permit_of(gate)) is not None:
+                sent = sent_of(permit, gate)
+                sent.end(result=first.result, error=first.error)
             else:
                 guessed = estimate.guess(instance, args, kwargs) if gate.counts_tokens else 0.0
                 sent = gate.enter(guessed, estimate) or await gate.wait_in_line(guessed, estimate, thread)
             try:
-                run = metered(inner, sent, site.endpoint) if gate.counts_tokens else inner
+                run = metered(inner, sent, site.endpoint, innermost=False) if gate.counts_tokens else inner
                 result = await run(fn, instance, args, kwargs)
             except BaseException as error:
                 gate.failed(sent, error)
@@ -93,10 +94,14 @@ class RateLimitPolicy(Policy[RateLimit]):
         return limited
 
     def add_to_fast_path(self, path: FastPath, site: Site) -> bool:  # noqa: ARG002
-        gates = self.take_for_fast_path()
-        if any(gate.counts_tokens for gate in gates.values()):
-            return False
-        return path.add_permits({endpoint: FastQuota(gate) for endpoint, gate in gates.items()})
+        return path.add_permits(
+            {
+                endpoint: FastTokens(gate, estimate, endpoint, method=path.method)
+                if gate.counts_tokens
+                else FastQuota(gate)
+                for endpoint, (gate, estimate) in self.take_for_fast_path().items()
+            }
+        )
 
 
 def _hold(gate: RateGate, sent: Sent, result: ReturnedStream) -> None:

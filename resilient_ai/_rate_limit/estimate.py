@@ -13,6 +13,7 @@ _BYTES_PER_TOKEN = 4.0  # of English text and of code, about, in the tokenizers 
 _ANSWER = 100.0  # tokens of a short answer; what answers take on average is learnt
 _ATTACHED = 1000.0  # tokens of an image or a file, about
 _ENCODED = re.compile(r"(?:data:[\w/.+-]{1,100};base64,)?[A-Za-z0-9+/_=-]{256}")  # an image or a file, and no text
+_LEAST_ENCODED = 256  # signs
 _MOST_VALUES, _DEEPEST = 10_000, 8
 _FADING = 0.99  # what an answer weighs when the next one comes
 
@@ -25,16 +26,23 @@ def tokens_in(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> float:
     108.25
     """
     size, values = 0.0, 0
-    waiting: list[tuple[Any, int]] = [(args, 0), (kwargs, 0)]
+    waiting: list[tuple[Any, int]] = []
+    for value in (*args, *kwargs.values()) if kwargs else args:
+        if type(value) is str:  # most arguments are, and need no list
+            size += _size(value)
+        else:
+            waiting.append((value, 1))
     while waiting and values < _MOST_VALUES:
         value, depth = waiting.pop()
         values += 1
-        if isinstance(value, str):
+        kind = type(value)
+        if kind is str or isinstance(value, str):
             size += _size(value)
         elif isinstance(value, bytes | bytearray):
             size += _ATTACHED * _BYTES_PER_TOKEN
         elif depth < _DEEPEST:
-            if isinstance(value, Mapping):
+            # To ask for a `Mapping` takes as long as all of the rest of a short text.
+            if kind is dict or (kind is not tuple and kind is not list and isinstance(value, Mapping)):
                 value = list(value.values())
             if isinstance(value, list | tuple):
                 waiting.extend((each, depth + 1) for each in value[:_MOST_VALUES])
@@ -44,7 +52,7 @@ def tokens_in(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> float:
 def _size(text: str) -> float:
     if not text.isascii():
         return len(text.encode(errors="ignore"))
-    if _ENCODED.match(text):
+    if len(text) >= _LEAST_ENCODED and _ENCODED.match(text):
         return _ATTACHED * _BYTES_PER_TOKEN
     return len(text)
 

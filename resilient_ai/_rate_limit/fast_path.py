@@ -1,7 +1,8 @@
 """
-A quota of requests on the fast path: while there is room, a call takes its part of it with one look and one lock.
+A quota on the fast path: while there is room, a call takes its part of it and goes on.
 
-Where tokens are limited, where callers wait, after a refusal, and when the time has to be counted, the layers decide.
+Requests alone are taken with one look and one lock, without a look at the time. Where callers wait and after a refusal,
+the layers decide.
 """
 
 from __future__ import annotations
@@ -14,24 +15,32 @@ from .gate import SAYS_NOTHING, Sent
 if TYPE_CHECKING:
     from .gate import RateGate
 
+_NO_TOKENS = TokenEstimate(None)
+
 
 class FastQuota:
     """
-    One quota as `Permits`; a permit is the time at which a call was let through.
+    A quota of requests as `Permits`; a permit is the time at which a call was let through.
 
     Args:
         gate: Of the quota.
     """
 
-    __slots__ = ("_gate", "_quota")
+    __slots__ = ("_quota", "owner")
 
     def __init__(self, gate: RateGate) -> None:
-        self._gate = gate
+        self.owner = gate
         self._quota = gate.quota
 
-    def enter(self, now: float) -> float | None:
+    def enter(self, now: float, _args: tuple[Any, ...], _kwargs: dict[str, Any]) -> float | None:
         """The time, if a call may be sent at once."""
-        return now if self._quota.enter_quickly(now, self._gate.lock) else None
+        if self._quota.enter_quickly(now, self.owner.lock) or self.owner.enter(0.0, _NO_TOKENS) is not None:
+            return now
+        return None
+
+    def give_back(self, permit: float, now: float) -> None:  # noqa: ARG002
+        """The call was not made after all."""
+        self.owner.not_made(0.0)
 
     def succeeded(self, permit: float, now: float, result: Any) -> None:
         """The call of a permit has given a good answer."""
@@ -39,9 +48,50 @@ class FastQuota:
             self._quota.succeeded += 1
             self._quota.answer_time.add(now - permit)
         else:  # it may have headers that tell what is left
-            self._gate.succeeded(sent_at(permit, self._gate), result)
+            self.owner.succeeded(sent_of(permit, self.owner), result)
 
 
-def sent_at(permit: float, gate: RateGate) -> Sent:
+class FastTokens:
+    """
+    A quota of tokens as `Permits`; a permit is the call, of which is told what it uses.
+
+    Args:
+        gate: Of the quota.
+        estimate: Of the function.
+        endpoint: Where it is called.
+        method: Whether the first argument is the instance.
+    """
+
+    __slots__ = ("_endpoint", "_estimate", "_method", "owner")
+
+    def __init__(self, gate: RateGate, estimate: TokenEstimate, endpoint: str | None, *, method: bool) -> None:
+        self.owner = gate
+        self._estimate = estimate
+        self._endpoint = endpoint
+        self._method = method
+
+    def enter(self, now: float, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Sent | None:  # noqa: ARG002
+        """The call, if it may be sent at once."""
+        instance = None
+        if self._method and args:
+            instance, args = args[0], args[1:]
+        estimate = self._estimate
+        sent = self.owner.enter(estimate.guess(instance, args, kwargs), estimate)
+        if sent is not None:
+            sent.begin(self._endpoint)
+        return sent
+
+    def give_back(self, permit: Sent, now: float) -> None:  # noqa: ARG002
+        """The call was not made after all."""
+        permit.end()
+        self.owner.not_made(permit.tokens)
+
+    def succeeded(self, permit: Sent, now: float, result: Any) -> None:  # noqa: ARG002
+        """The call of a permit has given a good answer."""
+        permit.end(result=result)
+        self.owner.succeeded(permit, result)
+
+
+def sent_of(permit: float | Sent, gate: RateGate) -> Sent:
     """The call of a permit, for the layers."""
-    return Sent(0.0, 0.0, TokenEstimate(None), permit, gate.quota)
+    return permit if isinstance(permit, Sent) else Sent(0.0, 0.0, _NO_TOKENS, permit, gate.quota)

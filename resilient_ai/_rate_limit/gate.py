@@ -17,6 +17,9 @@ from resilient_ai._core.deadline import seconds_left
 from resilient_ai._core.errors import ErrorType, LimitReachedError, QueueFullError
 from resilient_ai._core.event_loops import LoopUsages
 from resilient_ai._core.events import CallRejected
+from resilient_ai._core.fast_path import NOTHING as NOTHING_GIVEN
+from resilient_ai._core.metering import reset_run, set_run
+from resilient_ai._core.opening import gives_items
 from resilient_ai._core.sharing import Subject, credential_of
 from resilient_ai._core.wakeup import wakeup_of
 from resilient_ai._usage.runs import UsageRun
@@ -53,7 +56,7 @@ class Sent:
         whole: Whether that is all.
     """
 
-    __slots__ = ("_quota", "estimate", "guessed", "started", "tokens", "told", "whole")
+    __slots__ = ("_quota", "_run", "_token", "estimate", "guessed", "started", "tokens", "told", "whole")
 
     def __init__(self, tokens: float, guessed: float, estimate: TokenEstimate, started: float, quota: Quota) -> None:
         self.tokens = tokens
@@ -63,6 +66,8 @@ class Sent:
         self._quota = quota
         self.told: int | None = None
         self.whole = True
+        self._run: UsageRun | None = None
+        self._token: object = None
 
     def used(
         self,
@@ -86,7 +91,23 @@ class Sent:
 
     def run(self, endpoint: str | None) -> UsageRun:
         """Its one run of what lies below, whose usage is told here."""
-        return UsageRun(self, endpoint)
+        return self._run or UsageRun(self, endpoint)
+
+    def begin(self, endpoint: str | None) -> None:
+        """Let the function run, on a fast path."""
+        self._run = UsageRun(self, endpoint)
+        self._token = set_run(self._run)
+
+    def end(self, *, result: Any = NOTHING_GIVEN, error: BaseException | None = None) -> None:
+        """It has run, if it was begun so; a stream that it has returned tells more."""
+        if (token := self._token) is None or self._run is None:
+            return
+        self._token = None
+        reset_run(token)
+        if error is not None:
+            self._run.failed(error)
+        elif not gives_items(type(result)):
+            self._run.answered(result)
 
 
 class WaitingCaller(Waiter):
@@ -272,6 +293,13 @@ class RateGate:
         return error
 
     # -- what became of it
+
+    def not_made(self, tokens: float) -> None:
+        """Something else kept a call from being made that was let through."""
+        now = self.now()
+        with self.lock:
+            self.quota.give_back(tokens, now)
+        self.call_next()
 
     def succeeded(self, sent: Sent, result: Any) -> None:
         """The call has returned something that is no stream."""

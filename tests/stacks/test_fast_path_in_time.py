@@ -25,6 +25,7 @@ from resilient_ai import (
     deadline,
     degrade_to,
     failover,
+    rate_limit,
     resilient,
     time_left,
 )
@@ -32,6 +33,7 @@ from resilient_ai._core.policy import Policy
 from resilient_ai._core.wrapper import decorate
 from resilient_ai.testing import capture_events, isolated_registry
 from resilient_ai.types import SystemClock
+from resilient_ai.usage import Usage, report_usage
 from tests.core.support import JumpingLoop
 from tests.helpers import ProviderError, errors_mean_what_they_say
 
@@ -73,6 +75,7 @@ def stacked(function, policies, registry, settings):
         "degrade_to": lambda: degrade_to("sorry", registry=registry),
         "classified_retry": lambda: classified_retry(timeout_seconds=patience, registry=registry),
         "failover": lambda: failover(*endpoints, strategy=strategy, hedge_after=hedge, registry=registry),
+        "rate_limit": lambda: rate_limit(requests_per_minute=60, tokens_per_minute=9_000, burst=3, registry=registry),
         "adaptive_limit": lambda: adaptive_limit(initial=4, registry=registry),
         "circuit_breaker": lambda: circuit_breaker(timeout_seconds=timeout, failure_threshold=3, registry=registry),
     }
@@ -114,6 +117,8 @@ class Side:
                 if outcome == "stubborn":
                     return "late"
                 raise
+            if outcome != "bug":
+                report_usage(Usage(input_tokens=110, output_tokens=40))
             if outcome in ("ok", "stubborn"):
                 return None if outcome == "stubborn" else "pong"
             if outcome == "bug":
@@ -156,7 +161,7 @@ OUTCOME = st.tuples(
 STEP = st.tuples(
     st.sampled_from(sorted(WAITS)), st.lists(OUTCOME, min_size=1, max_size=4), st.sampled_from([0.0, 0.3, 61.0])
 )
-POLICIES = ("degrade_to", "classified_retry", "failover", "adaptive_limit", "circuit_breaker")
+POLICIES = ("degrade_to", "classified_retry", "failover", "rate_limit", "adaptive_limit", "circuit_breaker")
 
 
 @given(
