@@ -160,7 +160,7 @@ class Permits(Protocol):
     def owner(self) -> object:
         """What gives the permits, by which a layer knows its own."""
 
-    def enter(self, now: float, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def enter(self, now: float, args: tuple[Any, ...], kwargs: dict[str, Any], /) -> Any:
         """A permit; None: the layers decide."""
 
     def give_back(self, permit: Any, now: float) -> None:

@@ -71,16 +71,16 @@ def through_candidates(site: FailoverSite, course: Course, path: FastPath) -> Ca
                 ((ever_marked and is_marked()) or scoped or "trio" in modules)
                 and (bound := course.bound(_time_for(site, candidate, args, kwargs))) is BY_LAYERS
             )
-            or (hedges is not None and (hedge := hedges.begin(candidate, started, bound, args, kwargs)) is None)
+            or (hedges is not None and (hedge := hedges.hedge(candidate, started, bound, args, kwargs)) is None)
             or ((permits := candidate.permits) is not None and (permit := permits.enter(started, args, kwargs)) is None)
         ):
-            if hedge is not None:
-                hedge.end(None)
             return await course.take_over(args, kwargs, StartedCall(started, choice=(candidate, None, None)))
         held.flights.count += 1
         if hedges is not None:
             hedges.called()
         try:
+            if hedges is not None and hedge is not None:
+                hedges.arm(hedge)
             if not method:
                 given = candidate.handed + args
             elif len(args) == 2:  # the usual call; slicing the tuple would take a bare await more

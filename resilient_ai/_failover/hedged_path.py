@@ -45,9 +45,9 @@ class Hedges:
     def __init__(self, site: FailoverSite, course: Course) -> None:
         self.site = site
         self.course = course
-        self._delay = site.failover.delay
+        self._delay = site.failover.delay.seconds() or 0.0
 
-    def begin(
+    def hedge(
         self,
         candidate: Candidate,
         started: float,
@@ -55,16 +55,18 @@ class Hedges:
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
     ) -> Hedge | None:
-        """That of a call which begins now; None where the layers have to run it."""
-        health, delay = candidate.health, self._delay.seconds()
-        if (health.silence.in_vain and health.silent) or delay is None:  # one that may hang gets company sooner
+        """That of a call which is about to begin; None where the layers have to run it."""
+        health = candidate.health
+        if health.silence.in_vain and health.silent:  # one that may hang gets company sooner
             return None
         if (loop := running_loop()) is None or (task := current_task(loop)) is None or in_trio():
             return None
-        hedge = Hedge(self, candidate, started, bound, args, kwargs, task)
-        moments = moments_of(loop)
-        moments.add(moments.now() + delay, hedge)
-        return hedge
+        return Hedge(self, candidate, started, bound, args, kwargs, task)
+
+    def arm(self, hedge: Hedge) -> None:
+        """Its call begins."""
+        moments = moments_of(running_loop())
+        moments.add(moments.now() + self._delay, hedge)
 
     def called(self) -> None:
         """Such a call is made; one that is left to the layers is counted there."""

@@ -7,7 +7,7 @@ from dataclasses import fields
 from typing import Any, ClassVar, ParamSpec, TypeVar, overload
 
 from resilient_ai._core.checks import each_alone
-from resilient_ai._core.fast_path import FastPath, begun
+from resilient_ai._core.fast_path import FastPath, Permits, begun
 from resilient_ai._core.handlers import Handler
 from resilient_ai._core.metering import metered
 from resilient_ai._core.policy import Policy, Site
@@ -69,7 +69,7 @@ class RateLimitPolicy(Policy[RateLimit]):
     def bind(self, bind_inner: Callable[[Site], Handler], site: Site) -> Handler:
         inner, gate, estimate = bind_inner(site), self.state(site)._gate, TokenEstimate(self._cost)
         gate.belong_to(site.handed)
-        self.keep_for_fast_path(site, (gate, estimate))
+        self.keep_for_fast_path(site, (gate, estimate, site))
         thread = InThread(self.registry.clock) if site.plain else None
 
         async def limited(fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -93,15 +93,15 @@ class RateLimitPolicy(Policy[RateLimit]):
 
         return limited
 
-    def add_to_fast_path(self, path: FastPath, site: Site) -> bool:  # noqa: ARG002
-        return path.add_permits(
-            {
-                endpoint: FastTokens(gate, estimate, endpoint, method=path.method)
-                if gate.counts_tokens
-                else FastQuota(gate)
-                for endpoint, (gate, estimate) in self.take_for_fast_path().items()
-            }
-        )
+    def add_to_fast_path(self, path: FastPath, site: Site) -> bool:
+        gates = self.take_for_fast_path()
+        if site.plain and any(gate.counts_tokens for gate, *_ in gates.values()):
+            return False  # what it is handed in place of an endpoint, the policy above alone knows
+        permits: dict[str | None, Permits] = {
+            endpoint: FastTokens(gate, estimate, where, method=path.method) if gate.counts_tokens else FastQuota(gate)
+            for endpoint, (gate, estimate, where) in gates.items()
+        }
+        return path.add_permits(permits)
 
 
 def _hold(gate: RateGate, sent: Sent, result: ReturnedStream) -> None:

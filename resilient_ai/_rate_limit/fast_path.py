@@ -13,6 +13,8 @@ from .estimate import TokenEstimate
 from .gate import SAYS_NOTHING, Sent
 
 if TYPE_CHECKING:
+    from resilient_ai._core.policy import Site
+
     from .gate import RateGate
 
 _NO_TOKENS = TokenEstimate(None)
@@ -58,16 +60,17 @@ class FastTokens:
     Args:
         gate: Of the quota.
         estimate: Of the function.
-        endpoint: Where it is called.
+        site: Where it stands.
         method: Whether the first argument is the instance.
     """
 
-    __slots__ = ("_endpoint", "_estimate", "_method", "owner")
+    __slots__ = ("_endpoint", "_estimate", "_handed", "_method", "owner")
 
-    def __init__(self, gate: RateGate, estimate: TokenEstimate, endpoint: str | None, *, method: bool) -> None:
+    def __init__(self, gate: RateGate, estimate: TokenEstimate, site: Site, *, method: bool) -> None:
         self.owner = gate
         self._estimate = estimate
-        self._endpoint = endpoint
+        self._endpoint = site.endpoint
+        self._handed = () if site.handed is None else (site.handed,)  # what the policy above hands in
         self._method = method
 
     def enter(self, now: float, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Sent | None:  # noqa: ARG002
@@ -76,7 +79,11 @@ class FastTokens:
         if self._method and args:
             instance, args = args[0], args[1:]
         estimate = self._estimate
-        sent = self.owner.enter(estimate.guess(instance, args, kwargs), estimate)
+        try:
+            guessed = estimate.guess(instance, self._handed + args, kwargs)
+        except Exception:  # noqa: BLE001 - a function of the user's: the layers raise it
+            return None
+        sent = self.owner.enter(guessed, estimate)
         if sent is not None:
             sent.begin(self._endpoint)
         return sent

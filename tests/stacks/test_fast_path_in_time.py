@@ -84,10 +84,12 @@ def stacked(function, policies, registry, settings):
     return function
 
 
+NUMBER = r"\d+\.\d+(?:e-\d+)?"
+
+
 def told_apart(told):
     """Its text without numbers, and these, whose last places depend on the order of additions."""
-    number = r"\d+\.\d+(?:e-\d+)?"
-    return re.sub(number, "#", repr(told)), [float(each) for each in re.findall(number, repr(told))]
+    return re.sub(NUMBER, "#", repr(told)), [float(each) for each in re.findall(NUMBER, repr(told))]
 
 
 WAITS = {
@@ -137,7 +139,7 @@ class Side:
         except Exception as error:
             # Where a timeout came upon its call is told by some of the ways to end one.
             cause = None if type(error) is CallTimeoutError else type(error.__cause__)
-            answer = type(error), str(error), getattr(error, "__notes__", None), cause
+            answer = type(error), re.sub(NUMBER, "#", str(error)), getattr(error, "__notes__", None), cause
         assert asyncio.current_task().cancelling() == 0
         return answer, moment()
 
@@ -176,10 +178,11 @@ def test_it_ends_leaves_and_hedges_calls_as_its_layers_do(policies, steps, timeo
     order = tuple(policy for policy in POLICIES if policy in policies)
     settings = timeout, *choice, patience
     if choice[0] is not None:
-        # An answer in spite of the timeout, with a race beside it, is given by the fast path and lost by the layers.
+        # An answer in spite of the timeout, with a race beside it, is given by the fast path and lost by the layers. In
+        # further calls an endpoint that may hang gets company sooner after a failure of the first, which layers do not.
         steps = [
             (waits, [("ok" if each == "stubborn" else each, seconds) for each, seconds in outcomes], pause)
-            for waits, outcomes, pause in steps
+            for waits, outcomes, pause in steps[:1]
         ]
 
     with errors_mean_what_they_say():
