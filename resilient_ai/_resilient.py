@@ -31,12 +31,7 @@ Settings = Mapping[str, Any] | None
 # tests/bench/README.md, "Why these settings", has the measurement that chose each.
 RULES = {ErrorType.INTERNAL_ERROR: RetryRule(4, 0.5, 8.0)}
 FAILOVER = {"strategy": "least_latency"}
-CIRCUIT_BREAKER = {
-    "recovery_timeout": 1.0,
-    "success_threshold": 1,
-    "half_open_max_calls": 5,
-    "probe_head_start": 0.2,
-}
+CIRCUIT_BREAKER = {"recovery_timeout": 1.0, "success_threshold": 1, "half_open_max_calls": 5}
 
 
 @overload
@@ -99,8 +94,7 @@ def resilient(
     - `failover(*endpoints)`, if there are endpoints, by "least_latency", with a hedge after half the patience;
     - `rate_limit`, if it has settings: the provider's quota is;
     - `adaptive_limit`;
-    - `circuit_breaker` with `recovery_timeout=1`, `success_threshold=1`, `half_open_max_calls=5` and
-      `probe_head_start=0.2`.
+    - `circuit_breaker` with `recovery_timeout=1`, `success_threshold=1` and `half_open_max_calls=5`.
 
     A plain `def` function gets the same without hedges and timeouts, because nothing can stop a call that blocks: no
     attempt begins after the patience is over, no caller waits longer for a place of the limit, and an SDK gets its
