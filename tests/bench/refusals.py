@@ -69,9 +69,7 @@ async def share_answered(
             raise RefusedError(status)
         await asyncio.sleep(0.25 + 0.5 * luck.random())
 
-    call = circuit_breaker(
-        recovery_timeout=1, success_threshold=1, half_open_max_calls=5, probe_head_start=0.2, registry=registry
-    )(provider)
+    call = circuit_breaker(recovery_timeout=1, success_threshold=1, half_open_max_calls=5, registry=registry)(provider)
     if limited:
         call = adaptive_limit(registry=registry)(call)
     names = [Endpoint(name) for name in ("us", "eu")[:ends]]
