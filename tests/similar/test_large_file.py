@@ -296,7 +296,7 @@ def test_fifty_processes_write_to_one_file_at_once_and_nothing_is_lost(path):
             f"""
             import threading
             def write(name):
-                with SimilarAnswers(sys.argv[1], embedder="trigrams", max_entries=50_000) as mine:
+                with memory as mine:
                     for number in range(6):
                         text = f"What does item {{name}}-{{number}} cost?"
                         mine.remember(call(text), text)
