@@ -6,7 +6,12 @@ import os
 import stat
 import time
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+from ._held_files import HELD_FILES
+
+if TYPE_CHECKING:
+    from ._held_files import HeldFile
 
 APPLICATION_ID: Final = 1380010323
 """In the header of every file of this library, by `PRAGMA application_id`: "RAIS"."""
@@ -23,12 +28,13 @@ class ForeignFileError(ValueError):
     """The path leads to something that is not a file of this library and this user. It is left as it is."""
 
 
-def claim(path: Path) -> tuple[int, bool]:
+def claim(path: Path) -> tuple[HeldFile, bool]:
     """
     Make the file if nothing is there, and check it if something is; nothing that is not ours is altered.
 
     Returns:
-        The file's inode, and whether it is empty, so that a database has to be made in it.
+        The file, to be released when no connection uses it any more, and whether it is empty, so that a database has
+        to be made in it.
 
     Raises:
         ForeignFileError: A symbolic link, something other than a file, another user's file, or not our database.
@@ -36,38 +42,39 @@ def claim(path: Path) -> tuple[int, bool]:
     """
     if not path.parent.is_dir():
         raise FileNotFoundError(f"the folder of {path} does not exist; make it first")
-    flags = os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0)
+    held = HELD_FILES.hold(path, lambda: _open(path))
     try:
-        file = os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        _refuse_what_is_no_file(path)  # before it is opened: opening a FIFO or a device may wait or do something
-        file = os.open(path, flags)
-    try:
-        return _checked(path, file)
-    finally:
-        os.close(file)
+        return held, _is_empty(path, held)
+    except BaseException:
+        held.release()
+        raise
 
 
-def is_damaged(path: Path, inode: int) -> bool:
+def is_damaged(path: Path, held: HeldFile) -> bool:
     """
     Whether the file at a path is ours to rename, now that SQLite cannot read it.
 
     Args:
         path: The file.
-        inode: Of the file that was opened as ours; 0: none was.
+        held: The file that was opened as ours.
     """
     try:
         found = path.lstat()
-        with path.open("rb") as file:
-            header = file.read(_HEADER_BYTES)
     except OSError:
         return False
-    if not stat.S_ISREG(found.st_mode) or not _is_mine(found):
+    if found.st_ino != held.inode or not stat.S_ISREG(found.st_mode) or not _is_mine(found):
         return False
-    if header.startswith(_MAGIC):
-        return _has_our_id(header)
-    # Its header is gone. That it was ours is known only while it is the file that was opened.
-    return inode != 0 and found.st_ino == inode
+    header = held.first_bytes(_HEADER_BYTES)
+    return _has_our_id(header) if header.startswith(_MAGIC) else True  # it was ours, and its header is gone
+
+
+def _open(path: Path) -> int:
+    flags = os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0)
+    try:
+        return os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        _refuse_what_is_no_file(path)  # before it is opened: opening a FIFO or a device may wait or do something
+        return os.open(path, flags)
 
 
 def _refuse_what_is_no_file(path: Path) -> None:
@@ -86,31 +93,30 @@ def _refuse_what_is_no_file(path: Path) -> None:
             )
 
 
-def _checked(path: Path, file: int) -> tuple[int, bool]:
+def _is_empty(path: Path, held: HeldFile) -> bool:
     _refuse_what_is_no_file(path)
-    found = os.fstat(file)
+    found = os.fstat(held.descriptor)
     if not os.path.samestat(found, path.lstat()):
         raise ForeignFileError(f"{path} was replaced while it was being opened; try again")
     if found.st_size == 0:
         if found.st_nlink > 1:
             raise ForeignFileError(f"{path} is an empty file with {found.st_nlink} names; give another path")
-        _keep_private(file, found)
-        return found.st_ino, True
-    header = _header(path, file)
+        _keep_private(held.descriptor, found)
+        return True
+    header = _header(path, held)
     if not header.startswith(_MAGIC):
         raise ForeignFileError(f"{path} is not a database ({found.st_size} bytes of something else); give another path")
     if not _has_our_id(header):
         raise ForeignFileError(f"{path} is a database of another program; give another path")
-    _keep_private(file, found)
-    return found.st_ino, False
+    _keep_private(held.descriptor, found)
+    return False
 
 
-def _header(path: Path, file: int) -> bytes:
+def _header(path: Path, held: HeldFile) -> bytes:
     """The first bytes of a file, once no other process is in the middle of making it."""
     header = b""
     for _ in range(_TRIES):
-        os.lseek(file, 0, os.SEEK_SET)
-        header = os.read(file, _HEADER_BYTES)
+        header = held.first_bytes(_HEADER_BYTES)
         if _has_our_id(header) or not Path(f"{path}-journal").exists():
             break
         time.sleep(_PAUSE_SECONDS)

@@ -18,6 +18,8 @@ from ._file_owner import ForeignFileError, claim, is_damaged
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from ._held_files import HeldFile
+
 T = TypeVar("T")
 
 # `by_partition` holds all that a search reads of a partition's rows, in the order in which they came. The totals are
@@ -78,9 +80,9 @@ class AnswerFile:
         self.path = path
         self.current: sqlite3.Connection | None = None
         self.generation = 0
-        self._inode = 0
-        self._left_to_parent: list[sqlite3.Connection | None] = []
-        claim(path)
+        self._held: HeldFile | None = None  # while the connection is open
+        self._left_to_parent: list[tuple[sqlite3.Connection | None, HeldFile | None]] = []
+        claim(path)[0].release()
 
     def connection(self, *, warn: bool = False) -> sqlite3.Connection:
         """
@@ -92,19 +94,20 @@ class AnswerFile:
         Raises:
             ForeignFileError: What is at the path now is not ours.
         """
-        if self.current is not None and self._inode == self._inode_at_path():
+        if self.current is not None and self._held is not None and self._held.inode == self._inode_at_path():
             return self.current
         self.drop()
-        inode, empty = claim(self.path)
         try:
-            self.current = self._connected(inode, empty=empty)
-        except sqlite3.DatabaseError as error:
-            if not is_broken(error):
-                raise
-            self._set_aside(inode, warn=warn)
-            inode, empty = claim(self.path)
-            self.current = self._connected(inode, empty=empty)
-        self._inode = inode
+            try:
+                self.current = self._connected()
+            except sqlite3.DatabaseError as error:
+                if not is_broken(error):
+                    raise
+                self._set_aside(warn=warn)
+                self.current = self._connected()
+        except BaseException:
+            self.drop()
+            raise
         return self.current
 
     def _inode_at_path(self) -> int:
@@ -113,7 +116,8 @@ class AnswerFile:
         except FileNotFoundError:
             return 0
 
-    def _connected(self, inode: int, *, empty: bool) -> sqlite3.Connection:
+    def _connected(self) -> sqlite3.Connection:
+        self._held, empty = claim(self.path)
         # `mode=rw` makes no file: what is opened has been checked, or is missing.
         file = sqlite3.connect(
             f"{self.path.as_uri()}?mode=rw",
@@ -123,7 +127,7 @@ class AnswerFile:
             check_same_thread=False,
         )
         try:
-            if self._inode_at_path() != inode:
+            if self._inode_at_path() != self._held.inode:
                 raise ForeignFileError(f"{self.path} was replaced while it was being opened")
             file.text_factory = _text
             version = file.execute("PRAGMA user_version").fetchone()[0]
@@ -166,15 +170,20 @@ class AnswerFile:
 
     def set_aside(self) -> None:
         """Rename the open file because it is damaged; the next connection makes a new one."""
-        self._set_aside(self._inode, warn=False)
+        self._set_aside(warn=False)
 
-    def _set_aside(self, inode: int, *, warn: bool) -> None:
+    def _set_aside(self, *, warn: bool) -> None:
         """Rename a damaged file of ours, unless another process already did."""
-        self.drop()
-        if self._inode_at_path() != inode:
-            return
-        if not is_damaged(self.path, inode):
-            raise ForeignFileError(f"{self.path} holds something else now; give another path")
+        self._close()
+        held, self._held = self._held, None
+        try:
+            if held is None or self._inode_at_path() != held.inode:
+                return
+            if not is_damaged(self.path, held):
+                raise ForeignFileError(f"{self.path} holds something else now; give another path")
+        finally:
+            if held is not None:
+                held.release()
         aside = f"{self.path}.damaged-{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.getpid()}"
         for ending in ("", "-wal", "-shm"):
             with contextlib.suppress(FileNotFoundError):
@@ -185,6 +194,12 @@ class AnswerFile:
 
     def drop(self) -> None:
         """Close the connection, if there is one."""
+        self._close()
+        held, self._held = self._held, None
+        if held is not None:
+            held.release()
+
+    def _close(self) -> None:
         connection, self.current = self.current, None
         self.generation += 1
         if connection is not None:
@@ -193,8 +208,8 @@ class AnswerFile:
 
     def leave_to_parent(self) -> None:
         """In a forked child: the connection is the parent's, and must be neither used nor closed here."""
-        self._left_to_parent.append(self.current)
-        self.current = None
+        self._left_to_parent.append((self.current, self._held))
+        self.current = self._held = None
         self.generation += 1
 
 

@@ -290,19 +290,20 @@ def test_kill_9_in_the_middle_of_writing_loses_nothing_that_was_acknowledged(pat
 
 
 @pytest.mark.slow
-def test_fifty_processes_write_to_one_file_at_once_and_nothing_is_lost(path):
+@pytest.mark.parametrize(("count", "memories"), [(50, 1), (10, 5)])
+def test_fifty_memories_in_many_processes_write_to_one_file_at_once_and_nothing_is_lost(path, count, memories):
     processes = [
         python(
             f"""
             import threading
             def write(name):
-                with memory as mine:
+                with SimilarAnswers(sys.argv[1], embedder="trigrams", max_entries=50_000) as mine:
                     for number in range(6):
                         text = f"What does item {{name}}-{{number}} cost?"
                         mine.remember(call(text), text)
                         assert mine.flush(60)
-                    print(mine.stats().store_errors)
-            threads = [threading.Thread(target=write, args=[name]) for name in range({first}, {first + 1})]
+                    print(f"{{mine.stats().store_errors}}\\n", end="")
+            threads = [threading.Thread(target=write, args=[name]) for name in range({first}, {first + memories})]
             for thread in threads:
                 thread.start()
             for thread in threads:
@@ -310,11 +311,11 @@ def test_fifty_processes_write_to_one_file_at_once_and_nothing_is_lost(path):
             """,
             path,
         )
-        for first in range(50)
+        for first in range(0, count * memories, memories)
     ]
     errors = [process.communicate(timeout=120)[0].split() for process in processes]
 
-    assert errors == [["0"]] * 50
+    assert errors == [["0"] * memories] * count
     assert missing(path, [f"What does item {name}-{number} cost?" for name in range(50) for number in range(6)]) == []
 
 
