@@ -36,9 +36,12 @@ from resilient_ai import (
     adaptive_limit,
     circuit_breaker,
     classified_retry,
+    deadline,
     failover,
     rate_limit,
+    resilient,
     spend_limit,
+    watch,
 )
 from resilient_ai.providers import Reply
 from resilient_ai.types import SystemClock
@@ -131,6 +134,30 @@ def _open(registry: Registry) -> Call:
     return call
 
 
+def _resilient(registry: Registry, **settings: Any) -> Call:
+    return resilient(*_endpoints(), registry=registry, **settings)(with_endpoint)  # type: ignore[no-any-return]
+
+
+def _failover(registry: Registry, **settings: Any) -> Call:
+    return failover(*_endpoints(), registry=registry, **settings)(with_endpoint)  # type: ignore[no-any-return]
+
+
+def _within_deadline(call: Call) -> Call:
+    async def ask(text: str) -> Any:
+        with deadline(15):
+            return await call(text)
+
+    return ask
+
+
+def _watched(call: Call) -> Call:
+    async def ask(text: str) -> Any:
+        with watch():
+            return await call(text)
+
+    return ask
+
+
 def _fails_once(registry: Registry) -> Call:
     """Every second call fails: one failure and one success make one good answer."""
     turn = [False]
@@ -184,6 +211,16 @@ def cases() -> list[Case]:
         Case("switched off, all four", lambda r: _off(_stack(r), r), 3.5),
         Case("switched off, all four, kept method", lambda r: _off(_method(r).ask, r)),
         Case("switched off, all four, client.ask(text)", lambda r: _off(_LookUp(_method(r)), r)),
+        Case("resilient(us, eu)", _resilient),
+        Case('resilient(us, eu, fallback="x")', lambda r: _resilient(r, fallback="x")),
+        Case("resilient without endpoints", lambda r: resilient(registry=r)(bare)),
+        Case("failover, hedged after 7.5 s", lambda r: _failover(r, hedge_after=7.5)),
+        Case("failover, least latency", lambda r: _failover(r, strategy="least_latency")),
+        Case("classified_retry(timeout_seconds=15)", lambda r: classified_retry(timeout_seconds=15, registry=r)(bare)),
+        Case("all four inside deadline(15)", lambda r: _within_deadline(_stack(r))),
+        Case("deadline(15) alone", lambda _: _within_deadline(bare)),
+        Case("all four inside watch()", lambda r: _watched(_stack(r, timeout_seconds=None)), 25),
+        Case("watch() alone", lambda _: _watched(bare)),
         Case("refused by an open circuit", _open, 15, CircuitOpenError),
         Case("one failure, then success", _fails_once, 150),
         Case("asyncio.timeout alone", lambda _: _timeout),
