@@ -54,7 +54,6 @@ class FastPermits:
                     # No call stands between the look and what it allows.
                     in_flight.count += 1
                     usage.in_flight += 1
-                    state.total += 1
                     cohort.sent += 1
                     refusals.known += 1.0
                     permit = _new(Permit)  # `Permit(…)` written out, which takes a bare await more

@@ -47,7 +47,6 @@ class Limit:
     What one provider gets, and who waits for it.
 
     Attributes:
-        total: Calls that got a permit.
         succeeded: Calls that ended well.
         failed: Calls that ended with an error.
         left: Calls whose callers left before there was an answer.
@@ -74,7 +73,6 @@ class Limit:
         "refused",
         "stall",
         "succeeded",
-        "total",
     )
 
     def __init__(self, config: LimitConfig) -> None:
@@ -105,7 +103,7 @@ class Limit:
         self.refusals.begin_anew()
         self.refusals = Refusals()
         self.stall = Stall()
-        self.total = self.succeeded = self.failed = self.left = self.refused = 0
+        self.succeeded = self.failed = self.left = self.refused = 0
         self.lowered = ""
 
     @property
@@ -152,7 +150,6 @@ class Limit:
             # `_admit` without what is looked at in trouble: nearly always
             permit = Permit(now, concurrency.epoch, usage, self)
             in_flight.add(permit, None)
-            self.total += 1
             permit.cohort = self.refusals.sent(now, Speed.FREE)
             if self._is_calm():
                 self.calm_until = min(self._look_at, self.refusals.latest_ends)
@@ -175,7 +172,6 @@ class Limit:
     def _admit(self, now: float, usage: LoopUsage, outer: Permit | None = None) -> Permit:
         permit = Permit(now, self.concurrency.epoch, usage, self)
         self.in_flight.add(permit, outer)
-        self.total += 1
         permit.cohort = self.refusals.sent(now, self.pace.sent(now))
         if self.stall.unanswered and self.stalled(now):
             self.stall.sent(now, self.latency.typical)
@@ -355,7 +351,6 @@ class Limit:
     def give_back(self, permit: Permit) -> None:
         """A circuit below refused the call: nothing was sent."""
         self.look_closely()
-        self.total -= 1
         self.refusals.not_sent(permit.cohort)
         self.in_flight.remove(permit)
 

@@ -44,7 +44,7 @@ class ReadOnce:
             args: Positional arguments.
             kwargs: Keyword arguments.
             begun: Whether the function has been called already, and nobody has noted where its files stood. They are
-                put back to their beginning, as HTTP clients do before they send one.
+                put back to their beginning.
         """
         if _PLAIN.issuperset(map(type, args)) and (not kwargs or _PLAIN.issuperset(map(type, kwargs.values()))):
             return None

@@ -62,7 +62,6 @@ class Quota:
         lease: Where its units come from while a fleet's server keeps the quota; None: from time.
         factor: Share of the numbers that is used, 1 unless the provider has refused calls.
         paused_until: When the provider's wait is over.
-        total: Calls that were let through.
         succeeded: Calls that ended well.
         failed: Calls that ended with an error.
         left: Calls whose callers left before there was an answer.
@@ -90,7 +89,6 @@ class Quota:
         "succeeded",
         "tokens",
         "tokens_used",
-        "total",
     )
 
     def __init__(self, config: RateLimitConfig, now: float) -> None:
@@ -111,7 +109,7 @@ class Quota:
         self._cut_at = self.paused_until = -math.inf
         self._use = [0.0, 0.0]  # of requests and tokens, fading within a minute
         self.answer_time = AnswerTime()
-        self.total = self.succeeded = self.failed = self.left = self.refused = 0
+        self.succeeded = self.failed = self.left = self.refused = 0
         self.tokens_used = 0
 
     def reconfigure(self, config: RateLimitConfig, now: float) -> None:
@@ -180,7 +178,6 @@ class Quota:
                 return False
             bucket.level -= 1
             bucket.taken += 1
-            self.total += 1
             return True
 
     def enter(self, tokens: float, now: float) -> bool:
@@ -207,7 +204,6 @@ class Quota:
             self.tokens.take(tokens)
         self._use[0] += 1
         self._use[1] += tokens
-        self.total += 1
         if self.lease is not None:
             self.lease.took(tokens, now)
 
@@ -282,7 +278,6 @@ class Quota:
     def give_back(self, tokens: float, now: float) -> None:
         """A call was not sent after all."""
         self.pass_time(now)
-        self.total -= 1
         self._use_less(1.0, tokens)
         if self.requests is not None:
             self.requests.give_back(1.0)

@@ -52,7 +52,7 @@ class LimitMachine(RuleBasedStateMachine):
         self.loops = [LoopUsage(None), LoopUsage(None)]
         self.dropped: set[Permit] = set()
         self.queue: list[tuple[Waiter, float]] = []  # with the moment when its patience ends
-        self.let_in = self.good = self.bad = 0
+        self.good = self.bad = 0
         self.begun: dict[Permit, int] = {}  # in which epoch a call began
         self.overloaded = -math.inf  # when an overload was the setback
         self.together = 0  # most calls under way since then of which one was answered
@@ -115,7 +115,6 @@ class LimitMachine(RuleBasedStateMachine):
         self.held.append(permit)
         self.begun[permit] = self.limit.concurrency.epoch
         self.starts[permit] = self.occupied
-        self.let_in += 1
         return permit
 
     # -- callers
@@ -233,7 +232,6 @@ class LimitMachine(RuleBasedStateMachine):
         if outcome == "succeed":
             self.answered_at = self.now
         self.good += outcome == "succeed"
-        self.let_in -= outcome == "give_back"
         self.bad += outcome in ("overload", "time_out", "fail")
         if outcome in ("fail", "give_back"):
             assert self.limit.concurrency.value == before
@@ -305,7 +303,7 @@ class LimitMachine(RuleBasedStateMachine):
     def reset(self) -> None:
         self.limit.clear()
         self.overloaded, self.together = -math.inf, 0
-        self.let_in = self.good = self.bad = 0
+        self.good = self.bad = 0
         self.asked_in_stall = -math.inf
         assert self.limit.concurrency.value == self.config.initial
 
@@ -315,7 +313,7 @@ class LimitMachine(RuleBasedStateMachine):
     def numbers_agree(self) -> None:
         assert self.limit.in_flight.count == self.in_flight == sum(each.in_flight for each in self.loops)
         assert [*self.limit.queue] == [waiter for waiter, _ in self.queue]
-        assert (self.limit.total, self.limit.succeeded, self.limit.failed) == (self.let_in, self.good, self.bad)
+        assert (self.limit.succeeded, self.limit.failed) == (self.good, self.bad)
 
     @invariant()
     def the_limit_stays_within_its_bounds(self) -> None:
