@@ -91,7 +91,8 @@ class Sent:
 
     def run(self, endpoint: str | None) -> UsageRun:
         """Its one run of what lies below, whose usage is told here."""
-        return self._run or UsageRun(self, endpoint)
+        run, self._run = self._run, None  # which knows this call: together they would be a reference cycle
+        return run or UsageRun(self, endpoint)
 
     def begin(self, endpoint: str | None) -> None:
         """Let the function run, on a fast path."""
@@ -100,14 +101,17 @@ class Sent:
 
     def end(self, *, result: Any = NOTHING_GIVEN, error: BaseException | None = None) -> None:
         """It has run, if it was begun so; a stream that it has returned tells more."""
-        if (token := self._token) is None or self._run is None:
+        if (token := self._token) is None:
             return
         self._token = None
         reset_run(token)
+        if error is None and gives_items(type(result)):
+            return
+        run = self.run(None)
         if error is not None:
-            self._run.failed(error)
-        elif not gives_items(type(result)):
-            self._run.answered(result)
+            run.failed(error)
+        else:
+            run.answered(result)
 
 
 class WaitingCaller(Waiter):

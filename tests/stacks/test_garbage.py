@@ -1,4 +1,4 @@
-"""What a failing call leaves behind: nothing that waits for the cycle collector, and nobody's request."""
+"""What a call leaves behind: nothing that waits for the cycle collector, and nobody's request."""
 
 from __future__ import annotations
 
@@ -52,6 +52,8 @@ class Provider:
             await self.clock.sleep(1_000)
         if kind == "one by one":
             return [BugError() for _ in arguments[-1]]
+        if kind == "answers":
+            return "an answer"
         raise kind(*more)
 
     async def stream(self, *arguments):
@@ -114,6 +116,14 @@ async def test_a_call_that_fails_leaves_nothing_behind(stack, error, registry, c
         await ask(request)
 
     assert await left_behind(once, clock, garbage) == (0, 0)
+
+
+@pytest.mark.parametrize("stack", [stack for stack in STACKS if stack != "hedged"])
+async def test_a_call_that_succeeds_leaves_nothing_behind_but_its_answer(stack, registry, clock, garbage):
+    policies = [each for each in STACKS[stack] if each[0] is not degrade_to]  # which remembers the question
+    ask = put_on(policies, Provider(clock, ("answers",)).answer, registry)
+
+    assert await left_behind(ask, clock, garbage) == (0, 0)
 
 
 @pytest.mark.parametrize(
