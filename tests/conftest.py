@@ -33,6 +33,11 @@ os.environ["SSL_CERT_FILE"] = str(Path(__file__).parent / "data" / "nobodys_cert
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """One process more than there are processors, since some tests wait: for a server, a child or a socket."""
+    return (os.cpu_count() or 1) + 1
+
+
 def pytest_collection_finish() -> None:
     """Spare the cycle collector all that was imported: looking through the SDKs takes it 0.3 s each time."""
     gc.collect()
