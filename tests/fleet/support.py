@@ -58,13 +58,7 @@ class Server:
         """Start, or start again, with no data."""
         command = [binary(), "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--loglevel", "nothing"]
         self.process = subprocess.Popen([*command, *self._settings], stdout=subprocess.DEVNULL, cwd=self._folder.name)
-        for _ in range(500):
-            try:
-                socket.create_connection(("127.0.0.1", self.port), 0.5).close()
-                return
-            except OSError:
-                time.sleep(0.01)
-        raise RuntimeError("the server does not start")
+        wait_for(self.port)
 
     def kill(self) -> None:
         if self.process.poll() is None:
@@ -116,10 +110,22 @@ def sentinel(primary, folder, *more):
     )
     process = subprocess.Popen([binary(), str(settings), "--sentinel"], stdout=subprocess.DEVNULL, cwd=folder)
     try:
+        wait_for(port)
         yield port
     finally:
         process.kill()
         process.wait()
+
+
+def wait_for(port):
+    """Wait until somebody listens at a port."""
+    for _ in range(500):
+        try:
+            socket.create_connection(("127.0.0.1", port), 0.5).close()
+            return
+        except OSError:
+            time.sleep(0.01)
+    raise RuntimeError(f"nobody begins to listen at port {port}")
 
 
 def worker(seed: int = 0) -> Registry:
