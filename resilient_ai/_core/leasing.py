@@ -40,7 +40,7 @@ class Ask(NamedTuple):
     Attributes:
         numbers: The quota as this process knows it.
         patience: Seconds that a caller in line will wait at most.
-        line: For the callers in line; what is not there yet may be promised.
+        queued: For the callers in line; what is not there yet may be promised.
         first: For the first of them alone; it is promised whenever that is within its patience.
         ahead: Before there are callers; only from what is there.
         back: Units not used; below 0, calls took more than had been thought.
@@ -54,7 +54,7 @@ class Ask(NamedTuple):
 
     numbers: Numbers
     patience: float = 0.0
-    line: Units = Units()
+    queued: Units = Units()
     first: Units = Units()
     ahead: Units = Units()
     back: Units = Units()

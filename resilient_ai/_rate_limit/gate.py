@@ -25,7 +25,7 @@ from resilient_ai._core.wakeup import wakeup_of
 from resilient_ai._usage.runs import UsageRun
 
 from .events import RateLimitLowered
-from .line import Waiter
+from .queue import Waiter
 from .quota import Quota
 from .told import NOTHING, told_by
 
@@ -160,7 +160,7 @@ class RateGate:
         """In a forked child: a free lock, and nobody in line; what was learnt stays."""
         self.lock = threading.RLock()
         for usage in self._loops.all():
-            self.quota.line.drop_closed_loop(usage)
+            self.quota.queue.drop_closed_loop(usage)
         self._loops = LoopUsages()
 
     @property
@@ -260,18 +260,18 @@ class RateGate:
                 await waiter.wakeup.wait(clock, min(seconds, waiter.ends - now))
         finally:
             with self.lock:
-                self.quota.line.leave(waiter)
+                self.quota.queue.leave(waiter)
             self.call_next()
 
     def _join(self, tokens: float, thread: InThread | None) -> WaitingCaller:
         now, left, quota = self.now(), seconds_left(), self.quota
         with self.lock:
             for usage in self._loops.take_ended():
-                quota.line.drop_closed_loop(usage)
+                quota.queue.drop_closed_loop(usage)
             patience = quota.patience(tokens, now, left) if quota.fits(tokens) else None
             if patience is not None:
                 waiter = WaitingCaller(tokens, now + patience, self._loops.here(), thread)
-                quota.line.join(waiter)
+                quota.queue.join(waiter)
                 return waiter
         raise self._refusal(tokens, now)
 
@@ -280,7 +280,7 @@ class RateGate:
         with self.lock:
             quota.refused += 1
             wait = quota.wait(tokens, now) if quota.fits(tokens) else None
-            most, waiting, numbers = quota.tokens, len(quota.line), numbers_of(quota)
+            most, waiting, numbers = quota.tokens, len(quota.queue), numbers_of(quota)
         if wait is None and most is not None:
             why = (
                 f"the call needs about {tokens:,.0f} tokens, more than the {most.per_minute:,.10g} a minute"
@@ -315,7 +315,7 @@ class RateGate:
             self._settle(sent, now)
             if said is not NOTHING:
                 self.quota.told(said, sent.started, now)
-        if len(self.quota.line):
+        if len(self.quota.queue):
             self.call_next()
 
     def opened(self, sent: Sent, stream: Any, *, begun: bool) -> None:
@@ -382,10 +382,10 @@ class RateGate:
     def call_next(self) -> None:
         """Wake the first in line, who asks for its turn; waiters whose loop has ended leave the line."""
         with self.lock:
-            while isinstance(waiter := self.quota.line.first, WaitingCaller):
+            while isinstance(waiter := self.quota.queue.first, WaitingCaller):
                 if waiter.wakeup.wake():
                     return
-                self.quota.line.leave(waiter)
+                self.quota.queue.leave(waiter)
 
 
 def _not_sent(error: Exception, verdict: Verdict) -> bool:

@@ -133,7 +133,7 @@ class RateLimit(StateHandle):
                 used=used,
                 factor=quota.factor,
                 paused_for=max(0.0, quota.paused_until - now),
-                waiting=sum(not waiter.usage.has_ended() for waiter in quota.line),
+                waiting=sum(not waiter.usage.has_ended() for waiter in quota.queue),
                 refused=quota.refused,
                 tokens_used=quota.tokens_used,
                 calls=quota.succeeded + quota.failed + quota.left,

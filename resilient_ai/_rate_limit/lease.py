@@ -173,7 +173,7 @@ class Lease:
 
     def pass_time(self, now: float, seconds: float) -> None:
         """So many seconds are over."""
-        waiting = len(self._quota.line) > 0
+        waiting = len(self._quota.queue) > 0
         if seconds > _VOID:
             for bucket in self._quota.buckets():
                 bucket.level = min(bucket.level, 0.0)
@@ -238,7 +238,7 @@ class Lease:
 
     def wants(self, now: float) -> bool:
         """Whether the server is to be asked for those in line; True once for each question."""
-        if self.part is not None or self._since is not None or not len(self._quota.line):
+        if self.part is not None or self._since is not None or not len(self._quota.queue):
             return False
         if now < max(self._again_at, self._quota.paused_until) or self._due(now) is not None:
             return False
@@ -275,23 +275,23 @@ class Lease:
         quota = self._quota
         calls, tokens = self._stock_wanted(now)
         back = self._surplus(calls, tokens)
-        line, first, ahead, patience = Units(), Units(), Units(), 0.0
+        queued, first, ahead, patience = Units(), Units(), Units(), 0.0
         if self._due(now) is None and now >= quota.paused_until:
-            line, first, patience = self._for_line(back, now)
-            ahead = self._for_stock(calls, tokens, back, waiting=line != Units())
-        if line == Units():
+            queued, first, patience = self._for_queue(back, now)
+            ahead = self._for_stock(calls, tokens, back, waiting=queued != Units())
+        if queued == Units():
             self._since = None
         elif self._since is None:
             self._since = now
         pause, self._hit_told = self._news_of_refusal(now), self._hit_at
-        if self.part is None and pause is None and line == first == ahead == back == Units():
+        if self.part is None and pause is None and queued == first == ahead == back == Units():
             self.few_requests = self.few_tokens = -math.inf  # until the next look
             return None
         self._fade(now)
         ask = Ask(
             self._numbers(),
             patience,
-            line, first, ahead, back, Units(*(math.ceil(each) for each in self._spent)),
+            queued, first, ahead, back, Units(*(math.ceil(each) for each in self._spent)),
             self._left_now(now), self._share, pause, self._demand.rate(now), self.workers,
         )  # fmt: skip
         for bucket, units in ((quota.requests, back.requests), (quota.tokens, back.tokens)):
@@ -306,7 +306,7 @@ class Lease:
         rate, whole = self._demand.rate(now), self._calls_a_second
         idle = now - self._demand.used_at > (_IDLE if rate >= _FEW else _IDLE_FEW)
         calls = min(rate, whole) * _AHEAD
-        if whole < _SMALL or rate < _SELDOM or (idle and not len(self._quota.line)):
+        if whole < _SMALL or rate < _SELDOM or (idle and not len(self._quota.queue)):
             calls = 0.0
         elif calls < 1:  # one in stock for everybody strands no more than `_AHEAD` seconds of the quota
             calls = 1.0 if whole * _AHEAD >= self.workers else 0.0
@@ -319,7 +319,7 @@ class Lease:
     def _surplus(self, calls: float, tokens: float) -> Units:
         """What goes back; below 0, what calls took more than they had."""
         quota, levels = self._quota, self._levels()
-        if len(quota.line) or self.part is not None:
+        if len(quota.queue) or self.part is not None:
             return Units()
         if not calls:
             return Units(max(0, int(levels[0])), int(levels[1]))
@@ -332,14 +332,14 @@ class Lease:
         requests, tokens = self._quota.requests, self._quota.tokens
         return 0.0 if requests is None else requests.level, 0.0 if tokens is None else tokens.level
 
-    def _for_line(self, back: Units, now: float) -> tuple[Units, Units, float]:
+    def _for_queue(self, back: Units, now: float) -> tuple[Units, Units, float]:
         """What those in line need, and the first of them: as many as the quota lets through within the horizon."""
-        line = self._quota.line
-        if (first := line.first) is None:
+        queue = self._quota.queue
+        if (first := queue.first) is None:
             return Units(), Units(), 0.0
         most = max(1.0, self._calls_a_second * _HORIZON)
         calls, tokens, ends = 0, 0.0, now
-        for waiter in line:
+        for waiter in queue:
             calls, tokens, ends = calls + 1, tokens + waiter.tokens, max(ends, waiter.ends)
             if calls >= most:
                 break
@@ -356,9 +356,9 @@ class Lease:
     def _for_stock(self, calls: float, tokens: float, back: Units, *, waiting: bool) -> Units:
         if not calls or not (waiting or self.is_low()):
             return Units()
-        line = self._quota.line
-        both = self._missing(calls + len(line), tokens + line.tokens, back)
-        now = self._missing(len(line), line.tokens, back)
+        queue = self._quota.queue
+        both = self._missing(calls + len(queue), tokens + queue.tokens, back)
+        now = self._missing(len(queue), queue.tokens, back)
         return Units(both.requests - now.requests, both.tokens - now.tokens)
 
     def _news_of_refusal(self, now: float) -> float | None:
@@ -409,7 +409,7 @@ class Lease:
             return
         if asked.ahead != Units():  # there is nothing to spare; the next look is soon enough
             self.few_requests = self.few_tokens = -math.inf
-        if asked.line == Units():
+        if asked.queued == Units():
             self._starved = None
             return
         self._again_at = now + min(max(grant.wait, _SOONEST), _ASK_AGAIN)

@@ -1,5 +1,5 @@
 """
-A known quota: so many requests and tokens a minute, kept by two buckets and a line of callers. Pure; `now` comes in.
+A known quota: so many requests and tokens a minute, kept by two buckets and a queue of callers. Pure; `now` comes in.
 
 What is sent in any stretch of time is at most what the buckets gain in it, and what they hold: `burst` seconds of the
 quota, or one call that needs more than that. When the provider refuses all the same, because others use the quota as
@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Protocol
 
 from .answer_time import AnswerTime
 from .bucket import Bucket
-from .line import WaitingLine
+from .queue import WaitQueue
 
 if TYPE_CHECKING:
     from threading import RLock
 
     from .config import RateLimitConfig
-    from .line import Waiter
+    from .queue import Waiter
     from .told import Left, Told
 
 _LONGEST_WAIT = 60.0  # seconds in line for a caller without deadline and without max_wait
@@ -58,7 +58,7 @@ class Quota:
     Attributes:
         requests: The bucket of requests; None where they are not limited.
         tokens: The bucket of tokens; None where they are not limited.
-        line: Who waits.
+        queue: Who waits.
         lease: Where its units come from while a fleet's server keeps the quota; None: from time.
         factor: Share of the numbers that is used, 1 unless the provider has refused calls.
         paused_until: When the provider's wait is over.
@@ -82,8 +82,8 @@ class Quota:
         "failed",
         "lease",
         "left",
-        "line",
         "paused_until",
+        "queue",
         "refused",
         "requests",
         "succeeded",
@@ -95,7 +95,7 @@ class Quota:
         self._config = config
         self.requests = _bucket(config.requests_per_minute, config)
         self.tokens = _bucket(config.tokens_per_minute, config)
-        self.line = WaitingLine()
+        self.queue = WaitQueue()
         self.lease: UnitSource | None = None
         self.clear(now)
 
@@ -183,7 +183,7 @@ class Quota:
     def enter(self, tokens: float, now: float) -> bool:
         """Whether a call that needs so many tokens may be sent at once; nobody waits for it then."""
         self.pass_time(now)
-        if len(self.line) or now < self.paused_until or not (self._has(tokens) and self.fits(tokens)):
+        if len(self.queue) or now < self.paused_until or not (self._has(tokens) and self.fits(tokens)):
             return False
         if self.lease is not None:
             self.lease.came()
@@ -225,7 +225,7 @@ class Quota:
         """
         if self.lease is not None:
             self.lease.came()
-        if len(self.line) >= self._config.max_queue_size:
+        if len(self.queue) >= self._config.max_queue_size:
             return None
         longest = self._config.max_wait
         if longest is None:
@@ -237,7 +237,7 @@ class Quota:
     def wait(self, tokens: float, now: float) -> float:
         """Seconds that a newcomer would wait in line."""
         self.pass_time(now)
-        return self._wait(len(self.line), self.line.tokens, tokens, now)
+        return self._wait(len(self.queue), self.queue.tokens, tokens, now)
 
     def _wait(self, calls_ahead: int, tokens_ahead: float, tokens: float, now: float) -> float:
         wait = 0.0
@@ -254,11 +254,11 @@ class Quota:
         Returns:
             None: the turn has come, and the waiter is out of the line; else seconds after which to ask again.
         """
-        if self.line.first is not waiter:
+        if self.queue.first is not waiter:
             return _LONGEST_WAIT  # whoever leaves the line calls the next
         self.pass_time(now)
         if now >= self.paused_until and self._has(waiter.tokens):
-            self.line.leave(waiter)
+            self.queue.leave(waiter)
             self._take(waiter.tokens, now)
             return None
         if self.lease is not None and self.lease.part is None:

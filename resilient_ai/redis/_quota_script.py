@@ -125,7 +125,7 @@ def arguments(ask: Ask) -> tuple[float | int, ...]:
         millis(numbers.burst),
         millis(numbers.horizon),
         millis(ask.patience),
-        *ask.line,
+        *ask.queued,
         *ask.first,
         *ask.ahead,
         *ask.back,
@@ -148,8 +148,8 @@ def grant_of(reply: Any, ask: Ask) -> Grant | None:
         return None
     requests, tokens, wait, factor, pause, free_requests, free_tokens = reply
     fits = (
-        0 <= requests <= ask.line.requests + ask.ahead.requests
-        and 0 <= tokens <= ask.line.tokens + ask.ahead.tokens
+        0 <= requests <= ask.queued.requests + ask.ahead.requests
+        and 0 <= tokens <= ask.queued.tokens + ask.ahead.tokens
         and 0 <= wait <= _MOST
         and 100 <= factor <= 1000
         and 0 <= pause <= _LONGEST_PAUSE + 1

@@ -108,7 +108,7 @@ def some_ask(rng, numbers):
     return Ask(
         numbers,
         patience=rng.choice([0.0, 0.5, 5.0, 60.0]),
-        line=line,
+        queued=line,
         first=first,
         ahead=rng.choice([Units(), units(40)]),
         back=rng.choice([Units(), back, Units(0, -back.tokens)]),
@@ -356,7 +356,7 @@ REPLIES = [
 
 @pytest.mark.parametrize("reply", REPLIES, ids=str)
 def test_an_answer_that_cannot_be_is_dropped(reply):
-    ask = Ask(Numbers(60.0, None, 5.0, 0.5), line=Units(2, 0))
+    ask = Ask(Numbers(60.0, None, 5.0, 0.5), queued=Units(2, 0))
 
     assert grant_of([2, 0, 0, 1000, 0, 0, 0], ask) is not None
     assert grant_of(reply, ask) is None

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from resilient_ai._rate_limit.config import RateLimitConfig
 from resilient_ai._rate_limit.estimate import TokenEstimate
 from resilient_ai._rate_limit.lease import Lease
-from resilient_ai._rate_limit.line import Waiter
+from resilient_ai._rate_limit.queue import Waiter
 from resilient_ai._rate_limit.quota import Quota
 from tests.rate_limit.quota_server import QuotaServer
 from tests.rate_limit.simulation import InVirtualTime, World
@@ -72,8 +72,8 @@ class FleetSimulation(InVirtualTime):
     def die(self, worker):
         """It takes with it what it has in stock, what it was promised, and who waits there."""
         worker.alive = False
-        for waiter in list(worker.quota.line):
-            worker.quota.line.leave(waiter)
+        for waiter in list(worker.quota.queue):
+            worker.quota.queue.leave(waiter)
             del self.joined[waiter]
 
     # -- the server
@@ -125,19 +125,19 @@ class FleetSimulation(InVirtualTime):
             self.turned_away += self.counted
         else:
             waiter = Waiter(tokens, self.now + patience, self.loop)
-            worker.quota.line.join(waiter)
+            worker.quota.queue.join(waiter)
             self.joined[waiter] = self.now, call
             self.serve(worker)
 
     def serve(self, worker):
-        while (waiter := worker.quota.line.first) is not None:
+        while (waiter := worker.quota.queue.first) is not None:
             seconds = worker.quota.turn(waiter, self.now)
             if seconds is None:
                 came, call = self.joined.pop(waiter)
                 self.send(worker, call, waiter.tokens, came)
             elif self.now >= waiter.ends:
                 del self.joined[waiter]
-                worker.quota.line.leave(waiter)
+                worker.quota.queue.leave(waiter)
                 self.turned_away += self.counted
             else:
                 if worker.lease is not None and worker.lease.wants(self.now):
@@ -146,7 +146,7 @@ class FleetSimulation(InVirtualTime):
                 return
 
     def serve_if_first(self, worker, waiter):
-        if worker.quota.line.first is waiter:
+        if worker.quota.queue.first is waiter:
             self.serve(worker)
 
     def send(self, worker, call, tokens, came):

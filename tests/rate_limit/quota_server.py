@@ -46,7 +46,7 @@ class QuotaServer:
         self._refused(ask, now)
         rates = self._refill(ask, seconds, now)
         resting = max(0.0, self.pause - now)
-        granted, wait, served = self._for_line(ask, rates, resting)
+        granted, wait, served = self._for_queue(ask, rates, resting)
         if served and resting == 0:
             ahead = self._ahead(ask)
             granted = Units(granted.requests + ahead.requests, granted.tokens + ahead.tokens)
@@ -91,16 +91,16 @@ class QuotaServer:
             rates.append(rate)
         return rates
 
-    def _for_line(self, ask: Ask, rates: list[float], resting: float) -> tuple[Units, float, bool]:
+    def _for_queue(self, ask: Ask, rates: list[float], resting: float) -> tuple[Units, float, bool]:
         def until_there(units: Units) -> float:
             missing = ((need - level) / rate for need, level, rate in zip(units, self.levels, rates, strict=True))
             return max(0.0, *missing) + resting
 
-        if ask.line == Units():
+        if ask.queued == Units():
             return Units(), 0.0, True
         part = max(self._there(ask), self._fair(ask, rates))
         units = Units(
-            *(max(first, math.floor(each * min(1.0, part))) for each, first in zip(ask.line, ask.first, strict=True))
+            *(max(first, math.floor(each * min(1.0, part))) for each, first in zip(ask.queued, ask.first, strict=True))
         )
         if until_there(units) > ask.patience:
             units = ask.first
@@ -109,16 +109,16 @@ class QuotaServer:
         if units != Units():
             wait = until_there(units)
         self.levels = [level - each for level, each in zip(self.levels, units, strict=True)]
-        return units, wait, units.requests >= ask.line.requests and units.tokens >= ask.line.tokens
+        return units, wait, units.requests >= ask.queued.requests and units.tokens >= ask.queued.tokens
 
     def _there(self, ask: Ask) -> float:
         """Share of the line for which there are units now."""
-        return min(max(0.0, level) / need for level, need in zip(self.levels, ask.line, strict=True) if need)
+        return min(max(0.0, level) / need for level, need in zip(self.levels, ask.queued, strict=True) if need)
 
     def _fair(self, ask: Ask, rates: list[float]) -> float:
         """Share of the line that is promised: of what comes within the horizon, as much as of all callers come here."""
         self.demand = self.demand + 0.05 * (ask.demand - self.demand) if self.demand > 0 else ask.demand
-        calls, tokens = ask.line
+        calls, tokens = ask.queued
         rate = min(rates[0], rates[1] * calls / tokens) if calls and tokens else rates[0 if calls else 1]
         part = rate * ask.numbers.horizon / (calls or tokens) / ask.workers
         return part * ask.demand / self.demand if self.demand > 0 else part

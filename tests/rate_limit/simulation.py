@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from resilient_ai._core.event_loops import LoopUsage
 from resilient_ai._rate_limit.config import RateLimitConfig
 from resilient_ai._rate_limit.estimate import TokenEstimate
-from resilient_ai._rate_limit.line import Waiter
+from resilient_ai._rate_limit.queue import Waiter
 from resilient_ai._rate_limit.quota import Quota
 from resilient_ai._rate_limit.told import Left, Told
 
@@ -166,7 +166,7 @@ class Simulation(InVirtualTime):
             self.turned_away += self.counted
         else:
             waiter = Waiter(tokens, self.now + patience, self.loop)
-            self.quota.line.join(waiter)
+            self.quota.queue.join(waiter)
             self.joined[waiter] = self.now, call
             self.ask(waiter)
 
@@ -180,14 +180,14 @@ class Simulation(InVirtualTime):
             self.call_next()
         elif self.now >= waiter.ends:
             del self.joined[waiter]
-            self.quota.line.leave(waiter)
+            self.quota.queue.leave(waiter)
             self.turned_away += self.counted
             self.call_next()
         else:
             self.at(min(self.now + seconds, waiter.ends), self.ask, waiter)
 
     def call_next(self):
-        if (waiter := self.quota.line.first) is not None:
+        if (waiter := self.quota.queue.first) is not None:
             self.at(self.now, self.ask, waiter)
 
     def served(self, call, tokens, came):

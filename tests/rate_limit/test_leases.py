@@ -113,7 +113,7 @@ async def test_a_call_that_finds_a_unit_in_stock_asks_nobody(registry, clock, se
         await ask()
 
     assert stock >= 5
-    assert all(each.line == Units() for each in carrier.asks[asked:])  # in the background at most
+    assert all(each.queued == Units() for each in carrier.asks[asked:])  # in the background at most
     assert clock.now() == served_at
 
 

@@ -18,7 +18,7 @@ from resilient_ai._core.event_loops import LoopUsage
 from resilient_ai._core.leasing import Ask, Units
 from resilient_ai._rate_limit.config import RateLimitConfig
 from resilient_ai._rate_limit.lease import Lease
-from resilient_ai._rate_limit.line import Waiter
+from resilient_ai._rate_limit.queue import Waiter
 from resilient_ai._rate_limit.quota import Quota
 from resilient_ai._rate_limit.told import Left, Told
 from tests.rate_limit.quota_server import QuotaServer
@@ -77,7 +77,7 @@ class LeaseMachine(RuleBasedStateMachine):
 
     def serve(self, worker: Worker) -> list[tuple[Worker, float]]:
         served = []
-        while (first := worker.quota.line.first) is not None:
+        while (first := worker.quota.queue.first) is not None:
             seconds = worker.quota.turn(first, self.now)
             if seconds is not None:
                 assert seconds > 0
@@ -98,15 +98,15 @@ class LeaseMachine(RuleBasedStateMachine):
                 self.spend(1, tokens)
                 through.append((worker, tokens))
             elif (patience := worker.quota.patience(tokens, self.now, 8.0)) is not None:
-                worker.quota.line.join(Waiter(tokens, self.now + patience, self.loop))
+                worker.quota.queue.join(Waiter(tokens, self.now + patience, self.loop))
         worker.lease.wants(self.now)
         return multiple(*through)
 
     @rule(index=WORKERS)
     def lose_patience(self, index: int) -> None:
-        line = self.workers[index].quota.line
-        for waiter in [each for each in line if each.ends <= self.now]:
-            line.leave(waiter)
+        queue = self.workers[index].quota.queue
+        for waiter in [each for each in queue if each.ends <= self.now]:
+            queue.leave(waiter)
 
     @rule(target=sent, seconds=st.sampled_from([0.01, 0.05, 0.3, 0.5, 0.5, 3.0, 20.0]))
     def wait(self, seconds: float) -> object:
@@ -164,14 +164,14 @@ class LeaseMachine(RuleBasedStateMachine):
         if ask is None:
             return multiple()
         assert worker.lease.ask(self.now) is None  # one question at a time
-        assert min(*ask.line, *ask.first, *ask.ahead, *ask.alone, ask.back.requests) >= 0
-        assert all(first <= line for first, line in zip(ask.first, ask.line, strict=True))
+        assert min(*ask.queued, *ask.first, *ask.ahead, *ask.alone, ask.back.requests) >= 0
+        assert all(first <= queued for first, queued in zip(ask.first, ask.queued, strict=True))
         assert 0 <= ask.patience <= 60
         grant = None
         if fate != "question lost" and fate != "refused":
             grant = self.server.take(ask, self.now)
-            for units, line, ahead in zip(grant.units, ask.line, ask.ahead, strict=True):
-                assert 0 <= units <= line + ahead
+            for units, queued, ahead in zip(grant.units, ask.queued, ask.ahead, strict=True):
+                assert 0 <= units <= queued + ahead
         else:
             self.forget(worker, ask.back)
         self.on_the_way = grant.units if grant is not None else Units()
@@ -214,8 +214,8 @@ class LeaseMachine(RuleBasedStateMachine):
     def be_quiet(self, index: int) -> None:
         """Nobody calls for a while: what is in stock goes back."""
         worker = self.workers[index]
-        for waiter in list(worker.quota.line):
-            worker.quota.line.leave(waiter)
+        for waiter in list(worker.quota.queue):
+            worker.quota.queue.leave(waiter)
         worker.lease.reached(SIZE)
         for _ in range(12):
             self.now += 0.5

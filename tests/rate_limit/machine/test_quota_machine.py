@@ -24,7 +24,7 @@ from hypothesis.stateful import (
 
 from resilient_ai._core.event_loops import LoopUsage
 from resilient_ai._rate_limit.config import RateLimitConfig
-from resilient_ai._rate_limit.line import Waiter
+from resilient_ai._rate_limit.queue import Waiter
 from resilient_ai._rate_limit.quota import Quota
 from resilient_ai._rate_limit.told import Left, Told
 
@@ -51,7 +51,7 @@ class QuotaMachine(RuleBasedStateMachine):
         self.config, self.lock = config, RLock()
         self.quota = Quota(config, self.now)
         self.loop = LoopUsage(None)
-        self.line: list[Waiter] = []
+        self.queue: list[Waiter] = []
         self.paused_until = -math.inf
         self.history: dict[str, list[tuple[float, float]]] = {"requests": [], "tokens": []}
         self.bad = 0
@@ -87,7 +87,7 @@ class QuotaMachine(RuleBasedStateMachine):
     def come(self, tokens: float) -> object:
         if not self.quota.enter(tokens, self.now):
             return multiple()
-        assert not self.line  # nobody overtakes those in line
+        assert not self.queue  # nobody overtakes those in line
         return self.took(tokens)
 
     @rule(target=sent, calls=st.sampled_from([1, 3, 50]))
@@ -95,7 +95,7 @@ class QuotaMachine(RuleBasedStateMachine):
         """As often as one look at the bucket tells that there is room."""
         through = []
         while len(through) < calls and self.quota.enter_quickly(self.now, self.lock):
-            assert not self.line
+            assert not self.queue
             through.append(self.took(0.0))
         return multiple(*through)
 
@@ -109,33 +109,33 @@ class QuotaMachine(RuleBasedStateMachine):
         if patience is None:
             longest = min(left if left < math.inf else 60.0, self.config.max_wait or math.inf)
             reserved = self.quota.answer_time.slow > 0
-            full = len(self.line) >= self.config.max_queue_size
+            full = len(self.queue) >= self.config.max_queue_size
             assert full or reserved or self.config.max_wait == 0 or wait > longest  # for a reason
             return
-        assert len(self.line) < self.config.max_queue_size
+        assert len(self.queue) < self.config.max_queue_size
         assert wait <= patience <= (left if left < math.inf else 60.0)
         assert self.config.max_wait is None or patience <= self.config.max_wait
         waiter = Waiter(tokens, self.now + patience, self.loop)
-        self.quota.line.join(waiter)
-        self.line.append(waiter)
+        self.quota.queue.join(waiter)
+        self.queue.append(waiter)
 
-    @precondition(lambda self: self.line)
+    @precondition(lambda self: self.queue)
     @rule(target=sent, index=st.integers(0, 3))
     def ask_for_a_turn(self, index: int) -> object:
-        waiter = self.line[index % len(self.line)]
+        waiter = self.queue[index % len(self.queue)]
         seconds = self.quota.turn(waiter, self.now)
         if seconds is not None:
             assert seconds > 0
             return multiple()
-        assert self.line[0] is waiter  # first come, first served
-        self.line.remove(waiter)
+        assert self.queue[0] is waiter  # first come, first served
+        self.queue.remove(waiter)
         return self.took(waiter.tokens)
 
-    @precondition(lambda self: self.line)
+    @precondition(lambda self: self.queue)
     @rule(target=sent)
     def wait_as_long_as_told(self) -> object:
         """Nothing else happens: then the first in line is served when it was told to ask again."""
-        waiter = self.line[0]
+        waiter = self.queue[0]
         while (seconds := self.quota.turn(waiter, self.now)) is not None:
             asked = self.now
             self.now += seconds
@@ -144,15 +144,15 @@ class QuotaMachine(RuleBasedStateMachine):
             if waited is None:
                 break
             assert self.now > asked
-        self.line.remove(waiter)
+        self.queue.remove(waiter)
         return self.took(waiter.tokens)
 
-    @precondition(lambda self: self.line)
+    @precondition(lambda self: self.queue)
     @rule(index=st.integers(0, 3))
     def leave_the_line(self, index: int) -> None:
-        waiter = self.line.pop(index % len(self.line))
-        self.quota.line.leave(waiter)
-        self.quota.line.leave(waiter)  # twice changes nothing
+        waiter = self.queue.pop(index % len(self.queue))
+        self.quota.queue.leave(waiter)
+        self.quota.queue.leave(waiter)  # twice changes nothing
 
     # -- calls
 
@@ -194,7 +194,7 @@ class QuotaMachine(RuleBasedStateMachine):
         """Buckets full to the brim, and then as many calls as get through at one moment."""
         self.now += 100.0
         calls = []
-        while not self.line and len(calls) < 200 and self.quota.enter(tokens, self.now):
+        while not self.queue and len(calls) < 200 and self.quota.enter(tokens, self.now):
             calls.append(self.took(tokens))
         return multiple(*calls)
 
@@ -203,12 +203,12 @@ class QuotaMachine(RuleBasedStateMachine):
         """A full bucket, from which calls are taken without a look at the time, just before it is looked at."""
         self.now += 100.0
         calls = []
-        if not self.line and self.quota.enter(0.0, self.now):
+        if not self.queue and self.quota.enter(0.0, self.now):
             calls.append(self.took(0.0))
         self.now += 0.045 * self.config.burst
         while len(calls) < quick and self.quota.enter_quickly(self.now, self.lock):
             calls.append(self.took(0.0))
-        while not self.line and len(calls) < 200 and self.quota.enter(0.0, self.now):
+        while not self.queue and len(calls) < 200 and self.quota.enter(0.0, self.now):
             calls.append(self.took(0.0))
         return multiple(*calls)
 
@@ -217,9 +217,9 @@ class QuotaMachine(RuleBasedStateMachine):
     @invariant()
     def the_line_is_as_remembered(self) -> None:
         if hasattr(self, "quota"):
-            assert list(self.quota.line) == self.line
-            assert math.isclose(self.quota.line.tokens, sum(each.tokens for each in self.line), abs_tol=1e-6)
-            assert self.quota.line.first is (self.line[0] if self.line else None)
+            assert list(self.quota.queue) == self.queue
+            assert math.isclose(self.quota.queue.tokens, sum(each.tokens for each in self.queue), abs_tol=1e-6)
+            assert self.quota.queue.first is (self.queue[0] if self.queue else None)
 
     @invariant()
     def nothing_is_lost(self) -> None:

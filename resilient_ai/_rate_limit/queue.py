@@ -29,7 +29,7 @@ class Waiter:
         self.usage = usage
 
 
-class WaitingLine:
+class WaitQueue:
     """
     First come, first served.
 
