@@ -34,7 +34,9 @@ if TYPE_CHECKING:
 _WORKER_LIFE = 15.0  # seconds without a heartbeat after which a worker is not counted
 _POLLING = 1.0  # seconds between two looks where news are not pushed
 _OPENING = 3.5  # timeouts of a command that making both connections may take, in several round trips
-_SOONEST, _LATEST = 0.1, 2.0  # seconds before a new connection is tried
+# Seconds before a new connection is tried. One that the server's return does not save lasts for 3.5 timeouts, and the
+# next one has to be made within 4 s of that return.
+_SOONEST, _LATEST = 0.1, 1.5
 _HELLOS, _HELLO_WAIT = 5, 0.2  # how often, and how long, one's own hello is waited for
 _PUSH_AGAIN = 600.0  # seconds before push is tried again where it did not work
 _SILENCE = 6.0  # heartbeats without a message after which a hello shows whether messages still arrive
@@ -98,7 +100,7 @@ class FleetTask:
                 return
             self._membership.lost(error or ConnectionError("the connection has ended"))
             wait = _SOONEST if time.monotonic() - began > 5 * _LATEST else wait
-            await anyio.sleep(wait * (0.5 + self._rng.random()))
+            await anyio.sleep(wait * (0.5 + 0.75 * self._rng.random()))
             wait = min(_LATEST, 2 * wait)
 
     async def _connection(self) -> None:
