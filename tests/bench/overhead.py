@@ -57,6 +57,7 @@ class Case:
     make: Callable[[Registry], Call | _LookUp]
     aim: float | None = None
     raises: type[BaseException] | None = None
+    scoped: bool = False  # enters scopes or deadlines, after which each call of a task looks for them: measured last
 
 
 async def bare(text: str) -> str:
@@ -211,16 +212,20 @@ def cases() -> list[Case]:
         Case("switched off, all four", lambda r: _off(_stack(r), r), 3.5),
         Case("switched off, all four, kept method", lambda r: _off(_method(r).ask, r)),
         Case("switched off, all four, client.ask(text)", lambda r: _off(_LookUp(_method(r)), r)),
-        Case("resilient(us, eu)", _resilient),
-        Case('resilient(us, eu, fallback="x")', lambda r: _resilient(r, fallback="x")),
-        Case("resilient without endpoints", lambda r: resilient(registry=r)(bare)),
-        Case("failover, hedged after 7.5 s", lambda r: _failover(r, hedge_after=7.5)),
+        Case("resilient(us, eu)", _resilient, scoped=True),
+        Case('resilient(us, eu, fallback="x")', lambda r: _resilient(r, fallback="x"), scoped=True),
+        Case("resilient without endpoints", lambda r: resilient(registry=r)(bare), scoped=True),
+        Case("failover, hedged after 7.5 s", lambda r: _failover(r, hedge_after=7.5), scoped=True),
         Case("failover, least latency", lambda r: _failover(r, strategy="least_latency")),
-        Case("classified_retry(timeout_seconds=15)", lambda r: classified_retry(timeout_seconds=15, registry=r)(bare)),
-        Case("all four inside deadline(15)", lambda r: _within_deadline(_stack(r))),
-        Case("deadline(15) alone", lambda _: _within_deadline(bare)),
-        Case("all four inside watch()", lambda r: _watched(_stack(r, timeout_seconds=None)), 25),
-        Case("watch() alone", lambda _: _watched(bare)),
+        Case(
+            "classified_retry(timeout_seconds=15)",
+            lambda r: classified_retry(timeout_seconds=15, registry=r)(bare),
+            scoped=True,
+        ),
+        Case("all four inside deadline(15)", lambda r: _within_deadline(_stack(r)), scoped=True),
+        Case("deadline(15) alone", lambda _: _within_deadline(bare), scoped=True),
+        Case("all four inside watch()", lambda r: _watched(_stack(r, timeout_seconds=None)), 25, scoped=True),
+        Case("watch() alone", lambda _: _watched(bare), scoped=True),
         Case("refused by an open circuit", _open, 15, CircuitOpenError),
         Case("one failure, then success", _fails_once, 150),
         Case("asyncio.timeout alone", lambda _: _timeout),
@@ -469,7 +474,10 @@ def main() -> None:
     options = parser.parse_args()
     which = [case for case in cases() if fnmatch.fnmatch(case.name, options.pattern)]
     if which:
-        print(table(which, asyncio.run(ratios(which, options.rounds))))
+        found: dict[str, list[float]] = {}
+        for scoped in (False, True):
+            found |= asyncio.run(ratios([case for case in which if case.scoped is scoped], options.rounds))
+        print(table(which, found))
     if options.pattern == "*":
         print()
         print(crowd_table(asyncio.run(crowds())))
