@@ -5,7 +5,7 @@ import asyncio
 from tests.bench import overhead
 from tests.bench.goodput import run
 
-print(overhead.table(overhead.cases(), asyncio.run(overhead.ratios(overhead.cases(), rounds=150))))
+print(overhead.table(overhead.cases(), overhead.measured(overhead.cases(), rounds=150)))
 print()
 print(overhead.crowd_table(asyncio.run(overhead.crowds())))
 print()

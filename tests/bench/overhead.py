@@ -300,6 +300,14 @@ async def ratios(which: list[Case], rounds: int) -> dict[str, list[float]]:
     return found
 
 
+def measured(which: list[Case], rounds: int) -> dict[str, list[float]]:
+    """The ratios of all these cases."""
+    found: dict[str, list[float]] = {}
+    for scoped in (False, True):
+        found |= asyncio.run(ratios([case for case in which if case.scoped is scoped], rounds))
+    return found
+
+
 TASKS, CALLS_EACH, CROWDS = 10_000, 10, 5
 
 
@@ -474,10 +482,7 @@ def main() -> None:
     options = parser.parse_args()
     which = [case for case in cases() if fnmatch.fnmatch(case.name, options.pattern)]
     if which:
-        found: dict[str, list[float]] = {}
-        for scoped in (False, True):
-            found |= asyncio.run(ratios([case for case in which if case.scoped is scoped], options.rounds))
-        print(table(which, found))
+        print(table(which, measured(which, options.rounds)))
     if options.pattern == "*":
         print()
         print(crowd_table(asyncio.run(crowds())))
