@@ -11,6 +11,7 @@ import pytest
 
 from resilient_ai import ErrorType, register_classifier
 from resilient_ai._classification.verdict import verdict
+from resilient_ai._core.policy import Policy
 
 # For long tests of what is the same code on either backend.
 trio_in_ci = pytest.mark.parametrize("anyio_backend", ["asyncio", pytest.param("trio", marks=pytest.mark.slow)])
@@ -24,6 +25,18 @@ class ProviderError(Exception):
     ) -> None:
         super().__init__(str(error_type))
         self.verdict = verdict(ErrorType(error_type), retry_after=retry_after, in_stream=in_stream)
+
+
+class ByLayers(Policy):
+    """Does nothing, and has no part in a fast path: what lies above runs layer by layer."""
+
+    kind = "by_layers"
+
+    def make_state(self, name):
+        raise NotImplementedError
+
+    def bind(self, bind_inner, site):
+        return bind_inner(site)
 
 
 @contextmanager

@@ -24,10 +24,9 @@ from resilient_ai import (
     failover,
     watch,
 )
-from resilient_ai._core.policy import Policy
 from resilient_ai._core.wrapper import decorate
 from resilient_ai.testing import VirtualClock, capture_events
-from tests.helpers import ProviderError, errors_mean_what_they_say, interleaved, scripted
+from tests.helpers import ByLayers, ProviderError, errors_mean_what_they_say, interleaved, scripted
 
 RECOMMENDED = ("degrade_to", "classified_retry", "failover", "adaptive_limit", "circuit_breaker")
 
@@ -42,18 +41,6 @@ def decorator(policy, registry, timeout=None, strategy="round_robin"):
     if policy == "adaptive_limit":
         return adaptive_limit(initial=2, max_wait=0, registry=registry)  # nobody moves the clock for who waits
     return circuit_breaker(timeout_seconds=timeout, failure_threshold=2, registry=registry)
-
-
-class ByLayers(Policy):
-    """Does nothing, and has no part in a fast path: what lies above runs layer by layer."""
-
-    kind = "by_layers"
-
-    def make_state(self, name):
-        raise NotImplementedError
-
-    def bind(self, bind_inner, site):
-        return bind_inner(site)
 
 
 class HurriedClock(VirtualClock):

@@ -29,13 +29,12 @@ from resilient_ai import (
     resilient,
     time_left,
 )
-from resilient_ai._core.policy import Policy
 from resilient_ai._core.wrapper import decorate
 from resilient_ai.testing import capture_events, isolated_registry
 from resilient_ai.types import SystemClock
 from resilient_ai.usage import Usage, report_usage
 from tests.core.support import JumpingLoop
-from tests.helpers import ProviderError, errors_mean_what_they_say
+from tests.helpers import ByLayers, ProviderError, errors_mean_what_they_say
 
 
 def loop_time():
@@ -54,18 +53,6 @@ def in_jumping_time(fn, *args):
     with pytest.MonkeyPatch.context() as patch, isolated_registry(clock=SystemClock()):
         patch.setattr(SystemClock, "now", staticmethod(loop_time))
         return anyio.run(fn, *args, backend="asyncio", backend_options={"loop_factory": JumpingLoop})
-
-
-class ByLayers(Policy):
-    """Does nothing, and has no part in a fast path: what lies above runs layer by layer."""
-
-    kind = "by_layers_in_time"
-
-    def make_state(self, name):
-        raise NotImplementedError
-
-    def bind(self, bind_inner, site):
-        return bind_inner(site)
 
 
 def stacked(function, policies, registry, settings):

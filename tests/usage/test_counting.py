@@ -25,22 +25,9 @@ from resilient_ai.providers import Reply
 from resilient_ai.testing import isolated_registry
 from resilient_ai.usage import Usage, report_usage
 from tests.helpers import scripted
+from tests.usage.support import ANSWER, count, told
 
 US, EU = Endpoint("us"), Endpoint("eu")
-ANSWER = Reply("hello", usage=Usage(10, 2), model="gpt")
-
-
-def count(registry):
-    """Begin to count."""
-    assert len(registry.usage) == 0
-
-
-def told(registry, name):
-    """Endpoint, model, answers, tokens in and out, answers without usage."""
-    return [
-        (row.endpoint, row.model, row.calls, row.usage.input_tokens, row.usage.output_tokens, row.without_usage)
-        for row in registry.usage[name]
-    ]
 
 
 def asking(registry, outcome=ANSWER, *, name="counted_ask"):
