@@ -197,7 +197,7 @@ class Circuit(FleetCircuit):
             if (fleet := self.by_fleet) is not None and fleet.holds:
                 return self._fleet_probe_succeeded(fleet, now, roll)
             probing.successes += 1
-            probing.alone_until = -math.inf
+            probing.alone_until = NEVER
             if probing.successes < self.config.success_threshold:
                 return None
             if fleet is not None and fleet.alone:

@@ -6,6 +6,7 @@ import math
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from resilient_ai._core.clock import NEVER
 from resilient_ai._core.public import public
 
 from .window import TICK
@@ -89,7 +90,7 @@ class Probing:
         self.in_flight: list[Ticket] = []
         self.successes = 0
         self.usual_seconds = usual_seconds
-        self.alone_until = -math.inf
+        self.alone_until = NEVER
 
     def is_full(self, now: float, most: int) -> bool:
         """Whether another probe has to wait; `most` may be in flight at a time."""

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 import anyio
 
+from .tasks import ended_by_us
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
     from contextvars import Context
@@ -101,8 +103,7 @@ class BesideTasks:
     def call_ended(self, error: BaseException | None) -> None:
         """The host's call is over, before the block: as it would be anyway, or because it was cancelled here."""
         if self.cancelled:
-            others = self._host.uncancel() - self._cancelling
-            self._overtaken = isinstance(error, asyncio.CancelledError) and others <= 0
+            self._overtaken = ended_by_us(self._host, self._cancelling, error)
 
     async def __aenter__(self) -> Self:
         self._scope = anyio.CancelScope()

@@ -31,7 +31,7 @@ from .patience import scope_seconds_left, task_seconds_left
 from .per_loop import PerLoop
 from .readers import readers
 from .scopes import move_on_after, put_off
-from .tasks import current_task, running_loop
+from .tasks import current_task, ended_by_us, running_loop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -236,8 +236,7 @@ def _answered_late(queue: DeadlineQueue, task: asyncio.Task[Any], fn: Any) -> No
 
 def _was_only_us(queue: DeadlineQueue, task: asyncio.Task[Any], error: BaseException) -> bool:
     """Whether the timeout alone ended a call whose time was over, and nobody else cancelled it as well."""
-    others = task.uncancel() - queue.expired.pop(task)[0]
-    return isinstance(error, asyncio.CancelledError) and others <= 0
+    return ended_by_us(task, queue.expired.pop(task)[0], error)
 
 
 @dataclass(slots=True)

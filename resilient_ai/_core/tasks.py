@@ -52,6 +52,19 @@ else:
     current_task = vars(asyncio.tasks)["_current_tasks"].get
 
 
+def ended_by_us(task: asyncio.Task[Any], cancelling: int, error: BaseException | None) -> bool:
+    """
+    Take one cancellation of a task back. Whether it alone ended the task's call, and nobody else cancelled it as well.
+
+    Args:
+        task: It has been cancelled.
+        cancelling: How often it had been asked to cancel before the call.
+        error: What the call has raised; None: nothing.
+    """
+    others = task.uncancel() - cancelling
+    return isinstance(error, asyncio.CancelledError) and others <= 0
+
+
 class Promise(Protocol):
     """Awaited by one task. Fulfil it only while it is not `done()`: its task may have been cancelled."""
 

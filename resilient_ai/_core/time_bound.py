@@ -18,7 +18,7 @@ from .clock import SystemClock
 from .errors import mark_if_wrong_call
 from .moments import Moments, moments_of
 from .patience import callers_patience
-from .tasks import current_task, running_loop
+from .tasks import current_task, ended_by_us, running_loop
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -156,8 +156,7 @@ class TimeBound:
             reset_deadline(tokens)  # not where a call of a closed loop is collected in another context
 
     def _leave(self, task: asyncio.Task[Any] | None, error: BaseException) -> None:
-        others = task.uncancel() - self._cancelling  # type: ignore[union-attr]
-        self.is_over = isinstance(error, asyncio.CancelledError) and others <= 0
+        self.is_over = ended_by_us(task, self._cancelling, error)  # type: ignore[arg-type]  # it has one up to here
 
 
 def time_bound(limits: tuple[Limit, ...] | None, narrower: Limit | None, *, looks: bool) -> TimeBound | ByLayers | None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
     from ._store import Vector
+
+    N = TypeVar("N", bound=np.generic)
 
     Bits = npt.NDArray[np.uint64]
     Rows = npt.NDArray[np.intp]
@@ -41,13 +43,9 @@ class Signatures:
 
     def extend(self, bits: Bits) -> None:
         """Add rows of `signs`."""
-        import numpy as np
-
         count = self._count + len(bits)
         if count > self._bits.shape[1]:
-            grown = np.zeros((len(self._bits), max(count, self._bits.shape[1] * 3 // 2)), dtype=np.uint64)
-            grown[:, : self._count] = self._bits[:, : self._count]
-            self._bits = grown
+            self._bits = wider(self._bits, self._count, count)
         self._bits[:, self._count : count] = bits.T
         self._count = count
 
@@ -89,6 +87,15 @@ def _distances(bits: Bits, wanted: Bits) -> npt.NDArray[np.uint16]:
     for line, other in zip(bits[1:], wanted[1:], strict=True):
         distances += np.bitwise_count(line ^ other)
     return distances
+
+
+def wider(table: npt.NDArray[N], used: int, needed: int) -> npt.NDArray[N]:
+    """A copy that begins with the used columns and has room for as many as are needed, or for half as many again."""
+    import numpy as np
+
+    grown = np.zeros((*table.shape[:-1], max(needed, table.shape[-1] * 3 // 2)), dtype=table.dtype)
+    grown[..., :used] = table[..., :used]
+    return grown
 
 
 def words_for(dimensions: int) -> int:

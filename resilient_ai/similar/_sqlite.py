@@ -303,12 +303,13 @@ class SQLiteStore:
             self._unsaved = kept
             if self._closed:
                 return gone
-        deleted = part = patiently(lambda: self._delete(owner), _FORGET_SECONDS, self._lock)
-        while part == _PART:
-            time.sleep(_PART_PAUSE_SECONDS)
+        deleted = 0
+        while True:
             part = patiently(lambda: self._delete(owner), _FORGET_SECONDS, self._lock)
             deleted += part
-        return max(gone, deleted)
+            if part < _PART:
+                return max(gone, deleted)
+            time.sleep(_PART_PAUSE_SECONDS)
 
     def _delete(self, owner: str | None) -> int:
         """Delete one part; returns how many entries that were."""

@@ -7,7 +7,7 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
 from ._matrix import PREFILTERED, best
-from ._signatures import Signatures
+from ._signatures import Signatures, wider
 from ._sqlite_file import data_version
 from ._sqlite_rows import COLUMNS, compared, entry_of, signs_of
 
@@ -43,14 +43,10 @@ class _Numbered:
         self.signatures = Signatures(dimensions)
 
     def extend(self, numbers: list[int], bits: Bits) -> None:
-        import numpy as np
-
         start = len(self.signatures)
         count = start + len(numbers)
         if count > len(self._numbers):
-            grown = np.zeros(max(count, len(self._numbers) * 3 // 2), dtype=np.int64)
-            grown[:start] = self._numbers[:start]
-            self._numbers = grown
+            self._numbers = wider(self._numbers, start, count)
         self._numbers[start:count] = numbers
         self.signatures.extend(bits)  # last: a search that is going on looks at no row without a number
 
