@@ -9,7 +9,7 @@ from ._adaptive_limit import decorator as limits
 from ._circuit_breaker import decorator as circuits
 from ._classified_retry import decorator as retries
 from ._classified_retry.rules import RetryRule
-from ._core.callables import shape_of
+from ._core.callables import shape_of, without_parentheses
 from ._core.checks import check_number
 from ._core.errors import ErrorType
 from ._core.plain_settings import Told
@@ -126,7 +126,7 @@ def resilient(
             decorator that is not in the stack.
         ValueError: At decoration: a bad setting, or the name exists with other settings.
     """
-    if len(endpoints) == 1 and callable(endpoints[0]) and not hasattr(endpoints[0], "name"):
+    if len(endpoints) == 1 and without_parentheses(endpoints[0]) and not hasattr(endpoints[0], "name"):
         return cast("Any", resilient())(endpoints[0])
     check_number("patience", patience, above=0, optional=True)
     _check_settings(degrade_to=degrade_to, spend_limit=spend_limit, classified_retry=classified_retry)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, ClassVar, ParamSpec, TypeVar, overload
 
+from resilient_ai._core.callables import without_parentheses
 from resilient_ai._core.fast_path import begun
 from resilient_ai._core.handlers import Handler
 from resilient_ai._core.policy import Policy, Site
@@ -206,6 +207,6 @@ def adaptive_limit(
         where = registry if registry is not None else default_registry()
         return decorate(fn, AdaptiveLimitPolicy(None if bare else name, config, where))
 
-    bare = callable(name)
+    bare = without_parentheses(name)
     config = LimitConfig(initial, min_limit, max_limit, pace, max_wait, max_queue_size)
     return put_on(name) if bare else put_on

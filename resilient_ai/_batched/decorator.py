@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, 
 from dataclasses import fields, replace
 from typing import Any, ClassVar, Concatenate, ParamSpec, Protocol, Self, TypeVar, get_args, get_origin, overload
 
+from resilient_ai._core.callables import without_parentheses
 from resilient_ai._core.checks import check_callable, together
 from resilient_ai._core.coroutine_type import CoroutineOf
 from resilient_ai._core.handlers import Handler
@@ -229,7 +230,7 @@ def batched(
         where = registry if registry is not None else default_registry()
         return decorate(fn, BatchedPolicy(shared_name, config, where, group_by=group_by, weight=weight))
 
-    bare = callable(name)
+    bare = without_parentheses(name)
     shared_name = None if bare else name
     if (weight is None) != (max_weight is None):
         raise ValueError(f"weight and max_weight need each other, got weight={weight!r}, max_weight={max_weight!r}")

@@ -12,7 +12,7 @@ from resilient_ai._classification.error_rules import (
     Reject,
     error_rules,
 )
-from resilient_ai._core.callables import shape_of
+from resilient_ai._core.callables import shape_of, without_parentheses
 from resilient_ai._core.checks import check_callable
 from resilient_ai._core.deadline import bounded
 from resilient_ai._core.handlers import Handler
@@ -254,7 +254,7 @@ def circuit_breaker(
 
     check_callable("key", key)
     check_callable("reject", reject)
-    bare = callable(name)
+    bare = without_parentheses(name)
     shared_name = None if bare else name
     config = CircuitConfig(
         failure_threshold=failure_threshold,

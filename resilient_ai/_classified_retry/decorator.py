@@ -9,7 +9,7 @@ from typing import Any, ClassVar, ParamSpec, Self, TypeVar, overload
 import tenacity
 
 from resilient_ai._classification.error_rules import Reject
-from resilient_ai._core.callables import shape_of
+from resilient_ai._core.callables import shape_of, without_parentheses
 from resilient_ai._core.checks import check_callable
 from resilient_ai._core.commit_point import Commits
 from resilient_ai._core.early_end import bounded_visibly
@@ -196,7 +196,7 @@ def classified_retry(
         TypeError: At decoration: not a function.
         ValueError: At decoration: a bad setting, or the name exists with other settings.
     """
-    bare = callable(name)
+    bare = without_parentheses(name)
     config = RetryConfig(merged_rules(rules), max_attempts, max_elapsed, budget, timeout_seconds)
     choices = RetryChoices(chosen_types(on, config), reraise, retry_unsent_only, reject, stop, wait, retry, commits)
     for setting, given in (("reject", reject), ("commits", commits), ("stop", stop), ("wait", wait), ("retry", retry)):

@@ -27,6 +27,15 @@ def unwrapped(fn: Any) -> list[Any]:
     return found
 
 
+def without_parentheses(given: Any) -> bool:
+    """
+    Whether a decorator got the function itself as its first argument.
+
+    A class method is not callable and is one all the same; a property is refused where its shape is looked at.
+    """
+    return callable(given) or hasattr(type(given), "__get__")
+
+
 class Shape(NamedTuple):
     """How a function is called."""
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from resilient_ai._classification.error_rules import ErrorRule, error_rules
-from resilient_ai._core.callables import name_of, shape_of
+from resilient_ai._core.callables import name_of, shape_of, without_parentheses
 from resilient_ai._core.fast_path import FastPath
 from resilient_ai._core.handlers import Handler
 from resilient_ai._core.plain_settings import for_plain_functions
@@ -129,7 +129,7 @@ def degrade_to(
 
     def put_on(fn: Any = None, /, *more: Any, **named: Any) -> Any:
         # Without its parentheses, `@degrade_to` took the function for a rung, and this is a call of it.
-        if more or named or (not callable(fn) and not hasattr(type(fn), "__get__")):
+        if more or named or not without_parentheses(fn):
             got = "the arguments of a call" if more or named else f"a {type(fn).__qualname__}"
             raise TypeError(
                 f"@degrade_to needs a function, got {got};"

@@ -9,7 +9,16 @@ from types import MethodType
 import pytest
 import wrapt
 
-from resilient_ai import Endpoint, circuit_breaker, classified_retry, degrade_to, failover
+from resilient_ai import (
+    Endpoint,
+    adaptive_limit,
+    batched,
+    circuit_breaker,
+    classified_retry,
+    degrade_to,
+    failover,
+    resilient,
+)
 
 
 class Caller:
@@ -107,6 +116,29 @@ async def test_a_class_method_gets_the_class_it_is_called_on(registry, above):
 
     assert await heir.ask("hi") == (heir, "eu", "hi")
     assert await heir().ask("hi") == (heir, "eu", "hi")
+
+
+BARE = [adaptive_limit, batched, circuit_breaker, classified_retry, resilient]
+
+
+@pytest.mark.parametrize("decorator", BARE, ids=lambda each: each.__name__)
+@pytest.mark.parametrize("kind", [classmethod, staticmethod])
+async def test_a_decorator_without_parentheses_takes_a_class_method_and_a_static_one(decorator, kind, request):
+    async def ask(*words):
+        return words if decorator is not batched else [(*words[:-1], item) for item in words[-1]]
+
+    ask.__qualname__ = request.node.name  # a state of its own in the default registry
+    asking = type("Asking", (), {"ask": decorator(kind(ask))})
+    given = (asking, "hi") if kind is classmethod else ("hi",)
+
+    assert await asking.ask("hi") == given
+    assert await asking().ask("hi") == given
+
+
+@pytest.mark.parametrize("decorator", BARE, ids=lambda each: each.__name__)
+def test_a_decorator_without_parentheses_refuses_a_property_at_once(decorator):
+    with pytest.raises(TypeError, match="got a property; decorate the method"):
+        decorator(property(lambda self: "hi"))
 
 
 async def test_somebody_elses_descriptor_below_is_bound_as_it_wants_to_be(registry):
