@@ -82,6 +82,7 @@ class FleetTask:
         self._heard_at = self._greeted_at = -math.inf
         self._ver_seen = -1
         self._failure: BaseException | None = None
+        self._refused = False  # whether the server answered last that it takes nothing: its memory is full, say
 
     async def run(self) -> None:
         """Connect, and connect again, until cancelled or about to leave."""
@@ -98,7 +99,9 @@ class FleetTask:
                 error = raised
             if self._membership.leaving:
                 return
-            self._membership.lost(error or ConnectionError("the connection has ended"))
+            error = error or ConnectionError("the connection has ended")
+            self._refused = is_refusal(error)
+            self._membership.lost(error)
             wait = _SOONEST if time.monotonic() - began > 5 * _LATEST else wait
             await anyio.sleep(wait * (0.5 + 0.75 * self._rng.random()))
             wait = min(_LATEST, 2 * wait)
@@ -108,6 +111,8 @@ class FleetTask:
         patience = _OPENING * self._timeout
         with anyio.fail_after(patience) as opening:
             async with self._connect(patience) as transport:
+                if self._refused:  # the subscription has a connection of its own, and would be in vain
+                    await self._heartbeat(transport, self._ver_seen)
                 await self._serve(transport, opening)
         if self._failure is not None:
             raise self._failure
@@ -256,11 +261,11 @@ class FleetTask:
             if self._push:
                 await self._check_push(transport)
 
+    async def _heartbeat(self, transport: Transport, seen: int) -> Any:
+        return await self._ask(transport, SYNC, self._synced, self._worker, millis(_WORKER_LIFE), seen, 0)
+
     async def _sync(self, transport: Transport, voting: Voting, *, first: bool = False) -> None:
-        seen = -1 if first else self._ver_seen
-        workers, ver, now, rows, states, asks = await self._ask(
-            transport, SYNC, self._synced, self._worker, millis(_WORKER_LIFE), seen, 0
-        )
+        workers, ver, now, rows, states, asks = await self._heartbeat(transport, -1 if first else self._ver_seen)
         voting.synced(now, states, asks, first=first)
         for row in rows:
             self._hear_fact(news_of_row(row))

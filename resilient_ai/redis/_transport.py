@@ -129,6 +129,6 @@ def as_text(reply: Any) -> Any:
     return [as_text(each) for each in reply] if isinstance(reply, list) else reply
 
 
-def is_refusal(error: Exception, name: str = "ResponseError") -> bool:
+def is_refusal(error: BaseException, name: str = "ResponseError") -> bool:
     """Whether the server has answered, and said no; all clients have the same names for that."""
     return any(each.__name__ == name for each in type(error).__mro__)

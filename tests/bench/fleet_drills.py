@@ -1,10 +1,11 @@
 """
 What a fleet costs while its server or the network is in trouble, and how soon its workers are alone and back.
 
-`python -m tests.bench.fleet_drills [--only NAME] [--backend trio]`: ten workers in one process, each with some forty
-calls a second, a provider that is dead and a circuit that all hold open; 3 s of calm, 5 s of trouble, 7 s after it.
-About four minutes for a backend. Processor time is what the kernel says of the process (`getrusage`), the callers'
-included: `no fleet` shows that alone. `idle`: nobody calls; the provider is well.
+`python -m tests.bench.fleet_drills [--only NAME] [--backend trio] [--client redis-py]`: ten workers in one process, each
+with some forty calls a second, a provider that is dead and a circuit that all hold open; 3 s of calm, 5 s of trouble, 7 s
+after it. About four minutes for a backend. Processor time is what the kernel says of the event loop's thread
+(`getrusage`), the callers' included: `no fleet` shows that alone. The threads of the proxy are the network, and not in it.
+`idle`: nobody calls; the provider is well. Of times, and of lines that a worker tells, those of the worst worker.
 """
 
 from __future__ import annotations
@@ -12,15 +13,17 @@ from __future__ import annotations
 import argparse
 import resource
 import time
-from collections import Counter
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
+from contextvars import ContextVar
 from typing import Any
 
 import anyio
 
 from resilient_ai.events import FleetJoined, FleetLost
-from resilient_ai.testing import capture_events
+from resilient_ai.redis import RedisStore
+from resilient_ai.redis._clients import RedisPyTransport
+from resilient_ai.redis._transport import Transport
 from tests.fleet.proxy import Proxy
 from tests.fleet.support import Server, server, until
 from tests.fleet.voting import Workers, store
@@ -72,14 +75,73 @@ TROUBLES: dict[str, tuple[Callable[[Server, Proxy], None], Callable[[Server, Pro
 }
 
 
+class Watch:
+    """
+    When a worker sent the first command that failed, and what it told of the server.
+
+    Attributes:
+        failed: When that command was sent; None: the connection has ended by itself.
+        lost, joined: When it told so, each time.
+    """
+
+    def __init__(self) -> None:
+        self.failed: float | None = None
+        self.lost: list[float] = []
+        self.joined: list[float] = []
+
+    def hear(self, event: object) -> None:
+        if isinstance(event, FleetLost):
+            self.lost.append(time.monotonic())
+        elif isinstance(event, FleetJoined):
+            self.joined.append(time.monotonic())
+
+    @property
+    def alone(self) -> float | None:
+        """Seconds from the first command that failed until the worker was alone."""
+        if not self.lost:
+            return None
+        return self.lost[0] - min(self.lost[0], self.failed or self.lost[0])
+
+
+_WATCH: ContextVar[Watch | None] = ContextVar("watch", default=None)
+
+
+class WatchedStore(RedisStore):
+    """A store of one worker, whose commands are watched."""
+
+    def __init__(self, watch: Watch, *arguments: Any, **settings: Any) -> None:
+        super().__init__(*arguments, namespace="drill", **settings)
+        self._watch = watch
+
+    async def run(self, membership: Any) -> None:
+        _WATCH.set(self._watch)
+        await super().run(membership)
+
+
+def watch_commands(transport: type[Transport]) -> None:
+    """Note when a command was sent that fails."""
+    send = transport.run
+
+    async def run(self: Transport, *arguments: Any) -> Any:
+        watch, began = _WATCH.get(), time.monotonic()
+        try:
+            return await send(self, *arguments)
+        except Exception:
+            if watch is not None:
+                watch.failed = watch.failed or began
+            raise
+
+    transport.run = run  # type: ignore[method-assign]
+
+
 class Meter:
-    """Share of one core that this process takes, from one reading to the next."""
+    """Share of one core that this thread takes, from one reading to the next."""
 
     def __init__(self) -> None:
         self._at, self._used = time.monotonic(), self._now()
 
     def _now(self) -> float:
-        usage = resource.getrusage(resource.RUSAGE_SELF)
+        usage = resource.getrusage(resource.RUSAGE_THREAD)
         return usage.ru_utime + usage.ru_stime
 
     def read(self) -> float:
@@ -98,35 +160,54 @@ async def seconds_until(true: Callable[[], bool], most: float) -> str:
     return "–"
 
 
-async def drill(name: str, running: Server, proxy: Proxy) -> str:
+def stores(stack: AsyncExitStack, url: str, client: str, watches: list[Watch]) -> list[WatchedStore]:
+    """A store for each worker."""
+    if client == "coredis":
+        return [WatchedStore(each, url) for each in watches]
+    from redis.asyncio import Redis
+
+    clients = [Redis.from_url(url, decode_responses=True) for _ in watches]
+    for each in clients:
+        stack.push_async_callback(each.aclose)
+    return [WatchedStore(watch, client=each) for watch, each in zip(watches, clients, strict=True)]
+
+
+async def drill(name: str, running: Server, proxy: Proxy, client: str) -> str:
     """A row of the table."""
     workers, (go, come) = Workers(WORKERS), TROUBLES[name]
-    with capture_events(workers.registries[0]) as events:
-        async with workers.joined(store(None, url=proxy.url, sync_interval=5.0)):
-            workers.dead = True
-            await until(lambda: workers.held() == WORKERS, 60)
-            meter, workers.slowest, sent = Meter(), 0.0, commands(workers)
-            await anyio.sleep(CALM)
-            calm, calm_sent = meter.read(), (commands(workers) - sent) / CALM / WORKERS
-            go(running, proxy)
-            began, alone = time.monotonic(), "–"
-            if name not in ("none", "flushed", "0.2 s each way"):
-                alone = await seconds_until(
-                    lambda: not any(each.fleet.connected for each in workers.registries), TROUBLE
-                )
-            await anyio.sleep(max(0.0, began + TROUBLE - time.monotonic()))
-            held, during = workers.held(), meter.read()
-            come(running, proxy)
-            began = time.monotonic()
-            back = await seconds_until(lambda: workers.connected, 12.0)
-            await anyio.sleep(max(0.0, began + AFTER - time.monotonic()))
-            after = meter.read()
-    lines = Counter(type(each).__name__ for each in events if isinstance(each, FleetJoined | FleetLost))
-    told = f"{lines['FleetLost']} + {lines['FleetJoined'] - 1}"
+    watches = [Watch() for _ in range(WORKERS)]
+    for registry, watch in zip(workers.registries, watches, strict=True):
+        registry.subscribe(watch.hear)
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(workers.joined(*stores(stack, proxy.url, client, watches)))
+        workers.dead = True
+        await until(lambda: workers.held() == WORKERS, 60)
+        meter, workers.slowest, sent = Meter(), 0.0, commands(workers)
+        await anyio.sleep(CALM)
+        calm, calm_sent = meter.read(), (commands(workers) - sent) / CALM / WORKERS
+        go(running, proxy)
+        began = time.monotonic()
+        await anyio.sleep(TROUBLE)
+        held, during = workers.held(), meter.read()
+        lost = [each.lost[0] - began for each in watches if each.lost]
+        alone = [each.alone for each in watches if each.alone is not None]
+        come(running, proxy)
+        began = time.monotonic()
+        back = await seconds_until(lambda: workers.connected, 12.0)
+        await anyio.sleep(max(0.0, began + AFTER - time.monotonic()))
+        after = meter.read()
+    told = f"{max(len(each.lost) for each in watches)} + {max(len(each.joined) for each in watches) - 1}"
     return (
-        f"| {name} | {held} of {WORKERS} | {alone} | {back} | {calm:.1%} | {during:.1%} | {after:.1%} |"
-        f" {workers.slowest * 1e6:,.0f} | {told} | {calm_sent:.2f} |"
+        f"| {name} | {held} of {WORKERS} | {worst(lost)} | {worst(alone)} | {back} | {calm:.1%} | {during:.1%} |"
+        f" {after:.1%} | {workers.slowest * 1e6:,.0f} | {told} | {calm_sent:.2f} |"
     )
+
+
+def worst(seconds: list[float]) -> str:
+    """The longest of those who lost the server, and how many they were where not all did."""
+    if not seconds:
+        return "–"
+    return f"{max(seconds):.1f}" + (f" ({len(seconds)} of {WORKERS})" if len(seconds) < WORKERS else "")
 
 
 async def no_fleet() -> str:
@@ -143,7 +224,7 @@ async def no_fleet() -> str:
         await anyio.sleep(CALM)
         calm = meter.read()
         tasks.cancel_scope.cancel()
-    return f"| no fleet | | | | {calm:.1%} | | | {workers.slowest * 1e6:,.0f} | | |"
+    return f"| no fleet | | | | | {calm:.1%} | | | {workers.slowest * 1e6:,.0f} | | |"
 
 
 async def idle(running: Server) -> str:
@@ -156,12 +237,12 @@ async def idle(running: Server) -> str:
         meter, sent = Meter(), commands(workers)
         await anyio.sleep(4 * CALM)
         used, told = meter.read(), (commands(workers) - sent) / 4 / CALM / WORKERS
-    return f"| idle | | | | {used:.1%} | | | | | {told:.2f} |"
+    return f"| idle | | | | | {used:.1%} | | | | | {told:.2f} |"
 
 
 TITLES = (
-    "held open | alone after, s | back after, s | processor, calm | in it | after it | slowest refusal, µs |"
-    " lines lost + back | commands/s/worker"
+    "held open | alone after, s | …after its first failed command | back after, s | processor, calm | in it | after it |"
+    " slowest refusal, µs | lines lost + back | commands/s/worker"
 )
 
 
@@ -170,8 +251,10 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--only", default="", help="troubles whose name contains this")
     options.add_argument("--backend", default="asyncio", choices=("asyncio", "trio"))
+    options.add_argument("--client", default="coredis", choices=("coredis", "redis-py"))
     chosen = options.parse_args()
-    print(f"| {chosen.backend} | {TITLES} |\n|{'---|' * 10}", flush=True)
+    watch_commands(Transport if chosen.client == "coredis" else RedisPyTransport)
+    print(f"| {chosen.backend} | {TITLES} |\n|{'---|' * 11}", flush=True)
 
     def play(row: Callable[..., Any], *given: Any) -> None:
         print(anyio.run(row, *given, backend=chosen.backend), flush=True)
@@ -183,7 +266,7 @@ def main() -> None:
         if chosen.only in name:
             with server() as running:
                 proxy = Proxy(running.port)
-                play(drill, name, running, proxy)
+                play(drill, name, running, proxy, chosen.client)
                 proxy.close()
 
 

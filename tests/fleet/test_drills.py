@@ -331,3 +331,25 @@ async def test_a_server_that_takes_nothing_leaves_the_worker_alone_until_it_does
     assert slowest < 0.1
     assert back < BACK
     assert push
+
+
+def calls_of(running, command):
+    """How often the server was asked that."""
+    found = re.search(rf"cmdstat_{command}:calls=(\d+)", running.ask("INFO", "commandstats"))
+    return int(found[1]) if found else 0
+
+
+async def test_a_worker_that_is_refused_subscribes_to_nothing_until_it_is_not(running):
+    registry = worker()
+    async with registry.join(store(running)):
+        await until(lambda: registry.fleet.connected)
+        running.ask("CONFIG", "SET", "maxmemory", "1")
+        await until(lambda: not registry.fleet.connected)
+        subscribed, asked = calls_of(running, "subscribe"), calls_of(running, "evalsha")
+        await until(lambda: calls_of(running, "evalsha") >= asked + 3)
+        refused = calls_of(running, "subscribe")
+        running.ask("CONFIG", "SET", "maxmemory", "0")
+        await until(lambda: registry.fleet.connected)
+        again = calls_of(running, "subscribe")
+
+    assert (subscribed, refused, again) == (1, 1, 2)
