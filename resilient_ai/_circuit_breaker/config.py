@@ -38,7 +38,6 @@ class CircuitConfig:
     half_open_max_calls: int | None = None
     max_recovery_timeout: float | None = None
     recovery_jitter: float = 0.0
-    probe_head_start: float = 0.0
     ignore: tuple[Any, ...] = NEUTRAL
     plain: bool = field(default=False, repr=False)  # of a plain function, which has no timeouts
 
@@ -58,7 +57,6 @@ class CircuitConfig:
         least = self.recovery_timeout
         check_number("max_recovery_timeout", self.max_recovery_timeout, least=least, optional=True, relative=True)
         check_number("recovery_jitter", self.recovery_jitter, least=0, most=1)
-        check_number("probe_head_start", self.probe_head_start, least=0)
         rules = (self.failure_threshold, self.failure_rate_threshold, self.slow_call_seconds)
         if together() and all(rule is None for rule in rules):
             raise ValueError(

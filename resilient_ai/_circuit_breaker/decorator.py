@@ -167,7 +167,6 @@ def circuit_breaker(
     half_open_max_calls: int | None = None,
     max_recovery_timeout: float | None = None,
     recovery_jitter: float = 0.0,
-    probe_head_start: float = 0.0,
     ignore: Ignored | Iterable[Ignored] = NEUTRAL,
     key: Callable[..., object] | None = None,
     reject: Reject | None = None,
@@ -191,7 +190,6 @@ def circuit_breaker(
     half_open_max_calls: int | None = None,
     max_recovery_timeout: float | None = None,
     recovery_jitter: float = 0.0,
-    probe_head_start: float = 0.0,
     ignore: Ignored | Iterable[Ignored] = NEUTRAL,
     key: Callable[..., object] | None = None,
     reject: Reject | None = None,
@@ -223,13 +221,12 @@ def circuit_breaker(
         minimum_calls: Calls in the window before a rate counts. Default 20.
         slow_call_seconds: A call that took strictly longer is slow; of a stream, its first item. Default off.
         slow_call_rate_threshold: Share of slow calls in the window that opens. Default 0.5.
-        half_open_max_calls: Probes in flight at a time. Default: success_threshold.
+        half_open_max_calls: Probes in flight at a time. Default: success_threshold. After ten failures in a row the
+            first one goes 0.2 s ahead of the others: a provider that is down refuses it, and is spared them.
         max_recovery_timeout: Re-opening doubles the period up to this; it caps the provider's wait as well.
             Default None: no growth, no cap.
         recovery_jitter: Lengthen each period by up to this share, by chance, so that a fleet does not probe in
             step; at max_recovery_timeout the spread lies below it. Default 0: the periods are the ones you set.
-        probe_head_start: Seconds for which the first probe is the only one: a provider that is still down mostly
-            refuses it within that time, and is spared the others. Default 0: all may leave at once.
         ignore: Exception types, ErrorTypes or predicates that are neutral, in place of the default; `()` counts
             every exception, `(*NEUTRAL, MyError)` adds to the default.
         key: Called with the call's arguments (the instance first, for a method); one circuit per value. Circuits
@@ -271,7 +268,6 @@ def circuit_breaker(
         half_open_max_calls=half_open_max_calls,
         max_recovery_timeout=max_recovery_timeout,
         recovery_jitter=recovery_jitter,
-        probe_head_start=probe_head_start,
         ignore=NEUTRAL if ignore is NEUTRAL else error_rules("ignore", ignore, BaseException),
     )
     return put_on(name) if bare else put_on

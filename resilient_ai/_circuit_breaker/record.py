@@ -27,12 +27,16 @@ class CallRecord:
         late: Results from before the latest change of state.
         rejected: Calls refused.
         opened_count: Times the circuit opened.
+        failed_in_a_row: Calls that failed since a call was answered that had begun after the first of these failures,
+            late results included.
     """
 
     __slots__ = (
         "_answers_before",
         "_failure_times",
+        "_row_began",
         "answer_times",
+        "failed_in_a_row",
         "failures",
         "late",
         "neutral",
@@ -47,11 +51,19 @@ class CallRecord:
         self._failure_times: array[float] | tuple[()] = ()  # most circuits of a keyed breaker never see a failure
         self.failures = self.neutral = self.slow = 0
         self.late = self.rejected = self.opened_count = 0
+        self.failed_in_a_row = 0
+        self._row_began = 0.0  # when the first of these failed
 
     def answered(self, now: float, seconds: float) -> None:
         """A good answer after so many seconds."""
         self.answer_times.append(now)
         self.answer_times.append(now - seconds)
+        self.shows_life(now - seconds)
+
+    def shows_life(self, began: float) -> None:
+        """A call that began then was answered, in whatever state the circuit is now."""
+        if began >= self._row_began:
+            self.failed_in_a_row = 0
 
     def make_room(self) -> list[float] | None:
         """Drop the older half of the times where they have become too many; what was dropped."""
@@ -65,10 +77,17 @@ class CallRecord:
     def failed(self, now: float) -> None:
         """A failure of the provider's."""
         self.failures += 1
+        self.shows_none(now)
         times = self._failure_times or array("d")
         times.append(now)
         del times[:-_RECENT]
         self._failure_times = times
+
+    def shows_none(self, now: float) -> None:
+        """A call failed, in whatever state the circuit is now."""
+        if not self.failed_in_a_row:
+            self._row_began = now
+        self.failed_in_a_row += 1
 
     @property
     def answers(self) -> int:

@@ -21,7 +21,7 @@ from resilient_ai._core.clock import NEVER
 from .by_fleet import RAMP_WAIT
 from .following import FleetCircuit
 from .record import CallRecord
-from .tickets import UNRECORDED, CircuitState, Opening, Probing, Ticket, ticket_of
+from .tickets import DEAD, HEAD_START, UNRECORDED, CircuitState, Opening, Probing, Ticket, ticket_of
 from .window import TICK, CallsWindow, SecondsWindow, Window
 
 if TYPE_CHECKING:
@@ -151,8 +151,8 @@ class Circuit(FleetCircuit):
             in_flight = [probe for probe in self.probing.in_flight if now + TICK < probe.lease_end]
             self.probing.in_flight = in_flight
             if not self.probing.is_full(now, self.config.probes_at_once):
-                if not in_flight and not self.probing.successes:
-                    self.probing.alone_until = now + self.config.probe_head_start
+                if not in_flight and not self.probing.successes and self.record.failed_in_a_row >= DEAD:
+                    self.probing.alone_until = now + HEAD_START
                 probe = Ticket(self._generation, now + self.config.probe_lease)
                 in_flight.append(probe)
                 return probe, changed
@@ -188,7 +188,8 @@ class Circuit(FleetCircuit):
     def succeed(self, ticket: Ticket, now: float, seconds: float, *, roll: float = 0.0) -> CircuitState | None:
         """The call of this ticket gave a good answer after so many seconds; `roll` in [0, 1) is for jitter."""
         if ticket.generation != self._generation:
-            self._too_late(ticket)
+            if self._too_late(ticket):
+                self.record.shows_life(now - seconds)
             return None
         self.record.answered(now, seconds)
         slow = self._count(now, seconds, failed=False)
@@ -222,8 +223,11 @@ class Circuit(FleetCircuit):
     ) -> CircuitState | None:
         """The call of this ticket failed; `at_once` opens whatever the counts say."""
         if ticket.generation != self._generation:
-            self._too_late(ticket)
+            if self._too_late(ticket):
+                self.record.shows_none(now)
             return None
+        if self.open_ticket is not None and not self.failures:
+            self.record.failed_in_a_row = 0  # answers on the fast path are not looked at
         self.record.failed(now)
         self._count(now, seconds, failed=True)
         if (fleet := self.by_fleet) is not None:
@@ -257,9 +261,12 @@ class Circuit(FleetCircuit):
         """Whether this is a probe under way."""
         return self.probing is not None and ticket in self.probing.in_flight
 
-    def _too_late(self, ticket: Ticket) -> None:
-        if ticket.generation != UNRECORDED:
-            self.record.late += 1
+    def _too_late(self, ticket: Ticket) -> bool:
+        """Count a result of an earlier generation; whether anybody wants to know of it."""
+        if ticket.generation == UNRECORDED:
+            return False
+        self.record.late += 1
+        return True
 
     def _count(self, now: float, seconds: float, *, failed: bool) -> bool:
         """Add the outcome to the window; whether the call was slow."""
@@ -350,6 +357,7 @@ class Circuit(FleetCircuit):
             raise ValueError(f"a circuit that is {self.state.value} cannot be tripped; call .reset() first")
         if self.state is CircuitState.OPEN and self.retry_after(now):
             return None
+        self.record.failed_in_a_row = 0  # an operator's word is no news of the provider
         return self._open(now, "tripped by an operator", None, roll)
 
     def force(self, state: CircuitState) -> CircuitState | None:

@@ -50,6 +50,9 @@ def ticket_of(generation: int) -> Ticket:
     return _FIRST if generation == 1 else Ticket(generation)
 
 
+# A provider that answers half of the calls fails ten in a row once in a thousand times.
+DEAD = 10  # failures in a row after which the first probe goes ahead of the others
+HEAD_START = 0.2  # seconds: a provider that is still down mostly refuses within these
 UNRECORDED = -1  # generation of tickets whose results nobody wants
 NESTED_PROBE = Ticket(UNRECORDED)  # for a call inside a probe of the same circuit: the probe tells how it went
 

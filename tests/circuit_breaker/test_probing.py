@@ -6,6 +6,7 @@ import anyio
 import pytest
 
 from resilient_ai import CircuitOpenError, CircuitState, ErrorType, RejectedResultError, circuit_breaker
+from resilient_ai._circuit_breaker.tickets import DEAD, HEAD_START
 from resilient_ai.events import CallRejected, CircuitClosed, CircuitHalfOpened, CircuitOpened
 from tests.circuit_breaker.support import fail
 from tests.helpers import scripted
@@ -49,39 +50,99 @@ async def test_callers_beyond_the_probes_are_refused(registry, clock):
     assert registry.circuit_breakers["full"].state is CircuitState.CLOSED
 
 
-@pytest.mark.parametrize("down", [True, False])
-async def test_a_head_start_spares_a_provider_that_is_still_down_all_probes_but_one(registry, clock, down):
-    asked = 0
+class Provider:
+    """Refuses in 0.05 s while it is down, and else answers after 3 s; or as it is told for one call."""
 
-    @circuit_breaker("ahead", success_threshold=1, half_open_max_calls=5, probe_head_start=0.2, registry=registry)
-    async def ask() -> None:
-        nonlocal asked
-        asked += 1
-        await clock.sleep(0.05 if down else 3)
+    def __init__(self, clock):
+        self.clock, self.down, self.asked = clock, True, 0
+
+    async def ask(self, seconds: float | None = None) -> str:
+        self.asked += 1
+        down = self.down and seconds is None
+        await self.clock.sleep(0.05 if down else seconds or 3)
         if down:
             raise OSError("down")
+        return "pong"
+
+
+async def look(ask, provider: Provider, clock) -> tuple[int, list[tuple[str, float | None]]]:
+    """Eight callers at a circuit that is due: calls within 0.3 s, and what those who had to wait were told."""
+    refusals: list[tuple[str, float | None]] = []
 
     async def caller() -> None:
         while True:
             try:
                 return await ask()
             except CircuitOpenError as refused:
-                waits.append((refused.reason, refused.retry_after))
+                refusals.append((refused.reason, refused.retry_after))
                 await clock.sleep(refused.retry_after)
             except OSError:
                 await clock.sleep(0.1)
 
-    waits: list[tuple[str, float | None]] = []
-    registry.circuit_breakers["ahead"].trip()
     clock.advance(60)
-    async with clock.autojump(), anyio.create_task_group() as tasks:
+    before = provider.asked
+    async with anyio.create_task_group() as tasks:
         for _ in range(8):
             tasks.start_soon(caller)
         await clock.sleep(0.3)
         tasks.cancel_scope.cancel()
+    return provider.asked - before, refusals
 
-    assert asked == (1 if down else 5)
-    assert waits[0] == ("half_open_full", pytest.approx(0.2))
+
+def probed(provider: Provider, registry, failures: int = DEAD):
+    """Opens after so many failures, and probes with five."""
+    settings = {"failure_threshold": failures, "success_threshold": 1, "half_open_max_calls": 5, "timeout_seconds": None}
+    return circuit_breaker("probed", registry=registry, **settings)(provider.ask)
+
+
+@pytest.mark.parametrize(("failures", "down", "calls"), [(DEAD, True, 1), (DEAD, False, 5), (DEAD - 1, True, 5)])
+async def test_where_nothing_at_all_is_answered_one_probe_goes_ahead(registry, clock, failures, down, calls):
+    provider = Provider(clock)
+    ask = probed(provider, registry, failures)
+    async with clock.autojump():
+        await fail(ask, failures)
+        provider.down = down
+        asked, refusals = await look(ask, provider, clock)
+
+    assert asked == calls
+    assert refusals[0] == ("half_open_full", pytest.approx(HEAD_START if failures == DEAD else 60))
+
+
+@pytest.mark.parametrize(("begun_in_the_outage", "calls"), [(True, 5), (False, 1)])
+async def test_an_answer_to_a_call_of_the_outage_shows_that_failures_are_chance(
+    registry, clock, begun_in_the_outage, calls
+):
+    provider = Provider(clock)
+    ask = probed(provider, registry)
+    async with clock.autojump(), anyio.create_task_group() as tasks:
+        if begun_in_the_outage:
+            await fail(ask, 1)
+        tasks.start_soon(ask, 10.0)  # is answered when the circuit is open
+        await clock.sleep(0.01)
+        await fail(ask, DEAD - begun_in_the_outage)
+        assert registry.circuit_breakers["probed"].state is CircuitState.OPEN
+        await clock.sleep(10)
+        asked, _ = await look(ask, provider, clock)
+
+    assert registry.circuit_breakers["probed"].stats().late >= 1
+    assert asked == calls
+
+
+async def test_failures_of_an_earlier_outage_do_not_count(registry, clock):
+    provider = Provider(clock)
+    few = DEAD // 2
+    ask = probed(provider, registry, few + 1)
+    async with clock.autojump():
+        async with anyio.create_task_group() as tasks:
+            for _ in range(few):
+                tasks.start_soon(ask, 10.0)  # begun before the failures: their answers say nothing about these
+            await clock.sleep(0.01)
+            await fail(ask, few)
+        await fail(ask, few + 1)
+        assert registry.circuit_breakers["probed"].state is CircuitState.OPEN
+        asked, _ = await look(ask, provider, clock)
+
+    assert asked == 5
 
 
 async def test_calls_within_a_probe_are_part_of_it_and_need_no_slot_of_their_own(registry, clock):

@@ -11,6 +11,7 @@ import math
 
 from resilient_ai import CircuitState
 from resilient_ai._circuit_breaker.config import CircuitConfig
+from resilient_ai._circuit_breaker.tickets import DEAD, HEAD_START
 
 CLOSED, OPEN, HALF_OPEN = CircuitState.CLOSED, CircuitState.OPEN, CircuitState.HALF_OPEN
 FORCED_OPEN, DISABLED, METRICS_ONLY = CircuitState.FORCED_OPEN, CircuitState.DISABLED, CircuitState.METRICS_ONLY
@@ -33,6 +34,7 @@ class Model:
     def reset(self) -> None:
         self.late = self.rejected = self.opened = self.neutral = self.slow = 0
         self.all: list[tuple[float, bool, float]] = []  # (when, good, seconds), since the last reset
+        self.heard: list[tuple[float, bool, float, bool]] = []  # late ones too: (when, good, when it began, afresh)
         self.openings = 0  # since the last time it closed
         self.enter(CLOSED)
 
@@ -61,8 +63,8 @@ class Model:
         if self.state is HALF_OPEN:
             self.probes = [probe for probe in self.probes if probe.lease_end > now]
             if not self.full(now):
-                if not self.probes and all(each != "ok" for _, each, _ in self.history):
-                    self.alone_until = now + config.probe_head_start
+                if not self.probes and all(each != "ok" for _, each, _ in self.history) and self.row() >= DEAD:
+                    self.alone_until = now + HEAD_START
                 self.probes.append(call)
                 return call, change
         elif self.state in (CLOSED, DISABLED, METRICS_ONLY):
@@ -83,7 +85,11 @@ class Model:
         """The announced change of state, if any. `wait` and `at_once` belong to failures only."""
         if not call.recorded:
             return None
-        if call.period is not self.period:
+        late = call.period is not self.period
+        if outcome != "neutral":
+            afresh = not late and self.state in (CLOSED, METRICS_ONLY) and self.level() == 0
+            self.heard.append((now, outcome == "ok", now - seconds, afresh))
+        if late:
             self.late += 1
             return None
         if call in self.probes:
@@ -128,6 +134,7 @@ class Model:
             return None
         if self.state is not CLOSED:
             self.openings -= 1  # an operator's opening does not lengthen the period
+        self.heard = []
         return self.open(now, None, roll)
 
     # -- what can be read
@@ -137,6 +144,16 @@ class Model:
         for _, outcome, _ in self.history:
             level = level + 1 if outcome == "fail" else max(0, level - 1)
         return level
+
+    def row(self) -> int:
+        """Failures since a call was answered that had begun after the first of them."""
+        row: list[float] = []
+        for when, good, began, afresh in self.heard:
+            if not good:
+                row = [when] if afresh else [*row, when]
+            elif row and began >= row[0]:
+                row = []
+        return len(row)
 
     def window(self, now: float) -> list[tuple[float, str, bool]]:
         config = self.config

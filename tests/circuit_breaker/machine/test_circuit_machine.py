@@ -11,7 +11,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initial
 from resilient_ai import CircuitState
 from resilient_ai._circuit_breaker.config import CircuitConfig
 from resilient_ai._circuit_breaker.state import Circuit
-from resilient_ai._circuit_breaker.tickets import Ticket
+from resilient_ai._circuit_breaker.tickets import DEAD, Ticket
 from tests.circuit_breaker.machine.circuit_model import (
     CLOSED,
     DISABLED,
@@ -33,7 +33,6 @@ CONFIGS = st.one_of(
         timeout_seconds=st.sampled_from([None, 7.0]),
         max_recovery_timeout=st.sampled_from([None, 12.0, 12.0]),
         recovery_jitter=st.sampled_from([0.0, 0.5]),
-        probe_head_start=st.sampled_from([0.0, 0.1, 5.0]),
     ),
     st.builds(
         CircuitConfig,
@@ -177,6 +176,23 @@ class CircuitMachine(RuleBasedStateMachine):
         probe = self.ask()
         assert probe is not None
         self.finish(probe, "fail", 0.1, wait, at_once, roll)
+
+    @precondition(lambda self: self.model.state is OPEN)
+    @rule(target=calls, answered=st.booleans())
+    def a_long_outage(self, answered: bool) -> tuple[Ticket, Call] | None:
+        """As many failures in a row as show that nothing is answered, but for a late answer, perhaps."""
+        late = None
+        for number in range(DEAD):
+            self.the_outage_goes_on(None, 0.0, False)
+            if answered and number == 0:
+                self.now = max(self.now, self.model.until)
+                late = self.ask()
+                assert late is not None
+                self.now = late[1].lease_end
+        if late is not None:
+            self.finish(late, "ok", seconds=0.1)
+        self.now = max(self.now, self.model.until)
+        return self.ask()
 
     @precondition(lambda self: self.model.state is METRICS_ONLY)
     @rule(at_once=st.lists(st.booleans(), min_size=1, max_size=4))
