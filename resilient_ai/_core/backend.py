@@ -68,6 +68,23 @@ def backend() -> type[AsyncBackend]:
     return _asyncio
 
 
+async def tell_scopes(error: BaseException) -> None:
+    """
+    If a scope around the task has been cancelled as well, put its cancellation in place of one of ours.
+
+    A scope ends its block by no other cancellation than its own. On asyncio the first one goes on where a task group
+    waits for its tasks meanwhile, and then the scope would let it out into its caller's code.
+
+    Args:
+        error: What has ended a call after our cancellation.
+
+    Raises:
+        CancelledError: The scope's.
+    """
+    if isinstance(error, asyncio.CancelledError):
+        await backend().checkpoint_if_cancelled()
+
+
 _asked: tuple[int, Callable[[], asyncio.Task[object] | None], anyio.TaskInfo] | None = None
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import anyio
 
+from .backend import tell_scopes
 from .tasks import ended_by_us
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ class BesideTasks:
         "_cancelling",
         "_context",
         "_error",
+        "_has_cancelled_host",
         "_host",
         "_is_over",
         "_overtaken",
@@ -55,6 +57,7 @@ class BesideTasks:
         self._error: BaseException | None = None
         self._is_over = False  # whether the host is done with all but waiting
         self._overtaken = False
+        self._has_cancelled_host = False
         self.cancelled = False
 
     @property
@@ -98,6 +101,7 @@ class BesideTasks:
         if self._scope is not None:
             self._scope.cancel()
         elif not self._is_over:
+            self._has_cancelled_host = True
             self._host.cancel()
 
     def call_ended(self, error: BaseException | None) -> None:
@@ -127,6 +131,8 @@ class BesideTasks:
         try:
             if self._error is not None and (error is None or ours):
                 raise self._error
+            if self._has_cancelled_host and error is not None and not ours:
+                await tell_scopes(error)
             if interrupted is not None and not ours:
                 raise interrupted
         finally:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from .backend import in_task, in_trio
+from .backend import in_task, in_trio, tell_scopes
 from .callers_deadline import current_deadline
 from .deadline_queue import DeadlineQueue, busy, forget
 from .errors import CallTimeoutError, mark_if_wrong_call
@@ -166,17 +166,19 @@ class _Bounded:
             result = await self._inner(fn, instance, args, kwargs)
         except BaseException as error:
             if calls.pop(task, None) is None:
-                self.failed_late(queue, task, fn, error)
+                await self.failed_late(queue, task, fn, error)
             raise
         if calls.pop(task, None) is None:
             _answered_late(queue, task, fn)
         return result
 
-    def failed_late(self, queue: DeadlineQueue, task: asyncio.Task[Any], fn: Any, error: BaseException) -> None:
+    async def failed_late(self, queue: DeadlineQueue, task: asyncio.Task[Any], fn: Any, error: BaseException) -> None:
         """Raise in place of an error if it came because the time was over."""
-        late = queue.leave(task, fn)
-        if late is not None and _was_only_us(late, task, error):
+        if (late := queue.leave(task, fn)) is None:
+            return
+        if _was_only_us(late, task, error):
             raise self._over(late.seconds) from error
+        await tell_scopes(error)
 
 
 def seconds_of(run: Handler) -> float:
@@ -218,7 +220,7 @@ def call_within(run: Handler, function: Callable[..., Any]) -> Callable[..., Any
         except BaseException as error:
             mark_if_wrong_call(error)
             if calls.pop(task, None) is None:
-                bound.failed_late(queue, task, function, error)
+                await bound.failed_late(queue, task, function, error)
             raise
         if calls.pop(task, None) is None:
             _answered_late(queue, task, function)

@@ -11,7 +11,7 @@ import asyncio  # noqa: TID251 - in real time its timeout is no scope, so that a
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from .backend import in_trio
+from .backend import in_trio, tell_scopes
 from .callers_deadline import Deadline, Patience, current_deadline, reset_deadline, set_deadline
 from .deadline import bounded
 from .errors import CallTimeoutError
@@ -67,7 +67,8 @@ async def cancelled(inner: Handler, *call: Any) -> Any | Literal[_Over.OVER]:
     before = 0 if task is None else task.cancelling()
     try:
         return await inner(*call)
-    except asyncio.CancelledError:
+    except asyncio.CancelledError as error:
+        await tell_scopes(error)
         if task is not None and task.cancelling() > before:  # by somebody else meanwhile
             raise
         return OVER
@@ -145,3 +146,7 @@ async def _timed(patience: Patience, inner: Handler, *call: Any) -> Any | Litera
         if not bound.expired():
             raise
         return OVER
+    except asyncio.CancelledError as error:
+        if bound.expired():
+            await tell_scopes(error)
+        raise

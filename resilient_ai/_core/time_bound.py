@@ -12,7 +12,7 @@ import math
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias
 
-from .backend import in_trio
+from .backend import in_trio, tell_scopes
 from .callers_deadline import Deadline, current_deadline, reset_deadline, set_deadline
 from .clock import SystemClock
 from .errors import mark_if_wrong_call
@@ -147,6 +147,8 @@ class TimeBound:
             if self._ended:
                 self._leave(task, error)
                 task = None
+                if not self.is_over:
+                    await tell_scopes(error)
             raise
         finally:
             self._task = None

@@ -31,12 +31,15 @@ if TYPE_CHECKING:
 
 def _time_for(site: FailoverSite, candidate: Candidate, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Limit | None:
     """As long as the candidate may take, so that its caller can still ask another one; a hedged call leaves nobody."""
-    if site.config.hedge_after is not None:
+    idempotent = site.config.idempotent
+    if site.config.hedge_after is not None or idempotent is False or site.rules.most == 1:
         return None
 
     def seconds(left: float) -> float:
-        if left == math.inf or site.config.idempotent is not True or ReadOnce.among(args, kwargs) is not None:
+        if left == math.inf or ReadOnce.among(args, kwargs) is not None:
             return left
+        if idempotent is not True:  # the layers ask the user's function: with no time at all they run the call
+            return 0.0
         found = seconds_for(candidate.health, site.healths_beside((candidate.name,)), left)
         return left if found is None else found
 

@@ -180,6 +180,34 @@ def test_it_ends_leaves_and_hedges_calls_as_its_layers_do(policies, steps, timeo
     assert told_apart(short) == (text, pytest.approx(numbers, abs=1e-4))
 
 
+@pytest.mark.parametrize(
+    ("settings", "answer"),
+    [
+        ({}, "eu"),
+        ({"idempotent": lambda *_given: True}, "eu"),
+        ({"idempotent": lambda *_given: False}, "us"),
+        ({"idempotent": False}, "us"),
+        ({"max_endpoints": 1}, "us"),
+        ({"max_endpoints": 2}, "eu"),
+    ],
+    ids=["any", "by a function", "none by a function", "none", "one at most", "two at most"],
+)
+@pytest.mark.parametrize("by_layers", [False, True], ids=["fast path", "layers"])
+def test_an_endpoint_is_left_for_the_next_one_only_where_that_may_be_asked(settings, answer, by_layers):
+    async def main():
+        registry, slow = Registry(listeners=()), Slow(us=8, eu=1)
+
+        async def ask(endpoint):
+            return await slow(endpoint)
+
+        inner = decorate(ask, ByLayers(None, None, registry)) if by_layers else ask
+        endpoints = Endpoint("us"), Endpoint("eu")
+        with deadline(9):
+            return await failover(*endpoints, strategy="priority", registry=registry, **settings)(inner)()
+
+    assert in_jumping_time(main) == answer
+
+
 # -- @resilient
 
 
