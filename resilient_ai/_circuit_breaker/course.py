@@ -11,9 +11,9 @@ from resilient_ai._classification.error_rules import means, rejection
 from resilient_ai._core.backend import cancelled
 from resilient_ai._core.deadline import Opens, bounded
 from resilient_ai._core.errors import RejectedResultError
-from resilient_ai._core.fast_path import begun
 from resilient_ai._core.opening import call_plainly
 from resilient_ai._core.returned_stream import ReturnedStream
+from resilient_ai._core.started_call import begun
 from resilient_ai._core.streams import stream_of
 
 from .config import NEUTRAL

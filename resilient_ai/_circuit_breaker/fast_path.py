@@ -9,16 +9,9 @@ from typing import TYPE_CHECKING, Any
 from resilient_ai._core.backend import cancelled
 from resilient_ai._core.call_facts import ever_marked, is_marked
 from resilient_ai._core.errors import mark_if_wrong_call
-from resilient_ai._core.fast_path import (
-    MOST_ANSWER_TIMES,
-    Call,
-    Course,
-    FastPath,
-    Gate,
-    StartedCall,
-    within_time,
-)
+from resilient_ai._core.fast_path import MOST_ANSWER_TIMES, Call, Course, FastPath, Gate, within_time
 from resilient_ai._core.opening import gives_items
+from resilient_ai._core.started_call import StartedCall
 from resilient_ai._core.time_bound import BY_LAYERS
 
 if TYPE_CHECKING:
@@ -57,8 +50,7 @@ def _through_circuit(breaker: SharedCircuit, course: Course, path: FastPath) -> 
         if (
             (ticket := circuit.open_ticket) is None
             or (
-                counts
-                and ((ever_marked and is_marked()) or scoped or "trio" in modules)
+                ((ever_marked and is_marked()) or (counts and (scoped or "trio" in modules)))
                 and (bound := course.bound()) is BY_LAYERS
             )
             or ((permits := course.permits) is not None and (permit := permits.enter(started, args, kwargs)) is None)
@@ -80,7 +72,7 @@ def _through_circuit(breaker: SharedCircuit, course: Course, path: FastPath) -> 
         else:
             if type(result) is not known:
                 if gives_items(type(result)):
-                    call = StartedCall(started, None, ticket, None, result, permit)
+                    call = StartedCall(started, None, ticket, None, result, permit, bound)
                     return await course.take_over(args, kwargs, call)
                 known = type(result)
             for each in counts:
@@ -95,6 +87,8 @@ def _through_circuit(breaker: SharedCircuit, course: Course, path: FastPath) -> 
                 breaker.succeeded(ticket, ended, ended - started)
             if permits is not None:
                 permits.succeeded(permit, ended, result)
+            if bound is not None:
+                bound.told()
             return result
         return await course.take_over(args, kwargs, call)
 

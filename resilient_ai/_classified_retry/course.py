@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from resilient_ai._core.errors import rejections
-from resilient_ai._core.fast_path import begun
 from resilient_ai._core.opening import is_innermost
 from resilient_ai._core.read_once import ReadOnce
 from resilient_ai._core.returned_stream import ReturnedStream
+from resilient_ai._core.started_call import begun
 from resilient_ai._core.streams import Broken, dispose_rejected
 
 from .call import RetriedCall, answered, judge_of

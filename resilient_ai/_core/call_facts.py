@@ -5,14 +5,14 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from contextvars import ContextVar, Token
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Final
 
 from .public import public
 from .usage import Usage
 
 
 @public("types")
-@dataclass(slots=True, repr=False)
+@dataclass(repr=False)
 class Seen:
     """
     Facts about the calls made inside one `watch()`; of several calls, counts add up and the latest one's facts stay.
@@ -62,18 +62,20 @@ class Seen:
 
 _seen: ContextVar[Seen | None] = ContextVar("resilient_ai.seen", default=None)
 
-# Whether somebody watches, or has set a deadline: one look-up for the fast paths, which ask further only then.
-marked: ContextVar[bool] = ContextVar("resilient_ai.marked", default=False)
+# Whether somebody watches or has set a deadline, or both: one look-up for the fast paths, which ask further only then.
+WATCHED: Final = 1
+TIMED: Final = 2
+marked: ContextVar[int] = ContextVar("resilient_ai.marked", default=0)
 is_marked = marked.get
 # Empty until a context of this process is marked for the first time: up to then the fast paths do not ask.
 ever_marked: list[bool] = []
 
 
-def mark() -> Token[bool]:
-    """Mark the running context; returns what `marked.reset` takes."""
+def mark(how: int) -> Token[int]:
+    """Mark the running context as `WATCHED` or `TIMED`; returns what `marked.reset` takes."""
     if not ever_marked:
         ever_marked.append(True)
-    return marked.set(True)
+    return marked.set(marked.get() | how)
 
 
 # For policies: what collects the facts of this call, or None. While nobody watches, this look-up is all that it costs.
@@ -88,7 +90,12 @@ def watch() -> AbstractContextManager[Seen, None]:
     Returns:
         Of the block a `Seen` that fills while calls end; the inner of two nested blocks gets the facts.
     """
-    return _Watch()
+    block = _new(_Watch)
+    block._token = None
+    return block
+
+
+_new = object.__new__  # `_Watch()` and `Seen()` take as long as the rest of a block
 
 
 class _Watch(AbstractContextManager[Seen, None]):
@@ -96,19 +103,19 @@ class _Watch(AbstractContextManager[Seen, None]):
 
     __slots__ = ("_mark", "_token")
 
-    _token: Token[Seen | None]
-    _mark: Token[bool]
+    _token: Token[Seen | None] | None
+    _mark: Token[int]
 
     def __enter__(self) -> Seen:
-        if hasattr(self, "_token"):
+        if self._token is not None:
             raise RuntimeError("a watch() is for one block; call watch() again")
-        seen = Seen()
-        self._token, self._mark = _seen.set(seen), mark()
+        seen = _new(Seen)  # its class has all defaults
+        self._token, self._mark = _seen.set(seen), mark(WATCHED)
         return seen
 
     def __exit__(self, *_error: object) -> None:
         try:  # suppress() takes as long as all of the rest
-            _seen.reset(self._token)
+            _seen.reset(self._token)  # type: ignore[arg-type]  # the block was entered
             marked.reset(self._mark)
         except ValueError:
             pass  # a task of a closed loop, collected in somebody else's context
@@ -138,12 +145,24 @@ class flagged:  # noqa: N801 - used as a `with` statement
         self._token = degraded_flag.set(self._flag)
 
     def __exit__(self, *_error: object) -> None:
-        try:  # noqa: SIM105 - suppress() would cost every call
-            degraded_flag.reset(self._token)
-        except ValueError:
-            pass  # the call of a closed loop is collected in another context, which refuses the token
-        if self._flag.degraded and self._outer is not None:
-            self._outer.degraded = True
+        lower_flag(self._flag, self._token, self._outer)
+
+
+def lower_flag(flag: DegradedFlag, token: Token[DegradedFlag | None], outer: DegradedFlag | None) -> None:
+    """
+    End the block of a flag.
+
+    Args:
+        flag: The block's.
+        token: What setting it has returned.
+        outer: That of the surrounding call, which is set too.
+    """
+    try:  # noqa: SIM105 - suppress() would cost every call
+        degraded_flag.reset(token)
+    except ValueError:
+        pass  # the call of a closed loop is collected in another context, which refuses the token
+    if flag.degraded and outer is not None:
+        outer.degraded = True
 
 
 # What an observer of calls, a tracer say, follows the running call with.
@@ -172,7 +191,7 @@ class CallObservers:
         """From now on this task collects facts apart from the task that started it."""
         seen, flag = Seen(), DegradedFlag()
         _seen.set(seen)
-        mark()
+        mark(WATCHED)
         degraded_flag.set(flag)
         return cls(seen, flag)
 

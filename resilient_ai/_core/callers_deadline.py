@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import anyio
 
 from .backend import in_task
-from .call_facts import OWN_VARIABLES, mark, marked
+from .call_facts import OWN_VARIABLES, TIMED, mark, marked
 
 if TYPE_CHECKING:
     from contextvars import Token
@@ -117,12 +117,12 @@ _deadline: ContextVar[Deadline | None] = ContextVar("resilient_ai.deadline", def
 OWN_VARIABLES.add(_deadline)
 current_deadline = _deadline.get
 
-Tokens = tuple["Token[Deadline | None]", "Token[bool]"]
+Tokens = tuple["Token[Deadline | None]", "Token[int]"]
 
 
 def set_deadline(deadline: Deadline | None) -> Tokens:
     """Let a deadline hold for the running code and what it starts; returns what `reset_deadline` takes."""
-    return _deadline.set(deadline), mark()
+    return _deadline.set(deadline), mark(TIMED)
 
 
 def reset_deadline(tokens: Tokens) -> bool:

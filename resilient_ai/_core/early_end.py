@@ -15,8 +15,8 @@ from .backend import in_trio, tell_scopes
 from .callers_deadline import Deadline, Patience, current_deadline, reset_deadline, set_deadline
 from .deadline import bounded
 from .errors import CallTimeoutError
-from .fast_path import begun, ended_early
 from .scopes import move_on_after
+from .started_call import begun, ended_early
 
 if TYPE_CHECKING:
     from collections.abc import Callable

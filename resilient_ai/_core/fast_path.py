@@ -3,9 +3,8 @@ The fast path: what a whole stack does while nothing is wrong, in one coroutine.
 
 Layer by layer a call takes one coroutine for each policy. While nothing is wrong no layer decides anything: it only
 counts. So a stack whose policies can say what they would count has one coroutine for all of them, at half the cost.
-The layers take over as soon as somebody has to decide: before the call, when a gate is shut or somebody watches;
-after it, when the function has failed or has returned a stream. Then they are handed a `StartedCall` in place of the
-function.
+The layers take over as soon as somebody has to decide: before the call, when a gate is shut; after it, when the
+function has failed or has returned a stream. Then they are handed a `StartedCall` in place of the function.
 """
 
 from __future__ import annotations
@@ -14,112 +13,26 @@ from collections.abc import Callable, Collection, Coroutine, Mapping
 from dataclasses import dataclass
 from sys import modules
 from types import MethodType
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from .call_facts import ever_marked, is_marked, watching
+from .call_facts import TIMED, WATCHED, ever_marked, is_marked, watching
 from .deadline import call_within, seconds_of
 from .errors import mark_if_wrong_call
 from .opening import gives_items
+from .patience import callers_patience
 from .report import SuccessCount
-from .streams import Broken
+from .started_call import BothPermits, StartedCall
 from .task_scopes import tasks_with_scopes
 from .time_bound import BY_LAYERS, Limit, time_bound
+from .watched import WatchedCall, told_layers
 
 if TYPE_CHECKING:
     from .clock import Clock
     from .handlers import Handler
-    from .time_bound import ByLayers, Share, TimeBound
+    from .time_bound import Bound, ByLayers, TimeBound
+    from .watched import Tell, ToldLayers
 
 Call = Callable[..., Coroutine[Any, Any, Any]]
-
-
-NOTHING: Final = object()  # a function may have returned None
-
-
-class StartedCall:
-    """
-    The function of a call that has begun on the fast path, for the layers that take over.
-
-    Called the first time, it raises what the function has raised already, or gives what it has returned: a stream, or a
-    result beside which something else has begun. After that it calls the function. So a layer that passes its function
-    on needs to know nothing of this. A layer with a part in the fast path asks `begun` for what it had begun there.
-    """
-
-    __slots__ = ("bound", "choice", "error", "function", "permit", "result", "started", "ticket")
-
-    def __init__(
-        self,
-        started: float,
-        error: BaseException | None = None,
-        ticket: Any = None,
-        choice: Any = None,
-        result: Any = NOTHING,
-        permit: Any = None,
-        bound: TimeBound | None = None,
-    ) -> None:
-        self.function: Callable[..., Any]
-        self.started = started
-        self.error = error  # what the function has raised; None: it has not been called
-        self.ticket = ticket  # of the gate that the call went through
-        self.choice = choice  # of the layer that has several below it
-        self.result = result  # what the function has returned
-        self.permit = permit  # that the call holds
-        self.bound = bound  # how long it might take, if somebody minded
-
-    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
-        if self.error is not None:
-            self._raise()
-        if self.result is not NOTHING:
-            result, self.result = self.result, NOTHING
-            return _returned(result)
-        try:
-            return self.function(*args, **kwargs)
-        except TypeError as error:
-            mark_if_wrong_call(error)
-            raise
-
-    def _raise(self) -> NoReturn:
-        # Clear the attribute: exception -> traceback -> frame -> exception is a reference cycle.
-        error, self.error = self.error, None
-        try:
-            raise error  # type: ignore[misc]  # checked by the caller
-        finally:
-            del error
-
-    def permit_of(self, owner: object) -> Any:
-        """The permit that the call holds of a layer; None without one."""
-        permit = self.permit
-        if type(permit) is _BothPermits:
-            return permit.permit if permit.owner is owner else permit.inner
-        return permit
-
-    def take_error(self) -> Broken | None:
-        """What the function has raised, for a layer right above it: raising it again would take ten bare awaits."""
-        if not isinstance(self.error, Exception):  # a cancellation takes its way through the layers
-            return None
-        broken, self.error = Broken(self.error), None
-        return broken
-
-    def take_choice(self) -> Any:
-        """What was chosen among several, once: a later attempt chooses anew."""
-        choice, self.choice = self.choice, None
-        return choice
-
-
-async def _returned(result: Any) -> Any:
-    return result
-
-
-def begun(fn: Callable[..., Any]) -> StartedCall | None:
-    """The call that has run on the fast path, for the layers of its first attempt; None for every other call."""
-    return fn if isinstance(fn, StartedCall) and (fn.error is not None or fn.result is not NOTHING) else None
-
-
-def ended_early(fn: Callable[..., Any], owner: object) -> Share | None:
-    """The time that a layer had set, if that has ended the call on the fast path: the layers below cancel it."""
-    if (first := begun(fn)) is None or (bound := first.bound) is None:
-        return None
-    return bound.share if bound.is_over and bound.share.owner is owner else None
 
 
 MOST_ANSWER_TIMES = 400  # that a gate's list holds: two for each answer
@@ -170,12 +83,6 @@ class Permits(Protocol):
         """The call of a permit has given a good answer."""
 
 
-class _BothPermits(NamedTuple):
-    owner: object  # of the first one
-    permit: Any
-    inner: Any
-
-
 class _Both:
     """
     The permits of two layers: a call needs both.
@@ -192,19 +99,19 @@ class _Both:
         self._inner = inner
         self.owner = outer.owner
 
-    def enter(self, now: float, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _BothPermits | None:
+    def enter(self, now: float, args: tuple[Any, ...], kwargs: dict[str, Any]) -> BothPermits | None:
         if (permit := self._outer.enter(now, args, kwargs)) is None:
             return None
         if (inner := self._inner.enter(now, args, kwargs)) is None:
             self._outer.give_back(permit, now)
             return None
-        return _BothPermits(self.owner, permit, inner)
+        return BothPermits(self.owner, permit, inner)
 
-    def give_back(self, permit: _BothPermits, now: float) -> None:
+    def give_back(self, permit: BothPermits, now: float) -> None:
         self._inner.give_back(permit.inner, now)
         self._outer.give_back(permit.permit, now)
 
-    def succeeded(self, permit: _BothPermits, now: float, result: Any) -> None:
+    def succeeded(self, permit: BothPermits, now: float, result: Any) -> None:
         self._inner.succeeded(permit.inner, now, result)
         self._outer.succeeded(permit.permit, now, result)
 
@@ -233,10 +140,26 @@ class Course:
     Attributes:
         limits: As the path's; None where nothing but a layer can end a call.
         looks: As the path's.
+        scoped: As the path's.
+        always: Whether a layer bounds each call, whatever its caller's deadline.
         permits: Of a stack without endpoints.
+        told: What those who watch are told.
     """
 
-    __slots__ = ("_bare", "_layers", "counts", "function", "limits", "looks", "method", "now", "permits")
+    __slots__ = (
+        "_bare",
+        "_layers",
+        "always",
+        "counts",
+        "function",
+        "limits",
+        "looks",
+        "method",
+        "now",
+        "permits",
+        "scoped",
+        "told",
+    )
 
     def __init__(
         self,
@@ -256,18 +179,34 @@ class Course:
         self.method = method
         self.limits: tuple[Limit, ...] | None = ()
         self.looks = False
+        self.scoped: Collection[Any] = ()
+        self.always = False
         self.permits: Permits | None = None
+        self.told: ToldLayers
 
-    def bound(self, narrower: Limit | None = None) -> TimeBound | ByLayers | None:
+    def bound(
+        self, endpoint: str | None = None, narrower: Callable[..., Limit | None] | None = None, *call: Any
+    ) -> Bound | ByLayers | None:
         """
-        How long the running task's call may take; None: as long as it likes, and nobody watches.
+        What runs the function of the running task's call; None: it is just called.
 
         Args:
-            narrower: What the innermost layer makes of it for this call.
+            endpoint: Who is asked, where there are several.
+            narrower: Tells what the innermost layer makes of the time for this call.
+            *call: Handed to `narrower`.
         """
-        if ever_marked and is_marked() and watching() is not None:
-            return BY_LAYERS
-        return time_bound(self.limits, narrower, looks=self.looks) if self.looks or self.limits else None
+        marks = is_marked() if ever_marked else 0
+        time: TimeBound | None = None
+        if (self.looks or self.limits) and (marks & TIMED or self.scoped or "trio" in modules):
+            patience = callers_patience() if self.looks else None
+            if patience is not None or self.always:
+                found = time_bound(self.limits, None if narrower is None else narrower(*call), patience)
+                if found is BY_LAYERS:
+                    return found
+                time = found
+        if marks & WATCHED and (seen := watching()) is not None:
+            return WatchedCall(seen, self.told, endpoint, time)
+        return time
 
     def as_layers_call(self, args: tuple[Any, ...]) -> tuple[Callable[..., Any], Any, tuple[Any, ...]]:
         """The function, its instance if it has one, and the other arguments."""
@@ -302,9 +241,12 @@ class FastPath:
         timeout: Seconds that each call has in any case; None: nobody says.
         looks: Whether how long a caller waits is of interest.
         scoped: Empty while no task of asyncio can have a scope around it, or a timeout that is looked for.
+        tells: What tells those who watch of each good call.
+        answers: Whether a layer may answer in the function's place, and wants to know whether somebody inside has.
     """
 
     __slots__ = (
+        "answers",
         "call_site",
         "counts",
         "gates",
@@ -315,6 +257,7 @@ class FastPath:
         "permits",
         "scoped",
         "shape",
+        "tells",
         "timed",
         "timeout",
     )
@@ -332,6 +275,8 @@ class FastPath:
         self.timeout: float | None = None
         self.looks = False
         self.scoped: Collection[Any] = ()
+        self.tells: list[Tell] = []
+        self.answers = False
 
     def add_permits(self, permits: Mapping[str | None, Permits]) -> bool:
         """Put these in front, by endpoint, below those that stand there already; False where there are two of them."""
@@ -366,6 +311,8 @@ class FastPath:
         elif self.looks:
             # With permits a call is dear enough for a look at the timers of its loop, each time.
             self.scoped = (None,) if self.permits else tasks_with_scopes()
+        course.scoped, course.always = self.scoped, self.timeout is not None
+        course.told = told_layers(tuple(self.tells), answers=self.answers, counted=function is not bare)
         called = _counted(course, self) if self.shape is None else self.shape(course, self)
         return called if self.guard is None else _guarded(self.guard, called, course)
 
@@ -421,7 +368,8 @@ def _counted(course: Course, path: FastPath) -> Call:
         else:
             if type(result) is not known:
                 if gives_items(type(result)):
-                    return await course.take_over(args, kwargs, StartedCall(started, result=result, permit=permit))
+                    call = StartedCall(started, result=result, permit=permit, bound=bound)
+                    return await course.take_over(args, kwargs, call)
                 known = type(result)
             if permits is not None and now is not None:
                 permits.succeeded(permit, now(), result)
@@ -429,6 +377,8 @@ def _counted(course: Course, path: FastPath) -> Call:
             if others:
                 for each in others:
                     each.ok += 1
+            if bound is not None:
+                bound.told()
             return result
         return await course.take_over(args, kwargs, call)
 

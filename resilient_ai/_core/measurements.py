@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from .call_facts import DegradedFlag, flagged
 from .counts import OTHERS
-from .fast_path import StartedCall
 from .forks import start_over_after_fork
+from .started_call import StartedCall
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence

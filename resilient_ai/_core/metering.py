@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from .call_facts import OWN_VARIABLES
 from .errors import mark_if_wrong_call
-from .fast_path import begun
 from .opening import gives_items, tell_watchers_with
 from .returned_stream import ReturnedStream
+from .started_call import begun
 from .streams import OpenStream
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def metered_function(function: Callable[..., Any], meter: Meter, position: int |
         finally:
             reset_run(token)
         if hasattr(type(result), "__anext__") and gives_items(type(result)):
-            _run_of_opened.set(run)  # the layers take a stream over, and hold it
+            has_opened(run)
         else:
             run.answered(result)
         return result
@@ -140,6 +140,8 @@ def _take_opened(meter: Meter, endpoint: str | None) -> Run:
 
 
 set_run = _run.set
+# Of a run whose function has returned a stream on a fast path: the layers take the stream over, and hold it.
+has_opened = _run_of_opened.set
 
 
 def reset_run(token: Any) -> None:
@@ -185,6 +187,16 @@ class _RunOfStream:
         self._run.left()
 
 
+_watchers: Meter | None = None
+
+
 def tell_watchers(meter: Meter) -> None:
     """Let this meter tell those who watch a call, where no registry counts."""
+    global _watchers
+    _watchers = meter
     tell_watchers_with(lambda handler: metered(handler, meter, None))
+
+
+def run_for_watchers() -> Run | None:
+    """A run of a function that somebody watches, where no registry counts."""
+    return None if _watchers is None else _watchers.run(None)

@@ -10,18 +10,19 @@ from __future__ import annotations
 import asyncio  # noqa: TID251 - its tasks are cancelled; everywhere else the layers' scopes do it
 import math
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Protocol, TypeAlias
 
 from .backend import in_trio, tell_scopes
-from .callers_deadline import Deadline, current_deadline, reset_deadline, set_deadline
+from .callers_deadline import Deadline, Patience, current_deadline, reset_deadline, set_deadline
 from .clock import SystemClock
 from .errors import mark_if_wrong_call
 from .moments import Moments, moments_of
-from .patience import callers_patience
 from .tasks import current_task, ended_by_us, running_loop
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from .call_facts import DegradedFlag
 
 
 class _ByLayers(Enum):
@@ -61,6 +62,33 @@ class Share(NamedTuple):
     seconds: float
 
 
+class Bound(Protocol):
+    """
+    What runs the function of a call on a fast path, if something has to be done around it.
+
+    Attributes:
+        time: How long it may take; None: as long as it likes.
+        flag: Set where a fallback answers inside; None: nobody wants to know.
+    """
+
+    @property
+    def time(self) -> TimeBound | None: ...
+    @property
+    def flag(self) -> DegradedFlag | None: ...
+
+    async def run(
+        self,
+        function: Callable[..., Any],
+        within: Callable[..., Any] | None,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Any:
+        """Call a function; see `TimeBound.run`."""
+
+    def told(self) -> None:
+        """The call has its answer."""
+
+
 class TimeBound:
     """
     The end of one call.
@@ -93,6 +121,15 @@ class TimeBound:
         self._cancelling = 0  # how often the task had been asked to cancel before
         self._ended = False  # whether the time is over
         self._began = 0.0
+
+    flag = None
+
+    @property
+    def time(self) -> TimeBound:
+        return self
+
+    def told(self) -> None:
+        """Nobody listens."""
 
     def share_of(self, owner: object) -> Share | None:
         """What a layer has set; None: it does not shorten the time."""
@@ -161,19 +198,20 @@ class TimeBound:
         self.is_over = ended_by_us(task, self._cancelling, error)  # type: ignore[arg-type]  # it has one up to here
 
 
-def time_bound(limits: tuple[Limit, ...] | None, narrower: Limit | None, *, looks: bool) -> TimeBound | ByLayers | None:
+def time_bound(
+    limits: tuple[Limit, ...] | None, narrower: Limit | None, patience: Patience | None
+) -> TimeBound | ByLayers | None:
     """
     How long the running task's call may take on a fast path.
 
     Args:
         limits: Of the layers that limit time, outermost first; None where a fast path can end no call.
         narrower: What the innermost layer makes of it for this call.
-        looks: Whether any of them wants to know how long the caller waits.
+        patience: The caller's, if any of them wants to know it; None: it waits as long as it takes.
 
     Returns:
         None: as long as it likes; `BY_LAYERS`: it is not for a fast path.
     """
-    patience = callers_patience() if looks else None
     if limits is None or (patience is not None and not getattr(patience.clock, "real", False)):
         return None if patience is None else BY_LAYERS
     seconds = math.inf if patience is None else patience.seconds

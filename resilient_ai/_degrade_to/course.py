@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from resilient_ai._core.call_facts import DegradedFlag, flagged, watching
-from resilient_ai._core.fast_path import ended_early
 from resilient_ai._core.patience import callers_patience
 from resilient_ai._core.returned_stream import ReturnedStream
+from resilient_ai._core.started_call import begun, ended_early
 
 from .fallback_call import FallbackCall
 from .stream import hold
@@ -67,12 +67,15 @@ class DegradedFunction:
         self, fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
         """The same where somebody wants to know whether a fallback answered anywhere in the call."""
-        here, flag = self._site, DegradedFlag()
+        first = begun(fn)
+        here, flag = self._site, (None if first is None else first.flag) or DegradedFlag()
         call = FallbackCall(here, fn, instance, args, kwargs)
         here.check(call)
         with flagged(flag):
             try:
-                if (patience := callers_patience()) is None:
+                if (share := ended_early(fn, here.state)) is not None:
+                    result = await after_leaving(share, here.state, self._inner, fn, instance, args, kwargs)
+                elif (patience := callers_patience()) is None:
                     result = await self._inner(fn, instance, args, kwargs)
                 else:
                     result = await self._in_time(patience, fn, instance, args, kwargs)
@@ -83,7 +86,8 @@ class DegradedFunction:
         if type(result) is ReturnedStream:
             hold(result, call, flag)
             return result
-        call.learn(streamed=False)
+        if here.memories:  # that somebody watches changes nothing
+            call.learn(streamed=False)
         here.state.good.one_more()
         if not flag.degraded:
             call.succeeded(result)

@@ -10,10 +10,10 @@ from resilient_ai._classification.classify import classify
 from resilient_ai._classification.error_text import error_text
 from resilient_ai._core.call_facts import current_flag, watching
 from resilient_ai._core.errors import ErrorType, rejections
-from resilient_ai._core.fast_path import StartedCall
 from resilient_ai._core.plain_calls import bare
 from resilient_ai._core.returned_stream import stream_of_items
 from resilient_ai._core.scrub import scrub
+from resilient_ai._core.started_call import StartedCall
 from resilient_ai._core.streams import dispose_rejected
 
 from .arguments import arguments_by_name
@@ -282,6 +282,12 @@ def _note(seen: Seen | None, error: Exception | None) -> None:
     if seen is not None:
         seen.degraded, seen.error = False, error
         seen.source = seen.similarity = seen.age = None
+
+
+def tell_no_fallback(seen: Seen, _endpoint: str | None, degraded: bool) -> None:
+    """What somebody who watches is told of a good answer on a fast path."""
+    if not degraded and (seen.degraded or seen.error is not None):  # of an earlier call
+        _note(seen, None)
 
 
 def _half_read(result: Any) -> bool:

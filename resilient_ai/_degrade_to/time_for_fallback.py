@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from resilient_ai._core.callers_deadline import Patience
 from resilient_ai._core.early_end import OVER, cancelled, told, within
 from resilient_ai._core.errors import CallTimeoutError
-from resilient_ai._core.fast_path import begun
+from resilient_ai._core.started_call import begun
 
 if TYPE_CHECKING:
     from resilient_ai._core.handlers import Handler

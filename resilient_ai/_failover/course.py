@@ -12,10 +12,10 @@ from resilient_ai._core.call_facts import watching
 from resilient_ai._core.callers_deadline import Patience
 from resilient_ai._core.early_end import OVER, cancelled, within
 from resilient_ai._core.errors import CallTimeoutError, RejectedResultError, is_wrong_call
-from resilient_ai._core.fast_path import StartedCall, begun, ended_early
 from resilient_ai._core.patience import told_patience
 from resilient_ai._core.read_once import ReadOnce
 from resilient_ai._core.returned_stream import ReturnedStream
+from resilient_ai._core.started_call import StartedCall, begun, ended_early
 from resilient_ai._core.streams import dispose, stream_of
 
 from .events import Hedged

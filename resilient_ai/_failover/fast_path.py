@@ -3,37 +3,32 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from sys import modules
 from typing import TYPE_CHECKING, Any
 
 from resilient_ai._core.call_facts import ever_marked, is_marked
 from resilient_ai._core.errors import mark_if_wrong_call
-from resilient_ai._core.fast_path import (
-    MOST_ANSWER_TIMES,
-    Call,
-    Course,
-    FastPath,
-    StartedCall,
-    within_time,
-)
+from resilient_ai._core.fast_path import MOST_ANSWER_TIMES, Call, Course, FastPath, within_time
 from resilient_ai._core.opening import gives_items
 from resilient_ai._core.read_once import ReadOnce
 from resilient_ai._core.report import SuccessCount
+from resilient_ai._core.started_call import StartedCall
 from resilient_ai._core.time_bound import BY_LAYERS, Limit
 
 from .hedged_path import Hedge, Hedges
 from .time_for_next import seconds_for
 
 if TYPE_CHECKING:
+    from resilient_ai._core.call_facts import Seen
+
     from .candidate import Candidate
     from .course import FailoverSite
 
 
-def _time_for(site: FailoverSite, candidate: Candidate, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Limit | None:
-    """As long as the candidate may take, so that its caller can still ask another one; a hedged call leaves nobody."""
+def _time_for(site: FailoverSite, candidate: Candidate, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Limit:
+    """As long as the candidate may take, so that its caller can still ask another one."""
     idempotent = site.config.idempotent
-    if site.config.hedge_after is not None or idempotent is False or site.rules.most == 1:
-        return None
 
     def seconds(left: float) -> float:
         if left == math.inf or ReadOnce.among(args, kwargs) is not None:
@@ -46,6 +41,13 @@ def _time_for(site: FailoverSite, candidate: Candidate, args: tuple[Any, ...], k
     return Limit(site.failover, seconds)
 
 
+def tell_endpoint(seen: Seen, endpoint: str | None, _degraded: bool) -> None:
+    """What somebody who watches is told of a good answer."""
+    if endpoint is not None:
+        seen.endpoint = endpoint
+        seen.endpoints_tried += (endpoint,)
+
+
 def through_candidates(site: FailoverSite, course: Course, path: FastPath) -> Call:
     """The fast path of a stack with a failover; it has one gate for each endpoint, or none."""
     turns: Any = site.turns
@@ -54,6 +56,9 @@ def through_candidates(site: FailoverSite, course: Course, path: FastPath) -> Ca
         each.within = within_time(each.gate, course.function, path.timeout)
     now, function, method, scoped = course.now, course.function, course.method, path.scoped
     hedges = None if site.config.hedge_after is None else Hedges(site, course)
+    # A hedged call leaves nobody, and others only an endpoint after which another one may be asked.
+    leaves = hedges is None and site.config.idempotent is not False and site.rules.most > 1
+    time_for = partial(_time_for, site) if leaves else None
     # Three are counted without a loop, whose iterator would take as long as counting them.
     first, second, third, *others = (*course.counts, *[SuccessCount()] * (3 - len(course.counts)))
 
@@ -72,7 +77,7 @@ def through_candidates(site: FailoverSite, course: Course, path: FastPath) -> Ca
             or (gate is not None and (ticket := gate.state.open_ticket) is None)
             or (
                 ((ever_marked and is_marked()) or scoped or "trio" in modules)
-                and (bound := course.bound(_time_for(site, candidate, args, kwargs))) is BY_LAYERS
+                and (bound := course.bound(candidate.name, time_for, candidate, args, kwargs)) is BY_LAYERS
             )
             or (hedges is not None and (hedge := hedges.hedge(candidate, started, bound, args, kwargs)) is None)
             or ((permits := candidate.permits) is not None and (permit := permits.enter(started, args, kwargs)) is None)
@@ -105,7 +110,7 @@ def through_candidates(site: FailoverSite, course: Course, path: FastPath) -> Ca
             beside = None if hedge is None else hedge.end(None)
             if beside is not None or type(result) is not known:
                 if beside is not None or gives_items(type(result)):
-                    call = StartedCall(started, None, ticket, (candidate, held, beside), result, permit)
+                    call = StartedCall(started, None, ticket, (candidate, held, beside), result, permit, bound)
                     return await course.take_over(args, kwargs, call)
                 known = type(result)
             ended = now()
@@ -134,6 +139,8 @@ def through_candidates(site: FailoverSite, course: Course, path: FastPath) -> Ca
                     gate.good(ticket, started, ended)
             if permits is not None:
                 permits.succeeded(permit, ended, result)
+            if bound is not None:
+                bound.told()
             return result
         return await course.take_over(args, kwargs, call)
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from resilient_ai._core.backend import in_trio
 from resilient_ai._core.beside import BesideTasks
+from resilient_ai._core.call_facts import degraded_flag
 from resilient_ai._core.callers_deadline import Deadline, current_deadline, set_deadline
 from resilient_ai._core.moments import moments_of
 from resilient_ai._core.patience import scope_seconds_left
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from contextvars import Context
 
     from resilient_ai._core.fast_path import Course
-    from resilient_ai._core.time_bound import TimeBound
+    from resilient_ai._core.time_bound import Bound
 
     from .candidate import Candidate
     from .course import Beside, FailoverSite
@@ -51,7 +52,7 @@ class Hedges:
         self,
         candidate: Candidate,
         started: float,
-        bound: TimeBound | None,
+        bound: Bound | None,
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
     ) -> Hedge | None:
@@ -99,7 +100,7 @@ class Hedge:
         hedges: Hedges,
         candidate: Candidate,
         started: float,
-        bound: TimeBound | None,
+        bound: Bound | None,
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
         task: asyncio.Task[Any],
@@ -127,7 +128,10 @@ class Hedge:
         task, context, bound = self._task, self._context, self._bound
         if task is None or context is None:
             return
-        seconds = [each for each in (self._left, None if bound is None else bound.seconds) if each is not None]
+        time, flag = (None, None) if bound is None else (bound.time, bound.flag)
+        if flag is not None:
+            context.run(degraded_flag.set, flag)
+        seconds = [each for each in (self._left, None if time is None else time.seconds) if each is not None]
         if seconds:
             spent = self._hedges.site.now() - self._started
             outer = context.run(current_deadline)

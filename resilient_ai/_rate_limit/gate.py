@@ -17,10 +17,10 @@ from resilient_ai._core.deadline import seconds_left
 from resilient_ai._core.errors import ErrorType, LimitReachedError, QueueFullError
 from resilient_ai._core.event_loops import LoopUsages
 from resilient_ai._core.events import CallRejected
-from resilient_ai._core.fast_path import NOTHING as NOTHING_GIVEN
 from resilient_ai._core.metering import reset_run, set_run
 from resilient_ai._core.opening import gives_items
 from resilient_ai._core.sharing import Subject, credential_of
+from resilient_ai._core.started_call import NOTHING as NOTHING_GIVEN
 from resilient_ai._core.wakeup import wakeup_of
 from resilient_ai._usage.runs import UsageRun
 

@@ -7,11 +7,12 @@ from dataclasses import fields
 from typing import Any, ClassVar
 
 from resilient_ai._core.checks import each_alone
-from resilient_ai._core.fast_path import FastPath, begun
+from resilient_ai._core.fast_path import FastPath
 from resilient_ai._core.handlers import Handler
 from resilient_ai._core.policy import Policy, Site
 from resilient_ai._core.public import public
 from resilient_ai._core.returned_stream import ReturnedStream
+from resilient_ai._core.started_call import begun
 from resilient_ai._core.state_store import StateStore, default_registry
 from resilient_ai._core.streams import stream_of
 from resilient_ai._core.wrapper import Decorator, decorate

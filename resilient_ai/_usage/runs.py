@@ -51,7 +51,7 @@ class UsageRun:
         self._receiver = receiver
         self._endpoint = endpoint
         outer = current_run()
-        self._outer = outer if isinstance(outer, UsageRun) else None  # of a decorated function that has called this one
+        self._outer = outer if type(outer) is UsageRun else None  # of a decorated function that has called this one
         self._over = False
         self._anything = False  # whether it was told anything
         self._streamed: Usage | None = None
@@ -82,7 +82,8 @@ class UsageRun:
 
     def _end(self) -> None:
         self._over = True
-        self._around()
+        if self._outer is not None:
+            self._around()
 
     def answered(self, result: Any) -> None:
         self._end()

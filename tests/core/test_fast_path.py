@@ -25,7 +25,9 @@ from resilient_ai import (
     watch,
 )
 from resilient_ai._core.wrapper import decorate
+from resilient_ai.providers import Reply
 from resilient_ai.testing import VirtualClock, capture_events
+from resilient_ai.usage import Usage, report_usage
 from tests.helpers import ByLayers, ProviderError, errors_mean_what_they_say, interleaved, scripted
 
 RECOMMENDED = ("degrade_to", "classified_retry", "failover", "adaptive_limit", "circuit_breaker")
@@ -54,7 +56,9 @@ class HurriedClock(VirtualClock):
 class Side:
     """One stack over a scripted provider, in a registry of its own."""
 
-    def __init__(self, policies: tuple[str, ...], timeout: float | None, strategy: str, *, by_layers: bool) -> None:
+    def __init__(
+        self, policies: tuple[str, ...], timeout: float | None, strategy: str, *, by_layers: bool, counted: bool
+    ) -> None:
         self.clock = HurriedClock()
         self.registry = Registry(clock=self.clock, rng=random.Random(7), listeners=())
         self.outcomes: list[tuple[str, float]] = []
@@ -65,8 +69,8 @@ class Side:
             outcome, seconds = self.outcomes.pop(0) if self.outcomes else ("ok", 0.5)
             self.clock.advance(seconds)
             await checkpoint()
-            if outcome == "ok":
-                return "pong"
+            if outcome in ANSWERS:
+                return await ANSWERS[outcome](self)
             if outcome == "bug":
                 raise ZeroDivisionError("a bug")
             if outcome == "cancel":
@@ -74,10 +78,23 @@ class Side:
                 await checkpoint()
             raise ProviderError(outcome)
 
-        ask.__qualname__ = "ask"  # of no class: the name of a method would tell the two sides apart
-        call = decorate(ask, ByLayers(None, None, self.registry)) if by_layers else ask
-        for policy in reversed(policies):
-            call = decorator(policy, self.registry, timeout, strategy)(call)
+        async def inside(fails: bool) -> Reply:
+            await checkpoint()
+            if fails:
+                raise OSError("down")
+            return Reply("inner", usage=Usage(100, 50), model="small")
+
+        def stacked(function, policies):
+            function.__qualname__ = function.__name__  # of no class: a method's name would tell the two sides apart
+            call = decorate(function, ByLayers(None, None, self.registry)) if by_layers else function
+            for policy in reversed(policies):
+                call = decorator(policy, self.registry, timeout, strategy)(call)
+            return call
+
+        if counted:
+            self.registry.usage.clear()  # the first look, from which on usage is counted
+        self.inside = stacked(inside, ("degrade_to",))
+        call = stacked(ask, policies)
         client = type("Client", (), {"ask": call, "name": "client"})()
         self.calls = {"function": call, "method": client.ask, "through its class": partial(type(client).ask, client)}
 
@@ -90,8 +107,11 @@ class Side:
                 if watched:
                     with watch() as seen:
                         answer = await call("ping")
+                        if hasattr(answer, "__aiter__"):
+                            answer = [item async for item in answer]
                 else:
                     answer = await call("ping")
+                answer = [item async for item in answer] if hasattr(answer, "__aiter__") else answer
             except Exception as error:
                 answer = type(error), str(error), type(error.__cause__)
         if self.scope.cancelled_caught:
@@ -111,14 +131,63 @@ class Side:
             self.clock.advance(float(what))
 
 
+async def _text(_side):
+    return "pong"
+
+
+async def _reply(_side):
+    return Reply("pong", usage=Usage(7, 3), model="large")
+
+
+async def _told(side):
+    report_usage(Usage(20, 10), "large")
+    return await _text(side)
+
+
+async def _told_reply(side):
+    report_usage(Usage(20, 10), "large")
+    return await _reply(side)
+
+
+async def _inner_reply(side):
+    return await side.inside(False)
+
+
+async def _inner_fallback(side):
+    await side.inside(True)
+    return await _reply(side)
+
+
+async def _stream(_side):
+    async def items():
+        yield "po"
+        report_usage(Usage(5, 5), "large")
+        yield "ng"
+
+    return items()
+
+
+ANSWERS = {
+    "ok": _text,
+    "reply": _reply,
+    "told": _told,
+    "told reply": _told_reply,
+    "inner reply": _inner_reply,
+    "inner fallback": _inner_fallback,
+    "stream": _stream,
+}
+
 OUTCOME = st.tuples(
     st.sampled_from(
-        ["ok", "ok", "model_overloaded", "rate_limit", "invalid_request", "quota_exceeded", "timeout", "bug", "cancel"]
+        [
+            *("ok", "ok", "ok", *ANSWERS),
+            *("model_overloaded", "rate_limit", "invalid_request", "quota_exceeded", "timeout", "bug", "cancel"),
+        ]
     ),
     st.sampled_from([0.0, 0.25, 2.0]),
 )
 STEP = st.one_of(
-    st.tuples(st.just("ask"), st.lists(OUTCOME, max_size=4), st.sampled_from([False, False, False, True])),
+    st.tuples(st.just("ask"), st.lists(OUTCOME, max_size=4), st.booleans()),
     st.tuples(
         st.just("operate"),
         st.sampled_from(["trip", "force_open", "disable", "reset", "mark_down", "mark_up", "1", "61", "601"]),
@@ -134,10 +203,13 @@ STEP = st.one_of(
     way=st.sampled_from(["function", "method", "through its class"]),
     backend=st.sampled_from(["asyncio", "trio"]),
     looked_at=st.booleans(),
+    counted=st.booleans(),
 )
-def test_it_answers_counts_and_reports_as_its_layers_do(policies, steps, timeout, strategy, way, backend, looked_at):
+def test_it_answers_counts_and_reports_as_its_layers_do(
+    policies, steps, timeout, strategy, way, backend, looked_at, counted
+):
     order = tuple(policy for policy in RECOMMENDED if policy in policies)
-    short, long = (Side(order, timeout, strategy, by_layers=each) for each in (False, True))
+    short, long = (Side(order, timeout, strategy, by_layers=each, counted=counted) for each in (False, True))
 
     async def run():
         with capture_events(short.registry) as told, capture_events(long.registry) as expected:

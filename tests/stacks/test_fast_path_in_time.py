@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio  # noqa: TID251 - a loop whose time jumps
 import random
 import re
+from contextlib import nullcontext
 
 import anyio
 import pytest
@@ -28,6 +29,7 @@ from resilient_ai import (
     rate_limit,
     resilient,
     time_left,
+    watch,
 )
 from resilient_ai._core.wrapper import decorate
 from resilient_ai.testing import capture_events, isolated_registry
@@ -118,23 +120,24 @@ class Side:
         inner = decorate(ask, ByLayers(None, None, self.registry)) if by_layers else ask
         self.call = stacked(inner, policies, self.registry, settings)
 
-    async def ask(self, waits, outcomes):
+    async def ask(self, waits, outcomes, watched):
         self.outcomes = list(outcomes)
+        seen = None
         try:
-            with WAITS[waits]():
+            with WAITS[waits](), watch() if watched else nullcontext() as seen:
                 answer = await self.call("ping")
         except Exception as error:
             # Where a timeout came upon its call is told by some of the ways to end one.
             cause = None if type(error) is CallTimeoutError else type(error.__cause__)
             answer = type(error), re.sub(NUMBER, "#", str(error)), getattr(error, "__notes__", None), cause
         assert asyncio.current_task().cancelling() == 0
-        return answer, moment()
+        return answer, moment(), seen
 
     async def run(self, steps):
         answers = []
         with capture_events(self.registry) as events:
-            for waits, outcomes, pause in steps:
-                answers.append(await self.ask(waits, outcomes))
+            for waits, outcomes, pause, watched in steps:
+                answers.append(await self.ask(waits, outcomes, watched))
                 await asyncio.sleep(pause)
         return answers, self.told, events, self.registry.as_dict()
 
@@ -148,7 +151,10 @@ OUTCOME = st.tuples(
     st.sampled_from([0.0, 0.2, 1.1, 2.6, 7.9, 100.0]),
 )
 STEP = st.tuples(
-    st.sampled_from(sorted(WAITS)), st.lists(OUTCOME, min_size=1, max_size=4), st.sampled_from([0.0, 0.3, 61.0])
+    st.sampled_from(sorted(WAITS)),
+    st.lists(OUTCOME, min_size=1, max_size=4),
+    st.sampled_from([0.0, 0.3, 61.0]),
+    st.booleans(),
 )
 POLICIES = ("degrade_to", "classified_retry", "failover", "rate_limit", "adaptive_limit", "circuit_breaker")
 
@@ -168,8 +174,8 @@ def test_it_ends_leaves_and_hedges_calls_as_its_layers_do(policies, steps, timeo
         # An answer in spite of the timeout, with a race beside it, is given by the fast path and lost by the layers. In
         # further calls an endpoint that may hang gets company sooner after a failure of the first, which layers do not.
         steps = [
-            (waits, [("ok" if each == "stubborn" else each, seconds) for each, seconds in outcomes], pause)
-            for waits, outcomes, pause in steps[:1]
+            (waits, [("ok" if each == "stubborn" else each, seconds) for each, seconds in outcomes], *others)
+            for waits, outcomes, *others in steps[:1]
         ]
 
     with errors_mean_what_they_say():
