@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from resilient_ai._classification.error_types import ERROR_TYPES
 from resilient_ai._core.counts import added
-from resilient_ai._core.errors import CircuitOpenError
+from resilient_ai._core.errors import CircuitOpenError, circuit_open
 from resilient_ai._core.events import CallRejected
 from resilient_ai._core.fast_path import MOST_ANSWER_TIMES
 from resilient_ai._core.measurements import ATTEMPT, CALL, Series, TimeSource
@@ -102,7 +102,7 @@ class SharedCircuit:
             return self._refused(circuit.retry_after(now), circuit.refusal())
         if (opening := circuit.opening) is None:  # another thread has just closed it
             return CircuitOpenError(self.name, 0.0)
-        error = CircuitOpenError(self.name, opening.until - now)
+        error = circuit_open(self.name, opening.until - now)
         if (cause := opening.cause) is not None:
             error.__cause__ = cause.again()
         return error

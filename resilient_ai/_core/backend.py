@@ -13,13 +13,11 @@ import sys
 import weakref
 from contextlib import nullcontext
 from sys import modules
-from threading import get_ident
 from typing import TYPE_CHECKING
 
 import anyio
 from anyio.lowlevel import current_token
 
-from .forks import in_child
 from .task_scopes import is_in_scope, tasks_with_scopes
 from .tasks import current_task, running_loop
 
@@ -85,42 +83,24 @@ async def tell_scopes(error: BaseException) -> None:
         await backend().checkpoint_if_cancelled()
 
 
-_asked: tuple[int, Callable[[], asyncio.Task[object] | None], anyio.TaskInfo] | None = None
-
-
-def _forget_the_task() -> None:
-    global _asked
-    _asked = None
-
-
-in_child(_forget_the_task)  # asyncio still takes it for the running one there
+_asked: tuple[Callable[[], asyncio.Task[object] | None], anyio.TaskInfo] | None = None
 
 
 def cancelled() -> bool:
     """
     Whether the running task has been cancelled and has not heard of it yet; its next checkpoint will tell it.
 
-    In an open circuit one task asks many times, so that the last one is remembered: in asyncio that takes 4 bare
-    awaits, and 25 for another task.
+    In asyncio a task that is in no scope of anyio's says so itself, which takes one bare await or two. For others the
+    last one that has asked is remembered, as in an open circuit one task asks many times: 4 bare awaits in place of 25.
     """
     global _asked
-    asked = _asked
-    # The remembered task names its loop, because asking for the running loop takes a system call in Python 3.11. The
-    # task is referred to weakly: otherwise one that has ended would be kept, with its loop and all that they refer to.
-    if (
-        asked is not None
-        and asked[0] == get_ident()
-        and (task := asked[1]()) is not None
-        and task is current_task(task.get_loop())
-        and not in_trio()
-    ):
-        told = getattr(task, "_must_cancel", None)
-        if told is not None and not is_in_scope(task, tasks_with_scopes()):
-            return bool(told)  # as anyio's answer, in a quarter of its time
-        return asked[2].has_pending_cancellation()
-    if not in_task():  # a plain function
-        return False
-    info, loop = anyio.get_current_task(), running_loop()
-    if loop is not None and (task := current_task(loop)) is not None and not in_trio():
-        _asked = get_ident(), weakref.ref(task), info
-    return info.has_pending_cancellation()
+    # No loop runs, or it is trio's.
+    if (loop := running_loop()) is None or (task := current_task(loop)) is None or ("trio" in modules and in_trio()):
+        return in_trio() and anyio.get_current_task().has_pending_cancellation()
+    told = getattr(task, "_must_cancel", None)
+    if told is not None and (not (scopes := tasks_with_scopes()) or not is_in_scope(task, scopes)):
+        return bool(told)  # as anyio's answer
+    # The task is referred to weakly: otherwise one that has ended would be kept, with all that it refers to.
+    if (asked := _asked) is None or asked[0]() is not task:
+        asked = _asked = weakref.ref(task), anyio.get_current_task()
+    return asked[1].has_pending_cancellation()
