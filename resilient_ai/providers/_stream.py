@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from resilient_ai._core.public import public
 from resilient_ai._usage.reply import Reply
+
+if TYPE_CHECKING:
+    from types import TracebackType
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -15,7 +18,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 @public("providers")
 class ReplyStream(AsyncIterator[str]):
     """
-    Pieces of text, as they come.
+    Pieces of text, as they come. `async with` closes the stream where it is left early.
 
     Attributes:
         reply: The whole answer, once the stream has ended well; None before, and after it failed or was left early.
@@ -38,6 +41,14 @@ class ReplyStream(AsyncIterator[str]):
     async def aclose(self) -> None:
         """Leave the stream; its connection is closed."""
         await self._pieces.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.aclose()
 
 
 def hands_out_a_stream(method: F) -> F:

@@ -116,9 +116,10 @@ async def test_an_error_inside_a_stream_is_told_with_its_class(endpoint, provide
     assert classify(caught.value).error_type is ErrorType.MODEL_OVERLOADED
 
 
-async def test_leaving_a_stream_early_closes_its_connection(endpoint, provider):
+@pytest.mark.parametrize("entered", [lambda stream: stream, aclosing], ids=["itself", "aclosing"])
+async def test_leaving_a_stream_early_closes_its_connection(endpoint, provider, entered):
     provider.script(Fault.stall(after_items=1))
-    async with aclosing(endpoint.stream("where are you")) as stream:
+    async with entered(endpoint.stream("where are you")) as stream:
         async for _ in stream:
             break
     await provider.until(lambda it: it.disconnects == 1)

@@ -82,6 +82,15 @@ async def test_a_stream_has_its_reply_once_it_has_ended(endpoint):
         await anext(stream)
 
 
+async def test_a_stream_that_is_entered_is_the_stream_and_has_its_reply_afterwards(endpoint):
+    whole = endpoint.stream("where are you")
+    async with whole as stream:
+        pieces = [piece async for piece in stream]
+
+    assert stream is whole
+    assert whole.reply == "".join(pieces) == "[moon] where are you"
+
+
 async def test_a_stream_that_is_left_has_no_reply(endpoint):
     stream = endpoint.stream("where are you")
     await anext(stream)

@@ -59,6 +59,8 @@ async def uses() -> None:
     async for piece in stream:
         assert_type(piece, str)
     assert_type(stream.reply, Reply | None)
+    async with us.stream("hello") as stream:
+        assert_type(stream, ReplyStream)
     async for piece in circuit_breaker(us.stream)("hello"):
         assert_type(piece, str)
 
