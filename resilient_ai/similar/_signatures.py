@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
+
+from ._blocks import Blocks
 
 if TYPE_CHECKING:
     import numpy as np
@@ -10,12 +12,10 @@ if TYPE_CHECKING:
 
     from ._store import Vector
 
-    N = TypeVar("N", bound=np.generic)
-
     Bits = npt.NDArray[np.uint64]
     Rows = npt.NDArray[np.intp]
 
-_FIRST, _CHUNK = 8_192, 131_072  # rows compared at a time: their distances stay in the processor's cache
+_FIRST = 8_192  # rows compared before all others: the farthest of the best of them leaves most others out
 
 
 class Signatures:
@@ -28,47 +28,43 @@ class Signatures:
         dimensions: Numbers per vector.
     """
 
-    __slots__ = ("_bits", "_count", "dimensions")
+    __slots__ = ("_rows", "dimensions")
 
     def __init__(self, dimensions: int) -> None:
         import numpy as np
 
         self.dimensions = dimensions
-        # One line per 64 numbers, so that a comparison with all rows reads memory from end to end.
-        self._bits: Bits = np.zeros((words_for(dimensions), 4), dtype=np.uint64)
-        self._count = 0
+        self._rows = Blocks(words_for(dimensions), np.uint64)
 
     def __len__(self) -> int:
-        return self._count
+        return len(self._rows)
 
     def extend(self, bits: Bits) -> None:
         """Add rows of `signs`."""
-        count = self._count + len(bits)
-        if count > self._bits.shape[1]:
-            self._bits = wider(self._bits, self._count, count)
-        self._bits[:, self._count : count] = bits.T
-        self._count = count
+        self._rows.extend(bits)
 
     def replace(self, row: int, bits: Bits) -> None:
         """Set a row of `signs`."""
-        self._bits[:, row] = bits
+        self._rows[row] = bits
 
     def remove(self, row: int) -> None:
-        self._count -= 1
-        self._bits[:, row] = self._bits[:, self._count]
+        self._rows.remove(row)
 
     def nearest(self, vector: Vector, most: int) -> Rows:
         """The rows whose signs differ least from those of a vector, in no order."""
         import numpy as np
 
-        bits, count = self._bits, self._count
+        parts = self._rows.parts()
+        count = sum(part.shape[1] for _, part in parts)
         if count <= most:
             return np.arange(count)
+        first = parts[0][1]
+        parts[0:1] = [(0, first[:, :_FIRST]), (_FIRST, first[:, _FIRST:])]
         wanted = signs(vector[None, :])[0][:, None]
         rows, distances = np.zeros(0, dtype=np.intp), np.zeros(0, dtype=np.uint16)
-        farthest = 64 * len(bits) + 1
-        for start in (0, *range(_FIRST, count, _CHUNK)):
-            chunk = _distances(bits[:, start : min(start + _CHUNK if start else _FIRST, count)], wanted)
+        farthest = 64 * len(wanted) + 1
+        for start, bits in parts:
+            chunk = _distances(bits, wanted)
             # Rows as far as the farthest one that is kept would be no better.
             near = np.flatnonzero(chunk < farthest)
             rows, distances = np.concatenate((rows, near + start)), np.concatenate((distances, chunk[near]))
@@ -87,15 +83,6 @@ def _distances(bits: Bits, wanted: Bits) -> npt.NDArray[np.uint16]:
     for line, other in zip(bits[1:], wanted[1:], strict=True):
         distances += np.bitwise_count(line ^ other)
     return distances
-
-
-def wider(table: npt.NDArray[N], used: int, needed: int) -> npt.NDArray[N]:
-    """A copy that begins with the used columns and has room for as many as are needed, or for half as many again."""
-    import numpy as np
-
-    grown = np.zeros((*table.shape[:-1], max(needed, table.shape[-1] * 3 // 2)), dtype=table.dtype)
-    grown[..., :used] = table[..., :used]
-    return grown
 
 
 def words_for(dimensions: int) -> int:

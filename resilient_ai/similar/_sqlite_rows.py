@@ -198,43 +198,43 @@ def packed_signs(vectors: Mapping[str, Vector]) -> bytes:
     return head.encode() + b"\n" + b"".join(signs(vector[None, :]).tobytes() for vector in vectors.values())
 
 
-def signs_of(rows: Sequence[tuple[int, Any]]) -> dict[Kind, list[tuple[list[int], Bits]]]:
+def signs_of(numbers: Sequence[int], blobs: Sequence[Any]) -> dict[Kind, list[tuple[list[int], Bits]]]:
     """
     The signs in many rows.
 
     Args:
-        rows: Number and `packed_signs` of each; a row that holds none is left out.
+        numbers: Of the rows.
+        blobs: `packed_signs` of each; a row that holds none is left out.
 
     Returns:
         By kind of vector: numbers of rows, and as many lines of signs.
     """
     found: dict[Kind, list[tuple[list[int], Bits]]] = {}
-    for numbers, table in _alike(rows):
+    for those, table in _alike(numbers, blobs):
         for kind, bits in _lines(table):
-            found.setdefault(kind, []).append((numbers, bits))
+            found.setdefault(kind, []).append((those, bits))
     return found
 
 
-def _alike(rows: Sequence[tuple[int, Any]]) -> Iterator[tuple[list[int], npt.NDArray[np.uint8]]]:
+def _alike(numbers: Sequence[int], blobs: Sequence[Any]) -> Iterator[tuple[list[int], npt.NDArray[np.uint8]]]:
     """Rows whose signs have one head and one size, as one table of bytes."""
     import numpy as np
 
     by_head: dict[tuple[bytes, int], tuple[list[int], list[bytes]]] = {}
-    blobs = [blob for _, blob in rows]
     if blobs and set(map(type, blobs)) == {bytes} and len(set(map(len, blobs))) == 1:
         # Mostly all rows are alike. A million of them are then read in a second, and one by one in ten.
         table = np.frombuffer(b"".join(blobs), dtype=np.uint8).reshape(len(blobs), -1)
         end = blobs[0].find(b"\n") + 1
         if (table[:, :end] == table[0, :end]).all():
-            yield [number for number, _ in rows], table
+            yield list(numbers), table
             return
-    for number, blob in rows:
+    for number, blob in zip(numbers, blobs, strict=True):
         if isinstance(blob, bytes):
-            numbers, those = by_head.setdefault((blob[: blob.find(b"\n")], len(blob)), ([], []))
-            numbers.append(number)
-            those.append(blob)
-    for numbers, those in by_head.values():
-        yield numbers, np.frombuffer(b"".join(those), dtype=np.uint8).reshape(len(those), -1)
+            those, their = by_head.setdefault((blob[: blob.find(b"\n")], len(blob)), ([], []))
+            those.append(number)
+            their.append(blob)
+    for those, their in by_head.values():
+        yield those, np.frombuffer(b"".join(their), dtype=np.uint8).reshape(len(their), -1)
 
 
 def _lines(table: npt.NDArray[np.uint8]) -> list[tuple[Kind, Bits]]:

@@ -6,8 +6,9 @@ import time
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
+from ._blocks import Blocks
 from ._matrix import PREFILTERED, best
-from ._signatures import Signatures, wider
+from ._signatures import Signatures
 from ._sqlite_file import data_version
 from ._sqlite_rows import COLUMNS, compared, entry_of, signs_of
 
@@ -19,13 +20,14 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from ._signatures import Bits, Rows
+    from ._signatures import Bits
     from ._sqlite_rows import Kind
     from ._store import Entry, Vector
 
     Reading = Callable[[], AbstractContextManager[sqlite3.Connection | None]]
 
 _CHUNK = 20_000  # rows read while nobody else may use the connection: about 30 ms
+_SLICE, _BREATH_SECONDS = 500, 0.00005  # rows read while no other thread runs, about 0.3 ms; and the pause after them
 _PAUSE_SECONDS = 0.001  # between them, so that whoever waits for the connection gets it
 _ROWS = 4_000_000  # of all partitions in memory together, of about 64 bytes each
 _PARTITIONS = 10_000
@@ -39,21 +41,19 @@ class _Numbered:
     def __init__(self, dimensions: int) -> None:
         import numpy as np
 
-        self._numbers: npt.NDArray[np.int64] = np.zeros(4, dtype=np.int64)
+        self._numbers = Blocks(1, np.int64)
         self.signatures = Signatures(dimensions)
 
     def extend(self, numbers: list[int], bits: Bits) -> None:
-        start = len(self.signatures)
-        count = start + len(numbers)
-        if count > len(self._numbers):
-            self._numbers = wider(self._numbers, start, count)
-        self._numbers[start:count] = numbers
+        import numpy as np
+
+        self._numbers.extend(np.array(numbers, dtype=np.int64)[:, None])
         self.signatures.extend(bits)  # last: a search that is going on looks at no row without a number
 
-    def nearest(self, vector: Vector) -> Rows:
+    def nearest(self, vector: Vector) -> npt.NDArray[np.int64]:
         """Numbers of the rows to compare exactly."""
         rows = self.signatures.nearest(vector, PREFILTERED)
-        return self._numbers[rows]
+        return self._numbers.at(rows)[:, 0]
 
 
 class _Partition:
@@ -66,14 +66,15 @@ class _Partition:
         self.last = self.rows = self.first_rows = 0
         self.seen: object = None
 
-    def add(self, rows: list[tuple[int, Any]]) -> None:
-        self.rows += len(rows)
-        self.last = rows[-1][0] if rows else self.last
-        for kind, parts in signs_of(rows).items():
+    def add(self, numbers: list[int], blobs: list[Any]) -> None:
+        """Add the signs of some rows; their numbers rise."""
+        self.rows += len(numbers)
+        self.last = numbers[-1] if numbers else self.last
+        for kind, parts in signs_of(numbers, blobs).items():
             if kind not in self.kinds:
                 self.kinds[kind] = _Numbered(kind[1])
-            for numbers, bits in parts:
-                self.kinds[kind].extend(numbers, bits)
+            for those, bits in parts:
+                self.kinds[kind].extend(those, bits)
 
     @property
     def outgrown(self) -> bool:
@@ -160,7 +161,13 @@ class FileSearch:
         return found
 
     def _compared(
-        self, file: sqlite3.Connection, numbers: Rows, embedder: str, vector: Vector, at_least: float, limit: int
+        self,
+        file: sqlite3.Connection,
+        numbers: npt.NDArray[np.int64],
+        embedder: str,
+        vector: Vector,
+        at_least: float,
+        limit: int,
     ) -> list[tuple[float, int]]:
         """(similarity, number) of the best of these rows."""
         import numpy as np
@@ -222,13 +229,14 @@ class FileSearch:
         rows = file.execute(
             "SELECT id, signs FROM entries WHERE partition = ? AND id > ? ORDER BY id LIMIT ?",
             (partition, known.last, _CHUNK),
-        ).fetchall()
-        known.add(rows)
-        self._rows += len(rows)
-        if len(rows) < _CHUNK:
+        )
+        numbers, blobs = _read_slowly(rows)
+        known.add(numbers, blobs)
+        self._rows += len(numbers)
+        if len(numbers) < _CHUNK:
             known.first_rows = known.first_rows or known.rows
             known.seen = version
-        return known, len(rows) < _CHUNK
+        return known, len(numbers) < _CHUNK
 
     def _partition(self, partition: str) -> _Partition:
         known = self._partitions.get(partition)
@@ -241,6 +249,23 @@ class FileSearch:
         while len(self._partitions) > 1 and (self._rows > _ROWS or len(self._partitions) > _PARTITIONS):
             self._rows -= self._partitions.popitem(last=False)[1].rows
         return known
+
+
+def _read_slowly(rows: sqlite3.Cursor) -> tuple[list[int], list[Any]]:
+    """
+    Numbers and signs of all these rows, so that other threads may run meanwhile.
+
+    SQLite lets go of the interpreter for a moment at each row. That wakes a thread that waits for it, an event loop
+    say, and is over before that thread is awake; so the thread does not insist either, as it would after 5 ms. Few
+    tuples at a time, moreover, are no work for the garbage collector.
+    """
+    numbers: list[int] = []
+    blobs: list[Any] = []
+    while some := rows.fetchmany(_SLICE):
+        numbers += [number for number, _ in some]
+        blobs += [blob for _, blob in some]
+        time.sleep(_BREATH_SECONDS)
+    return numbers, blobs
 
 
 def _nearest_of(
