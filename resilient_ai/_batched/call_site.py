@@ -45,8 +45,8 @@ class CallSite:
         config: The settings.
         registry: Has the clock and the listeners.
         site: Which function this is.
-        group_by: As `batched` documents it.
-        weight: Same.
+        group_by: See `batched`.
+        weight: See `batched`.
     """
 
     def __init__(
@@ -80,8 +80,8 @@ class CallSite:
         self._runner = BatchRunner(inner, batcher.name, config, registry, site, self._before)
 
     async def call(self, fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        # Most calls bring the next item of an open batch. Their course is written out here, because each look-up is
-        # paid once per item; `_course` is that of all others.
+        # Most calls add the next item to an open batch. That case is written out here, because each look-up is paid
+        # once per item; `_course` handles all other calls.
         loop = running_loop()
         if loop is None or "trio" in modules:
             loop = current_loop()
@@ -141,7 +141,7 @@ class CallSite:
                 waiting.run = BatchRun(*call)
                 waiting.observers = CallObservers.here() if observed else None
                 return await self._wait_for_room(waiting)
-            await checkpoint_if_cancelled()  # a cancelled caller hears of that, not of the queue
+            await checkpoint_if_cancelled()  # a cancelled caller gets the cancellation, not QueueFullError
             raise self._refusal(batches)
         alone = False
         if batch.run is None:
@@ -193,10 +193,10 @@ class CallSite:
         else:
             own = args[at:] if instance is None else (instance, *args[at:])
             key = comparable(self._group_by(*own, **kwargs))
-        # Hashes first, as a dict does: some objects raise when they are compared without need.
+        # Compare hashes first, as a dict does: `==` of some objects (arrays) raises.
         if instance is None and self._groups_default and hash(key) == self._default_hash and key == grouping.default:
             return self, value, args, kwargs
-        # Two functions of one name share a queue and never a batch.
+        # Two functions of one name share a queue, but never a batch.
         return (self, None if instance is None else id(instance), key), value, args, kwargs
 
     def _join(
@@ -209,7 +209,7 @@ class CallSite:
         promise: Promise,
         around: Enclosing | None,
     ) -> tuple[Batch | None, SharedItem | None]:
-        """The batch that has the item, None when the queue is full; and who shares it, if equal items are sent once."""
+        """The batch that has the item, None if the queue is full; and its sharers, if equal items are sent once."""
         if self._one_call_per_item:
             return batches.queue.add(group, value, promise, self._now(), weight), None
         shared = batches.shared_items.get(key)
@@ -227,7 +227,7 @@ class CallSite:
     def _weight_of(self, value: Any, weigh: Callable[[Any], object]) -> float:
         weight = weigh(value)
         if not isinstance(weight, int | float) or not math.isfinite(weight) or weight < 0:
-            # No value but a number is shown: it may be the prompt.
+            # The value is shown only if it is a number: anything else may be the prompt.
             shown = repr(weight) if isinstance(weight, int | float) else f"a {type(weight).__name__}"
             raise ValueError(f"weight= of {self._function} must give a number of at least 0, got {shown}")
         return float(weight)
@@ -243,16 +243,16 @@ class CallSite:
     # -- waiting for room
 
     async def _wait_for_room(self, waiting: WaitingCall) -> Any:
-        """Stay in line until `LoopBatches.wake` lets the call in; then wait for the outcome."""
+        """Wait until `LoopBatches.wake` lets the call in; then wait for the outcome."""
         queue, outer = waiting.batches.queue, waiting.outer
-        queue.line_up(waiting)
+        queue.wait_for_room(waiting)
         try:
             if outer is not None:
                 self._wait_from_inside(outer, queue)
             return await waiting.promise
         except BaseException:
             if waiting.batch is None:
-                queue.leave_line(waiting)
+                queue.stop_waiting(waiting)
             else:
                 self._leave(waiting.batches, waiting.batch, waiting.promise, waiting.shared)
             raise
@@ -261,10 +261,10 @@ class CallSite:
                 end_wait(outer, queue if waiting.batch is None else waiting.batch)
 
     def let_in(self, waiting: WaitingCall) -> None:
-        """There is room: put the item of a call into a batch, in place of its caller."""
+        """Put the item of a waiting call into a batch, now that there is room; `wake` does it for the caller."""
         batches, outer = waiting.batches, waiting.outer
         if waiting.promise.done():  # its caller was cancelled, and has not run since
-            batches.queue.leave_line(waiting)
+            batches.queue.stop_waiting(waiting)
             return
         batches.queue.let_in(waiting)
         try:
@@ -301,37 +301,37 @@ class CallSite:
     def _refuse_a_call_of_itself(self, batches: LoopBatches, around: Enclosing) -> None:
         if any(batch in batches.queue.running for batch in enclosing_batches(around)):
             raise RuntimeError(
-                f"{self._function} calls itself from inside one of its batches, and would wait for a place"
+                f"{self._function} calls itself from inside one of its batches, and would wait for a slot"
                 " that this batch holds; call the undecorated function, or set max_concurrency=None"
             )
 
     def _refuse_an_item_of_its_own(self, shared: SharedItem, around: Enclosing | None) -> None:
         if any(batch is shared.batch for batch in enclosing_batches(around)):
             raise RuntimeError(
-                f"{self._function} asks itself for an item that it is at work on, and would wait for ever"
+                f"{self._function} asks itself for an item that it is already working on, and would wait for ever"
             )
 
     def _wait_from_inside(self, outer: Batch, other: Batch | BatchQueue) -> None:
-        """Let the batch that this call is made from wait for the one that the call has joined, if that can end."""
+        """Note that the batch around this call waits for the one the call has joined; refuse a wait that cannot end."""
         begin_wait(outer, other)
         if is_stuck(outer):
             raise RuntimeError(
-                f"{self._function} is called from inside a batch of a function whose place its own batches wait for,"
+                f"{self._function} is called from inside a batch of a function whose slot its own batches wait for,"
                 " and both would wait for ever; raise max_concurrency of one, or call the undecorated function"
             )
 
 
 class WaitingCall:
     """
-    A call that waits for room in the queue, with all that is needed to put its item into a batch.
+    A call that waits for room in the queue, with everything needed to put its item into a batch.
 
     Attributes:
-        run: For the batch, if the item is its first.
-        observers: Who is to be told about the call; None if nobody is.
-        outer: The batch that the call was made from inside of, or None.
-        deadline: The caller's.
-        batch: The batch that has the item; None as long as the call is in line.
-        shared: The callers with the same item, when equal items are sent once.
+        run: What the batch needs to run, if this item is its first.
+        observers: The observers of the call; None without any.
+        outer: The batch around the call; None for a call from outside all batches.
+        deadline: The caller's deadline.
+        batch: The batch that has the item; None while the call waits for room.
+        shared: The callers with the same item, if equal items are sent once.
     """
 
     __slots__ = (

@@ -12,7 +12,7 @@ WhenFull: TypeAlias = Literal["raise", "wait"]
 
 @dataclass(frozen=True, slots=True)
 class BatchConfig:
-    """What `batched` documents under the same names. Times are in seconds."""
+    """The settings, as `batched` documents them. Times are in seconds."""
 
     _: KW_ONLY
     batch_size: int = 10

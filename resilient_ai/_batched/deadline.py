@@ -1,4 +1,4 @@
-"""The deadline of a batch: the latest of its callers'."""
+"""The deadline of a batch: the latest deadline of its callers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 class CallersDeadlines:
     """
-    Who of a batch's callers has which deadline.
+    The deadlines of a batch's callers.
 
     Callers of equal items that are sent once share one waiter, so that a waiter may have several.
     """
@@ -29,11 +29,11 @@ class CallersDeadlines:
         return bool(self._deadlines)
 
     def add(self, waiter: Any, deadline: Deadline | None) -> None:
-        """One more caller, whose deadline this is."""
+        """Add the deadline of one more caller."""
         self._deadlines.setdefault(waiter, []).append(deadline)
 
     def latest(self, waiters: Iterable[Any]) -> float:
-        """Seconds until the last of these waiters has to have its result; inf where one has all the time."""
+        """Seconds until the latest deadline of these waiters; inf if one of them has none."""
         seconds = -math.inf
         for waiter in waiters:
             for each in self._deadlines.get(waiter, (None,)):
@@ -46,12 +46,12 @@ class CallersDeadlines:
 
 class BatchDeadline(Deadline):
     """
-    What the task of a batch has in place of its first caller's deadline.
+    The deadline in a batch's task, in place of the first caller's.
 
     Args:
-        batch: The batch; who has left it does not count.
-        deadlines: Its callers', counted on the first one's clock.
-        first: The first caller's.
+        batch: The batch; callers that have left it do not count.
+        deadlines: The deadlines of its callers, on the first caller's clock.
+        first: The first caller's deadline.
     """
 
     __slots__ = ("_batch", "_deadlines")

@@ -66,7 +66,7 @@ class BatchedPolicy(Policy[Batcher]):
 
     def in_test(self, attempts: int) -> Self:  # noqa: ARG002
         self.config = replace(self.config, batch_timeout=0.0)
-        self._states = ()  # a queue of its own, which nobody waits in
+        self._states = ()  # a queue of its own, in which nobody waits
         return self
 
     def switched_off(self, call: Callable[..., Any], site: Site, skip: int) -> Callable[..., Any]:
@@ -95,7 +95,7 @@ class BatchedPolicy(Policy[Batcher]):
     @classmethod
     def changed(cls, config: BatchConfig, changes: Mapping[str, Any]) -> BatchConfig:
         if together() and config.max_weight is None and changes.get("max_weight") is not None:
-            raise ValueError("max_weight needs the decorator's weight=, which tells what an item weighs")
+            raise ValueError("max_weight needs the decorator's weight=, which gives the weight of an item")
         return replace(config, **changes)
 
     def make_state(self, name: str) -> Batcher:
@@ -133,7 +133,7 @@ _TUPLES = re.compile(r"(?:\w+\.)*[tT]uple\[(.*), *\.\.\.\]", re.DOTALL)
 
 
 def _element(annotation: Any) -> Any:
-    """`T` of `list[T]`, written out or as a string; what is no list stays."""
+    """`T` of `list[T]`, as a type or as a string; any other annotation is returned unchanged."""
     if isinstance(annotation, str):
         match = _LISTS.fullmatch(annotation.strip()) or _TUPLES.fullmatch(annotation.strip())
         return match[1].strip() if match else annotation
@@ -187,42 +187,42 @@ def batched(
 
     Calls with equal other arguments share a batch; methods batch per instance. A batch leaves when it is full,
     when it has reached `max_weight`, or `batch_timeout` after its first item. A caller that stays alone runs the
-    function itself, with its own context and deadline. A shared batch runs in a task of its own, in the context
-    variables of its first caller: a caller that is cancelled hurts nobody else, and when all have gone the batch
-    is cancelled. There is nothing to start or to stop.
+    function itself, with its own context and deadline. A shared batch runs in a task of its own, with the context
+    variables of its first caller: cancelling one caller does not affect the others, and the batch is cancelled when
+    all its callers have left. There is nothing to start or to stop.
 
-    An exception of the function goes to every caller of that batch, to each its own copy; an exception in the
-    returned list goes to that item's caller only.
+    An exception of the function goes to every caller of that batch, each with its own copy. An exception in the
+    returned list goes only to that item's caller.
 
-    Every event loop has batches of its own; the numbers in the registry are those of all.
+    Every event loop has batches of its own; the numbers in the registry cover all loops.
 
     Args:
-        name: Call sites of one name share queue, places and numbers. Default: the function's qualified name.
+        name: Call sites of one name share queue, slots and numbers. Default: the function's qualified name.
         batch_size: Most items in a batch. Default 10.
-        batch_timeout: Seconds a batch waits for more items, from its first one on. Default 0.1. With 0, what is ready
-            in this turn of the loop goes together.
+        batch_timeout: Seconds a batch waits for more items, from its first one on. Default 0.1. With 0, a batch takes
+            the items that come in the same iteration of the loop.
         max_queue_size: Most items that wait to be sent, in each event loop. Default 1000.
         when_full: What a call does when so many wait: `"raise"` QueueFullError, the default, or `"wait"` for room,
-            first come first served, for as long as its caller's deadline lets it. Each call that waits keeps its
-            item in memory.
-        max_concurrency: Most batches in flight, in each event loop. Groups take turns; a batch that waits for its
-            place takes more items meanwhile. Default None: no bound.
+            first come first served, for as long as its caller's deadline allows. Each waiting call keeps its item in
+            memory.
+        max_concurrency: Most batches in flight, in each event loop. Groups take turns; a batch that waits for a slot
+            takes more items meanwhile. Default None: no bound.
         group_by: Called with the call's arguments (the instance first, for a method); calls with equal results
             share a batch, and the arguments of the first go with it. Default: all arguments but the item.
-        weight: Called with an item, gives its weight, tokens say. Needs `max_weight`.
+        weight: Called with an item, returns its weight, for example in tokens. Needs `max_weight`.
         max_weight: Most weight in a batch. An item above it goes alone. Default None: no bound.
         deduplicate: Send equal items that wait or run only once; their callers get the same result. Default False.
         bisect: Halve a batch that fails with INVALID_REQUEST, CONTEXT_LENGTH or CONTENT_FILTER until the items at
             fault fail alone. Default False.
-        registry: Where the numbers live. Default: `resilient_ai.registry`.
+        registry: The registry that keeps the numbers. Default: `resilient_ai.registry`.
 
     Raises:
         QueueFullError: By the decorated function, at once: `max_queue_size` items wait already. Not with
             `when_full="wait"`.
-        RuntimeError: By the decorated function, called from inside a batch: it would wait for ever for a place among
-            `max_concurrency` that the very batch holds, or one that waits for it, directly or through others.
+        RuntimeError: By the decorated function, called from inside a batch: it would wait for ever for one of the
+            `max_concurrency` slots, which that batch holds itself, or a batch that waits for it.
         BatchResultError: By the decorated function: the function below did not return one result per item.
-        TypeError: At decoration: not an async function, or one that streams.
+        TypeError: At decoration: the function is not async, or streams.
         ValueError: At decoration: a bad setting, or the name exists with other settings.
     """
 

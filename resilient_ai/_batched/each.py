@@ -1,4 +1,4 @@
-"""`each`: a function of one item as a function of a list, for providers that take no batches."""
+"""`each`: turn a function of one item into a function of a list, for providers that take no batches."""
 
 from __future__ import annotations
 
@@ -37,17 +37,17 @@ def each(fn: Any = None, /, *, max_concurrency: int = 10) -> Any:
     """
     Call a function once per item of a list, several at a time.
 
-    The lifted function takes a list where `fn` takes an item, hands all other arguments on, and returns results or
+    The new function takes a list where `fn` takes an item, passes all other arguments on, and returns results or
     exceptions in the order of the items: one failure does not stop the others. Cancellation stops them all. With
-    `@batched` on top, callers with one item each share the bound of concurrency, the queue and the groups.
+    `@batched` on top, callers with one item each share the concurrency bound, the queue and the groups.
 
     Args:
-        fn: An async function, method or callable of one item. In a class body it is a method at run time, but type
-            checkers take `self` for the item; there, lift the bound method: `each(client.embed_one)`.
+        fn: An async function, method or callable of one item. In a class body `each` works at run time, but type
+            checkers take `self` for the item; pass the bound method instead: `each(client.embed_one)`.
         max_concurrency: Most calls at a time, within one list. Default 10.
 
     Raises:
-        TypeError: `fn` is no async function, or one that streams.
+        TypeError: `fn` is not an async function, or streams.
         ValueError: A bad `max_concurrency`.
     """
     check_number("max_concurrency", max_concurrency, least=1, whole=True)
@@ -78,7 +78,7 @@ def each(fn: Any = None, /, *, max_concurrency: int = 10) -> Any:
                     tasks.start_soon(work)
         return results
 
-    at = int(takes_instance(fn))  # where the items are
+    at = int(takes_instance(fn))  # position of the list of items
 
     async def of_list(*args: Any, **kwargs: Any) -> list[Any]:
         if len(args) <= at:

@@ -1,4 +1,4 @@
-"""What a batcher tells its listeners."""
+"""The events of a batcher."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -11,10 +11,10 @@ from resilient_ai._core.public import public
 @dataclass(frozen=True, slots=True)
 class BatchSent(Event):
     """
-    A batch left for the provider.
+    A batch was sent to the provider.
 
     Attributes:
-        size: Items in it.
+        size: Number of items in it.
         waited: Seconds since its first item came.
     """
 

@@ -1,4 +1,4 @@
-"""Which calls may share a batch: those whose other arguments are equal, given or defaulted."""
+"""Which calls may share a batch: those with equal other arguments, given or defaulted."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _STARRED = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 class Grouping:
     """
-    Makes the group of a call from a function's signature.
+    Computes the group of a call, using the function's signature.
 
     Args:
-        signature: Of the function as written; None when Python cannot tell.
+        signature: Signature of the function as written; None when Python cannot tell.
         leading: How many parameters come before the item (self, an injected endpoint).
 
     Attributes:
@@ -30,7 +30,7 @@ class Grouping:
         parameters = list(signature.parameters.values()) if signature is not None else []
         if len(parameters) > leading and parameters[leading].kind is inspect.Parameter.POSITIONAL_OR_KEYWORD:
             self.item_name = parameters[leading].name
-        # Positional-only parameters are known by their number: **kwargs may have another argument of the same name.
+        # Positional-only parameters go by their number: **kwargs may have another argument of the same name.
         names: dict[str, Any] = {
             each.name: number if each.kind is inspect.Parameter.POSITIONAL_ONLY else each.name
             for number, each in enumerate(parameters)
@@ -42,7 +42,7 @@ class Grouping:
 
     def key(self, rest: tuple[Any, ...], kwargs: dict[str, Any]) -> Hashable:
         """
-        Equal for calls that may share a batch.
+        The group of a call: equal for calls that may share a batch.
 
         Args:
             rest: Positional arguments after the item.
@@ -69,7 +69,7 @@ class Grouping:
 
 
 def comparable(value: Any) -> Hashable:
-    """A key that is equal for values of equal types and content, and for the same object where these cannot be read."""
+    """A key that is equal for values of equal type and content; if these cannot be read, for the same object only."""
     try:
         return frozen(value, opaque=_Itself)
     except UnkeyableError:
@@ -77,7 +77,7 @@ def comparable(value: Any) -> Hashable:
 
 
 class _Itself:
-    """Equal for the same object only. Keeps the object, so that no later one has its identity."""
+    """Equal for the same object only. Keeps the object alive, so that no later object gets its identity."""
 
     __slots__ = ("_value",)
 

@@ -1,4 +1,4 @@
-"""The state of one `@batched` name: batches for every event loop that calls, and the numbers of all of them."""
+"""The state of one `@batched` name: its batches in each event loop, and the numbers over all loops."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .queue import BatchQueue
 @public("types")
 class BatchCounts(NamedTuple):
     """
-    What a batcher has counted since it was made; `reset()` takes nothing back.
+    What a batcher has counted since it was made; `reset()` does not change it.
 
     Attributes:
         ok: Calls that got their result.
@@ -28,7 +28,7 @@ class BatchCounts(NamedTuple):
         neutral: Calls whose callers left before there was a result.
         rejected: Calls refused because the queue was full.
         batches: Batches sent.
-        items: Items in them.
+        items: Number of items in them.
     """
 
     ok: int
@@ -43,7 +43,7 @@ class BatchCounts(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class BatchStats:
     """
-    What a batcher has seen.
+    The numbers of a batcher since the last reset.
 
     Attributes:
         total_requests: Calls accepted.
@@ -51,15 +51,15 @@ class BatchStats:
         avg_batch_size: Items per batch sent, 0.0 without any.
         queue_size: Items that wait to be sent.
         waiting_for_room: Calls that wait for room in the queue, with `when_full="wait"`.
-        in_flight: Batches that run now.
+        in_flight: Batches that are running.
         ok: Calls that got their result.
         failed: Calls that got an exception.
         neutral: Calls whose callers were cancelled or timed out before there was a result.
         rejected: Calls refused because the queue was full.
         is_running: Whether anything waits or runs.
-        wait_p50: Seconds from a batch's first item to its leaving, of the last 100 batches of each loop; None
-            without any.
-        wait_p95: Same; one batch in twenty waited longer.
+        wait_p50: Median seconds from a batch's first item to its sending, over the last 100 batches of each loop;
+            None without any.
+        wait_p95: The same as a 95th percentile: one batch in twenty waited longer.
     """
 
     total_requests: int
@@ -84,20 +84,20 @@ class BatchStats:
 
 @public("types")
 class Batcher(StateHandle):
-    """One batcher in the registry. Thread-safe: every event loop has batches of its own, numbers add up."""
+    """One batcher in the registry. Thread-safe: every event loop has batches of its own, and the numbers add up."""
 
     def __init__(self, name: str, config: BatchConfig) -> None:
         self.name = name
         self._total = total = TotalCounters()
         self._of_new_loops = of_new_loops = [config]
         self._per_loop: PerLoop[LoopBatches] = PerLoop(
-            # Neither refers to the batcher, so that nothing of it waits for the cycle collector.
+            # Neither refers to the batcher, so that a batcher is freed without the cycle collector.
             lambda loop: LoopBatches(loop, BatchQueue(of_new_loops[0], total.of_new_loop())),
             lambda batches: total.keep(batches.queue.counters),
         )
 
     def _reconfigure(self, config: BatchConfig) -> None:
-        """Go on with other settings; batches that are open or run end as they began."""
+        """Use other settings from now on; open and running batches end with the ones they began with."""
         self._of_new_loops[0] = config
         for batches in self._per_loop.live():
             batches.queue.reconfigure(config)
@@ -111,25 +111,25 @@ class Batcher(StateHandle):
         count, waits = self._total.added_up(), self._total.waits()
         live = [batches.queue.counters for batches in self._per_loop.live()]
         waiting, running = sum(each.waiting for each in live), sum(each.running for each in live)
-        lined_up = sum(each.lined_up for each in live)
+        waiting_for_room = sum(each.waiting_for_room for each in live)
         return BatchStats(
             total_requests=count["requests"],
             total_batches=count["batches"],
             avg_batch_size=count["items"] / count["batches"] if count["batches"] else 0.0,
             queue_size=waiting,
-            waiting_for_room=lined_up,
+            waiting_for_room=waiting_for_room,
             in_flight=running,
             ok=count["answered"],
             failed=count["failed"],
             neutral=count["left"],
             rejected=count["rejected"],
-            is_running=bool(waiting or running or lined_up),
+            is_running=bool(waiting or running or waiting_for_room),
             wait_p50=quantile(waits, 0.5),
             wait_p95=quantile(waits, 0.95),
         )
 
     def counts(self) -> BatchCounts:
-        """What it has counted since it was made; `reset()` takes nothing back."""
+        """What it has counted since it was made; `reset()` does not change it."""
         count = self._total.of_all_time()
         return BatchCounts(
             count["answered"], count["failed"], count["left"], count["rejected"], count["batches"], count["items"]
@@ -147,7 +147,7 @@ class Batcher(StateHandle):
         return Row(self.name, "batched", state, stats.calls, stats.ok, stats.failed, neutral=neutral)
 
     def reset(self) -> None:
-        """Counts at zero. What waits or runs goes on."""
+        """Set the counts to zero. Batches that wait or run are not affected."""
         self._total.reset()
 
     def __repr__(self) -> str:

@@ -1,4 +1,4 @@
-"""What one `@batched` name has in one event loop: the queue, and the callers that share an item."""
+"""The batches of one `@batched` name in one event loop: the queue, and the callers that share an item."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class LoopBatches:
 
     Attributes:
         loop: Returns the loop; None when it was garbage-collected.
-        queue: The batches that wait and run.
-        promise: Makes a promise, called with `loop=`.
-        shared_items: By group and item; empty unless equal items are sent once.
+        queue: The waiting and running batches.
+        promise: Makes a promise; called with `loop=`.
+        shared_items: The shared items by group and item; empty unless equal items are sent once.
     """
 
     __slots__ = ("loop", "promise", "queue", "shared_items")
@@ -41,12 +41,12 @@ class LoopBatches:
 
     def wake(self) -> None:
         """
-        Let the batches that have started run, and callers in line into the queue, first come first served.
+        Let the batches that have started run, and waiting callers into the queue, first come first served.
 
-        To be called after whatever may start a batch or make room.
+        To be called after anything that may start a batch or make room.
         """
         queue = self.queue
-        while queue.started or queue.counters.lined_up:
+        while queue.started or queue.counters.waiting_for_room:
             started, queue.started = queue.started, []
             for batch in started:
                 batch.run.wake()
@@ -58,10 +58,10 @@ class LoopBatches:
 
 class SharedItem:
     """
-    Callers that wait for one item, in place of a single caller's promise; to the batch they are one waiter.
+    Callers that wait for one item. To the batch they are one waiter, like a single caller's promise.
 
     Args:
-        batches: Of the loop.
+        batches: The batches of the loop.
         key: Group and item.
         first: The promise of the caller that brought the item.
 
@@ -78,12 +78,12 @@ class SharedItem:
         self.batch: Batch
 
     def join(self, promise: Promise) -> None:
-        """One more caller wants the item."""
+        """Add one more caller that wants the item."""
         self._promises.append(promise)
         self._batches.queue.counters.shared += 1
 
     def leave(self, promise: Promise) -> bool:
-        """`BatchQueue.leave` for one of the callers: the item leaves its batch with the last of them."""
+        """Like `BatchQueue.leave`, for one of the callers: the item leaves its batch with the last of them."""
         if promise not in self._promises:
             return False
         if len(self._promises) > 1:
@@ -103,7 +103,7 @@ class SharedItem:
         promises, counters = self._promises[:], self._batches.queue.counters
         del self._batches.shared_items[self._key]
         self._promises.clear()
-        others = len(promises) - 1  # the batch has counted one
+        others = len(promises) - 1  # the batch counts one waiter
         if type(result) is Failure:
             counters.failed += others
             result = Failure(result.error, shared=result.shared or others > 0)

@@ -4,9 +4,8 @@ The batches of one event loop: which item waits in which batch, when a batch may
 Pure state: no await, no clock, no lock. Waiters are opaque and hashable. A `BatchQueue` is used by one loop only; its
 `Counters` hold plain numbers that other threads may read.
 
-A batch is FILLING until it is full or its time is over; READY while `max_concurrency` other batches run; RUNNING;
-ENDED. A batch whose time is over and that cannot start stays open for more items until it is full: under load, batches
-fill themselves.
+A batch is FILLING until it is full or its `batch_timeout` is over; READY while `max_concurrency` other batches run;
+then RUNNING, then ENDED. A READY batch takes more items until it is full, so that batches grow under load.
 """
 
 from __future__ import annotations
@@ -38,16 +37,15 @@ class Batch:
         queue: The queue of its loop.
         group: Items of equal groups share batches.
         since: When its first item came, in monotonic seconds.
-        due: When it may start although it is not full.
-        items: For each waiter what it waits for, in order of arrival. Whoever leaves or has an outcome is taken out,
-            also while the batch runs.
-        phase: Where the batch is in its course.
+        due: When it may start although it is not full, in monotonic seconds.
+        items: The item of each waiter, in order of arrival. A waiter that leaves or has its outcome is removed, also
+            while the batch runs.
+        phase: Its phase, see above.
         sent: Number of items that it started with.
-        weight: Of its items, together.
-        weights: Of each waiter's item, where there is a `max_weight`.
-        awaited: The batches, and the queues without room, that calls made from inside this one wait for; and how many
-            calls wait for each.
-        takes_place: Whether it counts against `max_concurrency`: there was a bound when it started.
+        weight: Total weight of its items.
+        weights: Weight of each waiter's item, if there is a `max_weight`.
+        awaited: The batches and full queues that calls from inside this batch wait for, with the number of calls.
+        takes_slot: Whether it counts against `max_concurrency`: there was a bound when it started.
         run: What the runner needs to run the batch; opaque here.
     """
 
@@ -61,7 +59,7 @@ class Batch:
         "run",
         "sent",
         "since",
-        "takes_place",
+        "takes_slot",
         "weight",
         "weights",
     )
@@ -77,7 +75,7 @@ class Batch:
         self.weight = 0.0
         self.weights: dict[Any, float] = {}
         self.awaited: dict[Batch | BatchQueue, int] | None = None
-        self.takes_place = False
+        self.takes_slot = False
         self.run: Any = None
 
 
@@ -87,7 +85,7 @@ class BatchQueue:
 
     Args:
         config: The settings.
-        counters: Of this loop.
+        counters: The counters of this loop.
 
     Attributes:
         running: Batches that were sent and have not ended.
@@ -96,11 +94,11 @@ class BatchQueue:
 
     __slots__ = (
         "_config",
-        "_line",
         "_open",
-        "_places_taken",
         "_ready",
         "_room_for_fast",
+        "_slots_taken",
+        "_waiters",
         "counters",
         "running",
         "started",
@@ -111,18 +109,18 @@ class BatchQueue:
         self.counters = counters
         self._open: dict[Hashable, Batch] = {}
         self._ready: dict[Hashable, deque[Batch]] = {}  # groups in the order of their turn
-        self._line: OrderedDict[Any, None] = OrderedDict()  # callers that wait for room
+        self._waiters: OrderedDict[Any, None] = OrderedDict()  # callers that wait for room, first come first
         self.running: set[Batch] = set()
-        self._places_taken = 0  # by batches that began while there was a bound
+        self._slots_taken = 0  # by batches that started while there was a bound
         self.started: list[Batch] = []
 
     def reconfigure(self, config: BatchConfig) -> None:
-        """Go on with other settings. Called from any thread."""
+        """Use other settings from now on. May be called from any thread."""
         self._config = config
         self._room_for_fast = config.batch_size - 1 if config.max_weight is None else 0
 
     def add_fast(self, group: Hashable, value: Any, waiter: Any) -> Batch | None:
-        """`add` for the usual item, one that joins an open batch and does not fill it. None: call `add`."""
+        """`add` for the usual item, which joins an open batch and does not fill it. None: call `add`."""
         batch = self._open.get(group)
         if batch is None:
             return None
@@ -140,12 +138,12 @@ class BatchQueue:
         Args:
             group: Items of equal groups share batches.
             value: The item.
-            waiter: Whoever waits for its result.
+            waiter: The caller that waits for its result.
             now: Monotonic seconds.
-            weight: Counts against `max_weight`.
+            weight: Weight of the item, which counts against `max_weight`.
 
         Returns:
-            The batch; None when `max_queue_size` items wait. Then the caller may `line_up`.
+            The batch; None when `max_queue_size` items wait. Then the caller may call `wait_for_room`.
         """
         config, counters = self._config, self.counters
         if counters.waiting >= config.max_queue_size:
@@ -166,25 +164,25 @@ class BatchQueue:
             self._close(batch, now)
         return batch
 
-    def line_up(self, waiter: Any) -> None:
-        """A caller waits for room, behind those that came before it."""
-        self._line[waiter] = None
-        self.counters.lined_up += 1
+    def wait_for_room(self, waiter: Any) -> None:
+        """Let a caller wait for room, behind those that came before it."""
+        self._waiters[waiter] = None
+        self.counters.waiting_for_room += 1
 
     def first_with_room(self) -> Any | None:
-        """Whoever has waited for room the longest, if there is some; ask after whatever may make room."""
-        if not self._line or self.counters.waiting >= self._config.max_queue_size:
+        """The caller that has waited for room the longest; None if there is no room or nobody waits."""
+        if not self._waiters or self.counters.waiting >= self._config.max_queue_size:
             return None
-        return next(iter(self._line))
+        return next(iter(self._waiters))
 
     def let_in(self, waiter: Any) -> None:
-        """A caller is in line no more, and adds its item now."""
-        del self._line[waiter]
-        self.counters.lined_up -= 1
+        """Take a caller out of those that wait for room: it adds its item now."""
+        del self._waiters[waiter]
+        self.counters.waiting_for_room -= 1
 
-    def leave_line(self, waiter: Any) -> None:
-        """A caller goes away that may still be in line."""
-        if waiter in self._line:
+    def stop_waiting(self, waiter: Any) -> None:
+        """A caller leaves; does nothing if it does not wait for room any more."""
+        if waiter in self._waiters:
             self.let_in(waiter)
             self.counters.left += 1
             self.counters.unsent += 1
@@ -196,10 +194,10 @@ class BatchQueue:
 
     def leave(self, batch: Batch, waiter: Any) -> bool:
         """
-        A caller goes away. An item of its that was not sent will not be sent.
+        A caller leaves. Its item is not sent if that has not happened yet.
 
         Returns:
-            Whether this caller was the last that waited for the batch. Then the batch has to end.
+            Whether this caller was the last one of the batch. Then the batch has to end.
         """
         if waiter not in batch.items:
             return False
@@ -214,11 +212,11 @@ class BatchQueue:
         return not batch.items
 
     def settle(self, batch: Batch, waiters: Collection[Any], *, failed: bool = False) -> None:
-        """These waiters have their outcome; they cannot leave any more."""
+        """Note that these waiters have their outcome; they cannot leave any more."""
         items = batch.items
         before = len(items)
         if len(waiters) == batch.sent:
-            items.clear()  # they are all that it was sent with
+            items.clear()  # these are all waiters that it was sent with
         else:
             for waiter in waiters:
                 items.pop(waiter, None)
@@ -229,7 +227,7 @@ class BatchQueue:
 
     def finish(self, batch: Batch, now: float) -> list[Any]:
         """
-        A batch has ended, well or not; the next one may start in its place.
+        A batch has ended, well or not; the next one may start.
 
         Returns:
             Waiters without an outcome.
@@ -237,7 +235,7 @@ class BatchQueue:
         if batch.phase is RUNNING:
             batch.phase = ENDED
             self.running.discard(batch)
-            self._places_taken -= batch.takes_place
+            self._slots_taken -= batch.takes_slot
             self.counters.running -= 1
             self._start_next(now)
         elif batch.phase is not ENDED:
@@ -250,16 +248,16 @@ class BatchQueue:
 
     @property
     def is_busy(self) -> bool:
-        """Whether as many batches run as may."""
+        """Whether `max_concurrency` batches run."""
         limit = self._config.max_concurrency
-        return limit is not None and self._places_taken >= limit
+        return limit is not None and self._slots_taken >= limit
 
     def is_empty(self) -> bool:
         """Whether nothing waits and nothing runs."""
-        return not (self._open or self._ready or self.running or self._line)
+        return not (self._open or self._ready or self.running or self._waiters)
 
     def _close(self, batch: Batch, now: float) -> None:
-        """The batch takes no more items."""
+        """Let a batch take no more items."""
         if self._open.get(batch.group) is batch:
             del self._open[batch.group]
         if batch.phase is FILLING:
@@ -273,8 +271,8 @@ class BatchQueue:
             self._ready.setdefault(batch.group, deque()).append(batch)
 
     def _start_next(self, now: float) -> None:
-        """A place is free: for the oldest batch of the group whose turn it is. Then the group goes to the back."""
-        while self._ready and not self.is_busy:  # several, where the bound was raised meanwhile
+        """While a slot is free, start the oldest batch of the first group, and move that group to the back."""
+        while self._ready and not self.is_busy:  # several slots are free if the bound was raised meanwhile
             group = next(iter(self._ready))
             batches = self._ready.pop(group)
             batch = batches.popleft()
@@ -286,8 +284,8 @@ class BatchQueue:
         if self._open.get(batch.group) is batch:
             del self._open[batch.group]
         batch.phase = RUNNING
-        batch.takes_place = self._config.max_concurrency is not None
-        self._places_taken += batch.takes_place
+        batch.takes_slot = self._config.max_concurrency is not None
+        self._slots_taken += batch.takes_slot
         self.running.add(batch)
         counters, count = self.counters, len(batch.items)
         batch.sent = count
@@ -299,7 +297,7 @@ class BatchQueue:
         self.started.append(batch)
 
     def _drop(self, batch: Batch) -> None:
-        """Take a batch that has not started out of the queue."""
+        """Remove a batch that has not started from the queue."""
         if self._open.get(batch.group) is batch:
             del self._open[batch.group]
         if batch.phase is READY:

@@ -1,4 +1,4 @@
-"""What a batch function gives back: one result per item, or an error; and one error for many callers."""
+"""What a batch function returns, one result per item or an error, and how one error goes to many callers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from resilient_ai._core.errors import BatchResultError
 
 class Failure:
     """
-    The outcome of an item in place of a result: an exception for its caller.
+    The outcome of an item that has no result: an exception for its caller.
 
     Args:
         error: The exception.
@@ -33,7 +33,7 @@ def checked_results(results: Any, items: int, function: str) -> Sequence[Any]:
     The results as a sequence with one entry per item.
 
     Raises:
-        BatchResultError: There are more or fewer of them, or it is no list. Arrays and other sequences will do.
+        BatchResultError: There are more or fewer results than items, or it is no sequence. Arrays will do.
     """
     if type(results) is not list:
         listed = not isinstance(results, str | bytes | bytearray | Mapping) and hasattr(results, "__getitem__")
@@ -47,11 +47,11 @@ def checked_results(results: Any, items: int, function: str) -> Sequence[Any]:
 
 
 def outcome(result: Any, function: str, *, shared: bool) -> Any:
-    """The outcome of an item: its entry in the list, an exception as a `Failure`."""
+    """The outcome of an item: its entry in the list, or a `Failure` if that is an exception."""
     if not isinstance(result, BaseException):
         return result
     if not isinstance(result, Exception):
-        # gather(return_exceptions=True) gives back cancellations. Raised, one would look like the caller's own.
+        # gather(return_exceptions=True) returns cancellations too. Raised here, one would look like the caller's own.
         wrong = BatchResultError(f"{function} returned a {type(result).__name__} in place of a result")
         wrong.__cause__ = result
         result = wrong

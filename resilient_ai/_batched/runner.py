@@ -36,13 +36,13 @@ if TYPE_CHECKING:
     from .config import BatchConfig
     from .loop_batches import LoopBatches
 
-# Errors that one bad item can cause for its whole batch. Never a rate limit: halves would only add to it.
+# Errors that one bad item can cause for its whole batch. Never a rate limit: sending halves would add to it.
 POISON = frozenset(kind for kind, row in ERROR_TYPES.items() if row.bisect)
 
 
 class BatchRun:
     """
-    What a batch needs to run: the call of its first caller, and the task that runs the batch once it is shared.
+    What a batch needs to run: the call of its first caller, and the task that runs the batch if it is shared.
 
     Args:
         fn: The decorated function.
@@ -54,9 +54,9 @@ class BatchRun:
         context: The first caller's context variables.
         joined: The first caller waits here while it is alone.
         start: The task waits here until the batch may start.
-        scope: Of the task; None while there is none.
-        observers: Who is to be told about the call, each with the waiter it came with.
-        deadlines: The callers'.
+        scope: The cancel scope of the task; None while there is no task.
+        observers: The observers of the call, each with the waiter it came with.
+        deadlines: The deadlines of the callers.
     """
 
     __slots__ = (
@@ -87,7 +87,7 @@ class BatchRun:
         self.deadlines = CallersDeadlines()
 
     def wake(self) -> None:
-        """The batch has started: wake whoever is to run it."""
+        """Wake the task that is to run the batch, which has started."""
         for promise in (self.start, self.joined):
             if promise is not None and not promise.done():
                 promise.set_result(None)
@@ -106,7 +106,7 @@ class BatchRunner:
 
     Args:
         inner: The layer below.
-        name: Of the batcher.
+        name: Name of the batcher.
         config: The settings.
         registry: Has the clock and the listeners.
         site: The call site.
@@ -129,7 +129,7 @@ class BatchRunner:
     # -- a caller alone
 
     async def becomes_shared(self, loop: Any, batches: LoopBatches, batch: Batch) -> bool:
-        """Wait in the first caller's task until the batch starts; False when nobody has joined it."""
+        """Wait in the first caller's task until the batch starts; whether others have joined it."""
         run: BatchRun = batch.run
         if batch.phase is FILLING:
             await next_turn(loop)
@@ -141,13 +141,13 @@ class BatchRunner:
             batches.queue.time_is_over(batch, self._now())
             batches.wake()
         if batch.phase is not RUNNING and run.scope is None:
-            self.spawn(loop, batches, batch)  # until it may start, others can join it
+            self.spawn(loop, batches, batch)  # others can join until it may start
         return run.scope is not None
 
     async def run_alone(self, batches: LoopBatches, batch: Batch, promise: Promise) -> Any:
         """Run the batch in its only caller's task, with that caller's context, deadline and cancellation."""
         queue = batches.queue
-        # Without a bound no batch waits for a place of this one: a call from inside it is one from the batch around it.
+        # Without a bound no batch waits for this one's slot: calls from inside it count for the batch around it.
         token = enclosing.set((batch, enclosing.get())) if self._bounded else None
         try:
             [result] = await self._send(batch, [batch.items[promise]])
@@ -158,22 +158,22 @@ class BatchRunner:
                 raise result.error
             return result
         except Exception:
-            result = None  # clear the local: it has the error, whose traceback has this frame
-            queue.settle(batch, [promise], failed=True)  # unless it was settled
+            result = None  # clear the local: result -> error -> traceback -> this frame is a reference cycle
+            queue.settle(batch, [promise], failed=True)  # does nothing if it was settled above
             raise
         except BaseException:
             queue.leave(batch, promise)
             raise
         finally:
             if token is not None:
-                with suppress(ValueError):  # collected with its closed loop, in somebody else's context
+                with suppress(ValueError):  # garbage-collected with its closed loop, in another context
                     enclosing.reset(token)
             self._end(batches, batch)
 
     # -- a shared batch
 
     def spawn(self, loop: Any, batches: LoopBatches, batch: Batch) -> None:
-        """Start the task of a batch that others have joined, or may join."""
+        """Start the task of a batch that other callers have joined, or may join."""
         run: BatchRun = batch.run
         scope = run.scope = anyio.CancelScope()
         if run.joined is not None and not run.joined.done():
@@ -186,7 +186,7 @@ class BatchRunner:
         """End a batch that nobody waits for any more."""
         run: BatchRun = batch.run
         if run.scope is not None:
-            run.scope.cancel()  # its task ends, and with it the batch
+            run.scope.cancel()  # ends the task, which ends the batch
         else:
             self._end(batches, batch)
 
@@ -195,7 +195,7 @@ class BatchRunner:
             with scope:
                 await self._until_started(loop, batches, batch)
                 enclosing.set((batch, enclosing.get()))
-                if (first := current_deadline()) is not None:  # of the first caller, who is one of several
+                if (first := current_deadline()) is not None:  # the first caller's, one of several
                     set_deadline(BatchDeadline(batch, batch.run.deadlines, first) if batch.run.deadlines else None)
                 await self._send_all(batches, batch)
         except GeneratorExit:
@@ -220,9 +220,9 @@ class BatchRunner:
             await run.start
 
     async def _send_all(self, batches: LoopBatches, batch: Batch) -> None:
-        """Send the items of a batch; with `bisect`, in halves of halves until those at fault fail alone."""
+        """Send the items of a batch; with `bisect`, halve failed parts until the items at fault fail alone."""
         waiters, items = list(batch.items), list(batch.items.values())
-        halves: list[list[Any]] = []  # of waiters whose items are still to be sent again
+        halves: list[list[Any]] = []  # waiters whose items are to be sent again
         while True:
             if waiters and not await self._send_and_settle(batches, batch, waiters, items):
                 middle = len(waiters) // 2
@@ -233,10 +233,10 @@ class BatchRunner:
             items = [batch.items[waiter] for waiter in waiters]
 
     async def _send_and_settle(self, batches: LoopBatches, batch: Batch, waiters: list[Any], items: list[Any]) -> bool:
-        """Give each of these waiters its outcome; False if the items have to be sent in halves."""
+        """Give each of these waiters its outcome; False if the items have to be sent again in halves."""
         run: BatchRun = batch.run
-        # Facts about this call are for the observers of these waiters. The task has the first caller's context, whose
-        # own observers must hear of no other caller's call.
+        # The facts about this call go to the observers of these waiters. The task has the first caller's context, but
+        # that caller's observers must not be told about calls for others.
         facts = CallObservers.anew() if run.observers else None
         if facts is not None:
             callers = (observers.following for waiter, observers in run.observers if waiter in waiters)
@@ -277,8 +277,8 @@ class BatchRunner:
     def _settle_failed(
         self, batches: LoopBatches, batch: Batch, waiters: list[Any], results: Sequence[Any]
     ) -> list[Any]:
-        """Count those whose result is an exception. Returns the outcomes of all."""
-        times = Counter(map(id, results))  # an exception that is there twice goes to two callers
+        """Count the items whose result is an exception, and return the outcomes of all."""
+        times = Counter(map(id, results))  # an exception that stands twice in the list goes to two callers
         outcomes = [outcome(result, self._function, shared=times[id(result)] > 1) for result in results]
         failed = [waiter for waiter, each in zip(waiters, outcomes, strict=True) if type(each) is Failure]
         batches.queue.settle(batch, failed, failed=True)
@@ -293,7 +293,7 @@ class BatchRunner:
         waiters.clear()  # waiters -> failure -> error -> traceback -> frame -> waiters is a reference cycle
 
     def _end(self, batches: LoopBatches, batch: Batch) -> None:
-        """The batch is over, well or not: the next one may start, and nobody may wait for this one any more."""
+        """End a batch, well or not: the next one may start, and nobody may still wait for this one."""
         if batch.phase is ENDED:
             return
         lost = batches.queue.finish(batch, self._now())

@@ -59,7 +59,7 @@ class BatchMachine(RuleBasedStateMachine):
         owed = [caller for caller in self.callers if caller.batch and not caller.gone and not caller.outcomes]
         return [caller for caller in owed if caller.batch.phase in (FILLING, READY)] if waiting else owed
 
-    def in_line(self) -> list[Caller]:
+    def waiting_for_room(self) -> list[Caller]:
         """Callers that wait for room."""
         return [caller for caller in self.callers if caller.batch is None and not caller.gone]
 
@@ -70,10 +70,10 @@ class BatchMachine(RuleBasedStateMachine):
         return [batch for batch in self.sent if batch.phase is RUNNING]
 
     def heard(self) -> None:
-        """Note what has started, and let in those in line that there is room for now."""
+        """Note what has started, and let in the waiters that there is room for now."""
         self.note_started()
         while (first := self.queue.first_with_room()) is not None:
-            caller = self.in_line()[0]
+            caller = self.waiting_for_room()[0]
             assert caller.number == first
             self.queue.let_in(first)
             self.put(caller)
@@ -108,7 +108,7 @@ class BatchMachine(RuleBasedStateMachine):
         assert self.queue.add(group, "item", caller.number, self.now, caller.weight) is None
         if waits:
             self.callers.append(caller)
-            self.queue.line_up(caller.number)
+            self.queue.wait_for_room(caller.number)
             self.heard()
 
     def put(self, caller: Caller, *, shortcut: bool = False) -> None:
@@ -142,15 +142,15 @@ class BatchMachine(RuleBasedStateMachine):
         else:
             assert batch.phase in (FILLING, READY)
 
-    @precondition(lambda self: self.in_line())
+    @precondition(lambda self: self.waiting_for_room())
     @rule(pick=st.integers(0, 20))
-    def leave_the_line(self, pick: int) -> None:
-        in_line = self.in_line()
-        caller = in_line[pick % len(in_line)]
+    def leave_the_queue(self, pick: int) -> None:
+        waiting = self.waiting_for_room()
+        caller = waiting[pick % len(waiting)]
         caller.gone = True
         self.unsent += 1
         for _ in range(2):  # a second time changes nothing
-            self.queue.leave_line(caller.number)
+            self.queue.stop_waiting(caller.number)
         self.heard()
 
     @precondition(lambda self: any(caller.batch for caller in self.callers))
@@ -278,7 +278,7 @@ class BatchMachine(RuleBasedStateMachine):
     def the_numbers_are_exact(self) -> None:
         counters = self.counters
         assert counters.requests == len(self.callers)
-        assert counters.lined_up == len(self.in_line())
+        assert counters.waiting_for_room == len(self.waiting_for_room())
         assert counters.waiting == len(self.present(waiting=True))
         assert counters.unsent == self.unsent
         assert counters.running == len(self.running()) == len(self.queue.running)
@@ -294,7 +294,7 @@ class BatchMachine(RuleBasedStateMachine):
 
     @invariant()
     def nobody_waits_for_room_while_there_is_some(self) -> None:
-        assert not self.in_line() or len(self.present(waiting=True)) >= self.config.max_queue_size
+        assert not self.waiting_for_room() or len(self.present(waiting=True)) >= self.config.max_queue_size
 
     @invariant()
     def nothing_waits_for_a_place_while_one_is_free(self) -> None:
