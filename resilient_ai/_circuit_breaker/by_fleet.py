@@ -11,6 +11,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from resilient_ai._core.clock import NEVER
+
 if TYPE_CHECKING:
     from .tickets import Ticket
 
@@ -137,7 +139,7 @@ class ByFleet:
         self.slot = LEAST_SLOT
         self._longest = self.next_trial = math.inf
         self._began = 0.0
-        self.closed_at = self.doubted_until = self._mine_until = -math.inf
+        self.closed_at = self.doubted_until = self._mine_until = NEVER
 
     def hold(self, now: float, longest: float, usual: float | None, asked: int, answered: float) -> None:
         """

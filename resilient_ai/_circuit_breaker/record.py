@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from array import array
 
+from resilient_ai._core.clock import NEVER
 from resilient_ai._core.fast_path import MOST_ANSWER_TIMES
 from resilient_ai._core.imports import met_an_import
 from resilient_ai._core.quantiles import quantile
@@ -109,7 +109,7 @@ class CallRecord:
     def latest_answer(self) -> float:
         """When the latest good answer came; minus infinity without any."""
         latest = self._latest_answers()[-1:]
-        return latest[0][1] if latest else -math.inf
+        return latest[0][1] if latest else NEVER
 
     def evidence(self, now: float, since: float) -> Evidence:
         """

@@ -7,6 +7,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from resilient_ai._classification.error_types import ERROR_TYPES
+from resilient_ai._core.clock import NEVER
 from resilient_ai._core.counts import added
 from resilient_ai._core.errors import CircuitOpenError, circuit_open
 from resilient_ai._core.events import CallRejected
@@ -237,7 +238,7 @@ class SharedCircuit:
         now = self._registry.clock.now()
         with self._lock:
             fleet = self.circuit.by_fleet
-            return self.circuit.record.evidence(now, -math.inf if fleet is None else fleet.closed_at)
+            return self.circuit.record.evidence(now, NEVER if fleet is None else fleet.closed_at)
 
     def follow(self, ruling: Ruling) -> None:
         """Do what the fleet has decided."""

@@ -11,12 +11,12 @@ are ignored. A call may be forced on a resting endpoint when there is no better 
 
 from __future__ import annotations
 
-import math
 from collections import Counter, deque
 from dataclasses import dataclass
 from enum import Enum, StrEnum
 
 from resilient_ai._classification.error_types import ERROR_TYPES
+from resilient_ai._core.clock import NEVER
 from resilient_ai._core.errors import ErrorType
 from resilient_ai._core.imports import met_an_import
 from resilient_ai._core.public import public
@@ -132,7 +132,7 @@ class EndpointHealth:
         self.silence = Silence()
         self._averaged = 0
         self.due = now
-        self.heard_until = -math.inf  # the end of a rest that another process asked for
+        self.heard_until = NEVER  # the end of a rest that another process asked for
         self.rest = 0.0
         self._open(now)
         return ok
@@ -390,7 +390,7 @@ class EndpointHealth:
             Whether that changed anything. An operator's word and a longer rest of one's own stand.
         """
         if error_type is None:
-            heard, self.heard_until = self.heard_until, -math.inf
+            heard, self.heard_until = self.heard_until, NEVER
             if self.state is not EndpointState.RESTING or self.due != heard:
                 return False
             self.due = now

@@ -8,8 +8,9 @@ may have restarted: the calls from before its silence are taken for forgotten.
 
 from __future__ import annotations
 
-import math
 from typing import Final
+
+from resilient_ai._core.clock import NEVER
 
 LONG: Final = 1.5  # average answers: a call that was left after that was left in vain
 AVOIDED: Final = 8.0  # times its score then: others are asked first, unless they are that busy
@@ -33,8 +34,8 @@ class Silence:
     def __init__(self) -> None:
         self.in_vain = 0
         self._answers_then = 0
-        self._left_at = -math.inf
-        self._resumed_at = -math.inf  # when the call began whose answer ended the latest silence
+        self._left_at = NEVER
+        self._resumed_at = NEVER  # when the call began whose answer ended the latest silence
 
     def is_on(self, answers: int) -> bool:
         """Whether a call was left in vain and none was answered since; `answers` are all so far."""

@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from resilient_ai._core.clock import NEVER
 from resilient_ai._core.leasing import Ask, Numbers, Units
 
 from .demand import Demand
@@ -94,10 +95,10 @@ class Lease:
         self._reached = True  # whether the server can be asked
         self._asked: Ask | None = None  # the question that has no answer yet
         self._since: float | None = None  # when callers in line began to wait for an answer
-        self._again_at = self._without_until = -math.inf
+        self._again_at = self._without_until = NEVER
         self._starved: float | None = None  # when a question of callers in line was first answered with nothing
-        self._went_at, self._latest_part = -math.inf, 0.0  # alone, the latest time
-        self._hit_at = self._hit_told = self._hit_until = self._refused_at = self._own_pause = -math.inf
+        self._went_at, self._latest_part = NEVER, 0.0  # alone, the latest time
+        self._hit_at = self._hit_told = self._hit_until = self._refused_at = self._own_pause = NEVER
         self._spent, self._spent_at = [0.0, 0.0], now  # units used alone, fading within what the server keeps
         self._left: list[tuple[float, float] | None] = [None, None]  # what the provider said, and when
         self._share = 1.0
@@ -151,7 +152,7 @@ class Lease:
         """The server cannot be asked; what went back with the latest question is lost."""
         self._reached, self._asked = False, None
         if self._without_until <= now + _REFUSED:  # a server that is back may not refuse any more
-            self._without_until = -math.inf
+            self._without_until = NEVER
         self._go_alone(now)
 
     def _go_alone(self, now: float) -> None:
@@ -362,7 +363,7 @@ class Lease:
         return Units(both.requests - now.requests, both.tokens - now.tokens)
 
     def _news_of_refusal(self, now: float) -> float | None:
-        if self._hit_at == -math.inf or now > max(self._hit_until, self._hit_at + _OLD):
+        if self._hit_at == NEVER or now > max(self._hit_until, self._hit_at + _OLD):
             return None
         return max(0.0, self._hit_until - now)
 
@@ -383,7 +384,7 @@ class Lease:
             self._without_until = now + _REFUSED
             return
         if asked.pause is not None and self._hit_at == self._hit_told:
-            self._hit_at = self._hit_until = -math.inf
+            self._hit_at = self._hit_until = NEVER
         self._spent = [0.0, 0.0]
         self.part, mean = None, self._demand.mean
         calls = grant.units.requests if self._quota.requests is not None else grant.units.tokens / (mean or 1.0)
@@ -405,7 +406,7 @@ class Lease:
 
     def _after(self, asked: Ask, grant: Grant, now: float) -> None:
         if grant.units != Units():
-            self._again_at, self._starved = -math.inf, None
+            self._again_at, self._starved = NEVER, None
             return
         if asked.ahead != Units():  # there is nothing to spare; the next look is soon enough
             self.few_requests = self.few_tokens = -math.inf

@@ -12,6 +12,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Protocol
 
+from resilient_ai._core.clock import NEVER
+
 from .answer_time import AnswerTime
 from .bucket import Bucket
 from .queue import WaitQueue
@@ -102,11 +104,11 @@ class Quota:
     def clear(self, now: float) -> None:
         """Full buckets, and nothing learnt; callers in line stay where they are."""
         self._at = now
-        self._quick_until, self._quick_level = -math.inf, 1.0
+        self._quick_until, self._quick_level = NEVER, 1.0
         for bucket in self.buckets():
             bucket.clear()
         self.factor = self._top = 1.0
-        self._cut_at = self.paused_until = -math.inf
+        self._cut_at = self.paused_until = NEVER
         self._use = [0.0, 0.0]  # of requests and tokens, fading within a minute
         self.answer_time = AnswerTime()
         self.succeeded = self.failed = self.left = self.refused = 0
@@ -132,7 +134,7 @@ class Quota:
 
     def pass_time(self, now: float) -> None:
         """Gain what comes until this moment."""
-        self._quick_until = -math.inf  # whoever asks may be about to change something
+        self._quick_until = NEVER  # whoever asks may be about to change something
         seconds = now - self._at
         if seconds <= 0:  # of several threads, one may come late with its time
             return

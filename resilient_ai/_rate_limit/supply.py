@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+from resilient_ai._core.clock import NEVER
+
 
 class Supply:
     """Fills a bucket from leases in place of time."""
@@ -13,7 +15,7 @@ class Supply:
     def __init__(self) -> None:
         self._rate = self._expected = 1.0
         self._most = math.inf
-        self._free, self._free_at = 0.0, -math.inf
+        self._free, self._free_at = 0.0, NEVER
         self._promised, self._due = 0.0, math.inf
 
     def set_rate(self, rate: float, burst: float, expected: float) -> None:
