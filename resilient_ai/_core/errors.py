@@ -327,7 +327,7 @@ class LimitReachedError(ResilienceError):
         retry_after: float | None,
         why: str | None = None,
     ) -> None:
-        why = why or f"limit {name!r} has no place in time: {limit} at once and {waiting} in line"
+        why = why or f"limit {name!r} has no place in time: {limit} at once and {waiting} in the queue"
         super().__init__(why if retry_after is None else f"{why}; ask again in {_in_seconds(retry_after)}")
         self.name = name
         self.limit = limit

@@ -1,11 +1,11 @@
-"""How long answers take, so that nobody waits for a turn that leaves no time for the answer."""
+"""How long answers take, so that no caller waits until too little time is left for its answer."""
 
 from __future__ import annotations
 
 
 class AnswerTime:
     """
-    The usual time of an answer and how far single ones are from it, as TCP keeps them for its timeout (RFC 6298).
+    The mean answer time and its mean deviation, kept as TCP keeps them for its timeout (RFC 6298).
 
     Attributes:
         slow: Seconds that an unusually slow answer takes; 0 before the first.
@@ -17,7 +17,7 @@ class AnswerTime:
         self._mean = self._spread = self.slow = 0.0
 
     def add(self, seconds: float) -> None:
-        """An answer took so long."""
+        """Take in an answer that took so many seconds."""
         if self.slow == 0:
             self._mean, self._spread = seconds, seconds / 2
         else:

@@ -1,4 +1,4 @@
-"""`@rate_limit`: no more requests and tokens a minute than the provider allows; the others wait in line."""
+"""`@rate_limit`: send no more requests and tokens a minute than the provider allows; other callers queue."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ class RateLimitPolicy(Policy[RateLimit]):
     kind = "rate_limit"
     rank = 60
     not_outside: ClassVar = {
-        "classified_retry": "counts a whole loop of attempts as one request",
+        "classified_retry": "counts all attempts of a call as one request",
         "batched": "counts every item as a request of its own",
         "failover": "keeps one quota for all endpoints",
     }
     not_inside: ClassVar = {
-        "adaptive_limit": "holds places for calls that wait for the quota, and takes their wait for slow answers",
+        "adaptive_limit": "holds permits for calls that wait for the quota, and takes their wait for slow answers",
         "circuit_breaker": "counts the wait for the quota against the circuit's timeout",
     }
     twice = "take each call out of it twice"
@@ -48,7 +48,7 @@ class RateLimitPolicy(Policy[RateLimit]):
 
     @classmethod
     def default_config(cls) -> RateLimitConfig:
-        with each_alone():  # the number to keep has no default
+        with each_alone():  # the limits have no default
             return RateLimitConfig()
 
     def __init__(self, name: Any, config: RateLimitConfig, registry: StateStore, cost: Cost | None = None) -> None:
@@ -59,10 +59,10 @@ class RateLimitPolicy(Policy[RateLimit]):
         return {"cost": self._cost}
 
     def check_plain(self, function: Any) -> None:
-        """Its callers wait in line by blocking."""
+        """Plain functions are allowed: their callers wait by blocking."""
 
     def in_test(self, attempts: int) -> None:
-        """Lets every call through."""
+        """A test's policy lets every call through."""
 
     def make_state(self, name: str) -> RateLimit:
         return RateLimit(name, self.config, self.registry)
@@ -97,7 +97,7 @@ class RateLimitPolicy(Policy[RateLimit]):
     def add_to_fast_path(self, path: FastPath, site: Site) -> bool:
         gates = self.take_for_fast_path()
         if site.plain and any(gate.counts_tokens for gate, *_ in gates.values()):
-            return False  # what it is handed in place of an endpoint, the policy above alone knows
+            return False  # only the policy above knows what it hands in as the endpoint
         permits: dict[str | None, Permits] = {
             endpoint: FastTokens(gate, estimate, where, method=path.method) if gate.counts_tokens else FastQuota(gate)
             for endpoint, (gate, estimate, where) in gates.items()
@@ -106,7 +106,7 @@ class RateLimitPolicy(Policy[RateLimit]):
 
 
 def _hold(gate: RateGate, sent: Sent, result: ReturnedStream) -> None:
-    """Settle when a stream ends."""
+    """Settle the call when its stream ends."""
     stream: OpenStream = stream_of(result)
     gate.opened(sent, result, begun=bool(stream.begun))
     stream.add(_LimitedStream(gate, sent))
@@ -166,46 +166,47 @@ def rate_limit(
     registry: StateStore | None = None,
 ) -> Any:
     """
-    Keep a quota that you know: so many requests, so many tokens a minute. Callers wait for their turn.
+    Keep to a known quota of requests or tokens a minute. Callers wait for their turn.
 
-    Both numbers are token buckets that fill evenly and hold `burst` seconds of the quota; they begin full. A caller
-    that comes when a bucket is empty waits in line, first come first served. Whoever cannot be served in time is turned
-    away at once: in time means that the wait and a slow answer fit into the deadline of the enclosing anyio scope, and
-    the wait into `max_wait`. A call that needs more tokens than a minute has is turned away without a `retry_after`.
+    Both limits are token buckets that fill evenly and hold `burst` seconds of the quota; they begin full. A caller that
+    comes when a bucket is empty waits in a queue, first come first served. A caller that cannot be served in time is
+    refused at once: the wait and a slow answer must fit into the deadline of the enclosing anyio scope, and the wait
+    into `max_wait`. A call that needs more tokens than a minute allows is refused without a `retry_after`.
 
-    Tokens are estimated before the call and settled by the usage that the answer tells: by results and streams of the
-    known SDKs, a `Reply`, or `report_usage` inside the function. What such calls took on average corrects the estimate,
-    so a rough one will do. A call that a policy below refused, or that found no connection, gives back what it took.
+    Tokens are estimated before the call and corrected by the usage reported with the answer: by results and streams of
+    the known SDKs, a `Reply`, or `report_usage` inside the function. The average error corrects later estimates, so a
+    rough one is enough. A call that a policy below refused, or that found no connection, gives back what it took.
 
-    The provider corrects the numbers where its headers are seen: on errors, on raw responses, on streams that know
-    their response. Little left slows down, nothing left stops. After a refusal (429) everything waits as long as the
-    provider asks, and 0.9 of the numbers are kept, growing back by 1 % of them a second.
+    The provider's headers correct the buckets where they can be read: on errors, on raw responses, on streams that know
+    their response. If little is left, calls slow down; if nothing is left, they stop. After a refusal (429) all calls
+    wait as long as the provider asks. The limits are cut to 0.9, and grow back by 1 % a second.
 
-    In a registry that has joined a fleet (`registry.join`), all workers share the quota: the fleet's server keeps it,
-    and each worker takes units ahead of its demand, so that a call seldom waits for the server. Without the server a
-    worker goes on with the part that it had lately, or an equal one.
+    In a registry that has joined a fleet (`registry.join`), all workers share the quota. The fleet's server keeps it,
+    and each worker leases units ahead of its demand, so that a call seldom waits for the server. Without the server, a
+    worker goes on with its latest part of the quota, or an equal part.
 
-    For quotas that nobody knows there is `adaptive_limit`; both stack. Put `rate_limit` below `failover`, where each
+    For unknown quotas there is `adaptive_limit`; both can be stacked. Put `rate_limit` below `failover`, where each
     endpoint has a quota of its own (an endpoint's own `requests_per_minute` and `tokens_per_minute` replace the numbers
     given here), and above `adaptive_limit` and `circuit_breaker`, which would take the wait for slow answers.
 
     Args:
         name: Call sites of one name share one quota. Default: the function's qualified name.
         requests_per_minute: Requests that the provider allows. Default None: not limited; one of the two is needed.
-        tokens_per_minute: Tokens that it allows, those it reads and those it writes. Default None: not limited.
-        cost: Tokens of a call, or a function of the call's arguments (the instance first, for a method) that tells
+        tokens_per_minute: Tokens that it allows, input and output together. Default None: not limited.
+        cost: Tokens of a call, or a function of the call's arguments (the instance first, for a method) that returns
             them. Default: a quarter of the bytes of all texts in the arguments, and 100 for the answer.
-        max_wait: Seconds in line at most; 0 never waits. Default None: as long as the caller's deadline allows, 60
+        max_wait: Most seconds in the queue; 0 never waits. Default None: as long as the caller's deadline allows, 60
             seconds for a caller without one.
         burst: Seconds of the quota that may be sent at once after a pause; 1 for a provider that counts by the second.
             Default 5; at most 60.
-        max_queue_size: Callers in line at most. Default 1000.
-        registry: Where the quota lives. Default: `resilient_ai.registry`.
+        max_queue_size: Most callers in the queue. Default 1000.
+        registry: The registry that keeps the quota. Default: `resilient_ai.registry`.
 
     Raises:
-        LimitReachedError: By the decorated function, without calling: not in time, or too big for a minute.
+        LimitReachedError: By the decorated function, without a call: it cannot be served in time, the queue is full,
+            or the call needs more tokens than a minute allows.
         TypeError: At decoration: not a function.
-        ValueError: At decoration: a bad setting, none of the two numbers, or the name exists with other settings.
+        ValueError: At decoration: a bad setting, neither of the two limits, or the name exists with other settings.
     """
     check_cost(cost)
     config = RateLimitConfig(requests_per_minute, tokens_per_minute, max_wait, burst, max_queue_size)

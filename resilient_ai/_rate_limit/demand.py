@@ -1,24 +1,24 @@
-"""How much of a quota one worker uses, so that it leases no more than that."""
+"""How much of a quota one worker uses, so that it leases no more than it needs."""
 
 from __future__ import annotations
 
 import math
 
-_DEMAND_SECONDS = 2.0  # over which the demand is averaged
-_GRANTED_SECONDS = 5.0  # over which is averaged what was granted
-_NEW = 0.05  # what a call weighs in the mean of tokens
+_DEMAND_SECONDS = 2.0  # time constant of the average demand
+_GRANTED_SECONDS = 5.0  # time constant of the average of granted calls
+_NEW = 0.05  # weight of a call in the moving average of tokens
 
 
 class Demand:
     """
-    Calls that came, and units that were granted.
+    Moving averages of the calls that came and the units that were granted.
 
     Attributes:
-        calls: That came since the latest look, let through or not.
-        sent: That were let through since then.
-        tokens: That those took.
-        mean: Tokens of a call, fading.
-        used_at: When a call was last seen.
+        calls: Calls that came since `rate` was last read, let through or not.
+        sent: Calls that were let through since then.
+        tokens: Tokens that those took.
+        mean: Tokens of a call, as a moving average.
+        used_at: When a call was last seen, in monotonic seconds.
         granted: Calls a second that were granted lately.
     """
 
@@ -45,7 +45,7 @@ class Demand:
         return self._rate
 
     def was_granted(self, calls: float, now: float) -> None:
-        """So many calls may be sent."""
+        """Note that the server has granted so many calls."""
         fading = math.exp(-max(0.0, now - self._granted_at) / _GRANTED_SECONDS)
         self.granted = self.granted * fading + calls / _GRANTED_SECONDS
         self._granted_at = now

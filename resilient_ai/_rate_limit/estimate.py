@@ -1,4 +1,4 @@
-"""How many tokens a call will take, before it is made: guessed from its texts, corrected by what such calls took."""
+"""Estimate the tokens of a call before it is made: guess from its texts, corrected by what earlier calls took."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from typing import Any, TypeAlias
 
 Cost: TypeAlias = Callable[..., float] | float
 
-_BYTES_PER_TOKEN = 4.0  # of English text and of code, about, in the tokenizers of today
-_ANSWER = 100.0  # tokens of a short answer; what answers take on average is learnt
-_ATTACHED = 1000.0  # tokens of an image or a file, about
-_ENCODED = re.compile(r"(?:data:[\w/.+-]{1,100};base64,)?[A-Za-z0-9+/_=-]{256}")  # an image or a file, and no text
-_LEAST_ENCODED = 256  # signs
+_BYTES_PER_TOKEN = 4.0  # roughly, for English text and code in today's tokenizers
+_ANSWER = 100.0  # tokens of a short answer; the average of real answers is learnt
+_ATTACHED = 1000.0  # tokens of an image or a file, roughly
+_ENCODED = re.compile(r"(?:data:[\w/.+-]{1,100};base64,)?[A-Za-z0-9+/_=-]{256}")  # an encoded image or file, not text
+_LEAST_ENCODED = 256  # characters
 _MOST_VALUES, _DEEPEST = 10_000, 8
-_FADING = 0.99  # what an answer weighs when the next one comes
+_FADING = 0.99  # weight that an answer keeps when the next one comes
 
 
 def tokens_in(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> float:
     """
-    Tokens that a call takes, guessed from the length of the texts in its arguments.
+    Guess the tokens that a call takes, from the length of the texts in its arguments.
 
     >>> tokens_in(("four signs are a token of English",), {})
     108.25
@@ -28,7 +28,7 @@ def tokens_in(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> float:
     size, values = 0.0, 0
     waiting: list[tuple[Any, int]] = []
     for value in (*args, *kwargs.values()) if kwargs else args:
-        if type(value) is str:  # most arguments are, and need no list
+        if type(value) is str:  # the usual argument; it needs no list
             size += _size(value)
         else:
             waiting.append((value, 1))
@@ -41,7 +41,7 @@ def tokens_in(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> float:
         elif isinstance(value, bytes | bytearray):
             size += _ATTACHED * _BYTES_PER_TOKEN
         elif depth < _DEEPEST:
-            # To ask for a `Mapping` takes as long as all of the rest of a short text.
+            # isinstance(value, Mapping) costs as much as everything else for a short text.
             if kind is dict or (kind is not tuple and kind is not list and isinstance(value, Mapping)):
                 value = list(value.values())
             if isinstance(value, list | tuple):
@@ -58,7 +58,7 @@ def _size(text: str) -> float:
 
 
 def check_cost(cost: object) -> None:
-    """Refuse what cannot tell a number of tokens."""
+    """Refuse a `cost=` that cannot give a number of tokens."""
     if cost is None or callable(cost):
         return
     if isinstance(cost, bool) or not isinstance(cost, int | float) or not (math.isfinite(cost) and cost >= 0):
@@ -70,7 +70,7 @@ class TokenEstimate:
     Estimates the calls of one function.
 
     Args:
-        cost: Tokens of a call: a number, or a function of its arguments. Default: guessed from its texts.
+        cost: Tokens of a call: a number, or a function of its arguments. None: guessed from its texts.
     """
 
     __slots__ = ("_cost", "_guessed", "_used")
@@ -81,12 +81,12 @@ class TokenEstimate:
 
     @property
     def ratio(self) -> float:
-        """What calls took for each token that was guessed, the latest hundred or so."""
-        # The ratio of the sums: a mean of ratios is off by a tenth where few calls take most of the tokens.
+        """Tokens used for each token guessed, over about the latest hundred calls."""
+        # A ratio of sums: a mean of ratios is off by a tenth where few calls take most of the tokens.
         return self._used / self._guessed if self._guessed > 0 else 1.0
 
     def guess(self, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> float:
-        """Tokens of a call as `cost` says, or as its texts do."""
+        """Tokens of a call, by `cost` or guessed from its texts."""
         cost = self._cost
         if cost is None:
             return tokens_in(args, kwargs)
@@ -98,7 +98,7 @@ class TokenEstimate:
         return told
 
     def learn(self, guessed: float, used: float) -> None:
-        """A call for which so many tokens were guessed took so many."""
+        """Take in a call for which `guessed` tokens were guessed and that took `used`."""
         if guessed > 0:
             self._guessed = self._guessed * _FADING + guessed
             self._used = self._used * _FADING + used

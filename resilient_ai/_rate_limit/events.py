@@ -1,4 +1,4 @@
-"""What a rate limit reports. A refused caller is a `CallRejected` with the reason "limit_reached"."""
+"""The events of a rate limit. A refused caller is a `CallRejected` with the reason "limit_reached"."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from resilient_ai._core.public import public
 @dataclass(frozen=True, slots=True)
 class RateLimitLowered(Event):
     """
-    The provider refused a call although the numbers of a rate limit were kept, so less than they allow is sent.
+    The provider refused a call although the rate limit was kept, so less than the limit is sent from now on.
 
     Attributes:
-        factor: Share of the numbers that is used now, 0 to 1; it grows back by itself.
+        factor: Share of the limits that is used now, 0 to 1; it grows back with time.
         paused_for: Seconds for which nothing is sent, as the provider asked.
     """
 

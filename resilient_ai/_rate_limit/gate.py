@@ -1,4 +1,4 @@
-"""The lock, the clock and the events around a quota; the only part that waits."""
+"""The lock, the clock and the events around a quota. Only the gate waits."""
 
 from __future__ import annotations
 
@@ -45,15 +45,15 @@ SAYS_NOTHING = frozenset({str, int, float, bool, bytes, list, tuple, type(None)}
 
 class Sent:
     """
-    A call that was let through. What it used is told to it, by its answer or from inside.
+    A call that was let through. Its answer, or the function itself, reports to it what the call used.
 
     Attributes:
-        tokens: Taken for it.
-        guessed: What they were made from, before what was learnt.
-        estimate: Learns what it took.
-        started: When it was let through.
-        told: Tokens that it has used, as far as is known; None before the first word.
-        whole: Whether that is all.
+        tokens: Tokens taken for the call.
+        guessed: Tokens guessed for the call, before the estimate's correction.
+        estimate: The estimate, which learns from what the call used.
+        started: When it was let through, in monotonic seconds.
+        told: Tokens that it has used, as far as is known; None before the first report.
+        whole: Whether `told` is all that it used.
     """
 
     __slots__ = ("_quota", "_run", "_token", "estimate", "guessed", "started", "tokens", "told", "whole")
@@ -78,29 +78,29 @@ class Sent:
         whole: bool = True,
         heard: set[Any] | None = None,
     ) -> None:
-        """An answer used so much; None: nobody said."""
+        """Take in the usage of an answer; None: unknown."""
         if usage is None:
             return
         self.told = self.told or 0
         if heard is not None:
-            if self._quota in heard:  # a call inside this one has taken it out of the same quota
+            if self._quota in heard:  # a call inside this one has taken it from the same quota
                 return
             heard.add(self._quota)
         self.told += usage.input_tokens + usage.output_tokens
         self.whole &= whole
 
     def run(self, endpoint: str | None) -> UsageRun:
-        """Its one run of what lies below, whose usage is told here."""
-        run, self._run = self._run, None  # which knows this call: together they would be a reference cycle
+        """The usage run of the call: the one that `begin` began, else a new one."""
+        run, self._run = self._run, None  # clear it: run -> call -> run is a reference cycle
         return run or UsageRun(self, endpoint)
 
     def begin(self, endpoint: str | None) -> None:
-        """Let the function run, on a fast path."""
+        """Begin the usage run of a call on the fast path."""
         self._run = UsageRun(self, endpoint)
         self._token = set_run(self._run)
 
     def end(self, *, result: Any = NOTHING_GIVEN, error: BaseException | None = None) -> None:
-        """It has run, if it was begun so; a stream that it has returned tells more."""
+        """End the usage run that `begin` began, if any; a returned stream reports more usage later."""
         if (token := self._token) is None:
             return
         self._token = None
@@ -115,7 +115,7 @@ class Sent:
 
 
 class WaitingCaller(Waiter):
-    """A caller in line, and what wakes it."""
+    """A caller in the queue, and what wakes it."""
 
     __slots__ = ("wakeup",)
 
@@ -125,7 +125,7 @@ class WaitingCaller(Waiter):
 
 
 class RateGate:
-    """Lets the calls of one quota through. Thread-safe; callers in line keep their order across loops."""
+    """Lets the calls of one quota through. Thread-safe; queued callers keep their order across loops."""
 
     __slots__ = (
         "_config",
@@ -146,18 +146,18 @@ class RateGate:
         self.now = registry.clock.now
         self._registry = registry
         self.quota = Quota(config, self.now())
-        # Reentrant: while its thread is in here, a signal handler may read the limit, and a task that the garbage
-        # collector ends may leave the line.
+        # Reentrant: while a thread holds the lock, a signal handler may read the limit, and a task that the garbage
+        # collector ends may leave the queue.
         self.lock = threading.RLock()
         self._loops = LoopUsages()
         self._config = config
-        self._own_numbers: tuple[float | None, float | None] = None, None  # the endpoint's
-        self.subject = Subject(name)  # what facts about it are about
+        self._own_numbers: tuple[float | None, float | None] = None, None  # the endpoint's own limits
+        self.subject = Subject(name)  # subject of the facts that a fleet shares about it
         self._tells = True
-        self.shared: Leased  # what a fleet's task talks to
+        self.shared: Leased  # the part that a fleet's task uses
 
     def after_fork(self) -> None:
-        """In a forked child: a free lock, and nobody in line; what was learnt stays."""
+        """In a forked child: a free lock and an empty queue; what was learnt stays."""
         self.lock = threading.RLock()
         for usage in self._loops.all():
             self.quota.queue.drop_closed_loop(usage)
@@ -169,7 +169,7 @@ class RateGate:
         return self.quota.tokens is not None
 
     def belong_to(self, endpoint: object) -> None:
-        """Be the quota of an endpoint, and keep its own numbers, where it has any."""
+        """Become the quota of an endpoint, and use its own limits if it has any."""
         if endpoint is None:
             return
         self.subject = Subject(str(getattr(endpoint, "name", self._name)), credential_of(endpoint))
@@ -182,7 +182,7 @@ class RateGate:
         self.reconfigure(self._config)
 
     def reconfigure(self, config: RateLimitConfig) -> None:
-        """Go on with other settings; there may be room for more callers now."""
+        """Use other settings from now on; waiting callers may be served by them at once."""
         self._config = config
         requests, tokens = self._own_numbers
         with self.lock:
@@ -197,14 +197,14 @@ class RateGate:
         self.call_next()
 
     def hear(self, wait: float) -> bool:
-        """Another process was refused for so many seconds; whether that changed anything."""
+        """Pause for so many seconds, because another process was refused; whether that changed anything."""
         with self.lock:
             return self.quota.pause(wait, self.now())
 
     # -- getting through
 
     def enter(self, guessed: float, estimate: TokenEstimate) -> Sent | None:
-        """The call, if it may be sent at once."""
+        """The call if it may be sent at once, else None."""
         now, tokens = self.now(), self._tokens(guessed, estimate)
         with self.lock:
             if not self.quota.enter(tokens, now):
@@ -215,11 +215,11 @@ class RateGate:
 
     @property
     def sharing(self) -> Sharing | None:
-        """The fleet that its registry has joined."""
+        """The fleet that its registry has joined, or None."""
         return self._registry.sharing
 
     def want(self) -> None:
-        """Have the server asked, where a fleet shares the quota."""
+        """Have the fleet's server asked, if a fleet shares the quota."""
         if (sharing := self.sharing) is not None:
             sharing.wants(self.shared)
 
@@ -227,21 +227,24 @@ class RateGate:
         bucket = self.quota.tokens
         if bucket is None:
             return 0.0
-        # What was learnt from other calls does not make this one too big for the quota; its own guess may.
+        # The correction learnt from other calls must not make this one too big for the quota; its own guess may.
         return min(guessed * estimate.ratio, max(guessed, bucket.per_minute))
 
     async def wait_in_line(self, guessed: float, estimate: TokenEstimate, thread: InThread | None = None) -> Sent:
         """
-        The call, once it may be sent; `LimitReachedError` when that is not in time.
+        Wait until the call may be sent.
 
         Args:
-            guessed: Tokens that it takes, before what was learnt.
-            estimate: Of the function.
-            thread: That of a plain function, which waits by blocking; None: a task waits.
+            guessed: Tokens guessed for the call, before the estimate's correction.
+            estimate: The token estimate of the function.
+            thread: The thread of a plain function, which waits by blocking; None: a task waits.
+
+        Raises:
+            LimitReachedError: The call cannot be sent in time.
         """
         clock, tokens = self._registry.clock, self._tokens(guessed, estimate)
         if thread is None:
-            await checkpoint_if_cancelled()  # a cancelled caller hears of that, not of the limit
+            await checkpoint_if_cancelled()  # a cancelled caller gets the cancellation, not LimitReachedError
         elif (why := thread.obstacle()) is not None:
             raise self._refusal(tokens, self.now(), why)
         waiter = self._join(tokens, thread)
@@ -288,7 +291,7 @@ class RateGate:
             )
             error = LimitReachedError(self._name, retry_after=None, why=why)
         else:
-            why = f"limit {self._name!r} cannot serve the call in time: {numbers}, {waiting} in line"
+            why = f"limit {self._name!r} cannot serve the call in time: {numbers}, {waiting} in the queue"
             error = LimitReachedError(self._name, waiting=waiting, retry_after=wait, why=why)
         if obstacle is not None:
             error.add_note(f"resilient_ai: the call has not waited for its turn, because {obstacle}")
@@ -296,17 +299,17 @@ class RateGate:
             self._registry.emit(CallRejected(self._name, "limit_reached", wait))
         return error
 
-    # -- what became of it
+    # -- how calls end
 
     def not_made(self, tokens: float) -> None:
-        """Something else kept a call from being made that was let through."""
+        """Return what a call took that was let through and then not made."""
         now = self.now()
         with self.lock:
             self.quota.give_back(tokens, now)
         self.call_next()
 
     def succeeded(self, sent: Sent, result: Any) -> None:
-        """The call has returned something that is no stream."""
+        """Take in a call that returned something other than a stream."""
         said = NOTHING if type(result) in SAYS_NOTHING else told_by(headers_of(result))
         now = self.now()
         with self.lock:
@@ -319,7 +322,7 @@ class RateGate:
             self.call_next()
 
     def opened(self, sent: Sent, stream: Any, *, begun: bool) -> None:
-        """A stream is there, and has begun to give items if it has any; the headers of its reply tell what is left."""
+        """Take in the headers of a stream's reply; `begun` says whether its first item, or its end, has come."""
         said, now = told_by(headers_of(stream)), self.now()
         with self.lock:
             if begun:
@@ -327,7 +330,7 @@ class RateGate:
             self.quota.told(said, sent.started, now)
 
     def stream_ended(self, sent: Sent) -> None:
-        """A stream was read to its end."""
+        """Take in a stream that was read to its end."""
         now = self.now()
         with self.lock:
             self.quota.succeeded += 1
@@ -335,7 +338,7 @@ class RateGate:
         self.call_next()
 
     def left(self, sent: Sent) -> None:
-        """The caller left; what was taken stays spent, because the provider may have gone on."""
+        """Take in that the caller left; what was taken stays spent, because the provider may have gone on."""
         now = self.now()
         with self.lock:
             self.quota.left += 1
@@ -343,7 +346,7 @@ class RateGate:
         self.call_next()
 
     def _settle(self, sent: Sent, now: float, *, whole: bool = True) -> None:
-        # Of an answer that was cut, nobody knows what else it took: then only more is believed.
+        # An answer that was cut may have used more than it reported: then only a higher usage is believed.
         whole = whole and sent.whole
         if (used := sent.told) is not None and (whole or used > sent.tokens):
             self.quota.settle(sent.tokens, used, now)
@@ -351,13 +354,13 @@ class RateGate:
                 sent.estimate.learn(sent.guessed, used)
 
     def failed(self, sent: Sent, error: BaseException) -> None:
-        """The call ended with an error, or its caller left."""
+        """Take in that the call ended with an error, or that its caller left."""
         if not isinstance(error, Exception):
             self.left(sent)
             return
         try:
             verdict = classify(error)
-        except BaseException:  # out of a classifier of the user's own: it says nothing
+        except BaseException:  # from a classifier of the user's own: it tells nothing about the call
             self.left(sent)
             raise
         said, event = told_by(headers_of(error)), None
@@ -380,7 +383,7 @@ class RateGate:
             self._registry.emit(event)
 
     def call_next(self) -> None:
-        """Wake the first in line, who asks for its turn; waiters whose loop has ended leave the line."""
+        """Wake the first waiter, which asks for its turn; drop waiters whose loop has ended."""
         with self.lock:
             while isinstance(waiter := self.quota.queue.first, WaitingCaller):
                 if waiter.wakeup.wake():
@@ -389,14 +392,14 @@ class RateGate:
 
 
 def _not_sent(error: Exception, verdict: Verdict) -> bool:
-    """Whether the provider was not asked: a policy below refused the call, or there was no connection."""
-    if verdict.error_type is ErrorType.MODEL_OVERLOADED:  # where a provider said it, it has counted the call
+    """Whether the request was not sent: a policy below refused the call, or there was no connection."""
+    if verdict.error_type is ErrorType.MODEL_OVERLOADED:  # if the provider itself said so, it has counted the call
         return isinstance(error, LimitReachedError | QueueFullError)
     return unsent(error, verdict)
 
 
 def numbers_of(quota: Quota) -> str:
-    """The numbers that are kept, for people."""
+    """The limits as text."""
     pairs = ((quota.requests, "requests"), (quota.tokens, "tokens"))
     return (
         " and ".join(f"{bucket.per_minute:,.10g} {what}" for bucket, what in pairs if bucket is not None) + " a minute"

@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 @public("types")
 class RateLimitCounts(NamedTuple):
     """
-    What a rate limit has counted since it was made; `reset()` takes nothing back.
+    What a rate limit has counted since it was made; `reset()` does not change it.
 
     Attributes:
         ok: Calls that were answered.
         failed: Calls that failed.
         neutral: Calls whose callers left before there was an answer.
-        refused: Callers turned away.
+        refused: Callers that were refused.
         tokens_used: Tokens of all calls whose usage is known.
     """
 
@@ -46,25 +46,26 @@ class RateLimitCounts(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class RateLimitStats:
     """
-    What a rate limit keeps and has seen.
+    The numbers of a rate limit.
 
     Attributes:
-        requests_per_minute: The number that is kept; None where requests are not limited.
-        tokens_per_minute: The number that is kept; None where tokens are not limited.
-        requests_left: Requests that may be sent at once; below 0 never. None where they are not limited.
+        requests_per_minute: The limit of requests; None if requests are not limited.
+        tokens_per_minute: The limit of tokens; None if tokens are not limited.
+        requests_left: Requests that may be sent at once, at least 0. None if requests are not limited.
         tokens_left: Tokens that may be sent at once; below 0 after a call that took more than the bucket had.
-        used: Share of the scarcer number that was used in the last minute, about; 0 to 1 and a little more.
-        factor: Share of the numbers that is kept; below 1 after the provider has refused a call.
-        paused_for: Seconds for which nothing is sent, because the provider asked to wait; 0 else.
-        waiting: Callers in line.
-        refused: Callers turned away: not in time, too big for a minute, or the line was full.
+            None if tokens are not limited.
+        used: Share of the scarcer limit that was used in about the last minute; can be slightly above 1.
+        factor: Share of the limits that is used; below 1 after the provider has refused a call.
+        paused_for: Seconds for which nothing is sent, because the provider asked to wait; 0 otherwise.
+        waiting: Callers in the queue.
+        refused: Callers refused: not in time, too big for a minute, or the queue was full.
         tokens_used: Tokens of all calls whose usage is known.
         calls: Calls that were let through and have ended.
         ok: Those that were answered.
         failed: Those that failed.
         neutral: Those whose callers left before there was an answer.
-        shared: Whether a fleet's server keeps the quota; then the units that are left are this worker's stock.
-        part: Of the whole quota, while the fleet's server cannot be asked; None otherwise.
+        shared: Whether a fleet's server keeps the quota; then the units left are this worker's stock.
+        part: This worker's part of the quota, 0 to 1, while the fleet's server cannot be asked; None otherwise.
     """
 
     requests_per_minute: float | None
@@ -87,7 +88,7 @@ class RateLimitStats:
 
 @public("types")
 class RateLimit(StateHandle):
-    """One rate limit in the registry: its numbers. Thread-safe."""
+    """One rate limit in the registry. Thread-safe."""
 
     __slots__ = ("_gate", "_past", "name")
 
@@ -95,28 +96,28 @@ class RateLimit(StateHandle):
         self.name = name
         self._gate = gate = RateGate(name, config, registry)
         gate.shared = SharedQuota(gate, name)
-        gate.want()  # or the first callers would find a whole quota of their own
-        self._past: RateLimitCounts | None = None  # what was counted up to the latest reset
+        gate.want()  # otherwise the first callers would have a whole quota to themselves
+        self._past: RateLimitCounts | None = None  # the counts at the latest reset
 
     def _after_fork(self) -> None:
-        """In a forked child: a free lock, and nobody in line."""
+        """In a forked child: a free lock and an empty queue."""
         self._gate.after_fork()
         self._gate.shared.leave()
 
     def _reconfigure(self, config: RateLimitConfig) -> None:
-        """Go on with other settings; what is in the buckets stays, as far as they hold it."""
+        """Use other settings from now on; the buckets keep their units, up to their new size."""
         self._gate.reconfigure(config)
 
     def _leased(self) -> Leased:
-        """What a fleet keeps of it."""
+        """The part that a fleet shares."""
         return self._gate.shared
 
     def _fact_subject(self) -> Subject:
-        """What facts of a fleet about it are about."""
+        """The subject of the facts that a fleet shares about it."""
         return self._gate.subject
 
     def _hear(self, error_type: ErrorType | None, wait: float) -> bool:
-        """Take in a fact of a fleet; whether it changed anything."""
+        """Take in a fact from the fleet; whether it changed anything."""
         return error_type is ErrorType.RATE_LIMIT and self._gate.hear(wait)
 
     def stats(self) -> RateLimitStats:
@@ -145,7 +146,7 @@ class RateLimit(StateHandle):
             )
 
     def counts(self) -> RateLimitCounts:
-        """What it has counted since it was made; `reset()` takes nothing back."""
+        """What it has counted since it was made; `reset()` does not change it."""
         with self._gate.lock:
             quota = self._gate.quota
             latest = RateLimitCounts(quota.succeeded, quota.failed, quota.left, quota.refused, quota.tokens_used)
@@ -178,7 +179,7 @@ class RateLimit(StateHandle):
         )
 
     def reset(self) -> None:
-        """Full buckets, and nothing learnt; callers in line stay where they are."""
+        """Fill the buckets and forget what was learnt; queued callers stay in the queue."""
         with self._gate.lock:
             self._past = self.counts()
             self._gate.quota.clear(self._gate.now())
@@ -190,7 +191,7 @@ class RateLimit(StateHandle):
 
 
 def _fleet_cell(stats: RateLimitStats, sharing: Sharing | None) -> str | None:
-    """This worker's part of the quota, for the registry's table; None where nothing is shared."""
+    """This worker's part of the quota, for the registry's table; None if nothing is shared."""
     if sharing is None or not (sharing.shares("rate_limits") or sharing.shares("facts")):
         return None
     if stats.part is not None:

@@ -1,14 +1,14 @@
 """
-One worker's part of a quota that a fleet shares. Pure; `now` comes in.
+One worker's lease of a quota that a fleet shares. Pure; `now` is passed in.
 
-The quota itself is kept by the fleet's server. A worker has units in stock, about half a second of its own demand, so
-that a call that finds one there goes on at once; the stock is filled in the background. Callers who find none wait in
-line, and the server promises units that are not there yet, with the wait. Small quotas and workers with few calls keep
-no stock: in many workers it would strand seconds of the quota. What is not used goes back.
+The fleet's server keeps the quota itself. A worker keeps units in stock for about half a second of its own demand, so
+that most calls need not wait; the stock is filled in the background. Callers that find no unit queue up, and the server
+promises them units that are not there yet, with the time to wait. Small quotas and workers with few calls keep no
+stock: many small stocks would strand seconds of the quota. Unused units are given back.
 
-Without the server a worker goes on with the part that it was granted lately, or an equal one. It tries a little more
-while callers wait and less after a refusal, and never takes more than the whole quota. What it does not use of its part
-it loses little by little: others may be busy now, whose parts grow, and all parts together are to stay about the whole.
+Without the server, a worker goes on with the part of the quota that it was granted lately, or an equal part. It raises
+the part slowly while callers wait, and lowers it after a refusal; it never takes more than the whole quota. An unused
+part shrinks slowly: other workers may be busy, whose parts grow, and all parts should add up to about the whole.
 """
 
 from __future__ import annotations
@@ -28,38 +28,38 @@ if TYPE_CHECKING:
     from .quota import Quota
 
 _AHEAD = 0.5  # seconds of its own demand that a worker keeps in stock
-_FEW, _SMALL = 2.0, 20.0  # calls a second below which a worker's demand is little, and a quota small
+_FEW, _SMALL = 2.0, 20.0  # calls a second below which a worker's demand is low, and a quota small
 _SELDOM = 0.1  # calls a second of a worker that keeps no stock at all
-_HORIZON, _LONGEST_HORIZON, _HORIZON_CALLS = 0.5, 3.0, 10.0  # seconds promised ahead; more where those are few calls
-_LATE = 0.25  # seconds without an answer after which callers in line wait for the server no longer
-_SOONEST, _ASK_AGAIN = 0.02, 0.5  # seconds before a question that brought nothing is repeated
-_LOOK_AGAIN = 0.05  # seconds between two looks of the first in line
+_HORIZON, _LONGEST_HORIZON, _HORIZON_CALLS = 0.5, 3.0, 10.0  # seconds promised ahead; more if that is only a few calls
+_LATE = 0.25  # seconds without an answer after which queued callers no longer wait for the server
+_SOONEST, _ASK_AGAIN = 0.02, 0.5  # least and most seconds before a question that brought no units is repeated
+_LOOK_AGAIN = 0.05  # seconds between two checks of the first waiter
 _IDLE, _IDLE_FEW = 2.0, 0.5  # seconds without a call after which the stock goes back
-_VOID = 10.0  # seconds in which this process did nothing at all, after which its stock is void
-_CAREFUL, _MORE, _LESS = 0.9, 0.05, 0.7  # of the part granted lately; its growth a second; what a refusal leaves of it
-_UNUSED, _ROOM = 0.2, 1.2  # what a part loses a second that is not used, down to so many times what is used
-_QUIET = 3.0  # seconds after a refusal without growth
+_VOID = 10.0  # seconds in which this process did not run at all, after which its stock is void
+_CAREFUL, _MORE, _LESS = 0.9, 0.05, 0.7  # factor of the part granted lately; growth a second; factor after a refusal
+_UNUSED, _ROOM = 0.2, 1.2  # what an unused part loses a second, down to so many times the use
+_QUIET = 3.0  # seconds after a refusal in which the part does not grow
 _ALONE_BURST = 1.0  # seconds of its part that a worker alone may send at once
 _SAME_AGAIN = 3.0  # seconds after which a worker that is alone again has a new part
-_REFUSED = 10.0  # seconds before the server is asked again that refused a question
-_STARVED, _WITHOUT = 59.0, 600.0  # seconds with nothing granted, and for which the server is then done without
-_OLD = 2.0  # seconds after which a refusal whose wait is over is no news
+_REFUSED = 10.0  # seconds without the server after it refused a question
+_STARVED, _WITHOUT = 59.0, 600.0  # after so many seconds with nothing granted, do without the server for so many
+_OLD = 2.0  # seconds after which a refusal whose wait is over is not reported to the server
 
 
 class Lease:
     """
-    What a quota has from its fleet.
+    The units that a quota has leased from its fleet.
 
     Args:
-        quota: Whose buckets are filled.
-        workers: That share it.
-        now: The moment.
+        quota: The quota whose buckets are filled.
+        workers: Number of workers that share it, this one included.
+        now: Monotonic seconds.
 
     Attributes:
-        workers: That share it, this one included.
-        part: Of the whole quota, while the server cannot be asked; None while it can.
-        few_requests: Level of the requests below which more is asked for in the background.
-        few_tokens: The same of the tokens.
+        workers: Number of workers that share it, this one included.
+        part: This worker's part of the quota, 0 to 1, while the server cannot be asked; None while it can.
+        few_requests: Level of the request bucket below which more is asked for in the background.
+        few_tokens: The same for the token bucket.
     """
 
     __slots__ = (
@@ -93,26 +93,26 @@ class Lease:
         self.workers = workers
         self._demand = Demand(now)
         self._reached = True  # whether the server can be asked
-        self._asked: Ask | None = None  # the question that has no answer yet
-        self._since: float | None = None  # when callers in line began to wait for an answer
+        self._asked: Ask | None = None  # the question that has not been answered yet
+        self._since: float | None = None  # when queued callers began to wait for an answer
         self._again_at = self._without_until = NEVER
-        self._starved: float | None = None  # when a question of callers in line was first answered with nothing
-        self._went_at, self._latest_part = NEVER, 0.0  # alone, the latest time
+        self._starved: float | None = None  # when a question for queued callers was first answered with no units
+        self._went_at, self._latest_part = NEVER, 0.0  # when this worker last lost the server, and its part then
         self._hit_at = self._hit_told = self._hit_until = self._refused_at = self._own_pause = NEVER
-        self._spent, self._spent_at = [0.0, 0.0], now  # units used alone, fading within what the server keeps
-        self._left: list[tuple[float, float] | None] = [None, None]  # what the provider said, and when
+        self._spent, self._spent_at = [0.0, 0.0], now  # units used without the server, fading over the burst time
+        self._left: list[tuple[float, float] | None] = [None, None]  # what the provider said is left, and when
         self._share = 1.0
         self.part: float | None = None
         self.few_requests = self.few_tokens = -math.inf
         for bucket in quota.buckets():
-            bucket.level = min(bucket.level, 0.0)  # the whole fleet's burst is not this worker's
+            bucket.level = min(bucket.level, 0.0)  # the burst belongs to the whole fleet
         self.renew()
 
     # -- the quota's numbers
 
     @property
     def _calls_a_second(self) -> float:
-        """What the whole quota allows."""
+        """Calls a second that the whole quota allows."""
         requests, tokens, mean = self._quota.requests, self._quota.tokens, self._demand.mean
         rate = math.inf if requests is None else requests.per_minute / 60
         if tokens is not None:
@@ -129,7 +129,7 @@ class Lease:
         )
 
     def renew(self) -> None:
-        """Let the server fill the buckets, or time, by the numbers of the quota as they are now."""
+        """Apply the quota's present limits to the buckets, which the server fills, or time while it cannot be asked."""
         quota, part = self._quota, self.part
         if part is not None:
             for bucket in quota.buckets():
@@ -145,13 +145,13 @@ class Lease:
     # -- the server comes and goes
 
     def reached(self, workers: int) -> None:
-        """The server can be asked; its first answer ends being alone."""
+        """Note that the server can be asked; its first answer ends the time without it."""
         self._reached, self.workers = True, max(1, workers)
 
     def lost(self, now: float) -> None:
-        """The server cannot be asked; what went back with the latest question is lost."""
+        """Note that the server cannot be asked; units given back with the latest question are lost."""
         self._reached, self._asked = False, None
-        if self._without_until <= now + _REFUSED:  # a server that is back may not refuse any more
+        if self._without_until <= now + _REFUSED:  # a server that comes back may not refuse any more
             self._without_until = NEVER
         self._go_alone(now)
 
@@ -173,7 +173,7 @@ class Lease:
         self.renew()
 
     def pass_time(self, now: float, seconds: float) -> None:
-        """So many seconds are over."""
+        """Take in that so many seconds have passed."""
         waiting = len(self._quota.queue) > 0
         if seconds > _VOID:
             for bucket in self._quota.buckets():
@@ -187,20 +187,20 @@ class Lease:
                 self._set_part(part)
 
     def _adapted(self, part: float, now: float, seconds: float, *, waiting: bool) -> float:
-        """More where callers wait and nothing was refused lately; less where the part is not used."""
+        """The new part: larger if callers wait and nothing was refused lately, smaller if it is not used."""
         if waiting:
             return part if now - self._refused_at <= _QUIET else min(1.0, part * math.pow(1 + _MORE, seconds))
         used = max(_CAREFUL / self.workers, _ROOM * self._demand.rate(now) / self._calls_a_second)
         return min(part, max(used, part * math.pow(1 - _UNUSED, seconds)))
 
-    # -- what calls do and tell
+    # -- what happens to calls
 
     def came(self) -> None:
-        """A caller came, who may be served or not."""
+        """Count a caller, served or not."""
         self._demand.calls += 1
 
     def took(self, tokens: float, now: float) -> None:
-        """A call was let through."""
+        """Count a call that was let through."""
         self._demand.sent += 1
         self._demand.tokens += tokens
         if self.part is not None:
@@ -209,7 +209,7 @@ class Lease:
             self._spent[1] += tokens
 
     def took_quickly(self, calls: int) -> None:
-        """So many calls came and were let through while the server could be asked; they took no tokens."""
+        """Count calls that were let through on the quick path; they took no tokens."""
         self._demand.calls += calls
         self._demand.sent += calls
 
@@ -220,25 +220,25 @@ class Lease:
         self._spent_at = now
 
     def refused(self, pause: float, now: float) -> None:
-        """The provider has refused a call, and asks to wait."""
+        """Take in that the provider has refused a call, and asks to wait."""
         self._own_pause = max(self._own_pause, now + pause)
         if self.part is None:
             self._hit_at, self._hit_until = now, max(self._hit_until, now + pause)
-        elif now - self._refused_at >= 1:  # the fleet together was too fast, which says nothing of the server's pace
+        elif now - self._refused_at >= 1:  # only one cut a second: one burst of refusals is one piece of news
             self._refused_at = now
             self._set_part(max(self.part * _LESS, 0.01 / self.workers))
 
     def told(self, which: int, left: float, share: float, now: float) -> None:
-        """The provider has so many requests (0) or tokens (1) left, so that this share of the rate is used."""
+        """Take in how many requests (0) or tokens (1) the provider has left, and the share of the rate that follows."""
         known = self._left[which]
         if known is None or left < known[0]:
             self._left[which] = left, now
         self._share = min(self._share, share)
 
-    # -- callers in line
+    # -- queued callers
 
     def wants(self, now: float) -> bool:
-        """Whether the server is to be asked for those in line; True once for each question."""
+        """Whether to ask the server for the queued callers; True once for each question."""
         if self.part is not None or self._since is not None or not len(self._quota.queue):
             return False
         if now < max(self._again_at, self._quota.paused_until) or self._due(now) is not None:
@@ -247,7 +247,7 @@ class Lease:
         return True
 
     def is_low(self) -> bool:
-        """Whether the stock is to be filled in the background."""
+        """Whether to fill the stock in the background."""
         requests, tokens = self._quota.requests, self._quota.tokens
         return self._asked is None and (
             (requests is not None and requests.level < self.few_requests)
@@ -255,7 +255,7 @@ class Lease:
         )
 
     def look_again(self, now: float) -> float:
-        """Seconds until the first in line may be served, or has to ask once more."""
+        """Seconds until the first waiter may be served, or has to ask again."""
         if (due := self._due(now)) is not None:
             return due - now
         if self._since is not None:
@@ -263,14 +263,14 @@ class Lease:
         return max(self._again_at - now, self._quota.paused_until - now, _LOOK_AGAIN)
 
     def _due(self, now: float) -> float | None:
-        """When promised units may be used; None without a promise."""
+        """When promised units may be used, in monotonic seconds; None without a promise."""
         due = min((bucket.supply.due for bucket in self._quota.buckets() if bucket.supply is not None), default=0.0)
         return due if now < due < math.inf else None
 
     # -- questions and answers
 
     def ask(self, now: float) -> Ask | None:
-        """What is to be asked now; None: nothing, or the latest question has not been answered."""
+        """The question to ask now; None: there is nothing to ask, or the latest question has not been answered."""
         if self._asked is not None or not self._reached or now < self._without_until:
             return None
         quota = self._quota
@@ -286,7 +286,7 @@ class Lease:
             self._since = now
         pause, self._hit_told = self._news_of_refusal(now), self._hit_at
         if self.part is None and pause is None and queued == first == ahead == back == Units():
-            self.few_requests = self.few_tokens = -math.inf  # until the next look
+            self.few_requests = self.few_tokens = -math.inf  # until `_stock_wanted` sets them again
             return None
         self._fade(now)
         ask = Ask(
@@ -303,13 +303,13 @@ class Lease:
         return ask
 
     def _stock_wanted(self, now: float) -> tuple[float, float]:
-        """Calls that the stock should last for, and their tokens."""
+        """Calls that the stock should cover, and their tokens."""
         rate, whole = self._demand.rate(now), self._calls_a_second
         idle = now - self._demand.used_at > (_IDLE if rate >= _FEW else _IDLE_FEW)
         calls = min(rate, whole) * _AHEAD
         if whole < _SMALL or rate < _SELDOM or (idle and not len(self._quota.queue)):
             calls = 0.0
-        elif calls < 1:  # one in stock for everybody strands no more than `_AHEAD` seconds of the quota
+        elif calls < 1:  # one call in stock for each worker strands at most `_AHEAD` seconds of the quota
             calls = 1.0 if whole * _AHEAD >= self.workers else 0.0
         tokens = calls * self._demand.mean
         self.few_requests, self.few_tokens = (calls / 2, tokens / 2) if calls else (-math.inf, -math.inf)
@@ -318,23 +318,23 @@ class Lease:
         return calls, tokens
 
     def _surplus(self, calls: float, tokens: float) -> Units:
-        """What goes back; below 0, what calls took more than they had."""
+        """Units to give back; negative tokens if calls took more than they had leased."""
         quota, levels = self._quota, self._levels()
         if len(quota.queue) or self.part is not None:
             return Units()
         if not calls:
             return Units(max(0, int(levels[0])), int(levels[1]))
-        spare = levels[0] - calls if levels[0] > 2 * calls + 1 else 0.0
+        surplus = levels[0] - calls if levels[0] > 2 * calls + 1 else 0.0
         mean = self._demand.mean
-        spare_tokens = levels[1] - tokens - mean if levels[1] > 2 * tokens + mean else 0.0
-        return Units(int(spare), int(spare_tokens))
+        surplus_tokens = levels[1] - tokens - mean if levels[1] > 2 * tokens + mean else 0.0
+        return Units(int(surplus), int(surplus_tokens))
 
     def _levels(self) -> tuple[float, float]:
         requests, tokens = self._quota.requests, self._quota.tokens
         return 0.0 if requests is None else requests.level, 0.0 if tokens is None else tokens.level
 
     def _for_queue(self, back: Units, now: float) -> tuple[Units, Units, float]:
-        """What those in line need, and the first of them: as many as the quota lets through within the horizon."""
+        """Units for the callers to be served within the horizon, units for the first one, and the longest patience."""
         queue = self._quota.queue
         if (first := queue.first) is None:
             return Units(), Units(), 0.0
@@ -344,7 +344,7 @@ class Lease:
             calls, tokens, ends = calls + 1, tokens + waiter.tokens, max(ends, waiter.ends)
             if calls >= most:
                 break
-        # Whoever leaves before a promise is due leaves the units to the next, so the longest patience counts.
+        # A caller that leaves before a promise is due leaves the units to the next, so the longest patience counts.
         return self._missing(calls, tokens, back), self._missing(1, first.tokens, back), ends - now
 
     def _missing(self, calls: float, tokens: float, back: Units) -> Units:
@@ -375,7 +375,7 @@ class Lease:
         return requests, tokens
 
     def answered(self, grant: Grant | None, now: float) -> None:
-        """The answer to the latest question; None: it was refused, and the server is done without for a while."""
+        """Take in the answer to the latest question; None: it was refused, so do without the server for a while."""
         asked, self._asked, self._since = self._asked, None, None
         if asked is None:
             return
@@ -408,7 +408,7 @@ class Lease:
         if grant.units != Units():
             self._again_at, self._starved = NEVER, None
             return
-        if asked.ahead != Units():  # there is nothing to spare; the next look is soon enough
+        if asked.ahead != Units():  # the server has no units left; do not ask again before the next `_stock_wanted`
             self.few_requests = self.few_tokens = -math.inf
         if asked.queued == Units():
             self._starved = None
@@ -416,13 +416,13 @@ class Lease:
         self._again_at = now + min(max(grant.wait, _SOONEST), _ASK_AGAIN)
         if self._starved is None:
             self._starved = now
-        elif now - self._starved > _STARVED:  # whoever may write there can have made it so
+        elif now - self._starved > _STARVED:  # the server's data may have been damaged by another writer
             self._starved, self._without_until = None, now + _WITHOUT
             self._quota.paused_until = min(self._quota.paused_until, self._own_pause)
             self._go_alone(now)
 
     def give_back(self) -> Ask | None:
-        """What is left, because this worker leaves; None: nothing."""
+        """The question that gives the stock back when this worker leaves; None: there is nothing to give back."""
         if self.part is not None or not self._reached:
             return None
         levels = self._levels()

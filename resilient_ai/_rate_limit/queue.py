@@ -1,4 +1,4 @@
-"""Callers who wait for the quota, in order of arrival, and what they need together."""
+"""Callers that wait for the quota, in order of arrival, and the tokens they need together."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
 class Waiter:
     """
-    One caller who waits. The gate's own subclass knows how to wake its task.
+    One waiting caller. The gate has a subclass that can wake its task.
 
     Attributes:
-        tokens: That its call needs.
-        ends: When the caller will wait no longer.
+        tokens: Tokens that its call needs.
+        ends: When the caller stops waiting, in monotonic seconds.
         usage: The event loop in which it waits.
     """
 
@@ -34,7 +34,7 @@ class WaitQueue:
     First come, first served.
 
     Attributes:
-        tokens: That all who wait need together.
+        tokens: Tokens that all waiting callers need together.
     """
 
     __slots__ = ("_waiters", "tokens")
@@ -51,22 +51,22 @@ class WaitQueue:
 
     @property
     def first(self) -> Waiter | None:
-        """Whose turn it is."""
+        """The waiter whose turn it is; None if nobody waits."""
         return next(iter(self._waiters), None)
 
     def join(self, waiter: Waiter) -> None:
-        """Wait behind all others."""
+        """Add a waiter at the end."""
         self._waiters[waiter] = None
         self.tokens += waiter.tokens
 
     def leave(self, waiter: Waiter) -> None:
-        """Wait no longer, served or not; leaving twice changes nothing."""
+        """Remove a waiter, served or not; a second time changes nothing."""
         if waiter in self._waiters:
             del self._waiters[waiter]
-            # Exactly 0 for nobody: sums of floats drift.
+            # Exactly 0 for an empty queue: sums of floats drift.
             self.tokens = self.tokens - waiter.tokens if self._waiters else 0.0
 
     def drop_closed_loop(self, usage: LoopUsage) -> None:
-        """The tasks of a closed loop wait no longer."""
+        """Remove the waiters of a closed loop."""
         for waiter in [each for each in self._waiters if each.usage is usage]:
             self.leave(waiter)

@@ -1,10 +1,10 @@
 """
-A known quota: so many requests and tokens a minute, kept by two buckets and a queue of callers. Pure; `now` comes in.
+A known quota of requests and tokens a minute, kept by two buckets and a queue of callers. Pure; `now` is passed in.
 
-What is sent in any stretch of time is at most what the buckets gain in it, and what they hold: `burst` seconds of the
-quota, or one call that needs more than that. When the provider refuses all the same, because others use the quota as
-well or it counts otherwise, everything waits as long as it asks, and a smaller share of the numbers is used from then
-on. The share grows back, fast at first and slowly near where it was cut (as TCP CUBIC does).
+In any period, at most as much is sent as the buckets gain in that period plus what they hold: `burst` seconds of the
+quota, or one call that needs more than that. The provider may still refuse, because other clients use the quota or
+because it counts differently. Then all calls wait as long as it asks, and a smaller share of the limits is used from
+then on. The share grows back, fast at first and slowly near the value at which it was cut (as TCP CUBIC does).
 """
 
 from __future__ import annotations
@@ -25,18 +25,21 @@ if TYPE_CHECKING:
     from .queue import Waiter
     from .told import Left, Told
 
-_LONGEST_WAIT = 60.0  # seconds in line for a caller without deadline and without max_wait
-_LEAST_WAITING = 1 / 3  # share of a caller's time that may go into waiting, however short the time is
-_SHORTEST = 1e-3  # seconds between two looks at the first in line
-_CUT, _CUT_SECONDS = 0.9, 1.0  # of the factor that is kept after a refusal, and how long the next one is held the same
+_LONGEST_WAIT = 60.0  # seconds in the queue for a caller without deadline and without max_wait
+_LEAST_WAITING = 1 / 3  # share of a caller's time that may be spent waiting, however short that time is
+_SHORTEST = 1e-3  # least seconds between two checks of the first waiter
+_CUT, _CUT_SECONDS = (
+    0.9,
+    1.0,
+)  # what a refusal leaves of the factor; seconds in which others count as the same
 _LEAST_FACTOR = 0.1
-_NO_NEWS = 0.1  # seconds that a pause is longer, as another process says: the same fact, heard twice
-_FAST, _NEAR, _SLOW = 0.01, 0.97, 0.002  # growth of the factor a second, up to this share of where it was cut, and then
-_USE_SECONDS = 60.0  # over which the use of the quota is shown
+_NO_NEWS = 0.1  # a pause from another process that ends at most so many seconds later is the same news
+_FAST, _NEAR, _SLOW = 0.01, 0.97, 0.002  # growth of the factor a second: up to this share of its value at the cut; then
+_USE_SECONDS = 60.0  # time constant of the shown use of the quota
 
 
 class UnitSource(Protocol):
-    """Where a quota's units come from while a fleet shares it; `Lease` says what each of these means."""
+    """Where a quota's units come from while a fleet shares it; see `Lease` for the methods."""
 
     part: float | None
     few_requests: float
@@ -55,19 +58,19 @@ class UnitSource(Protocol):
 
 class Quota:
     """
-    What one provider allows, and who waits for it.
+    The quota of one provider, and the callers that wait for it.
 
     Attributes:
-        requests: The bucket of requests; None where they are not limited.
-        tokens: The bucket of tokens; None where they are not limited.
-        queue: Who waits.
-        lease: Where its units come from while a fleet's server keeps the quota; None: from time.
-        factor: Share of the numbers that is used, 1 unless the provider has refused calls.
-        paused_until: When the provider's wait is over.
+        requests: The bucket of requests; None if they are not limited.
+        tokens: The bucket of tokens; None if they are not limited.
+        queue: The waiting callers.
+        lease: The source of units while a fleet's server keeps the quota; None: the buckets fill with time.
+        factor: Share of the limits that is used; 1 unless the provider has refused calls.
+        paused_until: When the wait that the provider asked for ends, in monotonic seconds.
         succeeded: Calls that ended well.
         failed: Calls that ended with an error.
         left: Calls whose callers left before there was an answer.
-        refused: Callers turned away; the gate counts them.
+        refused: Callers that were refused; the gate counts them.
         tokens_used: Tokens of all calls whose usage is known.
     """
 
@@ -102,20 +105,20 @@ class Quota:
         self.clear(now)
 
     def clear(self, now: float) -> None:
-        """Full buckets, and nothing learnt; callers in line stay where they are."""
+        """Fill the buckets and forget what was learnt; queued callers stay in the queue."""
         self._at = now
         self._quick_until, self._quick_level = NEVER, 1.0
         for bucket in self.buckets():
             bucket.clear()
         self.factor = self._top = 1.0
         self._cut_at = self.paused_until = NEVER
-        self._use = [0.0, 0.0]  # of requests and tokens, fading within a minute
+        self._use = [0.0, 0.0]  # requests and tokens used, fading within a minute
         self.answer_time = AnswerTime()
         self.succeeded = self.failed = self.left = self.refused = 0
         self.tokens_used = 0
 
     def reconfigure(self, config: RateLimitConfig, now: float) -> None:
-        """Keep other numbers from now on; what is in the buckets stays, as far as they hold it."""
+        """Use other limits from now on; the buckets keep their units, up to their new size."""
         self.pass_time(now)
         self._config = config
         self.requests = _with_rate(self.requests, config.requests_per_minute, config)
@@ -129,14 +132,14 @@ class Quota:
         return self._config.burst
 
     def buckets(self) -> tuple[Bucket, ...]:
-        """Those of the numbers that are limited."""
+        """The buckets of the numbers that are limited."""
         return tuple(each for each in (self.requests, self.tokens) if each is not None)
 
     def pass_time(self, now: float) -> None:
-        """Gain what comes until this moment."""
-        self._quick_until = NEVER  # whoever asks may be about to change something
+        """Fill the buckets up to this moment."""
+        self._quick_until = NEVER  # the caller may be about to change something
         seconds = now - self._at
-        if seconds <= 0:  # of several threads, one may come late with its time
+        if seconds <= 0:  # with several threads, `now` may be earlier than the last one
             return
         seconds -= max(0.0, min(now, self.paused_until) - self._at)
         self._at = now
@@ -157,7 +160,7 @@ class Quota:
         self._use[1] *= fading
 
     def keep_alone(self, now: float) -> None:
-        """The quota is this process's own again, and nothing of it is in stock that was not leased."""
+        """End the sharing: the buckets fill with time again, and begin without units that were not leased."""
         self.pass_time(now)
         self.lease = None
         for bucket in self.buckets():
@@ -167,9 +170,9 @@ class Quota:
 
     def enter_quickly(self, now: float, lock: RLock) -> bool:
         """
-        Whether a call may be sent that needs no tokens, as far as one look tells; False: `enter` knows.
+        Whether a call that needs no tokens may be sent, after one quick check; False: call `enter`, which knows.
 
-        The bucket gains nothing in here, so that the time need not be counted for each call.
+        The bucket is not filled here, so that the clock need not be read for each call.
         """
         bucket = self.requests
         least = self._quick_level
@@ -183,7 +186,7 @@ class Quota:
             return True
 
     def enter(self, tokens: float, now: float) -> bool:
-        """Whether a call that needs so many tokens may be sent at once; nobody waits for it then."""
+        """Whether a call that needs so many tokens may be sent at once; if so, its units are taken."""
         self.pass_time(now)
         if len(self.queue) or now < self.paused_until or not (self._has(tokens) and self.fits(tokens)):
             return False
@@ -210,20 +213,20 @@ class Quota:
             self.lease.took(tokens, now)
 
     def fits(self, tokens: float) -> bool:
-        """Whether a minute's quota is enough for a call."""
+        """Whether a call needs no more tokens than a minute's quota."""
         return self.tokens is None or tokens <= self.tokens.per_minute
 
     def patience(self, tokens: float, now: float, left: float) -> float | None:
         """
-        How long a caller may wait in line.
+        How long a caller may wait in the queue.
 
         Args:
-            tokens: That its call needs.
-            now: The moment.
+            tokens: Tokens that its call needs.
+            now: Monotonic seconds.
             left: Seconds until the caller's own deadline; inf without one.
 
         Returns:
-            Seconds; None: it would not be served in time, or too many wait already.
+            Seconds; None: it would not be served in time, or the queue is full.
         """
         if self.lease is not None:
             self.lease.came()
@@ -232,12 +235,12 @@ class Quota:
         longest = self._config.max_wait
         if longest is None:
             longest = _LONGEST_WAIT if left == math.inf else left
-        # A deadline must hold the wait and a slow answer as well.
+        # The deadline must cover the wait and a slow answer.
         longest = min(longest, max(left - self.answer_time.slow, left * _LEAST_WAITING))
         return None if self.wait(tokens, now) > longest else longest
 
     def wait(self, tokens: float, now: float) -> float:
-        """Seconds that a newcomer would wait in line."""
+        """Seconds that a new caller would wait in the queue."""
         self.pass_time(now)
         return self._wait(len(self.queue), self.queue.tokens, tokens, now)
 
@@ -251,13 +254,13 @@ class Quota:
 
     def turn(self, waiter: Waiter, now: float) -> float | None:
         """
-        Ask for the turn of somebody who waits.
+        Ask for the turn of a waiting caller.
 
         Returns:
-            None: the turn has come, and the waiter is out of the line; else seconds after which to ask again.
+            None: the turn has come, and the waiter has left the queue; else seconds after which to ask again.
         """
         if self.queue.first is not waiter:
-            return _LONGEST_WAIT  # whoever leaves the line calls the next
+            return _LONGEST_WAIT  # a waiter that leaves the queue wakes the next
         self.pass_time(now)
         if now >= self.paused_until and self._has(waiter.tokens):
             self.queue.leave(waiter)
@@ -267,10 +270,10 @@ class Quota:
             return max(self.lease.look_again(now), _SHORTEST)
         return max(self._wait(0, 0.0, waiter.tokens, now), _SHORTEST)
 
-    # -- what calls tell
+    # -- what calls report
 
     def settle(self, estimated: float, used: float, now: float) -> None:
-        """A call took so many tokens, and not as many as were estimated."""
+        """Correct the tokens of a call from the estimate to what it used."""
         self.pass_time(now)
         self.tokens_used += round(used)
         self._use_less(0.0, estimated - used)
@@ -278,7 +281,7 @@ class Quota:
             self.tokens.give_back(estimated - used)
 
     def give_back(self, tokens: float, now: float) -> None:
-        """A call was not sent after all."""
+        """Return the units of a call that was not sent after all."""
         self.pass_time(now)
         self._use_less(1.0, tokens)
         if self.requests is not None:
@@ -287,11 +290,11 @@ class Quota:
             self.tokens.give_back(tokens)
 
     def _use_less(self, requests: float, tokens: float) -> None:
-        # What was added when the call began has faded meanwhile: to take off all of it must not go below nothing.
+        # What was added when the call began has faded meanwhile, so subtracting all of it must stop at 0.
         self._use = [max(0.0, use - less) for use, less in zip(self._use, (requests, tokens), strict=True)]
 
     def told(self, said: Told, since: float, now: float) -> None:
-        """The provider tells what was left when a call was sent."""
+        """Take in what the provider said was left when a call was sent."""
         self.pass_time(now)
         for which, (bucket, left) in enumerate(((self.requests, said.requests), (self.tokens, said.tokens))):
             if bucket is not None and left:
@@ -301,7 +304,7 @@ class Quota:
                     self.lease.told(which, still_left, share, now)
 
     def pause(self, seconds: float, now: float) -> bool:
-        """Send nothing for so many seconds, because another process was refused; whether that is any longer."""
+        """Pause for so many seconds, because another process was refused; whether that makes the pause longer."""
         self.pass_time(now)
         if now + seconds <= self.paused_until + _NO_NEWS:
             return False
@@ -310,14 +313,16 @@ class Quota:
 
     def too_fast(self, retry_after: float, now: float) -> bool:
         """
-        The provider refused a call because of its rate; what the call took stays spent, or it would be sent again.
+        Take in that the provider refused a call because of its rate.
+
+        The units of the call stay spent; otherwise another call would be sent at once.
 
         Args:
             retry_after: Seconds that the provider asks to wait.
-            now: The moment.
+            now: Monotonic seconds.
 
-        Returns:
-            Whether the numbers were lowered; refusals of one second are one piece of news.
+            Returns:
+            Whether the limits were lowered; refusals within one second count once.
         """
         self.pass_time(now)
         self.failed += 1
@@ -332,10 +337,10 @@ class Quota:
         self.factor = max(_LEAST_FACTOR, self.factor * _CUT)
         return True
 
-    # -- for people
+    # -- shown numbers
 
     def used_share(self, now: float) -> float:
-        """Share of the scarcer number that was used in the last minute, about."""
+        """Share of the scarcer limit that was used in about the last minute."""
         self.pass_time(now)
         shares = [
             use / bucket.per_minute
@@ -357,7 +362,7 @@ def _with_rate(bucket: Bucket | None, per_minute: float | None, config: RateLimi
 
 
 def _grown(factor: float, near: float, seconds: float) -> float:
-    """A factor so many seconds later, which grows fast up to a value and slowly from there."""
+    """The factor after so many seconds; it grows fast up to `near` and slowly from there."""
     if factor < near:
         fast = min(seconds, (near - factor) / _FAST)
         factor, seconds = factor + fast * _FAST, seconds - fast

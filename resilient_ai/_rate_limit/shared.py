@@ -1,4 +1,4 @@
-"""The part of a gate that a fleet's task talks to."""
+"""The part of a gate that a fleet's task uses."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class SharedQuota:
-    """The quota of one gate, as `Leased` describes. Thread-safe."""
+    """The quota of one gate as a `Leased`. Thread-safe."""
 
     __slots__ = ("_gate", "_lease", "_name")
 
@@ -26,7 +26,7 @@ class SharedQuota:
 
     @property
     def subject(self) -> Subject:
-        """The quota's name and its credential: another key has another quota."""
+        """The quota's name and its credential: each API key has a quota of its own."""
         return Subject(f"quota {self._name}", self._gate.subject.credential)
 
     def begin(self, workers: int) -> None:

@@ -1,13 +1,13 @@
 """
-What a provider's headers say is left of its limits.
+Read from a provider's headers what is left of its limits.
 
 OpenAI, Azure, Groq, xAI:  x-ratelimit-remaining-requests, x-ratelimit-remaining-tokens
 Anthropic:                 anthropic-ratelimit-requests-remaining, ...-tokens-, ...-input-tokens-, ...-output-tokens-
 Cerebras, Mistral:         x-ratelimit-remaining-tokens-minute, x-ratelimit-remaining-requests-day
 Together:                  x-ratelimit-remaining, x-tokenlimit-remaining
 
-Each has its limit under the same name with `limit` for `remaining`. Some are limits of a day. They bound what may be
-sent as well, once little is left, so nobody has to know which they are.
+Each limit itself has the same name with `limit` for `remaining`. Some limits are per day. Once little is left they
+bound what may be sent just as well, so they need not be told apart.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ _OTHER_THINGS = ("image", "audio", "batch")
 
 
 class Left(NamedTuple):
-    """What is left of one limit, and the limit where it is told."""
+    """What is left of one limit, and the limit; None if it is not given."""
 
     amount: float
     limit: float | None
 
 
 class Told(NamedTuple):
-    """The limits that a reply tells of."""
+    """The limits that a reply's headers give."""
 
     requests: tuple[Left, ...] = ()
     tokens: tuple[Left, ...] = ()
@@ -38,10 +38,10 @@ NOTHING = Told()
 
 def told_by(headers: Mapping[str, str]) -> Told:
     """
-    What headers say is left.
+    Read what is left of each limit.
 
     Args:
-        headers: Names in lower case.
+    headers: Header values by name in lower case.
 
     >>> told_by({"x-ratelimit-remaining-requests": "59", "x-ratelimit-limit-requests": "60"}).requests
     (Left(amount=59.0, limit=60.0),)

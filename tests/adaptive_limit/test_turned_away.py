@@ -48,7 +48,7 @@ async def test_the_earliest_deadline_is_served_first(registry):
     assert served == [0, 2, 1]
 
 
-async def test_max_wait_bounds_the_line(registry, clock):
+async def test_max_wait_bounds_the_queue(registry, clock):
     gate = Gate()
     ask = adaptive_limit("short", initial=1, max_wait=2.0, registry=registry)(gate)
     outcomes = []
@@ -92,7 +92,7 @@ async def test_a_full_line_turns_away_at_once(registry):
         await anyio.wait_all_tasks_blocked()
         tasks.start_soon(ask)
         await anyio.wait_all_tasks_blocked()
-        with pytest.raises(LimitReachedError, match="1 at once and 1 in line"):
+        with pytest.raises(LimitReachedError, match="1 at once and 1 in the queue"):
             await ask()
         gate.opens.set()
     stats = registry.limits["full"].stats()

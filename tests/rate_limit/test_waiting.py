@@ -72,7 +72,7 @@ async def test_a_caller_whose_deadline_comes_first_is_turned_away_at_once(regist
     assert clock.now() == 0
     assert refused.value.retry_after == pytest.approx(10)
     assert str(refused.value) == (
-        "limit 'q' cannot serve the call in time: 6 requests a minute, 0 in line; ask again in 10.0 s"
+        "limit 'q' cannot serve the call in time: 6 requests a minute, 0 in the queue; ask again in 10.0 s"
     )
     assert [(each.name, each.reason) for each in events if isinstance(each, CallRejected)] == [("q", "limit_reached")]
 

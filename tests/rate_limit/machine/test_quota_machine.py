@@ -87,7 +87,7 @@ class QuotaMachine(RuleBasedStateMachine):
     def come(self, tokens: float) -> object:
         if not self.quota.enter(tokens, self.now):
             return multiple()
-        assert not self.queue  # nobody overtakes those in line
+        assert not self.queue  # nobody overtakes the queue
         return self.took(tokens)
 
     @rule(target=sent, calls=st.sampled_from([1, 3, 50]))
@@ -134,7 +134,7 @@ class QuotaMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.queue)
     @rule(target=sent)
     def wait_as_long_as_told(self) -> object:
-        """Nothing else happens: then the first in line is served when it was told to ask again."""
+        """Nothing else happens: then the first waiter is served when it was told to ask again."""
         waiter = self.queue[0]
         while (seconds := self.quota.turn(waiter, self.now)) is not None:
             asked = self.now
@@ -149,7 +149,7 @@ class QuotaMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.queue)
     @rule(index=st.integers(0, 3))
-    def leave_the_line(self, index: int) -> None:
+    def leave_the_queue(self, index: int) -> None:
         waiter = self.queue.pop(index % len(self.queue))
         self.quota.queue.leave(waiter)
         self.quota.queue.leave(waiter)  # twice changes nothing
