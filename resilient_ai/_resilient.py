@@ -117,7 +117,7 @@ def resilient(
         rate_limit: Of that one, `{"requests_per_minute": 500}` say.
         adaptive_limit: Of that one; False leaves it out.
         circuit_breaker: Of that one; False leaves it out.
-        registry: Where the states live. Default: `resilient_ai.registry`.
+        registry: The registry that keeps the state. Default: `resilient_ai.registry`.
 
     Raises:
         AIServiceError: By the decorated function: retries are over; `__cause__` is the last error.

@@ -62,7 +62,7 @@ class TotalCounters:
     """The counters of all event loops that have called. Thread-safe."""
 
     def __init__(self) -> None:
-        # Reentrant: a signal handler may read the registry while its own thread is in here.
+        # Reentrant: a signal handler may read the registry while its own thread holds the lock.
         self._lock = threading.RLock()
         self._by_loop: list[Counters] = []  # counters of loops that may still run
         self._past: dict[str, int] = dict.fromkeys(_ADDED_UP, 0)  # totals of loops that have ended

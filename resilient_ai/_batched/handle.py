@@ -107,7 +107,7 @@ class Batcher(StateHandle):
         self._total.after_fork()
 
     def stats(self) -> BatchStats:
-        """The numbers of this moment."""
+        """The current numbers."""
         count, waits = self._total.added_up(), self._total.waits()
         live = [batches.queue.counters for batches in self._per_loop.live()]
         waiting, running = sum(each.waiting for each in live), sum(each.running for each in live)
@@ -136,7 +136,7 @@ class Batcher(StateHandle):
         )
 
     def row(self) -> Row:
-        """What the registry's table shows."""
+        """The row in the registry's table."""
         stats = self.stats()
         state = f"{stats.avg_batch_size:.1f} per batch"
         if stats.is_running:

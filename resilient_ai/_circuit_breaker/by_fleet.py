@@ -146,7 +146,7 @@ class ByFleet:
         The fleet opens it.
 
         Args:
-            now: Seconds.
+            now: Monotonic seconds.
             longest: Seconds for which the fleet is believed without a failure of one's own.
             usual: Seconds that an answer usually takes; None where that is not known.
             asked: Calls refused so far.
@@ -194,7 +194,7 @@ class ByFleet:
         Whether this call is the fleet's probe: about one in each slot, however many workers and calls there are.
 
         Args:
-            now: Seconds.
+            now: Monotonic seconds.
             workers: In the fleet.
             asked: Calls refused so far, this one included.
             roll: By chance, in [0, 1).

@@ -129,7 +129,7 @@ class Guard:
         try:
             verdict = classify(error)
             neutral = self._ignores(error, verdict)
-        except BaseException:  # from a classifier of the user's: says nothing about the provider
+        except BaseException:  # from the user's own classifier: it tells nothing about the provider
             breaker.released(ticket)
             raise
         if neutral:

@@ -233,7 +233,7 @@ def circuit_breaker(
             that are closed and idle for 15 minutes are dropped; above 10,000, those idle longest.
         reject: Called with every result, of a stream with every item; an ErrorType makes it a failure of that type,
             None lets it pass. What it raises itself is raised, and nobody's failure.
-        registry: Where the circuit lives. Default: `resilient_ai.registry`.
+        registry: The registry that keeps the circuit. Default: `resilient_ai.registry`.
 
     Raises:
         CircuitOpenError: By the decorated function, without calling: the circuit is open.

@@ -129,7 +129,7 @@ class FleetCircuit:
         Its part in the fleet, for the registry's table.
 
         Args:
-            now: Seconds.
+            now: Monotonic seconds.
             reachable: Workers that can be asked; 0 while nobody can be.
 
         Returns:

@@ -1,4 +1,4 @@
-"""A circuit as the registry shows it: its numbers, and an operator's hand on it."""
+"""A circuit as the registry shows it: its numbers, and an operator's controls for it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @public("types")
 class CircuitBreaker(StateHandle):
-    """One circuit in the registry: its numbers, and an operator's hand on it. Thread-safe."""
+    """One circuit in the registry: its numbers, and an operator's controls for it. Thread-safe."""
 
     __slots__ = ("_shared",)
 
@@ -43,7 +43,7 @@ class CircuitBreaker(StateHandle):
         self._shared.after_fork()
 
     def _reconfigure(self, config: CircuitConfig) -> None:
-        """Go on with other settings, in the same state."""
+        """Use other settings from now on, in the same state."""
         self._shared.reconfigure(config)
 
     def _held_times(self) -> tuple[SharedCircuit, list[float]] | None:
@@ -57,18 +57,18 @@ class CircuitBreaker(StateHandle):
         self._shared.hand_over_times()
 
     def stats(self) -> CircuitStats:
-        """The numbers of this moment."""
+        """The current numbers."""
         return self._shared.stats()
 
     def counts(self) -> CircuitCounts:
-        """What it has counted since it was made; `reset()` takes nothing back. Much cheaper than `stats()`."""
+        """What it has counted since it was made; `reset()` does not change it. Much cheaper than `stats()`."""
         return self._shared.counts()
 
     def _voter(self) -> SharedCircuit:
         return self._shared
 
     def row(self) -> Row:
-        """What the registry's table shows."""
+        """The row in the registry's table."""
         stats = self.stats()
         state = stats.state.value.replace("_", "-")
         if stats.opened_by == "fleet":

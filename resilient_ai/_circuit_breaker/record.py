@@ -118,7 +118,7 @@ class CallRecord:
         A window that reaches back further than one of the two lists is cut for both, else the share would be wrong.
 
         Args:
-            now: Seconds.
+            now: Monotonic seconds.
             since: What came before this time does not count.
         """
         answers, failures = [ended for _, ended in self._latest_answers()], list(self._failure_times)

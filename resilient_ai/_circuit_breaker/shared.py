@@ -58,10 +58,10 @@ class SharedCircuit:
         self.circuit = Circuit(config)
         self._registry = registry
         self._served: str | None = None  # the call site whose calls go through it on a fast path, if there is one
-        # Reentrant: a signal handler may print the registry while its own thread is in here.
+        # Reentrant: a signal handler may print the registry while its own thread holds the lock.
         self._lock = threading.RLock()
         self._notices: Notices | None = None  # made for the first event; most circuits never have one
-        self._past: CircuitCounts | None = None  # what was counted up to the latest reset
+        self._past: CircuitCounts | None = None  # the counts at the latest reset
         self.last_used = registry.clock.now()
         self.in_flight = 0  # calls and streams of a keyed circuit, which must not go while one lasts
 
@@ -78,7 +78,7 @@ class SharedCircuit:
             self.last_used = self._registry.clock.now()
 
     def reconfigure(self, config: CircuitConfig) -> None:
-        """Go on with other settings, in the same state."""
+        """Use other settings from now on, in the same state."""
         with self._lock:
             self.circuit.reconfigure(config)
 
@@ -281,7 +281,7 @@ class SharedCircuit:
     # -- for the handle
 
     def stats(self) -> CircuitStats:
-        """The numbers of this moment."""
+        """The current numbers."""
         now = self._registry.clock.now()
         with self._lock:
             circuit, record = self.circuit, self.circuit.record
@@ -310,14 +310,14 @@ class SharedCircuit:
             )
 
     def fleet_cell(self) -> str | None:
-        """Its part in a fleet, for the registry's table; None where it shares nothing."""
+        """Its fleet cell in the registry's table; None if it shares nothing."""
         with self._lock:
             if (sharing := self._registry.sharing) is None or not sharing.shares("circuits"):
                 return None
             return self.circuit.fleet_cell(self._registry.clock.now(), sharing.reachable)
 
     def counts(self) -> CircuitCounts:
-        """What has been counted since the circuit was made."""
+        """The counts since the circuit was made."""
         with self._lock:
             record = self.circuit.record
             latest = CircuitCounts(

@@ -131,7 +131,7 @@ class Circuit(FleetCircuit):
         A ticket, or None: do not call. Beside it the new state, if the recovery period was over.
 
         Args:
-            now: Seconds.
+            now: Monotonic seconds.
             roll: By chance, in [0, 1): of a fleet's workers one probes.
             workers: In the fleet; 0 without one, or when it cannot be reached.
         """

@@ -13,7 +13,7 @@ from .tickets import CircuitState
 @public("types")
 class CircuitCounts(NamedTuple):
     """
-    What a circuit has counted since it was made; `reset()` takes nothing back. Cheap to read, unlike `CircuitStats`.
+    What a circuit has counted since it was made; `reset()` does not change it. Cheap to read, unlike `CircuitStats`.
 
     Attributes:
         ok: Calls that were answered.

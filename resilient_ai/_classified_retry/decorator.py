@@ -190,7 +190,7 @@ def classified_retry(
         wait: A tenacity wait in place of the rules' backoff; the provider's own wait stays its floor.
         retry: A tenacity condition in place of the rules' choice of errors and their `max_retries`; it may look at
             results too. `max_attempts` still holds.
-        registry: Where the numbers live. Default: `resilient_ai.registry`.
+        registry: The registry that keeps the numbers. Default: `resilient_ai.registry`.
 
     Raises:
         AIServiceError: By the decorated function: retries are over; `__cause__` is the last error.

@@ -70,7 +70,7 @@ class Retry(StateHandle):
         self._state = RetryState(config.budget, registry.clock.now, registry)
 
     def _reconfigure(self, config: RetryConfig) -> None:
-        """Go on with other settings, the numbers and the budget's level as they are."""
+        """Use other settings from now on; the numbers and the budget's level stay."""
         self._state.reconfigure(config.budget)
         self._price = _price(config)
 
@@ -79,7 +79,7 @@ class Retry(StateHandle):
         self._state.lock = threading.RLock()
 
     def stats(self) -> RetryStats:
-        """The numbers of this moment."""
+        """The current numbers."""
         state = self._state
         with state.lock:
             ok, errors = state.good.ok + state.recovered, state.errors
@@ -94,11 +94,11 @@ class Retry(StateHandle):
             )
 
     def counts(self) -> RetryCounts:
-        """What it has counted since it was made; `reset()` takes nothing back."""
+        """What it has counted since it was made; `reset()` does not change it."""
         return self._state.counts()
 
     def row(self) -> Row:
-        """What the registry's table shows."""
+        """The row in the registry's table."""
         stats = self.stats()
         state = "" if stats.budget is None else f"budget {stats.budget:.0f}"
         empty = stats.budget is not None and stats.budget < self._price

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @public("types")
 class RetryCounts(NamedTuple):
     """
-    What a retry has counted since it was made; `reset()` takes nothing back.
+    What a retry has counted since it was made; `reset()` does not change it.
 
     Attributes:
         ok: Calls that were answered, at once or by a retry.
@@ -83,9 +83,9 @@ class RetryState:
         self._budget = budget
         self._sharers = sharers
         self._now = now
-        self.lock = threading.RLock()  # reentrant: a signal handler may read the registry while its thread is in here
+        self.lock = threading.RLock()  # reentrant: a signal handler may read the registry while its thread has it
         self.good = SuccessCount()
-        self._past: RetryCounts | None = None  # what was counted up to the latest reset
+        self._past: RetryCounts | None = None  # the counts at the latest reset
         self._start()
 
     def clear(self) -> None:
@@ -102,7 +102,7 @@ class RetryState:
         self._bucket: Bucket | None = None
 
     def counts(self) -> RetryCounts:
-        """What has been counted since it was made."""
+        """The counts since it was made."""
         with self.lock:
             return self._counts(self.good.ok)
 

@@ -113,7 +113,7 @@ def degrade_to(
         stream: Answer with a stream, for functions that return one. Default False: where an earlier answer of this
             call site was a stream, `stream=True` is among the arguments, or the return annotation says so. A value is
             one item then, and an async iterator gives its items.
-        registry: Where the numbers live. Default: `resilient_ai.registry`.
+        registry: The registry that keeps the numbers. Default: `resilient_ai.registry`.
 
     Raises:
         TypeError: At decoration: not a function, or an async rung for a plain one.

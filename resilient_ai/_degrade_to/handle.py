@@ -69,7 +69,7 @@ class Degradation(StateHandle):
         self._state.lock = threading.RLock()
 
     def stats(self) -> DegradeStats:
-        """The numbers of this moment."""
+        """The current numbers."""
         counting = [rung for rung in self._rungs if callable(getattr(rung.given, "stats", None))]
         own = {rung.name: _own_stats(rung) for rung in counting}
         state = self._state
@@ -90,12 +90,12 @@ class Degradation(StateHandle):
             )
 
     def counts(self) -> DegradeCounts:
-        """What it has counted since it was made; `reset()` takes nothing back. Asks no rung, unlike `stats()`."""
+        """What it has counted since it was made; `reset()` does not change it. Asks no rung, unlike `stats()`."""
         counts = self._state.counts()
         return counts._replace(by_rung={**dict.fromkeys((rung.name for rung in self._rungs), 0), **counts.by_rung})
 
     def row(self) -> Row:
-        """What the registry's table shows."""
+        """The row in the registry's table."""
         state = self._state  # not `stats()`: a rung's own statistics may ask a server
         with state.lock:
             ok, degraded, failed = state.good.ok, sum(state.by_rung.values()), state.misses + state.passed

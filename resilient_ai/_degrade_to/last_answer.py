@@ -101,7 +101,7 @@ class LastAnswer:
         self.max_bytes = max_bytes
         self._key = key
         self._scope = scope
-        # Reentrant: a signal handler may read the registry while its own thread is in here.
+        # Reentrant: a signal handler may read the registry while its own thread holds the lock.
         self._lock = threading.RLock()
         self._kept: OrderedDict[str, _Kept] = OrderedDict()
         self._bytes = 0
@@ -158,7 +158,7 @@ class LastAnswer:
             self._secret = os.urandom(16)
 
     def stats(self) -> LastAnswerStats:
-        """The numbers of this moment."""
+        """The current numbers."""
         with self._lock:
             return LastAnswerStats(len(self._kept), self._hits, self._misses, self._too_old)
 

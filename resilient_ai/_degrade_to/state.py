@@ -13,7 +13,7 @@ from resilient_ai._core.report import SuccessCount
 @public("types")
 class DegradeCounts(NamedTuple):
     """
-    What a fallback has counted since it was made; `reset()` takes nothing back.
+    What a fallback has counted since it was made; `reset()` does not change it.
 
     Attributes:
         ok: Calls that were answered from below.
@@ -54,12 +54,12 @@ class DegradeState:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.lock = threading.RLock()  # reentrant: a signal handler may read the registry while its thread is in here
+        self.lock = threading.RLock()  # reentrant: a signal handler may read the registry while its thread has it
         self.good = SuccessCount()
         self.misses = self.passed = self.forgotten = 0
         self._answers: dict[str, int] | None = None
         self._rung_failures: dict[str, int] | None = None
-        self._past: DegradeCounts | None = None  # what was counted up to the latest reset
+        self._past: DegradeCounts | None = None  # the counts at the latest reset
 
     def clear(self) -> None:
         """Numbers at zero."""
@@ -81,7 +81,7 @@ class DegradeState:
             return dict(self._rung_failures or ())
 
     def counts(self) -> DegradeCounts:
-        """What has been counted since it was made."""
+        """The counts since it was made."""
         with self.lock:
             return self._counts(self.good.ok)
 

@@ -280,7 +280,7 @@ def failover(
             pass.
         commits: Whether an item of a stream is content, after which no other endpoint is asked; for items of your own,
             those of the known SDKs are known. It holds for the whole stack.
-        registry: Where the state lives. Default: `resilient_ai.registry`.
+        registry: The registry that keeps the state. Default: `resilient_ai.registry`.
 
     Raises:
         AllEndpointsFailedError: By the decorated function: no endpoint answered.

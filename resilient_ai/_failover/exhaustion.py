@@ -39,7 +39,7 @@ def all_failed(
         tried: Names of the endpoints that were asked, in order.
         failures: What came of it.
         untried: The others, which may be resting.
-        now: Seconds.
+        now: Monotonic seconds.
 
     Returns:
         The last error as it is, with a note, when nothing recognises any of them: a programming error goes to whoever

@@ -1,4 +1,4 @@
-"""A failover and its endpoints as the registry shows them: their numbers, and an operator's hand on them."""
+"""A failover and its endpoints as the registry shows them: their numbers, and an operator's controls for them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @public("types")
 class EndpointHandle(StateHandle):
-    """One endpoint in the registry: its numbers, and an operator's hand on it. Thread-safe."""
+    """One endpoint in the registry: its numbers, and an operator's controls for it. Thread-safe."""
 
     __slots__ = ("_shared",)
 
@@ -43,19 +43,19 @@ class EndpointHandle(StateHandle):
         self._shared.after_fork()
 
     def _fact_subject(self) -> Subject:
-        """What facts of a fleet about it are about."""
+        """The subject of the facts that a fleet shares about it."""
         return self._shared.subject
 
     def _hear(self, error_type: ErrorType | None, wait: float) -> bool:
-        """Take in a fact of a fleet; whether it changed anything."""
+        """Take in a fact from the fleet; whether it changed anything."""
         return self._shared.hear(error_type, wait)
 
     def stats(self) -> EndpointStats:
-        """The numbers of this moment."""
+        """The current numbers."""
         return self._shared.stats()
 
     def counts(self) -> EndpointCounts:
-        """What has been counted of it since it was made; `reset()` takes nothing back. Much cheaper than `stats()`."""
+        """What has been counted of it since it was made; `reset()` does not change it. Much cheaper than `stats()`."""
         return self._shared.counts()
 
     def status(self) -> str:
@@ -67,7 +67,7 @@ class EndpointHandle(StateHandle):
         return f"resting {stats.resting_for:.1f} s{why}" if stats.resting_for else f"trial due{why}"
 
     def row(self) -> Row:
-        """What the registry's table shows."""
+        """The row in the registry's table."""
         stats = self.stats()
         return Row(
             self.name,
@@ -116,11 +116,11 @@ class Failover(StateHandle):
         self._state.after_fork()
 
     def _reconfigure(self, config: FailoverConfig) -> None:
-        """Go on with other settings, the numbers as they are."""
+        """Use other settings from now on; the numbers stay."""
         self._state.reconfigure(config.hedge_after, config.hedge_budget)
 
     def stats(self) -> FailoverStats:
-        """The numbers of this moment."""
+        """The current numbers."""
         state, endpoints = self._state, {name: endpoint.stats() for name, endpoint in self.endpoints.items()}
         return FailoverStats(
             calls=state.good.ok + state.failures,
@@ -134,11 +134,11 @@ class Failover(StateHandle):
         )
 
     def counts(self) -> FailoverCounts:
-        """What it has counted since it was made; `reset()` takes nothing back. Much cheaper than `stats()`."""
+        """What it has counted since it was made; `reset()` does not change it. Much cheaper than `stats()`."""
         return self._state.counts()
 
     def row(self) -> Row:
-        """What the registry's table shows."""
+        """The row in the registry's table."""
         up = sum(endpoint.stats().healthy for endpoint in self.endpoints.values())
         ok, failed, moves = self._state.good.ok, self._state.failures, self._state.moves
         shown = f"{up} of {len(self.endpoints)} up"

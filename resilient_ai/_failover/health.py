@@ -161,7 +161,7 @@ class EndpointHealth:
         Whether a call may go there in the normal run of things.
 
         Args:
-            now: Seconds.
+            now: Monotonic seconds.
             trial: Whether a rest that is over allows a trial call; False where a health check has to pass first,
                 unless that check could not tell.
         """
@@ -267,7 +267,7 @@ class EndpointHealth:
 
         Args:
             ticket: The call's.
-            now: Seconds.
+            now: Monotonic seconds.
             error_type: What it was.
             interval: Seconds of a first rest when the provider names no wait.
             hint: Seconds that the provider asked to wait.
@@ -317,7 +317,7 @@ class EndpointHealth:
 
         Args:
             ticket: The call's.
-            now: Seconds.
+            now: Monotonic seconds.
             wait: Seconds for which it will go on refusing; None when it did not say.
         """
         if self._hand_in(ticket) and wait is not None:
@@ -382,7 +382,7 @@ class EndpointHealth:
         Rest because of what another process has met, without a strike; or go back to work because it was answered.
 
         Args:
-            now: Seconds.
+            now: Monotonic seconds.
             error_type: What it has met; None: it was answered again.
             wait: Seconds to rest.
 

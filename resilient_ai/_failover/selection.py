@@ -219,7 +219,7 @@ class EndpointSelection:
     def _verdict(self, candidate: Candidate, ticket: Ticket, error: Exception) -> Verdict:
         try:
             return classify(error)
-        except BaseException:  # from a classifier of the user's: says nothing about the endpoint
+        except BaseException:  # from the user's own classifier: it tells nothing about the endpoint
             candidate.shared.released(ticket)
             raise
 

@@ -32,9 +32,9 @@ class SharedEndpoint:
         self.watched_in: object = None  # the event loop whose task checks its health
         self._denied = False  # a denial has been reported
         self._loops = LoopUsages()
-        self._past: EndpointCounts | None = None  # what was counted up to the latest reset
+        self._past: EndpointCounts | None = None  # the counts at the latest reset
         self._registry = registry
-        # Reentrant: a signal handler may read the registry while its own thread is in here.
+        # Reentrant: a signal handler may read the registry while its own thread holds the lock.
         self._lock = threading.RLock()
 
     def after_fork(self) -> None:
@@ -119,7 +119,7 @@ class SharedEndpoint:
 
     @property
     def subject(self) -> Subject:
-        """What facts about it are about."""
+        """The subject of the facts that a fleet shares about it."""
         return Subject(self.name, self.credential)
 
     def hear(self, error_type: ErrorType | None, wait: float) -> bool:
@@ -128,7 +128,7 @@ class SharedEndpoint:
             return self.health.hear(self._registry.clock.now(), error_type, wait)
 
     def fleet_cell(self) -> str | None:
-        """Its part in a fleet, for the registry's table; None where it shares nothing."""
+        """Its fleet cell in the registry's table; None if it shares nothing."""
         sharing, now = self._registry.sharing, self._registry.clock.now()
         with self._lock:
             health = self.health
@@ -148,7 +148,7 @@ class SharedEndpoint:
     # -- for the handle
 
     def stats(self) -> EndpointStats:
-        """The numbers of this moment."""
+        """The current numbers."""
         now = self._registry.clock.now()
         with self._lock:
             health = self.health
@@ -167,7 +167,7 @@ class SharedEndpoint:
             )
 
     def counts(self) -> EndpointCounts:
-        """What has been counted since it was made."""
+        """The counts since it was made."""
         with self._lock:
             return self._counts(self.health.ok)
 

@@ -55,14 +55,14 @@ class FailoverState:
         self.name = name
         self.budget = budget
         self.delay = delay
-        self._lock = threading.RLock()  # reentrant: a signal handler may read the registry while its thread is in here
+        self._lock = threading.RLock()  # reentrant: a signal handler may read the registry while its thread has it
         self._tokens = MOST_TOKENS
         self.good = SuccessCount()
         self._paid_for = self.failures = self.lost_attempts = self.moves = self.hedges = self.hedges_won = 0
-        self._past: FailoverCounts | None = None  # what was counted up to the latest reset
+        self._past: FailoverCounts | None = None  # the counts at the latest reset
 
     def reconfigure(self, hedge_after: float | Literal["p95"] | None, hedge_budget: float) -> None:
-        """Go on with other settings, the numbers as they are."""
+        """Use other settings from now on; the numbers stay."""
         with self._lock:
             self.delay.change(hedge_after)
             self.budget.change(hedge_budget)
@@ -92,7 +92,7 @@ class FailoverState:
             return True
 
     def counts(self) -> FailoverCounts:
-        """What has been counted since it was made."""
+        """The counts since it was made."""
         with self._lock:
             return self._counts(self.good.ok)
 

@@ -15,7 +15,7 @@ from .health import EndpointState
 @public("types")
 class EndpointCounts(NamedTuple):
     """
-    What has been counted of an endpoint since it was made; `reset()` takes nothing back.
+    What has been counted of an endpoint since it was made; `reset()` does not change it.
 
     Attributes:
         ok: Calls that were answered.
@@ -31,7 +31,7 @@ class EndpointCounts(NamedTuple):
 @public("types")
 class FailoverCounts(NamedTuple):
     """
-    What a failover has counted since it was made; `reset()` takes nothing back.
+    What a failover has counted since it was made; `reset()` does not change it.
 
     Attributes:
         ok: Calls that were answered.

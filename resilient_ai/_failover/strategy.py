@@ -37,7 +37,7 @@ class Chooser(ABC):
 
         Args:
             available: At least one.
-            now: Seconds.
+            now: Monotonic seconds.
             failed: The endpoint that this call asked before; None for its first choice.
         """
 

@@ -121,7 +121,7 @@ class RateLimit(StateHandle):
         return error_type is ErrorType.RATE_LIMIT and self._gate.hear(wait)
 
     def stats(self) -> RateLimitStats:
-        """The numbers of this moment."""
+        """The current numbers."""
         now = self._gate.now()
         with self._gate.lock:
             quota = self._gate.quota
@@ -153,7 +153,7 @@ class RateLimit(StateHandle):
             return latest if self._past is None else added((self._past, latest))
 
     def row(self) -> Row:
-        """What the registry's table shows."""
+        """The row in the registry's table."""
         stats = self.stats()
         shown = f"{stats.used:.0%} of {numbers_of(self._gate.quota)}"
         if stats.shared:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 @public("types")
 class SpendCounts(NamedTuple):
     """
-    What a spend limit has counted since it was made; `reset()` takes nothing back.
+    What a spend limit has counted since it was made; `reset()` does not change it.
 
     Attributes:
         ok: Calls that were answered.
@@ -89,7 +89,7 @@ class SpendLimit(StateHandle):
         self._registry = registry
         self._state = SpendState(config)
         self._lock = threading.RLock()  # reentrant: a signal handler may read the numbers
-        self._past: SpendCounts | None = None  # what was counted up to the latest reset
+        self._past: SpendCounts | None = None  # the counts at the latest reset
         self._good = SuccessCount()
         self._clear()
 
@@ -147,7 +147,7 @@ class SpendLimit(StateHandle):
                 self._registry.emit(event)
 
     def stats(self) -> SpendStats:
-        """The numbers of this moment."""
+        """The current numbers."""
         with self._lock:
             now, state = self._registry.clock.now(), self._state
             refusal, tokens = state.reached(now), state.spent("tokens", now)
@@ -167,13 +167,13 @@ class SpendLimit(StateHandle):
             )
 
     def counts(self) -> SpendCounts:
-        """What it has counted since it was made; `reset()` takes nothing back."""
+        """What it has counted since it was made; `reset()` does not change it."""
         with self._lock:
             latest = SpendCounts(self.ok, self.failed, self.neutral, self._state.refused)
             return latest if self._past is None else added((self._past, latest))
 
     def row(self) -> Row:
-        """What the registry's table shows."""
+        """The row in the registry's table."""
         stats = self.stats()
         shown: list[str] = []
         if stats.usd_spent is not None and stats.usd_per_hour is not None:
