@@ -22,19 +22,19 @@ class Candidate:
     One endpoint as one call site uses it.
 
     Attributes:
-        index: Its place in the order given.
-        endpoint: As it is listed.
+        index: Its position in the order given, from 0.
+        endpoint: The endpoint as listed.
         name: Its name.
-        weight: Its share of calls where chance decides.
+        weight: Its weight for the strategy "weighted".
         shared: Its state, shared with other call sites.
-        call: What lies below the failover, bound for this endpoint.
-        check: Its health check; None: a trial call instead.
-        twin: What a plain function is handed in its place.
-        health: The state's.
-        handed: Goes before the caller's arguments.
-        gate: On a fast path: what stands in front of the function.
-        permits: On a fast path: what counts the calls under way.
-        within: On a fast path: what calls the function within its time; None: nothing bounds it.
+        call: The layers below the failover, bound to this endpoint.
+        check: Its health check; None: a trial call decides.
+        twin: What a plain function gets in its place.
+        health: The health in `shared`.
+        handed: The endpoint or its twin, as the argument before the caller's.
+        gate: On the fast path: the gate in front of the function.
+        permits: On the fast path: the permits that count calls in flight.
+        within: On the fast path: calls the function within its time limit; None: there is no limit.
     """
 
     index: int
@@ -56,7 +56,7 @@ class Candidate:
         self.handed = (self.endpoint if self.twin is None else self.twin,)
 
     def available(self, now: float) -> bool:
-        """Whether a call may go there in the normal run of things."""
+        """Whether a call may go there in normal operation."""
         trial = self.check is None
         return self.health.available(now, trial=trial) or (
             self.shared.forget_lost_calls() and self.health.available(now, trial=trial)
@@ -67,18 +67,18 @@ class Candidate:
 
 
 def check_of(endpoint: Any, health_check: Any) -> Callable[[Any], Any] | None:
-    """The health check of an endpoint: the given one, else its own `.check()`, unless that was ruled out."""
+    """The health check of an endpoint: the given one, else its own `.check()`; None if `health_check` is False."""
     if health_check is not None:
         return health_check or None
     check = getattr(endpoint, "check", None)
-    # A mock has all names; it means this one if somebody has put a coroutine function there.
+    # A mock has every attribute; its `check` counts only if it is a coroutine function.
     own = hasattr(type(endpoint), "check") or "check" in getattr(endpoint, "__dict__", ())
     return (lambda each: each.check()) if callable(check) and (own or inspect.iscoroutinefunction(check)) else None
 
 
 def twin_of(endpoint: Any) -> Any:
-    """What a plain function is handed in place of an endpoint: its `sync`, if its class has one."""
-    # The class is asked, as a mock has all names.
+    """What a plain function gets in place of an endpoint: its `sync`, if its class has one."""
+    # The class is asked, because a mock object has every attribute.
     return endpoint.sync if hasattr(type(endpoint), "sync") else endpoint
 
 
@@ -87,12 +87,12 @@ def weight_of(endpoint: Any, name: str, *, weighs: bool) -> float:
     The endpoint's own weight, 1.0 without one.
 
     Args:
-        endpoint: Its `weight` is read.
+        endpoint: The endpoint whose `weight` is read.
         name: Its name, for the message.
-        weighs: Whether the strategy goes by weights; else what is no weight is nobody's mistake.
+        weighs: Whether the strategy uses weights; otherwise a bad weight is ignored.
 
     Raises:
-        ValueError: It is not a finite number of at least 0.
+        ValueError: The weight is not a finite number of at least 0.
     """
     weight = getattr(endpoint, "weight", 1.0)
     if not weighs and not isinstance(weight, int | float):

@@ -1,4 +1,4 @@
-"""The course of a call through a failover: an endpoint is asked, and after a failure another one."""
+"""The course of a call through a failover: ask an endpoint, and after a failure another one."""
 
 from __future__ import annotations
 
@@ -46,11 +46,11 @@ class FailoverSite:
         config: Its settings.
         failover: Its state.
         candidates: Its endpoints.
-        turns: First choices, made without a look at which endpoints are up; None where the strategy has to see.
-        rules: For its selections.
-        reject: Judges results.
-        now: The clock.
-        plain: Whether its callers block.
+        turns: First choices, made without checking which endpoints are up; None if the strategy has to know.
+        rules: The rules of its selections.
+        reject: Judges results; None: all results are good.
+        now: The clock, in monotonic seconds.
+        plain: Whether the function is plain, so that its callers block.
     """
 
     config: FailoverConfig
@@ -63,13 +63,13 @@ class FailoverSite:
     plain: bool
 
     def healths_beside(self, asked: Container[str]) -> list[EndpointHealth]:
-        """Those of the endpoints that could be asked besides these."""
+        """The health of each available endpoint other than these."""
         now = self.now()
         return [each.health for each in self.candidates if each.name not in asked and each.available(now)]
 
 
 class Beside(NamedTuple):
-    """A race that has begun beside a call on the fast path."""
+    """A race that has begun alongside a call on the fast path."""
 
     race: Race
     selection: EndpointSelection
@@ -96,9 +96,9 @@ class FailoverCall:
         self._instance = instance
         self._args = args
         self._kwargs = kwargs
-        self._must_not_repeat: bool | None = None  # not asked yet
+        self._must_not_repeat: bool | None = None  # not evaluated yet
         self._own_error: Exception | None = None
-        self._late: Exception | None = None  # of an endpoint that was left for the next one
+        self._late: Exception | None = None  # the error for an endpoint that was left for the next one
         # Arguments that are used up by an attempt.
         self._once = ReadOnce.among(args, kwargs, begun=has_begun or begun(fn) is not None)
 
@@ -127,7 +127,7 @@ class FailoverCall:
     # -- functions
 
     async def result(self) -> Any:
-        """What the function returns for the first endpoint that answers."""
+        """The result of the first endpoint that answers."""
         started, candidate, ticket = self._first_choice()
         if candidate is None or ticket is None:
             if not self._site.plain:
@@ -157,7 +157,7 @@ class FailoverCall:
         return self._settle(selection, await self._in_turn(selection, admission))
 
     def _first_choice(self) -> tuple[float, Candidate | None, Ticket | None]:
-        """An endpoint that is up, taken with one look, no lock and no selection; its ticket is None if it is not."""
+        """The start time, and an endpoint chosen without a lock or a selection; its ticket is None if it is not up."""
         fn, turns = self._fn, self._site.turns
         candidate: Candidate | None
         ticket: Ticket | None = None
@@ -210,7 +210,7 @@ class FailoverCall:
         if type(answer.value) is ReturnedStream:
             stream = answer.value
             self._hold(stream, answer, selection, ended)
-            # From here on another endpoint would repeat what the consumer has seen.
+            # From here on, another endpoint would repeat what the consumer has already seen.
             selection.commit(ended, answer.candidate)
             return stream
         self._site.failover.good.one_more()
@@ -227,12 +227,12 @@ class FailoverCall:
         stream_of(result).add(_FailedOverStream(self, answer, selection, opened - answer.started), look)
 
     def stream_ended(self, answer: Answer, seconds: float) -> None:
-        """A stream was read to its end; its first item took so many seconds."""
+        """Take in that a stream was read to its end; its first item took `seconds`."""
         self._site.failover.good.one_more()
         answer.candidate.shared.succeeded(answer.ticket, self._site.now(), seconds)
 
     def stream_broke(self, answer: Answer, selection: EndpointSelection | None, error: Exception) -> None:
-        """A stream failed after its commit point: nobody else can finish it."""
+        """Take in that a stream failed after its commit point: no other endpoint can finish it."""
         self._site.failover.failed()
         if self.is_own_error(error):
             answer.candidate.shared.released(answer.ticket)
@@ -241,7 +241,7 @@ class FailoverCall:
             broken.broke(answer.candidate, answer.ticket, answer.started, self._site.now(), error)
 
     async def hedged_result(self) -> Any:
-        """The same, where a slow endpoint is not waited for alone."""
+        """The same with hedging: a second endpoint is asked if the first is slow."""
         if (first := begun(self._fn)) is not None:
             return await self._hedged_from(first)
         if (delay := self._hedge_delay()) is None:
@@ -258,14 +258,14 @@ class FailoverCall:
         return await self._run_race(race, selection, started, delay, run)
 
     async def _hedged_from(self, first: StartedCall) -> Any:
-        """Go on with a call that has begun on the fast path, and with the race that may have begun beside it."""
+        """Continue a call that has begun on the fast path, and the race that may have begun alongside it."""
         site, started, delay = self._site, first.started, self._site.failover.delay.seconds() or 0.0
         candidate, ticket, beside = first.take_choice()
         call = FirstCall(self._ask, started, known=beside is not None)
         if beside is not None:
             selection, race = beside.selection, beside.race
             run = race.join((candidate, ticket), call, beside.tasks)
-        elif first.error is not None and not isinstance(first.error, Exception):  # its caller leaves
+        elif first.error is not None and not isinstance(first.error, Exception):  # the caller has left
             try:
                 return await self._ask(candidate)
             except BaseException:
@@ -280,7 +280,7 @@ class FailoverCall:
         return await self._run_race(race, selection, started, delay, run)
 
     def _promised(self, selection: EndpointSelection, now: float) -> Admission | None:
-        """The endpoint whose turn it was on the fast path, if it may be asked: its circuit may want to be probed."""
+        """The endpoint that the fast path had chosen, if it may be asked; its circuit may need a probe."""
         choice = self._fn.take_choice() if isinstance(self._fn, StartedCall) else None
         if choice is None or (ticket := choice[0].admit(now)) is None:
             return None
@@ -288,7 +288,7 @@ class FailoverCall:
         return choice[0], ticket
 
     def race_beside(self, candidate: Candidate, started: float, tasks: BesideTasks) -> Beside | None:
-        """Begin to race a call that is under way on the fast path; None where it is not to be repeated."""
+        """Begin a race alongside a call on the fast path; None if the call must not be repeated."""
         if self._once is not None or self._site.failover.budget.off:
             return None
         selection = self._selection()
@@ -321,7 +321,7 @@ class FailoverCall:
         return await ask_in_turn(selection, admission, ask, self._site.now)
 
     async def _ask_within(self, patience: Patience, candidate: Candidate, tried: tuple[str, ...]) -> Any:
-        """Ask an endpoint whose caller has a deadline, and leave it while there is time to ask another one."""
+        """Ask an endpoint on behalf of a caller with a deadline; leave it while there is time to ask another one."""
         seconds, name = self._seconds_for(candidate, tried, patience.seconds), candidate.name
         if seconds is None:
             return await self._ask(candidate)
@@ -332,7 +332,7 @@ class FailoverCall:
         return result
 
     async def _after_leaving(self, share: Share, candidate: Candidate) -> Any:
-        """An endpoint was left on the fast path."""
+        """Finish the call of an endpoint that was left on the fast path."""
         result = await cancelled(lambda *_call: self._ask(candidate))
         if result is OVER:
             raise self._left(candidate.name, share.seconds)
@@ -350,7 +350,7 @@ class FailoverCall:
         return seconds_for(candidate.health, site.healths_beside(asked), left)
 
     def _hedge_delay(self) -> float | None:
-        """Seconds after which another endpoint is asked as well; None: never in this call."""
+        """Seconds after which another endpoint is asked too; None: never in this call."""
         if self._site.config.hedge_after is None or self._once is not None or self.must_not_repeat():
             return None
         return self._site.failover.delay.seconds()
@@ -377,14 +377,14 @@ class FailoverCall:
         return self._settle(selection, answer)
 
     def _note_a_wrong_call(self, error: Exception) -> None:
-        """Say so where a caller has passed the endpoint."""
+        """Add a note to the error of a caller that has passed the endpoint itself."""
         kinds = tuple(type(each.handed[0]) for each in self._site.candidates)
         if is_wrong_call(error) and any(isinstance(each, kinds) for each in (*self._args, *self._kwargs.values())):
             error.add_note("resilient_ai: failover hands the endpoint in; leave it out of the call")
 
 
 class _FailedOverStream:
-    """What an endpoint holds for a stream."""
+    """Holds the ticket of an endpoint while a stream is read."""
 
     __slots__ = ("_answer", "_call", "_seconds", "_selection")
 
@@ -392,8 +392,8 @@ class _FailedOverStream:
         self._call = call
         self._answer = answer
         self._selection = selection
-        self._seconds = seconds  # to the commit point; reading on is at the consumer's pace
-        answer.value = None  # it is the stream, which knows this already
+        self._seconds = seconds  # until the commit point; after that the consumer sets the pace
+        answer.value = None  # the value is the stream, which refers to this object: a reference cycle
 
     def ended(self) -> None:
         self._call.stream_ended(self._answer, self._seconds)

@@ -39,7 +39,7 @@ F = TypeVar("F", bound=Named)
 
 
 class FailoverDecorator(Protocol[E_co]):
-    """A decorator that hands the endpoint in: the first argument, or the first after `self`, is gone for callers."""
+    """A decorator that passes the endpoint: callers leave out the first argument, or the first after `self`."""
 
     @overload
     def __call__(self, fn: Callable[Concatenate[E_co, P], R], /) -> Callable[P, R]: ...
@@ -56,7 +56,7 @@ class FailoverPolicy(Policy[Failover]):
     rank = 50
     not_outside: ClassVar = {
         "failover": (
-            "multiply the endpoints asked, and what fails below one endpoint of the outer rests below all;"
+            "multiply the endpoints asked, and an endpoint that fails below one outer endpoint rests below all;"
             " list every endpoint in one"
         )
     }
@@ -77,7 +77,7 @@ class FailoverPolicy(Policy[Failover]):
         self._reject = reject
         self.commits = commits
         self._endpoints = tuple(endpoints)
-        self._bound: FailoverSite | None = None  # the last, for the fast path
+        self._bound: FailoverSite | None = None  # the latest one, for the fast path
         self._handles: dict[str, EndpointHandle] = {}
         for each in config.endpoints:
             make = partial(EndpointHandle, each, registry)
@@ -87,16 +87,17 @@ class FailoverPolicy(Policy[Failover]):
             self._handles[endpoint.name]._shared.credential = credential_of(endpoint)
         self._chooser = chooser_of(config.strategy, registry.rng, registry.clock)
         for endpoint in self._endpoints:
-            # An endpoint may want to know where a call can move on to. Its class is asked, as a mock has all names.
+            # An endpoint may want to know which other endpoints there are. The class is asked, because a mock object
+            # has every attribute.
             if callable(introduce := getattr(type(endpoint), "beside", None)):
                 introduce(endpoint, self._endpoints)
 
     def check_plain(self, function: Any) -> None:
         """
-        Refuse what only a task could do beside the call.
+        Refuse settings that need a task alongside the call.
 
         Raises:
-            ValueError: It hedges, or has a health check.
+            ValueError: The failover hedges, or has a health check.
         """
         if self.config.hedge_after is not None:
             raise ValueError(
@@ -105,8 +106,8 @@ class FailoverPolicy(Policy[Failover]):
             )
         if callable(self.config.health_check):
             raise ValueError(
-                f"health_check= is asked beside the calls, and {name_of(function)} is a plain function, beside which"
-                " nothing runs; leave it out (a trial call decides), or make the function `async def`"
+                f"health_check= runs alongside the calls, and {name_of(function)} is a plain function, alongside which"
+                " nothing can run; leave it out (a trial call decides), or make the function `async def`"
             )
 
     def switched_off(self, call: Callable[..., Any], site: Site, skip: int) -> Callable[..., Any]:
@@ -117,7 +118,7 @@ class FailoverPolicy(Policy[Failover]):
             return lambda *args, **kwargs: call(*args[:skip], first, *args[skip:], **kwargs)
 
         def method(instance: Any, /, *args: Any, **kwargs: Any) -> Any:
-            # Written out, because to slice the arguments and to copy an empty dict takes two bare awaits.
+            # Written out: slicing the arguments and copying an empty dict would cost two bare awaits.
             return call(instance, first, *args, **kwargs) if kwargs else call(instance, first, *args)
 
         return method
@@ -161,19 +162,19 @@ class FailoverPolicy(Policy[Failover]):
         return self.config.hedge_after is not None
 
     def add_to_fast_path(self, path: FastPath, site: Site) -> bool:
-        bound, self._bound = self._bound, None  # asked once
+        bound, self._bound = self._bound, None  # used once
         if bound is None or bound.turns is None or path.shape is not None:
             return False
         if self._reject is not None or None in path.permits or not self._hedges_fast(plain=site.plain):
             return False
         path.counts.append(self.state(site)._state.good)
-        path.looks |= self.config.hedge_after is None  # a hedged call leaves no endpoint
+        path.looks |= self.config.hedge_after is None  # a hedged call never leaves an endpoint for the next
         path.shape = partial(through_candidates, bound)
         path.tells.append(tell_endpoint)
         return True
 
     def _hedges_fast(self, *, plain: bool) -> bool:
-        """Whether a race may begin beside a call on a fast path, if there has to be one."""
+        """Whether a race may begin alongside a call on the fast path."""
         after = self.config.hedge_after
         if after is None:
             return True
@@ -189,7 +190,7 @@ class FailoverPolicy(Policy[Failover]):
             self._chooser,
             config.health_check_interval,
             most,
-            # If a call may leave endpoints unasked, its retry could be sent to the endpoint that was forgiven again.
+            # If a call does not ask all endpoints, its retry could go to the same forgiven endpoint again.
             forgiving=most >= len(candidates),
             registry=self.registry,
         )
@@ -234,52 +235,56 @@ def failover(
     registry: StateStore | None = None,
 ) -> FailoverDecorator[F]:
     """
-    Hand the function an endpoint, and another one at once when that fails.
+    Call the function with an endpoint, and with another one at once when that fails.
 
-    The endpoint is the first argument (the first after `self`); callers do not pass it. A plain function is handed the
-    endpoint's twin for plain code, `endpoint.sync`, where there is one. An error that another
-    endpoint could do better at moves the call on; the caller's own mistake is raised as it is. A request that is
-    too long moves only to an endpoint of another `model` or `provider`, unless both declare a `context_window` and
-    the other one's is no larger; a filtered one only to another `model` or `provider` (attributes of the endpoints).
-    An answer that does not fit (INVALID_OUTPUT) moves to any other, and blames none; with the attempts of a retry
-    around, at most three answers are paid for. A parameter that one endpoint cannot take rules it out for this call
-    alone. A bug of the program is asked at one other endpoint, since a malformed answer looks the same, and raised as
-    it is if that one does not answer.
+    The endpoint is the first argument (the first after `self`); callers do not pass it. A plain function gets the
+    endpoint's twin for plain code, `endpoint.sync`, if there is one.
+
+    An error that another endpoint may avoid moves the call on; the caller's own mistake is raised unchanged. Some
+    errors move on to some endpoints only (`model`, `provider` and `context_window` are attributes of endpoints):
+
+    * A request that is too long moves to an endpoint of another `model` or `provider`, unless both declare a
+      `context_window` and the other one's is no larger.
+    * A filtered request moves to another `model` or `provider`.
+    * An answer that does not fit (INVALID_OUTPUT) moves to any other endpoint, and counts against none. Including the
+      attempts of a retry above, at most three such answers are paid for.
+    * A parameter that an endpoint does not support rules that endpoint out for this call only.
+    * An error that looks like a bug of the program is tried at one other endpoint, since a malformed answer looks the
+      same. It is raised unchanged if that one does not answer either.
 
     An endpoint that failed rests: for as long as the provider asks, else for `health_check_interval`, twice as
-    long after each failure in a row; ten minutes at least when the provider denies us (credentials, rights,
-    quota). Then one trial call goes there, and after a good answer a few more at a time. One passing failure after
-    20 good answers in a row is forgiven. When all rest, the one that is due soonest is asked; a lone endpoint is
-    never taken out altogether. A circuit breaker below has one circuit per endpoint.
+    long after each failure in a row; at least ten minutes if the provider denies us (credentials, rights, quota).
+    Then one trial call goes there, and after a good answer a few more at a time. One transient failure after 20 good
+    answers in a row is forgiven. If all endpoints rest, the one that is due soonest is asked; a lone endpoint is never
+    taken out altogether. A circuit breaker below has one circuit per endpoint.
 
     Args:
-        endpoints: Anything with a unique `.name`. Call sites that use an endpoint of the same name share what is
-            known of its health.
-        name: Of this failover in the registry. Default: the function's qualified name.
-        strategy: "round_robin" (default); "priority": in the order given; "weighted": by chance, by each
+        endpoints: Any objects with a unique `.name`. Call sites that use an endpoint of the same name share its health.
+        name: Name of this failover in the registry. Default: the function's qualified name.
+        strategy: "round_robin" (default); "priority": in the order given; "weighted": at random, by each
             endpoint's `.weight` (default 1); "least_latency": the better of two random ones by average latency
-            times calls in flight; or a function that is given the available endpoints and returns one of them.
-        health_check: Async function of an endpoint that is asked beside the calls once a rest is over, instead of a
-            trial call. It says "down" by returning False or by raising what an outage raises (no connection, no
-            answer in time, 5xx, 429); after any other error, a trial call decides all the same. Default: the
-            endpoint's own `.check()` if it has one; False: never. Not for plain functions, where a trial call decides.
+            times calls in flight; or a function that takes the available endpoints and returns one of them.
+        health_check: Async function of an endpoint that runs alongside the calls when a rest is over, instead of a
+            trial call. It reports "down" by returning False, or by raising what an outage raises (no connection, no
+            answer in time, 5xx, 429); after any other error a trial call decides. Default: the endpoint's own
+            `.check()` if it has one; False: never. Not for plain functions, where a trial call decides.
         health_check_interval: Seconds of a first rest. Default 30.
-        max_endpoints: Endpoints asked in one call. Default: all.
-        hedge_after: Seconds without an answer (of a stream, without its first item) after which another endpoint
-            is asked as well; the first answer wins, the other call is cancelled. "p95": as long as 95 % of the
-            answers take, learned from 20 answers on. Default: never. Not for plain functions. An endpoint may hang when
-            a caller left it after a long time in which it answered nobody: then it is avoided for a while, and the
-            next call that goes there is hedged after 1.5 average answers, beside the budget. When it answers again
-            after a silence, calls from before are sent to it once more.
-        hedge_budget: Extra calls by hedging, as a share of all calls; the first three are free. Default 0.05; 0 hedges
-            nothing.
+        max_endpoints: Most endpoints asked in one call. Default: all.
+        hedge_after: Seconds without an answer (for a stream: without its first item) after which another endpoint
+            is asked too; the first answer wins, and the other call is cancelled. "p95": the time within which 95 % of
+            the answers come, learned from 20 answers on. Default: never. Not for plain functions. An endpoint counts as
+            stalled when a caller left it after a long time in which it answered nobody. It is then avoided for a
+            while, and the next call that goes there is hedged after 1.5 average answer times, outside the budget.
+            When it answers again, calls from before are sent to it once more.
+        hedge_budget: Extra calls by hedging, as a share of all calls; the first three are free. Default 0.05; 0
+            switches hedging off.
         idempotent: False, or a function of the call's arguments (the instance first, for a method) that returns
-            False, for calls that must not run twice: they are not hedged, and go on only where the error proves
+            False, for calls that must not run twice: they are not hedged, and move on only if the error proves
             that the request was not processed. Default True.
-        reject: Called with every result; of a stream with every item; an ErrorType makes it a failure, None lets it
-            pass.
-        commits: Whether an item of a stream is content, after which no other endpoint is asked; for items of your own,
-            those of the known SDKs are known. It holds for the whole stack.
+        reject: Called with every result, and with every item of a stream; an ErrorType makes it a failure, None
+            accepts it. Default: every result is accepted.
+        commits: Whether an item of a stream is content, after which no other endpoint is asked. Needed for your own
+            item types only; those of the known SDKs are known. It applies to the whole stack.
         registry: The registry that keeps the state. Default: `resilient_ai.registry`.
 
     Raises:
@@ -293,7 +298,7 @@ def failover(
         raise ValueError("failover needs at least one endpoint: @failover(us, eu)")
     twice = sorted({each for each in names if names.count(each) > 1})
     if twice:
-        raise ValueError(f"endpoints of a failover need names of their own, got {twice[0]!r} twice")
+        raise ValueError(f"endpoints of a failover need unique names, got {twice[0]!r} twice")
     check_callable("reject", reject)
     check_callable("commits", commits)
     config = FailoverConfig(

@@ -1,4 +1,4 @@
-"""Endpoints: what the decorated function is handed."""
+"""Endpoints: what the decorated function is called with."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from resilient_ai._core.public import public
 
 @runtime_checkable
 class Named(Protocol):
-    """What `failover` asks of an endpoint."""
+    """What `failover` requires of an endpoint."""
 
     @property
     def name(self) -> str:
@@ -20,19 +20,19 @@ class Named(Protocol):
 
 
 class Twin:
-    """What a plain function is handed in place of an endpoint that has to be awaited: the base of such classes."""
+    """Base class of what a plain function gets in place of an endpoint that has to be awaited."""
 
 
 @public()
 class Endpoint:
     """
-    A plain endpoint: a name, and whatever the decorated function wants to know of it.
+    A simple endpoint: a name, and any attributes that the decorated function needs.
 
-    `failover` itself reads `weight`, `context_window` (tokens) and `provider`, where they are given.
+    `failover` itself reads the attributes `weight`, `context_window` (tokens), `model` and `provider`, if given.
 
     Args:
         name: Unique among the endpoints of one failover. Call sites that use an endpoint of the same name share
-            what is known of its health.
+            its health.
         attributes: Kept as attributes.
 
     >>> eu = Endpoint("eu-west", base_url="https://eu.example/v1", weight=2.0)
@@ -47,7 +47,7 @@ class Endpoint:
         if not isinstance(given, str) or not given:
             raise ValueError(f"name of an endpoint must be a non-empty string, got {name!r}")
         if "name" in attributes:
-            raise ValueError(f"endpoint {name!r} has its name already; call the attribute otherwise")
+            raise ValueError(f"endpoint {name!r} has a name already; give the attribute another name")
         self.name = name
         self.__dict__.update(attributes)
         if attributes:
@@ -58,7 +58,7 @@ class Endpoint:
         def __getattr__(self, attribute: str) -> Any: ...
 
     def __repr__(self) -> str:
-        # Any attribute may be a key or contain one, so only numbers and a few well-known names are shown.
+        # Any attribute may be or contain an API key, so only numbers and a few well-known names are shown.
         shown = [
             f"{key}={value!r}" if _harmless(key, value) else f"{key}=…"
             for key, value in self.__dict__.items()

@@ -1,4 +1,4 @@
-"""What a failover and its endpoints tell their listeners."""
+"""The events of a failover and its endpoints."""
 
 from dataclasses import dataclass, field
 from typing import ClassVar
@@ -15,9 +15,9 @@ class EndpointDown(Event):
 
     Attributes:
         endpoint: Its name.
-        error_type: The value of the `ErrorType` that decided.
+        error_type: The value of the `ErrorType` of the failure.
         rest: Seconds for which it rests.
-        seconds: What the call that failed took.
+        seconds: Duration of the call that failed.
     """
 
     log_name: ClassVar[str] = "resilient_ai.endpoint_down"
@@ -32,7 +32,7 @@ class EndpointDown(Event):
 @public("events")
 @dataclass(frozen=True, slots=True)
 class EndpointDenied(EndpointDown):
-    """Credentials, rights, quota or a wrong name: somebody has to act. Told once until the endpoint is up again."""
+    """Credentials, rights, quota or a wrong name: a person has to act. Sent once until the endpoint is up again."""
 
     log_name: ClassVar[str] = "resilient_ai.endpoint_denied"
     level: ClassVar[Level] = "error"
@@ -81,7 +81,7 @@ class FailedOver(Event):
         endpoint: The one that failed.
         error_type: The value of the `ErrorType`.
         to: The one that is asked next.
-        seconds: What the failed call of the first took.
+        seconds: Duration of the failed call.
     """
 
     log_name: ClassVar[str] = "resilient_ai.failed_over"
@@ -100,7 +100,7 @@ class Hedged(Event):
 
     Attributes:
         endpoint: The second one.
-        after: Seconds for which the first had been silent.
+        after: Seconds for which the first had not answered.
         won: Whether the second answered first.
     """
 

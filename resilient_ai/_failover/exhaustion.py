@@ -1,4 +1,4 @@
-"""What to raise when no endpoint is left: an error that holds them all and says how soon it is worth asking again."""
+"""What to raise when no endpoint is left: an error with all failures, and the time after which to ask again."""
 
 from __future__ import annotations
 
@@ -37,15 +37,15 @@ def all_failed(
     Args:
         function: The decorated function.
         tried: Names of the endpoints that were asked, in order.
-        failures: What came of it.
-        untried: The others, which may be resting.
+        failures: The failure of each.
+        untried: The other endpoints, which may be resting.
         now: Monotonic seconds.
 
     Returns:
-        The last error as it is, with a note, when nothing recognises any of them: a programming error goes to whoever
-        made it; or when the call is too big for every endpoint's limit. Else an `AllEndpointsFailedError`.
+        The last error unchanged, with a note, if no error is recognised (a programming error must reach its author), or
+        if the call is too big for every endpoint's limit. Otherwise an `AllEndpointsFailedError`.
     """
-    # An endpoint that cannot take a parameter says nothing about the others, so what happened to those decides.
+    # An endpoint that does not support a parameter tells nothing about the others, so the other failures decide.
     decisive = [each for each in failures if not refuses_parameter(each[1], each[2])]
     if decisive and all(verdict.blame == "unknown" for _, _, verdict in decisive):
         error = decisive[-1][1]
@@ -63,7 +63,7 @@ def all_failed(
         errors[name], types[name] = known, known.error_type
         hints.append(_retry_hint(known, classify(known)))
     if failures and not hints:
-        return failures[0][1]  # no endpoint takes the parameter: the caller's own mistake, as it is
+        return failures[0][1]  # no endpoint supports the parameter: the caller's own mistake, raised unchanged
     best = min(hints, key=lambda hint: hint.order, default=_RetryHint(math.inf, None, ErrorType.MODEL_OVERLOADED))
     failed = AllEndpointsFailedError(
         function, errors, error_types=types, error_type=best.error_type, retry_after=best.retry_after
@@ -73,7 +73,7 @@ def all_failed(
 
 
 class _RetryHint(NamedTuple):
-    """What one endpoint's failure says about asking again: how soon, and what to call it meanwhile."""
+    """What one endpoint's failure says about asking again: how soon, and the error type until then."""
 
     order: float
     retry_after: float | None
@@ -85,7 +85,7 @@ def _retry_hint(error: BaseException, verdict: Verdict) -> _RetryHint:
     if isinstance(error, CircuitOpenError):
         if probes_in_flight(error):
             wait = PROBES_ANSWER_SECONDS
-        elif wait is None:  # an operator forced it open
+        elif wait is None:  # an operator forced the circuit open
             return _RetryHint(math.inf, None, kind)
     elif isinstance(error, EndpointRestingError) and error.marked_down:
         return _RetryHint(math.inf, None, kind)
@@ -95,7 +95,7 @@ def _retry_hint(error: BaseException, verdict: Verdict) -> _RetryHint:
 
 
 def _too_big(error: BaseException) -> bool:
-    """Whether a limit can never hold the call, so that asking again later is of no use."""
+    """Whether the call is larger than a whole limit, so that asking again later cannot help."""
     return isinstance(error, LimitReachedError) and error.retry_after is None
 
 

@@ -1,4 +1,4 @@
-"""A failover on the fast path: while the chosen endpoint is up, it is taken with one look and no lock."""
+"""A failover on the fast path: while the chosen endpoint is up, one check is enough and no lock is taken."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 
 
 def _time_for(site: FailoverSite, candidate: Candidate, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Limit:
-    """As long as the candidate may take, so that its caller can still ask another one."""
+    """The time limit of a candidate, after which its caller can still ask another one."""
     idempotent = site.config.idempotent
 
     def seconds(left: float) -> float:
         if left == math.inf or ReadOnce.among(args, kwargs) is not None:
             return left
-        if idempotent is not True:  # the layers ask the user's function: with no time at all they run the call
+        if idempotent is not True:  # 0 s: the layers run the call, because they ask the user's function
             return 0.0
         found = seconds_for(candidate.health, site.healths_beside((candidate.name,)), left)
         return left if found is None else found
@@ -42,27 +42,27 @@ def _time_for(site: FailoverSite, candidate: Candidate, args: tuple[Any, ...], k
 
 
 def tell_endpoint(seen: Seen, endpoint: str | None, _degraded: bool) -> None:
-    """What somebody who watches is told of a good answer."""
+    """Report a good answer to a watch()."""
     if endpoint is not None:
         seen.endpoint = endpoint
         seen.endpoints_tried += (endpoint,)
 
 
 def through_candidates(site: FailoverSite, course: Course, path: FastPath) -> Call:
-    """The fast path of a stack with a failover; it has one gate for each endpoint, or none."""
+    """The fast path of a stack with a failover; there is a gate for each endpoint, or none at all."""
     turns: Any = site.turns
     for each in site.candidates:
         each.gate, each.permits = path.gates.get(each.name), path.permits.get(each.name)
         each.within = within_time(each.gate, course.function, path.timeout)
     now, function, method, scoped = course.now, course.function, course.method, path.scoped
     hedges = None if site.config.hedge_after is None else Hedges(site, course)
-    # A hedged call leaves nobody, and others only an endpoint after which another one may be asked.
+    # A hedged call never leaves an endpoint; others leave one only if another one may be asked then.
     leaves = hedges is None and site.config.idempotent is not False and site.rules.most > 1
     time_for = partial(_time_for, site) if leaves else None
-    # Three are counted without a loop, whose iterator would take as long as counting them.
+    # Three counts are written out without a loop: an iterator would cost as much as the counting.
     first, second, third, *others = (*course.counts, *[SuccessCount()] * (3 - len(course.counts)))
 
-    known: type = type(None)  # the latest type of result, which is no stream
+    known: type = type(None)  # the latest result type that is known not to be a stream
 
     async def called(*args: Any, **kwargs: Any) -> Any:
         nonlocal known
@@ -91,7 +91,7 @@ def through_candidates(site: FailoverSite, course: Course, path: FastPath) -> Ca
                 hedges.arm(hedge)
             if not method:
                 given = candidate.handed + args
-            elif len(args) == 2:  # the usual call; slicing the tuple would take a bare await more
+            elif len(args) == 2:  # the usual call; slicing the tuple would cost another bare await
                 given = (args[0], candidate.handed[0], args[1])
             else:
                 given = (*args[:1], candidate.handed[0], *args[1:])
@@ -120,9 +120,9 @@ def through_candidates(site: FailoverSite, course: Course, path: FastPath) -> Ca
             if others:
                 for count in others:
                     count.ok += 1
-            # What `EndpointHealth.succeed` does for a call that held the open ticket, without its lock: CPython
-            # switches threads at calls and jumps only, and there is none between reading and writing a number here.
-            # Only hedged calls ask for the end of a silence.
+            # What `EndpointHealth.succeed` does for a call with the open ticket, but without its lock: CPython
+            # switches threads only at calls and jumps, and there are none between reading and writing a number here.
+            # The end of a stall matters to hedged calls only.
             if hedges is not None:
                 hedges.answered(health, started, ended)
             held.flights.count -= 1
@@ -130,7 +130,7 @@ def through_candidates(site: FailoverSite, course: Course, path: FastPath) -> Ca
             health.samples.append((started, ended))
             if gate is not None:
                 state = gate.state
-                # The list is read before the ticket: a reset replaces them in the other order.
+                # Read the list before the ticket: a reset replaces them in the opposite order.
                 answer_times = state.answer_times
                 if ticket is state.fast_ticket and len(answer_times) < MOST_ANSWER_TIMES:
                     answer_times.append(ended)

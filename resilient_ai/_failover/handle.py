@@ -1,4 +1,4 @@
-"""A failover and its endpoints as the registry shows them: their numbers, and an operator's controls for them."""
+"""A failover and its endpoints in the registry: their numbers, and an operator's controls for them."""
 
 from __future__ import annotations
 
@@ -55,11 +55,11 @@ class EndpointHandle(StateHandle):
         return self._shared.stats()
 
     def counts(self) -> EndpointCounts:
-        """What has been counted of it since it was made; `reset()` does not change it. Much cheaper than `stats()`."""
+        """The counts since it was made; `reset()` does not change them. Much cheaper than `stats()`."""
         return self._shared.counts()
 
     def status(self) -> str:
-        """How it is doing, in a few words."""
+        """Its state, in a few words."""
         stats = self.stats()
         if stats.state is not EndpointState.RESTING:
             return stats.state.value.replace("_", " ")
@@ -86,11 +86,11 @@ class EndpointHandle(StateHandle):
         self._shared.mark_down()
 
     def mark_up(self) -> None:
-        """Back in rotation at once, its rests forgotten."""
+        """Put it back into rotation at once, and forget its rests."""
         self._shared.mark_up()
 
     def reset(self) -> None:
-        """Up, with every number at zero."""
+        """Set it up, with all numbers at zero."""
         self._shared.clear()
 
     def __repr__(self) -> str:
@@ -112,7 +112,7 @@ class Failover(StateHandle):
         self._state = FailoverState(name, budget, delay)
 
     def _after_fork(self) -> None:
-        """In a forked child: free locks. Its endpoints start over by themselves."""
+        """In a forked child: free locks. The endpoints start over by themselves."""
         self._state.after_fork()
 
     def _reconfigure(self, config: FailoverConfig) -> None:
@@ -134,7 +134,7 @@ class Failover(StateHandle):
         )
 
     def counts(self) -> FailoverCounts:
-        """What it has counted since it was made; `reset()` does not change it. Much cheaper than `stats()`."""
+        """The counts since it was made; `reset()` does not change them. Much cheaper than `stats()`."""
         return self._state.counts()
 
     def row(self) -> Row:
@@ -151,11 +151,11 @@ class Failover(StateHandle):
         self._endpoint(name).mark_down()
 
     def mark_up(self, name: str) -> None:
-        """Take that endpoint back into rotation at once, its rests forgotten."""
+        """Put that endpoint back into rotation at once, and forget its rests."""
         self._endpoint(name).mark_up()
 
     def reset(self) -> None:
-        """Every number at zero, every endpoint up."""
+        """Set all numbers to zero, and all endpoints up."""
         self._state.clear()
         for endpoint in self.endpoints.values():
             endpoint.reset()

@@ -6,7 +6,7 @@ An endpoint's health: a state machine without clock, lock, logger or task.
                               └── longer ─┴────────────── a failure ──────────────┘
 
 Every call holds a ticket of one generation. Each rest and each comeback starts a new generation; results of older ones
-are ignored. A call may be forced on a resting endpoint when there is no better one; its good answer ends the rest too.
+are ignored. A call may be forced on a resting endpoint if there is no better one; its good answer ends the rest too.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from resilient_ai._core.imports import met_an_import
 from resilient_ai._core.public import public
 from resilient_ai._core.quantiles import quantile
 
-from .silence import AVOIDED, LONG, Silence
+from .stall import AVOIDED, LONG, Stall
 
 
 @public("types")
 class EndpointState(StrEnum):
-    """Where an endpoint stands; the last one is set by an operator."""
+    """The state of an endpoint; the last one is set by an operator."""
 
     UP = "up"
     RESTING = "resting"
@@ -35,34 +35,34 @@ class EndpointState(StrEnum):
     MARKED_DOWN = "marked_down"
 
 
-# The provider refuses the credential or the account: asking again soon cannot help, a person has to act.
+# The provider refuses the credential or the account: asking again soon cannot help; a person has to act.
 DENIED = frozenset(kind for kind, row in ERROR_TYPES.items() if row.endpoint == "denied")
 
-# Errors that a healthy endpoint has now and then. Timeouts are not among them: waiting for a second one costs too much.
+# Errors that a healthy endpoint has occasionally. Timeouts are not among them: a second one would cost too much time.
 PASSING = frozenset(kind for kind, row in ERROR_TYPES.items() if row.endpoint == "passing")
-GOOD_RUN = 20  # good answers since the last failure, after which one of these errors begins no rest
+GOOD_RUN = 20  # good answers since the last failure, after which one of these errors starts no rest
 
-_NO_NEWS = 0.1  # seconds that a rest is longer, as another process says: less than that is the same fact, heard twice
+_NO_NEWS = 0.1  # a rest from another process that ends at most so many seconds later is the same news
 LONG_REST = 600.0
 LONGEST_REST = 3600.0
 LEAST_REST = 0.1  # so that after "retry-after: 0" the next call does not go to the endpoint that has just failed
-TRIAL_LEASE = 60.0  # a trial call that has not ended by then no longer keeps others out
-ENOUGH_ROOM = 8  # calls at a time that a returning endpoint may have: from here on it is up, if it uses half at most
-FULL_ROOM = 64  # from here on in any case
+TRIAL_LEASE = 60.0  # seconds after which a trial call that has not ended no longer blocks others
+ENOUGH_ROOM = 8  # calls at a time from which on a returning endpoint is up, if at most half of them are in use
+FULL_ROOM = 64  # calls at a time from which on it is up in any case
 SAMPLES = 200
-HALF_LIFE = 10.0  # seconds in which the measured latency of an unused endpoint counts half
+HALF_LIFE = 10.0  # seconds in which the weight of an unused endpoint's latency halves
 
 
 class CheckResult(Enum):
-    """What a health check found out."""
+    """The result of a health check."""
 
     PASSED = "passed"
     FAILED = "failed"
-    CANNOT_TELL = "cannot tell"  # it was not allowed to ask, or asked something that is not there
+    CANNOT_TELL = "cannot tell"  # it had no permission, or its API does not exist
 
 
 class InFlight:
-    """Counts calls under way. After an event loop was closed a new one counts, so that its lost calls are forgotten."""
+    """Counts calls in flight. It is replaced when an event loop was closed, so that lost calls are forgotten."""
 
     __slots__ = ("count",)
 
@@ -72,7 +72,7 @@ class InFlight:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Ticket:
-    """Lets one call through; a `limited` one is one of the few that an endpoint gets while it comes back."""
+    """Lets one call through; `limited` for the few calls that an endpoint gets while it comes back."""
 
     generation: int
     flights: InFlight
@@ -80,7 +80,7 @@ class Ticket:
 
 
 class EndpointHealth:
-    """What is known of one endpoint. All times are seconds of one monotonic clock."""
+    """The health of one endpoint. All times are seconds of one monotonic clock."""
 
     __slots__ = (
         "_averaged",
@@ -102,7 +102,7 @@ class EndpointHealth:
         "rest",
         "room",
         "samples",
-        "silence",
+        "stall",
         "state",
         "strikes",
         "trial_decides",
@@ -116,23 +116,23 @@ class EndpointHealth:
 
     def clear(self, now: float) -> int:
         """
-        Up, with every number at zero; the results of calls in flight are ignored.
+        Set it up, with all numbers at zero; the results of calls in flight are ignored.
 
         Returns:
-            Good answers up to here, read and set to zero in one step: the fast path adds to them without a lock.
+            Good answers so far, read and set to zero in one step: the fast path adds to them without a lock.
         """
         ok, self.ok = self.ok, 0
         self.failures = 0
         self.errors: Counter[str] = Counter()  # failures by error type
         self.last_error_type: ErrorType | None = None
         self.lost = 0
-        self._good_before = 0  # answers up to the last failure
-        self.samples: deque[tuple[float, float]] = deque(maxlen=SAMPLES)  # when an answer began and ended
+        self._good_before = 0  # answers before the last failure
+        self.samples: deque[tuple[float, float]] = deque(maxlen=SAMPLES)  # begin and end of the latest answers
         self._latency: float | None = None
-        self.silence = Silence()
+        self.stall = Stall()
         self._averaged = 0
         self.due = now
-        self.heard_until = NEVER  # the end of a rest that another process asked for
+        self.heard_until = NEVER  # the end of a rest that another process reported
         self.rest = 0.0
         self._open(now)
         return ok
@@ -146,24 +146,24 @@ class EndpointHealth:
         self._held = 0
         self._trial_since = now
         self._up_since = now
-        # Shared by all calls while the endpoint is up; read without a lock.
+        # The ticket that all calls share while the endpoint is up; read without a lock.
         self.open_ticket: Ticket | None = Ticket(self.generation, self.flights)
 
     # -- reading
 
     @property
     def in_flight(self) -> int:
-        """Calls under way."""
+        """Calls in flight."""
         return self.flights.count
 
     def available(self, now: float, *, trial: bool = True) -> bool:
         """
-        Whether a call may go there in the normal run of things.
+        Whether a call may go there in normal operation.
 
         Args:
             now: Monotonic seconds.
-            trial: Whether a rest that is over allows a trial call; False where a health check has to pass first,
-                unless that check could not tell.
+            trial: Whether a trial call is allowed after a rest; False if a health check has to pass first. A check
+                that could not tell allows the trial call anyway.
         """
         if self.open_ticket is not None:
             return True
@@ -173,26 +173,26 @@ class EndpointHealth:
         return self.state is EndpointState.RETURNING and self._held < self.room
 
     def resting_for(self, now: float) -> float:
-        """Seconds until a trial; 0.0 when it does not rest."""
+        """Seconds until a trial; 0.0 if it does not rest."""
         return max(0.0, self.due - now) if self.state is EndpointState.RESTING else 0.0
 
     def score(self, now: float) -> float:
-        """Seconds that a call would take there, roughly; an old measurement fades, so that it is tried again."""
+        """Expected seconds of a call, roughly; an old measurement fades, so that the endpoint is tried again."""
         if (latency := self.latency()) is None:
-            return float(self.in_flight)  # nothing is known: send one call to find out, not many at once
-        if self.silence.in_vain and self.silent and (self.in_flight or self.silence.is_avoided(now)):
+            return float(self.in_flight)  # no measurement yet: send one call to find out, not many at once
+        if self.stall.in_vain and self.stalled and (self.in_flight or self.stall.is_avoided(now)):
             return latency * AVOIDED * (self.in_flight + 1)
         faded = 1.0 if (in_flight := self.flights.count) else 0.5 ** (max(0.0, now - self.samples[-1][1]) / HALF_LIFE)
         return latency * faded * (in_flight + 1)
 
     @property
-    def silent(self) -> bool:
-        """Whether calls were left in vain and none was answered since: it may hang."""
-        return self.silence.is_on(self.ok)
+    def stalled(self) -> bool:
+        """Whether calls were left in vain and none has been answered since: it may hang."""
+        return self.stall.is_on(self.ok)
 
     def latency(self) -> float | None:
         """Moving average of the answers' seconds; None without any."""
-        # Averaged when somebody asks: most strategies never do, and a good call does not pay for it.
+        # Computed on demand: most strategies never ask, and a good call should not pay for it.
         answers = self.ok + self.lost
         new, self._averaged = min(answers - self._averaged, len(self.samples)), answers
         for place in range(-new, 0):
@@ -204,7 +204,7 @@ class EndpointHealth:
 
     def quantile(self, share: float) -> float | None:
         """
-        Latency that this share of the last 200 answers did not exceed; None without any.
+        The latency that this share of the last 200 answers did not exceed; None without answers.
 
         Answers that had to wait for an SDK to be imported are left out.
         """
@@ -214,13 +214,13 @@ class EndpointHealth:
     # -- calls
 
     def admit(self, now: float, *, trial: bool = True, forced: bool = False) -> Ticket | None:
-        """A ticket for one call; None when the endpoint is not available, unless `forced`."""
+        """A ticket for one call; None if the endpoint is not available and the call is not `forced`."""
         if self.open_ticket is not None:
             self.flights.count += 1
             return self.open_ticket
         if self.available(now, trial=trial):
             if self.state is EndpointState.RESTING:
-                if self._held:  # its lease is over
+                if self._held:  # the lease of a trial call is over
                     self.generation += 1
                     self._held = 0
                 self._trial_since = now
@@ -233,9 +233,9 @@ class EndpointHealth:
         return None
 
     def succeed(self, ticket: Ticket, now: float, seconds: float) -> bool:
-        """A good answer; True when it brought the endpoint back."""
+        """Take in a good answer; True if it brought the endpoint back up."""
         quiet = now - self.samples[-1][1] if self.samples else 0.0
-        self.silence.answered(now - seconds, quiet, self.in_flight, self._latency)
+        self.stall.answered(now - seconds, quiet, self.in_flight, self._latency)
         self.ok += 1
         self.samples.append((now - seconds, now))
         if not self._hand_in(ticket):
@@ -263,20 +263,21 @@ class EndpointHealth:
         forgiving: bool = False,
     ) -> float | None:
         """
-        A failure of the endpoint's.
+        Take in a failure for which the endpoint is to blame.
 
         Args:
-            ticket: The call's.
+        ticket: The ticket of the call.
             now: Monotonic seconds.
-            error_type: What it was.
-            interval: Seconds of a first rest when the provider names no wait.
-            hint: Seconds that the provider asked to wait.
-            roll: In [0, 1); shortens a repeated rest by up to a tenth, so that a fleet does not ask again in step.
-            forgiving: Whether one failure after at least 20 good answers begins no rest: at a thousand calls a
-                minute, an endpoint that fails one in a hundred would else rest nearly always.
+            error_type: Type of the error.
+            interval: Seconds of a first rest if the provider names no wait.
+            hint: Seconds that the provider asked to wait; None if it did not.
+            roll: Random number in [0, 1); shortens a repeated rest by up to a tenth, so that the processes of a fleet
+                do not ask again at the same time.
+            forgiving: Whether one failure after at least 20 good answers starts no rest: at a thousand calls a
+                minute, an endpoint that fails one in a hundred would otherwise rest nearly always.
 
         Returns:
-            Seconds of the rest that begins; None when none does.
+            Seconds of the rest that begins; None if none does.
         """
         self.failures += 1
         self.errors[error_type.value] += 1
@@ -295,7 +296,7 @@ class EndpointHealth:
             return None
         self.last_error_type = error_type
         if self.state is EndpointState.RESTING and not ticket.limited:
-            # A forced call: its failure only says that the rest is not over. The next forced call goes elsewhere.
+            # A forced call failed: the endpoint still needs its rest. The next forced call goes elsewhere.
             self.due = max(self.due, now + (self.rest if hint is None else hint))
             return None
         healthy = now - self._up_since if self.state is not EndpointState.RESTING else 0.0
@@ -313,12 +314,12 @@ class EndpointHealth:
 
     def refuse(self, ticket: Ticket, now: float, wait: float | None) -> None:
         """
-        Something on our side refused the call, a circuit say: no failure of the endpoint's.
+        Take in that our own side refused the call, for example a circuit; the endpoint is not to blame.
 
         Args:
-            ticket: The call's.
+        ticket: The ticket of the call.
             now: Monotonic seconds.
-            wait: Seconds for which it will go on refusing; None when it did not say.
+            wait: Seconds for which it will go on refusing; None if that is not known.
         """
         if self._hand_in(ticket) and wait is not None:
             if self.state is EndpointState.RESTING:
@@ -328,47 +329,47 @@ class EndpointHealth:
                 self._begin_rest(now, max(LEAST_REST, wait))
 
     def release(self, ticket: Ticket) -> None:
-        """The call ended without news of the endpoint: cancelled, or the caller's own mistake."""
+        """Take back the ticket of a call that says nothing about the endpoint: cancelled, or the caller's mistake."""
         self._hand_in(ticket)
 
     def leave(self, ticket: Ticket, now: float, seconds: float) -> bool:
-        """The caller left without an answer; whether nobody else got one either in that time, although it was long."""
+        """Take in that the caller left without an answer; whether it left after a long time in which nobody got one."""
         self._hand_in(ticket)
         average = self.latency()
         if in_vain := average is not None and seconds >= LONG * average and self.samples[-1][1] <= now - seconds:
-            self.silence.left_in_vain(now, self.ok)
+            self.stall.left_in_vain(now, self.ok)
         return in_vain
 
     def lose(self, ticket: Ticket, now: float, seconds: float) -> None:
-        """Cancelled because another endpoint was faster: it would have taken at least so long."""
+        """Take in a call cancelled because another endpoint was faster: its answer takes at least so many seconds."""
         if self.leave(ticket, now, seconds) or seconds < (self.latency() or 0.0):
-            return  # hangs, or was cancelled too early to say that the endpoint is slow
+            return  # it hangs, or it was cancelled too early to call the endpoint slow
         self.lost += 1
         self.samples.append((now - seconds, now))
 
     def checked(self, now: float) -> bool:
-        """A health check passed: one call is let through; True when that ended a rest."""
+        """Take in a health check that passed, and let one call through; True if that ended a rest."""
         if self.state is not EndpointState.RESTING:
             return False
         self._return(now, room=1)
         return True
 
     def check_failed(self, now: float, interval: float) -> None:
-        """A health check failed: look again after the interval, or after a long rest where the provider denies us."""
+        """Take in a health check that failed: check again after the interval, or after a long rest if we are denied."""
         if self.state is EndpointState.RESTING:
             rest = LONG_REST if self.last_error_type in DENIED else interval
             self.due = max(self.due, now + max(LEAST_REST, rest))
 
     def check_cannot_tell(self) -> None:
-        """A health check found out nothing: a trial call decides, as if there was no check."""
+        """Take in a health check that cannot tell: a trial call decides, as without a check."""
         self.trial_decides = self.state is EndpointState.RESTING
 
     def forget_calls(self) -> None:
         """
-        An event loop was closed, possibly with calls under way: begin to count anew.
+        Count calls in flight from zero again: an event loop was closed, possibly with calls in flight.
 
-        Calls are not counted by loop, because that would cost every call. So the calls of live loops are no longer
-        counted either; their results still are.
+        Calls are not counted per loop, because that would cost every call. So the present calls of live loops are no
+        longer counted as in flight either; their results still count.
         """
         self.flights = InFlight()
         self._held = 0
@@ -379,15 +380,15 @@ class EndpointHealth:
 
     def hear(self, now: float, error_type: ErrorType | None, wait: float) -> bool:
         """
-        Rest because of what another process has met, without a strike; or go back to work because it was answered.
+        Rest because another process reports a failure, without a strike; or come back because it reports an answer.
 
         Args:
             now: Monotonic seconds.
-            error_type: What it has met; None: it was answered again.
+            error_type: The failure; None: the endpoint answered again.
             wait: Seconds to rest.
 
-        Returns:
-            Whether that changed anything. An operator's word and a longer rest of one's own stand.
+            Returns:
+                Whether that changed anything. An operator's mark and a longer rest of this process take precedence.
         """
         if error_type is None:
             heard, self.heard_until = self.heard_until, NEVER
@@ -407,7 +408,7 @@ class EndpointHealth:
         return True
 
     def mark_down(self) -> bool:
-        """Send nothing there until `mark_up`; False when it was so already."""
+        """Send nothing there until `mark_up`; False if it was marked down already."""
         if self.state is EndpointState.MARKED_DOWN:
             return False
         self.generation += 1
@@ -416,7 +417,7 @@ class EndpointHealth:
         return True
 
     def mark_up(self, now: float) -> bool:
-        """Up at once, whatever was; False when it was up already."""
+        """Set it up at once, from any state; False if it was up already."""
         if self.state is EndpointState.UP:
             return False
         self._open(now)
@@ -425,7 +426,7 @@ class EndpointHealth:
     # -- inside
 
     def _hand_in(self, ticket: Ticket) -> bool:
-        """Take the ticket back; False when it is of an earlier generation."""
+        """Take the ticket back; False if it is of an earlier generation."""
         ticket.flights.count -= 1
         if ticket.generation != self.generation:
             return False

@@ -1,4 +1,4 @@
-"""Health checks beside the calls: a resting endpoint is asked how it does, and comes back without a caller's risk."""
+"""Health checks alongside the calls: a resting endpoint is checked, and comes back without risking a call."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ _OUTAGES = frozenset(
     }
 )
 
-_tasks: set[object] = set()  # asyncio itself holds tasks only weakly
+_tasks: set[object] = set()  # strong references: asyncio itself holds tasks only weakly
 
 
 def watch_over(candidate: Candidate, interval: float, registry: StateStore) -> None:
     """
-    Check a resting endpoint once its rest is over, and after every further rest until it is up, or until its check
+    Check a resting endpoint when its rest is over, and after every further rest until it is up, or until its check
     cannot tell: then a trial call decides, as without a check.
 
-    The task lives in this event loop and ends with it; a call from another loop begins anew.
+    The task runs in this event loop and ends with it; a call from another loop starts a new task.
     """
     shared, check = candidate.shared, candidate.check
     if check is None or shared.health.state is not EndpointState.RESTING or shared.health.trial_decides:
@@ -58,7 +58,7 @@ def watch_over(candidate: Candidate, interval: float, registry: StateStore) -> N
     async def run() -> None:
         await _watch(candidate, partial(check, candidate.endpoint), interval, registry.clock)
 
-    # An empty context: the task must neither see nor keep alive the context variables of the call that started it.
+    # An empty context: the task must not see the context variables of the call that started it, nor keep them alive.
     task = spawn(loop, run, Context(), ended)
     _tasks.add(task)
 
@@ -68,7 +68,7 @@ async def _watch(candidate: Candidate, check: Callable[[], Any], interval: float
     while health.state is EndpointState.RESTING and not health.trial_decides:
         if rest := health.resting_for(clock.now()):
             await clock.sleep(rest)
-        else:  # asked anew after every sleep: it may have come back by then, or rest longer
+        else:  # read again after every sleep: it may have come back by then, or rest longer
             candidate.shared.checked(await _result(check, clock), clock.now(), interval)
 
 
@@ -86,12 +86,12 @@ async def _result(check: Callable[[], Any], clock: Clock) -> CheckResult:
 
 def met_an_outage(error: Exception) -> bool:
     """
-    Whether what a health check raised is the outage itself: no connection, no answer in time, 5xx, 429.
+    Whether the error of a health check is an outage: no connection, no answer in time, 5xx, 429.
 
-    A key that may not ask this question, or an API that does not have it, says nothing about the calls that are made
-    of it: taken for an outage, it would keep an endpoint out for good that answers.
+    A key without permission for the check, or an API without it, tells nothing about ordinary calls. If such an error
+    counted as an outage, an endpoint that answers would be kept out for ever.
     """
     verdict = classify(error)
-    # What is worth a retry is an outage; a used-up quota comes with status 429 too. A method that a server does not
-    # have (501) is worth none, and neither is any error that nobody knows.
+    # Errors worth a retry are outages; a used-up quota has status 429 too. A method that a server does not have (501)
+    # is not worth a retry, and neither is an unknown error.
     return (verdict.retryable and verdict.error_type in _OUTAGES) or verdict.error_type is ErrorType.QUOTA_EXCEEDED

@@ -1,4 +1,4 @@
-"""Hedging: when a second endpoint is asked because the first is slow, and how many extra calls that may cost."""
+"""Hedging: when a second endpoint is asked because the first is slow, and how many extra calls are allowed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ REMEMBERED_CALLS = 2_000
 
 
 class HedgeBudget:
-    """Extra calls may be a small share of all; the first few are free, so that rare calls can be hedged at all."""
+    """Allows extra calls up to a small share of all calls; the first few are free, so that rare calls can be hedged."""
 
     __slots__ = ("_calls", "_share", "_spent")
 
@@ -31,30 +31,30 @@ class HedgeBudget:
         self._spent = 0.0
 
     def change(self, share: float) -> None:
-        """Another share, of the calls so far as well."""
+        """Use another share, also for the calls so far."""
         self._share = share
 
     def called(self) -> None:
-        """One more call that could have been hedged."""
+        """Count one more call that could have been hedged."""
         self._calls += 1
-        if self._calls > REMEMBERED_CALLS:  # old ones count half, so that the share is one of recent calls
+        if self._calls > REMEMBERED_CALLS:  # halve the old counts, so that the share is that of recent calls
             self._calls /= 2
             self._spent /= 2
 
     def take(self) -> bool:
-        """Whether one extra call may be made now; it is counted."""
+        """Whether one extra call may be made now; if so, it is counted."""
         if self._spent + 1 > max(float(FREE_HEDGES), self._calls * self._share) or not self._share:
             return False
         self._spent += 1
         return True
 
     def give_back(self) -> None:
-        """It was not made after all."""
+        """Return an extra call that was not made after all."""
         self._spent -= 1
 
 
 class HedgeDelay:
-    """Seconds to wait for the first endpoint: given, or learned from how long answers take."""
+    """Seconds to wait for the first endpoint: given, or learned from answer times."""
 
     __slots__ = ("_fixed", "_known", "_learned", "_samples")
 
@@ -63,7 +63,7 @@ class HedgeDelay:
         self.clear()
 
     def change(self, after: float | Literal["p95"] | None) -> None:
-        """Another delay; what was learnt about the answers stays."""
+        """Use another delay; the learned answer times stay."""
         self._fixed = None if isinstance(after, str) else float(after or 0.0)
 
     def clear(self) -> None:
@@ -72,7 +72,7 @@ class HedgeDelay:
         self._learned: float | None = None
 
     def learn(self, seconds: float) -> None:
-        """One answer of a first endpoint took so long, or at least so long."""
+        """Take in the seconds that an answer of a first endpoint took, or took at least."""
         if self._fixed is None:
             self._samples.append(seconds)
             self._known += 1
@@ -80,5 +80,5 @@ class HedgeDelay:
                 self._learned = quantile(self._samples, 0.95)
 
     def seconds(self) -> float | None:
-        """None while too little is known."""
+        """The delay in seconds; None while too few answers are known."""
         return self._fixed if self._fixed is not None else self._learned

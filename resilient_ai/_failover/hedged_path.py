@@ -1,7 +1,7 @@
 """
-Hedging on the fast path: a call runs in its caller's task with nothing beside it, until its delay is over.
+Hedging on the fast path: a call runs in its caller's task, with nothing alongside, until its delay is over.
 
-Only then the loop begins a race beside it, as the layers would have begun one with the call. The layers finish it.
+Only then does the loop begin a race alongside it, as the ordinary layers would have done. The layers finish the race.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ if TYPE_CHECKING:
 
 class Hedges:
     """
-    Those of one function.
+    The hedges of one function.
 
     Args:
-        site: The failover.
-        course: The fast path's.
+        site: The failover on the function.
+        course: The course of a call on the fast path.
     """
 
     __slots__ = ("_delay", "course", "site")
@@ -56,31 +56,31 @@ class Hedges:
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
     ) -> Hedge | None:
-        """That of a call which is about to begin; None where the layers have to run it."""
+        """The hedge of a call that is about to begin; None if the ordinary layers have to run the call."""
         health = candidate.health
-        if health.silence.in_vain and health.silent:  # one that may hang gets company sooner
+        if health.stall.in_vain and health.stalled:  # an endpoint that may hang is hedged sooner
             return None
         if (loop := running_loop()) is None or (task := current_task(loop)) is None or in_trio():
             return None
         return Hedge(self, candidate, started, bound, args, kwargs, task)
 
     def arm(self, hedge: Hedge) -> None:
-        """Its call begins."""
+        """Start the delay of a hedge, whose call begins."""
         moments = moments_of(running_loop())
         moments.add(moments.now() + self._delay, hedge)
 
     def called(self) -> None:
-        """Such a call is made; one that is left to the layers is counted there."""
+        """Count a call that may be hedged; the ordinary layers count their own."""
         self.site.failover.budget.called()
 
     def answered(self, health: EndpointHealth, began: float, now: float) -> None:
-        """A call is answered, perhaps the first one after a silence; it is not among the samples yet."""
+        """Take in an answer, perhaps the first after a stall; it is not among the samples yet."""
         if health.samples:
-            health.silence.answered(began, now - health.samples[-1][1], health.in_flight, health.latency())
+            health.stall.answered(began, now - health.samples[-1][1], health.in_flight, health.latency())
 
 
 class Hedge:
-    """That of one call."""
+    """The hedge of one call."""
 
     __slots__ = (
         "_args",
@@ -114,17 +114,17 @@ class Hedge:
         self._task: asyncio.Task[Any] | None = task
         self._context: Context | None = copy_context()
         self._beside: Beside | None = None
-        # Tasks that the loop begins are in no scope of the caller's; they are told what time it leaves.
+        # Tasks that the loop starts are outside the caller's scopes, so they are told how much time the caller has.
         scopes = tasks_with_scopes()
         self._left = scope_seconds_left() if scopes and is_in_scope(task, scopes) else None
 
     @property
     def is_due(self) -> bool:
-        """Whether the call goes on."""
+        """Whether the call is still running."""
         return self._task is not None
 
     def happen(self) -> None:
-        """The delay is over."""
+        """Begin the race, because the delay is over."""
         task, context, bound = self._task, self._context, self._bound
         if task is None or context is None:
             return
@@ -141,7 +141,7 @@ class Hedge:
         self._beside = call.race_beside(self._candidate, self._started, BesideTasks(task, context))
 
     def end(self, error: BaseException | None) -> Beside | None:
-        """The call is over; the race beside it, if one has begun."""
+        """End the hedge, because the call is over; returns the race alongside it, if one has begun."""
         self._task = self._context = None
         self._args, self._kwargs = (), {}
         if (beside := self._beside) is not None:

@@ -1,4 +1,4 @@
-"""A hedged call: the first endpoint, another one beside it when it is slow, and the first answer of the two."""
+"""A hedged call: ask the first endpoint, another one too if it is slow, and take the first answer."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import anyio
 
 from .selection import RAISE, Answer, close_replaced
-from .silence import LONG
+from .stall import LONG
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from .hedge import HedgeBudget
     from .selection import Admission, EndpointSelection
 
-_LEAST_PAUSE = 0.25  # seconds between two looks whether an endpoint has forgotten a call
+_LEAST_PAUSE = 0.25  # least seconds between two checks whether an endpoint has forgotten a call
 
 
 class FirstCall(NamedTuple):
@@ -29,9 +29,9 @@ class FirstCall(NamedTuple):
     The first call of a race, which has begun on the fast path.
 
     Attributes:
-        ask: Gives what came of it.
-        started: When it began.
-        known: Whether the race has run beside it.
+        ask: Returns its outcome.
+        started: When it began, in monotonic seconds.
+        known: Whether the race has already run alongside it.
     """
 
     ask: Callable[[Candidate], Awaitable[Any]]
@@ -41,13 +41,13 @@ class FirstCall(NamedTuple):
 
 class Race:
     """
-    One call that may be asked of two endpoints at a time.
+    One call that may be sent to two endpoints at a time.
 
     Args:
-        selection: Where to go; each of the two moves on by itself when its endpoint fails.
+        selection: The selection; each of the two attempts moves on by itself when its endpoint fails.
         ask: Asks one endpoint.
         close_late: Closes an answer that came too late.
-        clock: The registry's.
+        clock: The registry's clock.
     """
 
     def __init__(
@@ -64,10 +64,10 @@ class Race:
         self._answer: Answer | None = None
         self._error: Exception | None = None
         self._began = 0.0
-        self._silent = False  # whether the first endpoint may hang
-        self._usual = 0.0  # seconds that its answers take
-        self._running = 0  # calls, those included that have been admitted and not begun
-        # Which endpoint each call asks, and since when; the first one is known by the race itself.
+        self._stalled = False  # whether the first endpoint may hang
+        self._usual = 0.0  # seconds that its answers usually take
+        self._running = 0  # calls in flight, including those admitted but not begun
+        # Which endpoint each call asks, and since when; the race itself knows the first one.
         self._under_way: dict[object, tuple[Candidate, float]] = {}
         self.hedge: Candidate | None = None
 
@@ -75,13 +75,13 @@ class Race:
         self, admission: Admission, delay: float, budget: HedgeBudget, first: FirstCall | None = None
     ) -> Answer:
         """
-        Ask the first endpoint, and after `delay` seconds without an answer another one beside it.
+        Ask the first endpoint, and after `delay` seconds without an answer another one too.
 
-        An endpoint that answers again after a silence has forgotten the calls from before: it is asked once more.
+        An endpoint that answers again after a stall has forgotten the calls from before: it is asked once more.
 
         Raises:
             AllEndpointsFailedError: Neither found an endpoint that answers.
-            Exception: The caller's own mistake, as it is.
+            Exception: The caller's own mistake, unchanged.
         """
 
         async def both() -> None:
@@ -92,14 +92,14 @@ class Race:
         return await self._answer_of(both)
 
     def begin_beside(self, candidate: Candidate, started: float, budget: HedgeBudget, tasks: BesideTasks) -> None:
-        """Ask another endpoint beside a call that is under way since `started`, for longer than the delay."""
+        """Ask another endpoint alongside a call that began at `started`, longer ago than the delay."""
         self._note_first(candidate, started)
         self._running += 1
         self._under_way[self] = candidate, started
         tasks.start_soon(self._ask_beside, 0.0, budget, tasks)
 
     async def join(self, admission: Admission, first: FirstCall, tasks: BesideTasks) -> Answer:
-        """Go on with the race when that call is over; as `run`."""
+        """Continue the race when that call is over, like `run`."""
 
         async def both() -> None:
             async with tasks:
@@ -111,11 +111,13 @@ class Race:
         try:
             await both()
         except BaseException as error:
-            if (unheard := self._answer) is not None:  # the caller was cancelled at the moment of the answer
+            if (unheard := self._answer) is not None:  # the caller was cancelled just as the answer came
                 unheard.candidate.shared.released(unheard.ticket)
                 await self._close_late(unheard.value)
             if isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-                raise error.exceptions[0] from None  # KeyboardInterrupt, say: the group around it is our task group's
+                raise error.exceptions[
+                    0
+                ] from None  # such as KeyboardInterrupt; the group around it comes from our task group
             raise
         if self._answer is not None:
             return self._answer
@@ -127,8 +129,8 @@ class Race:
     async def _ask_beside(self, delay: float, budget: HedgeBudget, tasks: TaskGroup | BesideTasks) -> None:
         while (wait := self._began + self._delay(delay) - self._clock.now()) > 0:  # again if the first call moved on
             await self._clock.sleep(wait)
-        # Where the first endpoint may hang, nobody works on its call, so that a second one is no extra work.
-        free = self._silent and not budget.off
+        # If the first endpoint hangs, it does not work on its call, so that a second call is no extra work.
+        free = self._stalled and not budget.off
         if free or budget.take():
             if (admission := self._another()) is not None:
                 self._begin(admission, tasks)
@@ -147,11 +149,11 @@ class Race:
             return None
 
     def _asked_again(self) -> Admission | None:
-        """An endpoint that has forgotten our call to it."""
+        """Admission to an endpoint that has forgotten our call to it; None if there is none."""
         now = self._clock.now()
         for call, (candidate, started) in self._under_way.items():
             health = candidate.health
-            forgotten = health.silence.has_outlived(started, now, health.latency())
+            forgotten = health.stall.has_outlived(started, now, health.latency())
             if forgotten and (ticket := candidate.shared.admit(now, forced=True)) is not None:
                 self._under_way[call] = candidate, now
                 return candidate, ticket
@@ -167,11 +169,11 @@ class Race:
         await self._ask(admission, tasks, hedged=True)
 
     def _delay(self, delay: float) -> float:
-        return min(delay, LONG * self._usual) if self._silent else delay
+        return min(delay, LONG * self._usual) if self._stalled else delay
 
     def _note_first(self, candidate: Candidate, started: float) -> None:
         health = candidate.health
-        self._began, self._silent, self._usual = started, health.silent, health.latency() or 0.0
+        self._began, self._stalled, self._usual = started, health.stalled, health.latency() or 0.0
 
     async def _ask(
         self,

@@ -1,4 +1,4 @@
-"""One call's way through the endpoints: which to ask, what a failure means, and where to go next."""
+"""The selection of endpoints for one call: which to ask, what a failure means, and which to ask next."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ Admission = tuple["Candidate", "Ticket"]  # an endpoint, and its permission for 
 
 
 class _After(Enum):
-    RAISE = "the error goes to the caller as it is"
+    RAISE = "the error goes to the caller unchanged"
 
 
 RAISE: Final = _After.RAISE
@@ -45,16 +45,16 @@ RAISE: Final = _After.RAISE
 @dataclass(frozen=True, slots=True)
 class SelectionRules:
     """
-    What a selection needs to know of its failover.
+    The settings and state of a failover that a selection needs.
 
     Attributes:
-        failover: Counts, and pays for forced calls.
+    failover: Counts, and pays for forced calls.
         function: The decorated function.
         chooser: The strategy.
         interval: Seconds of a first rest.
-        most: Endpoints asked in one call.
-        forgiving: Whether one failure among many good answers is no reason to rest.
-        registry: For events and health checks.
+        most: Most endpoints asked in one call.
+        forgiving: Whether one failure among many good answers starts no rest.
+        registry: The registry, for events and health checks.
     """
 
     failover: FailoverState
@@ -67,31 +67,31 @@ class SelectionRules:
 
 
 class SelectedCall(Protocol):
-    """What a selection asks the call that it is made for."""
+    """What a selection needs to know about its call."""
 
     def must_not_repeat(self) -> bool:
-        """Whether the call must not run twice: it goes on only where the error proves that it was not processed."""
+        """Whether the call must not run twice: it moves on only if the error proves that it was not processed."""
         ...
 
     def used_up(self) -> str | None:
-        """What keeps the call from being repeated, in words: an argument that can be read only once."""
+        """Why the call cannot be repeated, in words (an argument that can be read only once); None if it can."""
         ...
 
     def is_own_error(self, error: Exception) -> bool:
-        """Whether an error came out of the user's own settings, and says nothing about an endpoint."""
+        """Whether an error comes from a function in the user's settings, and tells nothing about an endpoint."""
         ...
 
     def was_left(self, error: Exception) -> bool:
-        """Whether it says that an endpoint was left while the caller's deadline allowed to ask another one."""
+        """Whether the error means that an endpoint was left while the caller's deadline allowed asking another one."""
         ...
 
 
 class EndpointSelection:
     """
-    The endpoints of a call whose first choice was not available, or has failed.
+    Selects the endpoints of a call whose first choice was not available, or has failed.
 
-    Every endpoint is asked once at most: the available ones as the strategy says, then, if none is left, those that
-    rest, the one due soonest first.
+    Every endpoint is asked at most once: first the available ones, as the strategy says; if none is left, the resting
+    ones, the one due soonest first.
 
     Attributes:
         tried: Names of the endpoints that were asked, in order.
@@ -103,28 +103,28 @@ class EndpointSelection:
         self._rules = rules
         self._untried = list(candidates)
         self._call = call
-        self._forced = False  # a resting endpoint has been asked: the next one must be paid for
+        self._forced = False  # a resting endpoint has been asked: the next one must be paid for with a token
         self._failures: list[Failure] = []
-        # Endpoints whose error may be the function's own fault; blamed once another endpoint has answered.
+        # Endpoints whose error may be the function's own fault; they are blamed if another endpoint answers.
         self._suspects: list[tuple[Candidate, Ticket, Verdict, float]] = []
-        self._bug: Exception | None = None  # of the program, or of a malformed answer: one other endpoint is asked
-        self._answers = 0  # paid for, and of no use
+        self._bug: Exception | None = None  # a bug, or a malformed answer: one other endpoint is asked
+        self._answers = 0  # answers that were paid for and did not fit
         self.tried: tuple[str, ...] = ()
 
     def begin(self, now: float) -> Admission:
-        """The first endpoint; `AllEndpointsFailedError` when there is none."""
+        """The first endpoint; raises `AllEndpointsFailedError` if there is none."""
         admission = self._available(now, None) or self._soonest(now)
         if admission is None:
             raise self.all_failed(now)
         return admission
 
     def mark_tried(self, candidate: Candidate) -> None:
-        """Count a candidate that was taken without asking."""
+        """Note a candidate that was chosen without the selection."""
         self._untried.remove(candidate)
         self.tried += (candidate.name,)
 
     def another(self, now: float) -> Admission | None:
-        """One more endpoint to ask beside the first; None when no other is available."""
+        """One more endpoint to ask alongside the first; None if no other is available."""
         return self._available(now, None)
 
     def after(
@@ -134,8 +134,8 @@ class EndpointSelection:
         Where to go after a failure.
 
         Returns:
-            The next endpoint; `RAISE` when no other endpoint could do better; None when none is left. Never the error:
-            a frame of its own traceback would keep it.
+            The next endpoint; `RAISE` if no other endpoint could do better; None if none is left. Never the
+            error itself: error -> traceback -> frame -> error would be a reference cycle.
         """
         admission: Admission | None = None
         try:
@@ -152,14 +152,14 @@ class EndpointSelection:
                 return None
             if not may_go_on or (self._call.must_not_repeat() and not unsent(error, verdict)):
                 return self._end_here()
-            # What our own side refused has not been read by anybody.
+            # A call that our own side refused has not used up its arguments.
             if not _refused(error) and (used_up := self._call.used_up()) is not None:
                 error.add_note(f"resilient_ai: no other endpoint was asked, because {used_up}")
                 return self._end_here()
             admission = self._available(now, candidate) or self._soonest(now)
             if admission is not None:
                 self._moved(candidate, verdict, admission[0], now - started)
-        except BaseException:  # from a function of the user's: give back what is held
+        except BaseException:  # from a function of the user: give back what is held
             if admission is not None:
                 admission[0].shared.released(admission[1])
             self.abandon()
@@ -179,11 +179,11 @@ class EndpointSelection:
             registry.emit(FailedOver(failover.name, candidate.name, verdict.error_type.value, to.name, seconds))
 
     def beaten(self) -> None:
-        """An endpoint that was asked is not waited for any more, because another one has answered."""
+        """Count an endpoint that is no longer waited for, because another one has answered."""
         self._rules.failover.attempt_lost()
 
     def broke(self, candidate: Candidate, ticket: Ticket, started: float, now: float, error: Exception) -> None:
-        """A stream failed after its first item: nobody else can finish it."""
+        """Take in a stream that failed after its first item: no other endpoint can finish it."""
         self._rules.failover.attempt_lost()
         verdict = self._verdict(candidate, ticket, error)
         spared = ERROR_TYPES[verdict.error_type].endpoint == "spared"
@@ -193,23 +193,23 @@ class EndpointSelection:
             self._blame(candidate, ticket, now, verdict, now - started)
 
     def commit(self, now: float, candidate: Candidate) -> None:
-        """A stream's first item is out, or it was empty: from here on it is this endpoint's."""
+        """Bind a stream to this endpoint: its first item has been delivered, or it was empty."""
         self.answered(now)
         self._tell_watcher(candidate)
 
     def answered(self, now: float) -> None:
-        """Another endpoint has answered, so the errors of the suspects were their own fault."""
+        """Blame the suspects for their errors, because another endpoint has answered."""
         try:
             while self._suspects:
                 candidate, ticket, verdict, seconds = self._suspects.pop()
                 self._blame(candidate, ticket, now, verdict, seconds)
         finally:
-            self.abandon()  # those that are left, if a listener raised
+            self.abandon()  # the remaining ones, if a listener raised
         self._bug = None
-        self._failures.clear()  # exception -> traceback -> frame -> this -> exception would be a reference cycle
+        self._failures.clear()  # exception -> traceback -> frame -> self -> exception would be a reference cycle
 
     def abandon(self) -> None:
-        """The call ends without an answer."""
+        """Give back what is held, because the call ends without an answer."""
         for candidate, ticket, *_ in self._suspects:
             candidate.shared.released(ticket)
         self._suspects.clear()
@@ -226,10 +226,10 @@ class EndpointSelection:
     def _judge(
         self, candidate: Candidate, ticket: Ticket, started: float, now: float, error: Exception, verdict: Verdict
     ) -> bool:
-        """Tell the endpoint's health; False when no other endpoint could do better."""
+        """Report the failure to the endpoint's health; False if no other endpoint could do better."""
         shared, row = candidate.shared, ERROR_TYPES[verdict.error_type]
         if self._call.was_left(error):
-            shared.released(ticket)  # left because of the caller's deadline, which says nothing about the endpoint
+            shared.released(ticket)  # left because of the caller's deadline, which tells nothing about the endpoint
         elif row.endpoint == "refused":
             # Refused on our side, without asking the provider. No rest while the circuit's probes are in flight.
             self._forced = False
@@ -286,15 +286,15 @@ class EndpointSelection:
             if (ticket := candidate.admit(now)) is not None:
                 self.mark_tried(candidate)
                 return candidate, ticket
-            ready.remove(candidate)  # another thread was faster
+            ready.remove(candidate)  # another thread has just changed its state
         return None
 
     def _soonest(self, now: float) -> Admission | None:
         """
-        A resting endpoint, when there is no better one: the one that is due soonest.
+        A resting endpoint, if there is no better one: the one that is due soonest.
 
-        The first of a call is free, further ones are paid for by good answers: where all endpoints fail now and
-        then, somebody always answers; where all are down, none is asked more often than there are calls.
+        The first one in a call is free; further ones are paid for by good answers. So calls are answered if all
+        endpoints fail occasionally, and if all are down, each is asked at most once per call.
         """
         if len(self.tried) >= self._rules.most:
             return None
@@ -302,7 +302,7 @@ class EndpointSelection:
             if candidate.health.state is EndpointState.MARKED_DOWN:
                 continue
             if self.tried and candidate.health.last_error_type in DENIED:
-                continue  # it will refuse until a person has acted
+                continue  # it refuses until a person has acted
             if self._forced and not self._rules.failover.may_force():
                 return None
             if (ticket := candidate.shared.admit(now, forced=True)) is not None:
@@ -312,7 +312,7 @@ class EndpointSelection:
         return None
 
     def all_failed(self, now: float) -> Exception:
-        """What to raise when no endpoint is left."""
+        """The error to raise when no endpoint is left."""
         self.abandon()
         self._tell_watcher()
         self._rules.failover.failed()
@@ -325,7 +325,7 @@ class EndpointSelection:
 
 @dataclass(slots=True)
 class Answer:
-    """What an endpoint gave; its ticket is still to be handed in."""
+    """The answer of an endpoint, whose ticket is still held."""
 
     value: Any
     candidate: Candidate
@@ -345,7 +345,7 @@ async def ask_in_turn(
 
     Raises:
         AllEndpointsFailedError: None is left.
-        Exception: The caller's own mistake, as it is.
+        Exception: The caller's own mistake, unchanged.
     """
     while admission is not None:
         candidate, ticket = admission
@@ -370,12 +370,12 @@ def _refused(error: Exception) -> bool:
 
 
 async def close_replaced(error: Exception, admission: Admission | None, selection: EndpointSelection) -> None:
-    """Close a result that was refused, where another endpoint is asked in its place."""
+    """Close a rejected result, if another endpoint is asked instead."""
     if admission is None or not (unwanted := rejections(error)):
         return
     try:
         await dispose_rejected(unwanted)
-    except BaseException:  # the call ends here, so nobody uses the admission
+    except BaseException:  # the call ends here, so the admission is not used
         admission[0].shared.released(admission[1])
         selection.abandon()
         raise
@@ -394,7 +394,7 @@ def _other_model(other: object, than: object) -> bool:
     return any(mine is not None and theirs is not None and theirs != mine for mine, theirs in pairs)
 
 
-# Which of the other endpoints may do better, where not any other may.
+# For error types after which only some other endpoints may do better: which ones.
 _FITS: dict[str, Callable[[object, object], bool]] = {
     "larger context": _may_hold_more,
     "other model": _other_model,

@@ -1,4 +1,4 @@
-"""One endpoint, shared by all failovers that have one of its name: its lock, its health, and the events about it."""
+"""One endpoint, shared by all failovers that have one of its name: its lock, health and events."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class SharedEndpoint:
 
     def __init__(self, name: str, registry: StateStore) -> None:
         self.name = name
-        self.credential = ""  # that calls go out with, as far as it is known
+        self.credential = ""  # the credential of its calls, as far as it is known
         self.health = EndpointHealth()
         self.watched_in: object = None  # the event loop whose task checks its health
         self._denied = False  # a denial has been reported
@@ -38,21 +38,21 @@ class SharedEndpoint:
         self._lock = threading.RLock()
 
     def after_fork(self) -> None:
-        """In a forked child: a free lock, no calls in flight, and nobody who checks its health."""
+        """In a forked child: a free lock, no calls in flight, and no health check."""
         self._lock = threading.RLock()
         self.watched_in = None
         self._loops = LoopUsages()
         self.health.forget_calls()
 
     def note_event_loop(self, loop: Any) -> None:
-        """The running loop makes calls here; when it was another one before, calls of closed loops are forgotten."""
+        """Note that the running loop makes calls here; if the loop has changed, forget the calls of closed loops."""
         if loop is None or self._loops.latest.loop() is not loop:
             with self._lock:
                 self._loops.here()
                 self.forget_lost_calls()
 
     def forget_lost_calls(self) -> bool:
-        """Stop counting the calls of loops that were closed; whether one was closed since the last look."""
+        """Stop counting the calls of closed loops; whether one was closed since the last check."""
         with self._lock:
             if not self._loops.take_ended():
                 return False
@@ -96,7 +96,7 @@ class SharedEndpoint:
             self.health.release(ticket)
 
     def left(self, ticket: Ticket, now: float, seconds: float) -> None:
-        """The caller left after so many seconds without an answer."""
+        """Take in a caller that left after so many seconds without an answer."""
         with self._lock:
             self.health.leave(ticket, now, seconds)
 
@@ -105,7 +105,7 @@ class SharedEndpoint:
             self.health.lose(ticket, now, seconds)
 
     def checked(self, result: CheckResult, now: float, interval: float) -> None:
-        """A health check has ended."""
+        """Take in the result of a health check."""
         came_back = False
         with self._lock:
             if result is CheckResult.PASSED:
@@ -123,7 +123,7 @@ class SharedEndpoint:
         return Subject(self.name, self.credential)
 
     def hear(self, error_type: ErrorType | None, wait: float) -> bool:
-        """Another process was refused for so many seconds, or answered again; whether that changed anything."""
+        """Take in what another process reports, a refusal or an answer; whether that changed anything."""
         with self._lock:
             return self.health.hear(self._registry.clock.now(), error_type, wait)
 
@@ -183,7 +183,7 @@ class SharedEndpoint:
             self._registry.emit(EndpointMarked(self.name, self.name, "down"))
 
     def mark_up(self) -> None:
-        """Back in rotation at once, its rests forgotten."""
+        """Put it back into rotation at once, and forget its rests."""
         with self._lock:
             changed = self.health.mark_up(self._registry.clock.now())
             self._denied = False
@@ -191,7 +191,7 @@ class SharedEndpoint:
             self._registry.emit(EndpointMarked(self.name, self.name, "up"))
 
     def clear(self) -> None:
-        """Up, with every number at zero."""
+        """Set it up, with all numbers at zero."""
         with self._lock:
             past = self._counts(0)
             self._past = past._replace(ok=past.ok + self.health.clear(self._registry.clock.now()))

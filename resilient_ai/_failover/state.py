@@ -1,4 +1,4 @@
-"""What one name of a failover has counted, and what it may still spend."""
+"""The counts of one failover name, and its budgets."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ MOST_TOKENS = 10.0
 
 class FailoverState:
     """
-    The numbers and the budgets of one name. Thread-safe.
+    The counts and the budgets of one name. Thread-safe.
 
     Args:
-        name: Call sites of one name share it.
-        budget: Bounds the hedges.
-        delay: When to hedge.
+        name: The name, which call sites share.
+        budget: The budget of hedges.
+        delay: The delay before a hedge.
 
     Attributes:
         good: Calls that were answered.
@@ -62,7 +62,7 @@ class FailoverState:
         self._past: FailoverCounts | None = None  # the counts at the latest reset
 
     def reconfigure(self, hedge_after: float | Literal["p95"] | None, hedge_budget: float) -> None:
-        """Use other settings from now on; the numbers stay."""
+        """Use other settings from now on; the counts stay."""
         with self._lock:
             self.delay.change(hedge_after)
             self.budget.change(hedge_budget)
@@ -72,7 +72,7 @@ class FailoverState:
         self._lock = threading.RLock()
 
     def clear(self) -> None:
-        """Every number at zero."""
+        """Set all counts to zero."""
         with self._lock:
             self._past = self._counts(self.good.take())
             self._tokens = MOST_TOKENS
@@ -82,7 +82,7 @@ class FailoverState:
             self.delay.clear()
 
     def may_force(self) -> bool:
-        """Takes a token for one more call to a resting endpoint; every good answer has put a fifth of one in."""
+        """Take a token for one more call to a resting endpoint, if there is one; every good answer adds a fifth."""
         with self._lock:
             self._tokens = min(MOST_TOKENS, self._tokens + TOKENS_PER_ANSWER * (self.good.ok - self._paid_for))
             self._paid_for = self.good.ok
@@ -102,22 +102,22 @@ class FailoverState:
         return latest if self._past is None else added((self._past, latest))
 
     def attempt_lost(self) -> None:
-        """An endpoint failed, or was slower than a hedge."""
+        """Count an endpoint that failed, or was slower than a hedge."""
         with self._lock:
             self.lost_attempts += 1
 
     def moved(self) -> None:
-        """A call went on to another endpoint."""
+        """Count a call that moved on to another endpoint."""
         with self._lock:
             self.moves += 1
 
     def failed(self) -> None:
-        """No endpoint answered a call."""
+        """Count a call that no endpoint answered."""
         with self._lock:
             self.failures += 1
 
     def hedged(self, *, won: bool) -> None:
-        """A second endpoint was asked."""
+        """Count a hedge."""
         with self._lock:
             self.hedges += 1
             self.hedges_won += won

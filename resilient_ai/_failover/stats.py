@@ -15,12 +15,12 @@ from .health import EndpointState
 @public("types")
 class EndpointCounts(NamedTuple):
     """
-    What has been counted of an endpoint since it was made; `reset()` does not change it.
+    The counts of an endpoint since it was made; `reset()` does not change them.
 
     Attributes:
         ok: Calls that were answered.
-        failed: Calls that failed, for a reason that is the endpoint's.
-        errors: Those by error type.
+        failed: Calls that failed because of the endpoint.
+        errors: Those calls by error type.
     """
 
     ok: int
@@ -31,7 +31,7 @@ class EndpointCounts(NamedTuple):
 @public("types")
 class FailoverCounts(NamedTuple):
     """
-    What a failover has counted since it was made; `reset()` does not change it.
+    The counts of a failover since it was made; `reset()` does not change them.
 
     Attributes:
         ok: Calls that were answered.
@@ -54,19 +54,19 @@ class FailoverCounts(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class EndpointStats:
     """
-    What is known of an endpoint.
+    The numbers of an endpoint.
 
     Attributes:
-        healthy: Whether calls go there in the normal run of things.
+    healthy: Whether calls go there in normal operation.
         state: Up, resting, returning (a few calls at a time), or marked down by an operator.
         calls: Calls that were answered or failed.
-        failures: Those that failed, for a reason that is the endpoint's.
-        in_flight: Calls under way.
-        last_error_type: Of the failure that made it rest last; None without any.
-        latency_p50: Seconds, over the last 200 answers; None without any.
-        latency_p95: Likewise.
-        resting_for: Seconds until it may be tried again; 0.0 when it does not rest.
-        strikes: Failures in a row, forgotten with healthy time; the rests grow with them.
+        failures: Those that failed because of the endpoint.
+        in_flight: Calls in flight.
+        last_error_type: Error type of the failure that started its latest rest; None without any.
+        latency_p50: Median seconds of the last 200 answers; None without any.
+        latency_p95: 95th percentile of the same, in seconds; None without any.
+        resting_for: Seconds until it may be tried again; 0.0 if it does not rest.
+        strikes: Failures in a row, forgotten with healthy time; rests grow with them.
         error_counts: Failures by error type.
     """
 
@@ -97,18 +97,18 @@ class EndpointStats:
 @dataclass(frozen=True, slots=True)
 class FailoverStats:
     """
-    What a failover has seen.
+    The numbers of a failover since the last reset.
 
     Attributes:
-        calls: Calls that have ended with an answer or with no endpoint left.
+    calls: Calls that have ended with an answer or with no endpoint left.
         ok: Those that were answered.
         failed: Those that no endpoint answered.
-        attempts: Times an endpoint was sent a call: answered, failed, or slower than a hedge. What a circuit or a limit
-            refused is not among them, nor are calls whose callers left. One attempt of a retry above may be several.
+        attempts: Times an endpoint was sent a call: answered, failed, or slower than a hedge. Not counted are calls
+            that a circuit or a limit refused, and calls whose callers left. A retry's attempt above may be several.
         moves: Times a call went on to another endpoint.
         hedges: Times a second endpoint was asked because the first was slow.
         hedges_won: Those that answered first.
-        endpoints: Per endpoint, by name; shared with other call sites that use it.
+        endpoints: The numbers of each endpoint, by name; shared with other call sites that use it.
     """
 
     calls: int

@@ -1,4 +1,4 @@
-"""Which of the available endpoints a call goes to. Chance comes in as the registry's rng."""
+"""Which of the available endpoints a call goes to. Random numbers come from the registry's rng."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ Strategy = Literal["round_robin", "priority", "weighted", "least_latency"]
 
 
 class Chooser(ABC):
-    """One strategy at work in one failover."""
+    """The strategy of one failover."""
 
     def preselect(self, candidates: tuple[Candidate, ...]) -> Iterator[Candidate] | None:  # noqa: ARG002
         """
-        Choices among all endpoints, one for each call, made without a look at which are up.
+        Choices among all endpoints, one for each call, made without checking which endpoints are up.
 
-        A choice is not followed if that endpoint is not up. None where the strategy has to see first which are.
+        A choice is dropped if that endpoint is not up. None if the strategy has to know which endpoints are up.
         """
         return None
 
     @abstractmethod
     def select(self, available: Sequence[Candidate], now: float, failed: Candidate | None) -> Candidate:
         """
-        The choice among the available endpoints.
+        Choose one of the available endpoints.
 
         Args:
-            available: At least one.
+        available: At least one endpoint.
             now: Monotonic seconds.
             failed: The endpoint that this call asked before; None for its first choice.
         """
@@ -46,7 +46,8 @@ class RoundRobin(Chooser):
     """Each in turn."""
 
     def __init__(self, rng: random.Random, clock: Clock) -> None:  # noqa: ARG002
-        self._turn = itertools.count()  # not shared with `preselect`: turns of resting endpoints are dealt out evenly
+        # Not shared with `preselect`, so that the turns of resting endpoints are spread evenly.
+        self._turn = itertools.count()
 
     def preselect(self, candidates: tuple[Candidate, ...]) -> Iterator[Candidate]:
         return itertools.cycle(candidates)
@@ -58,7 +59,7 @@ class RoundRobin(Chooser):
 
 
 class Priority(Chooser):
-    """The first that is available, in the order given."""
+    """The first available endpoint, in the order given."""
 
     def __init__(self, rng: random.Random, clock: Clock) -> None: ...
 
@@ -70,7 +71,7 @@ class Priority(Chooser):
 
 
 class Weighted(Chooser):
-    """By chance, in proportion to the weights; weight 0 only when there is nothing else."""
+    """At random, in proportion to the weights; weight 0 only if there is nothing else."""
 
     def __init__(self, rng: random.Random, clock: Clock) -> None:  # noqa: ARG002
         self._rng = rng
@@ -92,9 +93,9 @@ class Weighted(Chooser):
 
 class LeastLatency(Chooser):
     """
-    The better of two random ones, by expected latency times calls in flight.
+    The better of two random endpoints, by expected latency times calls in flight.
 
-    The best of all would get every call until its next measurement; the better of two random ones does not:
+    The best of all endpoints would get every call until its next measurement; the better of two random ones does not:
     https://www.eecs.harvard.edu/~michaelm/postscripts/tpds2001.pdf
     """
 
@@ -125,7 +126,7 @@ class LeastLatency(Chooser):
 
 
 class UsersChoice(Chooser):
-    """What the user's function returns."""
+    """The choice of the user's function."""
 
     def __init__(self, strategy: Callable[[Sequence[Any]], Any]) -> None:
         self._strategy = strategy
@@ -150,5 +151,5 @@ STRATEGIES: dict[str, Callable[[random.Random, Clock], Chooser]] = {
 
 
 def chooser_of(strategy: Any, rng: random.Random, clock: Clock) -> Chooser:
-    """The strategy of a failover at work: one that has a name, or a function."""
+    """The strategy of a failover, given by name or as a function."""
     return UsersChoice(strategy) if callable(strategy) else STRATEGIES[strategy](rng, clock)

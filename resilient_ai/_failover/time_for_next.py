@@ -1,4 +1,4 @@
-"""Before a caller's deadline an endpoint that does not answer is left while there is time to ask the next one."""
+"""When to leave an endpoint that does not answer, so that the next one can be asked before the caller's deadline."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ if TYPE_CHECKING:
 
     from .health import EndpointHealth
 
-_ANSWERS: Final = 2.0  # average answers of the next endpoint that it gets time for
-_LEAST: Final = 1 / 10  # of the time is kept at least, for an answer that is slower than most
-_UNKNOWN: Final = 1 / 3  # of the time is kept for one that has never answered: it has to connect first
-_PATIENCE: Final = 3.0  # average answers of its own after which an endpoint is late
+_ANSWERS: Final = 2.0  # time kept for the next endpoint, in its average answer times
+_LEAST: Final = 1 / 10  # least share of the time that is kept, for an answer slower than most
+_UNKNOWN: Final = 1 / 3  # share of the time kept for an endpoint that has never answered: it has to connect first
+_PATIENCE: Final = 3.0  # an endpoint is late after so many of its own average answer times
 
 
 def seconds_for(asked: EndpointHealth, others: Sequence[EndpointHealth], left: float) -> float | None:
     """
-    How long an endpoint may take, when its caller waits so long in all.
+    How long an endpoint may take, given the time that its caller has left.
 
-    No endpoint is left before half of the time is over, or before it has taken three times as long as it does on
-    average: a slow answer is better than two that come too late.
+    No endpoint is left before half of the time is over, or before it has taken three times its average: a slow answer
+    is better than two that come too late.
 
     Args:
-        asked: The endpoint.
-        others: Those that could be asked after it.
-        left: Seconds.
+        asked: The health of the endpoint.
+        others: The health of those that could be asked after it.
+        left: Seconds that the caller has left.
 
     Returns:
-        Seconds; None: all that is left, because nobody else could be asked or answer in time.
+        Seconds; None: all that is left, because no other endpoint could be asked or answer in time.
     """
     if not others:
         return None

@@ -55,7 +55,7 @@ async def test_in_a_method_it_comes_after_self(registry):
     ("endpoints", "message"),
     [
         ([], "failover needs at least one endpoint: @failover\\(us, eu\\)"),
-        ([US, EU, US], "need names of their own, got 'us' twice"),
+        ([US, EU, US], "need unique names, got 'us' twice"),
         (["us"], "endpoints need a .name; write Endpoint\\('us'\\)"),
         ([[US, EU]], "write @failover\\(\\*endpoints\\)"),
         ([lambda endpoint: None], "needs endpoints before the function: @failover\\(us, eu\\), got .*lambda"),

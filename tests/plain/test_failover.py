@@ -240,7 +240,7 @@ def test_what_needs_a_task_beside_the_call_is_an_error_at_decoration(registry):
 
     with pytest.raises(ValueError, match=r"hedge_after=0\.8 needs two calls at a time"):
         failover(US, EU, hedge_after=0.8, registry=registry)(ask)
-    with pytest.raises(ValueError, match="health_check= is asked beside the calls"):
+    with pytest.raises(ValueError, match="health_check= runs alongside the calls"):
         failover(US, EU, health_check=check, registry=registry)(ask)
 
     failover(US, EU, health_check=False, registry=registry)(ask)

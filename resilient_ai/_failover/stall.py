@@ -1,0 +1,64 @@
+"""
+An endpoint's stall: it hangs, and no error reports that.
+
+A caller that leaves does not count as a failure. But when callers leave after a long time in which nobody else was
+answered either, the endpoint is avoided for a while, and the next call that goes there is hedged soon. An endpoint that
+answers again may have restarted: calls from before the stall count as forgotten.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from resilient_ai._core.clock import NEVER
+
+LONG: Final = 1.5  # average answer times after which a call that is left counts as left in vain
+AVOIDED: Final = 8.0  # factor of a stalled endpoint's score: others are asked first, unless they are that busy
+_AVOIDED_SECONDS: Final = 5.0  # seconds of avoidance after one call in vain; doubled for each further one
+_LONGEST_AVOIDED: Final = 40.0  # most seconds of avoidance
+_OVERDUE: Final = 3.0  # average answer times without an answer that make a stall
+_OVERDUE_SECONDS: Final = 1.0  # least seconds without an answer that make a stall
+_ENOUGH: Final = 3  # a stall needs more calls in flight than these: one or two are late by chance
+
+
+class Stall:
+    """
+    Calls left in vain, and the end of the latest stall.
+
+    Attributes:
+    in_vain: Calls left in vain since the last answer.
+    """
+
+    __slots__ = ("_answers_then", "_left_at", "_resumed_at", "in_vain")
+
+    def __init__(self) -> None:
+        self.in_vain = 0
+        self._answers_then = 0
+        self._left_at = NEVER
+        self._resumed_at = NEVER  # start of the call whose answer ended the latest stall
+
+    def is_on(self, answers: int) -> bool:
+        """Whether a call was left in vain and none has been answered since; `answers` is the number of all answers."""
+        return self.in_vain > 0 and answers == self._answers_then
+
+    def left_in_vain(self, now: float, answers: int) -> None:
+        """Take in a caller that left after a long time in which nobody was answered."""
+        self.in_vain = self.in_vain + 1 if self.is_on(answers) else 1
+        self._answers_then, self._left_at = answers, now
+
+    def is_avoided(self, now: float) -> bool:
+        """Whether it is too early to try a stalled endpoint."""
+        return now < self._left_at + min(_LONGEST_AVOIDED, _AVOIDED_SECONDS * 2.0 ** (self.in_vain - 1))
+
+    def answered(self, began: float, quiet: float, in_flight: int, average: float | None) -> None:
+        """Take in the answer to a call that began at `began`, the first for `quiet` seconds, with so many in flight."""
+        if in_flight > _ENOUGH and quiet > _overdue(average):
+            self._resumed_at = began
+
+    def has_outlived(self, began: float, now: float, average: float | None) -> bool:
+        """Whether a call that began at `began` was forgotten: it is overdue, and a later call ended the stall."""
+        return began < self._resumed_at and now - began > _overdue(average)
+
+
+def _overdue(average: float | None) -> float:
+    return max(_OVERDUE * (average or 0.0), _OVERDUE_SECONDS)
