@@ -1,4 +1,4 @@
-"""A bound on retries, so that they cannot multiply an outage."""
+"""A bound on retries, so that retries cannot make an outage worse."""
 
 from __future__ import annotations
 
@@ -14,24 +14,25 @@ from resilient_ai._core.public import public
 @dataclass(frozen=True, slots=True)
 class RetryBudget:
     """
-    How many retries one name may spend, over all its calls.
+    Bounds the retries of one name, over all its calls.
 
-    A bucket of tokens, full at first. A retry takes its price before it sleeps and gets it back if it saves the call,
-    so retries that help are free and retries into an outage are not. A first attempt that succeeds puts `per_success`
-    back, and `per_second` flow in whatever happens, so that a quiet call site can always retry a little.
+    A bucket of tokens, full at first. A retry takes its price before it sleeps, and gets it back if it saves the call.
+    So retries that help are free, and retries into an outage are not. A call that succeeds at its first attempt adds
+    `per_success`. `per_second` is added in any case, so that a call site with little traffic can always retry a little.
 
     The proportions are those of the AWS SDKs' retry quota of 2026 (500 tokens, 14 for a transient error, 5 for a
-    throttled one, 1 back per success), divided by 5; the flow is the minimum of Finagle's RetryBudget.
+    throttled one, 1 back per success), divided by 5; `per_second` is the minimum of Finagle's RetryBudget.
 
     Args:
         capacity: Tokens when full. Default 100.
-        per_success: Tokens that a call puts back that succeeds at once. Default 0.2.
-        per_second: Tokens that flow in each second. Default 1.
-        price: Tokens for a retry after an error that tells of trouble (overload, timeout, network, internal).
+        per_success: Tokens that a call adds if it succeeds at once. Default 0.2.
+        per_second: Tokens added each second. Default 1.
+        price: Tokens for a retry after an error that is a sign of trouble (overload, timeout, network, internal).
             Default 2.8.
-        throttled_price: Tokens for a retry after a rate limit; the provider is well and said when. Default 1.
+        throttled_price: Tokens for a retry after a rate limit, where the provider is healthy and said when to retry.
+            Default 1.
 
-    Waiting for an open circuit is free: the call that follows is the first that leaves.
+    Waiting for an open circuit is free: the call that follows is the first one sent.
     """
 
     capacity: float = 100.0
@@ -59,7 +60,7 @@ class RetryBudget:
 
 
 class Bucket:
-    """The tokens of one name. Not locked; the shell does that."""
+    """The tokens of one name. Not thread-safe; the caller holds a lock."""
 
     __slots__ = ("_budget", "_capacity", "_filled", "_per_second", "_tokens", "_workers")
 
@@ -71,7 +72,7 @@ class Bucket:
         self._filled = now
 
     def divide(self, workers: int, now: float) -> None:
-        """Keep to this process's part of what so many share; a retry can always be paid for in the end."""
+        """Use this process's part of a budget that `workers` processes share; one retry always becomes affordable."""
         if workers != self._workers:
             self._workers = workers
             self._divide(now)
@@ -84,23 +85,23 @@ class Bucket:
         self._per_second = budget.per_second / workers
 
     def level(self, now: float) -> float:
-        """Tokens at that moment."""
+        """Tokens at the time `now`."""
         flown = max(0.0, now - self._filled) * self._per_second
         return min(self._capacity, self._tokens + flown)
 
     def change(self, budget: RetryBudget, now: float) -> None:
-        """Go on with the tokens that are left, as far as there is room for them."""
+        """Use another budget; the tokens that are left stay, up to its capacity."""
         self._budget = budget
         self._divide(now)
 
     def take(self, now: float, price: float) -> bool:
-        """Pay for one retry; False when the tokens do not reach."""
+        """Pay for one retry; False if there are too few tokens."""
         level = self.level(now)
         self._filled = now
         self._tokens = level - price if level >= price else level
         return level >= price
 
     def give_back(self, now: float, tokens: float) -> None:
-        """Tokens of successes, or of a retry that was not made after all."""
+        """Add tokens, of successes or of a retry that was not made after all."""
         self._tokens = min(self._capacity, self.level(now) + tokens)
         self._filled = now

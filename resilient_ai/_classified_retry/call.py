@@ -1,4 +1,4 @@
-"""The course of a call once an attempt has failed: counted, told, decided, paid for and waited for."""
+"""The course of a call after a failed attempt: count it, report it, decide, pay for the retry, and wait."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from .site import RetrySite
 
-# Nothing recognises the error, or it is a bug of the program.
+# The error is not recognised, or it is a bug of the program.
 _NOBODYS = frozenset(("unknown", "program"))
 
 
@@ -62,18 +62,18 @@ class RetriedCall:
         kwargs: dict[str, Any],
         once: ReadOnce | None = None,
     ) -> None:
-        self._once = once  # arguments that are used up by an attempt
+        self._once = once  # arguments that an attempt uses up
         self.site = site
         self.attempts = 0
-        self.price = 0.0  # of the retry that is being made
-        self.answers = 0  # that were paid for and did not fit, those of a failover's endpoints among them
+        self.price = 0.0  # price of the retry in progress
+        self.answers = 0  # answers paid for that did not fit, including those of a failover's endpoints
         self._started = self._attempt_started = started
         self._request = args, kwargs
-        self._times: dict[str, int] = {}  # failures, by what the decision counts them as
+        self._times: dict[str, int] = {}  # failures by reason, as the decision counts them
         self._conditions = CallState(site, started, args, kwargs) if site.has_conditions else None
 
     async def attempt(self, inner: Callable[..., Awaitable[Any]], *call: Any) -> Any:
-        """Make an attempt after answers that did not fit; a failover below learns how many may still be paid for."""
+        """Make an attempt, and tell a failover below how many more answers may be paid for."""
         rule, outer = self.site.config.rule(ErrorType.INVALID_OUTPUT), answers_left.get()
         most = rule.max_retries + 1 if rule is not None else MOST_ANSWERS
         answers_left.set(max(1, most - self.answers))
@@ -87,7 +87,7 @@ class RetriedCall:
         Wait for the next attempt.
 
         Raises:
-            Exception: There is none; the last error, or an `AIServiceError` about it.
+            Exception: There is no next attempt: the last error, or an `AIServiceError` from it.
         """
         delay, kind = self._delay(broken)
         site, registry = self.site, self.site.registry
@@ -105,14 +105,14 @@ class RetriedCall:
             seen.retries += 1
 
     def end_midway(self, error: Exception) -> None:
-        """Count a stream that broke after its commit point: a retry would repeat what its consumer has seen."""
+        """Count a stream that broke after its commit point; a retry would repeat what the consumer has seen."""
         verdict, now = self._count(error)
         if verdict.blame not in _NOBODYS:
             self._tell_end(verdict, now, "the stream had begun")
         self.site.state.call_given_up()
 
     def _delay(self, broken: Broken) -> tuple[float, ErrorType]:
-        """Seconds until the next attempt, and the type of error that makes it necessary; raises when there is none."""
+        """Seconds until the next attempt, and the error type that causes it; raises if there is no next attempt."""
         site, error = self.site, broken.error
         try:
             verdict, now = self._count(error)
@@ -122,7 +122,7 @@ class RetriedCall:
                 del broken.error  # exception -> traceback -> frame of the layer -> exception is a reference cycle
                 return answer.delay, verdict.error_type
             site.state.call_given_up()
-            if answer is not None:  # else a programming error, which goes as it is to whoever made it
+            if answer is not None:  # otherwise a programming error, which is raised unchanged
                 self._tell_end(verdict, now, answer.reason)
                 broken.error = self._last_error(error, verdict, now, answer.reason)
         finally:
@@ -175,10 +175,10 @@ class RetriedCall:
             conditions.forget(answer)
         if isinstance(answer, GiveUp):
             return answer
-        # What our own side refused has not been read by anybody.
+        # A call that our own side refused has not used up its arguments.
         if self._once is not None and not failure.refused and (used_up := self._once.used_up()) is not None:
             return GiveUp(used_up)
-        # Another try of what our own side refused multiplies nothing, so it has the price of waiting for a circuit.
+        # Trying again what our own side refused sends no extra request, so it costs the same as waiting for a circuit.
         price = site.state.pay_for_retry(now, ErrorType.CIRCUIT_OPEN if failure.refused else failure.kind)
         if price is None:
             return GiveUp("the retry budget is empty")
@@ -226,7 +226,7 @@ class RetriedCall:
 
 
 def answered(site: RetrySite, call: RetriedCall | None) -> None:
-    """Count a call that has its answer, after failed attempts or at once."""
+    """Count a call that was answered, at once or after failed attempts."""
     if call is None:
         site.state.good.one_more()
     else:
@@ -241,7 +241,7 @@ def tell_one_attempt(seen: Seen, _endpoint: str | None, _degraded: bool) -> None
 
 
 def judge_of(site: RetrySite) -> Callable[[Any, RetriedCall | None], None] | None:
-    """What raises for results that count as failures; None when nobody asked for that."""
+    """A function that raises for results that count as failures; None if no result does."""
     reject, retry, function = site.choices.reject, site.choices.retry, site.function
     if reject is None and retry is None:
         return None

@@ -1,4 +1,4 @@
-"""The course of a call through a retry: its first attempt costs nothing of the loop, and each later one is decided."""
+"""The course of a call through a retry: the first attempt bare, each later one after a decision."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 
 class RetriedFunction:
     """
-    What runs one function as often as its retry decides; a closure for each function would take three times the room.
+    Runs one function with its retries. A class, because a closure per function would need three times the memory.
 
     Args:
-        inner: Runs what lies below.
-        site: Where the retry stands.
+        inner: The layer below.
+        site: The call site of the retry.
     """
 
     __slots__ = ("_above_the_function", "_inner", "_judge", "_now", "_site")

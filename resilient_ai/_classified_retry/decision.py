@@ -1,7 +1,7 @@
 """
-Whether a failed attempt is followed by another one, and when.
+Decide whether a failed attempt is followed by another one, and when.
 
-Three pure steps: what the failure tells (`Failure`), the rule that its retries go by (`plan_for`), and the answer
+Three pure steps: the facts of the failure (`Failure`), the rule for its retries (`plan_for`), and the answer
 (`decide`). Nothing here counts, waits or pays; `call` does that with the answer.
 """
 
@@ -38,16 +38,16 @@ _OUR_OWN = (CircuitOpenError, EndpointRestingError, LimitReachedError, QueueFull
 
 class Failure(NamedTuple):
     """
-    What one failed attempt tells the decision.
+    The facts about one failed attempt that the decision needs.
 
     Attributes:
-        kind: Its type.
+        kind: Its error type.
         retryable: Whether the same request may work a little later.
-        wait: Seconds that the provider, or our own side, asked to wait; None when nobody said.
-        refused: Only circuits, limits and queues of our own refused, so that no provider was asked.
-        probes_in_flight: A circuit refused because all of its probes are under way.
-        by_circuit: The error is a circuit's own refusal, not that of one endpoint among several.
-        unsent: It is proven that the provider has not processed the request; looked at only where that matters.
+        wait: Seconds that the provider, or our own side, asked to wait; None if neither did.
+        refused: Only our own circuits, limits and queues refused, so that no provider was asked.
+        probes_in_flight: A circuit refused because all its probes are in flight.
+        by_circuit: The error is the refusal of a single circuit, not of one endpoint among several.
+        unsent: It is proven that the provider has not processed the request; determined only where it matters.
     """
 
     kind: ErrorType
@@ -60,7 +60,7 @@ class Failure(NamedTuple):
 
     @classmethod
     def of(cls, error: Exception, verdict: Verdict, choices: RetryChoices) -> Failure:
-        """What an error and its verdict tell."""
+        """The facts from an error and its verdict."""
         kind, sure = verdict.error_type, choices.unsent_only and unsent(error, verdict)
         if not isinstance(error, ResilienceError):
             return cls(kind, verdict.retryable, verdict.retry_after, unsent=sure)
@@ -77,12 +77,12 @@ class Failure(NamedTuple):
 
 class Plan(NamedTuple):
     """
-    How the retries of one failure are counted and timed.
+    How the retries after one failure are counted and timed.
 
     Attributes:
-        rule: Bounds them; `NO_RETRY` when there are none.
-        reason: What they are counted as within the call.
-        wait: Seconds that somebody asked to wait; None when nobody said.
+        rule: The rule that bounds them; `NO_RETRY` if there are none.
+        reason: The name under which they are counted within the call.
+        wait: Seconds that the provider, or our own side, asked to wait; None if neither did.
         is_attempt: Whether the failure used up an attempt.
     """
 
@@ -94,18 +94,18 @@ class Plan(NamedTuple):
 
 def plan_for(failure: Failure, config: RetryConfig, choices: RetryChoices, seconds_left: float) -> Plan:
     """
-    The rule that the retries of a failure go by.
+    The rule for the retries after a failure.
 
     Asking our own circuit, limit or queue again is not an attempt: it sends nothing and has its own counter.
     """
     rule = config.rule(failure.kind)
     if rule is None and failure.retryable and failure.kind not in RETRYABLE:
-        rule = config.rule(ErrorType.INTERNAL_ERROR)  # an invalid request that was the model's doing, say
+        rule = config.rule(ErrorType.INTERNAL_ERROR)  # for example an invalid request that the model caused
     if rule is None and choices.retry is not None:
         rule = RetryRule(config.max_attempts, 0.5, 8.0)
     if failure.probes_in_flight:
         return Plan(PROBES_IN_FLIGHT if rule else NO_RETRY, "half_open_full", 0.0, is_attempt=False)
-    # Within a deadline we wait for our own side until the deadline comes.
+    # With a deadline, we wait for our own circuits, limits and queues until the deadline comes.
     if failure.refused and seconds_left < math.inf and _is_default(rule, failure.kind, config):
         rule = WAIT_FOR_CIRCUIT if failure.kind is ErrorType.CIRCUIT_OPEN else WAIT_FOR_LIMIT
         return Plan(rule, "held", failure.wait, is_attempt=False)
@@ -113,7 +113,7 @@ def plan_for(failure: Failure, config: RetryConfig, choices: RetryChoices, secon
 
 
 def _is_default(rule: RetryRule | None, kind: ErrorType, config: RetryConfig) -> bool:
-    """Whether the user left it to us: a rule of the user's own is taken at its word, and so is a single attempt."""
+    """Whether the default may be changed: a user's own rule is followed exactly, and so is a single attempt."""
     return rule is not None and rule is DEFAULT_RULES.get(kind) and config.max_attempts > 1
 
 
@@ -126,13 +126,13 @@ class Conditions(Protocol):
 
 
 class Again(NamedTuple):
-    """Another attempt, in so many seconds."""
+    """Make another attempt after so many seconds."""
 
     delay: float
 
 
 class GiveUp(NamedTuple):
-    """That was the last attempt, and why."""
+    """Make no further attempt, and why."""
 
     reason: str
 
@@ -152,20 +152,20 @@ def decide(
     obstacle: str | None = None,
 ) -> Again | GiveUp:
     """
-    Whether there is another attempt, and when.
+    Decide whether there is another attempt, and when.
 
     Args:
-        failure: What the last attempt told.
-        plan: The rule for it.
-        config: Settings of the name.
-        choices: Settings of the call site.
+    failure: The facts of the last attempt.
+    plan: How its retries are counted and timed.
+    config: Settings of the name.
+    choices: Settings of the call site.
         conditions: The user's tenacity conditions; None: only the rules decide.
         chance: Draws a number in [0, 1) for the jitter.
         attempts: Attempts made.
-        times: Failures counted as `plan.reason` in this call, this one included.
+        times: Failures counted under `plan.reason` in this call, including this one.
         elapsed: Seconds since the first attempt began.
-        seconds_left: Seconds until the caller's deadline; infinite without one.
-        obstacle: What keeps the caller from waiting; None: nothing does.
+        seconds_left: Seconds until the caller's deadline; inf without one.
+        obstacle: Why the caller cannot wait; None if it can.
     """
     rule, wait = plan.rule, plan.wait or 0.0
     if (reason := _not_at_all(failure, plan, choices, conditions)) is not None:
@@ -192,11 +192,11 @@ def decide(
 
 
 def _not_at_all(failure: Failure, plan: Plan, choices: RetryChoices, conditions: Conditions | None) -> str | None:
-    """Why such a failure is never retried, however few attempts were made."""
+    """Why such a failure is never retried, whatever the number of attempts; None if it may be."""
     kind = failure.kind
     if failure.by_circuit and plan.wait is None:
         return "nobody knows when the circuit may be asked again"
-    if choices.retry is not None:  # the user's condition decides in place of the rules
+    if choices.retry is not None:  # the user's condition replaces the rules
         if conditions is None or not conditions.wants_retry():
             return "its retry= says no"
     elif plan.rule is NO_RETRY or (kind in RETRYABLE and not failure.retryable):
@@ -209,7 +209,7 @@ def _not_at_all(failure: Failure, plan: Plan, choices: RetryChoices, conditions:
 
 
 def _refused(error: BaseException) -> bool:
-    """Whether only limits, queues and circuits of our own refused, so that no provider was asked."""
+    """Whether only our own limits, queues and circuits refused, so that no provider was asked."""
     if isinstance(error, AllEndpointsFailedError):
         return all(_refused(each) for each in error.errors.values())
     return isinstance(error, _OUR_OWN)

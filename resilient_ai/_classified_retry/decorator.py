@@ -1,4 +1,4 @@
-"""`@classified_retry`: try again where the error says that trying again may help, and no faster than it says."""
+"""`@classified_retry`: retry if the error shows that a retry may help, and not sooner than the provider asks."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class RetryPolicy(Policy[Retry]):
         self.own_retries = OwnRetries()
 
     def check_plain(self, function: Any) -> None:
-        """Waits as its caller does."""
+        """Plain functions are allowed: they wait by blocking."""
 
     def in_test(self, attempts: int) -> Self:
         self.config = replace(self.config, max_attempts=min(attempts, self.config.max_attempts))
@@ -161,39 +161,40 @@ def classified_retry(
     registry: StateStore | None = None,
 ) -> Any:
     """
-    Try again where the error says that trying again may help.
+    Retry a call if its error shows that a retry may help.
 
-    What a circuit or a limit of our own refused was never sent. Within a deadline (an enclosing anyio scope) it is
-    asked for again until that comes, and is no attempt; a rule for it in `rules` is taken at its word.
+    A call that our own circuit or limit refused was never sent. Within a deadline (an enclosing anyio scope) it is
+    tried again until the deadline, and does not count as an attempt; a rule for it in `rules` is followed exactly.
 
-    A plain function waits by blocking its thread. Where an event loop runs in that, it is not blocked: a retry that
-    would have to wait is not made, and the error says so.
+    A plain function waits by blocking its thread. A thread with a running event loop is not blocked: a retry that would
+    have to wait is not made, and the error says so.
 
     Args:
-        name: Call sites of one name share one budget and one set of numbers. Default: the qualified name.
-        rules: Changes to the table of defaults: `{ErrorType.X: RetryRule(…)}`, or None to never retry that type.
-        max_attempts: Calls in all, the first included. Default 6.
+        name: Call sites of one name share one budget and one set of numbers. Default: the function's qualified name.
+        rules: Changes to the default rules: `{ErrorType.X: RetryRule(…)}`, or None to never retry that type. Default:
+            no changes.
+        max_attempts: Most calls of the function, including the first. Default 6.
         max_elapsed: Seconds from the first call within which the next attempt must begin. Default: no bound.
-        timeout_seconds: Seconds that a call may take in all, its attempts and waits included; of a stream, until its
-            first item with content. A retry that would come too late is not waited for. Default: no bound. Not for
-            plain functions, which nothing can stop.
-        budget: Bounds the retries of this name over all calls; None: no bound.
+        timeout_seconds: Most seconds of a whole call, including its attempts and waits; for a stream, until its first
+            item with content. A retry that would come too late is not waited for. Default: no bound. Not for plain
+            functions, which cannot be stopped.
+        budget: Bounds the retries of this name over all calls; None: no bound. Default: `RetryBudget()`.
         on: Retry only these types. Default: every type with a rule.
-        reraise: Raise the original error in the end, with a note, instead of AIServiceError.
+        reraise: Raise the original error in the end, with a note, instead of AIServiceError. Default False.
         retry_unsent_only: Retry only errors that prove that the request was not processed, for calls that must not
-            be paid for twice.
-        reject: Called with every result; an ErrorType makes it a failure, None lets it pass. `classify_result` knows
-            what SDKs return instead of raising. Of a stream it is called with every item.
-        commits: Whether an item of a stream is content, after which no other attempt is made; for items of your own,
-            those of the known SDKs are known. It holds for the whole stack.
-        stop: A tenacity condition: no further attempt once it is true. `max_attempts` and the rules still hold.
-        wait: A tenacity wait in place of the rules' backoff; the provider's own wait stays its floor.
-        retry: A tenacity condition in place of the rules' choice of errors and their `max_retries`; it may look at
-            results too. `max_attempts` still holds.
+            be paid for twice. Default False.
+        reject: Called with every result, and with every item of a stream; an ErrorType makes it a failure, None
+            accepts it. `classify_result` knows what SDKs return instead of raising. Default: every result is accepted.
+        commits: Whether an item of a stream is content, after which no other attempt is made. Needed for your own item
+            types only; those of the known SDKs are known. It applies to the whole stack.
+        stop: A tenacity condition: no further attempt if it is true. `max_attempts` and the rules still apply.
+        wait: A tenacity wait in place of the rules' backoff; the provider's own wait is the minimum.
+        retry: A tenacity condition in place of the rules' choice of errors and their `max_retries`; it may check
+            results too. `max_attempts` still applies.
         registry: The registry that keeps the numbers. Default: `resilient_ai.registry`.
 
     Raises:
-        AIServiceError: By the decorated function: retries are over; `__cause__` is the last error.
+        AIServiceError: By the decorated function: no further attempt; `__cause__` is the last error.
         CallTimeoutError: By the decorated function: a call took longer than `timeout_seconds`.
         TypeError: At decoration: not a function.
         ValueError: At decoration: a bad setting, or the name exists with other settings.

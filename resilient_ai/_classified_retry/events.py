@@ -1,4 +1,4 @@
-"""What a retry tells its listeners."""
+"""The events of a retry."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -18,9 +18,9 @@ class AttemptFailed(Event):
         attempt: Its number in this call, from 1.
         error_type: The value of the `ErrorType`.
         error_message: The error's text, scrubbed.
-        args_hash: Tells repeated requests apart without showing them; salted per process.
-        endpoint: The endpoint that was asked, where this retry stands below a choice of endpoints; else None.
-        seconds: What the attempt took.
+        args_hash: Identifies repeated requests without showing them; salted per process.
+        endpoint: The endpoint that was asked, if this retry is below a choice of endpoints; else None.
+        seconds: Duration of the attempt.
     """
 
     log_name: ClassVar[str] = "resilient_ai.attempt_failed"
@@ -37,7 +37,7 @@ class AttemptFailed(Event):
 @public("events")
 @dataclass(frozen=True, slots=True)
 class QuotaExceeded(AttemptFailed):
-    """A failed attempt that no retry can help: somebody has to pay or to raise a limit."""
+    """A failed attempt for which no retry can help: a person has to pay or to raise a limit."""
 
     log_name: ClassVar[str] = "resilient_ai.quota_exceeded"
     level: ClassVar[Level] = "critical"
@@ -70,9 +70,9 @@ class RetriesExhausted(Event):
     No further attempt is made; the caller gets an `AIServiceError`.
 
     Attributes:
-        attempts: Calls made, the first included.
+        attempts: Calls made, including the first.
         elapsed: Seconds from the first call to giving up.
-        error_type: The value of the last failure's `ErrorType`.
+        error_type: The value of the `ErrorType` of the last failure.
         reason: Why there is no further attempt.
     """
 

@@ -1,4 +1,4 @@
-"""A retry as the registry shows it."""
+"""A retry in the registry."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True)
 class RetryStats:
     """
-    What a retry has seen. Cancelled calls are in none of the numbers.
+    The numbers of a retry since the last reset. Cancelled calls are not counted.
 
     Attributes:
         calls: Calls that have ended.
-        attempts: Times the function below was called for them. Where that is a failover, one attempt may ask several
-            endpoints; what they were sent is `attempts` in the failover's statistics.
+        attempts: Times the function below was called for them. With a failover below, one attempt may ask several
+            endpoints; those requests are `attempts` in the failover's statistics.
         retries: Attempts after the first.
         recovered: Calls that a retry saved.
         given_up: Calls that failed in the end.
@@ -50,7 +50,7 @@ class RetryStats:
 
     @property
     def failed(self) -> int:
-        """`given_up`, under the name that statistics of other kinds have for it."""
+        """The same as `given_up`, under the name that other statistics use."""
         return self.given_up
 
 
@@ -114,7 +114,7 @@ class Retry(StateHandle):
         )
 
     def reset(self) -> None:
-        """Numbers at zero, budget full."""
+        """Set the numbers to zero, and fill the budget."""
         self._state.clear()
 
     def __repr__(self) -> str:

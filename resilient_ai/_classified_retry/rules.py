@@ -1,4 +1,4 @@
-"""What a retry is told: one rule for each type of error, and the bounds on all of them."""
+"""The settings of a retry: one rule for each error type, and the bounds on all of them."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ class RetryRule:
     How one type of error is retried. Times are in seconds.
 
     Args:
-        max_retries: Retries that this type may cause in one call.
-        base_delay: Delay before the first of them.
-        max_delay: Longest delay; a provider that asks for more is not waited for.
-        multiplier: Growth from one retry to the next. Default 2.0.
+        max_retries: Most retries after this type in one call.
+        base_delay: Delay before the first of them, in seconds.
+        max_delay: Longest delay, in seconds; a provider that asks for more is not waited for.
+        multiplier: Growth of the delay from one retry to the next. Default 2.0.
         jitter: "full" sleeps anywhere in [0, delay], "equal" in [delay / 2, delay], "none" exactly delay.
     """
 
@@ -55,10 +55,10 @@ class RetryRule:
             raise ValueError(f"jitter must be 'full', 'equal' or 'none', got {self.jitter!r}")
 
     def delay(self, retry: int, roll: float) -> float:
-        """Seconds before the retry of that number (from 1); `roll` in [0, 1) is the chance of the jitter."""
+        """Seconds before retry number `retry` (from 1); `roll` is the random number for the jitter, in [0, 1)."""
         try:
             most = min(self.max_delay, self.base_delay * self.multiplier ** (retry - 1))
-        except OverflowError:  # thousands of retries allowed, and made
+        except OverflowError:  # after thousands of retries
             most = self.max_delay
         if self.jitter == "none":
             return most
@@ -69,18 +69,18 @@ DEFAULT_RULES: Mapping[ErrorType, RetryRule] = {
     kind: RetryRule(*row.retry) for kind, row in ERROR_TYPES.items() if row.retry is not None
 }
 
-# A circuit whose probes are all in flight can only name how long a probe may take at most. Most probes are answered
-# much sooner, so the circuit is asked again after a short while.
+# A circuit whose probes are all in flight knows only how long a probe may take at most. Most probes are answered much
+# sooner, so the circuit is asked again after a short time.
 PROBES_IN_FLIGHT = RetryRule(20, PROBES_ANSWER_SECONDS, 2.0, jitter="equal")
 
-# Within a deadline, for what our own side refused without sending it. A circuit that stays open for longer than its
-# default rule allows is not waited for; how long a limit makes us wait is bounded by the deadline alone.
+# With a deadline, for calls that our own side refused without sending them. A circuit that stays open for longer than
+# its default rule allows is not waited for; a wait for a limit is bounded by the deadline only.
 WAIT_FOR_CIRCUIT = RetryRule(100, 0.5, DEFAULT_RULES[ErrorType.CIRCUIT_OPEN].max_delay, multiplier=1.0, jitter="equal")
 WAIT_FOR_LIMIT = RetryRule(100, 0.5, 3600.0, multiplier=1.0, jitter="equal")
 
 
 def _part(cls: type[T], path: str, before: T | None, changes: Mapping[str, Any]) -> T:
-    """A rule or a budget with other values; a new one where there was none."""
+    """A rule or a budget with changed values; a new one if there was none."""
     known = [each.name for each in fields(cls)]  # type: ignore[arg-type]  # both are dataclasses
     for name in changes:
         if name not in known:
@@ -105,7 +105,7 @@ class RetryConfig:
     max_elapsed: float | None = None
     budget: RetryBudget | None = field(default_factory=RetryBudget)
     timeout_seconds: float | None = None
-    plain: bool = field(default=False, repr=False)  # of a plain function, which has no timeouts
+    plain: bool = field(default=False, repr=False)  # for a plain function, which has no timeouts
 
     def __post_init__(self) -> None:
         check_number("max_attempts", self.max_attempts, least=1, whole=True)
@@ -116,11 +116,11 @@ class RetryConfig:
 
     def changed(self, changes: Mapping[str, Any]) -> RetryConfig:
         """
-        With other settings; what `rules` and `budget` do not name within them stays.
+        A copy with other settings; values that `rules` and `budget` do not name stay.
 
         Raises:
-            TypeError: A setting within them is missing, or is none.
-            ValueError: A value is none that the setting can have.
+            TypeError: A setting within them is missing or unknown.
+            ValueError: A setting has a bad value.
         """
         changes = dict(changes)
         if "rules" in changes:
@@ -152,12 +152,12 @@ class RetryConfig:
 @dataclass(frozen=True, slots=True)
 class RetryChoices:
     """
-    Settings that each call site chooses for itself, whatever its name shares.
+    Settings that each call site chooses for itself, independent of its name.
 
     Attributes:
         on: Only these types are retried; None: every type with a rule.
         reraise: Whether the original error is raised in the end.
-        unsent_only: Whether only errors are retried that prove that the request was not processed.
+        unsent_only: Whether to retry only errors that prove that the request was not processed.
         reject: Which results count as failures.
         stop: A tenacity condition that ends the attempts.
         wait: A tenacity wait in place of the rules' backoff.
@@ -179,11 +179,11 @@ _DEFAULTS = tuple(DEFAULT_RULES.items())
 
 
 def merged_rules(changes: Mapping[ErrorType, RetryRule | None] | None) -> tuple[tuple[ErrorType, RetryRule], ...]:
-    """The default rules with the changes of a call site; `ValueError` for what is no rule."""
+    """The default rules with the changes of a call site; `ValueError` for anything that is not a rule."""
     if changes is None:
         return _DEFAULTS  # one tuple for all
     rules: dict[ErrorType, RetryRule | None] = {**DEFAULT_RULES}
-    given: Any = changes  # by a caller without a type checker, say
+    given: Any = changes  # a caller without a type checker may pass anything
     if not isinstance(given, Mapping):
         raise ValueError(f"rules maps ErrorTypes to RetryRules or None, got {given!r}")
     for kind, rule in given.items():
@@ -194,10 +194,10 @@ def merged_rules(changes: Mapping[ErrorType, RetryRule | None] | None) -> tuple[
 
 
 def chosen_types(on: Collection[ErrorType] | None, config: RetryConfig) -> frozenset[ErrorType] | None:
-    """The types that a call site retries; `ValueError` for one that has no rule."""
+    """The types that a call site retries; `ValueError` for one without a rule."""
     if on is None:
         return None
-    given: Any = on  # by a caller without a type checker, say
+    given: Any = on  # a caller without a type checker may pass anything
     if not isinstance(given, Collection) or isinstance(given, str | bytes):
         raise ValueError(f"on takes ErrorTypes, [ErrorType.TIMEOUT] say, got {given!r}")
     for kind in given:

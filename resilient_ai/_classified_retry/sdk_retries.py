@@ -1,7 +1,7 @@
 """
-Which SDK clients retry by themselves, and the switch that stops each: retries on top of retries multiply.
+Detect SDK clients that retry by themselves, and name the setting that stops each: nested retries multiply.
 
-A client whose method is decorated is seen at decoration, another one by an error that comes back after its retries.
+A client whose method is decorated is detected at decoration; others by an error that comes back after their retries.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from resilient_ai._core.errors import DoubleRetryWarning
 
 def own_retries(fn: Any) -> tuple[str, int, str] | None:
     """
-    What a client does by itself when one of its methods is called.
+    The retries that a client makes by itself when one of its methods is called.
 
     Args:
         fn: A bound method of an SDK client, or a partial or wrapper of one.
 
     Returns:
-        The SDK, its requests for one call at most, and how to make that one; None when it is one, or no client is
-        to be seen.
+        The SDK, its most requests for one call, and how to reduce that to one; None if it makes only one, or if no
+        client is found.
     """
     for owner in _owners(fn):
         sdk = type(owner).__module__.partition(".")[0]
@@ -41,10 +41,10 @@ def own_retries(fn: Any) -> tuple[str, int, str] | None:
 
 class OwnRetries:
     """
-    Whether the user of one call site knows that the client below retries by itself.
+    Warns the user of one call site whose client retries by itself.
 
     Attributes:
-        told: Whether there has been a warning.
+    told: Whether it has warned already.
     """
 
     __slots__ = ("told",)
@@ -53,8 +53,8 @@ class OwnRetries:
         self.told = False
 
     def look(self, error: BaseException, function: str) -> None:
-        """Warn, once, if an error comes back from a client that has sent its request again before."""
-        # Most errors of other clients have none of these; to search them would take ten bare awaits.
+        """Warn, once, if an error comes from a client that has sent its request more than once."""
+        # Most errors of other clients have none of these attributes; searching them would cost ten bare awaits.
         if error.__cause__ is None and not hasattr(error, "request") and not hasattr(error, "errors"):
             return
         if self.told or (found := _sent_again(error)) is None:
@@ -71,10 +71,10 @@ class OwnRetries:
 
 def _sent_again(error: BaseException) -> tuple[str, int] | None:
     """
-    The SDK of an error, and how often it had sent the request again; None if it had not, or nobody knows.
+    The SDK of an error, and how often it had sent the request again; None if it had not, or if that is unknown.
 
-    The SDKs of OpenAI, Anthropic and others that are made by Stainless count in a header of the request. An error that
-    holds several, or another as its cause, is searched.
+    SDKs made by Stainless (OpenAI, Anthropic and others) count their retries in a request header. Errors within a
+    group, and causes, are searched too.
     """
     queue: list[Any] = [error]
     for each in queue:
@@ -99,7 +99,7 @@ _MOST_ERRORS = 50
 
 
 def _owners(fn: Any) -> list[Any]:
-    """What the function and all that it wraps are bound to."""
+    """The objects that the function, and everything it wraps, are bound to."""
     owners: list[Any] = []
     queue = [fn]
     seen = 0
@@ -123,7 +123,7 @@ def _owners(fn: Any) -> list[Any]:
 def _content(cell: Any) -> Any:
     try:
         return cell.cell_contents
-    except ValueError:  # not filled yet
+    except ValueError:  # the cell is still empty
         return None
 
 

@@ -1,4 +1,4 @@
-"""Where a retry stands: one decorated function, and what its calls share."""
+"""The call site of a retry: one decorated function, and what its calls share."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class RetrySite:
-    """One decorated function: its settings, and the numbers that it shares with others of its name."""
+    """One decorated function: its settings, and the state that it shares with others of its name."""
 
     function: str
     name: str  # of the state
     state: RetryState
     config: RetryConfig
     choices: RetryChoices
-    has_conditions: bool  # whether there are tenacity conditions of the user's among them
+    has_conditions: bool  # whether the choices include tenacity conditions
     registry: StateStore
     waiting: Waiting
     own_retries: OwnRetries
-    endpoint: str | None = None  # that it is below
-    # By type and whether it is retryable: what failures tell of which nothing else is known.
+    endpoint: str | None = None  # the endpoint that it is below
+    # Failures with nothing but a type and whether it is retryable, cached with their plans.
     _usual: dict[tuple[ErrorType, bool], tuple[Failure, Plan]] = field(default_factory=dict, init=False)
 
     def plan(self, error: Exception, verdict: Verdict, seconds_left: float) -> tuple[Failure, Plan]:
-        """What a failure tells the decision, and the rule that its retries go by."""
+        """The facts of a failure, and the rule for its retries."""
         if verdict.retry_after is not None or self.choices.unsent_only or isinstance(error, ResilienceError):
             failure = Failure.of(error, verdict, self.choices)
             return failure, plan_for(failure, self.config, self.choices, seconds_left)

@@ -1,4 +1,4 @@
-"""What one name of a retry has counted, and the budget that its retries are paid from."""
+"""The counts of one retry name, and the budget from which its retries are paid."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @public("types")
 class RetryCounts(NamedTuple):
     """
-    What a retry has counted since it was made; `reset()` does not change it.
+    The counts of a retry since it was made; `reset()` does not change them.
 
     Attributes:
         ok: Calls that were answered, at once or by a retry.
@@ -42,7 +42,7 @@ class RetryCounts(NamedTuple):
 
 
 class HasWorkers(Protocol):
-    """What knows how many processes share something, this one included."""
+    """Knows how many processes share something, including this one."""
 
     @property
     def workers(self) -> int: ...
@@ -50,11 +50,11 @@ class HasWorkers(Protocol):
 
 class RetryState:
     """
-    The numbers and the budget of one name. Thread-safe.
+    The counts and the budget of one name. Thread-safe.
 
     Args:
         budget: Bounds the retries; None: no bound.
-        now: Monotonic seconds.
+        now: The clock, in monotonic seconds.
         sharers: Knows how many processes share the budget.
 
     Attributes:
@@ -89,16 +89,16 @@ class RetryState:
         self._start()
 
     def clear(self) -> None:
-        """Numbers at zero, budget full."""
+        """Set the counts to zero, and fill the budget."""
         with self.lock:
             self._past = self._counts(self.good.take())
             self._start()
 
     def _start(self) -> None:
-        # What good calls put into the budget is reckoned when a retry wants to take something out.
+        # What good calls add to the budget is computed when a retry wants to take something out.
         self._paid_in = 0
         self.retries = self.recovered = self.given_up = 0
-        self._errors: dict[str, int] | None = None  # made for the first failure, and the bucket for the first retry
+        self._errors: dict[str, int] | None = None  # made at the first failure, as the bucket is at the first retry
         self._bucket: Bucket | None = None
 
     def counts(self) -> RetryCounts:
@@ -112,7 +112,7 @@ class RetryState:
         return latest if self._past is None else added((self._past, latest))
 
     def reconfigure(self, budget: RetryBudget | None) -> None:
-        """Another budget; the tokens that are left stay, as far as it has room for them."""
+        """Use another budget; the tokens that are left stay, up to its capacity."""
         with self.lock:
             now = self._now()
             before, self._budget = self._paid_bucket(now), budget
@@ -124,7 +124,7 @@ class RetryState:
     def attempt_failed(self, error_type: ErrorType) -> None:
         """Count a failed attempt."""
         with self.lock:
-            self._errors = one_more(self._errors, error_type._value_)  # `value` is a property, and takes a call
+            self._errors = one_more(self._errors, error_type._value_)  # `value` is a property, which costs a call
 
     @property
     def errors(self) -> dict[str, int]:
@@ -133,7 +133,7 @@ class RetryState:
             return dict(self._errors or ())
 
     def pay_for_retry(self, now: float, error_type: ErrorType) -> float | None:
-        """Take the price of one retry; the price, or None when the budget is too low."""
+        """Take the price of one retry out of the budget; returns the price, or None if the budget is too low."""
         with self.lock:
             price = 0.0
             if (bucket := self._paid_bucket(now)) is not None and self._budget is not None:
@@ -144,20 +144,20 @@ class RetryState:
             return price
 
     def call_recovered(self, price: float) -> None:
-        """A retry saved the call: its price comes back."""
+        """Refund the price of a retry that saved its call."""
         with self.lock:
             self.recovered += 1
             if self._bucket is not None:
                 self._bucket.give_back(self._now(), price)
 
     def retry_abandoned(self, now: float, price: float) -> None:
-        """The caller left during the wait: the price goes back."""
+        """Refund the price of a retry whose caller left during the wait."""
         with self.lock:
             self.retries -= 1
             self.refund(now, price)
 
     def refund(self, now: float, price: float) -> None:
-        """A retry was not sent after all: its price goes back."""
+        """Refund the price of a retry that was not sent after all."""
         with self.lock:
             if self._bucket is not None:
                 self._bucket.give_back(now, price)
@@ -168,17 +168,17 @@ class RetryState:
             self.given_up += 1
 
     def tokens(self) -> float | None:
-        """What is left of the budget; None without one."""
+        """Tokens left in the budget; None without a budget."""
         with self.lock:
             now = self._now()
             bucket = self._paid_bucket(now)
             return bucket.level(now) if bucket is not None else None
 
     def _paid_bucket(self, now: float) -> Bucket | None:
-        """The bucket, with what good calls have put into it; None without a budget."""
+        """The bucket, with the tokens that good calls have added; None without a budget."""
         ok = self.good.ok
         if (budget := self._budget) is not None:
-            bucket = self._bucket = self._bucket or Bucket(budget, now)  # nothing was taken from a new one: it is full
+            bucket = self._bucket = self._bucket or Bucket(budget, now)  # a new bucket is full
             bucket.divide(self._sharers.workers, now)
             bucket.give_back(now, (ok - self._paid_in) * budget.per_success)
         self._paid_in = ok

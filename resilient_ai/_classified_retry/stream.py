@@ -1,4 +1,4 @@
-"""A stream below a retry: judged item by item, and beyond its commit point nobody's to repeat."""
+"""A stream below a retry: each item is judged, and after the commit point there is no retry."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ async def hold(
 
     Args:
         result: The stream.
-        site: Where the retry stands.
-        call: The call, if an attempt has failed.
-        request: When it began, and its arguments.
+        site: The call site of the retry.
+        call: The call, if an attempt has failed; else None.
+        request: When the call began, and its arguments.
 
     Raises:
-        RejectedResultError: `reject=` refuses an item up to the commit point; the stream is closed.
+        RejectedResultError: `reject=` rejects an item up to the commit point; the stream is closed.
     """
     stream, reject = stream_of(result), site.choices.reject
 
@@ -62,4 +62,4 @@ class _RetriedStream:
         (self._call or RetriedCall(self._site, *self._request)).end_midway(error)
 
     def left(self) -> None:
-        """Nothing has been said about the provider."""
+        """The consumer left, which tells nothing about the provider."""
