@@ -1,7 +1,7 @@
 """
-A circuit that other workers have opened too: who probes it, how calls come back, and how long the fleet is believed.
+A circuit opened by a fleet's vote: which worker probes it, how calls come back, and how long the vote is followed.
 
-    the fleet votes ──▶ held open ── a probe of anybody is good ──▶ ramp ─ ≤ 3 s ─▶ closed
+    the fleet votes ──▶ held open ── any worker's probe is good ──▶ ramp ─ ≤ 3 s ─▶ closed
                           ▲   │ period over: one probe, by lot        │ the circuit's own rules
                           └───┘ it fails: another period              └──▶ open, as a circuit by itself
 """
@@ -16,19 +16,19 @@ from resilient_ai._core.clock import NEVER
 if TYPE_CHECKING:
     from .tickets import Ticket
 
-PERIOD = 0.5  # seconds until a probe: short, since the whole fleet spends one on it
-GROWS_AFTER = 20  # failed probes from which on the periods double, up to the circuit's own
-LEAST_SLOT = 0.1  # seconds; in each slot about one worker of the fleet probes
-AT_ONCE = 4  # probes that are under way where answers take longer than that
-GRACE = 2.0  # seconds for which whoever made the failed probe leaves the next one to others
-RAMP, RAMP_FIRST = 2.0, 0.1  # seconds until all calls are let through again, and the share that is at first
-RAMP_ROUND, RAMP_GAIN = 0.1, 1.75  # seconds between two changes of the share, and its growth by a round's good answer
-RAMP_FAILING, RAMP_STEP = 3.0, 0.2  # the same after a failure: seconds, and what a good answer adds to the share
-RAMP_USUAL = 16  # calls of which one may fail and nothing changes
-RAMP_WAIT = 0.2  # seconds that a refused caller waits at most while calls come back
-DOUBTED = 600.0  # seconds for which a fleet is not believed once own calls have shown otherwise
+PERIOD = 0.5  # seconds until a probe: short, because the whole fleet makes only one
+GROWS_AFTER = 20  # failed probes after which the periods double, up to the circuit's own
+LEAST_SLOT = 0.1  # least seconds of a slot; in each slot about one worker of the fleet probes
+AT_ONCE = 4  # probes in flight at a time, if an answer takes longer than a slot
+GRACE = 2.0  # seconds in which the worker whose probe failed leaves the next one to other workers
+RAMP, RAMP_FIRST = 2.0, 0.1  # most seconds of the ramp, and the share of calls let through at first
+RAMP_ROUND, RAMP_GAIN = 0.1, 1.75  # least seconds between two changes of the share, and its growth by a good answer
+RAMP_FAILING, RAMP_STEP = 3.0, 0.2  # after a failure: most seconds of the ramp, and what a good answer adds
+RAMP_USUAL = 16  # one failure among so many calls changes nothing
+RAMP_WAIT = 0.2  # most seconds that a refused caller waits during a ramp
+DOUBTED = 600.0  # seconds in which votes are ignored after this worker's own calls contradicted one
 _ENOUGH_TRIALS = 2
-_LEAST_SECONDS = 0.05  # a rate of calls is not read from less
+_LEAST_SECONDS = 0.05  # least seconds over which a call rate is computed
 
 
 def period_after(probes: int, longest: float) -> float:
@@ -38,32 +38,32 @@ def period_after(probes: int, longest: float) -> float:
 
 class Ramp:
     """
-    Lets calls through again little by little: a share of one worker's arrivals, which begins at a tenth.
+    Lets calls through gradually: a share of one worker's calls, beginning with a tenth.
 
-    Good answers raise it by three quarters, once in each round: an answer counts when its call was let through after
-    the latest change, and 0.1 s later at the earliest. Where good answers are rare or slow, time raises the share to
-    all within 2 s. After a failure it is a tenth again, for 3 s at most, and only good answers raise it, a fifth each;
-    one failure among sixteen calls says nothing, so that a busy worker is not held up by errors that are usual.
-    (Slow start and congestion avoidance, as TCP has them: RFC 5681, section 3.1.)
+    A good answer raises the share by three quarters, once in each round: its call must have been let through after the
+    latest change, which must be at least 0.1 s ago. If good answers are rare or slow, the share reaches 1 with time,
+    within 2 s. After a failure the share is a tenth again, for at most 3 s, and only good answers raise it, by a fifth
+    each. One failure among sixteen calls changes nothing, so that a busy worker is not held up by usual errors. (Slow
+    start and congestion avoidance, as in TCP: RFC 5681, section 3.1.)
     """
 
     __slots__ = ("_answers", "_began", "_changed", "_due", "_failed", "_failures", "_share", "ticket")
 
     def __init__(self, now: float, ticket: Ticket, roll: float) -> None:
         self._began = self._changed = now
-        self._due = roll  # of all workers, one tenth lets its first call through
+        self._due = roll  # random, so that a tenth of all workers let their first call through
         self._share, self._failed = RAMP_FIRST, False
         self._answers = self._failures = 0
         self.ticket = ticket
 
     def left(self, now: float) -> float:
-        """Seconds until every call is let through, at most."""
+        """Most seconds until every call is let through."""
         if self._share >= 1:
             return 0.0
         return self._began + (RAMP_FAILING if self._failed else RAMP) - now
 
     def lets_through(self, now: float) -> bool:
-        """Whether the next call may go."""
+        """Whether to let the next call through."""
         if not self._failed:
             over = max(0.0, now - self._began) / RAMP
             self._share = max(self._share, RAMP_FIRST + (1 - RAMP_FIRST) * over**2)
@@ -74,14 +74,14 @@ class Ramp:
         return True
 
     def answered(self, now: float, seconds: float) -> None:
-        """A call that was let through gave a good answer after so many seconds."""
+        """Take in a good answer, after so many seconds, to a call that was let through."""
         self._answers += 1
         if now - seconds >= self._changed and now - self._changed >= RAMP_ROUND:
             self._share = self._share + RAMP_STEP if self._failed else self._share * RAMP_GAIN
             self._changed = now
 
     def failed(self, now: float) -> None:
-        """A call that was let through has failed."""
+        """Take in the failure of a call that was let through."""
         self._failures += 1
         if self._failures * RAMP_USUAL <= self._answers + self._failures:
             return
@@ -92,23 +92,23 @@ class Ramp:
 
 class ByFleet:
     """
-    What the fleet has a circuit do.
+    The fleet's part in the state of a circuit.
 
-    Whatever it says can delay a worker's calls for so long and no longer: a worker whose own calls tell nothing else
-    tries one each `longest` seconds, and after two good ones goes by itself for ten minutes.
+    The fleet's votes can delay a worker's calls for a bounded time only. A worker whose own calls did not fail tries
+    one call every `longest` seconds, and ignores the fleet for ten minutes after two good answers.
 
     Attributes:
         holds: Whether the fleet holds the circuit open.
-        alone: Whether it did, and the worker has lost the fleet: the circuit goes on by itself.
-        ramp: Lets calls through little by little, after the fleet has closed it.
+        alone: Whether the fleet held it open and then could no longer be reached: the circuit follows its own rules.
+        ramp: Lets calls through gradually, after the fleet has closed it.
         probes: Probes that have failed since the fleet opened it.
-        closed_at: When the fleet closed it; what was counted before says nothing any more.
+        closed_at: When the fleet closed it; earlier outcomes no longer count as evidence.
         slot: Seconds after which it is worth asking again.
-        next_trial: When a call of this worker's own is let through, whatever the fleet says.
-        trial: Whether the probe under way is one that the fleet did not ask for.
-        verdict: What a probe has shown, for whoever tells the fleet.
-        doubted_until: Up to here the fleet is not believed.
-        vote: Workers that saw too many failures, and all that called, when it was opened; None where nobody has said.
+        next_trial: When this worker lets a call through although the fleet holds the circuit open.
+        trial: Whether the probe in flight is such a call.
+        verdict: The result of a probe, to be reported to the fleet.
+        doubted_until: Until then votes of the fleet are ignored.
+        vote: The workers that saw too many failures, and all that made calls, at the vote; None if unknown.
     """
 
     __slots__ = (
@@ -143,41 +143,41 @@ class ByFleet:
 
     def hold(self, now: float, longest: float, usual: float | None, asked: int, answered: float) -> None:
         """
-        The fleet opens it.
+        Hold the circuit open, because the fleet has voted so.
 
         Args:
             now: Monotonic seconds.
-            longest: Seconds for which the fleet is believed without a failure of one's own.
-            usual: Seconds that an answer usually takes; None where that is not known.
+            longest: Seconds for which the fleet is followed without a failure of this worker's own calls.
+            usual: Seconds that an answer usually takes; None if unknown.
             asked: Calls refused so far.
-            answered: When the latest good answer came.
+            answered: When the latest good answer came, in monotonic seconds.
         """
         self._longest = longest
-        if self.next_trial == math.inf or answered > self.closed_at:  # calls got through since it was open last
+        if self.next_trial == math.inf or answered > self.closed_at:  # there were good answers since it was last open
             self.believe(now)
         self.holds, self.alone, self.ramp, self.trial = True, False, None, False
         self.slot = max(LEAST_SLOT, (usual or 0.0) / AT_ONCE)
         self._began, self._asked_before = now, asked
 
     def let_go(self) -> None:
-        """It is not the fleet's any more."""
+        """End the fleet's hold."""
         self.holds = self.alone = self.trial = False
         self.ramp = None
         self.probes = 0
 
     def believe(self, now: float) -> None:
-        """What this worker sees itself agrees with the fleet, or nothing was held up."""
+        """Restart the time until a trial: this worker's own calls agree with the fleet, or none were delayed."""
         self._trials, self.next_trial = 0, now + self._longest
 
     def begins_trial(self, now: float) -> bool:
-        """Whether it is time for one."""
+        """Whether it is time for a trial call; if so, the time until the next one starts."""
         if now < self.next_trial:
             return False
         self.next_trial = now + self._longest
         return True
 
     def trial_was_good(self, now: float) -> bool:
-        """Whether that is enough to go without the fleet."""
+        """Take in a good trial; whether there were enough of them to ignore the fleet."""
         self._trials += 1
         if self._trials < _ENOUGH_TRIALS:
             return False
@@ -185,19 +185,19 @@ class ByFleet:
         return True
 
     def probe_failed(self, until: float) -> None:
-        """This worker's probe has failed; another one makes the next."""
+        """Take in that this worker's probe has failed; another worker makes the next."""
         self.probes += 1
         self.verdict, self._mine_until = "failed", until + GRACE
 
     def wins(self, now: float, workers: int, asked: int, roll: float) -> bool:
         """
-        Whether this call is the fleet's probe: about one in each slot, however many workers and calls there are.
+        Whether this call is the fleet's probe: about one in each slot, for any number of workers and calls.
 
         Args:
             now: Monotonic seconds.
-            workers: In the fleet.
-            asked: Calls refused so far, this one included.
-            roll: By chance, in [0, 1).
+            workers: Number of workers in the fleet.
+            asked: Calls refused so far, including this one.
+            roll: Random number in [0, 1).
         """
         if workers < 2:
             return True
@@ -207,11 +207,16 @@ class ByFleet:
         return roll * workers * rate * self.slot < 1
 
     def goes_alone(self, period: float, roll: float) -> float:
-        """The fleet is lost: until when the circuit stays open by itself; half of the workers skip a turn."""
+        """
+        Go on without the fleet, which cannot be reached.
+
+        Returns:
+            When the circuit's own period ends, in monotonic seconds; half of the workers wait for two periods.
+        """
         self.holds, self.alone = False, True
         return self._began + period * (1 if roll < 0.5 else 2)
 
     def taken(self) -> str | None:
-        """The verdict, once."""
+        """The verdict, which is returned only once; None without one."""
         verdict, self.verdict = self.verdict, None
         return verdict

@@ -1,4 +1,4 @@
-"""Settings of a circuit, which check themselves, and what is neither failure nor success unless told otherwise."""
+"""The settings of a circuit, and the error types that are neutral by default."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from resilient_ai._core.checks import check_number, together
 from resilient_ai._core.errors import ErrorType
 from resilient_ai._core.plain_settings import Default
 
-# Neither failure nor success: the caller's own mistakes, answers that do not fit, and a limit that a healthy provider
-# keeps.
+# Neither failure nor success: the caller's own mistakes, answers that do not fit, and rate limits, which a healthy
+# provider has too.
 NEUTRAL: tuple[ErrorType, ...] = tuple(kind for kind, row in ERROR_TYPES.items() if row.circuit == "neutral")
 
 
@@ -39,7 +39,7 @@ class CircuitConfig:
     max_recovery_timeout: float | None = None
     recovery_jitter: float = 0.0
     ignore: tuple[Any, ...] = NEUTRAL
-    plain: bool = field(default=False, repr=False)  # of a plain function, which has no timeouts
+    plain: bool = field(default=False, repr=False)  # for a plain function, which has no timeouts
 
     def __post_init__(self) -> None:
         check_number("failure_threshold", self.failure_threshold, least=1, whole=True, optional=True)
@@ -65,7 +65,7 @@ class CircuitConfig:
 
     @property
     def window(self) -> tuple[object, ...] | None:
-        """What a window of outcomes depends on; None where no rule needs one."""
+        """The settings that the window of outcomes depends on; None if no rule needs a window."""
         if self.failure_rate_threshold is None and self.slow_call_seconds is None:
             return None
         calls = self.window_calls
@@ -77,6 +77,6 @@ class CircuitConfig:
 
     @property
     def probe_lease(self) -> float:
-        """Seconds after which a probe that has not answered gives its slot back."""
-        # With recovery_timeout=0 and no timeout, leases of zero seconds would make every caller a probe.
+        """Seconds after which a probe without an answer gives its slot back."""
+        # With recovery_timeout=0 and no timeout, the lease would be 0 s, and every caller would be a probe.
         return max(self.recovery_timeout, self.timeout_seconds or 0.0) or 30.0

@@ -1,4 +1,4 @@
-"""The course of a call through a circuit: asked for a ticket, run, and the circuit told how it went."""
+"""The course of a call through a circuit: get a ticket, run, and report the outcome to the circuit."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ if TYPE_CHECKING:
 
 class Guard:
     """
-    What one layer does with each call, whichever circuit it goes through.
+    What one layer does with each call, whichever circuit the call goes through.
 
     Args:
-        config: Says what is neutral.
-        reject: Judges results.
-        clock: The registry's.
-        name: Who is named when a stream falls silent.
-        plain: Whether its callers block.
+        config: The settings, which say what is neutral.
+        reject: Judges results; None: all results are good.
+        clock: The registry's clock.
+        name: The name in the error of a stream that stalls.
+        plain: Whether the function is plain, so that its callers block.
     """
 
     __slots__ = ("_by_blame", "_clock", "_config", "_name", "_next_item", "_plain", "_reject", "judges", "now")
@@ -64,10 +64,10 @@ class Guard:
         self.now = clock.now
         self._clock = clock
         self._name = name
-        self._next_item: Handler | None = None  # runs the waiting for an item; made for the first stream
+        self._next_item: Handler | None = None  # waits for an item within the idle timeout; made for the first stream
 
     def function(self, inner: Handler, breaker: SharedCircuit, timed: Handler | None) -> Handler:
-        """A handler that runs `inner` through a circuit, and by `timed` within a time."""
+        """A handler that runs `inner` through a circuit; `timed`, if given, runs it within the timeout."""
         return _GuardedFunction(self, inner, breaker, timed).call
 
     async def hold(
@@ -108,9 +108,9 @@ class Guard:
         return self._next_item
 
     async def admitted(self, breaker: SharedCircuit, started: float) -> Ticket:
-        """A ticket of a circuit that is not closed; `CircuitOpenError` when it refuses."""
+        """A ticket of a circuit that is not closed; raises `CircuitOpenError` if it refuses."""
         if not self._plain and cancelled():
-            await checkpoint()  # a cancelled caller hears of that, not of the circuit
+            await checkpoint()  # a cancelled caller gets the cancellation, not CircuitOpenError
         if started < breaker.circuit.refused_until:
             raise breaker.refusal(started)
         return breaker.admit(started)
@@ -124,7 +124,7 @@ class Guard:
         answered: float | None = None,
         request: tuple[object, ...] = (),
     ) -> None:
-        """Tell the circuit of an error, unless that says nothing about the provider."""
+        """Report an error to the circuit, unless it tells nothing about the provider."""
         now = self.now()
         try:
             verdict = classify(error)
@@ -139,7 +139,7 @@ class Guard:
             breaker.failed(ticket, now, seconds, error, verdict, request)
 
     def judge(self, breaker: SharedCircuit, ticket: Ticket, result: Any, started: float) -> None:
-        """Raise what `reject` calls the result; an error of `reject` itself is nobody's failure."""
+        """Raise if `reject` rejects the result; an error of `reject` itself does not count as a failure."""
         try:
             error_type = self.rejects(result, breaker.name)
         except BaseException:
@@ -167,7 +167,7 @@ class Guard:
 
 
 class _GuardedFunction:
-    """What runs one function through one circuit; a closure for each function would take three times the room."""
+    """Runs one function through one circuit. A class, because a closure each would need three times the memory."""
 
     __slots__ = ("_breaker", "_guard", "_inner", "_timed")
 
@@ -178,7 +178,7 @@ class _GuardedFunction:
         self._timed = timed
 
     async def call(self, fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        # Each attribute is read into a variable first: Python calls what a slot holds more slowly than a variable.
+        # Attributes are read into local variables first: Python calls a variable faster than a slot.
         guard = self._guard
         breaker, now = self._breaker, guard.now
         timed = self._timed
@@ -212,7 +212,7 @@ class _GuardedFunction:
 
 
 class KeyInUse:
-    """Keeps the circuit of a key while a stream lasts."""
+    """Keeps the circuit of a key from being dropped while a stream lasts."""
 
     __slots__ = ("_breaker",)
 
@@ -231,10 +231,10 @@ class KeyInUse:
 
 class GuardedStream:
     """
-    What a circuit holds for a stream.
+    Holds the ticket of a circuit while a stream is read.
 
     Attributes:
-        answered: When it came to its commit point; reading on is at the consumer's pace.
+    answered: When the stream reached its commit point; after that the consumer sets the pace.
     """
 
     __slots__ = ("_breaker", "_guard", "_own_error", "_request", "_started", "_ticket", "answered")
@@ -247,11 +247,11 @@ class GuardedStream:
         self._ticket = ticket
         self._started = started
         self._request = request
-        self._own_error = False  # whether `reject` itself raised
+        self._own_error = False  # whether `reject` itself raised an error
         self.answered: float | None = None
 
     def judge(self, item: Any) -> None:
-        """Raise what `reject` calls an item."""
+        """Raise if `reject` rejects an item."""
         self._own_error = True
         error_type = self._guard.rejects(item, self._breaker.name)
         self._own_error = False

@@ -1,4 +1,4 @@
-"""`@circuit_breaker`: stop calling what is broken, probe it, and come back."""
+"""`@circuit_breaker`: stop calling what is broken, probe it, and resume when it answers."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ class CircuitBreakerPolicy(Policy[CircuitBreaker]):
     kind = "circuit_breaker"
     rank = 80
     not_outside: ClassVar = {
-        "classified_retry": "counts a whole retry loop as one failure",
+        "classified_retry": "counts all attempts of a call as one failure",
         "batched": "counts one failed call once per waiter",
-        "failover": "is one circuit for all endpoints, which refuses the good ones with the bad",
+        "failover": "is one circuit for all endpoints, and refuses the good ones along with the bad",
     }
     twice = "count each failure twice in it"
     per_endpoint = True
@@ -70,10 +70,10 @@ class CircuitBreakerPolicy(Policy[CircuitBreaker]):
         self._reject = reject
 
     def in_test(self, attempts: int) -> None:
-        """Lets every call through."""
+        """A test's policy lets every call through."""
 
     def check_plain(self, function: Any) -> None:
-        """Blocks with its caller: it has timeouts only where calls are awaited."""
+        """Plain functions are allowed, without timeouts, which need calls that are awaited."""
 
     def options(self) -> dict[str, Any]:
         return {"key": self._key, "reject": self._reject}
@@ -86,7 +86,7 @@ class CircuitBreakerPolicy(Policy[CircuitBreaker]):
         return CircuitBreaker(name, self.config, self.registry)
 
     def shares_state(self, other: Policy[Any], site: Site) -> bool:
-        # With different keys, or a key and none, two layers of one name use different circuits.
+        # With different `key=`, or with and without one, two layers of one name use different circuits.
         keys = self._key, getattr(other, "_key", None)
         return keys[0] is keys[1] and super().shares_state(other, site)
 
@@ -128,7 +128,7 @@ class CircuitBreakerPolicy(Policy[CircuitBreaker]):
         return None if getattr(self.registry.clock, "real", False) else True
 
     def _within_timeout(self, site: Site) -> Handler | None:
-        """What runs a call within its timeout, if it has one; a stream that thinks may take longer."""
+        """A handler that runs a call within its timeout; None without one. A stream's signs of life extend it."""
         seconds, idle = self.config.timeout_seconds, self.config.idle_timeout_seconds
         if seconds is None:
             return None
@@ -196,52 +196,52 @@ def circuit_breaker(
     registry: StateStore | None = None,
 ) -> Any:
     """
-    Stop calling a function that keeps failing, probe it after a while, and let calls through again once it answers.
+    Stop calling a function that keeps failing, probe it after a while, and let calls through again when it answers.
 
-    Closed, a failure adds one to the failure count and a success takes one off; at `failure_threshold` the circuit
-    opens and refuses calls. After `recovery_timeout` it is half-open: some probes are let through;
-    `success_threshold` good answers close it, one failure opens it again.
+    While the circuit is closed, a failure adds one to the failure count and a success subtracts one; at
+    `failure_threshold` the circuit opens and refuses calls. After `recovery_timeout` it is half-open and lets some
+    probes through; `success_threshold` good answers close it, one failure opens it again.
 
     Neither failure nor success are the caller's own mistakes (invalid request, context length, content filter,
     not found, authentication, permission), rate limits, and cancellation. A used-up quota opens at once.
 
     Args:
         name: Call sites of one name share one circuit. Default: the function's qualified name.
-        failure_threshold: Failure count that opens. Default 5; None switches the rule off.
+        failure_threshold: Failure count that opens the circuit. Default 5; None switches the rule off.
         recovery_timeout: Seconds open before a probe, or the provider's own wait if longer. Default 60.
-        success_threshold: Good answers in half-open that close. Default 3.
-        timeout_seconds: A call over this is cancelled and is a failure; for a stream, the wait for the first
-            item. Default 30, for plain functions none, as nothing can stop those; None: no bound.
-        idle_timeout_seconds: Streams: the wait for each later item, and for the first one from a sign of life on: the
-            endpoints of `resilient_ai.providers` tell of events that are no items (reasoning, arguments of tools).
-            Default 30, for plain functions none; None: no bound.
-        failure_rate_threshold: Share of failures in the window, 0 to 1, that opens (inclusive). Default off.
-        window_seconds: Sliding window of the rates, exact to a ten-thousandth of itself. Default 60.
-        window_calls: Let the window be the last so many calls instead. Default off.
+        success_threshold: Good answers that close a half-open circuit. Default 3.
+        timeout_seconds: A call that takes longer is cancelled and counts as a failure; for a stream, this is the wait
+            for the first item. Default 30; for plain functions none, because they cannot be stopped. None: no bound.
+        idle_timeout_seconds: For streams: most seconds between two items, and until the first item after a sign of
+            life: the endpoints of `resilient_ai.providers` report events that are not items (reasoning, tool
+            arguments). Default 30, for plain functions none; None: no bound.
+        failure_rate_threshold: Share of failures in the window, 0 to 1, that opens (inclusive). Default None: off.
+        window_seconds: Sliding window of the rates in seconds, exact to a ten-thousandth of itself. Default 60.
+        window_calls: Use a window of the last so many calls instead. Default None: off.
         minimum_calls: Calls in the window before a rate counts. Default 20.
-        slow_call_seconds: A call that took strictly longer is slow; of a stream, its first item. Default off.
-        slow_call_rate_threshold: Share of slow calls in the window that opens. Default 0.5.
-        half_open_max_calls: Probes in flight at a time. Default: success_threshold. After ten failures in a row the
-            first one goes 0.2 s ahead of the others: a provider that is down refuses it, and is spared them.
-        max_recovery_timeout: Re-opening doubles the period up to this; it caps the provider's wait as well.
-            Default None: no growth, no cap.
-        recovery_jitter: Lengthen each period by up to this share, by chance, so that a fleet does not probe in
-            step; at max_recovery_timeout the spread lies below it. Default 0: the periods are the ones you set.
+        slow_call_seconds: A call that took strictly longer is slow; for a stream, its first item. Default None: off.
+        slow_call_rate_threshold: Share of slow calls in the window, 0 to 1, that opens. Default 0.5.
+        half_open_max_calls: Most probes in flight at a time. Default: success_threshold. After ten failures in a row
+            the first probe is sent 0.2 s before the others: a provider that is down refuses it, and gets no others.
+        max_recovery_timeout: Each re-opening doubles the period up to so many seconds; the provider's own wait is
+            capped too. Default None: no growth, no cap.
+        recovery_jitter: Lengthen each period randomly by up to this share, so that the processes of a fleet do not
+            probe at the same time; at max_recovery_timeout the spread is below it. Default 0: no jitter.
         ignore: Exception types, ErrorTypes or predicates that are neutral, in place of the default; `()` counts
             every exception, `(*NEUTRAL, MyError)` adds to the default.
         key: Called with the call's arguments (the instance first, for a method); one circuit per value. Circuits
             that are closed and idle for 15 minutes are dropped; above 10,000, those idle longest.
-        reject: Called with every result, of a stream with every item; an ErrorType makes it a failure of that type,
-            None lets it pass. What it raises itself is raised, and nobody's failure.
+        reject: Called with every result, and with every item of a stream; an ErrorType makes it a failure of that
+            type, None accepts it. An error of `reject` itself is raised, and does not count as a failure.
         registry: The registry that keeps the circuit. Default: `resilient_ai.registry`.
 
     Raises:
         CircuitOpenError: By the decorated function, without calling: the circuit is open.
         CallTimeoutError: By the decorated function: the call ran over timeout_seconds.
-        RejectedResultError: By the decorated function: `reject` said so.
+        RejectedResultError: By the decorated function: `reject` rejected the result.
         TypeError: At decoration: not a function.
         ValueError: At decoration: a bad setting, a timeout for a plain function, or the name exists with other
-            settings; those of plain functions need not agree with it on timeouts.
+            settings; plain and async functions of one name may differ in timeouts.
     """
 
     def put_on(fn: Any) -> Any:

@@ -1,4 +1,4 @@
-"""What a circuit tells its listeners."""
+"""The events of a circuit."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -14,7 +14,7 @@ class CircuitOpened(Event):
     A circuit refuses calls from now on.
 
     Attributes:
-        failures: The failure count at that moment.
+        failures: The failure count when it opened.
         reason: Why it opened, with the numbers that decided.
         retry_after: Seconds until a probe is allowed.
     """
@@ -30,7 +30,7 @@ class CircuitOpened(Event):
 @public("events")
 @dataclass(frozen=True, slots=True)
 class CircuitHalfOpened(Event):
-    """The recovery period is over, and a call has come to probe."""
+    """The recovery period is over, and a call has come as a probe."""
 
     log_name: ClassVar[str] = "resilient_ai.circuit_half_opened"
 
@@ -47,7 +47,7 @@ class CircuitClosed(Event):
 @dataclass(frozen=True, slots=True)
 class CircuitWouldOpen(Event):
     """
-    A circuit that only measures would have opened; told once per breach.
+    A circuit in metrics_only would have opened; sent once per breach.
 
     Attributes:
         reason: Why, with the numbers that decided.

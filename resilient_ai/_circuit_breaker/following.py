@@ -1,4 +1,4 @@
-"""What a circuit does where a fleet has a say in it: other workers have opened it, probe it, or let calls back."""
+"""What a circuit does as part of a fleet, when the workers have voted to open it, probe it, or close it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class FleetCircuit:
     The part of `Circuit` that follows a fleet; the names below are the circuit's.
 
     Attributes:
-        by_fleet: What the fleet has it do; None as long as that never was anything.
+        by_fleet: The fleet's part in its state; None until the fleet first had one.
     """
 
     __slots__ = (
@@ -56,13 +56,13 @@ class FleetCircuit:
         def _open_until(self, until: float) -> None: ...
         def _set_fast_ticket(self) -> None: ...
 
-    # -- what it hears
+    # -- the fleet's decisions
 
     def hear_open(self, now: float, ruling: Ruling) -> CircuitState | None:
         """
-        The fleet opens it, or goes on holding it open.
+        Open it because the fleet has voted so, or keep it open.
 
-        An operator's word stands, and so does a wait that the provider dictated.
+        A state set by an operator takes precedence, and so does a wait that the provider asked for.
         """
         opening = self.opening
         if self.state not in (CircuitState.CLOSED, CircuitState.OPEN, CircuitState.HALF_OPEN):
@@ -73,7 +73,7 @@ class FleetCircuit:
         if now < fleet.doubted_until:
             return None
         until = now + max(0.0, min(ruling.seconds, ruling.longest))
-        if fleet.holds:  # a probe that is under way here may still show better
+        if fleet.holds:  # a probe in flight here may still succeed
             fleet.probes, fleet.vote = ruling.probes, ruling.vote or fleet.vote
             self._open_until(until)
             return None
@@ -87,7 +87,7 @@ class FleetCircuit:
         return None if was_open else CircuitState.OPEN
 
     def hear_close(self, now: float, *, roll: float = 0.0) -> CircuitState | None:
-        """The fleet lets calls through again, little by little, where it was the fleet that opened the circuit."""
+        """Let calls through gradually, because the fleet has closed the circuit, if the fleet had opened it."""
         fleet = self.by_fleet
         if fleet is None or not (fleet.holds or fleet.alone):
             return None
@@ -122,18 +122,18 @@ class FleetCircuit:
             raise RuntimeError("a circuit that the fleet holds open has no opening")
         return self._enter_open(opening, again=True)
 
-    # -- for people
+    # -- the registry's table
 
     def fleet_cell(self, now: float, reachable: int) -> str | None:
         """
-        Its part in the fleet, for the registry's table.
+        Its fleet cell in the registry's table.
 
         Args:
             now: Monotonic seconds.
-            reachable: Workers that can be asked; 0 while nobody can be.
+            reachable: Number of workers that can be reached; 0 while the fleet cannot be.
 
         Returns:
-            None where an operator has set it: then it neither follows the fleet nor sees calls of its own.
+            None if an operator has set its state: then it does not follow the fleet, and its own calls do not count.
         """
         if self.state in (CircuitState.FORCED_OPEN, CircuitState.DISABLED):
             return None
@@ -147,7 +147,7 @@ class FleetCircuit:
     # -- its calls
 
     def _admit_by_share(self, ramp: Ramp, now: float) -> tuple[Ticket | None, CircuitState | None]:
-        """While calls come back little by little."""
+        """Admit a call during the ramp."""
         if ramp.left(now) <= TICK:
             self.state, self.opening, self.open_ticket = CircuitState.CLOSED, None, ramp.ticket
             self._period = self.config.recovery_timeout
@@ -163,7 +163,7 @@ class FleetCircuit:
     def _admit_by_lot(
         self, fleet: ByFleet, now: float, roll: float, workers: int
     ) -> tuple[Ticket | None, CircuitState | None] | None:
-        """While the fleet holds it open; None: it is lost, and the circuit goes on by itself."""
+        """Admit a call while the fleet holds it open; None: the fleet is lost, and the circuit's own rules apply."""
         self.record.rejected += 1
         if (probing := self.probing) is not None:
             probing.in_flight = [probe for probe in probing.in_flight if now + TICK < probe.lease_end]

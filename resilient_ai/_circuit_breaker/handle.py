@@ -1,4 +1,4 @@
-"""A circuit as the registry shows it: its numbers, and an operator's controls for it."""
+"""A circuit in the registry: its numbers, and an operator's controls for it."""
 
 from __future__ import annotations
 
@@ -48,12 +48,12 @@ class CircuitBreaker(StateHandle):
 
     def _held_times(self) -> tuple[SharedCircuit, list[float]] | None:
         name = self._shared.name
-        if type(name) is StateName and name.key is not None:  # asked of thousands in a row
+        if type(name) is StateName and name.key is not None:  # a quick check, because there may be thousands of keys
             return None
         return self._shared.held_times()
 
     def _leave(self) -> None:
-        """The registry drops it."""
+        """Hand over the measured times, because the registry drops the circuit."""
         self._shared.hand_over_times()
 
     def stats(self) -> CircuitStats:
@@ -61,7 +61,7 @@ class CircuitBreaker(StateHandle):
         return self._shared.stats()
 
     def counts(self) -> CircuitCounts:
-        """What it has counted since it was made; `reset()` does not change it. Much cheaper than `stats()`."""
+        """The counts since it was made; `reset()` does not change them. Much cheaper than `stats()`."""
         return self._shared.counts()
 
     def _voter(self) -> SharedCircuit:
@@ -90,19 +90,19 @@ class CircuitBreaker(StateHandle):
 
     def trip(self) -> None:
         """
-        Open now, for a normal recovery period.
+        Open it now, for a normal recovery period.
 
         Raises:
-            ValueError: An operator has set another state; `.reset()` it first.
+            ValueError: An operator has set its state; call `.reset()` first.
         """
         self._shared.trip()
 
     def force_open(self) -> None:
-        """Refuse every call until told otherwise."""
+        """Refuse every call until `reset()` or another operator's call."""
         self._shared.force(CircuitState.FORCED_OPEN)
 
     def force_closed(self) -> None:
-        """Let calls through again, failure count and window from zero."""
+        """Let calls through again; the failure count and the window start from zero."""
         self._shared.force(CircuitState.CLOSED)
 
     def disable(self) -> None:
@@ -110,11 +110,11 @@ class CircuitBreaker(StateHandle):
         self._shared.force(CircuitState.DISABLED)
 
     def metrics_only(self) -> None:
-        """Let every call through, record, never open."""
+        """Let every call through and record it, but never open."""
         self._shared.force(CircuitState.METRICS_ONLY)
 
     def reset(self) -> None:
-        """Closed, with every number at zero."""
+        """Close it, with all numbers at zero."""
         self._shared.clear()
 
     def on_transition(self, listener: Callable[[Event], object]) -> Callable[[], None]:
@@ -122,14 +122,14 @@ class CircuitBreaker(StateHandle):
         return self._shared.listen(listener)
 
     def _idle(self, now: float) -> float:
-        """Seconds without a call; -1 for a circuit that must be kept: not simply closed, or with a call in flight."""
+        """Seconds without a call; -1 for a circuit that must be kept: not closed, or with a call in flight."""
         return self._shared.idle(now)
 
     def _unused(self, now: float) -> float:
         return self._shared.unused(now)
 
     def _overdue(self, now: float) -> float:
-        """Seconds for which an open circuit could have been probed, and nobody came; -1 in every other state."""
+        """Seconds since an open circuit could have been probed, if no call came; -1 in every other state."""
         return self._shared.overdue(now)
 
     def __repr__(self) -> str:

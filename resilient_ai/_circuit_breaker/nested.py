@@ -1,4 +1,4 @@
-"""Calls inside a probe: those of the same circuit are part of it, and need no probe of their own."""
+"""Calls inside a probe: calls to the same circuit are part of that probe, and need no probe of their own."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ OWN_VARIABLES.add(_probes)
 
 
 def is_inside_probe_of(circuit: Circuit) -> bool:
-    """Whether the running code is part of a probe of this circuit that is still under way."""
+    """Whether the running code is part of a probe of this circuit that is still in flight."""
     return any(each is circuit and circuit.holds(probe) for each, probe in _probes.get())
 
 
@@ -32,6 +32,7 @@ def inside_probe(circuit: Circuit, probe: Ticket, inner: Handler) -> Handler:
         try:
             return await inner(fn, instance, args, kwargs)
         finally:
-            _probes.set(outer)  # not with a token: a stream may be closed in another context, which refuses it
+            # Without a token: a stream may be closed in another context, where a token is not valid.
+            _probes.set(outer)
 
     return probing

@@ -1,4 +1,4 @@
-"""What one circuit has to tell, in the order in which it happened, and who listens to that circuit alone."""
+"""The pending events of one circuit, in the order in which they happened, and its own listeners."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def change_of(circuit: Circuit, name: str, state: CircuitState, now: float) -> Event:
-    """The event of a circuit that has gone to a state by its own rules."""
+    """The event for a circuit that has changed its state by its own rules."""
     if state is CircuitState.CLOSED:
         return CircuitClosed(name)
     if state is CircuitState.HALF_OPEN:
@@ -29,10 +29,10 @@ def change_of(circuit: Circuit, name: str, state: CircuitState, now: float) -> E
 
 class Notices:
     """
-    Events that have not been told yet. The circuit's lock guards it; `tell` is called outside that.
+    Events that have not been sent yet. The circuit's lock guards them; `tell` is called without it.
 
-    One thread at a time tells: whoever is at it already, this one further up or another, goes on with new events. So
-    when a listener drives the circuit, every other listener hears what it heard before what it did.
+    Only one thread at a time sends events, and that thread sends new ones too. So if a listener changes the circuit,
+    all listeners get the event that it reacted to before the event of its change.
     """
 
     __slots__ = ("_listeners", "_telling", "pending")
@@ -43,28 +43,28 @@ class Notices:
         self._telling = False
 
     def after_fork(self) -> None:
-        """In a forked child: nothing to tell, and nobody at it."""
+        """In a forked child: no pending events, and no thread that sends them."""
         self.pending, self._telling = [], False
 
     def listen(self, listener: Callable[[Event], object]) -> object:
-        """Let somebody listen; a key by which to end it, because the same function may listen twice."""
+        """Add a listener; returns the key to remove it by, because one function may be added twice."""
         key = object()
-        self._listeners = {**self._listeners, key: listener}  # a new one: others may iterate over the old
+        self._listeners = {**self._listeners, key: listener}  # a new dict: other threads may iterate over the old one
         return key
 
     def unlisten(self, key: object) -> None:
-        """End it."""
+        """Remove the listener with that key."""
         self._listeners = {each: heard for each, heard in self._listeners.items() if each is not key}
 
     def take(self) -> Event | None:
-        """The next event, which has to be told; None: there is none, or somebody is at it."""
+        """The next event to send; None: there is none, or another call is sending."""
         if self._telling or not self.pending:
             return None
         self._telling = True
         return self.pending.pop(0)
 
     def tell(self, registry: StateStore, event: Event) -> None:
-        """Tell the registry's listeners and the circuit's own."""
+        """Send an event to the registry's listeners and to the circuit's own."""
         try:
             registry.emit(event)
             for listener in self._listeners.values():

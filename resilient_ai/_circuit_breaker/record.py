@@ -1,4 +1,4 @@
-"""What came of a circuit's calls: counts over its life, and the latest outcomes."""
+"""The outcomes of a circuit's calls: counts over its life, and the latest outcomes."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _RECENT_SECONDS = 300.0
 
 class CallRecord:
     """
-    Counts of one circuit. The lock of its handle guards everything but `answer_times` and `rejected`.
+    Counts of one circuit. The circuit's lock guards everything except `answer_times` and `rejected`.
 
     Attributes:
-        answer_times: Of good answers: when one ended, when it had begun, and so on in turn. An array would need a
-            quarter of the room, and three times as long to append to.
+    answer_times: Times of good answers: end, begin, end, begin and so on. An array would need a quarter of the
+        memory, but appending would take three times as long.
         failures: Calls that failed.
-        neutral: Calls that said nothing about the provider.
+        neutral: Calls that told nothing about the provider.
         slow: Calls longer than slow_call_seconds.
         late: Results from before the latest change of state.
         rejected: Calls refused.
@@ -47,7 +47,7 @@ class CallRecord:
 
     def __init__(self) -> None:
         self.answer_times: list[float] = []
-        self._answers_before = 0  # answers whose times have been dropped
+        self._answers_before = 0  # good answers whose times have been dropped
         self._failure_times: array[float] | tuple[()] = ()  # most circuits of a keyed breaker never see a failure
         self.failures = self.neutral = self.slow = 0
         self.late = self.rejected = self.opened_count = 0
@@ -55,7 +55,7 @@ class CallRecord:
         self._row_began = 0.0  # when the first of these failed
 
     def answered(self, now: float, seconds: float) -> None:
-        """A good answer after so many seconds."""
+        """Count a good answer after so many seconds."""
         self.answer_times.append(now)
         self.answer_times.append(now - seconds)
         self.shows_life(now - seconds)
@@ -66,7 +66,7 @@ class CallRecord:
             self.failed_in_a_row = 0
 
     def make_room(self) -> list[float] | None:
-        """Drop the older half of the times where they have become too many; what was dropped."""
+        """Drop the older half of the times if there are too many; returns the dropped ones."""
         if len(self.answer_times) < MOST_ANSWER_TIMES:
             return None
         dropped = self.answer_times[: MOST_ANSWER_TIMES // 2]
@@ -75,7 +75,7 @@ class CallRecord:
         return dropped
 
     def failed(self, now: float) -> None:
-        """A failure of the provider's."""
+        """Count a failure of the provider."""
         self.failures += 1
         self.shows_none(now)
         times = self._failure_times or array("d")
@@ -91,12 +91,12 @@ class CallRecord:
 
     @property
     def answers(self) -> int:
-        """Good answers."""
+        """Number of good answers."""
         return self._answers_before + len(self.answer_times) // 2
 
     @property
     def calls(self) -> int:
-        """Calls that have ended, without the late ones."""
+        """Number of calls that have ended, without the late ones."""
         return self.answers + self.failures + self.neutral
 
     def _latest_answers(self) -> list[tuple[float, float]]:
@@ -107,19 +107,20 @@ class CallRecord:
 
     @property
     def latest_answer(self) -> float:
-        """When the latest good answer came; minus infinity without any."""
+        """When the latest good answer came, in monotonic seconds; `NEVER` without any."""
         latest = self._latest_answers()[-1:]
         return latest[0][1] if latest else NEVER
 
     def evidence(self, now: float, since: float) -> Evidence:
         """
-        What a fleet is told: calls and failures of the last 0.5, 2 and 8 seconds, whatever the circuit did meanwhile.
+        The evidence for the fleet: calls and failures of the last 0.5, 2 and 8 seconds, in any state of the circuit.
 
-        A window that reaches back further than one of the two lists is cut for both, else the share would be wrong.
+        A window that reaches back further than one of the two lists is cut for both; otherwise the share would be
+        wrong.
 
         Args:
             now: Monotonic seconds.
-            since: What came before this time does not count.
+            since: Earlier outcomes do not count, in monotonic seconds.
         """
         answers, failures = [ended for _, ended in self._latest_answers()], list(self._failure_times)
         if len(answers) == _RECENT:
@@ -137,7 +138,7 @@ class CallRecord:
         return Evidence(tuple(counts), old_failed / old if old else 0.0)
 
     def recent(self, now: float) -> tuple[int, int]:
-        """(calls, good answers) of the last 5 minutes, of the last 100 calls at most."""
+        """(calls, good answers) of the last 5 minutes, at most 100 calls."""
         outcomes = [(ended, True) for _, ended in self._latest_answers()]
         outcomes += [(when, False) for when in self._failure_times]
         fresh = [good for when, good in sorted(outcomes)[-_RECENT:] if now - when <= _RECENT_SECONDS]
@@ -145,7 +146,7 @@ class CallRecord:
 
     def p95(self) -> float | None:
         """
-        Seconds that 95 of the last 100 good answers did not exceed; None without any.
+        The seconds that 95 of the last 100 good answers did not exceed; None without any.
 
         Answers that had to wait for an SDK to be imported are left out.
         """

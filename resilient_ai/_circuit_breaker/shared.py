@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from .config import CircuitConfig
 
-_MOST_EVENTS = 100  # told in one go: a listener that undoes what it hears of must not hold a call for ever
+_MOST_EVENTS = 100  # sent in one go: a listener that undoes every change must not block a call for ever
 
 
 class SharedCircuit:
@@ -57,22 +57,22 @@ class SharedCircuit:
         self.name = name
         self.circuit = Circuit(config)
         self._registry = registry
-        self._served: str | None = None  # the call site whose calls go through it on a fast path, if there is one
+        self._served: str | None = None  # the call site that uses it on a fast path, if there is one
         # Reentrant: a signal handler may print the registry while its own thread holds the lock.
         self._lock = threading.RLock()
-        self._notices: Notices | None = None  # made for the first event; most circuits never have one
+        self._notices: Notices | None = None  # made for the first event; most circuits have none
         self._past: CircuitCounts | None = None  # the counts at the latest reset
         self.last_used = registry.clock.now()
-        self.in_flight = 0  # calls and streams of a keyed circuit, which must not go while one lasts
+        self.in_flight = 0  # calls and streams of a keyed circuit, which must not be dropped meanwhile
 
     def entered(self) -> None:
-        """A call of this key begins."""
+        """Count a call of this key that begins."""
         with self._lock:
             self.in_flight += 1
             self.last_used = self._registry.clock.now()
 
     def left(self) -> None:
-        """It is over."""
+        """Count a call of this key that has ended."""
         with self._lock:
             self.in_flight -= 1
             self.last_used = self._registry.clock.now()
@@ -93,9 +93,9 @@ class SharedCircuit:
 
     def refusal(self, now: float) -> CircuitOpenError:
         """
-        What to raise when the circuit refuses every call and there is nothing to decide: `now < refused_until`.
+        The error while the circuit refuses every call without a decision: `now < refused_until`.
 
-        Counted without the lock: between two calls or jumps the interpreter does not switch threads.
+        Counted without the lock: the interpreter does not switch threads between two calls or jumps.
         """
         circuit = self.circuit
         circuit.record.rejected += 1
@@ -109,7 +109,7 @@ class SharedCircuit:
         return error
 
     def admit(self, now: float) -> Ticket:
-        """A ticket for one call; `CircuitOpenError` when the circuit refuses."""
+        """A ticket for one call; raises `CircuitOpenError` if the circuit refuses."""
         circuit = self.circuit
         if is_inside_probe_of(circuit):
             return NESTED_PROBE
@@ -123,11 +123,11 @@ class SharedCircuit:
                 self._add_event(changed, now)
             wait, reason = circuit.retry_after(now), circuit.refusal()
             if fleet is not None and fleet.holds and not wait:
-                wait = fleet.slot  # it is due, and this call was not the one
+                wait = fleet.slot  # a probe is due, but this call was not chosen
         if changed is not None:
             try:
                 self._notify()
-            except BaseException:  # Ctrl-C in a listener: nobody will call with this ticket
+            except BaseException:  # Ctrl-C in a listener: the ticket will not be used
                 if ticket is not None:
                     self.released(ticket)
                 raise
@@ -145,16 +145,16 @@ class SharedCircuit:
         return error
 
     def answered(self, ticket: Ticket, ended: float, seconds: float) -> None:
-        """A good answer of a call that the layers have run."""
+        """Take in a good answer to a call that the ordinary layers have run."""
         if self._registry.measurements is None:
             self.good(ticket, ended - seconds, ended)
         else:
             self.succeeded(ticket, ended, seconds, by_layers=True)
 
     def good(self, ticket: Ticket, started: float, ended: float) -> None:
-        """A good answer; where it changes nothing but the record, without the lock."""
+        """Take in a good answer; without the lock, if it changes only the record."""
         circuit = self.circuit
-        # Read the list before the ticket: a reset in another thread replaces the ticket first and the list after it.
+        # Read the list before the ticket: a reset in another thread replaces the ticket first and then the list.
         answer_times = circuit.answer_times
         if ticket is circuit.fast_ticket and len(answer_times) < MOST_ANSWER_TIMES:
             answer_times.append(ended)
@@ -213,7 +213,7 @@ class SharedCircuit:
                 sharing.judged(self, shown)
         if changed is not None:
             if changed is CircuitState.OPEN and opening is not None:
-                # Outside the lock: the error's own code runs, and classifiers of the user's.
+                # Outside the lock, because this runs code of the error and the user's own classifiers.
                 opening.cause = stand_in(error, private=request, verdict=verdict)
             self._notify()
 
@@ -225,23 +225,23 @@ class SharedCircuit:
 
     @property
     def share(self) -> float:
-        """Share of failures above which it should open: its own, or half of all."""
+        """Share of failures above which it should open: its own setting, else a half."""
         return self.circuit.config.failure_rate_threshold or 0.5
 
     @property
     def period(self) -> float:
-        """Seconds that it stays open by itself."""
+        """Seconds that it stays open by its own rules."""
         return self.circuit.config.recovery_timeout
 
     def evidence(self) -> Evidence:
-        """What it has seen of late, as far as that says something about now."""
+        """Its latest outcomes, as far as they tell something about the present."""
         now = self._registry.clock.now()
         with self._lock:
             fleet = self.circuit.by_fleet
             return self.circuit.record.evidence(now, NEVER if fleet is None else fleet.closed_at)
 
     def follow(self, ruling: Ruling) -> None:
-        """Do what the fleet has decided."""
+        """Apply a decision of the fleet."""
         now, circuit = self._registry.clock.now(), self.circuit
         with self._lock:
             if ruling.opened:
@@ -253,7 +253,7 @@ class SharedCircuit:
         self._notify()
 
     def held(self) -> tuple[float, int] | None:
-        """(seconds until a probe, probes that failed) while the fleet holds it open; else None."""
+        """(seconds until a probe, number of failed probes) while the fleet holds it open; else None."""
         now = self._registry.clock.now()
         with self._lock:
             fleet = self.circuit.by_fleet
@@ -262,19 +262,19 @@ class SharedCircuit:
             return max(0.0, self.circuit.open_until - now) if fleet.holds else 0.0, fleet.probes
 
     def idle(self, now: float) -> float:
-        """Seconds without a call; -1 for a circuit that must be kept: not simply closed, or with a call in flight."""
+        """Seconds without a call; -1 for a circuit that must be kept: not closed, or with a call in flight."""
         kept = self.in_flight or self.circuit.state is not CircuitState.CLOSED
         return -1.0 if kept else now - self.last_used
 
     def overdue(self, now: float) -> float:
-        """Seconds for which an open circuit could have been probed, and nobody came; -1 in every other state."""
+        """Seconds since an open circuit could have been probed, if no call came; -1 in every other state."""
         circuit = self.circuit
         if self.in_flight or circuit.state is not CircuitState.OPEN:
             return -1.0
         return now - max(circuit.open_until, self.last_used)
 
     def unused(self, now: float) -> float:
-        """Seconds without a call; -1 for a circuit that an operator has set, and while a call is in flight."""
+        """Seconds without a call; -1 if an operator has set its state, or while a call is in flight."""
         by_itself = (CircuitState.CLOSED, CircuitState.OPEN, CircuitState.HALF_OPEN)
         return now - self.last_used if self.circuit.state in by_itself and not self.in_flight else -1.0
 
@@ -332,7 +332,7 @@ class SharedCircuit:
             return latest if self._past is None else added((self._past, latest))
 
     def trip(self) -> None:
-        """Open now, for a normal recovery period; a `ValueError` where an operator has set another state."""
+        """Open it now, for a normal recovery period; `ValueError` if an operator has set its state."""
         now = self._registry.clock.now()
         with self._lock:
             changed = self.circuit.trip(now, roll=self._roll())
@@ -341,7 +341,7 @@ class SharedCircuit:
         self._notify()
 
     def force(self, state: CircuitState) -> None:
-        """An operator sets the state."""
+        """Set the state for an operator."""
         with self._lock:
             changed = self.circuit.force(state)
             if changed is CircuitState.CLOSED:
@@ -351,9 +351,9 @@ class SharedCircuit:
         self._notify()
 
     def clear(self) -> None:
-        """Closed, with every number at zero."""
+        """Close it, with all numbers at zero."""
         with self._lock:
-            self.circuit.fast_ticket = None  # from here on good answers wait for the lock
+            self.circuit.fast_ticket = None  # from here on, good answers need the lock
             self._past = self.counts()
             self.hand_over_times()
             self.circuit.clear()
@@ -376,31 +376,31 @@ class SharedCircuit:
 
     @property
     def _hands_over(self) -> bool:
-        # There may be thousands of keys, whose lists would take too long to read.
+        # Not for keyed circuits: there may be thousands, whose lists would take too long to read.
         return part_of(self.name, "key") is None
 
     def _attempts(self, outcome: str) -> Series:
         return Series(ATTEMPT, part_of(self.name, "call_site"), part_of(self.name, "endpoint"), outcome)
 
     def time_source(self) -> TimeSource:
-        """Whose times it hands over."""
+        """The series to which its measured times belong."""
         call = None if self._served is None else Series(CALL, self._served, outcome="ok")
         return TimeSource(self._attempts("ok"), call)
 
     def serves(self, call_site: str) -> None:
-        """Calls of this call site come on a fast path; those of several are told apart by nobody."""
+        """Note that this call site uses it on a fast path; the times of several call sites are not told apart."""
         several = self._served not in (None, call_site)
         self._served = part_of(self.name, "call_site") if several else call_site
 
     def held_times(self) -> tuple[SharedCircuit, list[float]] | None:
-        """Times of good answers that have not been handed over; None where each was added by itself."""
+        """Times of good answers that have not been handed over; None if each was added when it came."""
         if not self._hands_over:
             return None
         with self._lock:
             return self, self.circuit.answer_times[:]
 
     def hand_over_times(self) -> None:
-        """Hand over all times: they are about to be dropped."""
+        """Hand over all times, because they are about to be dropped."""
         if self._hands_over and (measurements := self._registry.measurements) is not None:
             measurements.hand_over(self, self.circuit.answer_times[:])
 
@@ -413,12 +413,12 @@ class SharedCircuit:
         self._tell(change_of(self.circuit, self.name, state, now))
 
     def _tell(self, event: Event) -> None:
-        """Keep an event for `_notify`, which tells it outside the lock."""
+        """Keep an event for `_notify`, which sends it without the lock."""
         notices = self._notices = self._notices or Notices()
         notices.pending.append(event)
 
     def _notify(self) -> None:
-        """Tell what there is to tell, outside the lock."""
+        """Send all pending events, without the lock."""
         for _ in range(_MOST_EVENTS):
             with self._lock:
                 if (notices := self._notices) is None or (event := notices.take()) is None:

@@ -6,8 +6,8 @@ The circuit: a state machine without clock, lock, logger or task.
       └── success_threshold successes ── half-open ◀──────────────────────────────┘
                                              └── one failure ──▶ open, for a longer period
 
-Every call holds a ticket of one generation. Each transition starts a new generation, and the result of a call of an
-earlier one changes nothing but the count of late results.
+Every call holds a ticket of one generation. Each transition starts a new generation. The result of a call of an earlier
+generation changes only the count of late results.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def _window(config: CircuitConfig) -> Window | None:
 
 class Circuit(FleetCircuit):
     """
-    One circuit. Methods that may change the state return the new state if they did, else None.
+    One circuit. Methods that may change the state return the new state, or None if it did not change.
 
     In metrics_only, METRICS_ONLY is returned when a closed circuit would have opened.
 
@@ -47,12 +47,12 @@ class Circuit(FleetCircuit):
         failures: The failure count: up with a failure, down with a success.
         opening: Why it is open, or half-open.
         probing: Its probes, while it is half-open.
-        record: What came of its calls.
-        answer_times: The record's list, one step nearer for the fast path.
-        open_ticket: Lets a call through without asking further; None: `admit` decides.
-        fast_ticket: The open ticket, while a success with it changes nothing but the times of good answers.
-        refused_until: Before this time every call is refused, without asking further.
-        by_fleet: What the fleet has it do; None as long as that never was anything.
+        record: The outcomes of its calls.
+        answer_times: The list of the record, here for quick access on the fast path.
+        open_ticket: Lets a call through without a decision; None: `admit` decides.
+        fast_ticket: The open ticket, while a success with it changes only the times of good answers.
+        refused_until: Before this time every call is refused without a decision, in monotonic seconds.
+        by_fleet: The fleet's part in its state; None until the fleet first had one.
     """
 
     __slots__ = (
@@ -70,8 +70,8 @@ class Circuit(FleetCircuit):
         self.clear()
 
     def clear(self) -> None:
-        """The first day again: closed, every count zero."""
-        # A good answer appends two times to `answer_times` without a lock, if it holds `fast_ticket`. So the ticket is
+        """Start over: closed, with all counts at zero."""
+        # A good answer with `fast_ticket` appends two times to `answer_times` without a lock. So the ticket is
         # withdrawn before the list is replaced: an answer that still appends to the old list came before the reset.
         # (CPython does not switch threads between the two appends. If it did, two durations would be wrong.)
         self.fast_ticket: Ticket | None = None
@@ -109,14 +109,14 @@ class Circuit(FleetCircuit):
 
     def reconfigure(self, config: CircuitConfig) -> None:
         """
-        Go on with other settings.
+        Use other settings from now on.
 
-        What was counted stays, and so does the end of an open period; a window that they change begins empty, and so
-        does the growth of the periods.
+        The counts stay, and so does the end of an open period. A window whose settings change starts empty, and the
+        growth of the periods starts over.
         """
         before, self.config = self.config, config
         if config.window != before.window:
-            self.fast_ticket = None  # from now on good answers have to be counted in the window too
+            self.fast_ticket = None  # from now on, good answers have to be counted in the window too
             self._window = _window(config)
         if config.recovery_timeout != before.recovery_timeout:
             self._period = config.recovery_timeout
@@ -128,12 +128,12 @@ class Circuit(FleetCircuit):
 
     def admit(self, now: float, *, roll: float = 0.0, workers: int = 0) -> tuple[Ticket | None, CircuitState | None]:
         """
-        A ticket, or None: do not call. Beside it the new state, if the recovery period was over.
+        A ticket, or None: do not call; and the new state, if the recovery period was over.
 
         Args:
             now: Monotonic seconds.
-            roll: By chance, in [0, 1): of a fleet's workers one probes.
-            workers: In the fleet; 0 without one, or when it cannot be reached.
+            roll: Random number in [0, 1), which decides which worker of a fleet probes.
+            workers: Number of workers in the fleet; 0 without a fleet, or if it cannot be reached.
         """
         if self.open_ticket is not None:
             return self.open_ticket, None
@@ -160,17 +160,17 @@ class Circuit(FleetCircuit):
         return None, changed
 
     def refusal(self) -> str:
-        """Why `admit` said no: "open", "half_open_full" or "forced_open"."""
+        """Why `admit` refused: "open", "half_open_full" or "forced_open"."""
         if self.state is CircuitState.OPEN:
             return "open"
         return "half_open_full" if self.state is CircuitState.HALF_OPEN else "forced_open"
 
     def retry_after(self, now: float) -> float | None:
         """
-        Seconds until it is worth asking; 0 when a call would be let through, None when only an operator knows.
+        Seconds until it is worth asking; 0 if a call would be let through, None if only an operator knows.
 
-        While all probes are in flight: as long as a good answer usually takes, or until the first lease is over. While
-        the first one is alone: until it no longer is.
+        While all probes are in flight: the usual time of a good answer, or until the first lease ends. During the head
+        start of the first probe: until it ends.
         """
         if self.state is CircuitState.FORCED_OPEN:
             return None
@@ -186,7 +186,7 @@ class Circuit(FleetCircuit):
     # -- results
 
     def succeed(self, ticket: Ticket, now: float, seconds: float, *, roll: float = 0.0) -> CircuitState | None:
-        """The call of this ticket gave a good answer after so many seconds; `roll` in [0, 1) is for jitter."""
+        """Take in a good answer to the call of this ticket, after so many seconds; `roll` in [0, 1) is for jitter."""
         if ticket.generation != self._generation:
             if self._too_late(ticket):
                 self.record.shows_life(now - seconds)
@@ -221,7 +221,7 @@ class Circuit(FleetCircuit):
         at_once: bool = False,
         roll: float = 0.0,
     ) -> CircuitState | None:
-        """The call of this ticket failed; `at_once` opens whatever the counts say."""
+        """Take in a failure of the call of this ticket; `at_once` opens without regard to the counts."""
         if ticket.generation != self._generation:
             if self._too_late(ticket):
                 self.record.shows_none(now)
@@ -245,7 +245,7 @@ class Circuit(FleetCircuit):
         return self._open_if(reason, now, retry_after, roll, dictated=at_once)
 
     def release(self, ticket: Ticket) -> None:
-        """The call ended without news (cancelled, or the caller's own fault); a probe gives its slot back."""
+        """End a call without an outcome (cancelled, or the caller's own mistake); a probe gives its slot back."""
         if ticket.generation != self._generation:
             self._too_late(ticket)
             return
@@ -258,7 +258,7 @@ class Circuit(FleetCircuit):
         return ticket.generation == self._generation
 
     def holds(self, ticket: Ticket) -> bool:
-        """Whether this is a probe under way."""
+        """Whether this is the ticket of a probe in flight."""
         return self.probing is not None and ticket in self.probing.in_flight
 
     def _too_late(self, ticket: Ticket) -> bool:
@@ -269,7 +269,7 @@ class Circuit(FleetCircuit):
         return True
 
     def _count(self, now: float, seconds: float, *, failed: bool) -> bool:
-        """Add the outcome to the window; whether the call was slow."""
+        """Add an outcome to the window; whether the call was slow."""
         limit = self.config.slow_call_seconds
         slow = limit is not None and seconds > limit
         self.record.slow += slow
@@ -280,7 +280,7 @@ class Circuit(FleetCircuit):
     # -- opening
 
     def _breach(self) -> str | None:
-        """The rule that the counts break, with its numbers; None while they break none."""
+        """The rule that the counts breach, with its numbers; None if they breach none."""
         config, window = self.config, self._window
         if config.failure_threshold is not None and self.failures >= config.failure_threshold:
             return f"failure count reached {self.failures}"
@@ -297,7 +297,7 @@ class Circuit(FleetCircuit):
         self, reason: str | None, now: float, retry_after: float | None, roll: float, *, dictated: bool = False
     ) -> CircuitState | None:
         if self.state is CircuitState.METRICS_ONLY:
-            news = reason is not None and self.opening is None  # each breach is told once
+            news = reason is not None and self.opening is None  # each breach is reported once
             self.opening = Opening(reason, 0.0) if reason is not None else None
             return CircuitState.METRICS_ONLY if news else None
         return None if reason is None else self._open(now, reason, retry_after, roll, dictated=dictated)
@@ -313,14 +313,14 @@ class Circuit(FleetCircuit):
     def _enter_open(self, opening: Opening, *, again: bool = False) -> CircuitState:
         failures = self.failures
         self._enter(CircuitState.OPEN)
-        self.failures = failures  # what opened it stays readable until it closes
+        self.failures = failures  # the count that opened it stays readable until it closes
         self.record.opened_count += not again
         self.opening = opening
         self._open_until(opening.until)
         return CircuitState.OPEN
 
     def _open_until(self, until: float) -> None:
-        """The end of the period, before which nothing has to be asked; a trial of the fleet's word may come sooner."""
+        """Set the end of the open period; a trial against the fleet's vote may come sooner."""
         if self.opening is None:
             return
         self.opening.until = until
@@ -331,10 +331,10 @@ class Circuit(FleetCircuit):
 
     def _open_seconds(self, retry_after: float | None, roll: float) -> float:
         """
-        How long it stays open: the period, or the provider's wait if longer, but never above the cap.
+        Seconds that it stays open: the period, or the provider's wait if longer, but at most the cap.
 
-        With jitter up to that share longer, so that a fleet which opened together does not probe together. At the
-        cap the spread lies below it; below what the provider asked for only where the cap is below that already.
+        Jitter lengthens that by up to its share, so that processes that opened together do not probe together. At the
+        cap, the spread is below the cap. It is never below the provider's wait, unless the cap itself is.
         """
         most = self.config.max_recovery_timeout
         most = math.inf if most is None else most
@@ -352,7 +352,7 @@ class Circuit(FleetCircuit):
     # -- the operator
 
     def trip(self, now: float, *, roll: float = 0.0) -> CircuitState | None:
-        """Open now, for a normal period; nothing if it is open already."""
+        """Open it now, for a normal period; does nothing if it is open already."""
         if self.state in (CircuitState.DISABLED, CircuitState.METRICS_ONLY, CircuitState.FORCED_OPEN):
             raise ValueError(f"a circuit that is {self.state.value} cannot be tripped; call .reset() first")
         if self.state is CircuitState.OPEN and self.retry_after(now):
@@ -361,7 +361,7 @@ class Circuit(FleetCircuit):
         return self._open(now, "tripped by an operator", None, roll)
 
     def force(self, state: CircuitState) -> CircuitState | None:
-        """Go to a state and stay; None if it was there already. Closed by force starts from zero in any case."""
+        """Set a state that stays; None if it was set already. Closing it always starts the counts from zero."""
         if state is not self.state:
             return self._enter(state)
         if state is CircuitState.CLOSED:
@@ -377,14 +377,14 @@ class Circuit(FleetCircuit):
 
     @property
     def opened_by(self) -> Literal["local", "fleet"] | None:
-        """Who opened it; None while it is closed, or set by an operator."""
+        """Who opened it; None while it is closed, or if an operator has set its state."""
         if self.opening is None or self.state not in (CircuitState.OPEN, CircuitState.HALF_OPEN):
             return None
         return "fleet" if self.opening.by_fleet else "local"
 
     @property
     def open_until(self) -> float:
-        """When it may be probed; 0.0 while it is not open."""
+        """When it may be probed, in monotonic seconds; 0.0 while it is not open."""
         return self.opening.until if self.opening is not None else 0.0
 
     @property

@@ -13,12 +13,12 @@ from .tickets import CircuitState
 @public("types")
 class CircuitCounts(NamedTuple):
     """
-    What a circuit has counted since it was made; `reset()` does not change it. Cheap to read, unlike `CircuitStats`.
+    The counts of a circuit since it was made; `reset()` does not change them. Cheap to read, unlike `CircuitStats`.
 
     Attributes:
         ok: Calls that were answered.
         failed: Those that failed.
-        neutral: Those that said nothing about the provider.
+        neutral: Those that told nothing about the provider.
         rejected: Calls refused.
         late: Results that came back after the state had changed.
         slow: Calls longer than slow_call_seconds.
@@ -38,27 +38,28 @@ class CircuitCounts(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class CircuitStats:
     """
-    What a circuit has seen.
+    The numbers of a circuit since the last reset.
 
     Attributes:
-        state: Half-open begins with the first call after the recovery period; until then it reads open.
+    state: What it does with calls. Half-open begins with the first call after the recovery period; until then it
+        is open.
         total_calls: Calls that were let through and have ended, without the late ones.
         total_failures: Those that failed.
-        neutral: Those that said nothing about the provider: cancelled, rate limited, the caller's own mistake.
+        neutral: Those that told nothing about the provider: cancelled, rate limited, the caller's own mistake.
         failure_rate: Share of failures among calls that were not neutral, 0.0 without any.
-        recent_success_rate: Of the last 5 minutes, at most 100 calls; 1.0 when there were none.
-        current_failure_count: Up with a failure, down with a success.
+        recent_success_rate: Share of good answers in the last 5 minutes, at most 100 calls; 1.0 without calls.
+        current_failure_count: The failure count: a failure adds one, a success subtracts one.
         rejected: Calls refused.
         late: Results that came back after the state had changed; they change nothing else.
         slow: Calls longer than slow_call_seconds.
         opened_count: Times it opened.
-        probes_in_flight: Probes that hold a slot now.
-        window_calls: Calls in the sliding window, 0 when no rate is watched.
+        probes_in_flight: Probes in flight.
+        window_calls: Calls in the sliding window; 0 if no rule uses a rate.
         window_failures: Failures among them.
         window_slow: Slow calls among them.
-        retry_after: Seconds until a probe is allowed; None when not open or when only an operator knows.
-        p95: Seconds, over the last 100 good answers; None without any.
-        opened_by: "local", or "fleet" where the workers of a fleet have voted; None while it is closed.
+        retry_after: Seconds until a probe is allowed; None if it is not open, or if only an operator knows.
+        p95: 95th percentile of the last 100 good answers, in seconds; None without any.
+        opened_by: "local", or "fleet" if the workers of a fleet have voted; None while it is closed.
     """
 
     state: CircuitState
@@ -82,7 +83,7 @@ class CircuitStats:
 
     @property
     def calls(self) -> int:
-        """`total_calls`, under the name that statistics of other kinds have for it."""
+        """The same as `total_calls`, under the name that other statistics use."""
         return self.total_calls
 
     @property
@@ -92,5 +93,5 @@ class CircuitStats:
 
     @property
     def failed(self) -> int:
-        """`total_failures`, likewise."""
+        """The same as `total_failures`, under the name that other statistics use."""
         return self.total_failures

@@ -1,4 +1,4 @@
-"""What a circuit's state is made of: its modes, the tickets of its calls, why it is open, and its probes."""
+"""The parts of a circuit's state: its states, the tickets of its calls, why it is open, and its probes."""
 
 from __future__ import annotations
 
@@ -42,19 +42,19 @@ _FIRST = Ticket(1)
 
 def ticket_of(generation: int) -> Ticket:
     """
-    What all calls of a generation share while the circuit is closed.
+    The ticket that all calls of a generation share while the circuit is closed.
 
-    Most circuits never leave their first generation, so its ticket is one for all circuits: a call shows its ticket to
-    the circuit that has given it and to no other.
+    Most circuits never leave their first generation, so all circuits share its ticket: a call returns its ticket only
+    to the circuit that issued it.
     """
     return _FIRST if generation == 1 else Ticket(generation)
 
 
 # A provider that answers half of the calls fails ten in a row once in a thousand times.
-DEAD = 10  # failures in a row after which the first probe goes ahead of the others
-HEAD_START = 0.2  # seconds: a provider that is still down mostly refuses within these
-UNRECORDED = -1  # generation of tickets whose results nobody wants
-NESTED_PROBE = Ticket(UNRECORDED)  # for a call inside a probe of the same circuit: the probe tells how it went
+DEAD = 10  # failures in a row after which the first probe is sent before the others
+HEAD_START = 0.2  # seconds by which it is sent before them: a provider that is still down usually refuses it by then
+UNRECORDED = -1  # generation of tickets whose results are not recorded
+NESTED_PROBE = Ticket(UNRECORDED)  # for a call inside a probe of the same circuit, whose outcome the probe reports
 
 
 class Opening:
@@ -62,7 +62,7 @@ class Opening:
     Why a circuit opened, or would have in metrics_only, and when it may be probed.
 
     Attributes:
-        dictated: Whether the provider said for how long: nobody else's word shortens that.
+        dictated: Whether the provider said for how long; then nothing else shortens it.
         by_fleet: Whether the fleet opened it.
     """
 
@@ -73,7 +73,7 @@ class Opening:
         self.until = until
         self.dictated = dictated
         self.by_fleet = by_fleet
-        self.cause: StandIn | None = None  # set by the handle, once it has let go of its lock
+        self.cause: StandIn | None = None  # set after the lock is released
 
 
 class Probing:
@@ -81,10 +81,10 @@ class Probing:
     The probes of a half-open circuit.
 
     Attributes:
-        in_flight: Their tickets.
-        successes: Good answers.
-        usual_seconds: What a good answer usually takes.
-        alone_until: Before this time the one in flight is the only one.
+        in_flight: The tickets of the probes in flight.
+        successes: Number of good answers.
+        usual_seconds: Seconds that a good answer usually takes.
+        alone_until: End of the first probe's head start, before which it is the only one, in monotonic seconds.
     """
 
     __slots__ = ("alone_until", "in_flight", "successes", "usual_seconds")
@@ -96,7 +96,7 @@ class Probing:
         self.alone_until = NEVER
 
     def is_full(self, now: float, most: int) -> bool:
-        """Whether another probe has to wait; `most` may be in flight at a time."""
+        """Whether another probe has to wait; at most `most` may be in flight at a time."""
         return bool(self.in_flight) and (len(self.in_flight) >= most or now + TICK < self.alone_until)
 
     def wait(self, now: float, most: int) -> float:

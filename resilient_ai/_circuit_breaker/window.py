@@ -1,4 +1,4 @@
-"""Outcomes of the recent past, counted as they come and go: the last n calls, or the calls of the last n seconds."""
+"""Sliding windows of outcomes: the last n calls, or the calls of the last n seconds."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import math
 from abc import ABC, abstractmethod
 from collections import deque
 
-_SLICES = 10_000  # a window of seconds keeps at most so many counts, so that its memory has a bound
-TICK = 1e-6  # seconds; sums of floats that mean the same moment differ by less
+_SLICES = 10_000  # most counts in a window of seconds, which bounds its memory
+TICK = 1e-6  # seconds; sums of floats for the same moment differ by less
 
 
 class Window(ABC):
     """
-    A sliding window. Adding is O(1), and every outcome leaves once.
+    A sliding window. Adding takes O(1) time; every outcome leaves once.
 
     Attributes:
         calls: Outcomes inside.
         failures: Failures among them.
         slow: Slow calls among them.
-        most: Outcomes it can hold at a time.
+        most: Most outcomes that it can hold; inf if unlimited.
     """
 
     __slots__ = ("calls", "failures", "most", "slow")
@@ -28,16 +28,16 @@ class Window(ABC):
         self.clear()
 
     def clear(self) -> None:
-        """Empty it."""
+        """Remove all outcomes."""
         self.calls = self.failures = self.slow = 0
 
     @abstractmethod
     def add(self, now: float, failed: bool, slow: bool) -> None:
-        """Remember one outcome."""
+        """Add one outcome."""
 
     @abstractmethod
     def forget(self, now: float) -> None:
-        """Let go of what is too old."""
+        """Remove outcomes that are too old."""
 
 
 class CallsWindow(Window):
@@ -51,7 +51,7 @@ class CallsWindow(Window):
     def clear(self) -> None:
         super().clear()
         self._ring = bytearray()
-        self._next = 0  # where the oldest lies once the ring is full
+        self._next = 0  # position of the oldest outcome, when the ring is full
 
     def add(self, now: float, failed: bool, slow: bool) -> None:  # noqa: ARG002 - age does not matter here
         ring, outcome = self._ring, failed | slow << 1
@@ -68,12 +68,12 @@ class CallsWindow(Window):
         self._next = (self._next + 1) % self.calls
 
     def forget(self, now: float) -> None:
-        """Nothing: only newer calls push older ones out."""
+        """Does nothing: only newer calls replace older ones."""
 
 
 class SecondsWindow(Window):
     """
-    The calls of the last so many seconds, however many; one exactly that old is out.
+    The calls of the last so many seconds; a call of exactly that age no longer counts.
 
     Outcomes less than a ten-thousandth of the window apart leave together, with the first of them.
     """
