@@ -46,9 +46,9 @@ class CircuitBreakerPolicy(Policy[CircuitBreaker]):
     kind = "circuit_breaker"
     rank = 80
     not_outside: ClassVar = {
-        "classified_retry": "counts all attempts of a call as one failure",
+        "classified_retry": "counts a whole retry loop as one failure",
         "batched": "counts one failed call once per waiter",
-        "failover": "is one circuit for all endpoints, and refuses the good ones along with the bad",
+        "failover": "is one circuit for all endpoints, which refuses the good ones with the bad",
     }
     twice = "count each failure twice in it"
     per_endpoint = True

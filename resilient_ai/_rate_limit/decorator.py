@@ -34,7 +34,7 @@ class RateLimitPolicy(Policy[RateLimit]):
     kind = "rate_limit"
     rank = 60
     not_outside: ClassVar = {
-        "classified_retry": "counts all attempts of a call as one request",
+        "classified_retry": "counts a whole loop of attempts as one request",
         "batched": "counts every item as a request of its own",
         "failover": "keeps one quota for all endpoints",
     }
