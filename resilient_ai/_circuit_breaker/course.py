@@ -234,7 +234,7 @@ class GuardedStream:
     Holds the ticket of a circuit while a stream is read.
 
     Attributes:
-    answered: When the stream reached its commit point; after that the consumer sets the pace.
+        answered: When the stream reached its commit point; after that the consumer sets the pace.
     """
 
     __slots__ = ("_breaker", "_guard", "_own_error", "_request", "_started", "_ticket", "answered")

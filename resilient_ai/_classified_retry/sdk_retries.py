@@ -44,7 +44,7 @@ class OwnRetries:
     Warns the user of one call site whose client retries by itself.
 
     Attributes:
-    told: Whether it has warned already.
+        told: Whether it has warned already.
     """
 
     __slots__ = ("told",)

@@ -1,4 +1,4 @@
-"""The arguments of one call by name, as a rung sees them."""
+"""The arguments of one call by name, for the rungs."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ def arguments_by_name(
     signature: inspect.Signature | None, bound: bool, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> dict[str, Any]:
     """
-    All arguments of a call, defaults filled in.
+    All arguments of a call, with defaults filled in.
 
-    What `*args` took goes by its number and what `**kwargs` took by its name.
+    Arguments in `*args` go by their number, and those in `**kwargs` by their name.
 
     Args:
-        signature: Of the function as written; None when Python cannot tell.
-        bound: Whether its first parameter, `self`, is given already.
+        signature: Signature of the function as written; None when Python cannot tell.
+        bound: Whether the first parameter, `self`, is already bound.
         args: Positional arguments, without `self`.
         kwargs: Keyword arguments.
     """
@@ -26,7 +26,7 @@ def arguments_by_name(
         parameters = list(signature.parameters.values())[int(bound) :]
         try:
             given = signature.replace(parameters=parameters).bind(*args, **kwargs)
-        except (TypeError, ValueError):  # `def method(*args)`, or a call that the function itself refused
+        except (TypeError, ValueError):  # `def method(*args)`, or a call with wrong arguments
             given = None
         if given is not None:
             given.apply_defaults()

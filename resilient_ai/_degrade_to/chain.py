@@ -1,4 +1,4 @@
-"""The fallback chain: rungs asked in order, each within its time, few at once, identical calls together."""
+"""The fallback chain: asks the rungs in order, each with a time limit, few at once, once for identical calls."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 
 class _AtWork:
-    """What one chain has under way in one event loop."""
+    """The running work of one chain in one event loop."""
 
     __slots__ = ("flights", "slots")
 
@@ -51,12 +51,12 @@ class FallbackChain:
     The rungs of one policy, and how they are asked.
 
     Args:
-        rungs: In the order in which they are asked.
-        clock: Time limits end on it.
-        timeout: Seconds that one rung has to answer one call, waiting for its turn included; None: no bound.
-        most: Async rungs at work at a time, per event loop.
-        failed: Told of a rung that raised, with the call.
-        plain: Whether the callers block; then each rung is asked by its caller's own thread.
+        rungs: The rungs, in the order in which they are asked.
+        clock: The clock of the time limits.
+        timeout: Seconds that one rung has for one call, including the wait for its turn; None: no bound.
+        most: Most async rungs running at a time, per event loop.
+        failed: Called with a rung that raised, and the call.
+        plain: Whether the callers block; then each rung is asked in its caller's own thread.
     """
 
     def __init__(
@@ -78,14 +78,15 @@ class FallbackChain:
 
     async def first_answer(self, call: FailedCall) -> Answer | None:
         """
-        The first answer of one value, or None when every rung passes.
+        The first answer of one value, or None if every rung passes.
 
-        Calls that a rung cannot tell apart are answered by one computation: same function, scope, arguments, kind of
-        error and context variables, because a rung may read from any of these who is asking.
+        Calls that a rung cannot tell apart share one computation: same function, scope, arguments, kind of error and
+        context variables, because a rung may use any of these to find out who is asking.
         """
         if self.rungs[0].recall is None or self._plain:
             return await self._first(call, self._ask)  # a value: there is nothing to compute
-        context = contextvars.copy_context()  # kept until the answer is there: the key knows its values by their ids
+            # Kept until the answer is there, because the key holds ids of its values.
+            context = contextvars.copy_context()
         try:
             kind = type(call.error), call.verdict and call.verdict.error_type
             key = call_key(call), kind, _context_key(context)
@@ -96,11 +97,11 @@ class FallbackChain:
         return answer if answer is None or not shared else replace(answer, shared=True)
 
     async def first_item(self, call: FailedCall) -> Answer | None:
-        """The first answer that is a value or a stream with an item in it, or None when every rung passes."""
+        """The first answer that is a value or a stream with at least one item, or None if every rung passes."""
         return await self._first(call, self._ask_for_items)
 
     async def items(self, answer: Answer, first: Any) -> AsyncGenerator[Any, None]:
-        """What the caller of a stream gets: the first item, and those that follow within the rung's time for each."""
+        """Iterate over the items for the caller of a stream: the first, then the others, each within the time limit."""
         try:
             yield first
             while answer.rest is not None:
@@ -150,10 +151,10 @@ class FallbackChain:
         return answer
 
     def _items_of(self, answer: Any) -> AsyncIterator[Any] | None:
-        """The items of an answer that is a stream; None for one value."""
+        """The items of an answer that is a stream; None if it is one value."""
         if self._plain:
             return LiftedStream(answer) if gives_plain_items(type(answer)) else None
-        # Each item is waited for within a scope, so that the stream needs a task of its own.
+        # Each item is awaited within a cancel scope, so the stream needs a task of its own.
         return OwnTask(aiter(answer)) if isinstance(answer, AsyncIterable) else None
 
     async def _item_of(self, items: AsyncIterator[Any], rung: Rung) -> Any:
@@ -161,10 +162,10 @@ class FallbackChain:
 
     async def _limited(self, answer: Awaitable[Any], rung: Rung) -> Any:
         """
-        Await within the rung's time. Waiting for a turn counts, so that nobody waits longer than that.
+        Await an answer within the rung's time limit, which includes the wait for its turn.
 
-        Before a caller's deadline a rung has half of what is left, unless it is the last, so that the next one can
-        answer.
+        If the caller has a deadline, a rung gets half of the time left, unless it is the last one, so that the next one
+        can answer.
         """
         if self._plain:
             return waited_for(answer, f"rung {rung.name}")
@@ -179,10 +180,10 @@ class FallbackChain:
             raise CallTimeoutError(rung.name, timeout_seconds=seconds or 0.0)
         finally:
             if not began and (close := getattr(answer, "close", None)) is not None:
-                close()  # or Python warns that the coroutine was never awaited
+                close()  # otherwise Python warns that the coroutine was never awaited
 
     def _sooner(self, patience: Patience) -> tuple[float, Clock]:
-        """A rung's own time, or the caller's if that is shorter, on the clock that counts it."""
+        """The rung's time limit, or the caller's if that is shorter, and its clock."""
         seconds = max(0.0, patience.seconds)
         if self._timeout is not None and self._timeout <= seconds:
             return self._timeout, self._clock

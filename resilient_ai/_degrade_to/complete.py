@@ -1,4 +1,4 @@
-"""Whether an answer is one to remember: not cut off, not refused, no tool call, not blank."""
+"""Whether an answer is worth remembering: not cut off, not refused, not a tool call, not blank."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from resilient_ai._core.fields import field_of
 _WHOLE: Final = frozenset(
     "stop end_turn stop_sequence completed complete eos eos_token finish finished success done none".split()  # noqa: SIM905
 )
-"""Stop reasons of providers that mean a complete answer; every other reason means that something is missing."""
+"""Stop reasons of providers that mean a complete answer; every other reason means an incomplete one."""
 
 _UNFINISHED: Final = frozenset(("incomplete", "failed", "in_progress", "cancelled", "queued"))
 _REASONS: Final = ("finish_reason", "stop_reason", "finishReason", "stopReason", "done_reason")
@@ -23,10 +23,10 @@ _INNER: Final = ("choices", "candidates", "output", "message", "delta", "content
 
 def ended_well(answer: Any) -> bool:
     """
-    Read what SDK answers say of themselves, as objects or as dicts; plain text only has to be non-empty.
+    Whether an answer of an SDK, an object or a dict, is complete; plain text only has to be non-empty.
 
-    OpenAI's `finish_reason`, `tool_calls`, `refusal` and `status`, Anthropic's `stop_reason`, Google's
-    `finish_reason` and function calls, Cohere's, Mistral's and Bedrock's likewise, and those of a `Reply`.
+    Reads OpenAI's `finish_reason`, `tool_calls`, `refusal` and `status`, Anthropic's `stop_reason`, Google's
+    `finish_reason` and function calls, the same of Cohere, Mistral and Bedrock, and those of a `Reply`.
     """
     if answer is None:
         return False
@@ -42,7 +42,7 @@ def _says_whole(part: Any, depth: int = 0) -> bool:
         reason = field_of(part, name)
         if reason and _word(reason) not in _WHOLE:
             return False
-    # A user's own `status` may be anything, so only these values count; a provider's unfinished answer has one.
+    # A user's own `status` may be anything, so only the values of a provider's unfinished answers count.
     if _word(field_of(part, "status")) in _UNFINISHED or any(field_of(part, name) for name in _MARKS):
         return False
     if field_of(part, "type") in _TOOL_PARTS:

@@ -1,4 +1,4 @@
-"""What a fallback is set to, and the decisions that follow from the settings alone."""
+"""The settings of a fallback, and the decisions that depend only on them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .fallback import Rung
 Mark = Literal["prefix"] | Callable[[Recalled], Any]
 
 UNAVAILABLE: Final[tuple[ErrorType, ...]] = tuple(kind for kind in ErrorType if ERROR_TYPES[kind].degrade)
-"""The default of `on=`: another answer is worth having, because the request itself was fine."""
+"""The default of `on=`: error types with which the request itself was fine, so that another answer helps."""
 
 DEFAULT_RUNG_TIMEOUT: Final = Default(5.0)
 
@@ -37,7 +37,7 @@ class DegradeConfig:
     rung_timeout: float | None = DEFAULT_RUNG_TIMEOUT
     max_concurrency: int = 64
     stream: bool = False
-    plain: bool = field(default=False, repr=False)  # of a plain function, which has no timeouts
+    plain: bool = field(default=False, repr=False)  # for a plain function, which has no timeouts
 
     def __post_init__(self) -> None:
         check_number("rung_timeout", self.rung_timeout, above=0, optional=True)
@@ -46,14 +46,14 @@ class DegradeConfig:
             raise ValueError(f'mark must be "prefix", a function of the Recalled answer or None, got {self.mark!r}')
 
     def degrades(self, error: Exception, verdict: Verdict) -> bool:
-        """Whether the rungs are asked. Raises what a predicate of `on=` raises."""
+        """Whether the rungs are asked. Errors of a predicate of `on=` are raised."""
         named = tuple(rule for rule in self.on if not isinstance(rule, ErrorType))
         if matches(named, error, verdict):
             return True
         return verdict.error_type in self.on and verdict.blame != "program"
 
     def marked(self, rung: Rung, recalled: Recalled, value: Any) -> Any:
-        """The value as the caller gets it. Raises what a function given as `mark=` raises."""
+        """The value that the caller gets, marked. Errors of a function given as `mark=` are raised."""
         if self.mark is None:
             return value
         if self.mark != "prefix":

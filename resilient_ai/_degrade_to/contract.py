@@ -1,4 +1,4 @@
-"""What a fallback is asked: the failed call, and the ways to answer it or to pass."""
+"""The contract of a rung: the failed call that it is asked about, and how it answers or passes."""
 
 from __future__ import annotations
 
@@ -36,19 +36,19 @@ NO_ANSWER: Final = _NoAnswer()
 @dataclass(frozen=True, slots=True)
 class FailedCall:
     """
-    One call, as the rungs of `degrade_to` see it. Its repr shows no argument: they may be prompts.
+    One call, as the rungs of `degrade_to` get it. Its repr shows no arguments, which may be prompts.
 
     Attributes:
         function: Qualified name of the decorated function.
         args: Positional arguments, without `self`.
         kwargs: Keyword arguments.
-        arguments: All of them by parameter name, defaults filled in, without `self`. What only `*args` takes goes
-            by its number, "0", and what only `**kwargs` takes by its name.
-        instance: What a method is bound to, else None.
-        error: What the call below raised; None when an answer is to be remembered.
-        verdict: What `classify` says of it; None likewise.
+        arguments: All arguments by parameter name, with defaults filled in, without `self`. Those in `*args` go by
+            their number, "0", and those in `**kwargs` by their name.
+        instance: The instance that a method is bound to, else None.
+        error: The error of the call below; None if an answer is to be remembered.
+        verdict: What `classify` says about the error; None without an error.
         now: Monotonic seconds of the registry's clock; only differences mean something.
-        carried: What the function carries besides its arguments, for the scope of a memory; None: nothing is known.
+        carried: What the function carries besides its arguments, for the scope of a memory; None if unknown.
         plain: Whether the function is a plain one (`def`), whose thread a rung may block.
     """
 
@@ -68,13 +68,13 @@ class FailedCall:
 @dataclass(frozen=True, slots=True)
 class Recalled:
     """
-    An answer with its origin; a rung may return one in place of the bare answer, and `mark=` is given one.
+    An answer with its origin. A rung may return one in place of the bare answer; a function `mark=` gets one.
 
     Attributes:
-        answer: What the caller gets. Not in the repr.
-        source: Who answers, for people; default the rung's own name.
-        similarity: Cosine similarity of the question that was answered, 1.0 for the same one; None: not recalled.
-        age: Seconds since the provider gave the answer; None: it never did.
+        answer: The answer for the caller. Not in the repr.
+        source: The source of the answer, as text. Default: the rung's own name.
+        similarity: Cosine similarity of the recalled question, 1.0 for the same one; None if not recalled.
+        age: Seconds since the provider gave the answer; None if the provider did not give it.
     """
 
     answer: Any = field(repr=False)
@@ -87,21 +87,21 @@ class Recalled:
 @runtime_checkable
 class Recalling(Protocol):
     """
-    A rung with a memory: asked on failure, and told the good answers if it also has `remember(call, answer)`.
+    A rung with a memory: asked after a failure, and given the good answers if it also has `remember(call, answer)`.
 
-    Both may be `async def`. `remember` is called after successes that are real and complete; never with
-    None or an iterator, and of a stream with its whole text. A plain one runs
-    before the caller has the answer and must not block; an async one runs beside the caller.
+    Both methods may be `async def`. `remember` is called with complete answers of the provider, never with None or an
+    iterator; for a stream, with its whole text. A plain `remember` runs before the caller gets the answer and must not
+    block; an async one runs alongside the caller.
 
     A rung, function or object, may have these attributes too:
 
-    - `name`: how statistics and `watch()` call it; default its own `__name__` or its class.
-    - `label`: what `mark="prefix"` puts in brackets, or None for nothing; default "CACHED" for a rung that recalls,
-      "RULE-BASED" for a function, nothing for a value.
-    - `stats()`: numbers of its own, shown by the registry with those of the policy.
-    - `judges_answers`: True for a memory that is told answers that did not end well, too (cut, refused, a call of a
-      tool, blank), and sorts them out itself.
-    - `check_site(call)`: asked before the first call of a function, with that call; raises a ValueError where the
+    - `name`: its name in statistics and `watch()`; default its own `__name__` or its class.
+    - `label`: the text that `mark="prefix"` puts in brackets, or None for none; default "CACHED" for a rung that
+      recalls, "RULE-BASED" for a function, nothing for a value.
+    - `stats()`: its own numbers, which the registry shows with those of the policy.
+    - `judges_answers`: True for a memory that also gets answers that did not end well (cut, refused, a tool call,
+      blank) and filters them itself.
+    - `check_site(call)`: called before the first call of a function, with that call; raises a ValueError if the
       memory cannot tell who may share the function's answers.
     """
 
@@ -116,11 +116,11 @@ def text_of(call: FailedCall, which: str | Callable[[FailedCall], str | None] | 
 
     Args:
         call: The call.
-        which: Name of the argument, or a function of the call. Default: the last user message when there is an
-            argument `messages`, else the first argument that is a string.
+        which: Name of the argument, or a function of the call. Default: the last user message of an argument
+            `messages`, else the first argument that is a string.
 
-    Returns:
-        The text; None when there is none, or when the argument holds neither text nor chat messages.
+        Returns:
+            The text; None if there is none, or if the argument holds neither text nor chat messages.
     """
     if callable(which):
         return _text_in(which(call))

@@ -1,4 +1,4 @@
-"""The course of a call above its fallbacks: it is run, and the first rung that has an answer answers a failure."""
+"""The course of a call above its fallbacks: run it, and answer a failure by the first rung that has an answer."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 
 class DegradedFunction:
     """
-    What runs one function above its fallbacks; a closure for each function would take three times the room.
+    Runs one function above its fallbacks. A class, because a closure per function would need three times the memory.
 
     Args:
-        inner: Runs what lies below.
-        site: What its calls have in common.
+        inner: The layer below.
+        site: What the function's calls have in common.
     """
 
     __slots__ = ("_inner", "_site")
@@ -59,14 +59,14 @@ class DegradedFunction:
         return result
 
     def _in_time(self, patience: Patience, *call: Any) -> Coroutine[Any, Any, Any]:
-        """Run what lies below, and end it early enough for a fallback to come before the caller's deadline."""
+        """Run the layers below, and end them early enough for a fallback before the caller's deadline."""
         run = telling_time if self._site.plain else leaving_time
         return run(patience, self._site.state, self._inner, *call)
 
     async def _observed(
         self, fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
-        """The same where somebody wants to know whether a fallback answered anywhere in the call."""
+        """The same for a call in which an observer wants to know whether a fallback answered anywhere."""
         first = begun(fn)
         here, flag = self._site, (None if first is None else first.flag) or DegradedFlag()
         call = FallbackCall(here, fn, instance, args, kwargs)

@@ -1,4 +1,4 @@
-"""`@degrade_to`: when the AI is unavailable, the first fallback that has an answer gives it."""
+"""`@degrade_to`: when the AI is unavailable, the first fallback with an answer gives it."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class DegradePolicy(Policy[Degradation]):
         Refuse rungs that have to be awaited.
 
         Raises:
-            TypeError: One is an async function.
+            TypeError: A rung is an async function.
         """
         for rung in self.config.rungs:
             if rung.is_async:
@@ -89,30 +89,31 @@ def degrade_to(
     """
     Answer from the next best source when the AI is unavailable.
 
-    The rungs are asked in order, and the first that has an answer gives it. A rung is a value (the caller gets a copy
+    The rungs are asked in order, and the first one with an answer gives it. A rung is a value (the caller gets a copy
     of a mutable one), a function `(call: FailedCall) -> answer | NO_ANSWER`, sync or async, or an object with
     `recall(call)` and optionally `remember(call, answer)`, such as `LastAnswer()`. A rung that raises or runs out of
-    time is logged and passed over. When every rung passes, the caller gets the original error.
+    time is logged and skipped. If every rung passes, the caller gets the original error.
 
     Args:
-        *rungs: From the best answer to the plainest. A value always answers, so that it comes last.
+        *rungs: The rungs, from the best answer to the simplest. A value always answers, so it comes last.
         name: Call sites of one name share one set of numbers. Default: the function's qualified name.
         on: Exception types, ErrorTypes or predicates that mean "unavailable", in place of the default: every error
-            type but invalid request, context length and content filter. An ErrorType never means a plain Python
-            error of a programmer (TypeError, KeyError, ValueError, ...) that nothing recognises as a provider's;
-            name the exception type to degrade on it. Other exceptions that nothing recognises are degraded, and so
-            is a reply that is no JSON.
+            type except invalid request, context length and content filter. An ErrorType never matches a Python
+            programming error (TypeError, KeyError, ValueError, ...) that is not recognised as a provider's; name the
+            exception type to degrade on it. Other unrecognised exceptions are degraded, and so is a reply that is
+            not JSON.
         mark: "prefix" puts "[CACHED] " before text from a rung that recalls and "[RULE-BASED] " before text from a
-            function; values stay as they are. Or a function that gets a `Recalled` and returns the answer.
-        rung_timeout: Seconds that an async rung has for one call, waiting for its turn included. Default 5; None: no
-            bound. A rung that is not async runs at once and must not block. Not for plain functions, whose rungs block
-            as they do.
-        max_concurrency: Async rungs at work at a time, per event loop. Default 64. Calls that fail together are
-            answered by one computation if nothing that a rung can see tells them apart: function, instance,
-            arguments, kind of error, context variables.
-        stream: Answer with a stream, for functions that return one. Default False: where an earlier answer of this
-            call site was a stream, `stream=True` is among the arguments, or the return annotation says so. A value is
-            one item then, and an async iterator gives its items.
+            function; values stay unchanged. Or a function that takes a `Recalled` and returns the answer. Default
+            None: answers are not marked.
+        rung_timeout: Seconds that an async rung has for one call, including the wait for its turn. Default 5; None:
+            no bound. A rung that is not async runs at once and must not block. Not for plain functions, whose rungs
+            block.
+        max_concurrency: Most async rungs running at a time, per event loop. Default 64. Calls that fail together
+            share one computation if a rung cannot tell them apart: same function, instance, arguments, kind of error
+            and context variables.
+        stream: Whether to answer with a stream, for functions that return one. Default False: only if an earlier
+            answer of this call site was a stream, `stream=True` is among the arguments, or the return annotation is
+            a stream. In a stream a value is one item, and an async iterator gives its items.
         registry: The registry that keeps the numbers. Default: `resilient_ai.registry`.
 
     Raises:
@@ -129,7 +130,7 @@ def degrade_to(
     )
 
     def put_on(fn: Any = None, /, *more: Any, **named: Any) -> Any:
-        # Without its parentheses, `@degrade_to` took the function for a rung, and this is a call of it.
+        # `@degrade_to` without parentheses has taken the function for a rung, and this call is meant for the function.
         if more or named or not without_parentheses(fn):
             got = "the arguments of a call" if more or named else f"a {type(fn).__qualname__}"
             raise TypeError(

@@ -1,4 +1,4 @@
-"""Digests of values: equal for equal values, and never for two clients, sessions or tenants that are not the same."""
+"""Digests of values: equal for equal values, and never equal for two different clients, sessions or tenants."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from typing import Any, Final
 
 _PROCESS: Final = uuid.uuid4().hex
 _DEEPEST: Final = 20
-_MOST: Final = 20_000  # values in one digest: about 10 ms; 16 times as many where all are numbers
+_MOST: Final = 20_000  # most values in one digest: about 10 ms; 16 times as many if all are numbers
 _SCALARS: Final = frozenset((int, float, complex, bool, type(None)))
 _NAMED: Final = (
     datetime.date,
@@ -39,28 +39,28 @@ _NAMED: Final = (
     types.NotImplementedType,
 )
 _OF_NUMBERS: Final = ({int}, {float})
-_HEAP_TYPE: Final = 1 << 9  # made by a `class` statement, or by C code that imitates one
+_HEAP_TYPE: Final = 1 << 9  # a class made by a `class` statement, or by C code that imitates one
 
 
 class NoScope(Exception):  # noqa: N818 - never leaves the package
-    """Something in the call cannot be told apart from its like; such a call shares with nobody."""
+    """Something in the call can neither be compared by value nor identified; such a call shares no answers."""
 
 
 class Tokens:
-    """Numbers for objects that have no value to compare: each is its own scope while it lives."""
+    """Unique names for objects that cannot be compared by value: each is a scope of its own while it lives."""
 
     def __init__(self) -> None:
-        # No lock, which a fork could leave locked for ever: one step of a dict is atomic, and the worst that two
-        # threads can do to one another is to give one object two names, so that one answer is not found again.
+        # No lock, which a fork could leave locked for ever. Single dict operations are atomic; at worst, two threads
+        # give one object two names, so that one answer is not found again.
         self._by_id: dict[int, tuple[weakref.ref[Any], int]] = {}
         self._count = itertools.count()
 
     def of(self, thing: object) -> str:
         """
-        A name that no other object has, in this process or another.
+        A name that no other object has, in this or another process.
 
         Raises:
-            NoScope: The object cannot be referred to weakly, so that nobody would notice when its id is used again.
+            NoScope: The object does not support weak references, so a reuse of its id would go unnoticed.
         """
         known = self._by_id.get(id(thing))
         if known is not None and known[0]() is not thing:
@@ -92,20 +92,20 @@ TOKENS: Final = Tokens()
 
 def digest(*parts: object, blank: str | None = None, key: bytes = b"") -> str:
     """
-    32 hex digits that are equal exactly for equal values, across processes.
+    32 hex digits that are equal exactly for equal values, in any process.
 
-    Types count (1, 1.0, True and "1" are four values), so do the order of a list and the keys of a dict; a set and a
-    dict have no order. An object counts with all of its fields where its class says when two are equal, compared
-    fields or not. Objects without a value of their own (a client, a function) equal only themselves.
+    Types count (1, 1.0, True and "1" are four values), and so do the order of a list and the keys of a dict; a set and
+    a dict have no order. An object whose class defines equality counts with all its fields, whether its `==` compares
+    them or not. Objects without a value (a client, a function) are equal only to themselves.
 
     Args:
         parts: The values.
-        blank: The question. The first string that equals it is left out, so that calls that differ in it alone
-            come out equal; all others count, equal or not.
-        key: Secret without which nobody can try texts against the digest.
+        blank: The question. The first string equal to it is left out, so that calls that differ only in the question
+            get equal digests; all other strings count.
+        key: Secret key, without which texts cannot be tried against the digest.
 
     Raises:
-        NoScope: A value can neither be compared nor told apart, is nested too deeply or is too large.
+        NoScope: A value can neither be compared nor identified, is nested too deeply, or is too large.
     """
     writer = Writer(blank)
     writer.write(parts)
@@ -114,10 +114,10 @@ def digest(*parts: object, blank: str | None = None, key: bytes = b"") -> str:
 
 class Writer:
     """
-    Writes values so that different ones never read the same: each piece carries its type and its length.
+    Writes values so that different values never give the same bytes: each piece carries its type and its length.
 
     Attributes:
-        by_identity: Classes of the objects that were written by their identity, which no other process knows.
+        by_identity: Classes of the objects written by identity, which is valid in this process only.
     """
 
     __slots__ = ("_blank", "_depth", "_left", "_pieces", "by_identity")
@@ -130,7 +130,7 @@ class Writer:
         self.by_identity: list[str] = []
 
     def digest(self, key: bytes = b"") -> str:
-        """The digest of all that was written."""
+        """The digest of everything written."""
         return hashlib.blake2b(b"".join(self._pieces), key=key, digest_size=16).hexdigest()
 
     def piece(self, kind: str, body: bytes) -> None:
@@ -189,7 +189,7 @@ class Writer:
             self.write(each)
 
     def _deeper(self) -> None:
-        """One level down. After an error, who goes on writing puts `_depth` back."""
+        """Go one level down. After an error, a caller that goes on writing must reset `_depth`."""
         self._depth += 1
         if self._depth > _DEEPEST:
             raise NoScope("nested too deeply")
@@ -205,7 +205,7 @@ class Writer:
         elif isinstance(value, list | tuple | deque | set | frozenset | Mapping):
             self._write_members(kind, value)
         elif isinstance(value, str | int | float | bytes):
-            if not getattr(kind, "counts_as_text", False):  # a class of the user's over a plain value
+            if not getattr(kind, "counts_as_text", False):  # the user's own subclass of a plain type
                 self.class_piece(kind, b"")
                 self._write_rest(kind, value)
             self.write(_bare(value))
@@ -231,7 +231,7 @@ class Writer:
         if isinstance(value, Mapping):
             self._pairs(value)
         elif isinstance(value, set | frozenset):
-            # Nothing in a set is the question: leaving one member out must not depend on the order of a set.
+            # A member of a set never counts as the question: what is left out must not depend on the order of a set.
             self._pieces.extend(sorted(map(self._apart, value)))
         else:
             for each in value:
@@ -239,13 +239,13 @@ class Writer:
         self._write_rest(kind, value)
 
     def _write_rest(self, kind: type, value: Any) -> None:
-        """What an object of a user's class carries beside the text, the number or the members that it is."""
+        """Write what an object of a user's subclass carries besides its text, number or members."""
         fields = getattr(value, "__dict__", None) if kind.__flags__ & _HEAP_TYPE else None
         if fields and isinstance(fields, dict):
             self.write(dict(fields))
 
     def _write_fields(self, kind: type, value: Any) -> None:
-        if callable(getattr(kind, "model_dump", None)) and hasattr(kind, "model_fields"):  # of pydantic
+        if callable(getattr(kind, "model_dump", None)) and hasattr(kind, "model_fields"):  # a pydantic model
             self.class_piece(kind, b"model")
             extra, private = (getattr(value, f"__pydantic_{name}__", None) for name in ("extra", "private"))
             self.write([dict(vars(value)), extra, private])
@@ -257,7 +257,7 @@ class Writer:
             self.write(dict(vars(value)))
         elif _has_no_state(value):
             self.class_piece(kind, b"sentinel")
-        elif is_changing(kind):  # by whatever is in it, like an array, and nobody sees that
+        elif is_changing(kind):  # compared by content that may change, like an array
             raise NoScope(kind.__qualname__)
         else:
             self.write_identity(value)
@@ -267,7 +267,7 @@ class Writer:
         self.by_identity.append(type(value).__qualname__)
 
     def write_class(self, cls: type) -> None:
-        """A class, by name where it has one of its own."""
+        """Write a class, by name if the name is unique."""
         if _has_own_name(cls):
             self.piece("type", name_of(cls).encode())
         else:
@@ -278,7 +278,7 @@ class Writer:
         self.piece("", body)
 
     def _apart(self, value: Any) -> bytes:
-        """What writing a value gives, not written yet."""
+        """The bytes of a value, which are not written yet."""
         pieces, blank = self._pieces, self._blank
         self._pieces, self._blank = [], None
         try:
@@ -293,7 +293,7 @@ def _first(pair: tuple[bytes, Any]) -> bytes:
 
 
 def _bare(value: str | float | bytes) -> object:
-    """The value without its class."""
+    """The value as its plain builtin type."""
     if isinstance(value, str):
         return str.__str__(value)
     if isinstance(value, bytes):
@@ -302,7 +302,7 @@ def _bare(value: str | float | bytes) -> object:
 
 
 def fields_of(value: Any) -> dict[str, Any]:
-    """All that an object of a Python class holds, in its dict and its slots; cached properties are left out."""
+    """All fields of an object of a Python class, in its dict and its slots, without cached properties."""
     kind = type(value)
     fields = dict(getattr(value, "__dict__", {}))
     for name in [name for name in fields if isinstance(getattr(kind, name, None), functools.cached_property)]:
@@ -323,31 +323,31 @@ def _has_own_equality(kind: type) -> bool:
 
 
 def is_value(kind: type) -> bool:
-    """Whether objects of a class are compared and hashed by what is in them."""
+    """Whether objects of a class are compared and hashed by value."""
     return _has_own_equality(kind) and kind.__hash__ is not None
 
 
 def is_changing(kind: type) -> bool:
-    """Whether objects of a class are compared by what is in them, which may change."""
+    """Whether objects of a class are compared by value, but are mutable."""
     return _has_own_equality(kind) and kind.__hash__ is None
 
 
 def is_open(kind: type) -> bool:
-    """Whether Python code made the class: one written in C may keep something where nobody sees it, and is larger."""
+    """Whether Python code made the class: a class written in C is larger, and may hold state that is not visible."""
     slots = sum(isinstance(slot, types.MemberDescriptorType) for each in kind.__mro__ for slot in vars(each).values())
     word = object.__basicsize__ // 2
     return bool(kind.__flags__ & _HEAP_TYPE) and kind.__basicsize__ <= object.__basicsize__ + (2 + slots) * word
 
 
 def _has_no_state(value: object) -> bool:
-    """Whether a Python class made it and nothing is in it: the SDKs' "not given" are such, and their defaults."""
+    """Whether it is an object of a Python class without any state, like the SDKs' "not given" markers."""
     kind = type(value)
     slots = any(getattr(each, "__slots__", ()) for each in kind.__mro__)
     return is_open(kind) and not slots and not getattr(value, "__dict__", None) and _has_own_name(kind)
 
 
 def found_by_name(thing: Any) -> bool:
-    """Whether a class or function is what its module has under its name."""
+    """Whether a class or function can be found in its module under its name."""
     if isinstance(thing, type) and not thing.__flags__ & _HEAP_TYPE:
         return True  # written in C
     return _found_under_name_of(thing) is thing
@@ -355,9 +355,9 @@ def found_by_name(thing: Any) -> bool:
 
 def _has_own_name(cls: type) -> bool:
     """
-    Whether a name tells a class from others: it was not made in a function, and its name leads to no other class.
+    Whether the name of a class is unique: it was not made in a function, and no other class has that name.
 
-    The name may lead nowhere: packages let their classes name a module that does not show all of them.
+    The name need not lead to the class: some packages give classes a module that does not contain them.
     """
     if not cls.__flags__ & _HEAP_TYPE:
         return True

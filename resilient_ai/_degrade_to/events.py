@@ -1,4 +1,4 @@
-"""What a fallback tells its listeners."""
+"""The events of a fallback."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -14,8 +14,8 @@ class Degraded(Event):
     A fallback answered.
 
     Attributes:
-        rung: The one that answered.
-        error_type: The value of the `ErrorType` that made it necessary.
+        rung: Name of the rung that answered.
+        error_type: The value of the `ErrorType` of the failure.
         similarity: Cosine similarity of the recalled question, from -1 to 1; None for other answers.
         age: Seconds since the provider gave a recalled answer; None for other answers.
     """
@@ -36,9 +36,9 @@ class RungFailed(Event):
 
     Attributes:
         rung: Its name.
-        doing: "recall": the next rung is asked; "remember": one answer is not kept; "mark": marking its answer
-            failed, and the answer is not given.
-        error: The type and text of what it raised, scrubbed.
+        doing: "recall": the next rung is asked; "remember": one answer is not kept; "mark": its answer could not be
+            marked, and is not used.
+        error: The type and text of its error, scrubbed.
     """
 
     log_name: ClassVar[str] = "resilient_ai.rung_failed"

@@ -1,4 +1,4 @@
-"""One rung of a fallback chain, whatever it was given as, and what it answered."""
+"""One rung of a fallback chain, in any of its forms, and its answer."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _ATOMS = (str, bytes, int, float, complex, bool, type(None))
 
 class Rung:
     """
-    One rung, whatever it was given as.
+    One rung, in any of its forms.
 
     Args:
         given: A value, a function of the call, or an object with `recall`.
-        number: Its place, from 1.
+        number: Its position in the chain, from 1.
 
     Raises:
-        ValueError: A class, an awaitable, or a function that does not take the failed call: none can answer.
+        ValueError: It cannot answer: a class, an awaitable, or a function that does not take the failed call.
     """
 
     __slots__ = ("check_site", "given", "judges_answers", "kind", "label", "name", "recall", "remember")
@@ -64,7 +64,7 @@ class Rung:
 
     @property
     def is_async(self) -> bool:
-        """Whether it is an async function, which gives nothing without an event loop."""
+        """Whether it is an async function, which needs an event loop."""
         return inspect.iscoroutinefunction(self.recall) or self.streams
 
     def __eq__(self, other: object) -> bool:
@@ -94,7 +94,7 @@ def _method_of(given: Any, name: str) -> Callable[..., Any] | None:
 def _takes_a_call(recall: Callable[..., Any]) -> bool:
     try:
         signature = inspect.signature(recall)
-    except (TypeError, ValueError):  # a function written in C without a signature: give it the benefit of the doubt
+    except (TypeError, ValueError):  # a function written in C without a signature: assume that it does
         return True
     try:
         signature.bind(None)
@@ -107,14 +107,14 @@ def _name_of(given: Any, number: int) -> str:
     own = getattr(given, "name", None)
     if isinstance(own, str) and own:
         return own
-    function = getattr(given, "func", given)  # of a partial
+    function = getattr(given, "func", given)  # the function of a partial
     name = str(getattr(function, "__name__", type(given).__name__))
     return f"rung {number}" if name.startswith("<") else name
 
 
 def rungs_of(given: tuple[Any, ...]) -> tuple[Rung, ...]:
     """
-    The rungs of a fallback chain, with names that differ.
+    The rungs of a fallback chain, with unique names.
 
     Raises:
         ValueError: There is none, or one can never be asked.
@@ -134,14 +134,14 @@ def rungs_of(given: tuple[Any, ...]) -> tuple[Rung, ...]:
 @dataclass(slots=True)
 class Answer:
     """
-    What a rung answered.
+    The answer of a rung.
 
     Attributes:
         rung: The rung.
-        recalled: The answer with its origin; of a stream, its first item.
+        recalled: The answer with its origin; for a stream, its first item.
         rest: The items of a stream after the first; None: the answer is one value.
         shared: Whether several callers get it.
-        given: What the caller gets, marked; of a stream, its first item.
+        given: The answer that the caller gets, marked; for a stream, its first item.
     """
 
     rung: Rung
@@ -152,7 +152,7 @@ class Answer:
 
     @property
     def own_value(self) -> Any:
-        """The answer for one caller alone: a copy where the rung or another caller keeps the object."""
+        """The answer for one caller: a copy if the rung or another caller keeps the object."""
         value = self.recalled.answer
         made_for_this_call = self.rest is not None or (self.rung.kind == "function" and not self.shared)
         return value if made_for_this_call else _own_copy(value)
@@ -165,14 +165,14 @@ class Answer:
 
 
 def in_full(answer: Any, rung: Rung) -> Recalled:
-    """A rung's answer with its source filled in."""
+    """The answer of a rung, with its source filled in."""
     if not isinstance(answer, Recalled):
         return Recalled(answer, rung.name)
     return answer if answer.source is not None else Recalled(answer.answer, rung.name, answer.similarity, answer.age)
 
 
 def _own_copy(value: Any) -> Any:
-    """A copy; the value itself where it cannot be copied."""
+    """A copy; the value itself if it cannot be copied."""
     if type(value) in _ATOMS:
         return value
     try:

@@ -1,4 +1,4 @@
-"""What happens beside one call: a failure is answered by the fallback chain, a good answer is remembered."""
+"""The fallback side of one call: the chain answers a failure, and the memories keep a good answer."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from .state import DegradeState
 
 
-_NONE: frozenset[type] = frozenset()  # shared: each empty one takes as much room as the rest of a site
+_NONE: frozenset[type] = frozenset()  # shared: an empty one for each would need as much memory as the rest of a site
 
 
 class FallbackSite:
@@ -48,9 +48,9 @@ class FallbackSite:
     What the calls of one decorated function have in common.
 
     Attributes:
-        state: Its numbers.
-        memories: Those of them that are told good answers.
-        plain: Whether its callers block.
+        state: Its counts.
+        memories: The rungs that get good answers.
+        plain: Whether the function is plain, so that its callers block.
     """
 
     __slots__ = (
@@ -81,7 +81,7 @@ class FallbackSite:
         self.memories = tuple(rung for rung in config.rungs if rung.remember is not None)
         self._checks = tuple(rung.check_site for rung in self.memories if rung.check_site is not None)
         self._checked: frozenset[type] = _NONE
-        # Made for the first call that needs them: most functions never do, and they take room.
+        # Made at the first call that needs them: most functions never do, and they need memory.
         self._chain: FallbackChain | None = None
         self._writer: MemoryWriter | None = None
         self._wish: StreamWish | None = None
@@ -89,13 +89,13 @@ class FallbackSite:
 
     @property
     def signature(self) -> inspect.Signature | None:
-        """The function's; None when Python cannot tell."""
+        """The signature of the function; None when Python cannot tell."""
         return None if self._seen is None else self._seen.found
 
     @property
     def chain(self) -> FallbackChain:
-        """Its rungs."""
-        with self.state.lock:  # two threads that make one each would have twice the bound
+        """The fallback chain."""
+        with self.state.lock:  # two threads that each make one would double the bound
             if self._chain is None:
                 config = self.config
                 self._chain = FallbackChain(
@@ -110,7 +110,7 @@ class FallbackSite:
 
     @property
     def writer(self) -> MemoryWriter:
-        """Writes answers down that take their time."""
+        """The writer for async memories."""
         with self.state.lock:
             if self._writer is None:
                 self._writer = MemoryWriter(
@@ -123,14 +123,14 @@ class FallbackSite:
 
     @property
     def wish(self) -> StreamWish:
-        """Whether its calls expect streams."""
+        """Tells whether its calls expect streams."""
         if self._wish is None:
             always = self._streaming or self.config.stream
             self._wish = StreamWish(self.signature, always=always, plain=self.plain)
         return self._wish
 
     def carried(self, fn: Callable[..., Any], instance: Any) -> Carried:
-        """What the function carries besides its arguments and, as a method, its instance."""
+        """What the function carries besides its arguments and, for a method, its instance."""
         if self._carried is None:
             fn = fn.function if isinstance(fn, StartedCall) else fn
             self._carried = Carried(bare(fn if instance is None else getattr(fn, "__func__", fn)))
@@ -138,10 +138,10 @@ class FallbackSite:
 
     def check(self, call: FallbackCall) -> None:
         """
-        Let the memories refuse the function, before it is called for the first time.
+        Let the memories check the function before its first call.
 
         Raises:
-            ValueError: A memory cannot tell who may share its answers.
+            ValueError: A memory cannot tell who may share the function's answers.
         """
         kind = type(call.instance)
         if not self._checks or kind in self._checked:
@@ -154,7 +154,7 @@ class FallbackSite:
     def rung_failed(self, rung: Rung, call: FailedCall, error: Exception, doing: str = "recall") -> None:
         self.state.count_rung_failure(rung.name)
         if self.registry.hears(RungFailed):
-            # A rung is code of the user's: its bugs are told in its own words, what a validator quotes is not.
+            # A rung is the user's code: the text of its bugs is shown, but not what a validator quotes.
             verdict = classify(error)
             misfit = verdict.error_type is ErrorType.INVALID_OUTPUT
             said = error_text(error, verdict) if misfit else str(error)
@@ -163,7 +163,7 @@ class FallbackSite:
 
 
 class FallbackCall:
-    """One call. Made when it has failed, or when there is a good answer to remember."""
+    """One call; made when it has failed, or when there is a good answer to remember."""
 
     __slots__ = ("_args", "_fn", "_kwargs", "_site", "instance")
 
@@ -182,7 +182,7 @@ class FallbackCall:
         self._kwargs = kwargs
 
     async def answer(self, error: Exception) -> Answer | None:
-        """What to give for a failure, a stream where one is expected; None when the error is to be raised."""
+        """The answer to a failure, a stream if one is expected; None if the error is to be raised."""
         verdict = classify(error)
         try:
             degrades = self._site.config.degrades(error, verdict)
@@ -212,23 +212,23 @@ class FallbackCall:
         return bool(self._site.memories)
 
     def learn(self, *, streamed: bool) -> None:
-        """Remember whether answers of this function are streams."""
+        """Learn whether answers of this function are streams."""
         wish = self._site.wish
         if wish.doubts or (streamed and not wish.certain):
             arguments = arguments_by_name(self._site.signature, self.instance is not None, self._args, self._kwargs)
             wish.learn(stream_argument(arguments, self._kwargs), streamed=streamed)
 
     def counted(self) -> None:
-        """The provider answered."""
+        """Count an answer of the provider."""
         self._site.state.good.one_more()
 
     def passed(self, error: Exception) -> None:
-        """The error goes to the caller and no rung is asked."""
+        """Count an error that goes to the caller without asking a rung."""
         self._site.state.count_passed()
         _note(watching(), error)
 
     def succeeded(self, result: Any) -> None:
-        """The provider answered: tell whoever watches, and let the memories keep the answer."""
+        """Take in an answer of the provider: tell the observers, and let the memories keep the answer."""
         site = self._site
         _note(watching(), None)
         if not site.memories or result is None or _half_read(result):
@@ -255,7 +255,9 @@ class FallbackCall:
         return FailedCall(site.function, args, kwargs, arguments, instance, error, verdict, now, carried, site.plain)
 
     async def _mark(self, answer: Answer, call: FailedCall) -> bool:
-        """Whether the answer could be marked; one that could not is not given, because it would pass for a real one."""
+        """
+        Mark the answer; False if that failed: an unmarked answer is not used, because it would look like a real one.
+        """
         try:
             answer.given = self._site.config.marked(answer.rung, answer.recalled, answer.own_value)
         except Exception as broken:  # noqa: BLE001 - a function of the user's
@@ -278,7 +280,7 @@ class FallbackCall:
 
 
 def _note(seen: Seen | None, error: Exception | None) -> None:
-    """Write down that no fallback answered the latest call."""
+    """Record that no fallback answered the latest call."""
     if seen is not None:
         seen.degraded, seen.error = False, error
         seen.source = seen.similarity = seen.age = None
@@ -291,6 +293,6 @@ def tell_no_fallback(seen: Seen, _endpoint: str | None, degraded: bool) -> None:
 
 
 def _half_read(result: Any) -> bool:
-    """Whether the result is an iterator: whoever reads it later would get only what is left."""
+    """Whether the result is an iterator, of which a later reader would get only the rest."""
     kind = type(result)
     return any(hasattr(kind, name) for name in ("__anext__", "__aiter__", "__next__", "__await__"))

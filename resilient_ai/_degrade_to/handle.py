@@ -1,4 +1,4 @@
-"""A fallback as the registry shows it."""
+"""A fallback in the registry."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from .state import DegradeCounts, DegradeState
 @dataclass(frozen=True, slots=True)
 class DegradeStats:
     """
-    What a fallback has done.
+    The numbers of a fallback since the last reset.
 
     Attributes:
-        calls: Calls that have ended, cancelled ones not counted.
+        calls: Calls that have ended, without cancelled ones.
         degraded: Those that a rung answered.
-        degraded_share: Their share, 0.0 without calls.
+        degraded_share: The share of those, 0 to 1; 0.0 without calls.
         by_rung: Answers by rung.
         misses: Calls that failed because every rung passed.
         passed: Calls whose error was not degraded: the caller's mistake, or a bug.
         rung_failures: Times a rung raised or ran out of time, by rung.
-        forgotten: Answers that were dropped because an async memory was too slow to take them.
-        rungs: What the rungs say of themselves, for those with `stats()`.
+        forgotten: Answers that were dropped because an async memory was too slow.
+        rungs: The own numbers of each rung that has `stats()`.
     """
 
     calls: int
@@ -44,7 +44,7 @@ class DegradeStats:
 
     @property
     def ok(self) -> int:
-        """Calls that were answered from below."""
+        """Calls answered by the function itself."""
         return self.calls - self.degraded - self.failed
 
     @property
@@ -90,13 +90,13 @@ class Degradation(StateHandle):
             )
 
     def counts(self) -> DegradeCounts:
-        """What it has counted since it was made; `reset()` does not change it. Asks no rung, unlike `stats()`."""
+        """The counts since it was made; `reset()` does not change them. Asks no rung, unlike `stats()`."""
         counts = self._state.counts()
         return counts._replace(by_rung={**dict.fromkeys((rung.name for rung in self._rungs), 0), **counts.by_rung})
 
     def row(self) -> Row:
         """The row in the registry's table."""
-        state = self._state  # not `stats()`: a rung's own statistics may ask a server
+        state = self._state  # not `stats()`: the numbers of a rung may need a request to a server
         with state.lock:
             ok, degraded, failed = state.good.ok, sum(state.by_rung.values()), state.misses + state.passed
         calls = ok + degraded + failed
@@ -104,7 +104,7 @@ class Degradation(StateHandle):
         return Row(self.name, "degrade_to", shown, calls, ok, failed, degraded=degraded)
 
     def reset(self) -> None:
-        """Numbers at zero. What rungs remember stays: this may be the middle of an outage."""
+        """Set the numbers to zero. The memories of the rungs stay: there may be an outage right now."""
         self._state.clear()
 
     def __repr__(self) -> str:

@@ -1,4 +1,4 @@
-"""`LastAnswer`: what the provider said to exactly this request the last time, if that is not too long ago."""
+"""`LastAnswer`: the provider's latest answer to exactly the same request, if it is not too old."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ from .digest import NoScope, digest, fields_of
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_MOST_PARTS: Final = 10_000  # of an answer whose size is estimated: about 5 ms
+_MOST_PARTS: Final = 10_000  # most parts of an answer that are read to estimate its size: about 5 ms
 
 
 @public("types")
 @dataclass(frozen=True, slots=True)
 class LastAnswerStats:
     """
-    What a memory of last answers holds and has given.
+    The numbers of a memory of last answers.
 
     Attributes:
-        entries: Answers kept now.
-        hits: Answers given.
-        misses: Calls for which none was kept.
-        too_old: Calls for which the kept one was older than max_age.
+        entries: Answers kept.
+            hits: Answers given.
+            misses: Calls without a kept answer.
+            too_old: Calls whose kept answer was older than max_age.
     """
 
     entries: int
@@ -47,7 +47,7 @@ class LastAnswerStats:
 
 @dataclass(frozen=True, slots=True)
 class _Kept:
-    """One answer, the moment it was given, and its size in bytes."""
+    """One answer, the time it was given, and its size in bytes."""
 
     answer: Any
     since: float
@@ -59,23 +59,24 @@ class LastAnswer:
     """
     A rung of `degrade_to`: the last good answer to a call of one function with equal arguments.
 
-    Arguments are compared by value, with all fields of an object whose class says when two are equal; other objects
-    by identity. What the function carries besides its arguments parts the answers too: the instance of a method by
-    identity (by its fields if it can be hashed by them), closure cells, partial arguments and the fields of a
-    callable object by value. Globals and context variables that it reads do not; see `scope`.
+    Arguments are compared by value, including all fields of an object whose class defines equality; other objects by
+    identity. Answers are also kept apart by what the function carries besides its arguments: the instance of a method
+    by identity (by its fields if it is hashed by them); closure cells, partial arguments and the fields of a callable
+    object by value. Globals and context variables are not considered; see `scope`.
 
-    Answers that did not end well (cut, refused, a call of a tool) or cannot be copied are not kept. Everything is in
-    memory, the least recently used goes first; of the calls only digests are kept. Thread-safe; one object may serve
-    several functions.
+    Answers that did not end well (cut, refused, a tool call) or cannot be copied are not kept. All answers are kept in
+    memory, and the least recently used is dropped first; of the calls, only digests are kept. Thread-safe; one object
+    may serve several functions.
 
     Args:
-        max_age: Seconds for which an answer may be given again. Default one day; None: no bound.
-        max_entries: Answers kept. Default 1,000.
-        max_bytes: Most memory, roughly. Default 64 MiB.
-        key: What tells calls apart in place of their arguments, by a function of the call: to leave out a request
-            id, or to add a tenant that is not among the arguments.
-        scope: Who shares answers, in place of what the function carries, by a function of the call such as
-            `lambda call: call.instance.tenant`. None from it: nobody knows, nothing is shared.
+        max_age: Seconds for which an answer may be used again. Default one day; None: no bound.
+        max_entries: Most answers kept. Default 1,000.
+        max_bytes: Most memory in bytes, roughly. Default 64 MiB.
+        key: A function of the call whose result identifies the request, in place of the arguments: to leave out a
+            request id, or to add a tenant that is not among the arguments. Default None: the arguments.
+        scope: A function of the call whose result says who shares answers, such as `lambda call: call.instance.tenant`,
+            in place of what the function carries. If it returns None, nothing is shared. Default None: what the
+            function carries.
 
     Raises:
         ValueError: A bad setting.
@@ -105,7 +106,7 @@ class LastAnswer:
         self._lock = threading.RLock()
         self._kept: OrderedDict[str, _Kept] = OrderedDict()
         self._bytes = 0
-        self._secret = os.urandom(16)  # so that nobody can try texts against the digests
+        self._secret = os.urandom(16)  # secret, so that texts cannot be tried against the digests
         self._hits = self._misses = self._too_old = 0
         start_over_after_fork(self)
 
@@ -143,7 +144,7 @@ class LastAnswer:
             return
         with self._lock:
             if secret is not self._secret:
-                return  # meanwhile somebody called forget()
+                return  # forget() was called meanwhile
             self._drop(key)
             self._kept[key] = _Kept(own, call.now, size)
             self._bytes += size
@@ -151,7 +152,7 @@ class LastAnswer:
                 self._drop(next(iter(self._kept)))
 
     def forget(self) -> None:
-        """Drop every answer, and all that is known of the calls."""
+        """Drop every answer, and all digests of calls."""
         with self._lock:
             self._kept.clear()
             self._bytes = 0
@@ -168,7 +169,7 @@ class LastAnswer:
             self._bytes -= kept.size
 
     def _key_of(self, call: FailedCall) -> str | None:
-        """None: nobody knows which calls are the same, so that this one is not kept."""
+        """The key of a call; None if its likes cannot be identified, so that its answer is not kept."""
         what = dict(call.arguments) if self._key is None else self._key(call)
         try:
             if self._scope is None:
@@ -184,7 +185,7 @@ class LastAnswer:
 
 
 def _size_of(answer: Any) -> int:
-    """Bytes that an answer takes, roughly: of what has very many parts, the first ones stand for the rest."""
+    """Bytes that an answer needs, roughly; for very many parts, extrapolated from the first ones."""
     if type(answer) is str:
         return sys.getsizeof(answer)
     size, left, seen = 0, [answer], set[int]()

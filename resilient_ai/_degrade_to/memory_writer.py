@@ -1,4 +1,4 @@
-"""Tells slow memories about good answers beside the caller: few at once, a bounded queue, each in its own context."""
+"""Gives good answers to async memories alongside the caller: few at once, in a bounded queue."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ _WAITING = 1_000
 
 @dataclass(slots=True, eq=False)
 class _Write:
-    """One answer on its way into one memory."""
+    """One answer that is to be written into one memory."""
 
     rung: Rung
     call: FailedCall
     taking: Awaitable[Any]  # what the memory's `remember` returned
-    # A memory may read from the caller's context variables who is asking.
+    # A memory may read the caller's context variables to find out who is asking.
     context: contextvars.Context = field(default_factory=contextvars.copy_context)
     task: object = None
     ended: bool = False
 
 
 class _Queue:
-    """The writes of one event loop."""
+    """The pending writes of one event loop."""
 
     __slots__ = ("at_work", "waiting")
 
@@ -50,13 +50,13 @@ class _Queue:
 
 class MemoryWriter:
     """
-    Runs what an async `remember` returns, after the caller has gone on.
+    Runs the awaitable of an async `remember` while the caller goes on.
 
     Args:
-        clock: Time limits end on it.
+        clock: The clock of the time limits.
         timeout: Seconds for one answer; None: no bound.
-        failed: Told of a memory that raised.
-        forgot: Called for each answer that was dropped: the queue was full (the oldest goes), or the loop ended.
+        failed: Called with a memory that raised, and the call.
+        forgot: Called for each answer that was dropped: the queue was full (the oldest is dropped), or the loop ended.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class MemoryWriter:
         self._queues = PerLoop(lambda _loop: _Queue())
 
     def later(self, rung: Rung, call: FailedCall, taking: Awaitable[Any]) -> None:
-        """Run it soon; returns at once."""
+        """Run the awaitable soon; returns at once."""
         loop = current_loop()
         queue = self._queues.of(loop)
         write = _Write(rung, call, taking)
@@ -108,7 +108,7 @@ class MemoryWriter:
     def _task_ended(self, queue: _Queue, write: _Write) -> None:
         if write.ended:
             return
-        # The task was cancelled, so its loop is ending and no new task may start there.
+        # The task was cancelled, so its loop is ending, and no new task may start there.
         queue.at_work.discard(write)
         self._drop(write)
         while queue.waiting:

@@ -1,4 +1,4 @@
-"""What a rung of a plain function gives to be awaited: a memory that looks something up beside the caller, say."""
+"""Wait for an awaitable that a rung of a plain function returns, such as a look-up in an async memory."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ _LONGEST: Final = 5.0  # seconds, as an async function's rungs have by default
 
 def waited_for(answer: Awaitable[Any], what: str) -> Any:
     """
-    What an awaitable gives, in an event loop of its own.
+    The result of an awaitable, run in an event loop of its own.
 
     Raises:
         RuntimeError: A loop runs in this thread, which must not be blocked.
-        TimeoutError: It took too long.
+        TimeoutError: It took longer than 5 seconds.
     """
     if running_loop() is not None or in_trio():
         if (close := getattr(answer, "close", None)) is not None:
-            close()  # or Python warns that the coroutine was never awaited
+            close()  # otherwise Python warns that the coroutine was never awaited
         raise needs_a_loop(what)
     return anyio.run(_within_time, answer)
 

@@ -1,4 +1,4 @@
-"""Rungs that need no model: sentences of the text itself, the tone of its words, a text per kind of request."""
+"""Rungs that need no model: sentences of the text itself, its sentiment, a fixed text per kind of request."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _QUICK_KEY = 10_000  # characters; a longer text takes more than about 5 ms
 _QUICK_SENTIMENT = 500
 
-# Own threads, few of them: the work is all Python's, and the program may need its own ones for something else.
+# A few threads of our own: the work is pure Python, and the program may need its threads for something else.
 _threads = PerLoop(lambda _loop: anyio.CapacityLimiter(2))
 
 
@@ -40,14 +40,14 @@ def _is_quick_sentiment(text: str) -> bool:
 @dataclass(frozen=True, slots=True)
 class Rule:
     """
-    A rule as a rung: answers from the text of the call, or passes when there is none.
+    A rule as a rung: answers from the text of the call, or passes if there is no text.
 
     Attributes:
-        name: What statistics call it.
-        work: Makes the answer of the text and the settings.
-        settings: How many sentences, say.
+        name: Its name in statistics.
+        work: Makes the answer from the text and the settings.
+        settings: Its settings, such as the number of sentences.
         text: Which argument of the call is the text; see `text_of`.
-        is_quick: Whether a text takes so little time that it may be worked on in the event loop; None: any does.
+        is_quick: Whether a text is short enough to be processed in the event loop; None: every text is.
     """
 
     name: str
@@ -85,14 +85,15 @@ def first_sentences(given: int = 3, /, *, text: TextOf = None) -> Rule: ...
 @public()
 def first_sentences(given: Any = 3, /, count: int = 3, *, text: Any = None) -> Any:
     """
-    The first sentences of the text that the call is about: a plain summary.
+    The first sentences of the text that the call is about: a simple summary.
 
     As a rung: `first_sentences`, or with settings `first_sentences(2, text="article")`. On a text:
-    `first_sentences("…")`. Abbreviations, initials and decimals end no sentence; Chinese and Japanese full stops do.
+    `first_sentences("…")`. Abbreviations, initials and decimals do not end a sentence; Chinese and Japanese full stops
+    do.
 
     Args:
-        given: How many sentences; or the text itself.
-        count: How many, when the text is given. Default 3.
+        given: Number of sentences, default 3; or the text itself.
+        count: Number of sentences, if the text is given. Default 3.
         text: Which argument of the call is the text, by name or by a function of the call. Default: the last user
             message of `messages`, else the first argument that is a string.
 
@@ -116,12 +117,12 @@ def key_sentences(given: Any = 3, /, count: int = 3, *, text: Any = None) -> Any
     """
     The sentences that say most about the whole text, in their order: an extractive summary.
 
-    Takes about a millisecond for a news article; as a rung, a text of more than 10,000 characters is worked on in a
-    thread. Of a text beyond 200,000 characters or 500 sentences the rest is not read.
+    Takes about a millisecond for a news article; as a rung, a text of more than 10,000 characters is processed in a
+    thread. Only the first 200,000 characters or 500 sentences of a text are read.
 
     Args:
-        given: How many sentences; or the text itself.
-        count: How many, when the text is given. Default 3.
+        given: Number of sentences, default 3; or the text itself.
+        count: Number of sentences, if the text is given. Default 3.
         text: Which argument of the call is the text; see `first_sentences`.
 
     Returns:
@@ -149,16 +150,16 @@ def sentiment(*, text: TextOf = None) -> Rule: ...
 @public()
 def sentiment(given: Any = None, /, *, text: Any = None) -> Any:
     """
-    Whether an English text sounds positive or negative, from its words; neutral when unsure.
+    Whether the words of an English text are positive or negative; neutral if unsure.
 
     As a rung: `sentiment`, or `sentiment(text="review")`. On a text: `sentiment("…")`. The answer is a string that
-    also has `.score`, `.words` (what decided) and `.explained()`. With the extra `sentiment` the VADER lexicon is
-    asked, whose first use takes a fifth of a second; without it a small one of our own. Other languages are neutral.
-    Of a text beyond 20,000 characters or 100 emoji the rest is not read; as a rung, one of more than 500 characters is
-    worked on in a thread.
+    also has `.score`, `.words` (the ones that decided) and `.explained()`. With the extra `sentiment` the VADER lexicon
+    is used, whose first use takes a fifth of a second; without it, a small lexicon of our own. Other languages are
+    neutral. Only the first 20,000 characters and 100 emoji of a text are read; as a rung, a text of more than 500
+    characters is processed in a thread.
 
     Args:
-        given: The text.
+        given: The text; without it, the result is the rung.
         text: Which argument of the call is the text; see `first_sentences`.
 
     Returns:
@@ -172,13 +173,13 @@ def sentiment(given: Any = None, /, *, text: Any = None) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class StaticTexts:
-    """Texts by kind of request, as a rung; see `static_texts`."""
+    """Fixed texts by kind of request, as a rung; see `static_texts`."""
 
     texts: Mapping[str, Any] = field(repr=False)
     request_type: str | Callable[[FailedCall], str | None]
     default: Any = field(default=NO_ANSWER, repr=False)
     name: str = "static"
-    label: None = None  # a fixed text says itself that it is one
+    label: None = None  # a fixed text needs no mark
 
     def __call__(self, call: FailedCall) -> Any:
         which = self.request_type(call) if callable(self.request_type) else call.arguments.get(self.request_type)
@@ -197,8 +198,8 @@ def static_texts(
 
     Args:
         texts: Answers by kind: `{"summary": "No summary at the moment.", "translation": "…"}`.
-        request_type: The argument that tells the kind, by name or by a function of the call.
-        default: For every other kind. Default: pass.
+        request_type: The argument that gives the kind, by name or by a function of the call.
+        default: The answer for every other kind. Default: pass.
 
     Raises:
         ValueError: There are no texts.

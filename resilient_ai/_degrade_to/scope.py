@@ -1,4 +1,4 @@
-"""What a decorated function carries besides its arguments. It belongs to the scope of every memory."""
+"""The scope of a decorated function: what it carries besides its arguments, which decides who shares answers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     Path = tuple[str | int, ...]  # names of cells and fields, and numbers of the functions in them
 
-# What a program counts, switches and collects in.
+# Types in which a program counts, switches and collects.
 _CHANGING: Final = frozenset((int, float, complex, bool, type(None), bytearray))
 _CONTAINERS: Final = (list, dict, set, deque)
 _CONSTANT: Final = frozenset((str, bytes, int, float, complex, bool, type(None)))
@@ -28,7 +28,7 @@ _FUNCTIONS: Final = (types.FunctionType, types.BuiltinFunctionType, functools.pa
 _OURS: Final = (ResilientFunction, ResilientMethod)
 _MOST_KEYS: Final = 100
 _MOST_PLACES: Final = 1_000
-_MISSING: Final = "a key that is gone"
+_MISSING: Final = "a missing key"
 
 _process: Final = os.urandom(8).hex()
 _numbers: Final = itertools.count()
@@ -37,11 +37,11 @@ _numbers: Final = itertools.count()
 @dataclass(frozen=True, slots=True)
 class Scope:
     """
-    Who may share answers: only calls whose scopes are equal.
+    Who may share answers: only calls with equal scopes.
 
     Attributes:
-        digest: Equal for functions that carry the same; in another process too, unless `by_identity` names something.
-        by_identity: What is known by its identity alone, in words.
+        digest: Equal for functions that carry the same; across processes too, unless `by_identity` names something.
+        by_identity: The things that are compared by identity only, in words.
     """
 
     digest: str
@@ -52,12 +52,12 @@ class Carried:
     """
     What one decorated function carries besides its arguments: closure cells, partial arguments, fields, an instance.
 
-    Plain data counts by its value: text as it is now; numbers, flags and containers as they were when they were first
-    seen, because a program counts and collects in them. Functions and classes are looked through, so that what
-    decorators put in between changes nothing. Anything else counts by its identity.
+    Plain data counts by value: text by its present value; numbers, flags and containers by the value when they were
+    first seen, because programs count and collect in them. Functions and classes count by their contents, so that
+    decorators in between make no difference. Anything else counts by identity.
 
     Args:
-        function: The function as it was decorated; None: nothing is known of it.
+        function: The function as it was decorated; None if unknown.
     """
 
     __slots__ = ("_constant", "_first", "_function", "_kept")
@@ -70,15 +70,18 @@ class Carried:
 
     @property
     def function(self) -> Any:
-        """The function as it was decorated; None: nothing is known of it."""
+        """The function as it was decorated; None if unknown."""
         return self._function
 
     def scope(self, instance: Any = None) -> Scope:
         """
-        What counts now.
+        The present scope.
+
+        Args:
+            instance: The instance that a method is bound to.
 
         Raises:
-            NoScope: The instance can neither be compared nor told apart from others.
+            NoScope: The instance can neither be compared by value nor identified.
         """
         scope = self._constant or self._without_instance()
         if instance is None:
@@ -102,15 +105,15 @@ class Carried:
         return scope
 
     def first(self, path: Path, see: Callable[[], Any]) -> Any:
-        """What was first seen in a place."""
+        """The value that was first seen at a path."""
         if path not in self._first:
             if len(self._first) >= _MOST_PLACES:
-                self._first.clear()  # a function whose parts are made anew all the time
+                self._first.clear()  # the parts of the function are made anew all the time
             self._first.setdefault(path, see())
         return self._first[path]
 
     def number(self, path: Path, thing: object) -> int:
-        """A number for what is in a place now. The thing is kept while it is there, so that no other gets its id."""
+        """A number for the thing at a path. The thing is kept alive while it is there, so that its id is not reused."""
         known = self._kept.get(path)
         if known is None or known[0] is not thing:
             known = self._kept[path] = thing, next(_numbers)
@@ -118,7 +121,7 @@ class Carried:
 
 
 class _ScopeWriter(Writer):
-    """Writes what a function carries. `by_identity` says where each thing is that has no value."""
+    """Writes what a function carries. `by_identity` gives the path of each thing that has no value."""
 
     __slots__ = ("_carried", "_path", "_seen")
 
@@ -129,7 +132,7 @@ class _ScopeWriter(Writer):
         self._seen: dict[int, tuple[int, object]] = {}
 
     def function(self, fn: Any, path: Path) -> None:
-        """A function, or whatever stands for one."""
+        """Write a function, or a callable object in its place."""
         self._count(1)
         if self._has_seen(fn):
             return
@@ -151,20 +154,20 @@ class _ScopeWriter(Writer):
         elif isinstance(fn, types.BuiltinFunctionType):
             self.piece("builtin", str(fn.__qualname__).encode())
             self.value(fn.__self__, (*path, "self"))
-        else:  # an object that can be called
+        else:  # a callable object
             self.class_piece(type(fn), b"callable")
             self._values(fields_of(fn), path)
             self._wrapped(fn, path)
 
     def _wrapped(self, fn: Any, path: Path) -> None:
         for name in ("__wrapped__", "_self_wrapper"):
-            # Not just getattr(): a mock makes up what it is asked for.
+            # Not getattr() alone: a mock object has every attribute.
             if hasattr(type(fn), name) or name in getattr(fn, "__dict__", {}):
                 self.function(getattr(fn, name), (*path, name))
 
     def _plain_function(self, fn: types.FunctionType, path: Path) -> None:
         self.piece("function", name_of(fn).encode())
-        if "<" in fn.__qualname__:  # of `<locals>` or `<lambda>`: others have the same name
+        if "<" in fn.__qualname__:  # `<locals>` or `<lambda>`: other functions have the same name
             self._code(fn.__code__)
         self._values(_cells_of(fn), path)
         defaults = {str(number): value for number, value in enumerate(fn.__defaults__ or ())}
@@ -187,7 +190,7 @@ class _ScopeWriter(Writer):
             self.value(values[name], (*path, name))
 
     def value(self, value: Any, path: Path) -> None:
-        """One value that a function carries."""
+        """Write one value that a function carries."""
         self._path, left, depth = path, self._left, self._depth
         try:
             self._deeper()
@@ -198,12 +201,12 @@ class _ScopeWriter(Writer):
                 self._changing(value, path)
             elif isinstance(value, types.ModuleType):
                 self.piece("module", value.__name__.encode())
-            elif type(value) is object:  # a marker
+            elif type(value) is object:  # a marker object
                 self.piece("object", b"")
             elif isinstance(value, type):
                 self.write_class(value)
             elif isinstance(value, _FUNCTIONS):
-                # Another function in this place starts with what is first seen in it.
+                # If another function comes to this path, its first-seen values start over.
                 self.function(value, (*path, self._carried.number((*path, "function"), value)))
             else:
                 self.write(value)
@@ -223,16 +226,16 @@ class _ScopeWriter(Writer):
         self.by_identity.extend(self._in_words(kind) for kind in by_identity)
 
     def write_kept(self, value: Any, path: Path) -> None:
-        """What can neither be compared nor referred to weakly."""
+        """Write a thing that can neither be compared by value nor weakly referenced."""
         self._path = path
         self.by_identity.append(self._in_words(type(value).__qualname__))
         self.piece("kept", f"{_process}:{os.getpid()}:{self._carried.number(path, value)}".encode())
 
     def instance(self, value: Any) -> None:
         """
-        What a method is bound to: by all of its fields if it is a value, else by identity.
+        Write the instance of a method: by all its fields if it is a value, else by identity.
 
-        What can be compared and not hashed may change: a service that is a dataclass and counts its calls, say.
+        An object that can be compared but not hashed may change, such as a dataclass service that counts its calls.
         """
         self._path = ("self",)
         if isinstance(value, type):
@@ -262,7 +265,7 @@ class _ScopeWriter(Writer):
                 self.write_class(base)
 
     def _has_seen(self, thing: Any) -> bool:
-        """Whether a function or class was written before; then its number is."""
+        """Whether a function or class was written before; if so, its number is written."""
         if (seen := self._seen.get(id(thing))) is None:
             self._seen[id(thing)] = len(self._seen), thing
             return False
@@ -276,7 +279,7 @@ class _ScopeWriter(Writer):
 
 
 def _carries_nothing(fn: Any) -> bool:
-    """Whether a function carries nothing that may change."""
+    """Whether a function carries nothing that may differ."""
     if fn is None:
         return True
     if type(fn) is not types.FunctionType:
@@ -287,16 +290,16 @@ def _carries_nothing(fn: Any) -> bool:
 
 def _cells_of(fn: types.FunctionType) -> dict[str, Any]:
     """
-    What a closure holds, flags left out.
+    The cells of a closure, without flags.
 
-    A flag names no tenant. A program turns one over from run to run (`down`, `debug`), and the answers of the run
-    before would be lost to it.
+    A flag does not identify a tenant. Programs change flags between runs (`down`, `debug`), and would lose the
+    answers of the previous run.
     """
     cells = {}
     for name, cell in zip(fn.__code__.co_freevars, fn.__closure__ or (), strict=True):
         try:
             contents = cell.cell_contents
-        except ValueError:  # not filled yet
+        except ValueError:  # the cell is still empty
             continue
         if type(contents) is not bool:
             cells[name] = contents
@@ -304,7 +307,7 @@ def _cells_of(fn: types.FunctionType) -> dict[str, Any]:
 
 
 def _is_carried(name: str, member: Any) -> bool:
-    """Whether a member of a class says something about it."""
+    """Whether a member of a class counts as something that the class carries."""
     if name.startswith("__") and not isinstance(member, _FUNCTIONS):
         return False
     return not isinstance(member, types.MemberDescriptorType | types.GetSetDescriptorType)

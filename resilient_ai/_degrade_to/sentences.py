@@ -1,4 +1,4 @@
-"""Sentences of a text in any script, and which of them say most about the whole."""
+"""Split a text in any script into sentences, and find those that say most about the whole."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from .words import ABBREVIATIONS, BEFORE_NUMBERS, OFTEN_LAST, STOP_WORDS
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-# A longer text is cut there: a fallback has to be quick.
+# A longer text is cut at this length: a fallback has to be quick.
 _MOST_CHARACTERS = 200_000
 _MOST_SENTENCES = 500
 
 _CLOSERS = "\"'”’»›)\\]}」』】》〉）"
 _FULL_STOPS = ".!?…؟۔।॥።፧։។။‼⁇⁈⁉"
 # Chinese, Japanese and full-width full stops end a sentence without a blank; those of Latin, Arabic, Devanagari,
-# Ethiopic, Armenian, Khmer and Burmese need one. `_ends_here` sorts out the ones that end no sentence.
-# Linear: a run of full stops is tried once, from its beginning (lookbehind), and never given back (possessive).
+# Ethiopic, Armenian, Khmer and Burmese need one. `_ends_here` filters those that do not end a sentence.
+# Linear time: a run of full stops is tried once, from its beginning (lookbehind), without backtracking (possessive).
 _END = re.compile(
     rf"[。！？｡︒]++[{_CLOSERS}]*+|(?<![{_FULL_STOPS}])[{_FULL_STOPS}]++[{_CLOSERS}]*+(?=\s|\Z)",
 )
@@ -31,15 +31,15 @@ _LAST_WORD = re.compile(r"(?:^|[\s(\[\"'“‘])([^\s(\[\"'“‘]{1,20})\Z")
 
 def sentences(text: str) -> list[str]:
     """
-    The sentences of a text, in order, each as it stands there without the blanks around it.
+    The sentences of a text, in order, unchanged except for blanks around them.
 
-    Paragraphs and list items end one; abbreviations, initials and decimal points do not.
+    The ends of paragraphs and list items end a sentence; abbreviations, initials and decimal points do not.
     """
     return list(each_sentence(text))
 
 
 def each_sentence(text: str) -> Iterator[str]:
-    """The same one by one: what nobody asks for is not looked at."""
+    """The same as an iterator, which reads only as far as needed."""
     for paragraph in _paragraphs(text[:_MOST_CHARACTERS]):
         start = 0
         for end in _END.finditer(paragraph):
@@ -76,28 +76,28 @@ def _ends_here(text: str, start: int, end: re.Match[str]) -> bool:
         return not following.isdigit()
     if last in ABBREVIATIONS:
         return following.isupper() and last in OFTEN_LAST
-    # Initials, "J. Smith"; and the number of a list item, "2. Boil".
+    # Initials ("J. Smith") and numbers of list items ("2. Boil") do not end a sentence.
     initial = len(last) == 1 and word[1].isupper() and following.isupper()
     return not initial and not (last.isdigit() and text[start : end.start()].strip() == last)
 
 
 def first(text: str, count: int) -> str:
-    """The first so many sentences."""
+    """The first `count` sentences."""
     return joined(list(islice(each_sentence(text), count)))
 
 
 # -- which sentences matter
 
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)?")
-# Scripts without blanks between words: pairs of characters stand for words.
+# Scripts without blanks between words, in which pairs of characters stand for words.
 _UNSPACED = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]+")
-_NEARNESS = 0.7  # weight of being near to the text; the rest is for saying something new
-_SAME = 0.95  # from this likeness on a sentence repeats another one, and is taken only when nothing else is left
-_POSITION = 0.25  # how much more the first sentence weighs than the last
+_NEARNESS = 0.7  # weight of similarity to the text; the rest is for novelty
+_SAME = 0.95  # from this similarity on, a sentence repeats another one, and is taken only if nothing else is left
+_POSITION = 0.25  # extra weight of the first sentence, compared with the last
 
 
 def terms(sentence: str) -> Counter[str]:
-    """What a sentence is about: words without the small ones, pairs of characters where words have no blanks."""
+    """The terms of a sentence: words without stop words, or pairs of characters if the script has no blanks."""
     found: Counter[str] = Counter()
     for word in _WORD.findall(sentence.lower()):
         if _UNSPACED.search(word):
@@ -110,10 +110,10 @@ def terms(sentence: str) -> Counter[str]:
 
 def key(text: str, count: int) -> str:
     """
-    The sentences nearest to what the text as a whole is about, in their order.
+    The sentences most similar to the whole text, in their order.
 
-    Each is compared with the centroid of the text (Radev et al. 2004), early ones weigh a little more, and one that
-    repeats what is chosen already weighs less (maximal marginal relevance, Carbonell and Goldstein 1998).
+    Each is compared with the centroid of the text (Radev et al. 2004). Early sentences weigh a little more, and those
+    that repeat a chosen one weigh less (maximal marginal relevance, Carbonell and Goldstein 1998).
     """
     given = list(islice(each_sentence(text), _MOST_SENTENCES))
     if len(given) <= count:
@@ -126,7 +126,7 @@ def _vectors(sentences: list[Counter[str]]) -> list[dict[str, float]]:
     """Each sentence as a unit vector of weighted terms."""
     in_sentences = Counter(term for terms in sentences for term in terms)
     in_text: Counter[str] = sum(sentences, Counter())
-    # A term of one sentence says little about the text, one of every sentence says nothing about this one.
+    # A term in only one sentence says little about the text; a term in every sentence says nothing about this one.
     weights = {
         term: math.log1p(in_text[term]) * math.log(1 + len(sentences) / found) * (1.0 if found > 1 else 0.3)
         for term, found in in_sentences.items()
@@ -135,7 +135,7 @@ def _vectors(sentences: list[Counter[str]]) -> list[dict[str, float]]:
 
 
 def _scores(vectors: list[dict[str, float]]) -> list[float]:
-    """How near each sentence is to the centroid of the text, the earlier the better."""
+    """Similarity of each sentence to the centroid of the text, with a bonus for early ones."""
     total: dict[str, float] = defaultdict(float)
     for vector in vectors:
         for term, value in vector.items():
@@ -147,10 +147,10 @@ def _scores(vectors: list[dict[str, float]]) -> list[float]:
 
 
 def _chosen(vectors: list[dict[str, float]], scores: list[float], count: int) -> list[int]:
-    """The sentences that say most and repeat one another least, the best one first."""
+    """The sentences with the best scores and the least repetition, the best one first."""
     chosen: list[int] = []
     left = list(range(len(vectors)))
-    repeated = [0.0] * len(vectors)  # likeness to the chosen sentence that is most like it
+    repeated = [0.0] * len(vectors)  # largest similarity to a chosen sentence
     while len(chosen) < count:
         best = max(
             left, key=lambda at: (repeated[at] < _SAME, _NEARNESS * scores[at] - (1 - _NEARNESS) * repeated[at], -at)
@@ -174,7 +174,7 @@ def _likeness(one: dict[str, float], other: dict[str, float]) -> float:
 
 
 def joined(parts: Sequence[str]) -> str:
-    """Sentences as one text, with no blank where the script puts none."""
+    """Sentences joined to one text, without blanks in scripts that have none."""
     text = []
     for number, part in enumerate(parts):
         blank = number and not _UNSPACED.match(part) and parts[number - 1][-1] not in "。！？｡"

@@ -1,4 +1,4 @@
-"""Whether a text sounds pleased or displeased, from its words, and which words decided."""
+"""Whether the words of a text are positive or negative, and which words decided."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 Label = Literal["positive", "negative", "neutral"]
 
 _LONGEST = 20_000  # characters; the rest is not read
-_UNSURE = 0.05  # VADER's own bound between an opinion and none
-_ALPHA = 15  # of VADER's normalisation: score = sum / sqrt(sum² + 15)
+_UNSURE = 0.05  # VADER's own threshold between an opinion and none
+_ALPHA = 15  # constant of VADER's normalisation: score = sum / sqrt(sum² + 15)
 
-# VADER's time grows with the square of a text's words, and with the cube of its emoji, for each of which it reads
-# several words of description. So a long text is given to it in pieces.
+# VADER's time grows with the square of the number of words, and with the cube of the number of emoji, each of which it
+# replaces by several words. So a long text is processed in pieces.
 _PIECE = 1_000  # characters
 _EMOJI_IN_PIECE = 20
 _MOST_EMOJI = 100
@@ -30,12 +30,12 @@ _MOST_EMOJI = 100
 @public("types")
 class Sentiment(str):
     """
-    "positive", "negative" or "neutral", as text that also tells why.
+    "positive", "negative" or "neutral", as a string with the reasons as attributes.
 
     Attributes:
         score: From -1 to 1.
-        words: Words that decided, in their order; a negated one with its negation, "not good".
-        method: "vader" or "words": which lexicon was asked.
+        words: The words that decided, in their order; a negated one with its negation, "not good".
+        method: The lexicon that was used: "vader" or "words".
     """
 
     __slots__ = ("method", "score", "words")
@@ -53,19 +53,19 @@ class Sentiment(str):
         return str(self), self.score, self.words, self.method
 
     def explained(self) -> str:
-        """One line for people: `positive (0.62): great, love`."""
+        """The result and its reasons in one line: `positive (0.62): great, love`."""
         return f"{self} ({self.score:.2f}): {', '.join(self.words)}" if self.words else str(self)
 
 
-_REACH = 3  # words between a negation and what it turns around
+_REACH = 3  # most words between a negation and the word that it negates
 _TOKEN = re.compile(r"[a-z]+(?:['’][a-z]+)?|[.,;:!?()]")
 
 
 def judged(text: str) -> Sentiment:
     """
-    The sentiment of an English text; neutral when no word speaks, or when words speak against one another.
+    The sentiment of an English text; neutral if no word decides, or if the words contradict each other.
 
-    With the package `vaderSentiment` its lexicon of 7,500 words is asked, else a small one of our own.
+    With the package `vaderSentiment` its lexicon of 7,500 words is used, else a small one of our own.
     """
     text = text[:_LONGEST]
     analyzer = _vader()
@@ -73,7 +73,7 @@ def judged(text: str) -> Sentiment:
 
 
 def by_words(text: str) -> Sentiment:
-    """The same from our own words alone."""
+    """The same with our own lexicon."""
     total, decided = 0.0, []
     tokens = _TOKEN.findall(text[:_LONGEST].lower().replace("’", "'"))
     turn = next((at for at in range(len(tokens) - 1, -1, -1) if tokens[at] in ("but", "however")), None)
@@ -105,7 +105,7 @@ def _normalised(total: float) -> float:
 
 
 def _clause(tokens: list[str], at: int) -> list[str]:
-    """The few words before one, up to the last punctuation mark or "but"."""
+    """The few words before a word, back to the last punctuation mark or "but"."""
     before: list[str] = []
     for token in reversed(tokens[max(0, at - _REACH) : at]):
         if not token[0].isalpha() or token in ("but", "however"):
@@ -139,7 +139,7 @@ def _by_vader(analyzer: Any, text: str) -> Sentiment:
 
 
 def _pieces(text: str, emoji: Container[str]) -> Iterator[str]:
-    """The text in pieces that end between words where they can, without the emoji beyond those that are read."""
+    """The text in pieces that end between words if possible, without the emoji above the limit."""
     piece, in_piece, in_text = [], 0, 0
     for sign in text:
         if sign in emoji:
@@ -157,7 +157,7 @@ def _pieces(text: str, emoji: Container[str]) -> Iterator[str]:
 
 
 def _unnormalised(score: float) -> float:
-    """The sum of which VADER made a score. It rounds to four digits: the largest score stands for a sum of 270."""
+    """The sum behind a score of VADER, which rounds to four digits: the largest score stands for a sum of 270."""
     score = max(-0.9999, min(0.9999, score))
     return score * math.sqrt(_ALPHA / (1 - score * score))
 
@@ -172,5 +172,5 @@ def _vader() -> Any:
 
 
 def lexicon_is_loaded() -> bool:
-    """Whether asking the lexicon takes no time for loading it."""
+    """Whether the lexicon is already loaded."""
     return _vader.cache_info().currsize > 0

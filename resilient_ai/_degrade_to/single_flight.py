@@ -1,4 +1,4 @@
-"""Single flight: callers that want the same thing at the same time wait for one computation of it."""
+"""Single flight: callers that need the same result at the same time share one computation."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ T = TypeVar("T")
 
 @dataclass(slots=True, eq=False)
 class _Flight(Generic[T]):
-    """One computation under way."""
+    """One running computation."""
 
     ended: anyio.Event = field(default_factory=anyio.Event)
-    outcome: list[T] = field(default_factory=list)  # empty until it has ended well
+    outcome: list[T] = field(default_factory=list)  # empty until the computation has succeeded
     shared: bool = False
 
 
 class SingleFlight(Generic[T]):
-    """The computations under way in one event loop, by key."""
+    """The running computations of one event loop, by key."""
 
     __slots__ = ("_flights",)
 
@@ -32,12 +32,12 @@ class SingleFlight(Generic[T]):
 
     async def run(self, key: Hashable, compute: Callable[[], Awaitable[T]]) -> tuple[T, bool]:
         """
-        The outcome of the computation under way for a key; of a new one where there is none.
+        The outcome of the running computation of a key, or of a new one.
 
-        A caller that computes and is cancelled, or fails, hands over to one of those who wait.
+        If the caller that computes is cancelled or fails, one of the waiting callers computes instead.
 
         Args:
-            key: The caller that computes must keep alive whatever the key knows by its id.
+            key: Identifies the computation. If it holds ids of objects, the computing caller must keep these alive.
             compute: Computes the outcome.
 
         Returns:

@@ -1,4 +1,4 @@
-"""What one fallback has counted."""
+"""The counts of one fallback."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from resilient_ai._core.report import SuccessCount
 @public("types")
 class DegradeCounts(NamedTuple):
     """
-    What a fallback has counted since it was made; `reset()` does not change it.
+    The counts of a fallback since it was made; `reset()` does not change them.
 
     Attributes:
-        ok: Calls that were answered from below.
+        ok: Calls answered by the function itself.
         misses: Calls that failed because every rung passed.
         passed: Calls whose error was not degraded.
         by_rung: Answers by rung.
@@ -30,14 +30,14 @@ class DegradeCounts(NamedTuple):
 
 class DegradeState:
     """
-    The numbers of one fallback. Thread-safe.
+    The counts of one fallback. Thread-safe.
 
     Attributes:
-        name: Of the fallback.
-        good: Calls that were answered from below.
-        misses: Calls that failed because every rung passed.
-        passed: Calls whose error is not answered: the caller's mistake, or a bug.
-        forgotten: Answers that an async memory was too slow to take.
+        name: Name of the fallback.
+        good: Calls answered by the function itself.
+            misses: Calls that failed because every rung passed.
+            passed: Calls whose error was not degraded: the caller's mistake, or a bug.
+            forgotten: Answers that were dropped because an async memory was too slow.
     """
 
     __slots__ = (
@@ -62,7 +62,7 @@ class DegradeState:
         self._past: DegradeCounts | None = None  # the counts at the latest reset
 
     def clear(self) -> None:
-        """Numbers at zero."""
+        """Set all counts to zero."""
         with self.lock:
             self._past = self._counts(self.good.take())
             self.misses = self.passed = self.forgotten = 0
@@ -90,26 +90,26 @@ class DegradeState:
         return latest if self._past is None else added((self._past, latest))
 
     def count_answer(self, rung: str) -> None:
-        """A rung answered."""
+        """Count an answer of a rung."""
         with self.lock:
             self._answers = one_more(self._answers, rung)
 
     def count_miss(self) -> None:
-        """No rung answered."""
+        """Count a call that no rung answered."""
         with self.lock:
             self.misses += 1
 
     def count_passed(self) -> None:
-        """The error is not one that is answered."""
+        """Count a call whose error was not degraded."""
         with self.lock:
             self.passed += 1
 
     def count_rung_failure(self, rung: str) -> None:
-        """A rung raised or ran out of time."""
+        """Count a rung that raised or ran out of time."""
         with self.lock:
             self._rung_failures = one_more(self._rung_failures, rung)
 
     def count_forgotten(self) -> None:
-        """An answer is not kept, because its memory was too slow."""
+        """Count an answer that was dropped because its memory was too slow."""
         with self.lock:
             self.forgotten += 1

@@ -1,4 +1,4 @@
-"""A stream below a fallback chain: once it has begun, its errors are its consumer's."""
+"""A stream below a fallback chain: after its first item, its errors go to the consumer."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from .fallback_call import FallbackCall
 
-_LONGEST_STREAM: Final = 1_000_000  # characters that are collected to be remembered
+_LONGEST_STREAM: Final = 1_000_000  # most characters that are collected for the memories
 
 
 def hold(result: ReturnedStream, call: FallbackCall, flag: DegradedFlag | None = None) -> None:
@@ -23,7 +23,7 @@ def hold(result: ReturnedStream, call: FallbackCall, flag: DegradedFlag | None =
     Args:
         result: The stream.
         call: Its call.
-        flag: Set where a fallback gives an item; None when nobody wants to know.
+        flag: Set if a fallback gives an item; None if nobody observes the call.
     """
     stream, layer = stream_of(result), _DegradedStream(call, flag)
     call.learn(streamed=True)
@@ -62,11 +62,11 @@ class _DegradedStream:
         self._call.passed(error)
 
     def left(self) -> None:
-        """Nothing has been said about the provider."""
+        """The consumer left, which tells nothing about the provider."""
 
 
 class _StreamText:
-    """The text of a stream, collected while it passes; given up at the first item that is no text, or is too much."""
+    """Collects the text of a stream; gives up at the first item that is not text, or if there is too much text."""
 
     __slots__ = ("_length", "_pieces")
 

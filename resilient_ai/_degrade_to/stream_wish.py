@@ -1,4 +1,4 @@
-"""Whether the caller of a function expects a stream, told before there is an answer to look at."""
+"""Decide whether the caller of a function expects a stream, before there is an answer."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _SEVERAL = re.compile(r"\||\bUnion\b|\bOptional\b")
 
 class StreamWish:
     """
-    Whether the calls of one function expect a stream.
+    Decides whether the calls of one function expect a stream.
 
     Args:
-        signature: Of the function; None when Python cannot tell.
-        always: Whether there is no doubt.
+        signature: Signature of the function; None when Python cannot tell.
+        always: Whether every call expects one.
         plain: Whether the function is a plain one.
     """
 
@@ -35,7 +35,7 @@ class StreamWish:
     def __init__(self, signature: inspect.Signature | None, *, always: bool, plain: bool = False) -> None:
         self._always = always
         self._annotated = _says_stream(signature, plain=plain)
-        self._seen: dict[object, bool] = {}  # by the argument `stream`: whether the latest answer was one
+        self._seen: dict[object, bool] = {}  # by value of the argument `stream`: whether the latest answer was a stream
 
     @property
     def certain(self) -> bool:
@@ -44,11 +44,11 @@ class StreamWish:
 
     @property
     def doubts(self) -> bool:
-        """Whether answers that are no streams say anything: streams have been seen, or are to be expected."""
+        """Whether an answer that is not a stream is news, because streams have been seen or are expected."""
         return not self._always and (self._annotated or bool(self._seen))
 
     def learn(self, argument: object, *, streamed: bool) -> None:
-        """An answer came: was it a stream?"""
+        """Take in whether an answer was a stream."""
         self._seen[argument if isinstance(argument, bool) else None] = streamed
 
     def of(self, call: FailedCall) -> bool:
@@ -75,7 +75,7 @@ def may_stream(site: Site, config: DegradeConfig) -> bool:
 
 
 def _says_stream(signature: inspect.Signature | None, *, plain: bool) -> bool:
-    """Whether the return annotation is that of a stream, and of nothing else."""
+    """Whether the return annotation is that of a stream only."""
     annotation = signature.return_annotation if signature is not None else None
     if isinstance(annotation, str):
         return bool((_PLAIN_STREAM if plain else _STREAM).search(annotation)) and not _SEVERAL.search(annotation)

@@ -1,4 +1,4 @@
-"""Below a fallback chain a call ends before its caller's deadline, so that the fallback comes in time."""
+"""End a call below a fallback chain before its caller's deadline, so that the fallback comes in time."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     from .state import DegradeState
 
-_SHARE: Final = 1 / 20  # of what is left
-_MOST: Final = 0.5  # seconds
+_SHARE: Final = 1 / 20  # share of the caller's time that is kept for the fallback
+_MOST: Final = 0.5  # most seconds that are kept
 
 
 async def leaving_time(
@@ -30,21 +30,21 @@ async def leaving_time(
     kwargs: dict[str, Any],
 ) -> Any:
     """
-    Run a call.
+    Run a call within the caller's time, minus the time kept for the fallback.
 
     Args:
-        patience: The caller's.
-        state: Of the fallback chain.
-        inner: What lies below, called with the rest.
+        patience: The time that the caller has.
+        state: The state of the fallback chain.
+        inner: The layer below, called with the other arguments.
 
     Raises:
-        CallTimeoutError: The time was over, or had been before.
+        CallTimeoutError: The time was over, during the call or already before.
     """
     kept = _kept(patience.seconds)
     shorter = patience.less(kept)
     seconds = shorter.seconds
     if (first := begun(fn)) is not None and first.bound is not None and (share := first.bound.share_of(state)):
-        # As the call has begun, on the fast path: what was kept then is kept now.
+        # For a call that began on the fast path, the same time is kept as then.
         kept, seconds = share.given - share.seconds, share.seconds
         shorter = Patience(seconds - first.bound.spent(), patience.clock)
     result = await within(shorter, inner, fn, instance, args, kwargs)
@@ -55,7 +55,7 @@ async def leaving_time(
 
 async def after_leaving(share: Share, state: DegradeState, inner: Handler, *call: Any) -> Any:
     """
-    Let the layers below know that a call has been ended on the fast path.
+    Let the layers below know that a call was ended on the fast path.
 
     Raises:
         CallTimeoutError: The time was over.
@@ -81,12 +81,12 @@ async def telling_time(
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
 ) -> Any:
-    """The same for a plain function, which is only told: `time_left()` is what it hands to its SDK."""
+    """The same for a plain function, which cannot be ended: `time_left()` returns the shorter time for its SDK."""
     return await told(patience.less(_kept(patience.seconds)), inner, fn, instance, args, kwargs)
 
 
 def left_for_call(seconds: float) -> float:
-    """How long a call may take whose caller waits so long."""
+    """Seconds that a call may take, if its caller has so many seconds."""
     return seconds - _kept(seconds) if seconds < math.inf else seconds
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-# Abbreviations without their last full stop: English ones, and the most frequent of German, French, Spanish, Italian
-# and Portuguese.
+# Abbreviations without their last full stop: English ones, and the most frequent ones in German, French, Spanish,
+# Italian and Portuguese.
 ABBREVIATIONS = frozenset(
     """
     mr mrs ms dr prof sr jr rev hon gen col capt lt sgt gov sen rep supt messrs cf vs v etc approx dept univ inc ltd
@@ -12,10 +12,10 @@ ABBREVIATIONS = frozenset(
     """.split()
 )
 
-# Abbreviations that also end sentences, where a capital letter follows.
+# Abbreviations that may also end a sentence, if a capital letter follows.
 OFTEN_LAST = frozenset("etc inc ltd co corp bros ave blvd a.m p.m u.s u.k u.n ph.d m.d usw ecc jr sr d.c".split())
 
-# Abbreviations before a number and words elsewhere: "No. 5", "Jan. 3", "et al. 2004".
+# Words that are abbreviations only before a number: "No. 5", "Jan. 3", "et al. 2004".
 BEFORE_NUMBERS = frozenset(
     """
     ca no nos vol vols pp p fig figs eq eqs sec ch al ed est max min tel nr núm pág pag art abs bd av jan feb mar
@@ -35,8 +35,8 @@ STOP_WORDS = frozenset(
     """.split()
 )
 
-# Words that praise or blame whatever they are said of. "like", "kind", "cheap", "cool", "sick", "pretty", "long" and
-# "cold" are left out, because they mean other things as well.
+# Words that praise or blame anything. "like", "kind", "cheap", "cool", "sick", "pretty", "long" and "cold" are left
+# out, because they have other meanings too.
 GOOD = frozenset(
     """
     admirable adorable amazing appreciate appreciated awesome beautiful beautifully best better brilliant charming

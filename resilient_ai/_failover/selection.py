@@ -48,13 +48,13 @@ class SelectionRules:
     The settings and state of a failover that a selection needs.
 
     Attributes:
-    failover: Counts, and pays for forced calls.
-        function: The decorated function.
-        chooser: The strategy.
-        interval: Seconds of a first rest.
-        most: Most endpoints asked in one call.
-        forgiving: Whether one failure among many good answers starts no rest.
-        registry: The registry, for events and health checks.
+        failover: Counts, and pays for forced calls.
+            function: The decorated function.
+            chooser: The strategy.
+            interval: Seconds of a first rest.
+            most: Most endpoints asked in one call.
+            forgiving: Whether one failure among many good answers starts no rest.
+            registry: The registry, for events and health checks.
     """
 
     failover: FailoverState

@@ -26,7 +26,7 @@ class Stall:
     Calls left in vain, and the end of the latest stall.
 
     Attributes:
-    in_vain: Calls left in vain since the last answer.
+        in_vain: Calls left in vain since the last answer.
     """
 
     __slots__ = ("_answers_then", "_left_at", "_resumed_at", "in_vain")

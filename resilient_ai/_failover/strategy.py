@@ -36,9 +36,9 @@ class Chooser(ABC):
         Choose one of the available endpoints.
 
         Args:
-        available: At least one endpoint.
-            now: Monotonic seconds.
-            failed: The endpoint that this call asked before; None for its first choice.
+            available: At least one endpoint.
+                now: Monotonic seconds.
+                failed: The endpoint that this call asked before; None for its first choice.
         """
 
 

@@ -322,7 +322,7 @@ class Quota:
             now: Monotonic seconds.
 
             Returns:
-            Whether the limits were lowered; refusals within one second count once.
+                Whether the limits were lowered; refusals within one second count once.
         """
         self.pass_time(now)
         self.failed += 1

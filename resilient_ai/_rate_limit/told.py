@@ -41,7 +41,7 @@ def told_by(headers: Mapping[str, str]) -> Told:
     Read what is left of each limit.
 
     Args:
-    headers: Header values by name in lower case.
+        headers: Header values by name in lower case.
 
     >>> told_by({"x-ratelimit-remaining-requests": "59", "x-ratelimit-limit-requests": "60"}).requests
     (Left(amount=59.0, limit=60.0),)

@@ -91,7 +91,12 @@ async def look(ask, provider: Provider, clock) -> tuple[int, list[tuple[str, flo
 
 def probed(provider: Provider, registry, failures: int = DEAD):
     """Opens after so many failures, and probes with five."""
-    settings = {"failure_threshold": failures, "success_threshold": 1, "half_open_max_calls": 5, "timeout_seconds": None}
+    settings = {
+        "failure_threshold": failures,
+        "success_threshold": 1,
+        "half_open_max_calls": 5,
+        "timeout_seconds": None,
+    }
     return circuit_breaker("probed", registry=registry, **settings)(provider.ask)
 
 
