@@ -1,8 +1,8 @@
 """
-Whose a programming error is: the program's, or that of an SDK that met an answer it cannot read.
+Where a programming error comes from: the program, or an SDK that got an answer it cannot read.
 
-The traceback tells: the innermost frame that belongs to nobody in between (the standard library, pydantic, this
-library's policies) is the program's or an SDK's. In doubt it is the program's.
+The traceback decides: the innermost frame outside the libraries in between (the standard library, pydantic, this
+library's policies) belongs to the program or to an SDK. In doubt it is the program's.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import FrameType, TracebackType
 
-# Whatever class derives from these, it is raised by a line that is wrong.
+# Every class derived from these is raised by a wrong line of code.
 _ALWAYS = (
     AssertionError,
     AttributeError,
@@ -34,7 +34,7 @@ _ALWAYS = (
     SyntaxError,
     TypeError,
 )
-# Libraries derive exceptions of their own from these, for data that do not fit; only Python's own are bugs.
+# Libraries derive their own exceptions from these, for data that do not fit; only Python's own classes are bugs.
 _PYTHONS_OWN = (
     ArithmeticError,
     BufferError,
@@ -45,7 +45,7 @@ _PYTHONS_OWN = (
     ValueError,
 )
 _HTTP = frozenset({"h11", "h2", "hpack", "httpx_sse", "aiohttp_retry", "google_auth_httplib2", "eventsource"})
-# Code that SDKs and programs both call: the frame that called it decides.
+# Code that both SDKs and programs call: the frame that called it decides.
 _BETWEEN = sys.stdlib_module_names | {
     "pydantic",
     "pydantic_core",
@@ -76,11 +76,11 @@ class Origin(Enum):
 
 def is_programming_error(error: BaseException) -> bool:
     """Whether the exception is of a kind that Python raises when a line of code is wrong."""
-    cls: Any = type(error)  # mypy takes the hash of its instances for its own
+    cls: Any = type(error)  # mypy would use the hash of the instances for the class
     return _is_pythons_own(cls)
 
 
-@lru_cache(maxsize=256)  # asked several times for each failure
+@lru_cache(maxsize=256)  # called several times for each failure
 def _is_pythons_own(cls: type[Any]) -> bool:
     if issubclass(cls, ResilienceError) or root_of(cls) in SDK_ROOTS:  # `ParameterError` is a TypeError
         return False
@@ -105,12 +105,12 @@ def origin_of(error: BaseException) -> Origin:
 
 
 def raised_at(error: BaseException) -> TracebackType | None:
-    """The innermost line of the program's or of an SDK's that an exception passed through."""
+    """The innermost line of the program or of an SDK that an exception passed through."""
     return next((each for each in _tracebacks(error) if _owner(each.tb_frame) != "between"), None)
 
 
 def _tracebacks(error: BaseException) -> Iterator[TracebackType]:
-    """The lines that the exception passed through, the innermost first."""
+    """Iterate over the lines that the exception passed through, the innermost first."""
     passed = []
     traceback = error.__traceback__
     while traceback is not None:
@@ -124,12 +124,12 @@ def _owner(frame: FrameType) -> str:
     root = module.partition(".")[0]
     if root in SDK_ROOTS or root in _HTTP or module.startswith("resilient_ai.providers"):
         return "sdk"
-    # A script is called __main__, which is a name of the standard library too.
+    # A script is called __main__, which is also the name of a standard module.
     return "between" if root == "resilient_ai" or (root in _BETWEEN and root != "__main__") else "program"
 
 
 def _holds_a_reply(frame: FrameType) -> bool:
-    """Whether a function of an SDK has a reply at hand: an HTTP response, or what was made of one."""
+    """Whether a function of an SDK holds a reply in its variables: an HTTP response, or data made from one."""
     try:
         values = list(islice(frame.f_locals.values(), _MOST_LOCALS))
     except Exception:  # noqa: BLE001 - names of an odd frame
@@ -148,5 +148,5 @@ def _is_reply(value: Any) -> bool:
         isinstance(read(value, name), int) for name in ("status_code", "status")
     ):
         return True
-    # What our endpoints read their answer from: a model that an SDK made of the reply.
+    # What our endpoints read the answer from: a model that an SDK made from the reply.
     return root_of(cls) in SDK_ROOTS and cls.__name__.endswith(("Completion", "Response", "Message", "Chunk", "Event"))

@@ -1,9 +1,9 @@
 """
-`classify`: what an exception means for the next attempt, read from what the SDK really carries.
+`classify`: what an exception means for the next attempt, read from what the SDK's exception carries.
 
-No SDK is imported. Evidence is asked in this order: the user's classifiers, bugs of the program, our own exceptions,
-what the reply carries (`replies`), answers that do not fit (`outputs`), the class names of transport exceptions
-(`transport`), and last the text.
+No SDK is imported. Evidence is checked in this order: the user's classifiers, bugs of the program, our own exceptions,
+the reply (`replies`), answers that do not fit (`outputs`), the class names of transport exceptions (`transport`), and
+last the text.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 _UNRECOGNISED = Verdict(ErrorType.INTERNAL_ERROR, retryable=False, endpoint_fault=True, blame="unknown")
 _BUG = replace(_UNRECOGNISED, blame="program")
-# The function was never entered: another endpoint would meet the same arguments.
+# The function was never entered: another endpoint would get the same arguments.
 _WRONG_CALL = replace(_BUG, endpoint_fault=False, evidence="arguments do not fit")
 
 
@@ -42,12 +42,12 @@ def classify(error: BaseException) -> Verdict:
     Decide what an exception means for the next attempt.
 
     Args:
-        error: What the call raised; its causes, contexts and group members are searched too.
+        error: The exception of the call; its causes, contexts and group members are searched too.
 
-    Returns:
+        Returns:
         A verdict. Python's own programming errors, alone or in an exception group, are INTERNAL_ERROR, not retryable,
-        blame program. Any other exception that nothing recognises is INTERNAL_ERROR, not retryable, blame unknown; so
-        is a cancellation or another exit, which is nobody's failure.
+        blame program. Any other unrecognised exception is INTERNAL_ERROR, not retryable, blame unknown; so is a
+        cancellation or another exit, which is not a failure.
     """
     if (answer := ask_users(error)) is not None:
         return answer
@@ -61,7 +61,7 @@ def classify(error: BaseException) -> Verdict:
     bug = next(filter(None, map(_of_a_loop, chain)), None) or next(filter(None, map(_bug, _members(error))), None)
     if bug is not None:
         return replace(_BUG, evidence=bug)
-    # The outermost exception that says anything decides; causes are asked only when it is silent.
+    # The outermost exception with evidence decides; causes are checked only if it has none.
     if (found := _recognised(chain)) is not None:
         return found
     for each in chain:
@@ -82,7 +82,7 @@ _MOST_MEMBERS = 1_000
 
 
 def _members(error: BaseException) -> Iterator[BaseException]:
-    """The exceptions in a group and in the groups inside it; the exception itself when it is no group."""
+    """Iterate over the exceptions in a group and its inner groups; over the exception itself if it is not a group."""
     queue, count = [error], 0
     while queue and count < _MOST_MEMBERS:
         each = queue.pop()
@@ -94,7 +94,7 @@ def _members(error: BaseException) -> Iterator[BaseException]:
 
 
 def _of_a_loop(error: BaseException) -> str | None:
-    """Why a client cannot work on the running event loop, however often it is asked; None when that is not it."""
+    """Why a client can never work on the running event loop; None if that is not the problem."""
     if type(error) is not RuntimeError:
         return None
     text = text_of(error)
@@ -106,17 +106,17 @@ def _of_a_loop(error: BaseException) -> str | None:
 
 
 def _bug(error: BaseException) -> str | None:
-    """Why an exception is a bug of the program's; None when it is none."""
+    """Why an exception is a bug of the program; None if it is not."""
     if type(error) is RuntimeError and isinstance(error.__cause__, StopIteration | StopAsyncIteration):
         return f"{type(error.__cause__).__name__} inside a generator or coroutine"
     if not is_programming_error(error) or origin_of(error) is Origin.SDK_AFTER_REPLY:
         return None
-    # Some are raised from an error of the provider's, or had a reply set on them.
+    # Some programming errors are raised from a provider's error, or have a reply set on them.
     return type(error).__name__ if _recognised(_chain(error)) is None else None
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """The exception, the members of a group, and what they were raised from, in the order in which they are asked."""
+    """The exception, the members of a group, and their causes, in the order in which they are checked."""
     seen: set[int] = set()
     queue = [error]
     while queue and len(seen) < 20:
@@ -127,7 +127,7 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         yield each
         if issubclass(type(each), BaseExceptionGroup):
             queue.extend(each.exceptions[:10])  # type: ignore[attr-defined]
-        # A programming error that is raised while another error is handled is still one.
+        # A programming error raised while another error is handled is still a programming error.
         silent = read(each, "__suppress_context__") or is_programming_error(each)
         follow = read(each, "__cause__") or (None if silent else read(each, "__context__"))
         if follow is not None:
@@ -141,7 +141,7 @@ def _own(error: BaseException) -> Verdict | None:
     if not isinstance(said, ErrorType):
         return None
     name = type(error).__name__
-    if not isinstance(error, ResilienceError):  # an exception of the user's that says what it is
+    if not isinstance(error, ResilienceError):  # an exception of the user with an error type
         wait = read(error, "retry_after")
         wait = float(wait) if isinstance(wait, int | float) and 0 <= wait < float("inf") else None
         return verdict(said, retry_after=wait, evidence=f"error_type of {name}")
@@ -150,7 +150,7 @@ def _own(error: BaseException) -> Verdict | None:
         if isinstance(inner, AIServiceError):
             inner = inner.original_error
     if inner is not error and not isinstance(inner, AIServiceError):
-        # Retries were made already; making them again further out would multiply them.
+        # An inner retry has already retried; an outer one would multiply the attempts.
         return replace(classify(inner), retryable=False, evidence="retries are over")
     fault = verdict(said, retry_after=error.retry_after, evidence=name)
     if name in {"QueueFullError", "LimitReachedError", "SpendLimitReachedError"}:
@@ -160,7 +160,7 @@ def _own(error: BaseException) -> Verdict | None:
 
 
 def _from_quoted(error: BaseException) -> Verdict | None:
-    """What a ValueError quotes of a reply, as some SDKs raise one for a frame of a stream."""
+    """The verdict from a reply quoted in a ValueError, which some SDKs raise for a frame of a stream."""
     if type(error) is not ValueError:
         return None
     text = text_of(error)
@@ -182,7 +182,7 @@ def _from_text(error: BaseException) -> Verdict | None:
 
 
 def _facts(error: BaseException) -> Facts:
-    """What a stand-in says of the error that it stands for."""
+    """The facts that a stand-in keeps about its error."""
     found, said = gather(error), classify(error)
     return Facts(found.status, next(iter(found.codes), None), said, error_text(error, said))
 

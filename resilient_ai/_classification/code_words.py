@@ -1,5 +1,5 @@
 """
-What the words of a machine code mean where no table has the code, say `dedicated_endpoint_not_running`.
+What the words of a machine code mean if no table has the code, for example `dedicated_endpoint_not_running`.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def meaning_of(code: str) -> E | None:
 
 @lru_cache(512)
 def names_a_rate(code: str) -> bool:
-    """Whether a code says no more than a status of 429 does."""
+    """Whether a code says no more than status 429 does."""
     return compiled(_RATE).search(_words_of(code)) is not None
 
 

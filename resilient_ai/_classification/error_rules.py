@@ -1,4 +1,4 @@
-"""Which errors a setting means: exception types, error types and predicates, in any mixture; and which results."""
+"""Which errors, and results, a setting means: exception types, error types and predicates, in any mixture."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ if TYPE_CHECKING:
     from .verdict import Verdict
 
 ErrorRule = type[Exception] | ErrorType | Callable[[BaseException], bool]
-# What `reject=` makes of a result: the type of failure that it is, or None for a good one.
+# `reject=`: returns the error type of a result that counts as a failure, or None for a good one.
 Reject = Callable[[Any], ErrorType | None]
 
 
 def error_rules(parameter: str, given: Any, base: type[BaseException] = Exception) -> tuple[Any, ...]:
     """
-    The rules as a tuple.
+    The rules of a setting as a tuple.
 
     Args:
-        parameter: Its name, for the message.
-        given: One rule or several.
-        base: What exception types must derive from.
+    parameter: Name of the setting, for the message.
+    given: One rule or several.
+    base: The class from which exception types must derive.
 
     Raises:
-        ValueError: One of them is none of the three, or an exception type that is not a `base`.
+    ValueError: A rule is none of the three, or an exception type that does not derive from `base`.
     """
     if isinstance(given, ErrorType | type) or callable(given):
         given = (given,)
@@ -45,15 +45,15 @@ def error_rules(parameter: str, given: Any, base: type[BaseException] = Exceptio
 
 def rejection(reject: Reject, result: Any, owner: str) -> ErrorType | None:
     """
-    What `reject` makes of a result.
+    The error type that `reject` returns for a result; None for a good one.
 
     Args:
-        reject: The setting.
-        result: What was returned.
-        owner: Whose setting it is, for the message.
+    reject: The setting.
+    result: The result of the call.
+    owner: Name of the owner of the setting, for the message.
 
     Raises:
-        TypeError: It returned neither an ErrorType nor None.
+    TypeError: `reject` returned neither an ErrorType nor None.
     """
     error_type = reject(result)
     if error_type is None or isinstance(error_type, ErrorType):
@@ -63,12 +63,12 @@ def rejection(reject: Reject, result: Any, owner: str) -> ErrorType | None:
 
 
 def matches(rules: tuple[ErrorRule, ...], error: BaseException, verdict: Verdict) -> bool:
-    """Whether any rule means this error."""
+    """Whether any rule matches this error."""
     return any(means(rule, error, verdict) for rule in rules)
 
 
 def means(rule: ErrorRule | type[BaseException], error: BaseException, verdict: Verdict) -> bool:
-    """Whether this rule does."""
+    """Whether this rule matches the error."""
     if isinstance(rule, ErrorType):
         return rule is verdict.error_type
     return isinstance(error, rule) if isinstance(rule, type) else bool(rule(error))

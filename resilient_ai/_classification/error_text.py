@@ -1,4 +1,4 @@
-"""What an event may say of an error: never a part of an answer."""
+"""The text of an error in an event, which must not contain a part of an answer."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _MOST_KINDS = 5
 
 def error_text(error: BaseException, verdict: Verdict) -> str:
     """
-    The text of an error, still to be scrubbed; "" when it cannot be read.
+    The text of an error, still to be scrubbed; "" if it must not be shown.
 
-    What went wrong while an answer was read often quotes the answer: a pydantic error its input, a KeyError or a
-    ValueError the text that was looked up or converted. Of those, only the kinds of mistakes and the place are told.
+    Errors raised while an answer was read often quote it: a pydantic error quotes its input, a KeyError or a ValueError
+    the text that was looked up or converted. For those, only the kinds of mistakes are given.
     """
     if not _may_quote(error, verdict):
         try:
@@ -32,20 +32,20 @@ def error_text(error: BaseException, verdict: Verdict) -> str:
 
 
 def error_message(error: BaseException, verdict: Verdict) -> str:
-    """The same where nothing else names the class of the error, which is named if the text says little."""
+    """The same with the class of the error, for events that do not name it, if the text alone says too little."""
     text = error_text(error, verdict)
     return text if text and not _may_quote(error, verdict) else f"{type(error).__name__} {text}".rstrip()
 
 
 def _may_quote(error: BaseException, verdict: Verdict) -> bool:
-    """Whether the text may quote the answer; those of our own errors never do."""
+    """Whether the text may quote the answer; texts of our own errors never do."""
     if isinstance(error, ResilienceError):
         return False
     return verdict.error_type is ErrorType.INVALID_OUTPUT or verdict.blame == "program"
 
 
 def _mistakes(error: BaseException) -> str:
-    """Which mistakes a pydantic error lists; not where, because the keys of a dictionary are a part of the answer."""
+    """The kinds of mistakes in a pydantic error, without their places: keys of a dict are a part of the answer."""
     if not callable(errors := read(error, "errors")):
         return ""
     try:

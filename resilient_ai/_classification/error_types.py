@@ -1,8 +1,8 @@
 """
-One row per `ErrorType`: whose fault it is, and what each policy does with it.
+One row per `ErrorType`: who is to blame, and what each policy does with it.
 
-This is the only place that says so; the policies' own tables are views of it. An error type without a row ends the
-import of the package, so a forgotten row is found by the first test and never by a user's failing call.
+This is the only place for that; the policies' own tables are views of it. An error type without a row makes the
+import of the package fail, so that a missing row is found at once, and not by a user's failing call.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Blame = Literal["request", "credential", "account", "deployment", "provider", "n
 
 
 class DefaultRetry(NamedTuple):
-    """How a type is retried unless the user says otherwise. Times are in seconds."""
+    """The default retry rule of a type. Times are in seconds."""
 
     max_retries: int
     base_delay: float
@@ -33,20 +33,20 @@ class ErrorTypeRow:
     What one error type means for each policy.
 
     Attributes:
-        blame: Whose fault it is.
-        retryable: Whether the same request may work at the same place a little later.
+        blame: Who is to blame.
+        retryable: Whether the same request may work at the same endpoint a little later.
         retry: The default rule of `classified_retry`; None: not retried.
-        price: What a retry takes from the budget: "full" when the error tells of trouble, "throttled" when the
-            provider is well and said when to come back, "free" when nothing was sent.
+        price: The price of a retry: "full" if the error is a sign of trouble, "throttled" if the provider is healthy
+            and said when to retry, "free" if nothing was sent.
         circuit: A "failure", "neutral" (neither failure nor success), or it "opens" the circuit at once.
-        endpoint: What it does to the health of an endpoint. "rests": it is not asked for a while. "passing": the same,
-            but one of them after a good run is forgiven. "denied": a long rest, for somebody has to act first.
-            "spared": says nothing about the endpoint. "refused": our own side did not let the call through.
-        next_endpoint: Who else may answer: "any" other, one that may have a "larger context", one of an "other model"
-            or provider, or "none".
-        doubtful: The endpoint is blamed only once another has answered, because the request may be at fault.
-        limit: What an adaptive limit learns: "pace" (asked too often), "overload" (too many at once), "slow" (no
-            answer in time), "not sent", or "nothing".
+        endpoint: The effect on the health of an endpoint. "rests": it is not asked for a while. "passing": the same,
+            but one such error after a good run is forgiven. "denied": a long rest, because a person has to act first.
+            "spared": no effect. "refused": our own side did not let the call through.
+        next_endpoint: Which endpoint may answer instead: "any" other, one that may have a "larger context", one of an
+            "other model" or provider, or "none".
+        doubtful: The endpoint is blamed only if another one answers, because the request itself may be at fault.
+        limit: What an adaptive limit learns: "pace" (too many calls a second), "overload" (too many at once), "slow"
+            (no answer in time), "not sent", or "nothing".
         bisect: One bad item can cause it for its whole batch, so the batch is halved.
         degrade: Whether a fallback answers it by default.
     """
@@ -70,14 +70,14 @@ ERROR_TYPES: Final[Mapping[E, ErrorTypeRow]] = {
         retryable=True,
         retry=DefaultRetry(5, 1.0, 60.0),
         price="throttled",
-        circuit="neutral",  # a provider that keeps a limit is well
+        circuit="neutral",  # a provider that enforces a limit is healthy
         endpoint="rests",
         limit="pace",
     ),
     E.QUOTA_EXCEEDED: ErrorTypeRow(
         blame="account",
         retryable=False,
-        circuit="opens",  # nothing comes through until somebody pays
+        circuit="opens",  # no call succeeds until somebody pays
         endpoint="denied",
     ),
     E.AUTHENTICATION: ErrorTypeRow(
@@ -112,7 +112,7 @@ ERROR_TYPES: Final[Mapping[E, ErrorTypeRow]] = {
         retryable=True,
         retry=DefaultRetry(2, 0.5, 10.0),
         circuit="failure",
-        endpoint="rests",  # happens now and then too, but a second one would cost too much time
+        endpoint="rests",  # healthy endpoints have it occasionally too, but a second one would cost too much time
         limit="slow",
     ),
     E.INVALID_REQUEST: ErrorTypeRow(
@@ -145,7 +145,7 @@ ERROR_TYPES: Final[Mapping[E, ErrorTypeRow]] = {
     E.INVALID_OUTPUT: ErrorTypeRow(
         blame="provider",
         retryable=True,
-        retry=DefaultRetry(2, 0.0, 0.0),  # the provider is well, and the model may do better at once
+        retry=DefaultRetry(2, 0.0, 0.0),  # the provider is healthy, and the model may do better at once
         price="throttled",
         circuit="neutral",
         endpoint="spared",
@@ -181,7 +181,7 @@ def check_complete(rows: Mapping[E, ErrorTypeRow], kinds: Iterable[E]) -> None:
     Check that every error type has its row.
 
     Raises:
-        LookupError: One has none.
+        LookupError: A row is missing.
     """
     if missing := [kind.name for kind in kinds if kind not in rows]:
         raise LookupError(f"ERROR_TYPES needs a row for {', '.join(missing)}")

@@ -1,8 +1,8 @@
 """
-What an exception carries: status, headers, machine codes and messages, wherever its SDK put them.
+The evidence in an exception: status, headers, machine codes and messages, wherever its SDK puts them.
 
-Everything is read under guard and within bounds: an SDK's properties may raise, a body may be huge, and no two SDKs
-agree on shapes.
+All reading is guarded and bounded: an SDK's properties may raise, a body may be huge, and every SDK has its own
+structure.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ _BODY_LIMIT = 50_000
 
 @dataclass(slots=True)
 class Evidence:
-    """What one exception carries."""
+    """The evidence in one exception."""
 
     sdk: str  # root of the module that defines its class
-    status: int | None = None  # as it is told; see `Evidence.failed`
+    status: int | None = None  # as reported; see `Evidence.failed`
     headers: dict[str, str] = field(default_factory=dict)
     bodies: list[Any] = field(default_factory=list)
     codes: list[str] = field(default_factory=list)
@@ -46,7 +46,7 @@ class Evidence:
 
     @property
     def failed(self) -> bool:
-        """Whether the status is one of a failed request; inside a stream it is 200, -1 or missing."""
+        """Whether the status is that of a failed request; for errors inside a stream it is 200, -1 or missing."""
         return self.status is not None and 400 <= self.status <= 599
 
     @property
@@ -56,10 +56,10 @@ class Evidence:
 
 
 def gather(error: BaseException) -> Evidence:
-    """Everything that `error` itself carries, its causes left out."""
+    """All evidence in `error` itself, without its causes."""
     found = Evidence(root_of(type(error)))
     response = read(error, "response")
-    # aiohttp gives a reply that it cannot parse a status of 400 of its own making.
+    # aiohttp makes up a status of 400 for a reply that it cannot parse.
     unparsed = str(read(type(read(error, "__cause__")), "__module__")) == "aiohttp.http_exceptions"
     found.status = None if unparsed else _status(error, response)
     found.headers = _headers(error, response)
@@ -73,9 +73,9 @@ def gather(error: BaseException) -> Evidence:
             _note_code(value, found)
     if found.sdk == "grpc" and callable(code := read(error, "code")):
         _note_code(str(read(_called(code), "name") or ""), found)
-    if found.sdk in SDK_ROOTS:  # classes are named for what they mean, in SDKs
+    if found.sdk in SDK_ROOTS:  # in SDKs, class names say what an error means
         names = [_name(cls) for cls in islice(type(error).__mro__, 3) if root_of(cls) == found.sdk]
-        found.codes.extend(name for name in names if name != "APIError")  # the base class of all, not a 500
+        found.codes.extend(name for name in names if name != "APIError")  # the base class of all errors, not a 500
     if isinstance(kind := found.headers.get("x-amzn-errortype"), str):
         found.codes.append(kind.partition(":")[0])
     if not found.texts or not found.failed:
@@ -87,14 +87,14 @@ def gather(error: BaseException) -> Evidence:
 
 
 def gather_body(body: Any) -> Evidence:
-    """What an error inside a returned value carries."""
+    """The evidence in an error inside a returned value."""
     found = Evidence("", bodies=[body if isinstance(body, dict) else {"message": str(body)}])
     walk(found.bodies[0], found)
     return found
 
 
 def text_of(error: BaseException) -> str:
-    """What the exception prints, or nothing."""
+    """The text of the exception, or "" if it cannot be read."""
     try:
         return _clipped(str(error))
     except Exception:  # noqa: BLE001 - an exception's __str__ may raise
@@ -110,7 +110,7 @@ def _name(cls: type) -> str:
 
 
 def _clipped(text: str) -> str:
-    # What a provider says stands at the beginning; some end with the advice after a long echo of the request.
+    # The message is at the beginning; some providers add advice at the end, after a long echo of the request.
     return text if len(text) <= _TEXT_LIMIT else text[: _TEXT_LIMIT - 400] + " " + text[-400:]
 
 
@@ -126,7 +126,7 @@ def _status(error: BaseException, response: Any) -> int | None:
     told: list[int] = []
     for value in (
         read(error, "status_code"),
-        # The clients of one maker copy the body's code there, which inside a stream is no status of this reply.
+        # Clients of one maker copy the body's code there, which inside a stream is not the status of this reply.
         None if root_of(type(error)) in ("openai", "groq", "together") else read(error, "code"),
         read(error, "status"),
         read(error, "http_status"),
@@ -154,7 +154,7 @@ def _headers(error: object, response: Any) -> dict[str, str]:
 
 
 def headers_of(thing: Any) -> dict[str, str]:
-    """Headers that an error, a result or a stream has of its reply, names in lower case; empty where it has none."""
+    """Headers of the reply of an error, a result or a stream, with names in lower case; empty if there are none."""
     return _headers(thing, thing if isinstance(thing, dict) else read(thing, "response"))
 
 
@@ -188,13 +188,13 @@ def _decoded(source: Any) -> Any:
             return json.loads(source)
         except (ValueError, RecursionError):
             pass
-    if source[:1] == "<":  # a page from a proxy: its title says what it is, its body says anything
+    if source[:1] == "<":  # a page from a proxy: only its title is evidence
         source = " ".join(re.findall(r"<(?:title|h1)[^>]*>([^<]{1,200})", source[:5_000], re.IGNORECASE))
     return {"message": source} if source else None
 
 
 def embedded(text: str) -> Any:
-    """The object that a message quotes: `Error code: 429 - {'error': ...}`."""
+    """The object quoted in a message, such as `Error code: 429 - {'error': ...}`."""
     start, end = text.find("{"), text.rfind("}")
     if start < 0 or end < start:
         return None
@@ -214,13 +214,13 @@ _TEXT_KEYS = _words(
     "message error detail msg error_message errormessage error_msg description error_description title raw details"
     " quotaid"
 )
-# What a server echoes of the request says nothing about the reply.
+# Parts of the request that a server echoes tell nothing about the reply.
 _ECHOES = _words("input prompt messages request params ctx loc prompt_token_ids responsemetadata headers body url")
 _SIGNS = frozenset({"flagged_input", "blockreason", "promptfeedback"})
 
 
 def _other_strings(body: Any) -> Iterator[str]:
-    """What a body says under no key that is known, such as those of another language."""
+    """Iterate over the texts under unknown keys of a body, for example in another language."""
     if isinstance(body, dict):
         for key, value in islice(body.items(), 10):
             if isinstance(value, str) and " " in value and str(key)[:60].lower() not in _ECHOES:
@@ -229,14 +229,14 @@ def _other_strings(body: Any) -> Iterator[str]:
 
 def _note_code(value: object, found: Evidence) -> None:
     code = str(value)[:200]
-    if isinstance(value, str) and " " in code:  # xAI and others put a sentence there
+    if isinstance(value, str) and " " in code:  # xAI and others put a sentence into this field
         found.texts.append(code)
     else:
         found.codes.append(code.rpartition("#")[2])
 
 
 def walk(thing: Any, found: Evidence, depth: int = 0) -> None:
-    """Note the codes and messages of a decoded body."""
+    """Collect the codes and messages of a decoded body."""
     if depth > 8 or len(found.codes) + len(found.texts) > 100:
         return
     if isinstance(thing, list):
@@ -250,14 +250,14 @@ def walk(thing: Any, found: Evidence, depth: int = 0) -> None:
         if name in _SIGNS:
             found.codes.append(name)
         if name in _ECHOES:
-            if name == "headers" and isinstance(value, dict):  # OpenRouter hands on the provider's
+            if name == "headers" and isinstance(value, dict):  # OpenRouter passes on the provider's headers
                 found.headers = {**_as_headers(value), **found.headers}
                 if isinstance(kind := found.headers.get(":exception-type"), str):  # a frame of an AWS event stream
                     found.codes.append(kind)
         elif isinstance(value, str | int) and not isinstance(value, bool) and name in _CODE_KEYS | _TEXT_KEYS:
             if name in _TEXT_KEYS and isinstance(value, str):
                 found.texts.append(_clipped(value))
-                if value[:1] == "{":  # an upstream's reply, quoted
+                if value[:1] == "{":  # the quoted reply of an upstream
                     walk(_decoded(value[:_BODY_LIMIT]), found, depth + 1)
             if name in _CODE_KEYS or (name == "error" and isinstance(value, str) and " " not in value):
                 _note_code(value, found)

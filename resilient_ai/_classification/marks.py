@@ -1,8 +1,8 @@
 """
-Evidence in plain text: what SDKs and the code around them write of a reply that is no longer at hand.
+Evidence in plain text: what SDKs and code around them write about a reply that is no longer available.
 
-Only marks that stand where they can mean one thing are read: the class of an exception before a colon, an AWS shape in
-parentheses, a status behind the word or before its own name. A bare number is no status.
+Only unambiguous marks are read: the class of an exception before a colon, an AWS shape in parentheses, a status after
+the word "status" or before its own name. A bare number is not a status.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _REASONS = (
     "|service (?:temporarily )?unavailable|gateway time-?out"
 )
 _STATUSES = (
-    # behind a word for it: "status code 429", "HTTP 503", "error code: 402"
+    # after a word for it: "status code 429", "HTTP 503", "error code: 402"
     r"(?:error code|(?:response|http|status)[ _]code|status|\bhttps?(?:/\d(?:\.\d)?)?(?: error| status)?)\W{1,4}([45]\d\d)(?!\d)",
     # before its own name: "502 Bad Gateway"
     rf"(?<![\d.])([45]\d\d)\W{{1,3}}(?:{_REASONS})\b",
@@ -49,7 +49,7 @@ def _compiled(pattern: str, flags: int = 0) -> re.Pattern[str]:
 
 
 def marks_in(text: str) -> Evidence:
-    """The statuses, codes and classes that a text names, and what the object that it quotes says."""
+    """The evidence in a text: the statuses, codes and classes that it names, and a quoted object."""
     found = Evidence("", texts=[text])
     if "exception-type" not in text:  # the status of such a frame is made up
         found.status = next(statuses_in(text), None)
@@ -63,14 +63,14 @@ def marks_in(text: str) -> Evidence:
 
 
 def statuses_in(text: str) -> Iterator[int]:
-    """The HTTP statuses of failures that a text names as such."""
+    """Iterate over the HTTP statuses of failures that a text names."""
     for pattern in _STATUSES:
         for match in _compiled(pattern, re.IGNORECASE).finditer(text):
             yield int(match[1])
 
 
 def classes_in(text: str) -> Iterator[str]:
-    """The exception classes that a text begins with or names by their module."""
+    """Iterate over the exception classes that a text begins with, or names with their module."""
     for pattern in _CLASSES:
         for match in _compiled(pattern).finditer(text):
             yield match[1]

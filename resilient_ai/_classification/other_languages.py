@@ -1,6 +1,6 @@
 """
-What the phrases of `phrases` say in other languages: Chinese, Japanese, Korean, Russian, Spanish, Portuguese, German,
-French, Italian, Polish and Turkish, as gateways and resellers write them. Lower case, bounded, one pattern per meaning.
+The phrases of `phrases` in other languages: Chinese, Japanese, Korean, Russian, Spanish, Portuguese, German, French,
+Italian, Polish and Turkish, as gateways and resellers write them. Lower case, bounded, one pattern per meaning.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """
-Errors that say: the provider answered, and the answer does not fit.
+Errors which mean that the provider answered, but the answer does not fit.
 
-Libraries for structured output have no common base class, so they are known by the names that they give these
-exceptions.
+Libraries for structured output have no common base class, so these exceptions are recognised by their names.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from .evidence import root_of
 from .phrases import compiled
 from .verdict import Verdict, verdict
 
-# Class names along the MRO, of whatever library.
+# Class names along the MRO, of any library.
 _MISFIT = (
     r"JSONDecodeError|LengthFinishReason|OutputPars|Incomplete(?:Output|ToolCall)|Response(?:Validation|Pars)"
     r"|Output(?:Validation|Schema)|SchemaValidation|UnknownApiResponse|AdapterParse|Model\w{0,4}Behavior"
@@ -33,19 +32,19 @@ _DECODERS = frozenset({"msgspec", "orjson", "simplejson", "ujson", "rapidjson"})
 
 
 def from_output(error: BaseException) -> Verdict | None:
-    """What an error about an answer means; None for one that is about something else."""
+    """The verdict for an error about an answer; None for any other error."""
     kind, name = _by_name(type(error))  # type: ignore[arg-type]
     if kind is None:
         if is_programming_error(error) and origin_of(error) is Origin.SDK_AFTER_REPLY:
             return verdict(ErrorType.INVALID_OUTPUT, evidence=f"{type(error).__name__} in an SDK that read a reply")
         return None
     if kind is ErrorType.INVALID_OUTPUT and origin_of(error) is Origin.SDK and _is_validation(type(error)):
-        kind = ErrorType.INVALID_REQUEST  # the SDK validates what is to be sent, too
+        kind = ErrorType.INVALID_REQUEST  # the SDK validates requests too
     return verdict(kind, evidence=f"class {name}")
 
 
 def is_misfit(error: BaseException) -> bool:
-    """Whether the class alone says so."""
+    """Whether the class alone shows that the answer does not fit."""
     return _by_name(type(error))[0] is not None  # type: ignore[arg-type]
 
 

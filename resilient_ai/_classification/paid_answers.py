@@ -1,4 +1,4 @@
-"""How many answers a call has paid for that did not fit: what retry and failover count together."""
+"""How many answers that did not fit a call has paid for, counted by retry and failover together."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .error_types import ERROR_TYPES
 _rule = ERROR_TYPES[ErrorType.INVALID_OUTPUT].retry
 MOST_ANSWERS: Final = 1 + (_rule.max_retries if _rule is not None else 0)
 
-# How many more the running call may pay for; set by a retry for its further attempts.
+# How many more such answers the running call may pay for; set by a retry for its further attempts.
 answers_left: ContextVar[int] = ContextVar("resilient_ai.answers_left", default=MOST_ANSWERS)
 OWN_VARIABLES.add(answers_left)
 
@@ -23,7 +23,7 @@ _COUNT = "_resilient_ai_invalid_answers"
 
 
 def invalid_answers(error: BaseException) -> int:
-    """How many answers that did not fit are behind an error, its endpoints' and its attempts' among them."""
+    """The number of answers that did not fit behind an error, including those of its endpoints and attempts."""
     if isinstance(error, AllEndpointsFailedError):
         return sum(invalid_answers(each) for each in error.errors.values())
     counted = getattr(error, _COUNT, None)
@@ -33,8 +33,8 @@ def invalid_answers(error: BaseException) -> int:
 
 
 def note_answers(error: BaseException, count: int) -> None:
-    """Write down on an error how many answers were paid for before it is raised to a policy further out."""
+    """Record on an error how many answers were paid for, before it is raised to an outer policy."""
     if count == 0:
         return
-    with suppress(Exception):  # an exception with slots counts as one
+    with suppress(Exception):  # an exception with slots cannot record it, and counts as one answer
         setattr(error, _COUNT, count)

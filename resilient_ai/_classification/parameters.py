@@ -1,4 +1,4 @@
-"""Whether an error says that one endpoint cannot take a parameter, which another one may."""
+"""Whether an error says that an endpoint does not support a parameter, which another one may support."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _CODES = frozenset(map(plain, _NAMES))
 
 def refuses_parameter(error: BaseException, verdict: Verdict) -> bool:
     """
-    Whether the endpoint cannot take one of the request's parameters, so that it is no use for this call alone.
+    Whether the endpoint does not support a parameter of the request, so that it cannot serve this call.
 
     True for our own `ParameterError`, and for a reply with status 400 or 422 that names an unsupported parameter.
     """

@@ -1,8 +1,8 @@
 """
-What the messages of providers mean: whole phrases, and the statuses at which each may be believed.
+The meanings of providers' messages: whole phrases, and the statuses at which each of them is believed.
 
 The first match decides, so the most specific phrase comes first. Sources: the providers' error documentation, their
-SDKs, and replies as users pasted them.
+SDKs, and replies in users' reports.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ from . import other_languages as abroad
 
 @cache
 def compiled(pattern: str) -> re.Pattern[str]:
-    """A pattern of these tables; compiled with the first error, so that importing the package stays cheap."""
+    """Compile a pattern of these tables; done at the first error, so that importing the package stays cheap."""
     return re.compile(pattern)
 
 
 def near(one: str, other: str, words: int) -> str:
-    """Either of two meanings, with at most so many words between it and the other."""
+    """A pattern for two meanings in either order, with at most `words` words between them."""
     gap = rf"(?:\W{{1,4}}\w{{1,40}}){{0,{words}}}?\W{{1,4}}"
     return rf"\b(?:{one})\b{gap}(?:{other})\b|\b(?:{other})\b{gap}(?:{one})\b"
 
 
-# Whole phrases in lower case, as the text is made before (half the time of ignoring case while searching), and the
-# statuses at which each may be believed; 0 stands for "no status at hand". A phrase never
-# turns a 400 or 422 into a rate limit: "unknown parameter 'rate_limit'" is the caller's mistake.
+# Whole phrases in lower case, with the statuses at which each is believed; 0 means that there is no status. The text is
+# lowered before, which takes half the time of searching without regard to case. A phrase never turns a 400 or 422 into
+# a rate limit: "unknown parameter 'rate_limit'" is the caller's mistake.
 _GONE = (
     r"insufficient|not enough|(?:not|n.t) have (?:enough|sufficient|any)|no (?:more|remaining|available)|out of|exhausted"
     r"|depleted|used up|ran out|run out|too low|exceeded|exceeds|over|crossed|negative|overdrawn"
 )
-# What even a 5xx may say; such a status is else no place to look for money.
+# Phrases about money that are believed even with a 5xx.
 _MONEY_GONE = rf"{near(_GONE, 'credits?|balance|funds|budget', 3)}|exceeded (?:your|the|its) (?:\w{{1,40}} ){{0,2}}quota|insufficient[ _]quota|payment method|{abroad.MONEY}"
 _MONEY = (
     rf"{_MONEY_GONE}|"
@@ -109,7 +109,7 @@ _NO_MODEL = (
     r"|\bnot an? (?:valid|known|recogni[sz]ed|supported|available|existing) (?:\w{1,40} ){0,2}(?:model|deployment|engine)\b"
     r"|\bmodels?(?: id)?:? [`'\"]?[\w./:@-]{1,100}[`'\"]? (?:is|are)(?: not|n.t) supported|throughput is(?:n.t| not) supported"
 )
-# It exists, but does not run here; another endpoint may.
+# The model exists, but does not run here; another endpoint may run it.
 _NOT_RUNNING = (
     r"\b(?:endpoint|deployment|model|engine|instance|inference)s?\b[^.]{0,100}?\b(?:(?:is|are|was|been|currently)(?: not|n.t)? (?:\w{1,40} )?)"
     r"(?:running|stopped|paused|shut ?down|offline|inactive|started|terminated|asleep)\b|\bnon-serverless|not serverless|\bmodel (?:was |has been )?unloaded"
@@ -123,19 +123,20 @@ _THROTTLED = (
     + r"|rate[ -]?limit(?:s|ed|ing)?\b|too many (?:\w{1,40} ){0,2}requests|throttl|(?:request|token)s? (?:rate|limit) (?:\w{1,40} ){0,3}(?:exceeded|reached)|exceeded (?:\w{1,40} ){0,4}(?:rate|request|call)s? limit"
 )
 
-# The answer may not be as long as it was asked to be: the caller's mistake, whatever window the message mentions beside.
+# The requested answer length is not allowed: the caller's mistake, even if the message also mentions the context
+# window.
 _OUTPUT_CAP = (
     r"\A(?!.*\b(?:context (?:length|limit|window)|prompts?|inputs?)\b)(?s:.*)"
     r"\b(?:max_?(?:new_|completion_|output_)?tokens|output tokens|completion tokens)\b[`'\"]?[^\n]{0,80}"
     r"(?:too large|must be (?:less|<|at most|between|in)|less than or equal|maximum (?:allowed )?(?:number|value)|supports at most|valid range|not exceed| > \d|\bexceeds\b)"
 )
-# Something that the request refers to, which no other endpoint has.
+# The request refers to something that does not exist, and no other endpoint has it.
 _REFERENCE = (
     r"\b(?:item|response|file|vector store|assistant|thread|run|batch|container|conversation|message|image|tool call|upload)s?\b(?: object)?"
     r" (?:with |id |for )[^.]{0,100}(?:not found|does not exist)|no such (?:file|assistant|thread|run|batch|container|vector store) object"
 )
 
-# What one endpoint cannot take and another may: a parameter that it does not know, or an ability that its model lacks.
+# Something that one endpoint does not support and another may: a parameter, or an ability of the model.
 _PARAMETER = (
     r"(?:request )?(?:parameters?|arguments?|fields?|keywords?|propert(?:y|ies)|keys?|options?|names?|params?|inputs?)"
 )
@@ -146,15 +147,15 @@ UNSUPPORTED_PARAMETER = (
     r"|(?:does|do|did|is|are)(?: not|n[o']t) (?:\w{1,40} ){0,2}(?:support|compatible with|work with|accept)(?:ed|ing)?\b|cannot (?:both )?be (?:used|specified|set|combined) (?:together )?(?:with|for|on)"
     r"|[`'\"][\w.\[\]-]{1,60}[`'\"] (?:is|was) deprecated|not available (?:for|with|on) (?:this|the) model"
 )
-# The model wrote a call or a JSON that its own server refused; it may do better.
+# The model wrote a tool call or JSON that its own server refused; it may do better next time.
 MALFORMED_BY_MODEL = (
     r"\bfailed to (?:call a function|generate (?:valid )?json)|\btool call validation failed|\battempted to call (?:a )?tool|\binvalid tool generation"
     r"|\bmodel (?:has )?(?:produced|generated|returned|wrote|made) (?:an? )?(?:invalid|malformed|unparsable|incomplete)\b"
 )
 
-# A sentence that only a model's own library writes into a ValueError.
+# A sentence that only a model's own library puts into a ValueError.
 TOKENS_OVER_WINDOW = r"tokens \(\d{1,9}\) exceed (?:the )?context (?:window|length|size)|\bmodel'?s maximum context length is \d{1,9} tokens"
-# For exceptions of no SDK's, whose text is all there is: what people write into a `raise` of their own.
+# For exceptions that come from no SDK and have only a text: what people write into their own `raise`.
 PLAIN_PHRASES: tuple[tuple[E, str], ...] = (
     (E.QUOTA_EXCEEDED, rf"insufficient[ _]quota|{_USED_UP}|credit balance|{_MONEY_GONE}|payment required"),
     (E.CONTEXT_LENGTH, rf"context[ _](?:length|window)[ _](?:\w{{1,40}} )?exceed|maximum context length|(?:prompt|input) is too long|{abroad.TOO_LONG}"),
@@ -172,14 +173,14 @@ _MESSAGE_AT_4XX = frozenset({400, 403, 413, 422})
 PHRASES: tuple[tuple[E, str, frozenset[int], str], ...] = tuple(
     (kind, name, frozenset(statuses), pattern)
     for kind, name, statuses, pattern in (
-        # A limit of nothing is not a matter of waiting.
+        # Waiting does not help against a limit of 0.
         (E.QUOTA_EXCEEDED, "a limit of 0", {429}, r"\blimit:? 0\b(?![.\d])"),
-        # A 429 for a request that is larger than the whole limit never goes through.
+        # A request larger than the whole limit never succeeds, although its status is 429.
         (E.CONTEXT_LENGTH, "larger than the limit", {413, 429}, r"request too large|reduce your message size"),
         (E.CONTENT_FILTER, "content", {400, 403, 422, 446, 451, 0}, _FILTERED),
         (E.QUOTA_EXCEEDED, "a day's limit", {429}, rf"\b(?:tpd|rpd|rpw)\b|{abroad.LONG_WINDOW}"),
         (E.RATE_LIMIT, "short window", {402, 429}, _SHORT_WINDOW),
-        # Google calls a rate a quota; only the name of its metric says whether it comes back within the day.
+        # Google calls a rate limit a quota; only the name of its metric shows whether it is a daily one.
         (E.RATE_LIMIT, "google's metric", {429}, r"quota exceeded for (?!.{0,200}per[ _]?day)\S{0,100}googleapis\.com"),
         (E.MODEL_OVERLOADED, "busy", {429, 498, 0}, _BUSY),
         (E.MODEL_OVERLOADED, "degraded", {400, 500, 0}, r"\bdegraded (?:function|deployment|endpoint|model|state|mode)"),

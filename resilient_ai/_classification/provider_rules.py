@@ -1,9 +1,9 @@
 """
-What each provider's codes and statuses mean: data, not code.
+The meanings of the providers' codes and statuses: data, not code.
 
-`replies` weighs the evidence in this order: a code that names one thing only (`CODES`), a phrase at a status where it
-may be believed (`phrases`), a code that is merely the name of a status (`STATUS_NAMES`), the status (`STATUSES`).
-Sources: the providers' error documentation and SDKs.
+`replies` uses the evidence in this order: a code with one meaning only (`CODES`), a phrase at a status where it is
+believed (`phrases`), a code that is merely the name of a status (`STATUS_NAMES`), the status (`STATUSES`). Sources: the
+providers' error documentation and SDKs.
 """
 
 from __future__ import annotations
@@ -14,15 +14,17 @@ from resilient_ai._core.errors import ErrorType as E
 
 
 def plain(code: str) -> str:
-    """A code without case and separators: `insufficient_quota`, `InsufficientQuota` → `insufficientquota`."""
+    """
+    Normalise a code, without case and separators: `insufficient_quota`, `InsufficientQuota` → `insufficientquota`.
+    """
     return _SEPARATORS.sub("", code.lower())
 
 
 _SEPARATORS = re.compile(r"[^a-z0-9]")
 
 
-# Codes that name one thing, whatever status carries them. AWS shapes and SDK classes are here without "Exception" and
-# "Error", which are taken off before they are looked up.
+# Codes with one meaning at any status. AWS shapes and SDK classes are listed without "Exception" and "Error", which are
+# removed before the look-up.
 _NAMES: tuple[tuple[E, str], ...] = (
     (
         E.QUOTA_EXCEEDED,
@@ -99,11 +101,11 @@ _NAMES: tuple[tuple[E, str], ...] = (
     ),
     (
         E.RATE_LIMIT,
-        # The last: DashScope's tokens per minute, whatever it calls them
+        # The last one is DashScope's name for tokens per minute
         "ramp_limit_exceeded openrouter_in_flight_budget concurrency_limit_exceeded Throttling.AllocationQuota",
     ),
 )
-# Numbers of Zhipu and MiniMax, which mean something else at other providers or statuses.
+# Numeric codes of Zhipu and MiniMax, which have other meanings at other providers or statuses.
 _NUMBERS: tuple[tuple[E, str, tuple[int, ...]], ...] = (
     (E.QUOTA_EXCEEDED, "1113 1304 1308 1309 1310", (400, 402, 403, 429, 0)),
     (E.QUOTA_EXCEEDED, "1008 2056", (400, 429, 0)),
@@ -121,13 +123,13 @@ _NUMBERS: tuple[tuple[E, str, tuple[int, ...]], ...] = (
 CODES: dict[str, E] = {plain(name): kind for kind, names in _NAMES for name in names.split()}
 CODE_ORDER: tuple[E, ...] = tuple(kind for kind, _ in _NAMES)
 
-# The same code at another status: OpenAI's `slow_down` with a 429 is about the caller's ramp, with a 503 about the servers.
-# None: the code says nothing there.
+# Codes whose meaning depends on the status: OpenAI's `slow_down` with 429 is about the caller's rate, with 503 about
+# the servers. None: the code means nothing at that status.
 CODES_AT: dict[tuple[str, int], E | None] = {
     (plain("slow_down"), 429): E.RATE_LIMIT,
-    (plain("quota_exceeded"), 429): None,  # per minute or for good? Only the message tells
-    (plain("too_many_tokens"), 429): None,  # in one request or in a minute? Cerebras means the minute
-    (plain("generation"), 424): E.INTERNAL_ERROR,  # TGI's error_types: the model broke, not a tool of the caller's
+    (plain("quota_exceeded"), 429): None,  # per minute or for good: only the message tells
+    (plain("too_many_tokens"), 429): None,  # in one request or in a minute: Cerebras means the minute
+    (plain("generation"), 424): E.INTERNAL_ERROR,  # TGI's error_types: the model broke, not a tool of the caller
     (plain("incomplete_generation"), 424): E.INTERNAL_ERROR,
     (plain("AccessDenied"), 401): E.AUTHENTICATION,
     **{
@@ -137,10 +139,10 @@ CODES_AT: dict[tuple[str, int], E | None] = {
         for status in statuses
     },
 }
-# Errors of a kind that is not worth a retry, but these are: the model wrote a malformed tool call and may do better.
+# Exceptions among the types that are not worth a retry: the model wrote a malformed tool call and may do better.
 WORTH_A_RETRY = frozenset({"tool_use_failed", "json_validate_failed"})
 
-# Codes that say no more than a status does, and the status they mean.
+# Codes that mean no more than a status, by that status.
 _STATUS_NAMES: dict[int, str] = {
     400: "invalid_request invalid_request_error BadRequestError bad_request INVALID_ARGUMENT FAILED_PRECONDITION"
     " OUT_OF_RANGE ValidationException validation_error invalid_parameter invalid_params InvalidParameter",
@@ -166,7 +168,7 @@ _STATUS_NAMES: dict[int, str] = {
 STATUS_NAMES: dict[str, int] = {
     plain(name): status for status, names in _STATUS_NAMES.items() for name in names.split()
 }
-# Statuses that servers put on anything; a code that names a definite one is believed instead.
+# Statuses that servers use for anything; a code that names a definite status is believed instead.
 CATCH_ALL = frozenset({400, 401, 403, 500})
 
 STATUSES: dict[int, E] = {
@@ -190,7 +192,8 @@ STATUSES: dict[int, E] = {
     524: E.TIMEOUT,
     529: E.MODEL_OVERLOADED,
 }
-# What one SDK's provider means by a status of its own; the second part: whether a retry may help, None: as usual.
+# Statuses with a meaning of their own at one SDK's provider, and whether a retry may help (None: as usual for the
+# type).
 SDK_STATUSES: dict[tuple[str, int], tuple[E, bool | None]] = {
     ("groq", 498): (E.MODEL_OVERLOADED, None),  # flex tier at capacity
     ("cohere", 498): (E.INVALID_REQUEST, None),  # a deny-listed token in the text

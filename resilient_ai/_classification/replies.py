@@ -1,4 +1,4 @@
-"""What an error reply means: from its codes, its messages and its status, in that order."""
+"""The meaning of an error reply, from its codes, its messages and its status, in that order."""
 
 from __future__ import annotations
 
@@ -32,21 +32,21 @@ from .wait_hints import wait_of
 
 
 def is_reply(found: Evidence) -> bool:
-    """Whether this is a reply of a provider: one with the status of a failure, or two other signs of one."""
+    """Whether this is a reply of a provider: it has the status of a failure, or two other signs."""
     known, told, said = found.sdk in SDK_ROOTS, found.status is not None, bool(found.bodies)
     return found.failed or known + told + said >= 2
 
 
 def stated_wait(found: Evidence) -> float | None:
     """Seconds that the reply asks to wait."""
-    # In a message about a bad request a duration is about something else.
+    # A duration in a message about a bad request is not a wait.
     text = "" if found.status in (400, 401, 404, 413, 422) else found.text
     return wait_of(found.headers, found.bodies, text)
 
 
 def from_reply(error: BaseException) -> Verdict | None:
-    """What an exception that carries a reply means; None for one that carries none."""
-    # A built-in exception carries a reply only where somebody set attributes on it.
+    """The verdict for an exception with a reply; None for one without."""
+    # A built-in exception has a reply only if somebody set attributes on it.
     if root_of(type(error)) == "builtins" and not (read(error, "args") and read(error, "__dict__")):
         return None
     found = gather(error)
@@ -58,29 +58,29 @@ def from_reply(error: BaseException) -> Verdict | None:
     if retryable is None and kind is ErrorType.INVALID_REQUEST and _is_malformed_by_model(found):
         retryable = True
     if retryable is None and (told := found.headers.get("x-should-retry")) in ("true", "false"):
-        # "true" speaks against the table of statuses only: no retry pays a bill.
+        # A stated "true" overrides the table of statuses only: no retry pays a bill.
         retryable = fault.retryable if told == "true" and not evidence.startswith("status") else told == "true"
     return fault if retryable in (None, fault.retryable) else replace(fault, retryable=retryable)
 
 
 def _is_malformed_by_model(found: Evidence) -> bool:
-    """Whether the model wrote what its own server refuses; it may do better."""
+    """Whether the server refused something that its own model wrote; the model may do better next time."""
     return not WORTH_A_RETRY.isdisjoint(found.codes) or compiled(MALFORMED_BY_MODEL).search(found.text) is not None
 
 
 def classify_body(body: Any) -> ErrorType:
-    """The type of an error that stands inside a returned value."""
+    """The type of an error inside a returned value."""
     found = gather_body(body)
     return decide(found, stated_wait(found))[0]
 
 
 def from_text(text: str, *, quoted: bool = False) -> Verdict | None:
     """
-    What a text says of a reply that is no longer at hand; None when it says nothing that can mean one thing only.
+    The verdict from a text about a reply that is no longer available; None if the text is not unambiguous.
 
     Args:
-        text: The message of an exception.
-        quoted: Only believe a text that quotes the reply itself.
+    text: The message of an exception.
+    quoted: Whether to believe only a text that quotes the reply itself. Default False.
     """
     found = marks_in(text)
     if quoted and not found.bodies:
@@ -102,7 +102,7 @@ def _is_known(code: str) -> bool:
 
 
 def _forms(found: list[str]) -> list[str]:
-    """Codes as the tables have them: AWS shapes and SDK classes carry an ending that bodies leave out."""
+    """Codes in the form of the tables: without the ending that AWS shapes and SDK classes have."""
     codes = [plain(code) for code in found]
     codes += [code.removesuffix("exception") for code in codes if code.endswith("exception")]
     codes += [code.removesuffix("error") for code in codes if code.endswith("error")]
@@ -110,7 +110,7 @@ def _forms(found: list[str]) -> list[str]:
 
 
 def decide(found: Evidence, wait: float | None) -> tuple[ErrorType, bool | None, str]:
-    """What the reply means, whether that is worth a retry (None: as usual for its type), and the rule that said so."""
+    """The error type, whether it is worth a retry (None: as usual for its type), and the rule that decided."""
     codes = _forms(found.codes)
     status = _effective_status(found, codes)
     kind, evidence = _by_code(found, codes, status)
@@ -122,10 +122,11 @@ def decide(found: Evidence, wait: float | None) -> tuple[ErrorType, bool | None,
 
 
 def _by_code(found: Evidence, codes: list[str], status: int) -> tuple[ErrorType | None, str]:
-    # A daily quota of Google's says RESOURCE_EXHAUSTED like any rate limit and names a short wait; its id tells.
+    # Google's daily quota has the code RESOURCE_EXHAUSTED like any rate limit, and names a short wait; only the quota
+    # id tells them apart.
     if any("perday" in code for code in codes):
         return ErrorType.QUOTA_EXCEEDED, "quota per day"
-    # DashScope calls tokens per minute a quota, and only its link tells.
+    # DashScope calls tokens per minute a quota; only its link tells.
     if status == 429 and "aliyun.com" in found.text and "#token-limit" in found.text:
         return ErrorType.RATE_LIMIT, "link to the limit of tokens per minute"
     by_code = {kind: code for code in reversed(codes) if (kind := CODES_AT.get((code, status), CODES.get(code)))}
@@ -139,7 +140,7 @@ def _by_code(found: Evidence, codes: list[str], status: int) -> tuple[ErrorType 
     return None, ""
 
 
-# What stands in quotes in a message about a bad request is the request's own: a tool that is called "top up".
+# Quoted words in a message about a bad request come from the request, such as a tool with the name "top up".
 _QUOTED = re.compile(r"(?<!\w)(['\"`])[^'\"`\n]{1,60}\1(?!\w)")
 _BY_WORDS_OF_OTHERS = frozenset(
     {
@@ -155,14 +156,14 @@ _BY_WORDS_OF_OTHERS = frozenset(
 def _by_phrase(found: Evidence, status: int, wait: float | None) -> tuple[ErrorType | None, str]:
     text = found.text
     unquoted = _QUOTED.sub("_", text) if status in (400, 422) else text
-    # Inside a stream a vague name for "it failed" leaves all to the message.
+    # Inside a stream, a vague code for "it failed" leaves the decision to the message.
     gates = {status, 0} if not found.failed and status in (0, 500) else {status}
     for kind, name, statuses, pattern in PHRASES:
         if gates.isdisjoint(statuses):
             continue
         if compiled(pattern).search(unquoted if kind in _BY_WORDS_OF_OTHERS else text):
             if kind is ErrorType.QUOTA_EXCEEDED and status in (402, 429) and name != "a limit of 0":
-                # What comes back in seconds is no matter of money.
+                # A limit that is over in seconds is not about money.
                 soon = name == "used up" and compiled(COMES_BACK_SOON).search(text) is not None
                 kind = ErrorType.RATE_LIMIT if soon or wait is not None else kind
             return kind, f"text at {status or 'no status'}: {name}"
@@ -183,10 +184,10 @@ def _by_status(found: Evidence, status: int, wait: float | None) -> tuple[ErrorT
 
 def _effective_status(found: Evidence, codes: list[str]) -> int:
     """
-    The status to go by; 0 when there is none.
+    The status to use; 0 if there is none.
 
-    Inside a stream the told status is 200 or nonsense, and proxies put 400 or 500 on anything: then a code that is
-    the name of a status, a status in the body, or that of an upstream in the message, is believed instead.
+    Inside a stream the reported status is 200 or meaningless, and proxies use 400 or 500 for anything. Then a code that
+    is the name of a status, a status in the body, or the status of an upstream in the message is believed instead.
     """
     told = found.status if found.status is not None and found.failed else 0
     if told and told not in CATCH_ALL and told != 502:

@@ -1,4 +1,4 @@
-"""`classify_result`: answers that are really failures, because not every SDK raises what its provider sends."""
+"""`classify_result`: find failures among returned values, because not every SDK raises its provider's errors."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .replies import classify_body
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# How an answer ends, in the words of the providers, without regard to case.
+# Reasons for the end of an answer, as the providers name them; case does not matter.
 _ENDS: dict[str, ErrorType] = {
     **dict.fromkeys(
         (
@@ -51,8 +51,8 @@ _ENDS: dict[str, ErrorType] = {
     "unexpected_tool_call": ErrorType.INVALID_OUTPUT,
 }
 _END_NAMES = ("finish_reason", "finishReason", "stop_reason", "stopReason", "native_finish_reason")
-_CUT = frozenset({"max_output_tokens", "max_tokens", "length"})  # an answer all the same, as in chat completions
-# What an answer has and an error has not.
+_CUT = frozenset({"max_output_tokens", "max_tokens", "length"})  # still an answer, as in chat completions
+# Fields that an answer has and an error does not have.
 _CONTENT = (
     *("choices", "candidates", "content", "output", "text", "data", "embeddings", "embedding", "results", "delta"),
     *("completion", "generations", "parts", "usage"),
@@ -64,18 +64,18 @@ _CODES = ("code", "status", "type", "error_code", "errorCode", "status_code", "s
 @public()
 def classify_result(result: Any) -> ErrorType | None:
     """
-    What a returned value is really, when it is no answer; made for `reject=classify_result`.
+    Find out whether a returned value is a failure; made for `reject=classify_result`.
 
-    It knows an error inside a body with status 200 (with or without a key "error"), a failed or incomplete response, a
-    blocked prompt, a refusal, an answer cut off by a content filter, and a page of HTML, as the SDKs of OpenAI,
-    Anthropic, Google, Bedrock, Cohere and OpenRouter return them: as objects, dictionaries, events of a stream, lists
-    of these, or text. An answer that reached its token limit is an answer.
+    It recognises an error inside a body with status 200 (with or without a key "error"), a failed or incomplete
+    response, a blocked prompt, a refusal, an answer cut off by a content filter, and a page of HTML, in the forms that
+    the SDKs of OpenAI, Anthropic, Google, Bedrock, Cohere and OpenRouter return: objects, dictionaries, events of a
+    stream, lists of these, or text. An answer that reached its token limit is an answer.
 
     Args:
-        result: What the function returned, or one item of a stream.
+        result: The result of the function, or one item of a stream.
 
-    Returns:
-        The error it stands for; None for an answer, and for whatever it does not know.
+        Returns:
+        The error type; None for an answer, and for anything that it does not recognise.
 
     >>> classify_result({"choices": [{"finish_reason": "content_filter", "message": {"content": None}}]})
     <ErrorType.CONTENT_FILTER: 'content_filter'>
@@ -93,12 +93,12 @@ def classify_result(result: Any) -> ErrorType | None:
 
 
 def failure_of_end(reason: Any) -> ErrorType | None:
-    """The failure that stands in the reason for which an answer ended; None when it ended well, or was cut."""
+    """The failure behind the reason for which an answer ended; None if it ended well or was cut."""
     return _ENDS.get(_word(reason))
 
 
 def _parts(result: Any) -> Iterator[Any]:
-    """Where an SDK may say that something went wrong: the whole, what events wrap, each choice, each piece."""
+    """Iterate over the parts that may hold a failure: the whole, the content of events, each choice, each piece."""
     yield result
     for name in ("response", "message", "delta", "messageStop", "base_resp"):
         yield field_of(result, name)
@@ -136,7 +136,7 @@ def _classify_part(part: Any) -> ErrorType | None:
 
 
 def _is_filtered(part: Any) -> bool:
-    """Whether a filter or the model itself holds something back here."""
+    """Whether a filter or the model itself holds something back in this part."""
     feedback = field_of(part, "promptFeedback") or field_of(part, "prompt_feedback")
     if field_of(feedback, "blockReason") or field_of(feedback, "block_reason"):
         return True
@@ -145,14 +145,13 @@ def _is_filtered(part: Any) -> bool:
         ("refusal", "response.refusal")
     ):
         return True
-    found = field_of(part, "content_filter_results") or field_of(
-        part, "content_filter_result"
-    )  # Azure, also in mid-text
+    # Azure, also in the middle of a text.
+    found = field_of(part, "content_filter_results") or field_of(part, "content_filter_result")
     return isinstance(found, dict) and any(field_of(each, "filtered") is True for each in islice(found.values(), 50))
 
 
 def _is_bare_error(part: Any) -> bool:
-    """Whether this is an error without a key "error": a message beside a code that means one, and nothing else."""
+    """Whether this is an error without a key "error": just a message and a code that means an error."""
     if any(field_of(part, name) for name in _CONTENT):
         return False
     if not any(isinstance(field_of(part, name), str) and field_of(part, name) for name in _MESSAGES):
@@ -188,5 +187,5 @@ def _plain(error: Any) -> Any:
     attributes = getattr(error, "__dict__", None)
     if not isinstance(attributes, dict):
         return str(error)
-    extra = getattr(error, "__pydantic_extra__", None)  # what an SDK's model did not expect
+    extra = getattr(error, "__pydantic_extra__", None)  # fields that an SDK's model did not expect
     return {**attributes, **extra} if isinstance(extra, dict) else dict(attributes)

@@ -1,4 +1,4 @@
-"""What transport exceptions mean, by the names of their classes and by the errno of a plain OSError."""
+"""The meaning of transport exceptions, by the names of their classes and by the errno of a plain OSError."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .evidence import root_of, text_of
 from .phrases import compiled
 from .verdict import Verdict, verdict
 
-# Class names of transports, SDKs and the standard library, searched along the MRO when no reply came at all.
+# Class names of transports, SDKs and the standard library, searched along the MRO if there was no reply at all.
 _NAMES: tuple[tuple[ErrorType, str], ...] = (
     (ErrorType.TIMEOUT, r"Timeout|DeadlineExceeded|TooSlow"),
     (
@@ -29,7 +29,7 @@ _NAMES: tuple[tuple[ErrorType, str], ...] = (
         r"DecodingError|BadHttpMessage|APIError$|EventStreamError|ChecksumMismatch|InvalidResponse|ClientResponseError",
     ),
 )
-# The errnos that are about the network; every other one (disk full, too many open files) is trouble of this machine.
+# Errnos about the network; every other errno (disk full, too many open files) is a problem of this machine.
 _NETWORK_ERRNO_NAMES = (
     "EADDRNOTAVAIL",
     "ECOMM",
@@ -52,7 +52,7 @@ _NETWORK_ERRNO_NAMES = (
 _NETWORK_ERRNOS = frozenset(
     number
     for name in _NETWORK_ERRNO_NAMES
-    for number in (getattr(errno, name, None), getattr(errno, f"WSA{name}", None))  # each system has some of them
+    for number in (getattr(errno, name, None), getattr(errno, f"WSA{name}", None))  # no system has all of them
     if number is not None
 )
 
@@ -71,19 +71,19 @@ _BUILT_IN: Final[frozenset[type]] = frozenset(
 
 def of_closed_loop(error: BaseException) -> bool:
     """
-    Whether a client that was kept from one event loop to the next met a connection of the closed one.
+    Whether a client that was reused in another event loop has found a connection of the closed loop.
 
-    Nothing was sent, and the client's pool drops the dead connection, so that the next attempt makes a new one.
+    Nothing was sent, and the client's pool drops the dead connection, so that the next attempt opens a new one.
     """
     return type(error) is RuntimeError and "event loop is closed" in text_of(error).lower()
 
 
 def of_class_alone(error: BaseException) -> Verdict | None:
     """
-    What a built-in error of a connection means that nothing has caused and on which nobody has set anything.
+    The verdict for a built-in connection error without a cause and without own attributes.
 
-    All the evidence is its class then. In an outage there are many of them; everything asked one by one takes ten
-    times as long.
+    Its class is then the only evidence. An outage has many such errors; checking everything would take ten times as
+    long.
     """
     if type(error) not in _BUILT_IN or error.__cause__ is not None or error.__context__ is not None or error.__dict__:
         return None
@@ -91,7 +91,7 @@ def of_class_alone(error: BaseException) -> Verdict | None:
 
 
 def from_transport(error: BaseException) -> Verdict | None:
-    """What a failed connection means; None for an exception that is no such thing."""
+    """The verdict for a failed connection; None for any other exception."""
     if of_closed_loop(error):
         return verdict(ErrorType.NETWORK_ERROR, evidence="a connection of an event loop that is closed")
     return _by_name(type(error)) or _by_errno(error)  # type: ignore[arg-type]
@@ -108,15 +108,15 @@ def _by_name(cls: type) -> Verdict | None:
 
 
 def kind_of_class(name: str) -> ErrorType | None:
-    """What the name of a transport exception means."""
+    """The error type for the class name of a transport exception; None if the name is unknown."""
     return next((error_type for error_type, pattern in _NAMES if compiled(pattern).search(name)), None)
 
 
 def _by_errno(error: BaseException) -> Verdict | None:
     cls = type(error)
     if not issubclass(cls, OSError) or (cls is not OSError and root_of(cls) in sys.stdlib_module_names):
-        return None  # the standard library has classes of their own for files and processes
+        return None  # the standard library has subclasses for files and processes
     number = read(error, "errno")
-    if not isinstance(number, int):  # asyncio about several attempts to connect, and HTTP libraries about whatever
+    if not isinstance(number, int):  # asyncio after several connection attempts, and HTTP libraries in other cases
         return verdict(ErrorType.NETWORK_ERROR, evidence="class OSError")
     return verdict(ErrorType.NETWORK_ERROR, evidence=f"errno {number}") if number in _NETWORK_ERRNOS else None

@@ -12,7 +12,7 @@ from .transport import of_closed_loop
 if TYPE_CHECKING:
     from .verdict import Verdict
 
-# Raised before a byte of the request has left. Not here: botocore's EndpointConnectionError, which is also raised
+# Raised before a byte of the request was sent. Not listed: botocore's EndpointConnectionError, which is also raised
 # when the connection is reset while the answer is awaited.
 _BEFORE_SENDING = frozenset(
     [
@@ -44,6 +44,6 @@ def unsent(error: BaseException, verdict: Verdict) -> bool:
             break
         if any(cls.__name__ in _BEFORE_SENDING for cls in type(cause).__mro__) or of_closed_loop(cause):
             return True
-        # ollama hides its connect error behind a bare ConnectionError, raised from None.
+        # ollama hides its connect error behind a bare ConnectionError that is raised from None.
         cause = cause.__context__ if type(cause) is ConnectionError else cause.__cause__
     return False

@@ -1,4 +1,4 @@
-"""What users add to the classification: classifiers of their own, and rows for the tables of rules."""
+"""The user's additions to the classification: their own classifiers, and rows for the tables of rules."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ def register_classifier(
     Ask `fn` before the built-in rules.
 
     Args:
-        fn: Returns a `Verdict`, an `ErrorType`, or None for "not mine". The latest registered is asked first. One that
-            raises is logged once and passed over.
+        fn: Takes an exception; returns a `Verdict`, an `ErrorType`, or None if it does not know the error. The latest
+            registered function is asked first. One that raises is logged once and skipped.
 
-    Returns:
-        A function that takes it out again.
+        Returns:
+        A function that removes it again.
     """
     global _classifiers
     _classifiers = (fn, *_classifiers)
@@ -57,16 +57,16 @@ def register_rules(
     Add rows to the tables of codes, phrases and statuses, in front of the built-in ones.
 
     Args:
-        codes: Machine codes as the provider writes them; case and separators do not matter.
-        phrases: Regular expressions, searched without regard to case in the messages of error replies.
-        statuses: HTTP statuses.
-        sdk: Only for exceptions of this package (`"openai"`, say). Default: for every reply.
+        codes: Error types by machine code, as the provider writes it; case and separators do not matter.
+        phrases: Error types by regular expression, searched without regard to case in the messages of error replies.
+        statuses: Error types by HTTP status.
+        sdk: The package whose exceptions the rows are for, such as `"openai"`. Default: every reply.
 
-    Returns:
-        A function that takes the rows out again.
+        Returns:
+        A function that removes the rows again.
 
-    Raises:
-        ValueError: A row does not lead to an `ErrorType`, or a phrase is no regular expression.
+        Raises:
+        ValueError: A row does not lead to an `ErrorType`, or a phrase is not a regular expression.
     """
     for rows in (codes, phrases, statuses):
         for key, kind in (rows or {}).items():
@@ -104,7 +104,7 @@ def register_rules(
 
 
 def ask_users(error: BaseException) -> Verdict | None:
-    """What the user's classifiers say; None when there are none, or when none of them knows the error."""
+    """The verdict of the user's classifiers; None if there are none, or if none of them knows the error."""
     for fn in _classifiers:
         if (answer := _ask(fn, error)) is not None:
             return answer

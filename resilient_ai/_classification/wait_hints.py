@@ -1,4 +1,4 @@
-"""How long a provider asks to wait, in seconds: from headers, bodies and messages, whatever their form."""
+"""How long a provider asks to wait, in seconds: from headers, bodies and messages in all their forms."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ _TEXT_WAITS = (
     rf"{_TRIGGER}[^.\d]{{0,30}}?(?P<wait>\d{{1,3}}:\d\d:\d\d)\b",
     r"\bretry[- ]after[:=]? ?(?P<wait>\d{1,12}(?:\.\d{1,12})?)\b(?!\s?[a-z%])",
 )
-# Keys of a body, without case and separators: a word for coming back, a preposition, a unit.
+# Keys of a body, without case and separators: a word for retrying, a preposition, a unit.
 _BACK = r"(?:retry|try ?again|resets?|wait|cool ?down|back ?off)(?:after|in|delay|time|for)?"
 _BODY_SECONDS = re.compile(rf"{_BACK}(?:s|secs?|seconds)?|estimatedtime|secondstowait")
 _BODY_MILLIS = re.compile(rf"{_BACK}(?:ms|millis|milliseconds)")
 _BODY_MOMENTS = frozenset({"resetsat", "resetat", "retryat", "retryafterdate", "availableat"})
-_LIMITS_OWN = re.compile(r"reset(?:s|at|in|time)?\Z")  # a bare "reset" says when a limit does, exhausted or not
+_LIMITS_OWN = re.compile(r"reset(?:s|at|in|time)?\Z")  # a bare "reset" is the reset time of a limit, used up or not
 
 
 def wait_of(headers: dict[str, str], bodies: list[Any], text: str) -> float | None:
     """
     Seconds to wait, counted from now.
 
-    The most explicit source decides: `retry-after-ms`, `Retry-After` (seconds or HTTP date), a field of the body
-    such as Google's `retryDelay`, the reset of a limit whose own remaining is 0, and last the message. What is
-    negative, not a number or longer than a year is as good as not said.
+    The most explicit source decides: `retry-after-ms`, `Retry-After` (seconds or HTTP date), a field of the body such
+    as Google's `retryDelay`, the reset of a limit with 0 remaining, and last the message. A value that is negative, not
+    a number or longer than a year is ignored.
 
     Args:
-        headers: Names in lower case.
-        bodies: Decoded bodies.
-        text: The message; "" where a duration in it would mean something else.
+    headers: Header values by name in lower case.
+    bodies: Decoded bodies.
+    text: The message; "" if a duration in it would mean something else.
     """
     for name in ("retry-after-ms", "x-ms-retry-after-ms"):
         if (millis := _number(headers.get(name))) is not None:
@@ -74,7 +74,7 @@ def _number(value: object) -> float | None:
 
 
 def _moment(text: str) -> float | None:
-    """Seconds until an HTTP date or an RFC 3339 moment, taken now because it decays; 0 for one in the past."""
+    """Seconds from now until an HTTP date or an RFC 3339 time; 0 for one in the past."""
     for parse in (parsedate_to_datetime, datetime.fromisoformat):
         try:
             when = parse(text.strip())
@@ -87,7 +87,7 @@ def _moment(text: str) -> float | None:
 
 def duration(text: str) -> float | None:
     """
-    Seconds of a written duration.
+    Parse a written duration into seconds; None if it is not one.
 
     >>> [duration(text) for text in ("20s", "6m0s", "120ms", "7m12.5s", "02:33:30", "5 minutes", "12", "soon")]
     [20.0, 360.0, 0.12, 432.5, 9210.0, 300.0, 12.0, None]
@@ -112,7 +112,7 @@ def _unit(word: str) -> float:
 
 def _in_text(text: str) -> float | None:
     for pattern in _TEXT_WAITS:
-        if match := re.search(pattern, text, re.IGNORECASE):  # compiled with the first error; kept by `re`
+        if match := re.search(pattern, text, re.IGNORECASE):  # compiled at the first error, and cached by `re`
             return duration(match["wait"])
     return None
 
@@ -157,7 +157,7 @@ def _in_body(thing: Any, depth: int = 0) -> float | None:
 
 
 def _of_key(name: str, value: Any) -> float | None:
-    """Seconds that one field of a body says."""
+    """Seconds to wait according to one field of a body; None if the field does not say."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     if _BODY_MILLIS.fullmatch(name):

@@ -85,8 +85,8 @@ class FallbackChain:
         """
         if self.rungs[0].recall is None or self._plain:
             return await self._first(call, self._ask)  # a value: there is nothing to compute
-            # Kept until the answer is there, because the key holds ids of its values.
-            context = contextvars.copy_context()
+        # Kept until the answer is there, because the key holds ids of its values.
+        context = contextvars.copy_context()
         try:
             kind = type(call.error), call.verdict and call.verdict.error_type
             key = call_key(call), kind, _context_key(context)
