@@ -1,8 +1,8 @@
 """
-Which `asyncio.timeout` is around the running task, as far as Python lets that be seen.
+Find the `asyncio.timeout` around the running task, as far as that is possible.
 
-asyncio has no list of them. Each has a timer, though, and its loop has a list of its timers. On Python 3.12 and later
-`asyncio.wait_for` is such a timeout too; on 3.11 it runs what it waits for in another task, which nobody can tell.
+asyncio has no list of timeouts. But each timeout has a timer, and the loop has a list of its timers. On Python 3.12 and
+later `asyncio.wait_for` is such a timeout too; on 3.11 it runs the awaitable in another task, which cannot be detected.
 """
 
 from __future__ import annotations
@@ -12,29 +12,29 @@ import math
 from types import MethodType
 from typing import Any, Final
 
-_MOST: Final = 256  # timers that are all looked at, after a failure say
+_MOST: Final = 256  # up to so many timers are all checked, for example after a failure
 _MOST_BEFORE_A_CALL: Final = 8
-_LATEST: Final = 16  # of more timers, those that were set last
+_LATEST: Final = 16  # of more timers, so many of the latest are checked
 _LATEST_BEFORE_A_CALL: Final = 4
 
 
 def timeout_around(loop: Any, task: Any, *, before_a_call: bool = False) -> float:
     """
-    When the soonest `asyncio.timeout` around a task ends, on the loop's clock; inf without one, or where none is seen.
+    When the soonest `asyncio.timeout` around a task ends, on the loop's clock; inf if none is found.
 
     Args:
-        loop: The task's.
+        loop: The event loop of the task.
         task: The running task.
-        before_a_call: Take less time: of more than 8 timers look only at the last 4, instead of at the last 16 of more
-            than 256. A timeout directly around a call is one of those, unless much has happened in the call since.
+        before_a_call: Whether to search less: of more than 8 timers only the latest 4, instead of the latest 16 of more
+            than 256. A timeout directly around a call is among those, unless much has happened in the call since.
     """
-    timers = getattr(loop, "_scheduled", None)  # private; uvloop has no such thing
+    timers = getattr(loop, "_scheduled", None)  # private; uvloop does not have it
     if not timers:
         return math.inf
     most, latest = (_MOST_BEFORE_A_CALL, _LATEST_BEFORE_A_CALL) if before_a_call else (_MOST, _LATEST)
     ends = math.inf
     for timer in timers if len(timers) <= most else _set_last(timers, latest):
-        callback = timer._callback  # of a timeout a method of its own; that of a cancelled timer is nothing
+        callback = timer._callback  # for a timeout its own method; None for a cancelled timer
         timeout = callback.__self__ if type(callback) is MethodType else None
         if type(timeout) is asyncio.Timeout and getattr(timeout, "_task", None) is task and timer.when() < ends:
             ends = timer.when()
@@ -42,7 +42,7 @@ def timeout_around(loop: Any, task: Any, *, before_a_call: bool = False) -> floa
 
 
 def _set_last(timers: list[Any], number: int) -> list[Any]:
-    """The last timers of a heap: each has gone from its end towards the root, and no further."""
+    """The timers added last to a heap: a new entry moves from the end towards the root only."""
     first, last = len(timers) - number, len(timers) - 1
     found = timers[first:]
     while first:

@@ -1,9 +1,9 @@
 """
 Which event loop runs, in anyio's terms, and whether the running task has been cancelled.
 
-Each function of anyio finds out anew which loop runs. That takes ten bare awaits, most of what a refusal costs. Inside
-an asyncio task the answer is always the same, so it is remembered. The exception is an asyncio task that calls
-`trio.run`, as a cell of a notebook may: asyncio then still names its own task as the running one.
+Each function of anyio determines anew which loop runs. That costs ten bare awaits, most of the cost of a refusal.
+Inside an asyncio task the answer is always the same, so it is cached. The exception is an asyncio task that calls
+`trio.run`, as a cell of a notebook may: asyncio then still reports its own task as the running one.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from anyio.abc import AsyncBackend
 
-# Whether only one thread runs at a time, so that appending to a list needs no lock. Without a GIL it does.
+# Whether only one thread runs at a time, so that appending to a list needs no lock. Without a GIL it needs one.
 LOCK_FREE: bool = getattr(sys, "_is_gil_enabled", lambda: True)()
 
 _asyncio: type[AsyncBackend] | None = None
@@ -37,7 +37,7 @@ _in_trio_task: Callable[[], bool] | None = None
 
 
 def in_trio() -> bool:
-    """Whether it is trio that runs this task, whatever asyncio says."""
+    """Whether trio runs this task, even if asyncio reports a running task."""
     global _in_trio_task
     if _in_trio_task is None and "trio" in modules:  # still None while another thread imports it
         _in_trio_task = getattr(getattr(modules["trio"], "lowlevel", None), "in_trio_task", None)
@@ -45,18 +45,18 @@ def in_trio() -> bool:
 
 
 def in_task() -> bool:
-    """Whether a task of an event loop runs this code; if not, it is a thread's plain code, or a callback."""
+    """Whether a task of an event loop runs this code; if not, it is plain code of a thread, or a callback."""
     loop = running_loop()
     return (loop is not None and current_task(loop) is not None) or in_trio()
 
 
 def shielded() -> AbstractContextManager[object]:
-    """What keeps a cancellation out of a block that closes something; in plain code there is none."""
+    """A context manager that shields a closing block from cancellation; in plain code it does nothing."""
     return anyio.CancelScope(shield=True) if in_task() else nullcontext()
 
 
 def backend() -> type[AsyncBackend]:
-    """What anyio's functions turn to in the running task."""
+    """The anyio backend of the running task."""
     global _asyncio
     loop = running_loop()
     if loop is None or current_task(loop) is None or in_trio():
@@ -88,7 +88,7 @@ _asked: tuple[Callable[[], asyncio.Task[object] | None], anyio.TaskInfo] | None 
 
 def cancelled() -> bool:
     """
-    Whether the running task has been cancelled and has not heard of it yet; its next checkpoint will tell it.
+    Whether the running task has a pending cancellation, which its next checkpoint will raise.
 
     In asyncio a task that is in no scope of anyio's says so itself, which takes one bare await or two. For others the
     last one that has asked is remembered, as in an open circuit one task asks many times: 4 bare awaits in place of 25.

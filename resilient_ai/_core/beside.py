@@ -1,8 +1,8 @@
 """
-Tasks of asyncio that begin beside a call which is under way already, and which therefore is in no group with them.
+asyncio tasks that begin alongside a running call, which therefore is not in a task group with them.
 
-A task group has to be entered before the call, and that takes longer than everything else about it. These tasks are
-begun by the loop, seldom and late; afterwards the call waits for them as it would at the end of a group.
+A task group has to be entered before the call, and that costs more than everything else. These tasks are started by the
+loop, rarely and late; afterwards the call waits for them as at the end of a task group.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 class BesideTasks:
     """
-    What anyio's `TaskGroup` is; its block begins when the call has ended, be it well or not.
+    Works like anyio's `TaskGroup`, but its block begins when the call has ended, well or not.
 
     Args:
-        host: The task that the call runs in.
+        host: The task that runs the call.
         context: The caller's context variables.
     """
 
@@ -50,19 +50,19 @@ class BesideTasks:
         self._host = host
         self._context = context
         self._cancelling = host.cancelling()
-        self._scope: anyio.CancelScope | None = None  # around what the host does in the block
+        self._scope: anyio.CancelScope | None = None  # around the host's block
         self._scopes: set[anyio.CancelScope] = set()  # around each task
-        self._tasks: set[asyncio.Task[None]] = set()  # asyncio holds tasks only weakly
+        self._tasks: set[asyncio.Task[None]] = set()  # strong references: asyncio holds tasks only weakly
         self._waiter: asyncio.Future[None] | None = None
         self._error: BaseException | None = None
-        self._is_over = False  # whether the host is done with all but waiting
+        self._is_over = False  # whether the host only waits for the tasks
         self._overtaken = False
         self._has_cancelled_host = False
         self.cancelled = False
 
     @property
     def cancel_scope(self) -> Self:
-        """Has `cancel`, as the scope of a task group."""
+        """The object itself, which has `cancel` like the scope of a task group."""
         return self
 
     def start_soon(self, function: Callable[..., Coroutine[Any, Any, Any]], *args: Any) -> None:
@@ -105,7 +105,7 @@ class BesideTasks:
             self._host.cancel()
 
     def call_ended(self, error: BaseException | None) -> None:
-        """The host's call is over, before the block: as it would be anyway, or because it was cancelled here."""
+        """Take in the end of the host's call, before the block: by itself, or because it was cancelled here."""
         if self.cancelled:
             self._overtaken = ended_by_us(self._host, self._cancelling, error)
 
@@ -120,7 +120,7 @@ class BesideTasks:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
         scope, self._scope, self._is_over = self._scope, None, True
-        if kind is GeneratorExit:  # the loop has ended, and nobody can wait for anything in it
+        if kind is GeneratorExit:  # the loop has ended, and waiting is no longer possible in it
             return False
         if error is not None:
             self._cancel_tasks()
@@ -141,7 +141,7 @@ class BesideTasks:
         return ours
 
     async def _wait(self, *, shielded: bool) -> asyncio.CancelledError | None:
-        """Wait for the end of all tasks; a cancellation of the host meanwhile cancels them, and is returned."""
+        """Wait for all tasks to end; a cancellation of the host meanwhile cancels them, and is returned."""
         interrupted = None
         while self._tasks:
             self._waiter = self._host.get_loop().create_future()

@@ -1,4 +1,4 @@
-"""`watch()`: what happened to a call, told beside its answer, because an answer should not have to be wrapped."""
+"""`watch()`: collect facts about a call without wrapping its answer."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from .usage import Usage
 @dataclass(repr=False)
 class Seen:
     """
-    Facts about the calls made inside one `watch()`; of several calls, counts add up and the latest one's facts stay.
+    Facts about the calls made inside one `watch()`. With several calls, counts add up, and other facts are the latest.
 
     Attributes:
-        endpoint: Name of the endpoint that gave the answer; None where no endpoints are listed.
+        endpoint: Name of the endpoint that gave the answer; None without endpoints.
         endpoints_tried: Names of all endpoints asked, in order.
-        attempts: Attempts of a retry, the first included; 0 without one.
+        attempts: Attempts of a retry, including the first; 0 without a retry.
         retries: Attempts after the first.
         degraded: Whether a fallback answered.
-        source: The rung that answered; None when the provider did.
-        similarity: Cosine similarity of the recalled question, when a similar answer was given.
-        age: Seconds since a recalled answer was given by the provider.
-        error: Why a fallback was needed; None when the provider answered.
-        usage: Tokens of all answers, those that were thrown away included; None where nobody told any.
+        source: The rung that answered; None if the provider did.
+        similarity: Cosine similarity of the recalled question, if a similar answer was used; else None.
+        age: Seconds since the provider gave a recalled answer; else None.
+        error: The error for which a fallback was needed; None if the provider answered.
+        usage: Tokens of all answers, including those that were discarded; None if none were reported.
     """
 
     endpoint: str | None = None
@@ -42,7 +42,7 @@ class Seen:
     usage: Usage | None = None
 
     def add(self, other: Seen) -> None:
-        """Take over what another saw of a call made for this one's too."""
+        """Add the facts that another object collected about a shared call."""
         for each in fields(self):
             mine, theirs = getattr(self, each.name), getattr(other, each.name)
             if each.name in ("endpoints_tried", "attempts", "retries") or (each.name == "usage" and mine and theirs):
@@ -51,7 +51,9 @@ class Seen:
                 setattr(self, each.name, theirs)
 
     def __repr__(self) -> str:
-        """What differs from a first good answer; of an error its type alone, because a message may hold a prompt."""
+        """
+        The facts that differ from a first good answer; only the type of an error, whose message may hold a prompt.
+        """
         shown = [
             f"{each.name}={type(value).__name__ if each.name == 'error' else repr(value)}"
             for each in fields(self)
@@ -67,7 +69,7 @@ WATCHED: Final = 1
 TIMED: Final = 2
 marked: ContextVar[int] = ContextVar("resilient_ai.marked", default=0)
 is_marked = marked.get
-# Empty until a context of this process is marked for the first time: up to then the fast paths do not ask.
+# Empty until a context of this process is marked for the first time: until then the fast paths do not look it up.
 ever_marked: list[bool] = []
 
 
@@ -78,17 +80,18 @@ def mark(how: int) -> Token[int]:
     return marked.set(marked.get() | how)
 
 
-# For policies: what collects the facts of this call, or None. While nobody watches, this look-up is all that it costs.
+# For policies: the object that collects the facts of this call, or None. Without a watch() this look-up is the only
+# cost.
 watching = _seen.get
 
 
 @public()
 def watch() -> AbstractContextManager[Seen, None]:
     """
-    Collect facts about the decorated calls made inside the block, in tasks started there too.
+    Collect facts about the decorated calls made inside the block, including those in tasks started there.
 
     Returns:
-        Of the block a `Seen` that fills while calls end; the inner of two nested blocks gets the facts.
+    A context manager that gives a `Seen`, which fills as calls end. The inner of two nested blocks gets the facts.
     """
     block = _new(_Watch)
     block._token = None
@@ -99,7 +102,7 @@ _new = object.__new__  # `_Watch()` and `Seen()` take as long as the rest of a b
 
 
 class _Watch(AbstractContextManager[Seen, None]):
-    # A generator that `contextlib` drives would take three times as long.
+    # A class, because a `contextlib` generator would take three times as long.
 
     __slots__ = ("_mark", "_token")
 
@@ -118,12 +121,12 @@ class _Watch(AbstractContextManager[Seen, None]):
             _seen.reset(self._token)  # type: ignore[arg-type]  # the block was entered
             marked.reset(self._mark)
         except ValueError:
-            pass  # a task of a closed loop, collected in somebody else's context
+            pass  # a task of a closed loop, garbage-collected in another context
 
 
 @dataclass(slots=True)
 class DegradedFlag:
-    """Whether a fallback answered anywhere inside one call, so that no memory keeps its answer as a real one."""
+    """Whether a fallback answered anywhere inside one call; then no memory keeps the answer as a real one."""
 
     degraded: bool = False
 
@@ -133,7 +136,7 @@ current_flag = degraded_flag.get
 
 
 class flagged:  # noqa: N801 - used as a `with` statement
-    """Set the flag where a fallback answers inside the block; then the flag of the surrounding call is set too."""
+    """Set the flag if a fallback answers inside the block; the flag of the surrounding call is then set too."""
 
     __slots__ = ("_flag", "_outer", "_token")
 
@@ -165,17 +168,17 @@ def lower_flag(flag: DegradedFlag, token: Token[DegradedFlag | None], outer: Deg
         outer.degraded = True
 
 
-# What an observer of calls, a tracer say, follows the running call with.
+# What an observer of calls, such as a tracer, keeps about the running call.
 following: ContextVar[Any] = ContextVar("resilient_ai.following", default=None)
 
-# Variables that the library sets for a call: they differ from call to call and say nothing about the request. A policy
-# adds its own.
+# Context variables that the library sets for a call: they differ between calls, but tell nothing about the request. A
+# policy adds its own.
 OWN_VARIABLES: set[ContextVar[Any]] = {_seen, degraded_flag, following, marked}
 
 
 @dataclass(frozen=True, slots=True)
 class CallObservers:
-    """Who is to be told about a call that another task makes for several callers."""
+    """The observers of a call that another task makes for several callers."""
 
     seen: Seen | None
     flag: DegradedFlag | None
@@ -183,12 +186,12 @@ class CallObservers:
 
     @classmethod
     def here(cls) -> CallObservers:
-        """Those of the running call."""
+        """The observers of the running call."""
         return cls(_seen.get(), degraded_flag.get(), following.get())
 
     @classmethod
     def anew(cls) -> CallObservers:
-        """From now on this task collects facts apart from the task that started it."""
+        """Start to collect facts in this task separately from the task that started it."""
         seen, flag = Seen(), DegradedFlag()
         _seen.set(seen)
         mark(WATCHED)
@@ -196,7 +199,7 @@ class CallObservers:
         return cls(seen, flag)
 
     def take_over(self, other: CallObservers) -> None:
-        """Add what the observers of the shared call have seen."""
+        """Add the facts that the observers of the shared call have collected."""
         if self.seen is not None and other.seen is not None:
             self.seen.add(other.seen)
         if self.flag is not None and other.flag is not None and other.flag.degraded:

@@ -1,4 +1,4 @@
-"""Warnings that are due while a call runs: they never break it."""
+"""Warnings issued while a call runs, which never break the call."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from .user_warnings import warn
 
 
 def warn_in_a_call(message: str, category: type[Warning]) -> None:
-    """Warn as usual; where a filter makes the warning an error, log it, because the call has done nothing wrong."""
+    """Warn as usual; if a filter turns the warning into an error, log it, because the call itself is fine."""
     try:
         warn(message, category)
     except category:

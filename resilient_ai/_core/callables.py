@@ -1,4 +1,4 @@
-"""What a function is: async or plain, streaming or not, a method or not, its name and its signature."""
+"""Properties of a function: async or plain, streaming or not, a method or not, its name and its signature."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def unwrapped(fn: Any) -> list[Any]:
-    """The function itself, and what it stands for: partials, methods and well-behaved decorators opened."""
+    """The function itself and everything it wraps: through partials, methods, and decorators with `__wrapped__`."""
     found: list[Any] = []
     while fn is not None and len(found) < 50:
         found.append(fn)
@@ -39,7 +39,7 @@ def without_parentheses(given: Any) -> bool:
 class Shape(NamedTuple):
     """How a function is called."""
 
-    plain: bool  # it blocks its caller; else it is awaited
+    plain: bool  # it blocks its caller; otherwise it is awaited
     streaming: bool  # it yields its items
 
 
@@ -48,11 +48,11 @@ def shape_of(fn: Any, kind: str) -> Shape:
     How a function is called.
 
     Args:
-        fn: What was decorated.
+        fn: The decorated object.
         kind: The decorator, for the message.
 
     Raises:
-        TypeError: It is no function, method or callable object.
+        TypeError: It is not a function, method or callable object.
     """
     if inspect.isclass(fn):
         raise TypeError(f"@{kind} needs a function, got the class {fn.__qualname__}; decorate its methods")
@@ -68,7 +68,7 @@ def shape_of(fn: Any, kind: str) -> Shape:
             refuse_context_manager(fn, kind)
         if inspect.iscoroutinefunction(layer) or inspect.iscoroutinefunction(call):
             return Shape(plain=False, streaming=False)
-        # A method of an aiobotocore client is a plain function that hands out this one's coroutine.
+        # A method of an aiobotocore client is a plain function that returns the coroutine of this one.
         if inspect.iscoroutinefunction(getattr(getattr(layer, "__self__", None), "_make_api_call", None)):
             return Shape(plain=False, streaming=False)
         if inspect.isasyncgenfunction(layer) or inspect.isasyncgenfunction(call):
@@ -80,7 +80,7 @@ def shape_of(fn: Any, kind: str) -> Shape:
 
 
 def needs_async(fn: Any, kind: str) -> TypeError:
-    """What to raise for a plain function where only an async one will do."""
+    """The error for a plain function where an async one is needed."""
     named = inspect.isroutine(fn) and hasattr(fn, "__qualname__")
     shown = f"the plain function {fn.__qualname__}" if named else f"a plain {type(fn).__qualname__}"
     return TypeError(
@@ -98,11 +98,11 @@ def signature_of(fn: Any) -> inspect.Signature | None:
 
 class SeenSignature:
     """
-    The signature of a function as one layer sees it, found when somebody asks: it takes more room than a state.
+    The signature of a function as one layer sees it, computed on demand, because it needs more memory than a state.
 
     Args:
         function: The function.
-        injected: How many arguments this layer and those below hand in, which its caller does not pass.
+        injected: Number of arguments that this layer and those below add, which its caller does not pass.
     """
 
     __slots__ = ("_found", "_function", "_injected", "_looked")
@@ -136,7 +136,7 @@ def takes_instance(fn: Any) -> bool:
     """
     Whether a function was written in a class body with an instance or a class as its first parameter.
 
-    A static method is written there too; what tells the two apart is how the first parameter is called.
+    A static method is written there too; the name of the first parameter tells them apart.
     """
     if not inspect.isfunction(fn):
         return False
@@ -150,7 +150,7 @@ class Place(NamedTuple):
 
     module: str
     qualname: str
-    code: object  # compared by identity: code that was compiled anew is equal, and another run
+    code: object  # compared by identity: code that was compiled again is equal, but is another run
 
     @classmethod
     def of(cls, fn: Any) -> Place:
@@ -159,7 +159,7 @@ class Place(NamedTuple):
         return cls(getattr(inner, "__module__", ""), qualname, getattr(inner, "__code__", inner))
 
     def runs_again(self, earlier: Place) -> bool:
-        """Whether the code of this place has been compiled anew: a cell or a module was run again."""
+        """Whether the code of this place has been compiled again, because a cell or a module was run again."""
         return self[:2] == earlier[:2] and self.code is not earlier.code
 
 
@@ -172,7 +172,7 @@ _homes: dict[str, str] = {}  # qualified name → the module that used it first
 
 
 def unique_name(fn: Any) -> str:
-    """The qualified name; with the module in front if another module has one of the same name."""
+    """The qualified name, with the module in front if another module has a function of the same name."""
     named = next((layer for layer in unwrapped(fn) if getattr(layer, "__qualname__", None)), type(fn))
     name, module = str(named.__qualname__), str(getattr(named, "__module__", None) or "")
     return name if _homes.setdefault(name, module) == module else f"{module}.{name}"
@@ -180,8 +180,8 @@ def unique_name(fn: Any) -> str:
 
 def named(function: Callable[..., Any], name: str) -> Callable[..., Any]:
     """
-    A function with another qualified name, after which Python calls its coroutines: where one was never awaited, and in
-    the repr of a task. Of a method it is a copy, because the method's function is one for all instances.
+    A function with another qualified name, which Python also uses for its coroutines: in the warning that one was never
+    awaited, and in the repr of a task. For a method it is a copy, because all instances share the method's function.
     """
     if inspect.ismethod(function):
         of_class = function.__func__
@@ -194,8 +194,8 @@ def named(function: Callable[..., Any], name: str) -> Callable[..., Any]:
 
 
 def headline(fn: Any, name: str) -> str:
-    """Name and signature as people read them; defaults are left out, because one of them may be a key."""
-    name = getattr(fn, "__qualname__", None) or name  # a partial has none of its own
+    """Name and signature as text, without defaults, because one of them may be a key."""
+    name = getattr(fn, "__qualname__", None) or name  # a partial has no name of its own
     try:
         signature = inspect.signature(fn)
     except (TypeError, ValueError):

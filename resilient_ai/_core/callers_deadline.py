@@ -1,8 +1,8 @@
 """
-The deadline that a caller has set with `deadline()`, as every policy sees it.
+The deadline that a caller has set with `deadline()`, for all policies.
 
-It is a context variable: tasks, threads and groups that are started inside the block inherit it, where a cancel scope
-or an `asyncio.timeout` belongs to one task.
+It is a context variable: tasks, threads and task groups started inside the block inherit it, whereas a cancel scope or
+an `asyncio.timeout` belongs to one task.
 """
 
 from __future__ import annotations
@@ -24,30 +24,30 @@ if TYPE_CHECKING:
 
 
 class Patience(NamedTuple):
-    """How many seconds the caller of the running code waits, and the clock that counts them."""
+    """The seconds that the caller of the running code waits, and the clock that counts them."""
 
     seconds: float
     clock: Clock
 
     def less(self, seconds: float) -> Patience:
-        """What is left of it when so much is kept for somebody else."""
+        """The same, reduced by the seconds that are kept for another purpose."""
         return Patience(self.seconds - seconds, self.clock)
 
 
 class Deadline:
     """
-    A moment by which the running code has to be done.
+    A time by which the running code has to be done.
 
     Args:
-        clock: Counts the seconds.
-        seconds: From now on; inf: no moment of its own.
-        outer: The deadline around it; the sooner one holds.
+        clock: The clock that counts the seconds.
+        seconds: Seconds from now; inf: no deadline of its own.
+        outer: The deadline around it; the sooner one applies.
 
     Attributes:
-        over: Whether its block has ended. Then it bounds nobody any more: a task that was started inside and goes on
-            has its own time.
-        scoped: Whether a cancel scope inside the running call ends it.
-        generator: Where the block stands, if that is an async generator: its frame, and the number of its task.
+        over: Whether its block has ended. Then it applies to nothing any more: a task that was started inside and goes
+            on has no deadline from it.
+        scoped: Whether a cancel scope inside the running call ends the call.
+        generator: If the block is in an async generator: its frame, and the number of its task.
     """
 
     __slots__ = ("_ends", "clock", "generator", "outer", "over", "scoped")
@@ -61,11 +61,11 @@ class Deadline:
         self._ends = clock.now() + seconds
 
     def own_left(self) -> float:
-        """Seconds until this one alone; below 0 when it has passed."""
+        """Seconds until this deadline alone; below 0 if it has passed."""
         return self._ends - self.clock.now()
 
     def left(self) -> float:
-        """Seconds until the soonest of this and those around it; inf without one."""
+        """Seconds until the soonest of this deadline and those around it; inf without one."""
         return self.soonest().seconds
 
     def soonest(self) -> Patience:
@@ -83,10 +83,10 @@ class Deadline:
 
 def _not_over(deadline: Deadline | None) -> Deadline | None:
     """
-    The next deadline that still bounds somebody, from this one outwards.
+    The next deadline that still applies, from this one outwards.
 
-    Those that are over are taken out of the chain: a task that starts its own successor inside makes it one longer
-    each time.
+    Deadlines that are over are removed from the chain: otherwise a task that starts its own successor inside would
+    lengthen it each time.
     """
     while deadline is not None and deadline.over:
         deadline = deadline.outer
@@ -101,15 +101,15 @@ def _not_over(deadline: Deadline | None) -> Deadline | None:
 
 def _refuse_yield(frame: FrameType, task: int) -> None:
     """
-    Refuse a deadline whose generator stands at a `yield`: this code reads its items, and has a time of its own.
+    Refuse a deadline whose generator is suspended at a `yield`: the running code reads its items, and is not inside.
 
     Raises:
-        RuntimeError: It stands there. While a generator waits for this code it runs, so that somebody has called it.
+    RuntimeError: The generator is suspended there.
     """
     if frame.f_back is None and in_task() and anyio.get_current_task().id == task:
         raise RuntimeError(
             f"deadline() in line {frame.f_lineno} of {frame.f_code.co_qualname} is around a yield, so that it bounds"
-            " whoever reads the items; end its block before each yield, or put it around the reading"
+            " the code that reads the items; end its block before each yield, or put it around the reading"
         )
 
 
@@ -126,7 +126,7 @@ def set_deadline(deadline: Deadline | None) -> Tokens:
 
 
 def reset_deadline(tokens: Tokens) -> bool:
-    """Put back what held before; False in another context, where that is not to be had."""
+    """Restore the previous deadline; False in another context, where that is not possible."""
     try:
         _deadline.reset(tokens[0])
         marked.reset(tokens[1])
@@ -136,7 +136,7 @@ def reset_deadline(tokens: Tokens) -> bool:
 
 
 def is_scoped() -> bool:
-    """Whether a cancel scope that ends with the running call bounds it, so that a stream may leave none open inside."""
+    """Whether a cancel scope that ends with the running call bounds it; then a stream must not leave a scope open."""
     each = current_deadline()
     while each is not None:
         if each.scoped and not each.over:

@@ -17,7 +17,7 @@ _each_alone = ContextVar("each_alone", default=False)
 
 @contextmanager
 def each_alone() -> Iterator[None]:
-    """Check what each setting says by itself, and not whether it fits the others, which are not known yet."""
+    """Check each setting by itself, but not whether it fits the others, which are not known yet."""
     token = _each_alone.set(True)
     try:
         yield
@@ -42,17 +42,17 @@ def check_number(
     relative: bool = False,
 ) -> None:
     """
-    Refuse what is not a finite number within bounds.
+    Refuse a value that is not a finite number within bounds.
 
     Args:
-        name: The parameter.
-        value: What was given.
+    name: The parameter.
+    value: The value that was given.
         least: Smallest legal value.
-        above: Bound that itself is not legal.
+        above: Lower bound that is not legal itself.
         most: Largest legal value.
-        whole: Only integers.
-        optional: None is legal too.
-        relative: A bound is the value of another setting.
+        whole: Whether only integers are legal. Default False.
+        optional: Whether None is legal too. Default False.
+        relative: Whether a bound is the value of another setting. Default False.
     """
     if value is None and optional:
         return
@@ -79,11 +79,11 @@ def check_number(
 def _is_finite(value: Any) -> bool:
     try:
         return math.isfinite(value)
-    except OverflowError:  # an integer that is larger than any float
+    except OverflowError:  # an integer larger than any float
         return False
 
 
 def check_callable(name: str, value: object) -> None:
-    """Refuse what is neither None nor callable, and async functions: nobody would await what they give."""
+    """Refuse a value that is neither None nor callable, or is an async function, which would not be awaited."""
     if value is not None and (not callable(value) or inspect.iscoroutinefunction(value)):
         raise ValueError(f"{name} must be a plain callable or None, got {value!r}")

@@ -1,4 +1,4 @@
-"""What the registry keeps of each state: the state, who uses it, and what its decorator says."""
+"""The registry's entry for each state: the state, its users, and the settings of its decorator."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Handle(Protocol):
-    """State of one policy under one name, as the registry sees it."""
+    """State of one policy under one name, as the registry needs it."""
 
     @property
     def name(self) -> str: ...
@@ -23,29 +23,29 @@ class Handle(Protocol):
 
 
 class KeyedHandle(Handle, Protocol):
-    """State of one key of a keyed policy; the registry forgets those that nobody uses."""
+    """State of one key of a keyed policy; the registry drops unused ones."""
 
     def _idle(self, now: float) -> float:
-        """Seconds without a call; -1 while the state must be kept, because what it knows protects somebody."""
+        """Seconds without a call; -1 while the state must be kept, because it protects a provider or callers."""
         ...
 
     def _overdue(self, now: float) -> float:
-        """Seconds for which a state that must be kept has waited in vain for a call that could free it; -1 else."""
+        """Seconds that a state that must be kept has waited for a call that could release it; -1 otherwise."""
         ...
 
     def _unused(self, now: float) -> float:
-        """Seconds without a call in whatever state; -1 for one that an operator has set."""
+        """Seconds without a call in any state; -1 for one that an operator has set."""
         ...
 
 
-_OWN_REFERENCES = 2  # the claim's, and the one by which the state is asked about
+_OWN_REFERENCES = 2  # the claim's reference, and that of the call that asks
 
 
 class KeyClaim:
     """
-    A state that was made for one value of `key=`, and the settings that its decorator has.
+    A state for one value of `key=`, and the settings of its decorator.
 
-    It has no more than that, because there may be ten thousand of them.
+    It holds nothing else, because there may be ten thousand of them.
     """
 
     __slots__ = ("config", "handle")
@@ -56,28 +56,28 @@ class KeyClaim:
 
     @property
     def site(self) -> str:
-        """The call site, by whose name its settings are changed; empty for what call sites share."""
+        """The call site, by whose name its settings are changed; empty for a state that call sites share."""
         return self.handle.call_site or ""
 
     def is_of_an_earlier_run(self, place: Place | None) -> bool:  # noqa: ARG002
-        """Whether only earlier runs of a place have used it: a key's never, as no place has claimed it."""
+        """Whether only earlier runs of a place have used it; never for a key, because no place has claimed it."""
         return False
 
 
 class Claim(KeyClaim):
-    """A state that call sites know by its name, the settings of their decorators, and how many layers use it."""
+    """A state that call sites use by its name, the settings of their decorators, and the layers that use it."""
 
     __slots__ = ("other_places", "outermost", "place", "users")
 
     def __init__(self, handle: Any, config: object) -> None:
         super().__init__(handle, config)
         self.users = 0
-        self.outermost = 0  # how many functions have it as their outermost
-        self.place: Place | None = None  # of the function that uses it
-        self.other_places: tuple[Place, ...] = ()  # where several share it
+        self.outermost = 0  # number of functions whose outermost policy has this state
+        self.place: Place | None = None  # place of the function that uses it
+        self.other_places: tuple[Place, ...] = ()  # the others, if several functions share it
 
     def is_unheld(self) -> bool:
-        """Whether no layer and nobody else has the state; without a GIL it may say so too late."""
+        """Whether no layer and no other object refers to the state; without a GIL the answer may come too late."""
         return sys.getrefcount(self.handle) <= _OWN_REFERENCES
 
     def used_at(self, place: Place) -> None:

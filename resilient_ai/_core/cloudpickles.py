@@ -1,4 +1,4 @@
-"""How cloudpickle is told apart, which would send a wrapper by the code of the function inside."""
+"""Detect cloudpickle, which would send a wrapper as the code of the function inside."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Any
 
 
 def is_cloudpickle(caller: dict[str, Any]) -> bool:
-    return "cloudpickle" in caller.get("__name__", "")  # other packages bring copies of their own
+    return "cloudpickle" in caller.get("__name__", "")  # other packages contain copies of it
 
 
 def is_found_by_name(wrapper: Any, cloudpickle: dict[str, Any]) -> bool:
-    """Whether another process can import the function. `__main__` is another module there."""
+    """Whether another process can import the function. There `__main__` is another module."""
     module = str(wrapper.__module__)
     by_value = cloudpickle.get("_PICKLE_BY_VALUE_MODULES", ())
     if module == "__main__" or any(module == each or module.startswith(f"{each}.") for each in by_value):

@@ -1,8 +1,8 @@
 """
-The commit point of a stream: its first item with content, something that a consumer could show.
+The commit point of a stream: its first item with content, which a consumer could show.
 
-Up to there another provider can still take over, because nothing has been said. The known chunk types are told by their
-fields, as objects or as dictionaries; no SDK is imported.
+Before it, another provider can still take over, because nothing has been delivered. The known chunk types are
+recognised by their fields, as objects or as dictionaries; no SDK is imported.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ Commits = Callable[[Any], bool]
 
 MOST_HELD: Final = 64  # items without content that are held back
 
-_NO_CONTENT = frozenset({"role", "name", "id", "index", "type", "object"})  # fields of a delta that say nothing yet
+_NO_CONTENT = frozenset({"role", "name", "id", "index", "type", "object"})  # fields of a delta that are not content
 _CONVERSE_PREAMBLE = frozenset({"messageStart", "contentBlockStop", "messageStop", "metadata"})
 _PREAMBLE = frozenset(
     {
@@ -38,7 +38,7 @@ _PREAMBLE = frozenset(
 
 
 def has_content(item: Any) -> bool:
-    """Whether an item is more than a preamble; what is not known has content."""
+    """Whether an item is more than a preamble; unknown items count as content."""
     if isinstance(item, str | bytes):
         return bool(item)
     kind = field_of(item, "type")
@@ -86,7 +86,7 @@ def _says_something(delta: Any) -> bool:
 
 
 def _candidates(item: Any) -> bool | None:
-    """Google's chunks; None for what is none."""
+    """Whether a chunk of Google has content; None for any other item."""
     candidates = field_of(item, "candidates")
     if isinstance(candidates, list | tuple):
         parts = [part for each in candidates for part in field_of(field_of(each, "content"), "parts") or ()]
@@ -96,7 +96,7 @@ def _candidates(item: Any) -> bool | None:
 
 
 def _converse(item: Mapping[Any, Any]) -> bool | None:
-    """Bedrock's events; None for what is none."""
+    """Whether an event of Bedrock has content; None for any other item."""
     name, value = next(iter(item.items()))
     if name in _CONVERSE_PREAMBLE:
         return False
@@ -109,6 +109,6 @@ def _fields(thing: Any) -> list[tuple[str, Any]]:
     if isinstance(thing, Mapping):
         return list(thing.items())
     own = getattr(thing, "__dict__", None)
-    extra = getattr(thing, "model_extra", None)  # of a pydantic model: what a vendor has added
+    extra = getattr(thing, "model_extra", None)  # fields that a vendor has added to a pydantic model
     found = list(own.items()) if isinstance(own, dict) else []
     return found + (list(extra.items()) if isinstance(extra, Mapping) else [])

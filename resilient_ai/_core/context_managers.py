@@ -1,4 +1,4 @@
-"""Functions that give a context manager: their request is sent when the block is entered, where no policy is."""
+"""Functions that return a context manager: they send the request when its block is entered, outside all policies."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def gives_context_manager(fn: Any) -> bool:
-    """Whether a plain function is known to give an async context manager, or one that `contextlib` makes."""
+    """Whether a plain function is known to return an async context manager, or one made by `contextlib`."""
     function = fn.__func__ if inspect.ismethod(fn) else fn
     if type(function) is not FunctionType or inspect.iscoroutinefunction(function):
         return False
@@ -16,7 +16,7 @@ def gives_context_manager(fn: Any) -> bool:
         return True
     if inspect.isasyncgenfunction(function):
         return False
-    if "__wrapped__" not in vars(function):  # else the annotations are those of what it wraps
+    if "__wrapped__" not in vars(function):  # otherwise the annotations are those of the wrapped function
         returned = function.__annotations__.get("return")
         named = returned if isinstance(returned, str) else getattr(returned, "__name__", "")
         if named.partition("[")[0].rpartition(".")[2].endswith(("ContextManager", "StreamManager")):
@@ -28,10 +28,10 @@ def gives_context_manager(fn: Any) -> bool:
 
 
 def refuse_context_manager(fn: Any, kind: str) -> None:
-    """Raise what says what to write instead."""
+    """Raise an error that says what to write instead."""
     name = getattr(fn, "__qualname__", type(fn).__qualname__)
     raise TypeError(
-        f"@{kind} needs a function that sends its request when it is awaited; {name} gives a context manager, which"
+        f"@{kind} needs a function that sends its request when it is awaited; {name} returns a context manager, which"
         " sends it when the block is entered; decorate an async generator function instead, whose body is"
         " `async with ... as stream:` and then `async for item in stream: yield item`"
     )

@@ -1,13 +1,13 @@
 """
-What a decorated `async def` gives, in the words of each type checker.
+The type that a decorated `async def` returns, for each type checker.
 
-To mypy an `async def` gives a `Coroutine`, to pyright a `CoroutineType`. A decorated method overrides a plain one, and
-is overridden by one, only where its decorator says the same.
+For mypy an `async def` returns a `Coroutine`, for pyright a `CoroutineType`. A decorated method can override an
+undecorated one, and be overridden by one, only if its decorator returns the same type.
 """
 
 import os
 
-if os.name == "":  # never; pyright knows that and reads the other branch, mypy does not and reads this one
+if os.name == "":  # never true; pyright knows that and reads the other branch, mypy does not and reads this one
     from collections.abc import Coroutine as CoroutineOf
 else:
     from types import CoroutineType as CoroutineOf

@@ -1,4 +1,4 @@
-"""Counts that only rise: what a state has counted since its process began, `reset()` or not."""
+"""Counts that only rise: what a state has counted since its process began, in spite of `reset()`."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any, TypeVar
 
 from .state_name import place_of
 
-# A named tuple whose fields are whole numbers, or whole numbers by name.
+# A named tuple whose fields are integers, or dicts of integers by name.
 C = TypeVar("C", bound="tuple[Any, ...]")
 
 
 def added(counts: Iterable[C]) -> C:
-    """The sum of counts of one kind, at least one."""
+    """The sum of one or more counts of one kind."""
     first, *others = counts
     if not others:
         return first
@@ -32,14 +32,14 @@ def added(counts: Iterable[C]) -> C:
 
 
 def one_more(counts: dict[str, int] | None, name: str) -> dict[str, int]:
-    """Counts by name, with one more of this name; None, which takes no room, as long as nothing has been counted."""
+    """Counts by name, with one more for this name. None, which needs no memory, stands for no counts yet."""
     if counts is None:
         return {name: 1}
     counts[name] = counts.get(name, 0) + 1
     return counts
 
 
-_AT_ONCE = 256  # more at a time would be garbage that has grown old, which the collector takes long to find
+_AT_ONCE = 256  # more at a time would become old garbage, which the collector finds only later
 
 Report = dict[str, dict[tuple[str | None, str | None], Any]]
 _Place = tuple[str, str | None, str | None]  # kind, call site, endpoint
@@ -48,23 +48,23 @@ _Place = tuple[str, str | None, str | None]  # kind, call site, endpoint
 _MOST_PLACES = 1_000
 _MOST_CALL_SITES = 10_000
 OTHERS = "(others)"
-"""Under this name of an endpoint, and of a call site, what those without a state have counted, once they are many."""
+"""The name under which endpoints and call sites without a state are counted together, if there are too many."""
 
 
 class GoneCounts:
-    """What states had counted that are no longer there. The registry's lock guards it."""
+    """The counts of states that no longer exist. The registry's lock guards it."""
 
     def __init__(self) -> None:
         self._counts: dict[_Place, Any] = {}
 
     def copy(self) -> GoneCounts:
-        """The same of this moment."""
+        """A copy of the present counts."""
         twin = GoneCounts()
         twin._counts = dict(self._counts)
         return twin
 
     def keep(self, kind: str, *handles: Any) -> None:
-        """These states go; what they have counted stays."""
+        """Keep the counts of states that are dropped."""
         for handle in handles:
             if (leave := getattr(handle, "_leave", None)) is not None:
                 leave()
@@ -84,10 +84,10 @@ class GoneCounts:
 
     def report(self, live: Iterable[tuple[str, Any]]) -> Report:
         """
-        Kind → (call site, endpoint) → what has been counted.
+        All counts: kind → (call site, endpoint) → counts.
 
         Args:
-            live: The states that are there, each with its kind.
+        live: The existing states, each with its kind.
         """
         found = dict(self._counts)
         for place, counts in _by_place(live).items():

@@ -24,4 +24,4 @@ class RateLimitConfig:
         check_number("burst", self.burst, above=0, most=60)
         check_number("max_queue_size", self.max_queue_size, least=0, whole=True)
         if together() and self.requests_per_minute is None and self.tokens_per_minute is None:
-            raise ValueError("rate_limit needs a limit: requests_per_minute=, tokens_per_minute= or both")
+            raise ValueError("rate_limit needs a number to keep: requests_per_minute=, tokens_per_minute= or both")
