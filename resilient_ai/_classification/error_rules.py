@@ -20,12 +20,12 @@ def error_rules(parameter: str, given: Any, base: type[BaseException] = Exceptio
     The rules of a setting as a tuple.
 
     Args:
-    parameter: Name of the setting, for the message.
-    given: One rule or several.
-    base: The class from which exception types must derive.
+        parameter: Name of the setting, for the message.
+        given: One rule or several.
+        base: The class from which exception types must derive.
 
     Raises:
-    ValueError: A rule is none of the three, or an exception type that does not derive from `base`.
+        ValueError: A rule is none of the three, or an exception type that does not derive from `base`.
     """
     if isinstance(given, ErrorType | type) or callable(given):
         given = (given,)
@@ -48,12 +48,12 @@ def rejection(reject: Reject, result: Any, owner: str) -> ErrorType | None:
     The error type that `reject` returns for a result; None for a good one.
 
     Args:
-    reject: The setting.
-    result: The result of the call.
-    owner: Name of the owner of the setting, for the message.
+        reject: The setting.
+        result: The result of the call.
+        owner: Name of the owner of the setting, for the message.
 
     Raises:
-    TypeError: `reject` returned neither an ErrorType nor None.
+        TypeError: `reject` returned neither an ErrorType nor None.
     """
     error_type = reject(result)
     if error_type is None or isinstance(error_type, ErrorType):

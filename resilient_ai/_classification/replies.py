@@ -79,8 +79,8 @@ def from_text(text: str, *, quoted: bool = False) -> Verdict | None:
     The verdict from a text about a reply that is no longer available; None if the text is not unambiguous.
 
     Args:
-    text: The message of an exception.
-    quoted: Whether to believe only a text that quotes the reply itself. Default False.
+        text: The message of an exception.
+        quoted: Whether to believe only a text that quotes the reply itself. Default False.
     """
     found = marks_in(text)
     if quoted and not found.bodies:

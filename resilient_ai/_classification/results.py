@@ -75,7 +75,7 @@ def classify_result(result: Any) -> ErrorType | None:
         result: The result of the function, or one item of a stream.
 
         Returns:
-        The error type; None for an answer, and for anything that it does not recognise.
+            The error type; None for an answer, and for anything that it does not recognise.
 
     >>> classify_result({"choices": [{"finish_reason": "content_filter", "message": {"content": None}}]})
     <ErrorType.CONTENT_FILTER: 'content_filter'>

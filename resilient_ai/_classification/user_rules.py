@@ -33,7 +33,7 @@ def register_classifier(
             registered function is asked first. One that raises is logged once and skipped.
 
         Returns:
-        A function that removes it again.
+            A function that removes it again.
     """
     global _classifiers
     _classifiers = (fn, *_classifiers)
@@ -63,10 +63,10 @@ def register_rules(
         sdk: The package whose exceptions the rows are for, such as `"openai"`. Default: every reply.
 
         Returns:
-        A function that removes the rows again.
+            A function that removes the rows again.
 
         Raises:
-        ValueError: A row does not lead to an `ErrorType`, or a phrase is not a regular expression.
+            ValueError: A row does not lead to an `ErrorType`, or a phrase is not a regular expression.
     """
     for rows in (codes, phrases, statuses):
         for key, kind in (rows or {}).items():

@@ -17,11 +17,11 @@ class Verdict:
     What an exception means.
 
     Attributes:
-    error_type: The type of failure.
-    retryable: Whether the same request may work at the same endpoint a little later.
-    endpoint_fault: Whether another endpoint could serve the same request.
-    blame: Who is to blame.
-    retry_after: Seconds that the provider asked to wait, uncapped; None if it named no wait.
+        error_type: The type of failure.
+        retryable: Whether the same request may work at the same endpoint a little later.
+        endpoint_fault: Whether another endpoint could serve the same request.
+        blame: Who is to blame.
+        retry_after: Seconds that the provider asked to wait, uncapped; None if it named no wait.
         in_stream: The error came inside a stream that had begun with status 200.
         evidence: The rule that decided, for logs.
     """

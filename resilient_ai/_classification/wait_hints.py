@@ -40,9 +40,9 @@ def wait_of(headers: dict[str, str], bodies: list[Any], text: str) -> float | No
     a number or longer than a year is ignored.
 
     Args:
-    headers: Header values by name in lower case.
-    bodies: Decoded bodies.
-    text: The message; "" if a duration in it would mean something else.
+        headers: Header values by name in lower case.
+        bodies: Decoded bodies.
+        text: The message; "" if a duration in it would mean something else.
     """
     for name in ("retry-after-ms", "x-ms-retry-after-ms"):
         if (millis := _number(headers.get(name))) is not None:

@@ -91,7 +91,7 @@ def watch() -> AbstractContextManager[Seen, None]:
     Collect facts about the decorated calls made inside the block, including those in tasks started there.
 
     Returns:
-    A context manager that gives a `Seen`, which fills as calls end. The inner of two nested blocks gets the facts.
+        A context manager that gives a `Seen`, which fills as calls end. The inner of two nested blocks gets the facts.
     """
     block = _new(_Watch)
     block._token = None

@@ -146,7 +146,7 @@ def takes_instance(fn: Any) -> bool:
 
 
 class Place(NamedTuple):
-    """Where a function was defined, and by which run of that place."""
+    """Where a function was defined, and by which run of that code."""
 
     module: str
     qualname: str

@@ -104,7 +104,7 @@ def _refuse_yield(frame: FrameType, task: int) -> None:
     Refuse a deadline whose generator is suspended at a `yield`: the running code reads its items, and is not inside.
 
     Raises:
-    RuntimeError: The generator is suspended there.
+        RuntimeError: The generator is suspended there.
     """
     if frame.f_back is None and in_task() and anyio.get_current_task().id == task:
         raise RuntimeError(

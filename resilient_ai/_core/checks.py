@@ -45,8 +45,8 @@ def check_number(
     Refuse a value that is not a finite number within bounds.
 
     Args:
-    name: The parameter.
-    value: The value that was given.
+        name: The parameter.
+        value: The value that was given.
         least: Smallest legal value.
         above: Lower bound that is not legal itself.
         most: Largest legal value.

@@ -14,7 +14,7 @@ from .fields import field_of
 
 Commits = Callable[[Any], bool]
 
-MOST_HELD: Final = 64  # items without content that are held back
+MOST_HELD: Final = 64  # most items without content that are held back
 
 _NO_CONTENT = frozenset({"role", "name", "id", "index", "type", "object"})  # fields of a delta that are not content
 _CONVERSE_PREAMBLE = frozenset({"messageStart", "contentBlockStop", "messageStop", "metadata"})

@@ -87,7 +87,7 @@ class GoneCounts:
         All counts: kind → (call site, endpoint) → counts.
 
         Args:
-        live: The existing states, each with its kind.
+            live: The existing states, each with its kind.
         """
         found = dict(self._counts)
         for place, counts in _by_place(live).items():

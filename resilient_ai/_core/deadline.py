@@ -1,12 +1,13 @@
 """
-Deadlines of calls: a call that takes longer than its function's timeout is cancelled and raises `CallTimeoutError`.
+Timeouts of calls: a call that takes longer than its function's timeout is cancelled and raises `CallTimeoutError`.
 
 On asyncio, in real time, all calls through one layer share a queue. They have the same timeout, so the call that came
 first is due first: a call costs one entry in a dict, and one timer of the loop watches the head of the queue. That is
 a fifth of what `asyncio.timeout` costs and a tenth of `anyio.fail_after`. Everywhere else the clock's own scopes do it.
 
-Waiting for an item of a stream may be renewed: a stream that is alive without having an item for its consumer (a model
-that thinks) says so by `renew_waits`.
+
+The wait for an item of a stream may be renewed: a stream that is alive but has no item for its consumer (a reasoning
+model) reports that by `renew_waits`.
 """
 
 from __future__ import annotations
@@ -54,18 +55,18 @@ def bounded(
     A handler that cancels `inner` after so many seconds.
 
     Args:
-        inner: What runs the call.
-        seconds: How long it may take.
-        clock: Where time comes from.
-        name: Who is named in the error.
-        renewal: For the waiting for a stream: seconds that it may take from the latest sign of life on. Default: it is
-            not renewed. A call is renewed only if it is one of `Opens` and has turned out to open a stream.
-        items: Whether it is items that are waited for, so that a sign of life renews every wait.
-        timed_out: Counts a call whose time was over.
+        inner: The handler that runs the call.
+        seconds: Most seconds that the call may take.
+        clock: The clock.
+        name: The name in the error.
+        renewal: For streams: seconds that a wait may take after the latest sign of life. Default: waits are not
+            renewed. A call is renewed only if it belongs to an `Opens` and turns out to open a stream.
+        items: Whether the handler waits for items, so that a sign of life renews every wait.
+        timed_out: Called for each call that timed out, to count it.
 
     Returns:
         A handler that raises `CallTimeoutError` when the time is over. A cancellation from outside passes through,
-        also when both come in the same moment.
+        even if both come at the same time.
     """
 
     bound = _Bounded(inner, seconds, clock, name, renewal, items, timed_out)
@@ -73,7 +74,7 @@ def bounded(
 
 
 class _Bounded:
-    """What `bounded` returns is a method of this: closures would take three times the room for every function."""
+    """`bounded` returns a method of this class: closures would need three times the memory for every function."""
 
     __slots__ = (
         "__weakref__",
@@ -105,21 +106,21 @@ class _Bounded:
         self._renewal = renewal
         self._items = items
         self._timed_out = timed_out
-        self._queues: PerLoop[DeadlineQueue] | None = None  # made for the first call: many functions never see one
+        self._queues: PerLoop[DeadlineQueue] | None = None  # made for the first call: many functions are never called
         self.latest: DeadlineQueue | None = None  # the latest queue, if its loop tells in which thread it runs
 
     def __del__(self) -> None:
-        """The function is gone: a timer that would find nothing is not left behind."""
-        if self._queues is not None and busy is not None:  # it is None where the interpreter is about to end
+        """Stop the timers of a function that no longer exists."""
+        if self._queues is not None and busy is not None:  # `busy` is None while the interpreter shuts down
             for queue in self._queues.every():
                 queue.give_up()
 
     def _after_fork(self) -> None:
-        """In a forked child: no loop of the parent's runs, whatever thread it names."""
+        """In a forked child: no loop of the parent runs, whatever thread it reports."""
         self._queues = self.latest = None
 
     async def scoped(self, fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Within a scope of the clock's."""
+        """Run a call within a scope of the clock."""
         seconds, renewal, wait = self.seconds, self._renewal, None
         with move_on_after(self._clock, seconds) as scope:
             if renewal is None:
@@ -137,7 +138,7 @@ class _Bounded:
         return CallTimeoutError(self._name, timeout_seconds=seconds)
 
     def _queue_of(self, loop: asyncio.AbstractEventLoop) -> DeadlineQueue:
-        # Of two threads that make one each, the calls of the first wait in theirs until they are over.
+        # If two threads each make one, calls in the replaced one stay there until they end.
         if self._queues is None:
             self._queues = PerLoop(partial(DeadlineQueue, self.seconds, self._renewal, self._items), forget)
             start_over_after_fork(self)
@@ -146,7 +147,7 @@ class _Bounded:
         return queue
 
     async def queued(self, fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """In the queue of the running loop, where there is one of asyncio."""
+        """Run a call in the queue of the running loop, if it is an asyncio loop."""
         loop = running_loop()
         task = current_task(loop) if loop is not None else None
         if loop is None or task is None or in_trio():
@@ -155,9 +156,9 @@ class _Bounded:
         if queue is None or queue.loop is not loop:
             queue = self._queue_of(loop)
         calls = queue.calls
-        if task in calls:  # a call within a call: the outer one is due first
+        if task in calls:  # a call inside a call: the outer one is due first
             return await self._inner(fn, instance, args, kwargs)
-        if task in queue.expired:  # this call cleans up after one whose time is over
+        if task in queue.expired:  # this call belongs to the clean-up of one that timed out
             return await self.scoped(fn, instance, args, kwargs)
         calls[task] = queue.now() + self.seconds, task.cancelling(), fn
         if queue.timer is None:
@@ -182,26 +183,26 @@ class _Bounded:
 
 
 def seconds_of(run: Handler) -> float:
-    """How long `bounded` lets a call take; inf for another handler."""
+    """Seconds that `bounded` allows a call; inf for any other handler."""
     bound = getattr(run, "__self__", None)
     return bound.seconds if type(bound) is _Bounded else math.inf
 
 
 def call_within(run: Handler, function: Callable[..., Any]) -> Callable[..., Any]:
     """
-    A function that calls another one within a time, for the fast path.
+    A function that calls another one within a timeout, for the fast path.
 
     Args:
-        run: What `bounded` has made of `call_plainly`, or another handler.
-        function: What is called, with the arguments that are given as a tuple and a dict.
+        run: The handler that `bounded` made from `call_plainly`, or another handler.
+        function: The function to call, whose arguments are passed as a tuple and a dict.
     """
     bound = getattr(run, "__self__", None)
     if type(bound) is not _Bounded or run != bound.queued:
         return partial(run, function, None)
 
     async def called(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        # `queued` written out, which would be three calls. The latest queue's loop is known to be the running one by
-        # its thread: to ask which loop runs is a system call in Python 3.11, of four bare awaits.
+        # `queued` written out, which would be three calls. The thread shows that the latest queue's loop is the
+        # running one: asking for the running loop is a system call in Python 3.11, which costs four bare awaits.
         queue = bound.latest
         if (
             queue is None
@@ -230,26 +231,26 @@ def call_within(run: Handler, function: Callable[..., Any]) -> Callable[..., Any
 
 
 def _answered_late(queue: DeadlineQueue, task: asyncio.Task[Any], fn: Any) -> None:
-    """If the time was over, the function has answered all the same."""
+    """Undo the timeout of a call that has been answered although its time was over."""
     if (late := queue.leave(task, fn)) is not None:
         del late.expired[task]
         task.uncancel()
 
 
 def _was_only_us(queue: DeadlineQueue, task: asyncio.Task[Any], error: BaseException) -> bool:
-    """Whether the timeout alone ended a call whose time was over, and nobody else cancelled it as well."""
+    """Whether a call that timed out was ended by the timeout only, without another cancellation."""
     return ended_by_us(task, queue.expired.pop(task)[0], error)
 
 
 @dataclass(slots=True)
 class _Wait:
-    """A wait that a scope of the clock bounds, and that may be renewed."""
+    """A wait that is bounded by a scope of the clock, and may be renewed."""
 
     scope: anyio.CancelScope
     clock: Clock
     seconds: float
     renewal: float
-    fn: Callable[..., Any]  # what is called
+    fn: Callable[..., Any]  # the function of the call
     items: bool
 
     def renew(self) -> None:
@@ -275,11 +276,11 @@ def _renewable(wait: _Wait) -> Iterator[None]:
 
 class Opens:
     """
-    A call of several layers at once, which may turn out to open a stream.
+    A call through several layers, which may turn out to open a stream.
 
     Args:
         inner: The layers.
-        call: What they are called with, the function first.
+        call: Their arguments, the function first.
     """
 
     __slots__ = ("_call", "_inner", "streams")
@@ -298,7 +299,7 @@ class Opens:
 
 
 def let_renew(fn: Callable[..., Any]) -> None:
-    """A call of `fn` has turned out to open a stream: the waiting for its first item may be renewed."""
+    """Let the wait for the first item be renewed, because a call of `fn` has turned out to open a stream."""
     if busy and (loop := running_loop()) is not None and (task := current_task(loop)) is not None:
         for queue in _queues_in(loop):
             if (entry := queue.calls.get(task)) is not None and isinstance(call := entry[2], Opens) and call.opens(fn):
@@ -314,7 +315,7 @@ def _opens_a_stream(call: Callable[..., Any]) -> bool:
 
 
 def renew_waits() -> None:
-    """A stream is alive: whoever waits for its next item, in this task or by means of it, waits anew."""
+    """Restart the wait for the next item of a stream that is alive, in this task and those that wait for it."""
     loop = running_loop()
     if busy and loop is not None and (task := current_task(loop)) is not None:
         _renew_queues(loop, task)
@@ -342,10 +343,10 @@ def _renew_queues(loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any]) -> N
 
 def seconds_left() -> float:
     """
-    Seconds until the running code has to be done, below 0 when that has passed; inf when nobody says.
+    Seconds until the running code has to be done, below 0 if that time has passed; inf without a bound.
 
-    The soonest counts: a `deadline()`, and in a task also an anyio scope (or trio's own), a timeout of ours, and an
-    `asyncio.timeout` where one can be seen. In plain code, out of a thread or a callback, `deadline()` alone.
+    The soonest bound counts: a `deadline()`, and in a task also an anyio scope (or trio's own), a timeout of ours, and
+    an `asyncio.timeout` that can be detected. In plain code of a thread or a callback, only `deadline()`.
     """
     ours = current_deadline()
     left = math.inf if ours is None else ours.left()
@@ -359,5 +360,5 @@ def seconds_left() -> float:
 
 
 def _queues_in(loop: asyncio.AbstractEventLoop) -> list[DeadlineQueue]:
-    """Those of a loop whose timers run. Queues of other threads come and go meanwhile, and `list` copies at once."""
+    """The queues of a loop with running timers. Other threads change the set meanwhile; `list` copies it atomically."""
     return [each for each in list(busy) if each.loop is loop]

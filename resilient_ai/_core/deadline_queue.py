@@ -1,4 +1,4 @@
-"""The queue of deadlines of one layer in one event loop of asyncio, and the timer that watches its head."""
+"""The queue of deadlines of one layer in one asyncio event loop, and the timer that watches its head."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def clock_of(loop: asyncio.AbstractEventLoop) -> Callable[[], float]:
-    """A loop's clock, without asyncio's method around it."""
+    """The clock of a loop, without the call of asyncio's `time` method."""
     plain = getattr(loop.time, "__func__", None) is asyncio.BaseEventLoop.time
     return time.monotonic if plain else loop.time
 
@@ -26,8 +26,8 @@ class DeadlineQueue:
     The calls of one layer in one loop; the first to come is the first to be due.
 
     Args:
-        seconds: How long each may take.
-        renewal: How long each may take from its latest sign of life on; None where they give none.
+        seconds: Most seconds that each may take.
+        renewal: Most seconds after the latest sign of life; None without signs of life.
         items: Whether each waits for an item.
         loop: The loop.
     """
@@ -39,32 +39,34 @@ class DeadlineQueue:
         self.now: Callable[[], float] = clock_of(loop)
         self.seconds = seconds
         self.items = items
-        # Renewed waits have a queue of their own, as they are due in the order of their renewal.
+        # Renewed waits have a queue of their own, because they are due in the order of their renewal.
         self.renewed: DeadlineQueue | None = None
         if renewal is not None:
             self.renewed = self if renewal == seconds else DeadlineQueue(renewal, renewal, items, loop)
-        # When it is due (the loop's time), how often the task had been asked to cancel when the call began, and what
-        # is called.
+        # By task: when the call is due (the loop's time), how many cancellations the task had when the call began, and
+        # the function.
         self.calls: dict[asyncio.Task[Any], tuple[float, int, Any]] = {}
-        self.expired: dict[asyncio.Task[Any], tuple[int, Any]] = {}  # the same; cancelled by the timer, not over yet
-        self.timer: asyncio.TimerHandle | None = None  # not cancelled when a call ends: the next call needs one too
+        # Calls cancelled by the timer that have not ended yet, without the due time.
+        self.expired: dict[asyncio.Task[Any], tuple[int, Any]] = {}
+        self.timer: asyncio.TimerHandle | None = None  # kept when a call ends: the next call needs a timer too
 
     def leave(self, task: asyncio.Task[Any], fn: Any) -> DeadlineQueue | None:
-        """Take out a call of `fn` that is not here any more: the queue in which its time was over, if it was."""
+        """Remove a call of `fn` that is not in `calls`; returns the queue in which it timed out, if it did."""
         if task in self.expired:
             return self
         if (later := self.renewed) is None:
             return None
-        if (entry := later.calls.get(task)) is not None and entry[2] is fn:  # else it is of the call around this one
+        # Otherwise it belongs to the call around this one.
+        if (entry := later.calls.get(task)) is not None and entry[2] is fn:
             del later.calls[task]
         return later if (over := later.expired.get(task)) is not None and over[1] is fn else None
 
     def renew(self, task: asyncio.Task[Any]) -> None:
-        """Let a call begin to wait anew."""
+        """Restart the wait of a call."""
         later, (_, cancelling, fn) = self.renewed or self, self.calls.pop(task)
         if later is not self and task in later.calls:
-            return  # the call around this one waits anew as well: both would be due at once
-        if task in later.expired:  # the call around this one is over, and cleans up
+            return  # the wait of the call around this one restarts too: both would be due at once
+        if task in later.expired:  # the call around this one has timed out, and is in its clean-up
             later = self
         later.calls[task] = self.loop.time() + later.seconds, cancelling, fn
         if later.timer is None:
@@ -72,12 +74,12 @@ class DeadlineQueue:
 
     def watch(self) -> None:
         """Start the timer."""
-        # In a context of its own: that of the first caller would live as long as the timer.
+        # In an empty context: the first caller's context would live as long as the timer.
         self.timer = self.loop.call_later(self.seconds, self.expire_due, context=Context())
         busy.add(self)
 
     def give_up(self) -> None:
-        """Nobody will call any more: stop the timers. From any thread, out of the garbage collector."""
+        """Stop the timers, because there will be no more calls. May run in any thread, from the garbage collector."""
         for queue in (self, self.renewed):
             if queue is None or (timer := queue.timer) is None or queue.calls:
                 continue
@@ -90,7 +92,7 @@ class DeadlineQueue:
                     self.loop.call_soon_threadsafe(timer.cancel)
 
     def expire_due(self) -> None:
-        """Cancel the calls that are due, and wait for the next."""
+        """Cancel the calls that are due, and set the timer for the next."""
         now = self.loop.time()
         self.timer = None
         while self.calls:
@@ -109,5 +111,5 @@ in_child(busy.clear)
 
 
 def forget(_queue: DeadlineQueue) -> None:
-    """A loop was closed: no deadline can pass in there any more, of this layer or another."""
+    """Forget all queues of closed loops, in which no deadline can pass any more."""
     busy.difference_update([each for each in list(busy) if each.loop.is_closed()])

@@ -1,4 +1,4 @@
-"""`describe`: the stack of a decorated function, for people."""
+"""`describe`: show the stack of a decorated function."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .wrapper import wrapper_of
 if TYPE_CHECKING:
     from .policy import Policy
 
-_WRITTEN = ("default", "decorator")  # in the program; what was changed since is told
+_WRITTEN = ("default", "decorator")  # origins in the program; changes since then are shown
 
 
 @public("types")
@@ -27,9 +27,9 @@ class Layer:
 
     Attributes:
         kind: The decorator.
-        settings: Those that hold now.
-        status: Live state in a few words.
-        origins: Where each setting comes from: "default", "decorator", or "configure" or the name of a file with the
+        settings: Its present settings.
+        status: Its live state in a few words.
+        origins: The origin of each setting: "default", "decorator", or "configure" or the name of a file with the
             call site or pattern for which it was set there, such as "configure summar*".
     """
 

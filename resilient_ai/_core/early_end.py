@@ -1,8 +1,8 @@
 """
-Calls that end before their caller's deadline, so that somebody else has time to answer.
+Calls that end before their caller's deadline, so that something else has time to answer.
 
-For everything below, the earlier moment is the deadline: it is what `time_left()` tells, and beyond it nobody waits.
-What runs then is cancelled, which is nobody's failure.
+For all layers below, the earlier time is the deadline: `time_left()` returns it, and nothing waits beyond it. The
+running call is cancelled then, which does not count as a failure.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ async def within(
     patience: Patience, inner: Handler, fn: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Any | Literal[_Over.OVER]:
     """
-    Run a call, or `OVER` when the time is over before it has ended.
+    Run a call within a time; returns its result, or `OVER` if the time is over first.
 
-    A cancellation from outside passes through, also when both come in the same moment.
+    A cancellation from outside passes through, even if both come at the same time.
     """
-    # A call that has run on the fast path is told to the layers however late it is: they hold permits for it.
+    # A call that has run on the fast path goes to the layers even if it is too late: they hold permits for it.
     if patience.seconds <= 0 and begun(fn) is None:
         return OVER
     here = Deadline(patience.clock, patience.seconds, current_deadline())
@@ -55,13 +55,13 @@ async def within(
             return OVER
     finally:
         here.over = True
-        reset_deadline(tokens)  # not where a call of a closed loop is collected in another context
+        reset_deadline(tokens)  # fails if the call of a closed loop is garbage-collected in another context
 
 
 async def cancelled(inner: Handler, *call: Any) -> Any | Literal[_Over.OVER]:
     """
-    Run the layers below for a call that the fast path has ended: they take it for one whose caller leaves, and wait for
-    nothing. `OVER` when they have.
+    Run the layers below for a call that the fast path has ended. They treat it like a call whose caller leaves, and
+    wait for nothing. Returns `OVER` after that.
     """
     task = asyncio.current_task()
     before = 0 if task is None else task.cancelling()
@@ -85,16 +85,16 @@ def bounded_visibly(
     plain: bool,
 ) -> Handler:
     """
-    A handler that ends a call as a `deadline()` of the caller's would: the layers below see it, and their tasks.
+    A handler that ends a call like a `deadline()` of the caller: the layers below, and their tasks, see it.
 
     Args:
-        inner: What runs the call.
-        seconds: How long it may take.
-        clock: Where time comes from.
-        name: Who is named in the error.
-        owner: The layer's state, by which it knows a bound of its own on a fast path.
-        timed_out: Counts a call whose time was over.
-        plain: Whether nothing can stop the call, so that it is only told.
+        inner: The handler that runs the call.
+        seconds: Most seconds that the call may take.
+        clock: The clock.
+        name: The name in the error.
+        owner: The layer's state, by which the layer recognises its own bound on a fast path.
+        timed_out: Called for each call that timed out, to count it.
+        plain: Whether the function is plain: it cannot be stopped, and is only told the deadline.
 
     Returns:
         A handler that raises `CallTimeoutError` when the time is over.
@@ -118,7 +118,7 @@ def bounded_visibly(
         try:
             return await run(fn, instance, args, kwargs)
         finally:
-            deadline.over = True  # a stream that has begun goes on
+            deadline.over = True  # a stream that has begun may go on
             reset_deadline(tokens)
 
     return call
@@ -127,7 +127,7 @@ def bounded_visibly(
 async def told(
     patience: Patience, inner: Handler, fn: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Any:
-    """Run the call of a plain function, which nothing can end: it is only told the earlier moment."""
+    """Run the call of a plain function, which cannot be ended: it is only told the earlier deadline."""
     here = Deadline(patience.clock, patience.seconds, current_deadline())
     tokens = set_deadline(here)
     try:

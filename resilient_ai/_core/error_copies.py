@@ -1,4 +1,4 @@
-"""Copies of exceptions: one for each of several callers, and one that travels to another process."""
+"""Copies of exceptions: one for each of several callers, and one that is pickled for another process."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ E = TypeVar("E", bound=BaseException)
 
 def own_copy(error: E) -> E:
     """
-    An exception of the same type, message, cause and traceback; the same one if it cannot be copied.
+    A copy of an exception, with the same message, cause and traceback; the same object if it cannot be copied.
 
     One object raised in many tasks would collect the frames and notes of all of them.
     """
-    # SDK errors refuse copy.copy, because their __init__ asks for more than their args; OSError refuses __new__.
+    # copy.copy fails for SDK errors, because their __init__ needs more than their args; __new__ fails for OSError.
     for make in (_made_anew, copy.copy):
         try:
             twin = make(error)
@@ -48,11 +48,11 @@ def _made_anew(error: E) -> E:
 
 
 class CopyableError(Exception):
-    """An exception that is copied and pickled with all that it carries, whatever arguments its class takes."""
+    """An exception that can be copied and pickled with all its attributes, for any arguments of its class."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Subclasses take other arguments than the message; rebuild without calling __init__.
-        # __cause__ is not part of __dict__, so it travels beside it.
+        # Subclasses take other arguments than the message, so rebuild them without calling __init__.
+        # __cause__ is not part of __dict__, so it is passed separately.
         travelling = _Travelling()
         attributes = {name: travelling.of(value) for name, value in _attributes_of(self).items()}
         args, cause = travelling.of(self.args), travelling.of(self.__cause__)
@@ -68,7 +68,7 @@ class CopyableError(Exception):
 
 
 def _attributes_of(error: CopyableError) -> dict[str, Any]:
-    state: Any = object.__getstate__(error)  # with slots a pair of two dicts
+    state: Any = object.__getstate__(error)  # with slots, a pair of dicts
     return {**(state[0] or {}), **state[1]} if isinstance(state, tuple) else dict(state or {})
 
 
@@ -92,13 +92,13 @@ def _with_causes_of(error: CopyableError, twin: C) -> C:
 
 class _Travelling:
     """
-    What goes into a pickle in place of what an error carries.
+    Replaces the attributes of an error for a pickle.
 
-    Others' errors hold requests and clients, and most of them can be pickled but not unpickled: they go as stand-ins.
+    Errors of SDKs hold requests and clients, and most of them can be pickled but not unpickled: stand-ins replace them.
     """
 
     def __init__(self) -> None:
-        self._stand_ins: dict[int, StandIn] = {}  # one for each error, however often it is carried
+        self._stand_ins: dict[int, StandIn] = {}  # one for each error, even if several attributes hold it
 
     def of(self, value: Any) -> Any:
         if value is None or isinstance(value, str | int | float | CopyableError | StandIn):
@@ -119,7 +119,7 @@ class _Travelling:
 
 
 def _deep_copy(value: Any, memo: dict[int, Any]) -> Any:
-    """A deep copy as far as there can be one; of others' errors a copy that shares what they hold."""
+    """A deep copy as far as possible; errors of SDKs are copied without copying their attributes."""
     if id(value) in memo:
         return memo[id(value)]
     if isinstance(value, BaseException) and not isinstance(value, CopyableError):

@@ -3,19 +3,19 @@ The exception tree: everything this library raises on purpose.
 
 ResilienceError
 ├── CircuitOpenError          a circuit refused the call
-├── RejectedResultError       a returned value was really a failure
-├── AIServiceError            retries are over
+├── RejectedResultError       a returned value counts as a failure
+├── AIServiceError            no further attempt of a retry
 ├── AllEndpointsFailedError   no endpoint answered
-├── EndpointRestingError      why one of them was not asked
+├── EndpointRestingError      why an endpoint was not asked
 ├── QueueFullError            a batch queue is full
-├── LimitReachedError         no place for the call in time; the provider was not asked
+├── LimitReachedError         a limit refused the call; the provider was not asked
 ├── BatchResultError          a batch function broke its contract
 ├── StreamTruncatedError      a stream ended without its closing event
 ├── MissingKeyError           an endpoint has no API key
-├── ParameterError            an endpoint cannot take a parameter (also a TypeError)
-└── CallTimeoutError          a call ran into its own timeout (also a TimeoutError)
+├── ParameterError            an endpoint does not support a parameter (also a TypeError)
+└── CallTimeoutError          a call exceeded its timeout (also a TimeoutError)
 
-Messages name what happened, to whom and with which numbers. They never hold prompts, answers or keys.
+Messages say what happened, where, and with which numbers. They never contain prompts, answers or keys.
 """
 
 from __future__ import annotations
@@ -55,17 +55,17 @@ class ErrorType(StrEnum):
 
 @public()
 class StackOrderWarning(UserWarning):
-    """Policies are stacked in an order that undoes one of their guarantees."""
+    """Policies are stacked in an order that breaks one of their guarantees."""
 
 
 @public()
 class DoubleRetryWarning(UserWarning):
-    """The decorated SDK client retries on its own, so every attempt here is several there."""
+    """The decorated SDK client retries by itself, so each attempt here is several requests there."""
 
 
 @public()
 class EndpointMismatchWarning(UserWarning):
-    """One of several endpoints could not take what another one is given, so a call could not move on to it."""
+    """An endpoint does not support a setting of another one, so a call could not move on to it."""
 
 
 @public()
@@ -74,8 +74,8 @@ class ResilienceError(CopyableError):
     Base of all errors that this library raises.
 
     Attributes:
-        error_type: What the failure means.
-        retry_after: Seconds until it is worth asking again, or None when nobody said.
+        error_type: The type of failure.
+        retry_after: Seconds until it is worth asking again; None if unknown.
         timestamp: When it was raised (aware, UTC).
     """
 
@@ -83,7 +83,7 @@ class ResilienceError(CopyableError):
     retry_after: float | None = None
 
     def __init__(self, message: str) -> None:
-        super().__init__(printable(message))  # names in it may be anybody's
+        super().__init__(printable(message))  # names in it may come from outside
         self._raised = time.time()  # noqa: TID251 - a date for people; as a number it costs a quarter, and few ask
 
     @property
@@ -96,16 +96,16 @@ _WRONG_CALL = "resilient_ai: the arguments do not fit, so the function was not e
 
 def mark_if_wrong_call(error: BaseException) -> None:
     """
-    Note that a function was never entered, because its arguments do not fit: nobody but the caller did this.
+    Note on an error that the function was never entered, because its arguments do not fit: the caller's mistake.
 
-    Told by who calls the function: the error was raised before any line of it.
+    To be called by the code that calls the function, if the error was raised before any line of it.
     """
     if isinstance(error, TypeError) and error.__traceback__ is not None and error.__traceback__.tb_next is None:
         error.add_note(_WRONG_CALL)
 
 
 def rejections(error: BaseException) -> list[RejectedResultError]:
-    """The errors about results that `reject=` has refused; whoever replaces such a result has to close it."""
+    """The errors about results that `reject=` has rejected; a policy that replaces such a result has to close it."""
     if not isinstance(error, ResilienceError):
         return []
     if isinstance(error, RejectedResultError):
@@ -116,14 +116,14 @@ def rejections(error: BaseException) -> list[RejectedResultError]:
 
 
 def nothing_sent(message: str) -> TypeError:
-    """What to raise for a function whose result has sent no request: as with a wrong call, nobody failed."""
+    """The error for a function whose result has sent no request; like a wrong call, it does not count as a failure."""
     error = TypeError(message)
     error.__dict__["_nothing_sent"] = True
     return error
 
 
 def is_wrong_call(error: BaseException) -> bool:
-    """Whether the arguments do not fit, or the function is not what it was decorated as; no policy counts that."""
+    """Whether the arguments do not fit, or the function is not of the kind it was decorated as; no policy counts it."""
     if type(error) is not TypeError:
         return False
     return _WRONG_CALL in getattr(error, "__notes__", ()) or "_nothing_sent" in error.__dict__
@@ -136,17 +136,18 @@ def _in_seconds(seconds: float) -> str:
 @public()
 class CircuitOpenError(ResilienceError):
     """
-    A circuit refused the call without touching the function.
+    A circuit refused the call; the function was not called.
 
     Attributes:
         name: The circuit.
         reason: "open", "half_open_full" or "forced_open".
-        retry_after: Seconds until the next probe is allowed, or, while all probes are in flight, about how long an
-            answer takes; None when an operator forced it open.
+        retry_after: Seconds until the next probe is allowed or, while all probes are in flight, about the duration of
+            an answer; None if an operator forced it open.
     """
 
     error_type = ErrorType.CIRCUIT_OPEN
-    # An open circuit makes thousands of these in an outage, and few are ever printed: no dict, and the sentence waits.
+    # An open circuit raises thousands of these in an outage, and few are printed: no dict, and the text is made on
+    # demand.
     __slots__ = ("_raised", "name", "reason", "retry_after")
 
     def __init__(self, name: str, retry_after: float | None = None, reason: str = "open") -> None:
@@ -178,7 +179,7 @@ def circuit_open(name: str, retry_after: float) -> CircuitOpenError:
 
 @public()
 class RejectedResultError(ResilienceError):
-    """A returned value counts as a failure; it is kept in `.result` and never printed."""
+    """A returned value counts as a failure. It is kept in `.result` and never printed."""
 
     def __init__(self, result: object, error_type: ErrorType, *, function: str = "the function") -> None:
         super().__init__(f"{function} returned a {type(result).__name__} that its reject= calls {error_type.value}")
@@ -189,10 +190,10 @@ class RejectedResultError(ResilienceError):
 @public()
 class AIServiceError(ResilienceError):
     """
-    Retries are over; the last failure is `.original_error` and `__cause__`.
+    There is no further attempt; the last failure is `.original_error` and `__cause__`.
 
     Attributes:
-        attempts: Calls made, the first included.
+        attempts: Calls made, including the first.
         elapsed: Seconds from the first call to giving up.
         reason: Why there was no further attempt.
     """
@@ -226,9 +227,9 @@ class AIServiceError(ResilienceError):
 @public()
 class AllEndpointsFailedError(ResilienceError):
     """
-    No endpoint answered; `.errors` maps each endpoint's name to what it raised, or to why it was not asked.
+    No endpoint answered. `.errors` maps each endpoint's name to its error, or to the reason why it was not asked.
 
-    `error_type` is that of the endpoint with the soonest hope, `retry_after` the seconds until then, where the
+    `error_type` is that of the endpoint that is worth asking soonest, and `retry_after` the seconds until then, if the
     provider or a circuit named them.
     """
 
@@ -260,11 +261,11 @@ class AllEndpointsFailedError(ResilienceError):
 @public("types")
 class EndpointRestingError(ResilienceError):
     """
-    An endpoint was not asked, because it rests or an operator marked it down; found in `AllEndpointsFailedError`.
+    An endpoint was not asked, because it rests or an operator marked it down; part of `AllEndpointsFailedError`.
 
     Attributes:
         name: The endpoint.
-        marked_down: Whether an operator did it.
+        marked_down: Whether an operator marked it down.
     """
 
     error_type = ErrorType.MODEL_OVERLOADED
@@ -293,7 +294,7 @@ class EndpointRestingError(ResilienceError):
 
 @public()
 class QueueFullError(ResilienceError):
-    """A batch queue holds `.max_queue_size` items already; this one was not accepted."""
+    """A batch queue already holds `.max_queue_size` items; this one was not accepted."""
 
     error_type = ErrorType.MODEL_OVERLOADED
 
@@ -309,11 +310,11 @@ class QueueFullError(ResilienceError):
 @public()
 class LimitReachedError(ResilienceError):
     """
-    A limit had no place for the call in time; the provider was not asked, and it is no endpoint's fault.
+    A limit refused the call; the provider was not asked, and no endpoint is to blame.
 
     Attributes:
         name: The limit.
-        retry_after: Seconds after which there may be a place; None: the call is too big for the limit, at any time.
+        retry_after: Seconds after which the call may be let through; None: the call is larger than the whole limit.
     """
 
     error_type = ErrorType.MODEL_OVERLOADED
@@ -337,14 +338,14 @@ class LimitReachedError(ResilienceError):
 
 @public()
 class BatchResultError(ResilienceError):
-    """A batch function returned something else than one result per item."""
+    """A batch function did not return one result per item."""
 
     error_type = ErrorType.INVALID_OUTPUT
 
 
 @public()
 class StreamTruncatedError(ResilienceError):
-    """A stream of endpoint `.name` ended after `.items` items as if all were well, but without its closing event."""
+    """A stream of endpoint `.name` ended without an error after `.items` items, but also without its closing event."""
 
     error_type = ErrorType.NETWORK_ERROR
 
@@ -369,7 +370,7 @@ class MissingKeyError(ResilienceError):
 
 @public("providers")
 class ParameterError(ResilienceError, TypeError):
-    """A call asked endpoint `.name` for something that it cannot take; nothing was sent."""
+    """A call has a parameter that endpoint `.name` does not support; nothing was sent."""
 
     error_type = ErrorType.INVALID_REQUEST
 

@@ -1,13 +1,13 @@
 """
-Which event loops were closed: calls that were under way in a closed loop never come back, and nobody may wait for them.
+Find event loops that were closed: calls in flight in a closed loop never end, and nothing may wait for them.
 
-A task is cancelled before its loop is closed, or garbage-collected afterwards, and gives back what it held. The
-exception is a loop that somebody closed by hand while something, anyio's table of tasks for example, still refers to
-the task. Then nothing ever tells. A lease would, but no length is right for it: a stream may go on for an hour, and a
-limit that took it for dead would overrun the provider. So each call is counted in its loop, and dropped when the loop
-is closed and not earlier, because nothing can run there any more. Trio ends all tasks before it ends; its guest runs
-end with the loop of their host, in which they are counted. A loop that was dropped without being closed cannot be told
-from one that stands still.
+Normally a task is cancelled before its loop is closed, or garbage-collected afterwards, and gives back what it held.
+The exception is a loop that was closed by hand while something, for example anyio's table of tasks, still refers to
+the task. Then nothing reports the end of the call. A lease would, but no duration is right for it: a stream may go on
+for an hour, and a limit that took it for dead would overload the provider. So each call is counted in its loop, and
+dropped when the loop is closed, because nothing can run there any more. Trio ends all tasks before it ends; its guest
+runs end with the loop of their host, in which they are counted. A loop that was dropped without being closed cannot be
+told from one that is idle.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 
 class LoopUsage:
     """
-    One event loop, known weakly, and the calls of one state that are counted in it.
+    One event loop, weakly referenced, and the calls of one state that are counted in it.
 
     Attributes:
-        in_flight: Calls under way in the loop.
-        dropped: Whether the loop was closed and its calls are not counted any more.
+        in_flight: Calls in flight in the loop.
+        dropped: Whether the loop was closed, so that its calls are no longer counted.
         loop: Returns the loop; None for trio, and for a loop that was garbage-collected.
     """
 
@@ -48,11 +48,11 @@ class LoopUsage:
 
 
 def _no_loop() -> None:
-    """Stands for the weak reference to a loop where trio runs without one of asyncio."""
+    """In place of the weak reference to a loop, if trio runs without an asyncio loop."""
 
 
 class LoopUsages:
-    """The loops that one state has met. Not thread-safe: its owner has a lock."""
+    """The loops that one state has been used in. Not thread-safe: its owner has a lock."""
 
     __slots__ = ("_asyncio", "_trio", "latest")
 
@@ -76,15 +76,15 @@ class LoopUsages:
         return usage
 
     def all(self) -> tuple[LoopUsage, ...]:
-        """Of trio, and of every asyncio loop that was not taken out."""
+        """The usage of trio, and of every asyncio loop that was not removed."""
         return (self._trio, *self._asyncio)
 
     def ended(self) -> list[LoopUsage]:
-        """Those whose loop has ended and that were not taken out yet."""
+        """The usages whose loop has ended and that have not been removed yet."""
         return [each for each in self._asyncio if each.has_ended()]
 
     def take_ended(self) -> list[LoopUsage]:
-        """Take out those whose loop has ended; each is returned once."""
+        """Remove and return the usages whose loop has ended."""
         ended = self.ended()
         if ended:
             self._asyncio = tuple(each for each in self._asyncio if each not in ended)

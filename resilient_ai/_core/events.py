@@ -1,7 +1,7 @@
 """
-Events: one frozen dataclass per thing that happened, told to listeners after the fact and outside locks.
+Events: one frozen dataclass per kind of event, sent to listeners after it happened and outside locks.
 
-Fields are plain values. Prompts, answers and keys never get in; error messages are scrubbed first.
+Fields are plain values, never prompts, answers or keys; error messages are scrubbed.
 """
 
 import logging
@@ -19,16 +19,16 @@ Level = Literal["debug", "info", "warning", "error", "critical"]
 @dataclass(frozen=True, slots=True)
 class Event(Identified):
     """
-    Base of all events; `log_name` and `level` say how structlog shows one.
+    Base of all events; `log_name` and `level` are used for the log line.
 
     Attributes:
-        name: Of the policy's state: the decorated function, or the name that the decorator was given; of one state
-            among several, that and the endpoint or the key in brackets.
+        name: Name of the policy's state: the decorated function, or the name given to the decorator; for one state
+            among several, with the endpoint or the key in brackets.
     """
 
     log_name: ClassVar[str] = "resilient_ai.event"
     level: ClassVar[Level] = "info"
-    logged_once: ClassVar[bool] = False  # repeats are not logged until it has been quiet for a while
+    logged_once: ClassVar[bool] = False  # repeats are logged only after a time without any
 
     name: str
 
@@ -37,11 +37,11 @@ class Event(Identified):
 @dataclass(frozen=True, slots=True)
 class CallRejected(Event):
     """
-    A call was refused before it was made: by a circuit, by a limit, or because a queue is full.
+    A call was refused before it was made: by a circuit or a limit, or because a queue is full.
 
     Attributes:
         reason: "open", "half_open_full", "forced_open", "limit_reached", "spent" or "queue_full".
-        retry_after: Seconds until it is worth asking again; None when nobody knows.
+        retry_after: Seconds until it is worth asking again; None if unknown.
     """
 
     log_name: ClassVar[str] = "resilient_ai.call_rejected"
@@ -55,12 +55,12 @@ class CallRejected(Event):
 @dataclass(frozen=True, slots=True)
 class SettingsChanged(Event):
     """
-    Settings of a call site were changed while the program runs.
+    Settings of a call site were changed at run time.
 
     Attributes:
         kind: The decorator.
-        before: The values until now, of those settings that changed.
-        after: The values from now on.
+        before: The old values of the settings that changed.
+        after: The new values.
     """
 
     log_name: ClassVar[str] = "resilient_ai.settings_changed"
@@ -75,12 +75,12 @@ class SettingsChanged(Event):
 @dataclass(frozen=True, slots=True)
 class OperatorActed(Event):
     """
-    Somebody has acted on a state from the live page; what came of it is an event of its own.
+    A person has acted on a state from the live page; the result is an event of its own.
 
     Attributes:
-        kind: Of the state: the decorator's name, or "endpoint".
-        action: What was done, "force_open" say.
-        by: Who did it, as the page's `act=` or `view=` says.
+        kind: Kind of the state: the decorator's name, or "endpoint".
+        action: The action, such as "force_open".
+        by: The person, as given by the page's `act=` or `view=`.
     """
 
     log_name: ClassVar[str] = "resilient_ai.operator_acted"
@@ -93,5 +93,5 @@ class OperatorActed(Event):
 
 @lru_cache
 def severity(level: Level) -> int:
-    """The number that the standard library's logging has for a level."""
+    """The number of a level in the standard library's logging."""
     return int(logging.getLevelName(level.upper()))

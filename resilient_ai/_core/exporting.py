@@ -1,4 +1,4 @@
-"""What a registry lets exporters have: how long calls took, and a place around calls and attempts."""
+"""The part of a registry for exporters: durations of calls, and observers of calls and attempts."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ _MOST_NAMES = 10_000
 
 class Exporting:
     """
-    The part of a registry that exporters see.
+    The part of a registry for exporters.
 
     Attributes:
-        measurements: Where durations go; None while nobody wants them.
+        measurements: Collects durations; None while nobody needs them.
     """
 
-    if TYPE_CHECKING:  # what else the registry has
+    if TYPE_CHECKING:  # attributes of the registry that this part uses
         clock: Clock
         book: Book
 
     def __init__(self) -> None:
         self.mode: Mode = AS_EVER
-        self.mode_changes: tuple[ModeChange, ...] = ()  # what the mode is made from
+        self.mode_changes: tuple[ModeChange, ...] = ()  # from which the mode is computed
         self.measurements: Measurements | None = None
-        self._outermost: Counter[tuple[str, str]] = Counter()  # of states that come with their keys only
+        self._outermost: Counter[tuple[str, str]] = Counter()  # for policies whose states are made for each key only
         self._exporters = 0
         self._timer: Observer = AttemptTimer(self)
         self._exporting = threading.RLock()
@@ -52,15 +52,15 @@ class Exporting:
         self._outermost[place] += functions
         if self._outermost[place] <= 0:
             del self._outermost[place]
-        elif len(self._outermost) > _MOST_NAMES:  # the oldest name was made for one request, as likely as not
+        elif len(self._outermost) > _MOST_NAMES:  # the oldest name was probably made for one request
             del self._outermost[next(iter(self._outermost))]
 
     def measure(self) -> Callable[[], None]:
         """
-        Measure how long calls and attempts take from now on; `histograms()` has them.
+        Measure the durations of calls and attempts from now on, for `histograms()`.
 
         Returns:
-            A function that ends it, once for each time that it was begun.
+            A function that ends it; measuring stops when all callers of `measure` have ended it.
         """
         with self._exporting:
             self._exporters += 1
@@ -82,7 +82,7 @@ class Exporting:
         return off
 
     def histograms(self) -> dict[Series, Histogram]:
-        """What has been measured since the first of those began that want it; empty while nobody does."""
+        """The histograms since `measure` was first called; empty while nobody measures."""
         if (measurements := self.measurements) is None:
             return {}
         states = self._handles()
@@ -90,9 +90,9 @@ class Exporting:
         return measurements.read(held)
 
     def observe(self, observer: Observer) -> None:
-        """Let somebody look at the calls of this registry's functions."""
+        """Let an observer follow the calls of this registry's functions."""
         set_observers(self, lambda before: (*before, observer))
 
     def observe_no_more(self, observer: Observer) -> None:
-        """Calls begun afterwards run as if nobody had ever looked."""
+        """Remove an observer, for calls that begin afterwards."""
         set_observers(self, lambda before: tuple(each for each in before if each is not observer))

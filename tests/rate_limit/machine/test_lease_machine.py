@@ -217,7 +217,8 @@ class LeaseMachine(RuleBasedStateMachine):
         for waiter in list(worker.quota.queue):
             worker.quota.queue.leave(waiter)
         worker.lease.reached(SIZE)
-        for _ in range(26):  # a refused question is repeated after 10 s, and the stock goes back 2 s after the last call
+        # A refused question is repeated after 10 s, and the stock goes back 2 s after the last call.
+        for _ in range(26):
             self.now += 0.5
             for each in self.workers:
                 each.quota.pass_time(self.now)
