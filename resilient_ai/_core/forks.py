@@ -1,14 +1,16 @@
 """
-What a forked child does not have: the threads that held a lock, and the calls that were in flight.
+Make locks and calls in flight safe in a forked child, which has only the thread that forked.
 
-A worker server forks after the application was imported. A lock that another thread of the parent held at that moment
-stays locked in the child for ever, and a call of the parent's never ends there. Two ways out, by what a lock guards:
+A worker server forks after the application was imported. A lock that another thread of the parent held at that time
+would stay locked in the child for ever, and the parent's calls never end there. There are two solutions, depending on
+what a lock guards:
 
-`start_over_after_fork`: numbers that may be one behind. The child makes new locks and forgets calls in flight; the fork
-waits for nobody. There may be ten thousand such states.
+`start_over_after_fork`: for counts that may be off by one. The child makes new locks and forgets calls in flight; the
+fork does not wait. There may be ten thousand such states.
 
-`hold_while_forking`: what must be whole, such as an index beside its rows, or a database. The fork waits for each lock,
-so that nobody is in the middle of a change, and the child gets them free. There are few, and none is held for long.
+`hold_while_forking`: for data that must be consistent, such as an index with its rows, or a database. The fork waits
+for each lock, so that no change is in progress, and the child gets the locks free. There are few of them, and none is
+held for long.
 """
 
 from __future__ import annotations
@@ -33,7 +35,7 @@ _known: weakref.WeakSet[StartsOver] = weakref.WeakSet()
 
 
 def start_over_after_fork(thing: StartsOver) -> None:
-    """Let `thing` start over in every child, as long as somebody has it."""
+    """Let `thing` start over in every child, as long as it exists."""
     _known.add(thing)
 
 
@@ -64,7 +66,7 @@ def hold_while_forking(owner: object, lock: Any, *, rank: int, in_child: Callabl
     Args:
         owner: The object that the lock belongs to; one lock per owner.
         lock: A lock or a condition.
-        rank: Locks are acquired from the lowest rank up, which is the order in which the code nests them.
+        rank: Locks are acquired in the order of their ranks, lowest first, which is how the code nests them.
         in_child: Called in the child before the lock is released. Must not keep `owner` alive.
     """
     with _guard:

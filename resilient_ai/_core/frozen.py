@@ -1,4 +1,4 @@
-"""A hashable twin of a value: two twins are equal exactly when types and content are."""
+"""A hashable key of a value: two keys are equal exactly if types and contents are equal."""
 
 from __future__ import annotations
 
@@ -11,33 +11,32 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
 _DEEPEST: Final = 20
-_MOST: Final = 10_000  # members of all containers together: about 3 ms
+_MOST: Final = 10_000  # most members of all containers together: about 3 ms
 _ATOMS: Final = frozenset((str, bytes, int, float, bool, type(None)))
 _CONTAINERS: Final = (OrderedDict, dict, list, tuple, set, frozenset)
-_POINTER: Final = 8  # bytes of a field in a slot
+_POINTER: Final = 8  # bytes of a slot
 _BY_IDENTITY: Final[Any] = object.__hash__
 _THE_SAME: Final[Any] = object.__eq__
 
 
 class UnkeyableError(TypeError):
-    """A value cannot be compared with others: it is too large, too deep, or has no content that can be looked at."""
+    """A value cannot be compared with others: it is too large, nested too deeply, or its content cannot be read."""
 
 
 def frozen(value: Any, opaque: Callable[[Any], Hashable] | None = None) -> Hashable:
     """
-    A key that is equal for values of equal types and content, so that `1`, `1.0` and `True` differ.
+    A key that is equal for values of equal types and contents, so that `1`, `1.0` and `True` differ.
 
-    Lists, tuples, sets and dicts are looked into, up to 20 levels and 10,000 members (160,000 in lists of plain
-    values of one type). Other objects count by equality where they can be hashed, by their fields (and their members,
-    if they are containers) where they cannot, and by identity where their class does not say when they are equal; the
-    key does not keep these alive.
+    Lists, tuples, sets and dicts are read, up to 20 levels and 10,000 members (160,000 in lists of plain values of one
+    type). Other objects count by equality if they can be hashed, otherwise by their fields (and members, if they are
+    containers). An object whose class does not define equality counts by identity; the key does not keep it alive.
 
     Args:
-        value: Anything.
-        opaque: Makes the key of an object that can be neither hashed nor looked into. Default: an error.
+        value: Any value.
+        opaque: Makes the key of an object that can be neither hashed nor read. Default: such an object is an error.
 
     Raises:
-        UnkeyableError: The value is too deep, contains itself, is too large, or has an opaque object in it.
+        UnkeyableError: The value is nested too deeply, contains itself, is too large, or contains an opaque object.
     """
     if type(value) is str:
         return value
@@ -45,12 +44,12 @@ def frozen(value: Any, opaque: Callable[[Any], Hashable] | None = None) -> Hasha
 
 
 def _as_text(value: Any) -> str | None:
-    """The text of a subclass of `str` that says that it counts as its text; None for everything else."""
+    """The text of an object of a `str` subclass that counts as its text; None for anything else."""
     return str(value) if isinstance(value, str) and getattr(value, "counts_as_text", False) else None
 
 
 class _Freezer:
-    """One value on its way; counts what has been looked at."""
+    """Makes the key of one value; counts the members read."""
 
     __slots__ = ("_left", "_opaque")
 
@@ -81,7 +80,7 @@ class _Freezer:
         if any(each is not str and issubclass(each, str) for each in kinds):
             value = [text if (text := _as_text(each)) is not None else each for each in value]
             kinds = set(map(type, value))
-        if len(kinds) == 1 and (only := kinds.pop()) in _ATOMS:  # token ids, a vector, a list of texts
+        if len(kinds) == 1 and (only := kinds.pop()) in _ATOMS:  # such as token ids, a vector, a list of texts
             self._count(len(value) // 16)
             return kind, only, tuple(value)
         self._count(len(value))
@@ -97,7 +96,7 @@ class _Freezer:
             hash(value)
         except TypeError:
             slots = _slots(kind) if kind.__eq__ is not _THE_SAME else None
-            if slots is not None:  # a dataclass, a model, a list or dict of one's own
+            if slots is not None:  # a dataclass, a model, a subclass of list or dict
                 fields = {name: getattr(value, name) for name in slots if hasattr(value, name)}
                 self._count(1)
                 return kind, self._members(value, depth), self.twin({**fields, **getattr(value, "__dict__", {})}, depth)
@@ -110,7 +109,7 @@ class _Freezer:
         raise UnkeyableError(f"a {kind.__qualname__} can be neither hashed nor looked into")
 
     def _members(self, value: Any, depth: int) -> Hashable:
-        """Of an instance of a container's subclass."""
+        """The key of the members of an instance of a container's subclass."""
         if isinstance(value, OrderedDict):
             return self.twin(list(value.items()), depth)
         for container in (dict, list, tuple):
@@ -126,10 +125,11 @@ class _Freezer:
 
 def _slots(kind: type) -> list[str] | None:
     """
-    The fields of a class that are not in the `__dict__` of its objects; None when there is more that nobody can see.
+    The fields of a class outside the `__dict__` of its objects; None if its objects may hold content that is not
+    visible.
 
-    Objects of a class written in C are larger than their fields take, as an array is. Two such objects may have equal
-    fields and other content. (`pickle` tells them by their size too.)
+    Objects of a class written in C, such as an array, are larger than their fields need. Two such objects may have
+    equal fields but different content. (`pickle` recognises them by their size too.)
     """
     base = next((each for each in kind.__mro__ if each in _CONTAINERS), object)
     own = kind.__mro__[: kind.__mro__.index(base)]

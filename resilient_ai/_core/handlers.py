@@ -1,4 +1,4 @@
-"""What a bound layer is: one function that runs a call."""
+"""The type of a bound layer: a function that runs a call."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 # (bound function, instance or None, positional arguments, keyword arguments) -> coroutine.
-# The instance is what a method is bound to; the bound function already knows it.
+# The instance is the object that a method is bound to; the bound function already has it.
 Handler = Callable[[Callable[..., Any], Any, "tuple[Any, ...]", "dict[str, Any]"], Coroutine[Any, Any, Any]]

@@ -1,8 +1,8 @@
 """
-When an SDK was being imported.
+Record when SDKs were imported.
 
 The first use of an SDK imports it, which takes seconds. Calls that run meanwhile wait for the program, not for their
-provider, so their times say nothing about it.
+provider, so their durations tell nothing about the provider.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .forks import in_child
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_spans: list[tuple[float, float]] = []  # when an import began and ended; one for each SDK, or nearly
+_spans: list[tuple[float, float]] = []  # when imports began and ended; about one for each SDK
 _lock = threading.Lock()
 _under_way = 0
 _began = 0.0
@@ -37,7 +37,7 @@ in_child(_start_over)
 
 @contextmanager
 def importing() -> Iterator[None]:
-    """An SDK is imported in this block, by whoever comes first; the others wait for that."""
+    """A block that imports an SDK; the first caller does it, and the others wait."""
     global _under_way, _began
     with _lock:
         if _under_way == 0:
@@ -57,9 +57,9 @@ async def imported(module: str, *, plain: bool) -> None:
     Import an SDK, which takes seconds.
 
     Args:
-        module: Its name.
-        plain: Whether plain code waits for it; else it is imported in a thread, so that the event loop's other tasks
-            and deadlines go on meanwhile.
+        module: Name of the module.
+        plain: Whether plain code waits for it; otherwise it is imported in a thread, so that other tasks and deadlines
+            of the event loop go on meanwhile.
     """
     with importing():
         if plain:
@@ -69,5 +69,5 @@ async def imported(module: str, *, plain: bool) -> None:
 
 
 def met_an_import(began: float, ended: float) -> bool:
-    """Whether an SDK was being imported at any time between these two, in seconds of the machine's monotonic clock."""
+    """Whether an SDK was being imported at any time between these two times, in real monotonic seconds."""
     return any(began < end and start < ended for start, end in _spans)

@@ -1,4 +1,4 @@
-"""The one list of what this process keeps secret: keys of its endpoints and their clients, and of the environment."""
+"""The list of secrets in this process: keys of its endpoints and their clients, and of the environment."""
 
 from __future__ import annotations
 
@@ -12,20 +12,21 @@ from .secret_holders import attributes_of, credentials_of, in_address, is_secret
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-_NAMES_OF_SECRETS = re.compile(r"(?i)key|token|secret|passw|_pass\Z|_pwd\Z|authorization|cookie")  # PWD is a folder
+# But not PWD, which is a folder.
+_NAMES_OF_SECRETS = re.compile(r"(?i)key|token|secret|passw|_pass\Z|_pwd\Z|authorization|cookie")
 _NAMES_OF_ADDRESSES = re.compile(r"(?i)url|uri|dsn|proxy|endpoint|database")
 
 
 class _Kept(NamedTuple):
-    """What one owner keeps secret. Its clients are asked each time, because they may fetch a new key by themselves."""
+    """The secrets of one owner. Its clients are read each time, because they may fetch a new key by themselves."""
 
     credentials: tuple[str, ...]
     others: tuple[str, ...]
     clients: tuple[object, ...]
 
 
-_kept: dict[int, _Kept] = {}  # by the owner's id
-# All names, those of secrets and those of addresses.
+_kept: dict[int, _Kept] = {}  # by id of the owner
+# All names, of secrets and of addresses.
 _environment: tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]] = ((), (), ())
 
 
@@ -37,15 +38,15 @@ def keep_secret(
     attributes: Mapping[str, object] | None = None,
 ) -> None:
     """
-    Take these values out of every message from now on, for as long as their owner lives.
+    Remove these values from every message from now on, as long as their owner exists.
 
     Args:
-        owner: Whose they are: an endpoint, say.
-        keys: Keys and tokens. None, and what is too short to be a key, is passed over.
-        clients: What sends its requests; their keys, headers, cookies, query parameters and addresses are looked
-            through.
-        address: A URL, which may hold a password or a key.
-        attributes: What else the owner was given: headers, parameters, clients.
+        owner: The owner of the secrets, such as an endpoint.
+        keys: Keys and tokens. None, and values too short to be a key, are ignored.
+        clients: The clients that send its requests; their keys, headers, cookies, query parameters and addresses are
+            searched.
+        address: A URL, which may contain a password or a key.
+        attributes: Other attributes of the owner, such as headers, parameters or clients.
     """
     clients = tuple(client for client in clients if client is not None)
     found = [*keys, *(key for client in clients for key in credentials_of(client))]
@@ -57,7 +58,9 @@ def keep_secret(
 
 
 def look_through(owner: object) -> None:
-    """Keep secret what the attributes of an endpoint of the user's own class hold, unless it has said it itself."""
+    """
+    Keep the secrets in the attributes of an endpoint of the user's own class, unless it has registered them itself.
+    """
     attributes = getattr(owner, "__dict__", None)
     if id(owner) not in _kept and isinstance(attributes, dict) and hasattr(owner, "__weakref__"):
         keep_secret(owner, attributes=attributes)
@@ -68,15 +71,15 @@ def _secrets(values: Iterable[str | None]) -> tuple[str, ...]:
 
 
 def secrets_of(owner: object) -> tuple[str, ...]:
-    """The keys that tell an owner's credential from others."""
+    """The keys that identify an owner's credential."""
     kept = _kept.get(id(owner))
     return () if kept is None else kept.credentials
 
 
 def known_secrets() -> set[str]:
-    """All of them, as they are at this moment."""
+    """All secrets at present."""
     found = set(_of_environment())
-    for kept in list(_kept.values()):  # at once: another thread may make an endpoint meanwhile
+    for kept in list(_kept.values()):  # a copy: another thread may make an endpoint meanwhile
         found.update(kept.credentials, kept.others)
         for client in kept.clients:
             found.update(_secrets(credentials_of(client)))
@@ -88,7 +91,7 @@ def _of_environment() -> Iterator[str]:
     if _environment[0] != (names := tuple(os.environ)):
         addresses = tuple(filter(_NAMES_OF_ADDRESSES.search, names))
         _environment = names, tuple(filter(_NAMES_OF_SECRETS.search, names)), addresses
-    # The values are read each time, as a key may be changed for a new one.
+    # The values are read each time, because a key may be replaced.
     for name in _environment[1]:
         yield from _secrets([os.environ.get(name)])
     for name in _environment[2]:

@@ -1,7 +1,7 @@
 """
-A quota that several processes share: what one of them asks for, and what it is granted.
+Questions and grants about a quota that several processes share.
 
-Somebody else carries the questions to where the quota is kept; no call waits for that while it has units in stock.
+A separate task sends the questions to the server of the quota; no call waits for that while there are units in stock.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 
 class Units(NamedTuple):
-    """So many requests, so many tokens."""
+    """Numbers of requests and tokens."""
 
     requests: int = 0
     tokens: int = 0
@@ -21,10 +21,10 @@ class Numbers(NamedTuple):
     The whole quota.
 
     Attributes:
-        requests_per_minute: None where requests are not limited.
-        tokens_per_minute: None where tokens are not limited.
-        burst: Seconds of it that are kept for a rush.
-        horizon: Seconds of it that may be promised before they are there.
+        requests_per_minute: Limit of requests; None if requests are not limited.
+        tokens_per_minute: Limit of tokens; None if tokens are not limited.
+        burst: Seconds of the quota that are held for a burst.
+        horizon: Seconds of the quota that may be promised in advance.
     """
 
     requests_per_minute: float | None
@@ -35,21 +35,21 @@ class Numbers(NamedTuple):
 
 class Ask(NamedTuple):
     """
-    What one process asks for and tells at the same time.
+    What one process asks for and reports in one message.
 
     Attributes:
-        numbers: The quota as this process knows it.
-        patience: Seconds that a caller in line will wait at most.
-        queued: For the callers in line; what is not there yet may be promised.
-        first: For the first of them alone; it is promised whenever that is within its patience.
-        ahead: Before there are callers; only from what is there.
-        back: Units not used; below 0, calls took more than had been thought.
-        alone: Units used without asking, because the quota could not be asked.
-        left: Units that the provider said are left; None where it did not say.
-        share: Of the rate that is used, because the provider has little left; 1 otherwise.
-        pause: Seconds that the provider asked to wait when it refused a call; None: it refused none.
-        demand: Calls a second that come to this process: who has more callers than others is promised more.
-        workers: Processes that share the quota.
+        numbers: The quota, as configured in this process.
+        patience: Most seconds that a queued caller will wait.
+        queued: Units for the queued callers; missing ones may be promised.
+        first: Units for the first of them only; they are promised if they come within its patience.
+        ahead: Units for the stock; granted only if they are available.
+        back: Unused units to give back; negative if calls took more than estimated.
+        alone: Units used while the server could not be asked.
+        left: Units that the provider said are left; None if it did not say.
+        share: Share of the rate to use, below 1 if the provider has little left.
+        pause: Seconds that the provider asked to wait when it refused a call; None if it refused none.
+        demand: Calls a second that come to this process; a process with more calls is promised more.
+        workers: Number of processes that share the quota.
     """
 
     numbers: Numbers
@@ -71,11 +71,11 @@ class Grant(NamedTuple):
     The answer to an `Ask`.
 
     Attributes:
-        units: That may be used.
-        wait: Seconds after which they may be; without units, seconds after which to ask again.
-        factor: Share of the numbers that is used, lowered while the provider refuses calls.
+        units: Units that may be used.
+        wait: Seconds after which they may be used; without units, seconds after which to ask again.
+        factor: Share of the limits that is used, lowered while the provider refuses calls.
         pause: Seconds for which nothing may be sent.
-        free: Units that are there for anybody; below 0, they are promised already.
+        free: Units that are available to any process; negative if more are promised than available.
     """
 
     units: Units

@@ -1,4 +1,4 @@
-"""Everything of one kind that is still there, without keeping it."""
+"""A list of all living objects of one kind, which does not keep them alive."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ T = TypeVar("T")
 
 class LiveList(Generic[T]):
     """
-    Objects that are known as long as somebody else keeps them. Thread-safe.
+    Weakly referenced objects. Thread-safe.
 
-    No set: a wrapt proxy is equal to its function and hashes like it, so that a WeakSet would take two for one.
+    Not a set: a wrapt proxy is equal to its function and has the same hash, so a WeakSet would keep only one of them.
 
     Attributes:
-        lock: For whoever changes the objects. Reentrant: the garbage collector may run code that adds some while it is
-            held.
+        lock: To be held while the objects are changed. Reentrant: the garbage collector may run code that adds objects
+            meanwhile.
     """
 
     def __init__(self) -> None:
@@ -34,10 +34,10 @@ class LiveList(Generic[T]):
         self.lock = threading.RLock()
 
     def add(self, each: T) -> None:
-        """Know one more."""
+        """Add an object."""
         references = self._references
         with self.lock:
-            if len(references) % 1_000 == 999:  # objects that are made all the time must not fill the list
+            if len(references) % 1_000 == 999:  # remove dead references, in case objects are made all the time
                 references[:] = [each for each in references if each() is not None]
             references.append(weakref.ref(each))
 

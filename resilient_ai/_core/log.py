@@ -1,7 +1,7 @@
 """
-The library's log: the standard library's logger `resilient_ai`, or structlog where an application has set that up.
+The library's log: the standard library's logger `resilient_ai`, or structlog if an application has configured it.
 
-It never breaks a call, be the disk full or the pipe closed, and it never writes to standard output by itself.
+It never breaks a call, even if the disk is full or the pipe is closed, and never writes to standard output by itself.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ _rendered = structlog.wrap_logger(
 )
 
 _INTERVAL = 1.0  # seconds between two lines of one kind about one call site
-_QUIET = 60.0  # seconds without a repeat, after which what is logged once is logged again
+_QUIET = 60.0  # seconds without a repeat after which an event that is logged once is logged again
 _MOST_KEYS = 10_000
 
 
 def enabled(number: int) -> bool:
-    """Whether anybody would see a line of this severity."""
+    """Whether a line of this severity would be written."""
     return structlog.is_configured() or _standard.isEnabledFor(number)
 
 
@@ -48,32 +48,32 @@ def log(level: Level, name: str, /, **fields: object) -> None:
 
     Args:
         level: How severe it is.
-        name: What happened, dotted: `resilient_ai.circuit_opened`.
+        name: Dotted name of what happened, such as `resilient_ai.circuit_opened`.
         fields: Plain values.
     """
     try:
         logger: Any = structlog.get_logger(_NAME) if structlog.is_configured() else _rendered
         getattr(logger, level)(name, **fields)
     except Exception as broken:  # noqa: BLE001 - whatever the application's log raises
-        with contextlib.suppress(Exception):  # there may be no standard error either
+        with contextlib.suppress(Exception):  # standard error may be missing too
             sys.stderr.write(f"{name} could not be logged: {type(broken).__name__}\n")
 
 
 @dataclasses.dataclass(slots=True)
 class _Lines:
-    """Lines of one kind about one call site."""
+    """The log lines of one kind about one call site."""
 
-    written: float  # when the last one was
-    seen: float  # when the last event was
+    written: float  # time of the latest line
+    seen: float  # time of the latest event
     left_out: int = 0
 
 
 class EventLog:
     """
-    Logs events, at most one line a second of one kind about one call site; a later line counts those left out.
+    Logs events, at most one line a second for one kind and call site; a later line gives the number of omitted ones.
 
     Args:
-        now: Seconds of the registry's clock.
+        now: The registry's clock, in seconds.
     """
 
     def __init__(self, now: Callable[[], float]) -> None:
@@ -100,9 +100,9 @@ class EventLog:
 
 
 def log_event(event: Event, **more: object) -> None:
-    """Log one event. As a listener of a registry it stands for an `EventLog` on the registry's clock."""
+    """Log one event. As a listener of a registry, it is replaced by an `EventLog` with the registry's clock."""
     fields: dict[str, Any] = {each.name: getattr(event, each.name) for each in dataclasses.fields(event)}
-    # "name" is taken: a logging record has one, and so do the fields of other tools.
+    # "name" is already used by logging records and other tools.
     fields = {"call_site": as_shown(fields.pop("name")), **fields, **more}
     fields = {name: printable(value) if isinstance(value, str) else value for name, value in fields.items()}
     log(event.level, event.log_name, **fields)

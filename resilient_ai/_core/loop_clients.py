@@ -1,10 +1,10 @@
 """
 Clients that belong to an event loop, and are closed with it.
 
-A client's connections belong to the loop that opened them, while the object that uses it outlives loops: one
-`asyncio.run` after another, as a task queue or a web view makes them. A loop that ends closes its async generators
-first, so one generator for each loop waits for that and closes the clients. A loop that is closed by hand without
-`shutdown_asyncgens` never says so; its clients are dropped when another loop asks for one.
+A client's connections belong to the loop that opened them, but the object that uses the client outlives loops, for
+example if a task queue or a web view calls `asyncio.run` repeatedly. A loop that ends closes its async generators
+first, so one generator for each loop waits for that and closes the clients. A loop closed by hand without
+`shutdown_asyncgens` gives no notice; its clients are dropped when another loop asks for one.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from .tasks import current_loop
 
 
 class ClientOwner(Protocol):
-    """Whoever uses a client."""
+    """An object that uses a client."""
 
     async def aclose(self) -> None:
         """Close the client of the running loop."""
@@ -28,7 +28,7 @@ class ClientOwner(Protocol):
 
 
 class _LoopClients:
-    """The clients of one loop, by owner; an owner that is gone takes its client along."""
+    """The clients of one loop, by owner; the client goes when its owner does."""
 
     __slots__ = ("clients", "keeper")
 
@@ -46,16 +46,16 @@ def client_of(owner: ClientOwner) -> Any:
 
 
 async def keep(owner: ClientOwner, client: Any) -> None:
-    """Let `client` be the one that an owner has in the running loop, until `drop` or the loop's end."""
+    """Set the client of an owner in the running loop, until `drop` or the loop's end."""
     here = _loops.of(current_loop())
     here.clients[owner] = client
     if here.keeper is None:
         here.keeper = _close_at_the_end(here)
-        await anext(here.keeper)  # its first step tells the loop about it; it stays suspended there
+        await anext(here.keeper)  # the first step registers it with the loop; then it stays suspended
 
 
 def drop(owner: ClientOwner) -> Any:
-    """Take the client of the running loop away from its owner; None if it has none there."""
+    """Remove and return the client of an owner in the running loop; None if there is none."""
     return _loops.of(current_loop()).clients.pop(owner, None)
 
 
@@ -63,7 +63,7 @@ async def close_clients() -> None:
     """
     Close every client of the running loop; owners make new ones when they need them.
 
-    One that cannot be closed does not keep the others open; its error is raised at the end.
+    All clients are closed even if closing one fails; its error is raised at the end.
     """
     failed: Exception | None = None
     for owner in list(_loops.of(current_loop()).clients):

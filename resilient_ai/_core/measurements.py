@@ -1,8 +1,8 @@
 """
-How long calls and their attempts took, as histograms; while somebody exports them, and not otherwise.
+Histograms of the durations of calls and attempts, kept only while an exporter uses them.
 
-What hands over lists of times that it keeps anyway costs a call nothing: they are folded into histograms when somebody
-reads. Everything that is not on the good path is added value by value.
+States that keep lists of times anyway hand them over, which costs a call nothing: the lists are folded into histograms
+when they are read. Everything outside the fast path is added value by value.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from .handlers import Handler
 
-# Upper bounds in seconds. OpenTelemetry gives these for calls to AI providers.
+# Upper bounds in seconds, as OpenTelemetry recommends for calls to AI providers.
 SECONDS = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
 WAITS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 DELAYS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
@@ -38,13 +38,13 @@ ATTEMPT, CALL, BATCH_WAIT, BATCH_SIZE, RETRY_DELAY = (
 )
 BOUNDS = {ATTEMPT: SECONDS, CALL: SECONDS, BATCH_WAIT: WAITS, BATCH_SIZE: ITEMS, RETRY_DELAY: DELAYS}
 
-MOST_OF_ENDPOINTS = 1_500  # series of one metric with an endpoint; those of more endpoints are counted together
-MOST_OF_ALL = 1_900  # series of one metric, those of more call sites likewise
-_MOST_WAITING = 50  # lists; beyond that, whoever hands over the next one folds one
+MOST_OF_ENDPOINTS = 1_500  # most series of one metric with an endpoint; further endpoints are counted together
+MOST_OF_ALL = 1_900  # most series of one metric; further call sites are counted together
+_MOST_WAITING = 50  # lists; beyond that, each hand-over folds one list
 
 
 class Series(NamedTuple):
-    """One histogram: what is measured, and of what."""
+    """The identity of one histogram: what is measured, and for what."""
 
     metric: str
     call_site: str | None
@@ -60,8 +60,8 @@ class Histogram:
         bounds: Upper bounds, inclusive; values above the last have a bucket of their own.
 
     Attributes:
-        counts: How many values, by bucket.
-        sums: Their sum, by bucket.
+        counts: Number of values, by bucket.
+        sums: Sum of the values, by bucket.
     """
 
     __slots__ = ("bounds", "counts", "sums")
@@ -77,7 +77,7 @@ class Histogram:
         self.sums[bucket] += value
 
     def fold(self, times: Sequence[float]) -> None:
-        """Add durations: when the first ended, when it had begun, and so on in turn."""
+        """Add durations, given as alternating times: end, begin, end, begin and so on."""
         whole = len(times) // 2 * 2  # another thread may be between its two appends
         seconds = sorted(map(sub, times[:whole:2], times[1:whole:2]))
         before = 0
@@ -93,14 +93,14 @@ class Histogram:
         self.sums[-1] += sum(seconds[before:])
 
     def plus(self, other: Histogram, times: int = 1) -> Histogram:
-        """This and another together; with `times=-1`, without what is in the other."""
+        """The sum of this and another histogram; with `times=-1`, the difference."""
         together = Histogram(self.bounds)
         together.counts = [mine + times * theirs for mine, theirs in zip(self.counts, other.counts, strict=True)]
         together.sums = [mine + times * theirs for mine, theirs in zip(self.sums, other.sums, strict=True)]
         return together
 
     def at_least(self, other: Histogram) -> Histogram:
-        """Of each bucket the fuller one."""
+        """The larger one of each bucket."""
         most = Histogram(self.bounds)
         for bucket, (mine, theirs) in enumerate(zip(self.counts, other.counts, strict=True)):
             fuller = self if mine >= theirs else other
@@ -110,12 +110,12 @@ class Histogram:
 
 class TimeSource(NamedTuple):
     """
-    Whose times a list has.
+    The series to which a list of times belongs.
 
     Attributes:
-        attempt: Of the function's calls.
-        call: Of the callers' calls, where nothing but the function takes time in a call on the fast path; None where no
-            call goes there.
+        attempt: Series of the function's attempts.
+        call: Series of the callers' calls, if only the function takes time in a call on the fast path; None if no call
+            uses the fast path.
     """
 
     attempt: Series
@@ -126,7 +126,7 @@ class HasTimes(Protocol):
     """A state that hands over lists of times."""
 
     def time_source(self) -> TimeSource:
-        """Whose times they are."""
+        """The series of the times."""
         ...
 
 
@@ -138,28 +138,30 @@ class Measurements:
         start_over_after_fork(self)
         self._series: dict[Series, Histogram] = {}
         self._waiting: deque[tuple[HasTimes, Sequence[float]]] = deque()
-        # Good answers whose times are in a list as well, but that came by the layers: their calls took longer.
+        # Good answers in a list whose calls went through the ordinary layers: their calls took longer than their
+        # attempts.
         self._by_layers: dict[Series, Histogram] = {}
         self._shown: dict[Series, Histogram] = {}
         self._own: set[Series] = set()
-        self._sizes: Counter[tuple[str, bool]] = Counter()  # of these, by metric and by whether they have an endpoint
+        # Number of series, by metric and by whether they have an endpoint.
+        self._sizes: Counter[tuple[str, bool]] = Counter()
 
     def _after_fork(self) -> None:
-        self._lock = threading.RLock()  # a signal handler may read the registry
+        self._lock = threading.RLock()  # reentrant: a signal handler may read the registry
 
     def add(self, series: Series, value: float) -> None:
-        """One value."""
+        """Add one value."""
         with self._lock:
             self._of(self._series, series).add(value)
 
     def answered_by_layers(self, source: TimeSource, seconds: float, *, in_list: bool) -> None:
         """
-        A good answer of a call that did not go on the fast path, but through the layers.
+        Add a good answer of a call that went through the ordinary layers instead of the fast path.
 
         Args:
-            source: Whose.
-            seconds: It took.
-            in_list: Whether its time will be handed over, too.
+            source: The series.
+            seconds: Duration of the attempt.
+            in_list: Whether its time will be handed over in a list, too.
         """
         if not in_list:
             self.add(source.attempt, seconds)
@@ -168,16 +170,16 @@ class Measurements:
                 self._of(self._by_layers, source.call).add(seconds)
 
     def hand_over(self, state: HasTimes, times: Sequence[float]) -> None:
-        """Times of good answers: when the first ended, when it had begun, and so on in turn."""
+        """Take over times of good answers, alternating: end, begin, end, begin and so on."""
         if times:
-            self._waiting.append((state, times))  # whose they are is worked out where they are folded
+            self._waiting.append((state, times))  # their series are determined when they are folded
         if len(self._waiting) > _MOST_WAITING:
             with self._lock:
                 self._fold_one()
 
     def read(self, held: Sequence[tuple[HasTimes, Sequence[float]]]) -> dict[Series, Histogram]:
         """
-        All histograms of this moment. No number of them falls from one reading to the next.
+        The present histograms. No number in them ever falls between two readings.
 
         Args:
             held: Times that have not been handed over yet.
@@ -191,7 +193,7 @@ class Measurements:
             for series, layered in self._by_layers.items():
                 if series in now:
                     now[series] = now[series].plus(layered, -1)
-            # A call may be between its two additions: it has left the one number, and is not in the other yet.
+            # A call may be between its two additions: subtracted from one number, and not yet added to the other.
             self._shown = {
                 series: each if (shown := self._shown.get(series)) is None else each.at_least(shown)
                 for series, each in now.items()
@@ -201,7 +203,7 @@ class Measurements:
     def _fold_one(self) -> None:
         try:
             waiting = self._waiting.popleft()
-        except IndexError:  # another thread was at the lock first, or a signal handler reads: it has folded them
+        except IndexError:  # another thread, or a signal handler that reads, has already folded them
             return
         self._fold(self._series, *waiting)
 
@@ -219,7 +221,9 @@ class Measurements:
         return found
 
     def _own_or_others(self, series: Series) -> Series:
-        """That of a new place, while there is room; whatever has a series keeps it, so that no number falls."""
+        """
+        The series itself if it exists or if there is room, else a common one. Existing series stay: no number falls.
+        """
         metric, sizes = series.metric, self._sizes
         if series.ai_endpoint is not None and sizes[metric, True] >= MOST_OF_ENDPOINTS:
             series = series._replace(ai_endpoint=OTHERS)
@@ -233,13 +237,13 @@ class Measurements:
 
 class TimedLayers:
     """
-    The layers of one function, which are timed while somebody exports times.
+    The layers of one function, timed while an exporter uses the times.
 
     Args:
-        handler: Runs them; another one that does the same may take its place.
-        call_site: The function's name.
-        registry: Says whether somebody does.
-        degrades: Whether something in the stack may answer in the function's place.
+        handler: Runs the layers; may be replaced by an equivalent one.
+        call_site: Name of the function.
+        registry: The registry, which has the measurements.
+        degrades: Whether something in the stack may answer in place of the function.
     """
 
     __slots__ = ("_call_site", "_degrades", "_registry", "handler")
@@ -253,15 +257,15 @@ class TimedLayers:
     def run(
         self, fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Coroutine[Any, Any, Any]:
-        """Run them. It is no `__call__`, because Python takes two bare awaits more to find that."""
+        """Run the layers. Not a `__call__`, which would cost two more bare awaits."""
         measurements: Measurements | None = self._registry.measurements
         if measurements is None:
-            handler = self.handler  # Python calls what a slot holds more slowly than a variable
+            handler = self.handler  # a local variable, because Python calls a variable faster than a slot
             return handler(fn, instance, args, kwargs)
         return self._timed(measurements, fn, instance, args, kwargs)
 
     async def _timed(self, measurements: Measurements, fn: Callable[..., Any], *call: Any) -> Any:
-        """Add what the whole call took; of a stream, until its first item with content."""
+        """Add the duration of the whole call; for a stream, until its first item with content."""
         now, flag = self._registry.clock.now, DegradedFlag()
         started = fn.started if isinstance(fn, StartedCall) else now()
         try:

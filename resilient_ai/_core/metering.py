@@ -1,7 +1,8 @@
 """
-What each run of a function gave, for whoever counts tokens. Nothing of it is on the path of a call until somebody does.
+Report the results of each run of a function to a meter that counts tokens. Without a meter, calls do not pass through
+here.
 
-A run is one time that the function itself is called, so that an attempt whose answer is thrown away is one as well.
+A run is one call of the function itself, so an attempt whose answer is discarded is a run too.
 """
 
 from __future__ import annotations
@@ -22,16 +23,16 @@ if TYPE_CHECKING:
 
 
 class Run(Protocol):
-    """One run of a function; one of `answered`, `failed`, `ended` and `left` is called, once."""
+    """One run of a function. Exactly one of `answered`, `failed`, `ended` and `left` is called, once."""
 
     def answered(self, result: Any) -> None:
-        """It has returned something that is no stream."""
+        """The function has returned something other than a stream."""
 
     def failed(self, error: BaseException) -> None:
-        """It has raised, or was cancelled."""
+        """The function has raised, or was cancelled."""
 
     def gave(self, item: Any) -> None:
-        """An item of the stream that it gives."""
+        """The stream of the function has given an item."""
 
     def ended(self, stream: Any) -> None:
         """The stream was read to its end."""
@@ -41,10 +42,10 @@ class Run(Protocol):
 
 
 class Meter(Protocol):
-    """Counts what the runs of one function gave."""
+    """Counts the results of the runs of one function."""
 
     def run(self, endpoint: str | None) -> Run:
-        """A run begins, at this endpoint where there are several."""
+        """Begin a run, at this endpoint if there are several."""
         ...
 
 
@@ -53,17 +54,17 @@ class Meters(Protocol):
 
     def meter(self, call_site: str, listeners: tuple[Callable[[Any], object], ...] = ()) -> Meter:
         """
-        That of one function.
+        The meter of one function.
 
         Args:
-            call_site: Its name, which several functions may have.
-            listeners: Who hears what each of its answers used.
+            call_site: Its name, which several functions may share.
+            listeners: Called with the usage of each of its answers.
         """
         ...
 
 
 _run: ContextVar[Run | None] = ContextVar("resilient_ai.run", default=None)
-# Of a stream that a function has returned on a fast path, until its layers take it over.
+# The run of a stream that a function has returned on a fast path, until its layers take it over.
 _run_of_opened: ContextVar[Run | None] = ContextVar("resilient_ai.run_of_opened", default=None)
 OWN_VARIABLES.update((_run, _run_of_opened))
 
@@ -72,17 +73,18 @@ current_run = _run.get
 
 def metered(inner: Handler, meter: Meter, endpoint: str | None, *, innermost: bool = True) -> Handler:
     """
-    A handler that runs the function, and tells the meter of it.
+    A handler that runs the function, and reports to the meter.
 
     Args:
-        inner: Runs what lies below.
-        meter: Told.
-        endpoint: Where the function is run.
-        innermost: Whether it is the function itself that is run, and on a fast path tells the meter.
+        inner: The layer below.
+        meter: The meter.
+        endpoint: The endpoint at which the function runs; None without endpoints.
+        innermost: Whether the handler runs the function itself, which reports to the meter on a fast path.
     """
 
     async def run_metered(fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if (started := begun(fn)) is not None and not gives_items(type(started.result)):  # told on the fast path
+        # Already reported on the fast path.
+        if (started := begun(fn)) is not None and not gives_items(type(started.result)):
             return await inner(fn, instance, args, kwargs)
         run = meter.run(endpoint) if started is None or not innermost else _take_opened(meter, endpoint)
         token = _run.set(run)
@@ -104,12 +106,12 @@ def metered(inner: Handler, meter: Meter, endpoint: str | None, *, innermost: bo
 
 def metered_function(function: Callable[..., Any], meter: Meter, position: int | None) -> Callable[..., Any]:
     """
-    The function of a fast path, which tells the meter of each run that gives no stream.
+    The function for a fast path, which reports each run without a stream to the meter.
 
     Args:
         function: The function itself.
-        meter: That of the function.
-        position: Of the endpoint among its arguments; None: it takes none.
+        meter: The meter of the function.
+        position: Position of the endpoint among its arguments; None if it takes none.
     """
 
     async def run_metered(*args: Any, **kwargs: Any) -> Any:
@@ -133,7 +135,7 @@ def metered_function(function: Callable[..., Any], meter: Meter, position: int |
 
 
 def _take_opened(meter: Meter, endpoint: str | None) -> Run:
-    """The run that has opened a stream on a fast path, which may have been told of usage already."""
+    """The run that has opened a stream on a fast path, which may already have a reported usage."""
     run = _run_of_opened.get()
     _run_of_opened.set(None)
     return meter.run(endpoint) if run is None else run
@@ -148,11 +150,11 @@ def reset_run(token: Any) -> None:
     try:  # noqa: SIM105 - suppress() would cost every call
         _run.reset(token)
     except ValueError:
-        pass  # the call of a closed loop is collected in another context, which refuses the token
+        pass  # the call of a closed loop is garbage-collected in another context, where the token is not valid
 
 
 def _hold(result: ReturnedStream, run: Run) -> None:
-    """Let a run see all items of its stream, and be the current one wherever the stream works for one."""
+    """Let a run get all items of its stream, and be the current run while the stream works on an item."""
     stream: OpenStream = result._self_stream
 
     async def within(fn: Callable[..., Any], _instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -169,7 +171,7 @@ def _hold(result: ReturnedStream, run: Run) -> None:
 
 
 class _RunOfStream:
-    """Tells a run how its stream ended."""
+    """Reports the end of a stream to its run."""
 
     __slots__ = ("_run", "_stream")
 

@@ -1,8 +1,9 @@
 """
-How the functions of a registry run: as ever, switched off, in a test, in another registry, or with other settings.
+The mode in which the functions of a registry run: normal, switched off, in a test, in another registry, or with other
+settings.
 
-Nothing of this is on the path of a call: a wrapper holds what a call runs, and something else is put in its place when
-a mode changes. Calls under way end as they began.
+Modes cost a call nothing: a wrapper holds the function that a call runs, and a change of mode replaces it. Calls in
+flight end as they began.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class HasMode(Protocol):
-    """A registry, which this file must not know: it knows this file."""
+    """A registry; a protocol, because the registry imports this file."""
 
     mode: Mode
     mode_changes: tuple[ModeChange, ...]
@@ -32,7 +33,7 @@ class HasMode(Protocol):
 
 
 class HasRegistry(Protocol):
-    """A policy, likewise."""
+    """A policy; a protocol for the same reason."""
 
     kind: ClassVar[str]
     name: str | None
@@ -52,14 +53,14 @@ T = TypeVar("T")
 @dataclass(frozen=True, slots=True)
 class Mode:
     """
-    How the functions of one registry run.
+    The mode of one registry.
 
     Attributes:
-        off: Calls go straight through.
-        attempts: In a test of a program: at most so many, and no waiting; None: as ever.
-        stand_in: The registry that they use in place of their own.
-        metered: Somebody counts what each run gives.
-        observers: Who looks at their calls.
+        off: Whether calls go straight through.
+        attempts: Most attempts in a test of a program, without waiting; None: normal.
+        stand_in: The registry that is used in place of this one.
+        metered: Whether the results of each run are counted.
+        observers: The observers of calls.
     """
 
     off: bool = False
@@ -73,15 +74,15 @@ AS_EVER = Mode()
 
 
 class ModeChange(NamedTuple):
-    """One field of a registry's mode that is not as ever."""
+    """One field of a registry's mode that is not normal."""
 
     field: str
     value: Any
-    block: object | None  # the block that it ends with; None: it stays
+    block: object | None  # the block at whose end it ends; None: it stays
 
 
-# Held while a mode is read and made anew, never while functions are told. Reentrant: the garbage collector may run code
-# that changes a mode while it is held.
+# Held while a mode is read and computed again, never while functions are updated. Reentrant: the garbage collector may
+# run code that changes a mode meanwhile.
 _changing = threading.RLock()
 
 
@@ -94,17 +95,17 @@ in_child(_free_lock)
 
 
 class Functions(Protocol):
-    """Every decorated function; the wrappers know them."""
+    """All decorated functions, which the wrappers know."""
 
     def settle(self, sites: Collection[tuple[str, str]] | None) -> None: ...
     def policies(self) -> Iterator[tuple[HasRegistry, str]]: ...
 
 
 class _None:
-    """Those of a program that has not imported a policy yet."""
+    """In place of the decorated functions of a program that has not imported a policy yet."""
 
     def settle(self, sites: Collection[tuple[str, str]] | None) -> None:
-        """Nothing to do: what is decorated later settles itself."""
+        """Do nothing: functions that are decorated later settle themselves."""
 
     def policies(self) -> Iterator[tuple[HasRegistry, str]]:
         """None yet."""
@@ -115,32 +116,32 @@ _functions: Functions = _None()
 
 
 def follow_modes(functions: Functions) -> None:
-    """Tell these functions of every change."""
+    """Update these functions at every change."""
     global _functions
     _functions = functions
 
 
 def settle(sites: Collection[tuple[str, str]]) -> None:
-    """Let the functions that have a policy of such a kind and name run with the settings that hold for it now."""
+    """Let the functions with a policy of these kinds and names use its present settings."""
     _functions.settle(sites)
 
 
 def policies_of(registry: object) -> Iterator[tuple[HasRegistry, str]]:
-    """Every policy of the functions of a registry, or that run in it for now, and its name there."""
+    """Every policy, with its name, of the functions of a registry, including those that use it as a stand-in."""
     for policy, function in _functions.policies():
         if policy.registry is registry or _registry_of(policy) is registry:
             yield policy, policy.name or function
 
 
 def set_mode(registry: HasMode, **changes: Any) -> None:
-    """Run the functions of a registry in another mode, those that are decorated later included."""
+    """Run the functions of a registry in another mode, including those decorated later."""
     with _changing:
         _put(registry, None, changes)
     _functions.settle(None)
 
 
 def set_observers(registry: HasMode, change: Callable[[tuple[Observer, ...]], tuple[Observer, ...]]) -> None:
-    """Let others look at the calls of a registry's functions: what `change` makes of those who do."""
+    """Replace the observers of a registry's functions by what `change` returns for the present ones."""
     with _changing:
         _put(registry, None, {"observers": change(registry.mode.observers)})
     _functions.settle(None)
@@ -148,7 +149,7 @@ def set_observers(registry: HasMode, change: Callable[[tuple[Observer, ...]], tu
 
 @contextmanager
 def mode(registry: HasMode, **changes: Any) -> Iterator[None]:
-    """`set_mode` for the length of a block. Blocks may overlap, in tasks and threads, and end in any order."""
+    """`set_mode` for the duration of a block. Blocks may overlap, in tasks and threads, and end in any order."""
     block = object()
     with _changing:
         _put(registry, block, changes)
@@ -167,13 +168,13 @@ def _put(registry: HasMode, block: object | None, changes: dict[str, Any]) -> No
 
 
 def _make(registry: HasMode, changes: list[ModeChange]) -> None:
-    """Of several changes of one field the latest counts."""
+    """Compute the mode of a registry; of several changes of one field the latest counts."""
     registry.mode_changes = tuple(changes)
     registry.mode = Mode(**{each.field: each.value for each in changes})
 
 
 def as_ever(policies: tuple[HasRegistry, ...], function: str) -> bool:
-    """Whether policies act as always, observed or not."""
+    """Whether policies act normally, observed or not."""
     return all(
         replace(policy.registry.mode, observers=()) == AS_EVER and _with_settings(policy, function) is policy
         for policy in policies
@@ -181,7 +182,7 @@ def as_ever(policies: tuple[HasRegistry, ...], function: str) -> bool:
 
 
 def observers_of(policies: tuple[HasRegistry, ...]) -> tuple[Observer, ...]:
-    """Who looks at the calls of a function with these policies, which the outermost policy's registry decides."""
+    """The observers of a function with these policies, which the outermost policy's registry decides."""
     return _registry_of(policies[0]).mode.observers
 
 
@@ -191,14 +192,14 @@ def is_off(policies: tuple[HasRegistry, ...]) -> bool:
 
 
 def policies_now(policies: tuple[P, ...], function: str) -> tuple[P, ...]:
-    """The policies of a function as the modes and the settings of their registries ask."""
+    """The policies of a function, according to the modes and the settings of their registries."""
     moved = [policy if (now := _registry_of(policy)) is policy.registry else policy.remade(now) for policy in policies]
     tuned = [_with_settings(policy, function) for policy in moved]
     return tuple(policy for policy in map(_in_test, tuned) if policy is not None)
 
 
 def _with_settings(policy: P, function: str) -> P:
-    """The policy itself where nothing else than its decorator's settings holds."""
+    """The policy with its present settings; the same object if only its decorator's settings apply."""
     book: Book = policy.registry.book
     if not book:
         return policy
@@ -230,7 +231,7 @@ class _Quick:
         self.clock = _Hurried(registry.clock)
 
     def claim(self, _kind: str, _name: str, _config: object, make: Callable[[], T], **_more: Any) -> T:
-        """A state of the test's own, for a policy that has no use for the one that it has."""
+        """A state of the test's own, for a policy that needs a fresh one."""
         return make()
 
     def __getattr__(self, name: str) -> Any:
@@ -238,7 +239,7 @@ class _Quick:
 
 
 class _Hurried:
-    """A clock on which a sleep is over at once. Its time, and what bounds a call, are those of another."""
+    """A clock whose sleeps end at once. Its time, and its bounds for calls, are those of another clock."""
 
     blocks = False
 
@@ -250,7 +251,7 @@ class _Hurried:
         await self._clock.sleep(0)
 
     def block(self, _seconds: float, _until: object = None) -> None:
-        """Nothing to wait for."""
+        """Do not wait."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._clock, name)

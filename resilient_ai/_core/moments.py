@@ -1,8 +1,8 @@
 """
-Moments at which something is to happen in a loop of asyncio, with one timer of the loop's for all of them.
+Timed actions in an asyncio loop, with one timer of the loop for all of them.
 
-A timer of the loop for each call would take ten bare awaits, and a call that ends in time, as nearly all do, would
-leave a cancelled one behind. Here it leaves a triple in a heap, until its moment comes or the heap is too large.
+A timer of the loop for each call would cost ten bare awaits, and a call that ends in time, as nearly all do, would
+leave a cancelled timer behind. Here it leaves a triple in a heap, until its time comes or the heap is too large.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ if TYPE_CHECKING:
     import asyncio  # noqa: TID251 - for its types
     from collections.abc import Callable
 
-_LEAST = 64  # entries of a heap that are kept in any case
+_LEAST = 64  # a heap is not cleaned up below so many entries
 
 
 class Awaited(Protocol):
-    """Something that is to happen."""
+    """A timed action."""
 
     @property
     def is_due(self) -> bool:
-        """Whether it has not become needless meanwhile."""
+        """Whether it is still needed."""
         ...
 
     def happen(self) -> None:
-        """Its moment has come. Called by the loop, in no task."""
+        """Do it, because its time has come. Called by the loop, outside all tasks."""
 
 
 class Moments:
     """
-    Those of one loop.
+    The timed actions of one loop.
 
     Args:
         loop: The loop.
@@ -49,14 +49,14 @@ class Moments:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
         self.now: Callable[[], float] = clock_of(loop)
-        # The number of an object tells those of one moment apart; both are in the heap, so that no number comes twice.
+        # The id of an object orders actions of the same time. It is unique, because the heap keeps the objects alive.
         self._heap: list[tuple[float, int, Awaited]] = []
         self._most = _LEAST
         self._timer: asyncio.TimerHandle | None = None
         self._timer_ends = 0.0
 
     def add(self, moment: float, awaited: Awaited) -> None:
-        """Let something happen at a moment of the loop's clock."""
+        """Add an action at a time of the loop's clock."""
         heap = self._heap
         heappush(heap, (moment, id(awaited), awaited))
         if self._timer is None or moment < self._timer_ends:
@@ -70,7 +70,7 @@ class Moments:
         if self._timer is not None:
             self._timer.cancel()
         self._timer_ends = moment
-        # In a context of its own: that of the first caller would live as long as the timer.
+        # In an empty context: the first caller's context would live as long as the timer.
         self._timer = self.loop.call_at(moment, self._look, context=Context())
 
     def _look(self) -> None:
@@ -90,6 +90,6 @@ _all: PerLoop[Moments] = PerLoop(Moments)
 
 
 def moments_of(loop: Any) -> Moments:
-    """Those of a running loop."""
+    """The timed actions of a running loop."""
     latest = _all.latest
     return latest if latest is not None and latest.loop is loop else _all.of(loop)

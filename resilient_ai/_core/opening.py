@@ -1,4 +1,4 @@
-"""The innermost part of a call: the function is called, and a stream that it gives is read up to its commit point."""
+"""The innermost part of a call: call the function, and read a stream that it returns up to its commit point."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def gives_items(kind: type) -> bool:
     """
     Whether results of a type are streams.
 
-    Mocks have every special method; they stand for answers of any kind and stay what they are.
+    Mock objects have every special method, but do not count as streams: they stand for answers of any kind.
     """
     if not hasattr(kind, "__anext__") or not hasattr(kind, "__aiter__"):
         return False
@@ -30,9 +30,9 @@ def gives_items(kind: type) -> bool:
 
 
 def call_plainly(fn: Callable[..., Any], _instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """The call of a function, whatever it returns, for those who look at its result themselves."""
+    """Call a function and return its result unchanged, for callers that handle streams themselves."""
     try:
-        # An empty dict would be copied, which takes a quarter of a bare await.
+        # An empty dict would be copied, which costs a quarter of a bare await.
         return fn(*args, **kwargs) if kwargs else fn(*args)
     except TypeError as error:
         mark_if_wrong_call(error)
@@ -41,11 +41,11 @@ def call_plainly(fn: Callable[..., Any], _instance: Any, args: tuple[Any, ...], 
 
 class Opening:
     """
-    How the functions of a stack are called. Most stacks share one.
+    Calls the functions of a stack. Most stacks share one object.
 
     Args:
-        commits: Whether an item of a stream is content. Default: known by its fields.
-        own_task: Whether each stream has to run in a task of its own; None: where time limits are cancel scopes.
+        commits: Whether an item of a stream is content. Default: decided by its fields.
+        own_task: Whether each stream has to run in a task of its own; None: only if time limits are cancel scopes.
     """
 
     __slots__ = ("_commits", "_known", "_own_task")
@@ -53,15 +53,15 @@ class Opening:
     def __init__(self, commits: Commits | None = None, own_task: bool | None = False) -> None:
         self._commits = commits or has_content
         self._own_task = own_task
-        self._known: type = type(None)  # the latest type of result, which is no stream
+        self._known: type = type(None)  # the latest result type that is known not to be a stream
 
     async def function(
         self, fn: Callable[..., Any], _instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
-        """Call a function; a stream that it returns comes back opened."""
+        """Call a function; a stream that it returns is opened."""
         if watching() is not None:
             return await for_watchers(self.unwatched)(fn, _instance, args, kwargs)
-        try:  # as `call_plainly` does
+        try:  # the same as `call_plainly`
             awaitable = fn(*args, **kwargs) if kwargs else fn(*args)
         except TypeError as error:
             mark_if_wrong_call(error)
@@ -99,7 +99,7 @@ class Opening:
         Read a stream up to its commit point.
 
         Args:
-            stream: What the function gave.
+            stream: The stream that the function returned.
             fn: The function, as the layers know it.
         """
         let_renew(fn)
@@ -108,7 +108,7 @@ class Opening:
         begun: list[Any] = []
         try:
             exhausted = await self._read(source, begun)
-        except GeneratorExit:  # nobody runs this task any more, and nobody can wait for anything in it
+        except GeneratorExit:  # the task is being destroyed, and waiting is no longer possible in it
             raise
         except BaseException:
             await close_source(source)
@@ -116,7 +116,7 @@ class Opening:
         return ReturnedStream(stream, OpenStream(source, begun, exhausted=exhausted))
 
     async def _read(self, source: AsyncIterator[Any], begun: list[Any]) -> bool:
-        """Whether it ended before its commit point."""
+        """Read up to the commit point; whether the stream ended before it."""
         while True:
             item = await pull(source)
             if type(item) is Broken:
@@ -130,7 +130,7 @@ class Opening:
 
 
 def is_innermost(inner: Any) -> bool:
-    """Whether a handler is a stack's innermost part, so that nothing decides anything below the layer that has it."""
+    """Whether a handler is a stack's innermost part, so that no policy is below the layer that has it."""
     return getattr(inner, "__func__", None) is Opening.function
 
 
@@ -138,12 +138,12 @@ _for_watchers: Callable[[Handler], Handler] = lambda handler: handler  # noqa: E
 
 
 def for_watchers(handler: Handler) -> Handler:
-    """What a handler of a function is while somebody watches."""
+    """The handler of a function while a watch() is active."""
     return _for_watchers(handler)
 
 
 def tell_watchers_with(wrap: Callable[[Handler], Handler]) -> None:
-    """Let every function that somebody watches run within what this makes of its handler."""
+    """Let watched functions run through the handler that `wrap` returns for their own."""
     global _for_watchers
     _for_watchers = wrap
 
@@ -154,5 +154,5 @@ def _shared(own_task: bool | None) -> Opening:
 
 
 def opening_for(commits: Commits | None, own_task: bool | None) -> Opening:
-    """One for these settings."""
+    """The `Opening` for these settings."""
     return Opening(commits, own_task) if commits is not None else _shared(own_task)

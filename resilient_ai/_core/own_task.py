@@ -1,10 +1,10 @@
 """
 A stream that runs in a task of its own, from its first item to its last.
 
-A generator may hold a cancel scope, a task group or a context variable across its yields. All of these belong to the
-task that entered them, and to the order in which it did. Where the first item is waited for in one task and the others
-in another (a hedged call), or every item within a scope of its own (a time limit where only scopes can have one), the
-generator gets a task of its own, and its reader waits for what that task hands over.
+A generator may hold a cancel scope, a task group or a context variable across its yields. These belong to the task that
+entered them, and must be left in order. If the first item is awaited in one task and the others in another (a hedged
+call), or every item within a scope of its own (a time limit by cancel scopes), the generator gets a task of its own,
+and its reader waits for the items from that task.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 class OwnTask(SelfClosing):
     """
-    Reads a stream in a task of its own, item by item, never ahead of its reader.
+    Reads a stream in a task of its own, item by item, never ahead of the reader.
 
     Args:
         source: The stream.
@@ -59,25 +59,25 @@ class OwnTask(SelfClosing):
 
 
 class _Exit:
-    """What is no error of the stream, such as Ctrl-C."""
+    """An exit that is not an error of the stream, such as Ctrl-C."""
 
     def __init__(self, error: BaseException) -> None:
         self.error = error
 
 
 class _Pump:
-    """The task; it refers to nobody who reads from it, so that a reader can be dropped."""
+    """The task. It does not refer to its reader, so that a reader can be dropped."""
 
     def __init__(self, source: AsyncIterator[Any]) -> None:
         self._source = source
         self._loop = current_loop()
-        self._scope = None if is_asyncio(self._loop) else anyio.CancelScope()  # around the whole of the task
+        self._scope = None if is_asyncio(self._loop) else anyio.CancelScope()  # around the whole task
         self._served = self._cancelled = self._over = False
         self._waiting_for_end: list[Promise] = []
-        self._asked = self._promise()  # True: give an item; False: close
+        self._asked = self._promise()  # True: read an item; False: close
         self._answer: Promise | None = None
         self._reader = Reader.here(seconds_left())
-        self._problem: BaseException | None = None  # from closing
+        self._problem: BaseException | None = None  # error from closing
         _pumps.add(self)
         self._task: object = spawn(self._loop, self._run, copy_context(), self._note_the_end)
 
@@ -85,7 +85,7 @@ class _Pump:
         return promise_class(self._loop)(loop=self._loop)
 
     async def next_item(self) -> Any:
-        """An item, `END`, a `Broken` or an `_Exit`. A reader that is cancelled ends the stream."""
+        """An item, `END`, a `Broken` or an `_Exit`. If the reader is cancelled, the stream ends."""
         if self._over:
             return END
         answer = self._answer = self._promise()
@@ -101,7 +101,7 @@ class _Pump:
             raise
 
     async def stop(self) -> None:
-        """Close the stream; in the middle of an item, cancel that."""
+        """Close the stream; cancel it if it is working on an item."""
         if not self._over and self._asked.done():
             self._cancel()
         elif not self._over:
@@ -127,7 +127,7 @@ class _Pump:
             self._task.cancel()  # type: ignore[attr-defined]
         else:
             self._scope.cancel()
-            # A shielded scope that the stream holds across its yields keeps the cancellation from the task.
+            # A shielded scope that the stream holds across its yields would keep the cancellation from the task.
             if not self._asked.done():
                 self._asked.set_result(False)
 
@@ -155,21 +155,21 @@ class _Pump:
             except BaseException as error:
                 if isinstance(error, anyio.get_cancelled_exc_class()):
                     raise
-                self._problem = error  # raised where it is closed
+                self._problem = error  # raised when the stream is closed
 
     async def _read(self) -> Any:
         try:
             with reading_for(self._reader):
                 return await pull(self._source)
         except BaseException as error:
-            # trio's own is raised only by a scope, and asyncio's by whoever cancels a task: both are not to be kept.
+            # trio's cancellation comes from a scope, and asyncio's from a cancelled task: neither may be kept.
             if self._cancelled or (self._scope is not None and isinstance(error, anyio.get_cancelled_exc_class())):
                 raise
             return _Exit(error)
 
     def _note_the_end(self) -> None:
         self._over = True
-        self._task = None  # task -> its cancellation -> frame -> this -> task is a reference cycle
+        self._task = None  # task -> its cancellation -> frame -> self -> task is a reference cycle
         _pumps.discard(self)
         answer, self._answer = self._answer, None
         for each in (answer, *self._waiting_for_end):
@@ -177,4 +177,4 @@ class _Pump:
                 each.set_result(END)
 
 
-_pumps: set[_Pump] = set()  # asyncio itself holds tasks only weakly
+_pumps: set[_Pump] = set()  # strong references: asyncio itself holds tasks only weakly

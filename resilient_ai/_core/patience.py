@@ -1,4 +1,4 @@
-"""How long the caller of the running code waits: by `deadline()`, a scope or a timeout around its task."""
+"""How long the caller of the running code waits, by `deadline()`, a scope or a timeout around its task."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from .readers import readers
 from .task_scopes import is_in_scope, tasks_with_scopes
 from .tasks import current_task, running_loop
 
-_REAL = SystemClock()  # counts what event loops and their scopes do
+_REAL = SystemClock()  # the clock of event loops and their scopes
 
 
 def callers_patience() -> Patience | None:
     """
-    How long the caller of the running code waits; None where nobody says.
+    How long the caller of the running code waits; None without a bound.
 
-    Policies ask before a call. A timeout of ours is none: it is the provider that it bounds.
+    Policies use this before a call. Our own timeouts do not count, because they bound the provider.
     """
     ours, left = current_deadline(), _seconds_before_a_call()
     if ours is None:
@@ -36,17 +36,17 @@ def callers_patience() -> Patience | None:
 
 
 def told_patience() -> Patience | None:
-    """The same, without a look for an `asyncio.timeout` alone: a fallback above has told of one."""
+    """The same without a search for `asyncio.timeout`, which a fallback above has already done."""
     return callers_patience() if is_marked() or tasks_with_scopes() or "trio" in modules else None
 
 
 def is_bounded_by_task() -> bool:
-    """Whether a scope or timeout around the running task, and no `deadline()`, says how long its caller waits."""
+    """Whether a scope or timeout around the running task bounds the caller's wait, and not a `deadline()`."""
     return _seconds_before_a_call() < math.inf
 
 
 def _seconds_before_a_call() -> float:
-    """Seconds until a scope or timeout around the running task ends; inf also where it is cancelled already."""
+    """Seconds until a scope or timeout around the running task ends; inf also if the scope is already cancelled."""
     loop, tasks = running_loop(), tasks_with_scopes()
     timers = getattr(loop, "_scheduled", None)
     if loop is not None and not timers and not tasks and not readers and "trio" not in modules:
@@ -56,7 +56,7 @@ def _seconds_before_a_call() -> float:
     left = math.inf
     if on_trio or (task is not None and (readers or is_in_scope(task, tasks))):
         left = scope_seconds_left()
-        if left == -math.inf:  # cancelled: the next wait will say so
+        if left == -math.inf:  # cancelled: the next wait will raise that
             left = math.inf
     if loop is not None and timers and task is not None and not on_trio:
         ends = timeout_around(loop, task, before_a_call=True)
@@ -76,10 +76,10 @@ def scope_seconds_left() -> float:
 
 def task_seconds_left(loop: Any, task: Any) -> float:
     """
-    Seconds until a scope or an `asyncio.timeout` around the running task ends; inf without one, or where none is seen.
+    Seconds until a scope or an `asyncio.timeout` around the running task ends; inf if none is found.
 
     Args:
-        loop: The running loop of asyncio.
+        loop: The running asyncio loop.
         task: Its running task.
     """
     left = scope_seconds_left() if readers or is_in_scope(task, tasks_with_scopes()) else math.inf

@@ -1,4 +1,4 @@
-"""State that belongs to one event loop, for code that is called from several, one after the other or side by side."""
+"""State that belongs to one event loop, for code that is called from several loops, in turn or at the same time."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from .tasks import is_closed
 
 T = TypeVar("T")
 
-# One lock for all: it is taken only where a call comes from another loop than the one before. Reentrant, because the
-# garbage collector may end a call, which then comes here, while its own thread is in here.
+# One lock for all: it is taken only if a call comes from another loop than the one before. Reentrant, because the
+# garbage collector may end a call, which then comes here, while its thread holds the lock.
 _lock = threading.RLock()
 
 
@@ -27,15 +27,15 @@ in_child(_free_lock)
 
 class PerLoop(Generic[T]):
     """
-    One value for each event loop, forgotten when the loop is closed or collected. Thread-safe.
+    One value for each event loop, forgotten when the loop is closed or garbage-collected. Thread-safe.
 
     Args:
-        make: Makes the value of a loop, called with it. A value that refers to its loop keeps it until it is closed
-            and another one calls.
+        make: Called with a loop, makes its value. A value that refers to its loop keeps the loop alive until it is
+            closed and another loop calls.
         forgotten: Called with each value whose loop has ended, when another loop calls for the first time.
 
     Attributes:
-        latest: The value asked for last; None before the first. For callers that can tell by it which loop it is of.
+        latest: The latest value returned; None before the first. For callers that can tell its loop from it.
     """
 
     __slots__ = ("_forgotten", "_latest_loop", "_make", "_values", "latest")
@@ -67,12 +67,12 @@ class PerLoop(Generic[T]):
         return found[1]
 
     def every(self) -> Iterator[T]:
-        """All values. For finalizers: of what it collects, the garbage collector has cleared the weak references."""
+        """All values. For finalizers, because the garbage collector clears weak references to what it collects."""
         return (value for _, value in self._values)
 
     def live(self) -> Iterator[T]:
         """The values of loops in which something may still run."""
-        with _lock:  # a value that is being made belongs to them
+        with _lock:  # wait for a value that is being made
             values = self._values
         return (value for reference, value in values if not _has_ended(reference))
 

@@ -1,9 +1,9 @@
 """
 Plain functions below the same layers as async ones.
 
-A layer waits for two things only: for what lies below it, and for time to pass. Below a plain function nothing is
-awaited, and time passes while its thread is blocked. So the coroutine of a whole call never suspends, and one step
-runs it from its beginning to its end. No event loop is needed, and a loop that runs in the same thread is not used.
+A layer waits only for the layer below it, and for time to pass. A plain function does not await anything, and time
+passes while its thread is blocked. So the coroutine of a whole call never suspends, and one step runs it from beginning
+to end. No event loop is needed, and a loop that runs in the same thread is not used.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
 
 def lifted(fn: Callable[..., Any]) -> Callable[..., Coroutine[Any, Any, Any]]:
-    """A plain function as the layers call it: what it does, it does in the one step that its coroutine takes."""
-    known: type = type(None)  # the latest type of result, which is an answer
+    """A plain function as an async one for the layers, whose coroutine runs in one step."""
+    known: type = type(None)  # the latest result type that is known to be an answer
 
     async def call(*args: Any, **kwargs: Any) -> Any:
         nonlocal known
         try:
-            # An empty dict would be copied, which takes a quarter of a bare await.
+            # An empty dict would be copied, which costs a quarter of a bare await.
             result = fn(*args, **kwargs) if kwargs else fn(*args)
         except TypeError as error:
             mark_if_wrong_call(error)
@@ -45,17 +45,17 @@ def lifted(fn: Callable[..., Any]) -> Callable[..., Coroutine[Any, Any, Any]]:
 
 
 def bare(fn: Any) -> Any:
-    """The function that was lifted, or what is none."""
+    """The function that was lifted; any other object is returned unchanged."""
     return getattr(fn, "_plain_function", fn)
 
 
 def driven(call: Callable[..., Coroutine[Any, Any, Any]], name: str) -> Callable[..., Any]:
     """
-    A plain function that runs each call to its end.
+    A plain function that runs the coroutine of each call to its end.
 
     Args:
         call: Makes the coroutine of a call.
-        name: Of the function, for the error where it cannot be run so.
+        name: Name of the function, for the error if the coroutine suspends.
     """
 
     def called(*args: Any, **kwargs: Any) -> Any:
@@ -75,10 +75,10 @@ def driven(call: Callable[..., Coroutine[Any, Any, Any]], name: str) -> Callable
 
 def run_to_end(coroutine: Coroutine[Any, Any, Any], name: str) -> Any:
     """
-    What a coroutine returns that never has to wait.
+    The result of a coroutine that never suspends.
 
     Args:
-        coroutine: Is closed where it has to.
+        coroutine: The coroutine; it is closed if it suspends.
         name: What it does, for the error.
 
     Raises:
@@ -93,19 +93,19 @@ def run_to_end(coroutine: Coroutine[Any, Any, Any], name: str) -> Any:
 
 
 def needs_a_loop(name: str) -> RuntimeError:
-    """What to raise where a plain function cannot go on."""
+    """The error for a plain function that would have to wait for an event loop."""
     return RuntimeError(f"{name} waits for an event loop, which a plain function does not; make it `async def`")
 
 
 def _check(fn: Callable[..., Any], result: Any) -> None:
-    """Refuse a result that has sent nothing yet: what it will do is done where no policy is."""
+    """Refuse a result that has not sent its request yet: the request would be sent outside all policies."""
     kind = type(result)
     if any(base.__module__ == "unittest.mock" for base in kind.__mro__):
         return
     name = name_of(fn)
     if hasattr(kind, "__await__"):
         if callable(close := getattr(result, "close", None)):
-            close()  # or Python warns that the coroutine was never awaited
+            close()  # otherwise Python warns that the coroutine was never awaited
         raise nothing_sent(
             f"{name} is a plain function and gave a {kind.__qualname__}, which nobody has awaited; make it"
             f" `async def {name}` and `return await` what it calls"

@@ -1,4 +1,4 @@
-"""One plain form of a text, whatever its encoding: what two texts have in common is found in it."""
+"""A normal form of a text, independent of its encoding, in which common parts of two texts can be found."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 import unicodedata
 from functools import lru_cache
 
-# Each alternative is one encoded character or a run of encoded bytes. Encoding twice is common: JSON within JSON.
+# Each alternative is one encoded character or a run of encoded bytes. Double encoding is common: JSON within JSON.
 _ENCODED = re.compile(
     r"""(?xi)
     (?P<bytes>(?:\\{1,8}x[0-9a-f]{2})++)
@@ -26,7 +26,7 @@ _NO_WORD = re.compile(r"[\W_]+")
 
 def plain_form(text: str) -> str:
     """
-    Letters and digits alone, decoded (JSON, Python, URL and HTML escapes), without case, accents and width.
+    Letters and digits only, decoded (JSON, Python, URL and HTML escapes), without case, accents and width.
 
     Args:
         text: Any text; the time taken grows linearly with it.
@@ -37,7 +37,7 @@ def plain_form(text: str) -> str:
 
 
 def plain_signs(text: str) -> list[tuple[str, int, int]]:
-    """The signs of the plain form, each with begin and end of what it stands for in the text."""
+    """The characters of the plain form, each with the begin and end of its source in the text."""
     found: list[tuple[str, int, int]] = []
     at = 0
     for match in _ENCODED.finditer(text):
@@ -72,5 +72,5 @@ def _decoded(match: re.Match[str]) -> str:
 
 
 def _text(raw: bytes) -> str:
-    decoded = raw.decode(errors="ignore")  # a quote may be cut within a character
+    decoded = raw.decode(errors="ignore")  # a quoted text may be cut within a character
     return decoded if not decoded.isascii() or len(decoded) == len(raw) else raw.decode("latin-1")

@@ -1,4 +1,4 @@
-"""Settings on plain functions: nothing can stop a call that blocks, so that timeouts are for async functions alone."""
+"""Settings of plain functions: a blocking call cannot be stopped, so timeouts are for async functions only."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ from typing import Any, ClassVar, Protocol, TypeVar
 
 
 class Default(float):
-    """Seconds that nobody has written down."""
+    """Seconds that are a default, not given by the user."""
 
     __slots__ = ()
 
 
 class Told(float):
-    """Seconds that stop no plain function: those below are told of them, and nothing waits beyond."""
+    """Seconds that do not stop a plain function: the layers below are told of them, and do not wait beyond."""
 
     __slots__ = ()
 
 
 class TimedConfig(Protocol):
     """
-    Settings among which are timeouts.
+    Settings that include timeouts.
 
     Attributes:
-        timeouts: Their names.
+        timeouts: Names of the timeouts.
         plain: Whether these are the settings of a plain function.
     """
 
@@ -38,10 +38,10 @@ C = TypeVar("C", bound=TimedConfig)
 
 def for_plain_functions(config: C) -> C:
     """
-    The same settings for a plain function: without the timeouts that nobody has written down.
+    The same settings for a plain function: without timeouts that are defaults.
 
     Raises:
-        ValueError: A timeout was written down.
+        ValueError: The user has given a timeout.
     """
     given = {name: getattr(config, name) for name in config.timeouts}
     for name, seconds in given.items():
@@ -54,7 +54,7 @@ def for_plain_functions(config: C) -> C:
 
 
 def agreed(one: Any, other: Any) -> tuple[Any] | None:
-    """What two layers of one state go by, in a tuple; None: they differ in more than the timeouts that only one has."""
+    """The common settings of two layers of one state, in a tuple; None if they differ in more than missing timeouts."""
     if one == other:
         return (one,)
     if getattr(one, "plain", False) == getattr(other, "plain", False):
@@ -64,7 +64,7 @@ def agreed(one: Any, other: Any) -> tuple[Any] | None:
 
 
 def difference(old: object, new: object) -> str:
-    """In which settings two layers of one state differ, for the error."""
+    """The settings in which two layers of one state differ, for the error."""
     if is_dataclass(old) and type(old) is type(new):
         pairs = ((field.name, getattr(old, field.name), getattr(new, field.name)) for field in fields(old))
         return ", ".join(f"{name} {before!r} there, {after!r} here" for name, before, after in pairs if before != after)

@@ -1,8 +1,8 @@
 """
 Streams of plain functions, below the same layers as async ones.
 
-What a plain function yields, or the iterator that it returns, is lifted to an async iterator that never suspends. Each
-item is read in one step by the thread that asks for it.
+A plain generator, or an iterator that a plain function returns, is lifted to an async iterator that never suspends. The
+thread that asks for an item reads it in one step.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ def gives_plain_items(kind: type) -> bool:
     """
     Whether results of a type are streams.
 
-    Mocks have every special method. A file, or a response that is read like one, is read in other ways than by lines.
+    Not mock objects, which have every special method, and not files, or responses like files, which are not read by
+    lines.
     """
     if not hasattr(kind, "__next__") or not hasattr(kind, "__iter__") or issubclass(kind, io.IOBase):
         return False
@@ -35,7 +36,7 @@ def gives_plain_items(kind: type) -> bool:
 
 class LiftedStream(SelfClosing):
     """
-    A plain iterator as the layers read it.
+    A plain iterator as an async one for the layers.
 
     Attributes:
         source: The iterator.
@@ -67,7 +68,7 @@ class LiftedStream(SelfClosing):
 
 
 def lifted_generator(fn: Callable[..., Any]) -> Callable[..., LiftedStream]:
-    """A generator function as the layers call it."""
+    """A plain generator function as an async one for the layers."""
 
     def call(*args: Any, **kwargs: Any) -> LiftedStream:
         return LiftedStream(fn(*args, **kwargs) if kwargs else fn(*args))
@@ -77,7 +78,7 @@ def lifted_generator(fn: Callable[..., Any]) -> Callable[..., LiftedStream]:
 
 
 def one_step(step: Coroutine[Any, Any, Any]) -> Any:
-    """What a step of a lifted stream gives; `StopAsyncIteration` at its end."""
+    """The item of one step of a lifted stream; raises `StopAsyncIteration` at its end."""
     try:
         step.send(None)
     except StopIteration as done:
@@ -87,7 +88,7 @@ def one_step(step: Coroutine[Any, Any, Any]) -> Any:
 
 
 def driven_generator(call: Callable[..., AsyncGenerator[Any, None]]) -> Callable[..., Generator[Any, None, None]]:
-    """A plain generator function over what an async one gives, whose steps never suspend."""
+    """A plain generator function over an async one whose steps never suspend."""
 
     def items(*args: Any, **kwargs: Any) -> Generator[Any, None, None]:
         source = call(*args, **kwargs)
@@ -106,7 +107,7 @@ def driven_generator(call: Callable[..., AsyncGenerator[Any, None]]) -> Callable
 
 
 def plain_stream(returned: ReturnedStream) -> Any:
-    """A stream for the caller of the plain function that has returned it, or of a fallback in its place."""
+    """The stream for the caller of a plain function: the one that it returned, or that of a fallback."""
     lifted = returned.__wrapped__
     if type(lifted) is LiftedStream:
         return PlainReturnedStream(lifted.source, returned)
@@ -114,7 +115,7 @@ def plain_stream(returned: ReturnedStream) -> Any:
 
 
 class _Items:
-    """Reads and closes what a call has returned."""
+    """Reads and closes the stream of a call."""
 
     _self_returned: ReturnedStream
 
@@ -133,18 +134,18 @@ class _Items:
 
 class PlainReturnedStream(_Items, wrapt.ObjectProxy):  # type: ignore[type-arg]
     """
-    A stream as the caller of a plain function gets it: the same object in every respect, but guarded.
+    The stream that the caller of a plain function gets: a proxy of the object, guarded by the layers.
 
     Args:
-        stream: The object that was returned.
-        returned: How the layers see it.
+        stream: The object that the function returned.
+        returned: The same stream for the layers.
     """
 
     def __init__(self, stream: Any, returned: ReturnedStream) -> None:
         wrapt.ObjectProxy.__init__(self, stream)
         self._self_returned = returned
 
-    # As the object has them, and under no other name.
+    # Only the methods that the object has.
 
     @property
     def close(self) -> Any:
@@ -165,13 +166,13 @@ class PlainReturnedStream(_Items, wrapt.ObjectProxy):  # type: ignore[type-arg]
 
 
 class _FallbackStream(_Items):
-    """A stream of a fallback, which has what the SDKs' streams have: it can be iterated, entered and closed."""
+    """A stream of a fallback. Like the SDKs' streams, it can be iterated, entered and closed."""
 
     def __init__(self, returned: ReturnedStream) -> None:
         self._self_returned = returned
 
     def close(self) -> None:
-        """Leave it."""
+        """Close it."""
         self._self_close()
 
     def __enter__(self) -> Self:

@@ -1,8 +1,8 @@
 """
-What a policy is: something that is bound once to what lies below it, and then is one async function.
+The base class of policies. A policy is bound once to the layers below it, and then is one async function.
 
-The whole stack of a decorated function is folded at decoration. A policy that chooses among endpoints binds what lies
-below it once for each; that is how a state below it becomes one state per endpoint, without being told.
+The whole stack of a decorated function is folded at decoration. A policy that chooses among endpoints binds the layers
+below it once for each endpoint; thereby a state below it becomes one state per endpoint.
 """
 
 from __future__ import annotations
@@ -34,20 +34,20 @@ S = TypeVar("S", bound=Handle)
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """Where a policy stands: the decorated function, and the endpoint where a policy above chooses among several."""
+    """The call site of a policy: the decorated function, and the endpoint if a policy above chooses among several."""
 
     function: str
     place: Place | None = None
-    seen: SeenSignature | None = None  # the function's signature, for a policy that needs it
+    seen: SeenSignature | None = None  # the function's signature, if a policy needs it
     endpoint: str | None = None
     streaming: bool = False  # whether the function yields its items
-    plain: bool = False  # whether the function blocks its caller, and is not awaited
+    plain: bool = False  # whether the function is plain: it blocks its caller
     spare: bool = False  # whether the policy above has another endpoint to ask
     handed: object = None  # the endpoint itself, which the policy above hands in
 
     @property
     def signature(self) -> inspect.Signature | None:
-        """The function's, as the policy's caller sees it; None when Python cannot tell, or nobody needs it."""
+        """The signature for the policy's caller; None when Python cannot tell, or if no policy needs it."""
         return None if self.seen is None else self.seen.found
 
 
@@ -55,19 +55,18 @@ class Policy(ABC, Generic[S]):
     """
     One layer of one decorated function.
 
-    A decorator makes a new policy for every function it is put on; policies of one name share one state.
+    A decorator makes a new policy for every function that it is put on; policies of one name share one state.
 
-    A subclass says about itself what people see of its kind, and which stacks are wrong.
+    A subclass declares how its kind is shown, and which stacks are wrong.
 
     Attributes:
         kind: The decorator's name.
-        rank: Place in the recommended order, the outermost policy lowest; the registry's table goes by it. A kind
-            without one comes last.
-        not_outside: For each kind that should not be below this one, what goes wrong if it is:
-            "this outside that *counts a whole loop of attempts as one failure*". Of the own kind also what to do:
+        rank: Place in the recommended order, which is also that of the registry's table; the outermost policy is
+            lowest. A kind without a rank comes last.
+        not_outside: For each kind that should not be below this one, what goes wrong otherwise:
+            "this outside that *counts a whole loop of attempts as one failure*". For its own kind also what to do:
             "two of them *multiply their attempts; keep one*".
-        not_inside: What goes wrong for every other kind outside this one, in the same form; or for each kind that
-            should not be.
+        not_inside: What goes wrong with any other kind outside this one, in the same form; or by kind.
         twice: What two layers that share one state do to each call: "*count each failure twice in it*".
     """
 
@@ -76,11 +75,11 @@ class Policy(ABC, Generic[S]):
     not_outside: ClassVar[Mapping[str, str]] = {}
     not_inside: ClassVar[Mapping[str, str] | str | None] = None
     twice: ClassVar[str | None] = None
-    per_endpoint: ClassVar[bool] = False  # below a choice among endpoints: one state for each
-    answers_itself: ClassVar[bool] = False  # gives answers of its own in the function's place
-    measures: ClassVar[bool] = False  # hands on how long each call of the function took
-    needs_signature: ClassVar[bool] = False  # asks its site for the function's
-    injects_argument: ClassVar[bool] = False  # hands an argument to the layer below that the caller does not pass
+    per_endpoint: ClassVar[bool] = False  # one state for each endpoint, below a choice among endpoints
+    answers_itself: ClassVar[bool] = False  # may answer in place of the function
+    measures: ClassVar[bool] = False  # reports the duration of each call of the function
+    needs_signature: ClassVar[bool] = False  # uses the signature of its site
+    injects_argument: ClassVar[bool] = False  # passes an argument to the layer below that the caller does not pass
     changeable: ClassVar[tuple[str, ...]] = ()  # settings that `registry.configure` can change
     commits: Commits | None = None  # which items of a stream are content, for the whole stack
 
@@ -92,7 +91,7 @@ class Policy(ABC, Generic[S]):
         self.name: str | None = name
         self.config = config
         self.registry = registry
-        self._states: tuple[S, ...] = ()  # nearly always one, for which a dict would take four times the room
+        self._states: tuple[S, ...] = ()  # nearly always one; a dict would need four times the memory
 
     def __init_subclass__(cls) -> None:
         if (kind := vars(cls).get("kind")) is not None:
@@ -100,7 +99,7 @@ class Policy(ABC, Generic[S]):
 
     @abstractmethod
     def make_state(self, name: str) -> S:
-        """A fresh state; the registry keeps it."""
+        """Make a new state, which the registry keeps."""
 
     @abstractmethod
     def bind(self, bind_inner: Callable[[Site], Handler], site: Site) -> Handler:
@@ -108,39 +107,39 @@ class Policy(ABC, Generic[S]):
         Make the function that runs this layer.
 
         Args:
-            bind_inner: Binds what lies below for a site; a policy with several endpoints asks once for each, the
-                others once.
-            site: Where this layer stands.
+            bind_inner: Binds the layers below for a site; a policy with several endpoints calls it once for each, other
+                policies once.
+            site: The call site of this layer.
         """
 
     def add_to_fast_path(self, path: FastPath, site: Site) -> bool:  # noqa: ARG002
         """
-        Say what this layer does while nothing is wrong, once the stack has been bound.
+        Add this layer's part to the fast path, after the stack has been bound.
 
         Returns:
-            False when this layer always has something to decide, so that the stack has no fast path.
+            False if this layer always has to decide something, so that the stack has no fast path.
         """
         return False
 
     def answer_listener(self, site: Site) -> Callable[[Any], object] | None:  # noqa: ARG002
-        """Who wants to hear what each answer of the function used; that is one listener of this function alone."""
+        """A listener for the usage of each answer of this function; None if the layer needs none."""
         return None
 
     def check_plain(self, function: Any) -> None:
         """
-        Refuse plain functions, unless this layer says otherwise.
+        Refuse plain functions, unless a subclass allows them.
 
         Args:
-            function: What was decorated.
+            function: The decorated object.
 
         Raises:
-            TypeError: Its calls have to be awaited.
+            TypeError: The policy needs calls that are awaited.
         """
         raise needs_async(function, self.kind)
 
     def check_streaming(self, function: str) -> None:
         """
-        Refuse generator functions, where this layer cannot stand above one.
+        Refuse generator functions, if this layer cannot handle them.
 
         Raises:
             TypeError: It cannot.
@@ -151,17 +150,17 @@ class Policy(ABC, Generic[S]):
         """
         Whether a stream below this layer has to run in a task of its own, from its first item to its last.
 
-        None: only where time limits are cancel scopes, whatever the clock.
+        None: only if time limits are cancel scopes.
         """
         return False
 
     @property
     def changes_signature(self) -> bool:
-        """Whether this layer's caller passes or gets something else than what is below says."""
+        """Whether arguments or result differ between this layer's caller and the layers below."""
         return self.injects_argument or type(self).shown is not Policy.shown
 
     def shown(self, parameters: list[inspect.Parameter], returned: Any) -> tuple[list[inspect.Parameter], Any]:
-        """Parameters (without self) and return annotation as this layer's caller sees them."""
+        """The parameters (without self) and the return annotation for this layer's caller."""
         return parameters, returned
 
     def state(self, site: Site) -> S:
@@ -188,48 +187,48 @@ class Policy(ABC, Generic[S]):
         name = self.name or site.function
         if self.per_endpoint and site.endpoint is not None:
             return StateName(f"{name}[{site.endpoint}]", name, site.endpoint)
-        return StateName(name, name) if "[" in name else name  # a plain name takes less room
+        return StateName(name, name) if "[" in name else name  # a plain name needs less memory
 
     def shares_state(self, other: Policy[Any], site: Site) -> bool:
-        """Whether a call through both of these layers of one kind, at one site, meets one state twice."""
+        """Whether two layers of one kind, at one site, use the same state, so that each call uses it twice."""
         return self.state_name(site) == other.state_name(site)
 
     def release(self, site: Site) -> None:
-        """Give back a claim that is not needed: a policy came on top, and there is one state per endpoint now."""
+        """Give back a claim that is no longer needed, because a policy on top has made it one state per endpoint."""
         if self.per_endpoint and (known := self._known(name := self.state_name(site))) is not None:
             self._states = tuple(state for state in self._states if state is not known)
             self.registry.release(self.kind, name)
 
     def switched_off(self, call: Callable[..., Any], site: Site, skip: int) -> Callable[..., Any]:  # noqa: ARG002
         """
-        What a call runs while the registry is switched off.
+        The function that a call runs while the registry is switched off.
 
         Args:
-            call: What lies below.
-            site: Where this layer stands.
-            skip: How many arguments lead: an instance, and what policies above hand in.
+            call: The layer below.
+            site: The call site of this layer.
+            skip: Number of leading arguments: an instance, and those that policies above pass.
         """
         return call
 
     def in_test(self, attempts: int) -> Self | None:  # noqa: ARG002
         """
-        This policy, which is a copy, as `registry.testing(attempts=)` wants it; None: not at all.
+        Prepare this policy, which is a copy, for `registry.testing(attempts=)`; None: leave it out.
 
         Args:
-            attempts: How many are made at most.
+            attempts: Most attempts.
         """
         return self
 
     def remade(self, registry: StateStore) -> Self:
-        """A policy with the same name and settings and a state in another registry."""
+        """A policy with the same name and settings, and a state in another registry."""
         make: Callable[..., Self] = type(self)
         return make(self.name, self.declared, registry, **self.options())
 
-    # -- settings that are changed while the program runs
+    # -- settings that are changed at run time
 
     @property
     def declared(self) -> Any:
-        """The settings as the decorator has them, which tell call sites of one name apart."""
+        """The settings of the decorator, which call sites of one name must share."""
         return self.config if self._declared is None else self._declared
 
     def with_config(self, config: Any) -> Self:
@@ -240,21 +239,21 @@ class Policy(ABC, Generic[S]):
 
     @classmethod
     def default_config(cls) -> Any:
-        """The settings of a decorator that was given none."""
+        """The settings of a decorator without arguments."""
         raise NotImplementedError(f"{cls.kind} has settings that can be changed, and no default_config()")
 
     @classmethod
     def changed(cls, config: Any, changes: Mapping[str, Any]) -> Any:
         """
-        Other settings, which check themselves.
+        Changed settings, which are checked.
 
         Args:
-            config: The settings so far.
+            config: The present settings.
             changes: New values by name.
 
         Raises:
-            TypeError: A value is of another kind.
-            ValueError: A value is none that the setting can have.
+            TypeError: A value is of a wrong type.
+            ValueError: A value is not legal for its setting.
         """
         return replaced(config, changes)
 
@@ -262,22 +261,22 @@ class Policy(ABC, Generic[S]):
         """The arguments that it was made with, besides name, config and registry."""
         return {}
 
-    _declared: Any = None  # of a policy whose settings were changed
+    _declared: Any = None  # the decorator's settings, if they were changed
     _for_fast_path: dict[str | None, Any] | None = None
 
     def keep_for_fast_path(self, site: Site, what: Any) -> None:
-        """Keep what `bind` has made for a site until `add_to_fast_path` takes it."""
+        """Keep an object that `bind` has made for a site, until `add_to_fast_path` takes it."""
         if self._for_fast_path is None:
             self._for_fast_path = {}
         self._for_fast_path[site.endpoint] = what
 
     def take_for_fast_path(self) -> dict[str | None, Any]:
-        """What was kept, of the stack that was bound last, by endpoint. It is needed once, and takes room."""
+        """Take the objects kept for the stack that was bound last, by endpoint; they are not kept any longer."""
         kept, self._for_fast_path = self._for_fast_path, None
         return kept or {}
 
     def __copy__(self) -> Self:
-        """The same policy, with the same states; it has not been bound yet."""
+        """A copy of the policy with the same states, not yet bound."""
         twin = object.__new__(type(self))
         vars(twin).update(vars(self))
         if self._for_fast_path is not None:
@@ -293,12 +292,12 @@ class Policy(ABC, Generic[S]):
         return _arrived, (type(self), self.name, self.declared, self.options())
 
     def status(self) -> str:
-        """Live state in a few words, of all states that this layer uses."""
+        """The live state, in a few words, of all states that this layer uses."""
         rows = ((state.name, state.row()) for state in self._states)
         return ", ".join(f"{name!r} {row.state}" if row.state else repr(name) for name, row in rows)
 
 
 def _arrived(cls: type[Policy[Any]], name: str | None, config: Any, options: dict[str, Any]) -> Policy[Any]:
-    """A policy out of a pickle: by name and settings, with a state of this process."""
+    """A policy from a pickle: by name and settings, with a state in this process."""
     make: Callable[..., Policy[Any]] = cls
     return make(name, config, default_registry(), **options)

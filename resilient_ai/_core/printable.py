@@ -1,13 +1,13 @@
-"""Names and texts of others, fit for a terminal and for one line of a log."""
+"""Make names and texts from outside safe for a terminal and for one line of a log."""
 
 from __future__ import annotations
 
 
 def printable(text: str) -> str:
     """
-    The text with escapes in place of whatever a terminal would obey or not show.
+    The text with escapes in place of characters that a terminal would interpret or not show.
 
-    Control characters, line ends, directions of writing and what has no width come out as in a Python string.
+    Control characters, line ends, writing directions and characters without width are escaped as in a Python string.
     """
     if text.isprintable():
         return text

@@ -1,4 +1,4 @@
-"""The name under which users know a class or a function, wherever the file that holds its code lies."""
+"""Give classes and functions the module from which users import them, independent of the file with the code."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ T = TypeVar("T")
 
 def public(module: str = "") -> Callable[[T], T]:
     """
-    Say where users import a class or function from, for tracebacks, reprs and pickles.
+    Set the module from which users import a class or function, for tracebacks, reprs and pickles.
 
     Args:
-        module: A public module of the package, `"types"` say; default the front door.
+        module: A public module of the package, such as `"types"`; default: the package itself.
     """
     home = f"resilient_ai.{module}" if module else "resilient_ai"
 
@@ -30,8 +30,8 @@ def public(module: str = "") -> Callable[[T], T]:
 
 
 def _evaluate_annotations(cls: Any) -> None:
-    # `typing.get_type_hints`, and pydantic for the fields of a dataclass, look up annotations that are strings in the
-    # module that a class names, and there they would find nothing.
+    # `typing.get_type_hints`, and pydantic for the fields of a dataclass, look up string annotations in the module of a
+    # class, where they would not find these names.
     annotations = inspect.get_annotations(cls, eval_str=True, locals={**vars(cls), cls.__name__: cls})
     if not annotations:
         return

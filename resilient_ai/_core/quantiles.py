@@ -1,4 +1,4 @@
-"""The one way in which this package rounds a quantile."""
+"""The quantile, as this package rounds it everywhere."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from collections.abc import Iterable
 
 def quantile(values: Iterable[float], share: float) -> float | None:
     """
-    The smallest of the values that at least this share of them does not exceed (nearest rank); None without any.
+    The smallest value that at least this share of all values does not exceed (nearest rank); None without values.
 
     Args:
-        values: In any order.
+        values: The values, in any order.
         share: Above 0, at most 1.
     """
     ranked = sorted(values)

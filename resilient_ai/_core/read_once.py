@@ -1,8 +1,8 @@
 """
-Arguments that are used up by reading them: generators, open files, sockets.
+Arguments that can be read only once: generators, open files, sockets.
 
-A second attempt would send what is left of them, which is nothing. Files that can seek are put back to where they
-stood, or to their beginning after a first attempt on the fast path, which looks at no argument; for the others the
+A second attempt would send only the rest of them, which is nothing. Files that can seek are reset to their position, or
+to their beginning after a first attempt on the fast path, which does not check arguments. With other such arguments the
 call is not repeated.
 """
 
@@ -15,8 +15,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any, Final
 
-_MOST: Final = 50  # parts of a list or a dictionary that are looked at
-_FIRST_YIELD: Final = 6  # least place of it in the code of an async generator
+_MOST: Final = 50  # most parts of a list or a dictionary that are checked
+_FIRST_YIELD: Final = 6  # least bytecode position of the first yield of an async generator
 _RECORDS: Final = ("__dataclass_fields__", "__pydantic_fields__", "__attrs_attrs__")
 _OF_READERS: Final = ("readline", "readinto", "readany", "__iter__", "__aiter__")  # a response has none of them
 _PLAIN: Final = frozenset({str, int, float, bool, bytes, type(None)})
@@ -24,10 +24,10 @@ _PLAIN: Final = frozenset({str, int, float, bool, bytes, type(None)})
 
 class ReadOnce:
     """
-    The arguments of one call that can be read once.
+    The arguments of one call that can be read only once.
 
     Args:
-        found: Each with its name for people, and the position of a file that can be put back.
+        found: Each argument with its name for messages, and the position of a file that can be reset.
     """
 
     __slots__ = ("_found",)
@@ -38,13 +38,13 @@ class ReadOnce:
     @classmethod
     def among(cls, args: tuple[Any, ...], kwargs: dict[str, Any], *, begun: bool = False) -> ReadOnce | None:
         """
-        Those of a call; None without any.
+        Find the arguments of a call that can be read only once; None without any.
 
         Args:
             args: Positional arguments.
             kwargs: Keyword arguments.
-            begun: Whether the function has been called already, and nobody has noted where its files stood. They are
-                put back to their beginning.
+            begun: Whether the function has already been called without a note of its files' positions. Then they are
+                reset to their beginning. Default False.
         """
         if _PLAIN.issuperset(map(type, args)) and (not kwargs or _PLAIN.issuperset(map(type, kwargs.values()))):
             return None
@@ -58,7 +58,7 @@ class ReadOnce:
         return cls(found) if found else None
 
     def used_up(self) -> str | None:
-        """Put files back for another attempt; what cannot be read again, in words, None when all can."""
+        """Reset files for another attempt. Returns what cannot be read again, in words; None if everything can."""
         for name, argument, position in self._found:
             if position is not None:
                 try:
@@ -82,7 +82,7 @@ def _named(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[tuple[str,
 
 
 def _parts(argument: Any, depth: int = 2) -> Iterator[Any]:
-    """The argument, or what a list, tuple, dictionary or record of files holds."""
+    """Iterate over the argument itself, or the members of a list, tuple, dictionary or record of files."""
     inner = _held_by(argument) if depth else None
     if inner is not None:
         for part in islice(inner, _MOST):
@@ -93,7 +93,7 @@ def _parts(argument: Any, depth: int = 2) -> Iterator[Any]:
 
 
 def _held_by(argument: Any) -> Iterable[Any] | None:
-    """The parts of a list, tuple or dictionary, the fields of a record; None for anything else."""
+    """The members of a list, tuple or dictionary, or the fields of a record; None for anything else."""
     if isinstance(argument, list | tuple):
         return argument
     if isinstance(argument, dict):
@@ -117,15 +117,15 @@ def _read_once(name: str, part: Any, *, begun: bool) -> list[tuple[str, Any, int
             return [(name, file, None)]
     once = hasattr(kind, "__next__") or hasattr(kind, "__anext__") or isinstance(part, io.IOBase | socket.socket)
     reads = hasattr(kind, "read") and any(hasattr(kind, each) for each in _OF_READERS)
-    once = once or (reads and not isinstance(part, Mapping))  # a parser of settings has these too
+    once = once or (reads and not isinstance(part, Mapping))  # a parser of settings has these methods too
     return [(name, part, None)] if once else []
 
 
 def _file_of(part: Any) -> Any:
-    """A file that can seek; None for everything else."""
+    """The file behind an object, if it can seek; None for anything else."""
     if not all(callable(getattr(part, each, None)) for each in ("read", "seek")):
         return None
-    if inspect.iscoroutinefunction(part.seek):  # an upload of a web framework, around a file
+    if inspect.iscoroutinefunction(part.seek):  # an upload object of a web framework around a file
         part = getattr(part, "file", None)
     try:
         return part if callable(getattr(part, "tell", None)) and part.seekable() else None
@@ -134,7 +134,7 @@ def _file_of(part: Any) -> Any:
 
 
 def _is_fresh(argument: Any) -> bool:
-    """Whether nobody has begun to read it, as far as Python tells."""
+    """Whether reading has not begun, as far as Python can tell."""
     if inspect.isgenerator(argument):
         return inspect.getgeneratorstate(argument) == inspect.GEN_CREATED
     if inspect.isasyncgen(argument):

@@ -1,4 +1,4 @@
-"""Tasks that wait for the items of a stream which other tasks read for them."""
+"""Tasks that wait for items of a stream that other tasks read for them."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class Reader:
     A task that waits for an item that another task reads.
 
     Attributes:
-        task: It, on asyncio.
-        id: It, as anyio knows it.
-        until: When it has to be over, on the event loop's clock.
+        task: The task, on asyncio.
+        id: The id of the task in anyio.
+        until: When the wait has to end, on the event loop's clock.
     """
 
     task: asyncio.Task[Any] | None
@@ -33,18 +33,18 @@ class Reader:
 
     @classmethod
     def here(cls, seconds_left: float) -> Reader:
-        """The running task, which has so many seconds."""
+        """The running task, which has so many seconds left."""
         loop = running_loop() if not in_trio() else None
         task = current_task(loop) if loop is not None else None
         return cls(task, anyio.get_current_task().id, backend().current_time() + seconds_left)
 
 
-readers: dict[int, Reader] = {}  # by the task that reads for each
+readers: dict[int, Reader] = {}  # by id of the task that reads for each
 
 
 @contextmanager
 def reading_for(reader: Reader) -> Iterator[None]:
-    """Let the running task stand for one that waits for it: what it tells of time and life is that one's."""
+    """Let the running task read for a waiting one: its time left and its signs of life apply to that one."""
     task = anyio.get_current_task().id
     readers[task] = reader
     try:

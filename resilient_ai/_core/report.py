@@ -1,4 +1,4 @@
-"""What a state tells people: one line of the registry's table, and the counts behind it."""
+"""What a state reports: one line of the registry's table, and the counts behind it."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from .public import public
 @dataclass(frozen=True, slots=True)
 class Row:
     """
-    One line of the registry's table; None is shown as a blank. Columns mean the same in every row.
+    One line of the registry's table; None is shown as a blank. Columns have the same meaning in every row.
 
     Attributes:
         call_site: Name of the state: the function, and the endpoint or key in brackets.
         policy: The decorator, or "endpoint".
-        state: How it is doing, in a few words.
+        state: Its live state, in a few words.
         calls: Calls that have ended: `ok`, `failed`, `neutral` and `degraded` together.
-        ok: Those that were answered from below.
-        failed: Those that raised.
+        ok: Calls answered by the layers below.
+        failed: Calls that raised.
         retried: Attempts after the first, in all of these calls.
         degraded: Calls that a fallback answered.
         p95: Seconds that 95 of 100 recent answers did not exceed.
-        neutral: Calls that say nothing about the provider: cancelled, throttled, the caller's own mistake.
+        neutral: Calls that tell nothing about the provider: cancelled, throttled, the caller's own mistake.
         alarm: Whether the state keeps calls away from a provider, or an operator has changed it.
-        more: Columns that not every table has, by their heads; one where all rows are blank is left out.
+        more: Further columns by heading; a column in which all rows are blank is left out.
     """
 
     call_site: str
@@ -51,10 +51,10 @@ class Row:
 
 class SuccessCount:
     """
-    Good calls. Where only one thread runs at a time they are counted without a lock: between two calls or jumps
-    CPython does not switch threads. A fast path, which there is only then, adds to `ok` itself.
+    A count of good calls. With a GIL they are counted without a lock: CPython does not switch threads between two calls
+    or jumps. A fast path, which needs a GIL too, adds to `ok` itself.
 
-    It is one class for every kind of state, because the interpreter's caches know one class at a place.
+    All kinds of state use one class, because the interpreter's inline caches hold one class for each place.
     """
 
     __slots__ = ("ok",)
@@ -71,7 +71,7 @@ class SuccessCount:
                 self.ok += 1
 
     def take(self) -> int:
-        """The count, from zero again in the same step: nothing is lost that is counted meanwhile."""
+        """Return the count and set it to zero in one step, so that no concurrent count is lost."""
         if LOCK_FREE:
             ok, self.ok = self.ok, 0
         else:
@@ -80,7 +80,7 @@ class SuccessCount:
         return ok
 
 
-_counting = threading.RLock()  # one for all, and held for one addition; reentrant, as a signal handler may count
+_counting = threading.RLock()  # one lock for all, held for one addition; reentrant, because a signal handler may count
 
 
 def _free_lock() -> None:
@@ -92,8 +92,8 @@ in_child(_free_lock)
 
 
 def plain_stats(stats: Any) -> Any:
-    """Statistics as plain JSON values, with what those of every kind have under the same names."""
-    names = ("calls", "ok", "failed", "neutral")  # be it as a field or as a property
+    """Statistics as plain JSON values, including the common numbers of all kinds."""
+    names = ("calls", "ok", "failed", "neutral")  # fields or properties
     return _plain({name: getattr(stats, name) for name in names if hasattr(stats, name)} | asdict(stats))
 
 

@@ -1,4 +1,4 @@
-"""What the caller of a coroutine gets when that returns a stream: the same object in every respect, but guarded."""
+"""The proxy of a stream that a coroutine returns to its caller, guarded by the layers."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 class ReturnedStream(wrapt.ObjectProxy):  # type: ignore[type-arg]
     """
-    A stream as the layers see it on its way up, and as the caller gets it.
+    A stream that passes the layers on its way up, and that the caller gets.
 
     Args:
-        stream: The object that was returned.
-        opened: What has been read of it, and what is held for it.
+        stream: The object that the function returned.
+        opened: What has been read of it, and what the layers hold for it.
     """
 
     def __init__(self, stream: Any, opened: OpenStream) -> None:
@@ -34,7 +34,7 @@ class ReturnedStream(wrapt.ObjectProxy):  # type: ignore[type-arg]
     def __anext__(self) -> Any:
         return self._self_items.__anext__()
 
-    # As the object has them, and under no other name.
+    # Only the methods that the object has.
 
     @property
     def aclose(self) -> Any:
@@ -54,7 +54,7 @@ class ReturnedStream(wrapt.ObjectProxy):  # type: ignore[type-arg]
         return close_at_once
 
     async def _self_close(self) -> None:
-        # Also where nobody has begun to read: then the generator has nothing to close.
+        # Needed too if reading has not begun: then the generator would close nothing.
         await self._self_items.aclose()
         await self._self_stream.aclose()
 
@@ -72,7 +72,7 @@ class ReturnedStream(wrapt.ObjectProxy):  # type: ignore[type-arg]
 
 
 class PlainStream:
-    """A stream of a fallback, which has what the SDKs' streams have: it can be iterated, entered and closed."""
+    """A stream of a fallback. Like the SDKs' streams, it can be iterated, entered and closed."""
 
     def __init__(self, items: AsyncGenerator[Any, None]) -> None:
         self._items = items
@@ -84,7 +84,7 @@ class PlainStream:
         return self._items.__anext__()
 
     async def aclose(self) -> None:
-        """Leave it."""
+        """Close it."""
         await close_source(self._items)
 
     close = aclose
@@ -104,5 +104,5 @@ _items = items_of(_given)
 
 
 def stream_of_items(items: AsyncGenerator[Any, None]) -> ReturnedStream:
-    """A stream of our own making."""
+    """A stream made from an async generator."""
     return ReturnedStream(PlainStream(items), OpenStream(items, []))

@@ -1,4 +1,4 @@
-"""Changing settings while a program runs: all of a change is checked first, then put in place; states stay."""
+"""Change settings at run time: a change is checked completely, then applied; states stay."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class RunTimeSettings:
     """The part of a registry that changes the settings of its call sites."""
 
     book = Book()
-    _file: Path | None = None  # loaded last
+    _file: Path | None = None  # the latest loaded file
 
-    if TYPE_CHECKING:  # what else the registry has
+    if TYPE_CHECKING:  # attributes of the registry that this part uses
         _states: dict[tuple[str, str], KeyClaim]
         _lock: threading.RLock
 
@@ -38,19 +38,19 @@ class RunTimeSettings:
         """
         Change settings while calls run.
 
-        States stay as they are: counts, open periods, budgets, learned limits. Calls under way end as they began. It
-        adds to earlier calls; `unset` takes back. Where several values hold for a call site, an exact name beats a
-        pattern, the later the earlier, and this method what a file says.
+        States stay: counts, open periods, budgets, learned limits. Calls in flight end as they began. The settings are
+        added to those of earlier calls; `unset` removes them. If several values apply to a call site, an exact name
+        takes precedence over a pattern, a later value over an earlier one, and this method over a file.
 
         Args:
-            settings: {call site: {policy: {setting: value}}}. A call site is named as the registry's table shows it,
-                without brackets, or by a pattern with `*` and `?`; one that does not exist yet is met once it is
-                decorated. A policy has its decorator's name. A setting within another is one more mapping:
+            settings: {call site: {policy: {setting: value}}}. A call site is named as in the registry's table,
+                without brackets, or by a pattern with `*` and `?`; one that does not exist yet is changed when it is
+                decorated. A policy has the name of its decorator. A nested setting is one more mapping:
                 `{"rules": {"rate_limit": {"max_retries": 2}, "timeout": None}}`.
-            strict: Refuse call sites that do not exist yet.
+            strict: Whether to refuse call sites that do not exist yet. Default False.
 
         Returns:
-            What changed, one for each call site and policy; each is also told as an event.
+            The changes, one for each call site and policy; each is also sent as an event.
 
         Raises:
             ValueError: A policy or setting that does not exist, or a bad value. Then nothing has changed.
@@ -62,10 +62,13 @@ class RunTimeSettings:
 
     def unset(self, *patterns: str) -> list[SettingsChanged]:
         """
-        Take back what `configure` was given for these call sites, or patterns as they were written; default: all.
+        Remove what `configure` has set.
+
+        Args:
+            *patterns: Call sites, or patterns as they were given. Default: all.
 
         Returns:
-            What changed.
+            The changes.
 
         Raises:
             ValueError: Nothing is configured for one of them. Then nothing has changed.
@@ -79,21 +82,21 @@ class RunTimeSettings:
         """
         Take settings from a TOML file, in place of those of the file that was loaded before.
 
-        A table has the name of a call site, and in it one table for each policy; a name with dots or a `*` needs
-        quotes. `false` stands for None. Nobody watches the file; call this again when it has changed, on SIGHUP say.
+        A table is named after a call site and has one table for each policy; a name with dots or a `*` needs quotes.
+        `false` stands for None. The file is not watched; call this again when it has changed, for example on SIGHUP.
 
         Args:
-            path: Default: the file that was loaded last, which `RESILIENT_AI_CONFIG` in the environment names at the
-                start of the program.
-            strict: Refuse call sites that do not exist yet.
+            path: The file. Default: the latest loaded file, at first the one that `RESILIENT_AI_CONFIG` in the
+                environment names.
+            strict: Whether to refuse call sites that do not exist yet. Default False.
 
         Returns:
-            What changed.
+            The changes.
 
         Raises:
             OSError: The file cannot be read. Then nothing has changed.
-            ValueError: It is no TOML, names a policy or setting that does not exist, or has a bad value; or there is no
-                file to load again. Then nothing has changed.
+            ValueError: It is not TOML, names a policy or setting that does not exist, or has a bad value; or there is
+                no file to load again. Then nothing has changed.
         """
         path = path if path is not None else self._file
         if path is None:
@@ -106,7 +109,7 @@ class RunTimeSettings:
 
     @property
     def settings(self) -> Settings:
-        """Every value that was set while the program runs, the weakest first, and for which call sites it is meant."""
+        """Every value that was set at run time, the weakest first, with the call sites that it matches."""
         book, sites = self.book, [site for site, _ in self._reach()]
         return Settings(
             replace(
@@ -119,7 +122,7 @@ class RunTimeSettings:
     # -- within
 
     def _reach(self) -> list[tuple[tuple[str, str], Any]]:
-        """Kind and name of everything that settings can reach, each with what its decorator says."""
+        """Kind and name of everything that settings can change, each with the settings of its decorator."""
         reach = [((policy.kind, site), policy.declared) for policy, site in policies_of(self)]
         reach += [((kind, claim.site), claim.config) for (kind, _), claim in list(self._states.items())]
         return [(site, declared) for site, declared in reach if site[0] in KINDS]
@@ -155,7 +158,7 @@ def _from_file(path: Path) -> tuple[Setting, ...]:
     with open(path, "rb") as file:
         try:
             return settings_from(tomllib.load(file), name)
-        except ValueError as error:  # what is no TOML, or no text, as well
+        except ValueError as error:  # also for files that are not TOML, or not text
             raise ValueError(f"{name}: {error}") from None
 
 

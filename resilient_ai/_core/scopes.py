@@ -1,4 +1,4 @@
-"""Cancel scopes on a registry's clock, also on one that can do no more than tell the time and sleep."""
+"""Cancel scopes on a registry's clock, even if the clock can only tell the time and sleep."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 def move_on_after(clock: Clock, seconds: float) -> AbstractContextManager[anyio.CancelScope]:
     """
-    A cancel scope that ends by itself once the clock has moved by so many seconds.
+    A cancel scope that ends by itself after so many seconds of a clock.
 
     Args:
-        clock: Its own `move_on_after` is used where it has one; for any other a task sleeps beside the block.
-        seconds: From the entry on; inf for a scope that does not end by itself.
+        clock: The clock. Its own `move_on_after` is used if it has one; otherwise a task sleeps alongside the block.
+        seconds: Seconds from the entry on; inf for a scope that does not end by itself.
     """
     own = getattr(clock, "move_on_after", None)
     return own(seconds) if own is not None else _SleptScope(clock, seconds)
@@ -36,15 +36,15 @@ def put_off(clock: Clock, scope: anyio.CancelScope, seconds: float) -> None:
         slept.start(seconds)
     elif (own := getattr(clock, "put_off", None)) is not None:
         own(scope, seconds)
-    elif scope.deadline < math.inf:  # a scope of the event loop's own time
+    elif scope.deadline < math.inf:  # a scope in the event loop's own time
         scope.deadline = anyio.current_time() + seconds
 
 
-_slept: dict[int, _SleptScope] = {}  # those that are entered, by the scope's id
+_slept: dict[int, _SleptScope] = {}  # the entered ones, by id of the scope
 
 
 class _SleptScope:
-    """`move_on_after` for a clock that has `now` and `sleep` alone."""
+    """`move_on_after` for a clock that has only `now` and `sleep`."""
 
     __slots__ = ("_clock", "_scope", "_seconds", "_task", "_timer")
 
@@ -62,7 +62,7 @@ class _SleptScope:
         return scope
 
     def start(self, seconds: float) -> None:
-        """Sleep for so long from now on, in place of the sleep before."""
+        """Sleep for so many seconds from now on, in place of the previous sleep."""
         if self._timer is not None:
             self._timer.cancel()
         self._timer = None
@@ -76,7 +76,7 @@ class _SleptScope:
             try:
                 await self._clock.sleep(max(0.0, seconds))
             except Exception as error:  # noqa: BLE001 - a detached task may not raise: trio would end the whole run
-                # The block goes on without its limit of time; what it calls has limits of its own.
+                # The block goes on without its time limit; the calls in it have limits of their own.
                 log(
                     "error",
                     "resilient_ai.clock_failed",

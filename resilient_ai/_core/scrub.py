@@ -1,4 +1,4 @@
-"""What an event may say of an error and of a request: no keys, no prompt, no answer."""
+"""Remove keys, prompts and answers from the texts in events."""
 
 from __future__ import annotations
 
@@ -33,27 +33,28 @@ _SHORTEST = 4
 _RUN = 6
 _MOST_WORK = 50_000
 _BASE64 = re.compile(r"[A-Za-z0-9+/_\-]{20}")
-_MISREAD = re.compile("[\xc2-\xf4][\x80-\xbf]")  # UTF-8 that was read as Latin-1, as bodies without a charset are
+# UTF-8 that was read as Latin-1, which happens to bodies without a charset.
+_MISREAD = re.compile("[\xc2-\xf4][\x80-\xbf]")
 
 
 def scrub(text: str, *, private: tuple[object, ...] = ()) -> str:
     """
-    Make an error message fit for a log: no keys, no text of the request, one line, at most 200 characters.
+    Make an error message safe for a log: no keys, no text of the request, one line, at most 200 characters.
 
     Args:
-        text: The message; its first 1,000 characters are looked at.
-        private: Values of the request; every string of 4 characters or more among or inside them is taken out, and
-            every piece of 12 characters or more of one, since providers cut what they quote. They are found in any
-            case and however they are escaped, joined or encoded (JSON, Python, URL, HTML, base64). Pieces are looked
-            for in 20,000 characters of the request: short strings in full, long ones from their beginning.
+        text: The message; its first 1,000 characters are used.
+        private: Values of the request. Every string of at least 4 characters among or inside them is removed, and
+            every piece of at least 12 characters of one, because providers cut what they quote. They are found in any
+            case, and if they are escaped, joined or encoded (JSON, Python, URL, HTML, base64). Pieces are searched
+            in 20,000 characters of the request: short strings in full, long ones from their beginning.
     """
     if len(text) > _LOOKED_AT:
-        text = text[:_LOOKED_AT].rpartition(" ")[0] or text[:_LOOKED_AT]  # no half of a key at the end
+        text = text[:_LOOKED_AT].rpartition(" ")[0] or text[:_LOOKED_AT]  # no part of a key at the end
     try:
         strings = sorted(set(_strings(private)), key=len)
     except Exception:  # noqa: BLE001 - an argument that cannot be read, so nobody knows what of it is quoted
         return _WITHHELD
-    # Both are looked for in the text as it came: a word of the request may stand in the middle of a key.
+    # Keys and requests are searched in the original text: a word of the request may be in the middle of a key.
     marks = [""] * len(text)
     try:
         for start, end in (*secrets_in(text), *_known_in(text)):
@@ -69,7 +70,7 @@ def scrub(text: str, *, private: tuple[object, ...] = ()) -> str:
 
 
 def _strings(private: tuple[object, ...]) -> Iterator[str]:
-    """The strings of a request, the outer ones first: a tool's result lies some ten levels deep."""
+    """Iterate over the strings of a request, the outer ones first; a tool's result is about ten levels deep."""
     queue: deque[Any] = deque(private)
     left = _MOST_VALUES
     seen: set[int] = set()
@@ -90,11 +91,11 @@ def _members(thing: Any) -> Iterator[Any]:
         yield from (each for each in islice(thing, _MOST_MEMBERS) if isinstance(each, str) and len(each) >= _PIECE)
         yield from islice(thing.values(), _MOST_MEMBERS)
     elif isinstance(thing, list | tuple):
-        half = _MOST_MEMBERS // 2  # the end of a long conversation is what the error is about
+        half = _MOST_MEMBERS // 2  # the error is usually about the end of a long conversation
         yield from thing if len(thing) <= _MOST_MEMBERS else (*thing[:half], *thing[-half:])
     elif isinstance(thing, set | frozenset):
         yield from islice(thing, _MOST_MEMBERS)
-    else:  # a message object of an SDK's, say
+    else:  # such as a message object of an SDK
         yield from islice(_attributes(thing), _MOST_MEMBERS)
 
 
@@ -111,16 +112,16 @@ def _attributes(thing: Any) -> Iterator[Any]:
 
 
 class _TooMuchInCommonError(Exception):
-    """A message was made to look like the request in so many places that looking at them all takes too long."""
+    """A message resembles the request in so many places that checking all would take too long."""
 
 
 def _quoted(text: str, strings: list[str]) -> Iterator[tuple[int, int]]:
-    """Where the strings stand in the text, whole or in pieces, as they are or encoded."""
+    """Iterate over the places of the strings in the text, whole or in pieces, plain or encoded."""
     encoded, misread = _BASE64.search(text) is not None, _MISREAD.search(text) is not None
     left = _PRIVATE_LIMIT
     parts = []
     for number, value in enumerate(strings):
-        start = value[: left // (len(strings) - number)]  # what the short ones leave goes to the long ones
+        start = value[: left // (len(strings) - number)]  # what short strings do not use is available to long ones
         left -= len(start)
         forms = _forms(start, encoded=encoded)
         if misread and not start.isascii():
@@ -135,7 +136,7 @@ def _known_in(text: str) -> Iterator[tuple[int, int]]:
 
 
 def _places(text: str, parts: Iterable[tuple[str, tuple[str, ...]]]) -> Iterator[tuple[int, int]]:
-    """Where the text has one of these as it is, or one of its plain forms."""
+    """Iterate over the places of these strings in the text, in their original or a plain form."""
     if not parts:
         return
     signs = plain_signs(text)
@@ -160,9 +161,10 @@ def _forms_of_secret(value: str, encoded: bool) -> tuple[str, ...]:
 
 class _Quotes:
     """
-    The parts of a text that it has in common with others.
+    Finds the parts that a text has in common with other texts.
 
-    Two texts that share 12 signs share one of every seventh run of 6 signs of the second. So few runs are looked up.
+    Two texts that share 12 characters share a run of 6 characters that begins at a multiple of 7 in the second text. So
+    only few runs are looked up.
     """
 
     def __init__(self, text: str) -> None:
@@ -174,7 +176,7 @@ class _Quotes:
             self._places.setdefault(text[at : at + _RUN], []).append(at)
 
     def look_for(self, value: str) -> None:
-        """Cover what the text has of a value: all of a short one, pieces of 12 signs or more of a long one."""
+        """Mark the parts of the text that come from a value: all of a short one, pieces of 12 or more of a long one."""
         if _SHORTEST <= len(value) < _PIECE:
             at = self._text.find(value)
             while at >= 0:
@@ -209,10 +211,10 @@ class _Quotes:
 
 
 def _in_base64(text: str) -> Iterator[str]:
-    """The plain forms of what base64 makes of a text, which depends on how many bytes come before."""
+    """Iterate over the plain forms of a text in base64, which depend on the number of bytes before it."""
     raw = text.encode(errors="replace")
     for offset in range(3):
-        whole = raw[offset : len(raw) - (len(raw) - offset) % 3]  # a last group that is not full looks different
+        whole = raw[offset : len(raw) - (len(raw) - offset) % 3]  # an incomplete last group is encoded differently
         yield plain_form(base64.b64encode(whole).decode())
 
 
@@ -220,7 +222,7 @@ _SALT = os.urandom(16)
 
 
 def args_hash(args: tuple[object, ...], kwargs: dict[str, object]) -> str:
-    """Eight hex digits that are equal for equal arguments within this process and mean nothing outside it."""
+    """Eight hex digits that are equal for equal arguments in this process, and have no meaning outside it."""
     digest = hashlib.blake2b(key=_SALT, digest_size=4)
     for part in (args, sorted(kwargs.items())):
         try:
