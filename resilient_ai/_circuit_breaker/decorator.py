@@ -213,8 +213,8 @@ def circuit_breaker(
         timeout_seconds: A call that takes longer is cancelled and counts as a failure; for a stream, this is the wait
             for the first item. Default 30; for plain functions none, because they cannot be stopped. None: no bound.
         idle_timeout_seconds: For streams: most seconds between two items, and until the first item after a sign of
-        life: the endpoints of `resilient_ai.providers` report events that are not items (reasoning, tool
-        arguments). Default 30, for plain functions none; None: no bound.
+            life: the endpoints of `resilient_ai.providers` report events that are not items (reasoning, tool
+            arguments). Default 30, for plain functions none; None: no bound.
         failure_rate_threshold: Share of failures in the window, 0 to 1, that opens (inclusive). Default None: off.
         window_seconds: Sliding window of the rates in seconds, exact to a ten-thousandth of itself. Default 60.
         window_calls: Use a window of the last so many calls instead. Default None: off.

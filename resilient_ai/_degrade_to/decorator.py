@@ -104,7 +104,7 @@ def degrade_to(
             not JSON.
         mark: "prefix" puts "[CACHED] " before text from a rung that recalls and "[RULE-BASED] " before text from a
             function; values stay unchanged. Or a function that takes a `Recalled` and returns the answer. Default
-        None: answers are not marked.
+            None: answers are not marked.
         rung_timeout: Seconds that an async rung has for one call, including the wait for its turn. Default 5; None:
             no bound. A rung that is not async runs at once and must not block. Not for plain functions, whose rungs
             block.
