@@ -1,4 +1,4 @@
-"""Where clients of SDKs and of HTTP hold what is secret: by the names of their attributes, none of them imported."""
+"""Find the secrets of SDK and HTTP clients by the names of their attributes; no SDK is imported."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ _INNER = (
     "httpx_client", "httpx_async_client",
 )  # fmt: skip
 _MOST_HOLDERS = 12
-_MOST = 200  # headers, parameters or cookies of one holder
+_MOST = 200  # most headers, parameters or cookies of one holder
 
 _NAMES = re.compile(r"(?i)key|token|secret|pass|pwd|auth|cookie|credential|sig|session|bearer|jwt|\bcode\b")
-# Headers and parameters that people want to see in a message, and that no key is given by.
+# Headers and parameters that are useful in a message and never contain a key.
 _PLAIN = re.compile(
     r"(?i)\A(?:accept.*|content-.*|user-agent|host|connection|origin|(?:http-)?referer|date|cache-control|x-title"
     r"|x-stainless-.*|openai-.*|anthropic-(?!.*key).*|x-goog-(?:api-client|user-project)|traceparent|tracestate|baggage"
@@ -38,13 +38,13 @@ _WORDS = re.compile(r"[^\s;,]{1,8192}")
 
 
 def is_secret(value: str) -> bool:
-    """Whether a value is long enough to be taken out of messages: 8 characters, or 6 with a letter and a digit."""
+    """Whether a value is long enough to be removed from messages: 8 characters, or 6 with a letter and a digit."""
     value = value.strip()
     return len(value) >= 8 or (len(value) >= 6 and any(map(str.isdigit, value)) and any(map(str.isalpha, value)))
 
 
 def credentials_of(client: Any) -> Iterator[str]:
-    """The keys and tokens that a client has, each by an attribute that is named so."""
+    """Iterate over the keys and tokens of a client, by the names of its attributes."""
     api_client = read(read(client, "sdk") or client, "_api_client")
     for holder in (client, api_client, read(api_client, "_credentials")):
         for name in _KEYS:
@@ -52,9 +52,9 @@ def credentials_of(client: Any) -> Iterator[str]:
 
 
 def others_of(client: Any) -> Iterator[str]:
-    """What else of a client is secret: in headers, query parameters, cookies, addresses and ways of signing in."""
+    """Iterate over other secrets of a client: in headers, query parameters, cookies, addresses and auth objects."""
     holders, seen = [client], set[int]()
-    while holders and len(seen) < _MOST_HOLDERS:  # a mock has everything, without an end
+    while holders and len(seen) < _MOST_HOLDERS:  # a mock object has every attribute, endlessly
         holder = holders.pop(0)
         if id(holder) in seen:
             continue
@@ -77,7 +77,7 @@ def _of_holder(holder: Any) -> Iterator[str]:
 
 
 def secret_headers(headers: Any, *, unknown: bool = True) -> Iterator[str]:
-    """The values of those headers that are secret: by their name, or, if wanted, because nobody knows the name."""
+    """Iterate over the values of secret headers, and with `unknown` also of headers with an unknown name."""
     for name, value in _pairs(_mapped(headers)):
         if name.lower() in ("authorization", "proxy-authorization"):
             yield from _in_authorization(value)
@@ -93,11 +93,11 @@ def secret_headers(headers: Any, *, unknown: bool = True) -> Iterator[str]:
 
 
 def in_address(address: str) -> Iterator[str]:
-    """User, password and keys of a URL, as they are and decoded."""
+    """Iterate over user, password and keys in a URL, encoded and decoded."""
     try:
         parts = urlsplit(address)
         user, password = parts.username, parts.password
-    except ValueError:  # no address after all
+    except ValueError:  # not a valid address
         return
     if password:
         yield from (password, unquote(password))
@@ -107,7 +107,7 @@ def in_address(address: str) -> Iterator[str]:
 
 
 def attributes_of(attributes: Mapping[str, Any]) -> Iterator[str]:
-    """What attributes of a plain endpoint hold that is secret: keys, headers, addresses, clients."""
+    """Iterate over the secrets in the attributes of a plain endpoint: keys, headers, addresses, clients."""
     for name, value in list(attributes.items()):
         if isinstance(value, str):
             if "://" in value:
@@ -125,7 +125,7 @@ def attributes_of(attributes: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _in_authorization(value: str) -> Iterator[str]:
-    """`Bearer x`, `Basic x`, `Digest a="x"`, or a scheme of somebody's own."""
+    """Iterate over the secrets in `Bearer x`, `Basic x`, `Digest a="x"`, or a custom scheme."""
     words = _WORDS.findall(value)
     scheme = words[0].lower() if len(words) > 1 else ""
     for word in words[1:] or words:
@@ -150,7 +150,7 @@ def _in_cookies(cookies: Any) -> Iterator[str]:
 
 
 def _in_auth(auth: Any) -> Iterator[str]:
-    """The fields of a way to sign in: all texts, as each has names of its own for them."""
+    """Iterate over all texts in the fields of an auth object, because each class has its own names."""
     if isinstance(auth, tuple | list):
         yield from (text for each in auth for text in _texts(each))
     elif hasattr(type(auth), "auth_flow"):
@@ -162,7 +162,7 @@ def _in_auth(auth: Any) -> Iterator[str]:
 
 
 def _named(pairs: Iterable[tuple[Any, Any]]) -> Iterator[str]:
-    """What a name says is secret, or whose name nobody knows."""
+    """Iterate over the values with a secret or an unknown name."""
     return (value for name, value in _pairs(pairs) if _NAMES.search(name) or _may_be_secret(name, value))
 
 
@@ -179,7 +179,7 @@ def _pairs(pairs: Iterable[tuple[Any, Any]]) -> Iterator[tuple[str, str]]:
 
 
 def _texts(value: Any) -> Iterator[str]:
-    """A text, bytes, a `SecretStr`, or a few of them."""
+    """Iterate over the texts in a string, bytes, a `SecretStr`, or a few of them."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, bytes):

@@ -1,4 +1,4 @@
-"""What looks like a key, a token or a password: the one list of shapes, for logs and for memories alike."""
+"""The list of patterns that look like a key, a token or a password, for logs and for memories."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# Every repetition is possessive or bounded, so that no text takes more than linear time.
+# Every repetition is possessive or bounded, so that the time is linear for every text.
 _SHAPES = re.compile(
     r"""(?x)
     -----BEGIN\ [A-Z ]{0,20}PRIVATE\ KEY-----[^-]*+(?:-----END\ [A-Z ]{0,20}PRIVATE\ KEY-----)?
@@ -32,7 +32,7 @@ _SHAPES = re.compile(
     | (?i:(?<=header\ value)[:\ ]{1,2}b?(?:'[^']*+'|"[^"]*+"|[^\s"',;]++))
     """
 )
-# Runs of letters and digits that may be nothing but a key. What a provider calls the request is wanted in a log.
+# Runs of letters and digits that can only be a key. A provider's request id is wanted in a log.
 _RUNS = re.compile(r"(?<![A-Za-z0-9])(?<!req_)(?<!req-)(?<!call_)(?<!resp_)(?<!msg_)[A-Za-z0-9]{16,}+")
 _SHORTEST_HEXADECIMAL = 32
 _HEXADECIMAL = frozenset("0123456789abcdefABCDEF")
@@ -40,7 +40,7 @@ _HEXADECIMAL = frozenset("0123456789abcdefABCDEF")
 
 def secrets_in(text: str) -> Iterator[tuple[int, int]]:
     """
-    Where a text holds what looks like a secret.
+    Find the parts of a text that look like a secret.
 
     Args:
         text: Any text; the time taken grows linearly with it.
@@ -56,7 +56,9 @@ def secrets_in(text: str) -> Iterator[tuple[int, int]]:
 
 
 def looks_random(run: str) -> bool:
-    """Whether letters and digits are spelled out by nobody: long hexadecimal, or a kind that changes often."""
+    """
+    Whether a run of characters looks random: long hexadecimal, or with frequent changes between letters and digits.
+    """
     digits = sum(map(str.isdigit, run))
     if digits < 2 or digits == len(run):
         return False

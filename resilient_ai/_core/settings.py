@@ -1,7 +1,7 @@
 """
-Settings that are changed while a program runs: what was asked for, and which value of it holds where.
+Settings that are changed at run time: the values that were set, and which of them apply to a call site.
 
-Every value here is immutable. A change makes another `Book`, which takes the place of the one before in one step.
+Every value here is immutable. A change makes a new `Book`, which replaces the old one in one step.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
 C = TypeVar("C")
 
-CONFIGURED = "configure"  # the origin of what a program has set; that of the others is the name of their file
+CONFIGURED = "configure"  # the origin of settings by the program; other settings have the name of their file
 
 
 class Tunable(Protocol):
-    """A kind of policy, as far as its settings are concerned."""
+    """A kind of policy, with the attributes needed for its settings."""
 
     kind: ClassVar[str]
     changeable: ClassVar[tuple[str, ...]]
@@ -37,13 +37,13 @@ class Tunable(Protocol):
     def changed(cls, config: Any, changes: Mapping[str, Any]) -> Any: ...
 
 
-KINDS: dict[str, type[Tunable]] = {}  # of policies that have been imported
+KINDS: dict[str, type[Tunable]] = {}  # of imported policies
 
 _import_kinds: Callable[[], object] = lambda: None  # noqa: E731 - set by the rim, which knows every policy
 
 
 def import_kinds_with(importer: Callable[[], object]) -> None:
-    """Call `importer` before a name is said to be unknown: not every policy is imported from the start."""
+    """Call `importer` before a name is reported as unknown: not every policy is imported from the start."""
     global _import_kinds
     _import_kinds = importer
 
@@ -52,15 +52,15 @@ def import_kinds_with(importer: Callable[[], object]) -> None:
 @dataclass(frozen=True, slots=True)
 class Setting:
     """
-    One value that was set while the program runs.
+    One value that was set at run time.
 
     Attributes:
-        pattern: For which call sites: a name as the registry's table shows it, or a pattern with `*` and `?`.
+        pattern: The call sites: a name as in the registry's table, or a pattern with `*` and `?`.
         kind: The decorator.
-        name: The setting; one within another after a dot, `rules.rate_limit.max_retries` say.
-        value: What it was set to.
-        origin: "configure", or the file.
-        matches: Names of the call sites for which it is meant; empty: nothing has such a name yet.
+        name: The setting; a nested one after a dot, such as `rules.rate_limit.max_retries`.
+        value: Its value.
+        origin: "configure", or the name of the file.
+        matches: Names of the matching call sites; empty if there are none yet.
     """
 
     pattern: str
@@ -76,7 +76,7 @@ class Setting:
         return not any(each in self.pattern for each in "*?")
 
     def fits(self, site: str) -> bool:
-        """Whether it is meant for a call site, whose name may be given in full or by its last part."""
+        """Whether it matches a call site, whose name may be given in full or by its last part."""
         names = (site, as_shown(site), site.rpartition(".")[2])
         return self.pattern in names or (
             not self.is_exact and any(fnmatch.fnmatchcase(each, self.pattern) for each in names)
@@ -92,8 +92,8 @@ class Book:
     Every value that was set.
 
     Attributes:
-        file: Those of the file that was loaded last.
-        own: Those of the program, the latest last.
+        file: Settings from the latest loaded file.
+        own: Settings by the program, the latest last.
     """
 
     file: tuple[Setting, ...] = ()
@@ -106,7 +106,7 @@ class Book:
         return iter((*self.file, *self.own))
 
     def adding(self, new: Iterable[Setting]) -> Book:
-        """With more of the program's; a value that is set again counts as set now."""
+        """A book with more settings by the program; a value that is set again counts as the latest."""
         own = {(each.pattern, each.kind, each.name): each for each in self.own}
         for each in new:
             own.pop((each.pattern, each.kind, each.name), None)
@@ -114,7 +114,7 @@ class Book:
         return Book(self.file, tuple(own.values()))
 
     def without(self, patterns: tuple[str, ...]) -> Book:
-        """Without those of the program's that were set for these patterns."""
+        """A book without the settings by the program for these patterns."""
         known = list(dict.fromkeys(each.pattern for each in self.own))
         for pattern in patterns:
             if pattern not in known:
@@ -123,9 +123,10 @@ class Book:
 
     def of(self, kind: str, site: str) -> tuple[Setting, ...]:
         """
-        What holds for a call site, the weakest first.
+        The settings that apply to a call site, the weakest first.
 
-        A file is weaker than the program, a pattern than a name, and what was set early than what was set late.
+        A file is weaker than the program, a pattern is weaker than a name, and earlier settings are weaker than later
+        ones.
         """
         fitting = [
             sorted((each for each in layer if each.kind == kind and each.fits(site)), key=lambda each: each.is_exact)
@@ -138,12 +139,9 @@ class Book:
         The settings of a call site.
 
         Args:
-            kind: Of the policy.
-            site: Its name.
-            declared: As the decorator has them; returned as they are where nothing was set.
-
-        Raises:
-            ValueError: A value does not fit the others; it names the call site and where the value comes from.
+            kind: Kind of the policy.
+            site: Name of the call site.
+            declared: The settings of the decorator; returned unchanged if nothing was set.
         """
         if not self or kind not in KINDS or not (holding := self.of(kind, site)):
             return declared
@@ -151,7 +149,7 @@ class Book:
 
 
 def changed(kind: type[Tunable], config: Any, settings: Iterable[Setting], site: str) -> Any:
-    """A config with settings in it, the last of them the strongest."""
+    """A config with settings applied, of which the last is the strongest."""
     changes: dict[str, Any] = {}
     for each in settings:
         _put(changes, each.name.split("."), each.value)
@@ -174,13 +172,13 @@ def _put(into: dict[str, Any], path: list[str], value: Any) -> None:
 
 
 def replaced(config: C, changes: Mapping[str, Any]) -> C:
-    """A frozen dataclass with other values; it checks itself. Of a plain function, timeouts cannot be set."""
+    """A frozen dataclass with other values, which are checked. For a plain function, timeouts cannot be set."""
     untimed = getattr(config, "timeouts", ()) if getattr(config, "plain", False) else ()
     kept = {name: value for name, value in changes.items() if name not in untimed}
     return dataclasses.replace(config, **kept)  # type: ignore[type-var]  # every config is a dataclass
 
 
-# -- what a program or a file asks for
+# -- reading what a program or a file sets
 
 
 def settings_from(given: object, origin: str) -> tuple[Setting, ...]:
@@ -188,7 +186,7 @@ def settings_from(given: object, origin: str) -> tuple[Setting, ...]:
     The settings in `{name or pattern: {policy: {setting: value}}}`.
 
     Raises:
-        ValueError: The form is another, or no policy or setting has such a name; it lists those there are.
+        ValueError: The form is wrong, or a policy or setting does not exist; the message lists the existing ones.
     """
     from_file = origin != CONFIGURED
     found: list[Setting] = []
@@ -248,29 +246,29 @@ def _leaves(path: str, value: Any, kind: type[Tunable], *, from_file: bool) -> l
     if callable(value):
         raise ValueError(f"{path} of {kind.kind} must be a plain value, got {value!r}; functions are for the decorator")
     if from_file and value is False and not isinstance(getattr(kind.default_config(), path, None), bool):
-        return [(path, None)]  # TOML has no word for None
+        return [(path, None)]  # TOML has no None
     return [(path, value)]
 
 
 def _check_alone(kind: type[Tunable], settings: list[Setting], pattern: str) -> None:
-    """Refuse values that no call site could have; whether they fit those of the decorator is found out there."""
+    """Refuse values that are illegal at every call site; whether they fit the decorator's is checked later."""
     with each_alone():
         changed(kind, kind.default_config(), settings, pattern)
 
 
 def unknown(what: str, name: str, known: Iterable[str]) -> str:
-    """A message about a name that does not exist: which one may be meant, and which there are."""
+    """A message about an unknown name: which one may be meant, and which names exist."""
     known = list(known)
     close = difflib.get_close_matches(name, known, n=1)
     meant = f"; did you mean {close[0]!r}?" if close else ""
     return f"{what} {name!r}{meant or ';'} there are: {', '.join(known) or 'none'}"
 
 
-# -- for people
+# -- showing settings
 
 
 def flat(config: Any, names: Iterable[str]) -> dict[str, Any]:
-    """Settings as plain values; one within another after a dot."""
+    """Settings as plain values by name; a nested one after a dot."""
     return {path: value for name in names for path, value in _flat(name, getattr(config, name))}
 
 
@@ -288,7 +286,7 @@ def _flat(path: str, value: Any) -> list[tuple[str, Any]]:
 
 @public("types")
 class Settings(tuple[Setting, ...]):
-    """What `registry.settings` shows: every value that was set while the program runs, the weakest first."""
+    """The values of `registry.settings`: everything that was set at run time, the weakest first."""
 
     __slots__ = ()
 

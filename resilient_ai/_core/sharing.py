@@ -1,8 +1,7 @@
 """
-What a policy tells other processes and hears from them, where its registry has joined others.
+Facts that policies exchange with other processes, if their registry has joined a fleet.
 
-Nothing of it is on the path of a call that goes well, and nothing waits: what is told is put into a box that somebody
-else empties.
+Good calls do not pass through here, and nothing here waits: facts are put into a queue that another task empties.
 """
 
 from __future__ import annotations
@@ -20,11 +19,11 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True)
 class Subject:
     """
-    What a fact is about: an endpoint under one credential, so that one worker's wrong key rests nobody else.
+    The subject of a fact: an endpoint with one credential, so that one worker's wrong key does not affect the others.
 
     Attributes:
-        name: The endpoint, or the name of a quota.
-        credential: The credential as far as it is known; "" where it is not. It never leaves the process in clear.
+        name: Name of the endpoint, or of a quota.
+        credential: The credential; "" if unknown. It never leaves the process in clear text.
     """
 
     name: str
@@ -32,20 +31,20 @@ class Subject:
 
 
 def credential_of(endpoint: object) -> str:
-    """What tells an endpoint's credential from others: what it says, else the keys that it holds, else nothing."""
+    """A text that identifies an endpoint's credential: its own, else its keys, else ""."""
     told = getattr(endpoint, "credential", None)
     return told if isinstance(told, str) else "\0".join(secrets_of(endpoint))
 
 
-EVIDENCE_SPANS = (0.5, 2.0, 8.0)  # seconds of the past that workers compare
+EVIDENCE_SPANS = (0.5, 2.0, 8.0)  # lengths, in seconds, of the recent time spans that workers compare
 
 
 class Evidence(NamedTuple):
     """
-    What a worker has seen of late.
+    The recent outcomes in one worker.
 
     Attributes:
-        counts: Calls and failures of the last 0.5, 2 and 8 seconds: calls, failures, calls, failures and so on.
+        counts: Calls and failures of the last 0.5, 2 and 8 seconds, alternating: calls, failures, calls and so on.
         usual: Share of failures before the last 0.5 seconds.
     """
 
@@ -58,15 +57,15 @@ NO_EVIDENCE = Evidence((0,) * (2 * len(EVIDENCE_SPANS)), 0.0)
 
 class Ruling(NamedTuple):
     """
-    What workers have decided together.
+    A decision of the fleet.
 
     Attributes:
-        opened: Whether calls are refused; else they are let through again.
-        seconds: Until a probe.
-        reason: With the numbers that decided.
+        opened: Whether calls are refused; otherwise they are let through again.
+        seconds: Seconds until a probe.
+        reason: The reason, with the numbers that decided.
         probes: Probes that have failed since.
-        longest: Seconds for which that is believed without a failure of one's own.
-        vote: Workers that saw too many failures, and all that called; None where that was no vote.
+        longest: Seconds for which a worker follows the decision without a failure of its own calls.
+        vote: The workers that saw too many failures, and all that made calls; None if there was no vote.
     """
 
     opened: bool
@@ -78,7 +77,7 @@ class Ruling(NamedTuple):
 
 
 class Voter(Protocol):
-    """A state whose failures may be one worker's own trouble, so that all workers are asked."""
+    """A state whose failures may be local to one worker, so that all workers vote."""
 
     @property
     def name(self) -> str:
@@ -87,7 +86,7 @@ class Voter(Protocol):
 
     @property
     def kind(self) -> str:
-        """What sort of state it is."""
+        """The kind of the state."""
         ...
 
     @property
@@ -97,84 +96,84 @@ class Voter(Protocol):
 
     @property
     def period(self) -> float:
-        """Seconds that it stays open by itself."""
+        """Seconds that it stays open by its own rules."""
         ...
 
     def evidence(self) -> Evidence:
-        """What it has seen of late."""
+        """Its recent outcomes."""
         ...
 
     def follow(self, ruling: Ruling) -> None:
-        """Do what has been decided, as far as no operator has said otherwise."""
+        """Apply a decision, unless an operator has set the state."""
         ...
 
     def held(self) -> tuple[float, int] | None:
-        """(seconds until a probe, probes that failed) while it is held open by what was decided; else None."""
+        """(seconds until a probe, number of failed probes) while a decision holds it open; else None."""
         ...
 
 
 class Leased(Protocol):
-    """A quota of which this process takes parts. Called from any thread; nothing in here waits."""
+    """A quota from which this process leases units. Called from any thread; nothing here waits."""
 
     @property
     def subject(self) -> Subject:
-        """Which quota it is."""
+        """The identity of the quota."""
         ...
 
     def begin(self, workers: int) -> None:
-        """The quota can be asked from now on; so many processes share it."""
+        """Note that the quota's server can be asked from now on; `workers` processes share the quota."""
 
     def end(self) -> None:
-        """It cannot be asked for the time being."""
+        """Note that the server cannot be asked at present."""
 
     def ask(self) -> Ask | None:
-        """What is to be asked now; None: nothing, or the latest question has not been answered."""
+        """The question to ask now; None: there is nothing to ask, or the latest question has not been answered."""
 
     def answer(self, grant: Grant | None) -> None:
-        """The answer to the latest question; None: it was refused."""
+        """Take in the answer to the latest question; None: it was refused."""
 
     def give_back(self) -> Ask | None:
-        """What is left over, because this process leaves; None: nothing."""
+        """The question that gives units back when this process leaves; None: there are none."""
 
     def leave(self) -> None:
-        """It has left: the quota is its own again."""
+        """End the sharing: the quota is this process's own again."""
 
 
 class Sharing(Protocol):
-    """Where a policy tells what other workers should know at once."""
+    """The fleet, to which policies report facts for other workers."""
 
     @property
     def reachable(self) -> int:
-        """Workers that can be asked, this one included; 0 while nobody can be."""
+        """Number of workers that can be reached, including this one; 0 while the fleet cannot be reached."""
         ...
 
     def shares(self, what: str) -> bool:
-        """Whether such things are told and heard."""
+        """Whether facts of this kind are exchanged."""
         ...
 
     def suspect(self, voter: Voter) -> None:
-        """A call of it has failed."""
+        """Report that a call of a state has failed."""
 
     def judged(self, voter: Voter, verdict: str) -> None:
-        """Its probe was "answered" or "failed", or what was decided is "doubted"."""
+        """Report a verdict: a probe was "answered" or "failed", or a decision is "doubted"."""
 
     def failed(self, subject: Subject, error_type: ErrorType, wait: float | None) -> None:
-        """The provider refused a call for a reason that holds for every worker."""
+        """Report that the provider refused a call for a reason that applies to every worker."""
 
     def recovered(self, subject: Subject) -> None:
-        """It has answered again."""
+        """Report that the provider has answered again."""
 
     def wants(self, leased: Leased) -> None:
-        """A shared quota has something to ask."""
+        """Note that a shared quota has a question to ask."""
 
 
 class Hearing(Protocol):
-    """A state that facts concern."""
+    """A state that facts can be about."""
 
     def _fact_subject(self) -> Subject | None:
-        """What it is about; None where no fact concerns it."""
+        """The subject of its facts; None if no fact concerns it."""
         ...
 
     def _hear(self, error_type: ErrorType | None, wait: float) -> bool:
-        """Another worker was refused for this reason, for so many seconds; None: it was answered again."""
+        """Take in that another worker was refused for this reason, for so many seconds; None: it was answered again."""
         ...

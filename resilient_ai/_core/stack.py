@@ -1,4 +1,4 @@
-"""Folding: the policies of one function become one handler, and one fast path where they have one."""
+"""Folding: make one handler, and if possible one fast path, from the policies of a function."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ class Stack:
 
     Attributes:
         called: The function as the layers call it: a plain one is lifted to an async one.
-        handler: Runs the layers; of a plain function, to their end.
-        name: The function's, unlike that of every other function.
-        call_site: The name of the outermost policy's state.
-        observers: Who looks at its calls.
+        handler: Runs the layers; for a plain function, to their end.
+        name: Unique name of the function.
+        call_site: Name of the outermost policy's state.
+        observers: The observers of its calls.
     """
 
     __slots__ = (
@@ -77,7 +77,7 @@ class Stack:
 
     @property
     def site(self) -> Site:
-        """Where the outermost policy stands. Made anew each time: it is asked at decoration alone, and takes room."""
+        """The call site of the outermost policy. Not kept, because it needs memory and is used at decoration only."""
         return Site(self.name, Place.of(self.function), streaming=self.streaming, plain=self.plain)
 
     def _run_to_end(self, call: Callable[..., Any]) -> Callable[..., Any]:
@@ -86,7 +86,7 @@ class Stack:
         return driven_generator(call) if self.streaming else driven(call, self.name)
 
     def lifted(self, bound: Callable[..., Any]) -> Callable[..., Any]:
-        """The function, or a bound method of it, as the layers call it."""
+        """The function, or a bound method of it, in the form that the layers call."""
         if not self.plain:
             return bound
         return lifted_generator(bound) if self.streaming else lifted(bound)
@@ -123,7 +123,7 @@ class Stack:
         return items_of(handler) if self.streaming else handler
 
     def _meter(self) -> Meter | None:
-        """What counts the runs of the function; None while nobody wants to know."""
+        """The meter of the function's runs; None while nobody counts."""
         meters: Meters | None = self.policies[0].registry.meters if self.policies else None
         if meters is None:
             return None
@@ -143,14 +143,14 @@ class Stack:
         return given[0] if given else None
 
     def named_handler(self) -> Callable[..., Any]:
-        """The handler, for calls that take no fast path: Python calls their coroutines after the function."""
+        """The handler for calls without a fast path, with the function's name on its coroutines."""
         layers = getattr(self._layers, "__self__", None)
         if isinstance(layers, TimedLayers):
             layers.handler = named(layers.handler, self.name)
         return self.handler
 
     def call_by_layers(self) -> Callable[..., Any]:
-        """Runs the layers, all arguments being the function's own."""
+        """A function that runs the layers, called with the function's own arguments."""
         function, handler = self.called, self.named_handler()
 
         def call(*args: Any, **kwargs: Any) -> Any:
@@ -160,13 +160,13 @@ class Stack:
 
     def fast_call(self, *, method: bool) -> Callable[..., Any] | None:
         """
-        The fast path of the stack that has just been folded; None where it has none.
+        The fast path of the stack that has just been folded; None if there is none.
 
         Args:
             method: Whether it is called with the instance first.
         """
         registry, function, here = self.policies[0].registry, self.function, self.site
-        # Something else than a function may do more when it is bound than to take the instance first.
+        # A callable that is not a function may do more on binding than passing the instance first.
         if self.streaming or self.observers or not LOCK_FREE or (method and type(function) is not FunctionType):
             return None
         path = FastPath(self.call_site, method=method)
@@ -181,21 +181,21 @@ class Stack:
         return self._run_to_end(named(call, self.name))
 
     def site_of(self, index: int) -> Site:
-        """Where a policy stands, not counting endpoints."""
+        """The call site of a policy, without regard to endpoints."""
         here = self.site
         return replace(here, seen=self._seen_from(index)) if self.policies[index].needs_signature else here
 
     def _seen_from(self, index: int) -> SeenSignature:
-        """The signature as the layer above a policy calls it: without what that policy or a lower one hands in."""
+        """The signature for the layer above a policy: without arguments that this policy or a lower one passes."""
         return SeenSignature(self.function, sum(policy.injects_argument for policy in self.policies[index:]))
 
     @property
     def changes_signature(self) -> bool:
-        """Whether a caller passes or gets something else than the function says."""
+        """Whether arguments or result differ between the caller and the function."""
         return any(policy.changes_signature for policy in self.policies)
 
     def signature(self, of: Callable[..., Any], skip: int = 0) -> inspect.Signature:
-        """Signature as the caller sees it, which a policy may change; `skip` parameters lead (self)."""
+        """The signature for the caller, which a policy may change, without `skip` leading parameters (self)."""
         injected = sum(policy.injects_argument for policy in self.policies)
         signature = inspect.signature(of)
         parameters = list(signature.parameters.values())

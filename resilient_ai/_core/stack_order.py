@@ -1,4 +1,4 @@
-"""Which orders of a stack undo a guarantee of one of its policies: asked of the policies themselves."""
+"""Find orders of a stack that break a guarantee of a policy, as the policies themselves declare."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ def wrong_order(policy: Policy[Any], lower_policies: tuple[Policy[Any], ...], si
     Why a policy should not be put on top of others.
 
     Args:
-        policy: The new outermost one.
-        lower_policies: Those that the function has, outermost first.
-        site: The function.
+        policy: The new outermost policy.
+        lower_policies: The policies that the function already has, outermost first.
+        site: The call site.
 
     Returns:
-        The guarantee that is undone, and what to do; None when all is well.
+        The guarantee that would be broken, and what to do; None if the order is right.
     """
     reasons = (_out_of_order(policy, lower) for lower in lower_policies)
     return next((reason for reason in reasons if reason), None) or _one_state_twice(policy, lower_policies, site)
@@ -37,7 +37,7 @@ def _out_of_order(outer: Policy[Any], inner: Policy[Any]) -> str | None:
 
 
 def _one_state_twice(policy: Policy[Any], lower_policies: tuple[Policy[Any], ...], site: Site) -> str | None:
-    """Why two layers of one name are wrong; a layer that hands in an endpoint gives those below names of their own."""
+    """Why two layers of one name are wrong; None if a layer with endpoints gives the lower one other names."""
     if policy.twice is None:
         return None
     for lower in lower_policies:

@@ -1,4 +1,4 @@
-"""What is kept of another's error when the error itself must not be: no request, no response, no frames."""
+"""A stand-in for an error that must not be kept itself: without request, response and frames."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import TracebackType
 
-_DEEPEST = 8  # links of a chain that are kept
-_MOST_MEMBERS = 20  # of a group
-_MOST_IN_ALL = 50  # a group whose members lead back to it would double at every link
+_DEEPEST = 8  # most links of a chain that are kept
+_MOST_MEMBERS = 20  # most members of a group that are kept
+_MOST_IN_ALL = 50  # most errors in all: a group whose members refer back to it would double at every link
 _FRAMES_NAMED = 8
 _MOST_NOTES = 8
 
 
 class Facts(NamedTuple):
-    """What a classification reads from an error."""
+    """What the classification reads from an error."""
 
     status: int | None = None
     code: str | None = None
     verdict: Any = None
-    text: str | None = None  # None: what the error prints
+    text: str | None = None  # None: the error's own text
 
 
-# Set by the classification, which the core does not know.
+# Set by the classification, which the core must not import.
 _facts_of: Callable[[BaseException], Facts] = lambda _error: Facts()  # noqa: E731
 
 
 def read_facts_with(read: Callable[[BaseException], Facts]) -> None:
-    """Let `read` say what status, code and verdict an error has."""
+    """Let `read` determine the status, code and verdict of an error."""
     global _facts_of
     _facts_of = read
 
@@ -41,18 +41,18 @@ def read_facts_with(read: Callable[[BaseException], Facts]) -> None:
 @public("types")
 class StandIn(Exception):  # noqa: N818 - it is no error of ours, and says so
     """
-    Stands for an error of a provider's SDK or of the network, where that would keep a caller's request alive.
+    Stands for an error of a provider's SDK or of the network that would keep a caller's request alive.
 
-    An open circuit names its cause by one, and a pickled error its original. `classify` gives its verdict.
+    An open circuit has one as its cause, and a pickled error as its original error. `classify` returns its verdict.
 
-    It carries the notes of the error, scrubbed like its text, and one that names the lines that the error came through.
+    It has the notes of the error, scrubbed like its text, and a note with the lines that the error passed through.
 
     Attributes:
         class_name: The name of the error's class.
         text: Its message in one line of at most 200 characters, without keys and without text of the request.
         status: The HTTP status, or None.
         code: The provider's machine code, or None.
-        verdict: What `classify` said of the error, or None.
+        verdict: The verdict of `classify` on the error, or None.
         exceptions: Stand-ins for the members of an exception group; else empty.
     """
 
@@ -81,7 +81,7 @@ class StandIn(Exception):  # noqa: N818 - it is no error of ours, and says so
         return f"<StandIn for {self}>"
 
     def again(self) -> StandIn:
-        """Another one like this: raised in many places, one object would collect all their frames."""
+        """A copy to raise: one object raised in many places would collect all their frames."""
         twin = StandIn.__new__(StandIn, *self.args)
         twin.__dict__.update(self.__dict__)
         twin.__cause__ = self.__cause__
@@ -106,12 +106,12 @@ def _rebuilt(args: tuple[Any, ...], attributes: dict[str, Any], cause: BaseExcep
 
 def stand_in(error: BaseException, *, private: tuple[object, ...] = (), verdict: Any = None) -> StandIn:
     """
-    A stand-in for an error and, as its `__cause__`, for what caused it.
+    A stand-in for an error and, as its `__cause__`, for the cause of the error.
 
     Args:
-        error: The error. One that is a stand-in already is copied.
-        private: Values of the request, which its text may quote.
-        verdict: What the error means, where that is known.
+        error: The error. A stand-in is copied.
+        private: Values of the request, which the text may quote.
+        verdict: The verdict on the error, if known.
     """
     return _stand_in(error, private, verdict, _DEEPEST, count())
 
@@ -154,12 +154,12 @@ def _text_of(error: BaseException, private: tuple[object, ...]) -> str:
 
 
 def _notes_of(error: BaseException) -> list[str]:
-    notes = getattr(error, "__notes__", ())  # anybody can set them to anything
+    notes = getattr(error, "__notes__", ())  # any code can set them to anything
     return [note for note in notes[:_MOST_NOTES] if isinstance(note, str)] if isinstance(notes, list) else []
 
 
 def _lines(traceback: TracebackType | None) -> str:
-    """Where the frames were, outermost first, as Python shows it; without the code, which may hold a prompt."""
+    """The places of the frames, outermost first, in Python's form, without the code, which may contain a prompt."""
     found: list[str] = []
     while traceback is not None:
         code = traceback.tb_frame.f_code

@@ -1,4 +1,4 @@
-"""The name of a state, which knows what it is made of: the call site, the endpoint and the key."""
+"""The name of a state, with its parts: the call site, the endpoint and the key."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Any, Self
 
 class StateName(str):
     """
-    What a state is called, `"summarize[us-east]"` say.
+    The name of a state, such as `"summarize[us-east]"`.
 
     Args:
         text: The name.
-        call_site: The decorated function, or the name that its decorator was given; None for what call sites share.
-        endpoint: The endpoint that the state is about, if it is about one.
-        key: What `key=` gave, as text.
+        call_site: The decorated function, or the name given to its decorator; None for a state that call sites share.
+        endpoint: The endpoint that the state is about, or None.
+        key: The value of `key=` as text, or None.
     """
 
     __slots__ = ("call_site", "endpoint", "key")
@@ -30,11 +30,11 @@ class StateName(str):
         return name
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return str, (str(self),)  # in another process it is a name like any other
+        return str, (str(self),)  # in another process it is a plain string
 
 
 class Identified:
-    """Something with the name of a state: it says what that state is about."""
+    """An object with the name of a state, and its parts."""
 
     __slots__ = ()
 
@@ -42,38 +42,38 @@ class Identified:
 
     @property
     def call_site(self) -> str | None:
-        """The decorated function, or the name that its decorator was given; None for what call sites share."""
+        """The decorated function, or the name given to its decorator; None for a state that call sites share."""
         return part_of(self.name, "call_site")
 
     @property
     def endpoint(self) -> str | None:
-        """The endpoint that this is about; None where it is about a whole call site."""
+        """The endpoint that this is about; None if it is about a whole call site."""
         return part_of(self.name, "endpoint")
 
     @property
     def key(self) -> str | None:
-        """What `key=` gave, as text; None without keys."""
+        """The value of `key=` as text; None without keys."""
         return part_of(self.name, "key")
 
 
 class StateHandle(Identified):
-    """What a person holds of a state."""
+    """Base class of the handles by which users read and control states."""
 
     __slots__ = ()
 
     def _reconfigure(self, config: Any) -> None:
-        """Go on with other settings. A handle whose state looks at none has nothing to do."""
+        """Use other settings from now on. Does nothing if the state does not use settings."""
 
 
 def place_of(name: str) -> tuple[str | None, str | None]:
-    """Call site and endpoint in a state's name; for those who ask about thousands."""
+    """Call site and endpoint in a state's name; quick, for thousands of names."""
     if type(name) is StateName:
         return name.call_site, name.endpoint
     return part_of(name, "call_site"), part_of(name, "endpoint")
 
 
 def part_of(name: str, part: str) -> str | None:
-    """One part of a state's name. A plain name is the call site's; one that was made by hand, up to a bracket."""
+    """One part of a state's name. In a plain string, the call site is everything before a bracket."""
     if isinstance(name, StateName):
         found: str | None = getattr(name, part)
         return found

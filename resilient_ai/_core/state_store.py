@@ -1,4 +1,4 @@
-"""The registry: one place for clock, chance, listeners and the state of every policy, keyed by (kind, name)."""
+"""The registry: clock, random numbers, listeners and the state of every policy, keyed by (kind, name)."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _MOST_KEYS = 10_000
 
 @public("types")
 class View(Mapping[str, H], Generic[H]):
-    """A live, read-only mapping of the states of one kind, by name; a name may also be given as tables show it."""
+    """A live, read-only mapping of the states of one kind, by name in full or as shown in tables."""
 
     def __init__(self, states: dict[tuple[str, str], KeyClaim], kind: str) -> None:
         self._states = states
@@ -88,17 +88,17 @@ class View(Mapping[str, H], Generic[H]):
 
 class StateStore(Exporting, RunTimeSettings):
     """
-    What every policy of a process shares.
+    The clock, the listeners and the states that all policies of a process share.
 
     Args:
         clock: `now()` and `async sleep(seconds)`; default the machine's monotonic clock.
-        rng: Source of jitter and of random choices; default a fresh `random.Random`.
-        listeners: Called with every event; default one structured log line each. `()` for silence.
-        max_server_wait: Seconds for which a server can shut a circuit, an endpoint or a limit at most, whatever wait it
-            asks for. Default an hour.
+        rng: Source of jitter and of random choices; default a new `random.Random`.
+        listeners: Called with every event; default one structured log line each. `()` for none.
+        max_server_wait: Most seconds for which a server's wait can close a circuit, an endpoint or a limit.
+            Default an hour.
 
     Raises:
-        ValueError: `max_server_wait` is negative or no finite number.
+        ValueError: `max_server_wait` is negative or not a finite number.
     """
 
     def __init__(
@@ -112,7 +112,7 @@ class StateStore(Exporting, RunTimeSettings):
         check_number("max_server_wait", max_server_wait, least=0)
         super().__init__()
         self.max_server_wait = max_server_wait
-        self.meters: Any = None  # what counts the runs of each function, once somebody asks for that
+        self.meters: Any = None  # counts the runs of each function, from the first use on
         self.clock: Clock = clock if clock is not None else SystemClock()
         self.rng = rng if rng is not None else random.Random()  # noqa: S311 - jitter, not secrets
         self._set_listeners({object(): (each, 0) for each in listeners})
@@ -123,23 +123,23 @@ class StateStore(Exporting, RunTimeSettings):
         self._lock = threading.RLock()
         self._swept = self.clock.now()
         self._room = _MOST_KEYS  # number of states at which the next new key sweeps idle ones out
-        self._full = _MOST_KEYS  # the same for states that are no key's
+        self._full = _MOST_KEYS  # the same for states without a key
         self._own_chance = rng is None
-        self.sharing: Sharing | None = None  # where policies tell other processes what holds for them too
-        self.workers = 1  # registries that have joined each other, this one included
+        self.sharing: Sharing | None = None  # to which policies report facts for other processes
+        self.workers = 1  # number of registries in the fleet, including this one
         start_over_after_fork(self)
 
     def _after_fork(self) -> None:
-        """In a forked child: a chance of its own, free locks, and no calls in flight."""
+        """In a forked child: its own random numbers, free locks, and no calls in flight."""
         self._lock = threading.RLock()
-        self.sharing, self.workers = None, 1  # its parent has joined others, the child has not
+        self.sharing, self.workers = None, 1  # the parent may have joined a fleet, the child has not
         if self._own_chance:
-            self.rng.seed()  # or every worker would draw the same jitter
+            self.rng.seed()  # otherwise every worker would draw the same jitter
         for claim in self._states.values():
             claim.handle._after_fork()
 
     def bounded_wait(self, stated: float | None) -> float | None:
-        """A wait that a server dictates, as circuits, endpoints and limits keep it; the verdict has it as stated."""
+        """A wait asked for by a server, bounded for circuits, endpoints and limits; the verdict has the original."""
         return None if stated is None else min(stated, self.max_server_wait)
 
     # -- states
@@ -163,11 +163,11 @@ class StateStore(Exporting, RunTimeSettings):
             name: The state's name; call sites that share it share the state.
             config: The settings; compared by equality.
             make: Makes the state.
-            replace: With other settings, start afresh instead of raising: a function without an explicit name
-                was defined anew, in a REPL say.
+            replace: Whether to make a new state instead of raising if the settings differ: a function without an
+                explicit name was defined again, for example in a REPL.
             rank: Place of the kind among the rows of one call site, the outermost lowest; default the last.
-            place: Where the function was defined. With other settings, start afresh where every function that claimed
-                the state was defined by an earlier run of this place: a cell or a module was run again.
+            place: Where the function was defined. If the settings differ, a new state is made if every function that
+                claimed the old one was defined by an earlier run of this place: a cell or a module was run again.
 
         Raises:
             ValueError: The name is taken with other settings by another place; the message shows both.
@@ -188,7 +188,7 @@ class StateStore(Exporting, RunTimeSettings):
                     f"{kind} {name!r} already exists with other settings: {difference(known.config, config)};"
                     " use the same settings or another name"
                 )
-            if not isinstance(known, Claim):  # it was one key's, and has the name of a call site too
+            if not isinstance(known, Claim):  # the state of a key that has the same name as a call site
                 known = self._states[kind, name] = Claim(known.handle, known.config)
             known.users += 1
             if place is not None:
@@ -199,7 +199,7 @@ class StateStore(Exporting, RunTimeSettings):
         return None if (known := self._states.get((kind, name))) is None else known.handle
 
     def _drop_unheld(self) -> None:
-        """What is made for one request leaves states behind: those that nobody holds go, oldest first."""
+        """Drop states that nothing refers to, oldest first: functions made for one request leave states behind."""
         unheld = [key for key, claim in self._states.items() if isinstance(claim, Claim) and claim.is_unheld()]
         for key in unheld[: len(self._states) - _MOST_KEYS + _MOST_KEYS // 10]:
             self._gone.keep(key[0], self._states.pop(key).handle)
@@ -215,13 +215,13 @@ class StateStore(Exporting, RunTimeSettings):
         return claim
 
     def claim_key(self, kind: str, name: str, config: object, make: Callable[[], K], *, rank: float = math.inf) -> K:
-        """The state of one key of a keyed policy; idle ones go, so that keys cannot fill the memory."""
+        """The state of one key of a keyed policy; idle ones are dropped, so that keys cannot fill the memory."""
         known = self._states.get((kind, name))
         if known is None:
             self._sweep(kind)
             with self._lock:
                 claim = self._new_claim(KeyClaim, kind, config, make, rank)
-                known = self._states.setdefault((kind, claim.handle.name), claim)  # not another string as long
+                known = self._states.setdefault((kind, claim.handle.name), claim)  # reuse the string of the handle
         return cast("K", known.handle)
 
     def _sweep(self, kind: str) -> None:
@@ -238,11 +238,11 @@ class StateStore(Exporting, RunTimeSettings):
             gone = [key for key, handle in keyed.items() if handle._idle(now) >= _KEY_IDLE_SECONDS]
             many = _MOST_KEYS // 10
             if len(self._states) >= _MOST_KEYS and len(gone) < many:
-                # First those that nobody has come to probe for that long, then the least recently used.
+                # First states that have waited that long for a probe, then the least recently used.
                 gone += [key for key, handle in keyed.items() if handle._overdue(now) >= _KEY_IDLE_SECONDS]
                 rest = [key for key, handle in keyed.items() if 0 <= handle._idle(now) < _KEY_IDLE_SECONDS]
                 gone += sorted(rest, key=lambda key: -keyed[key]._idle(now))[: max(0, many - len(gone))]
-                # In an outage of all keys every one is open: those go that nobody has called for the longest time.
+                # In an outage of all keys every state is open: drop those without a call for the longest time.
                 left = {key: unused for key in keyed.keys() - gone if (unused := keyed[key]._unused(now)) >= 0}
                 gone += sorted(left, key=lambda key: -left[key])[: max(0, many - len(gone))]
             self._gone.keep(kind, *(self._states.pop(key).handle for key in gone))
@@ -250,7 +250,7 @@ class StateStore(Exporting, RunTimeSettings):
             self._room = _MOST_KEYS if len(self._states) < _MOST_KEYS else len(self._states) + many
 
     def release(self, kind: str, name: str) -> None:
-        """Take one claim back; the state goes with the last."""
+        """Give back one claim; the state is dropped with the last."""
         with self._lock:
             known = self._states.get((kind, name))
             if isinstance(known, Claim):
@@ -264,12 +264,12 @@ class StateStore(Exporting, RunTimeSettings):
             return [claim.handle for claim in self._states.values()]
 
     def ranked_handles(self) -> list[tuple[float, Any]]:
-        """All states, each with its place among those of its call site, the outermost lowest."""
+        """All states, each with its rank among those of its call site, the outermost lowest."""
         with self._lock:
             return [(self._ranks[kind], claim.handle) for (kind, _), claim in self._states.items()]
 
     def count_outermost(self, kind: str, call_site: str, functions: int) -> None:
-        """So many functions more have the policy of this kind and name as their outermost."""
+        """Add to the number of functions whose outermost policy has this kind and name."""
         with self._lock:
             if isinstance(known := self._states.get((kind, call_site)), Claim):
                 known.outermost += functions
@@ -277,12 +277,12 @@ class StateStore(Exporting, RunTimeSettings):
                 self._count_without_state((kind, call_site), functions)
 
     def is_outermost(self, kind: str, call_site: str) -> bool:
-        """Whether what it counts are the calls of callers."""
+        """Whether its policy is the outermost of a function, so that it counts the calls of callers."""
         known = self._states.get((kind, call_site))
         return self._outermost[kind, call_site] > 0 or (isinstance(known, Claim) and known.outermost > 0)
 
     def find(self, pattern: str) -> list[Any]:
-        """Handles whose name matches a shell pattern such as `"summar*"`, whatever their kind."""
+        """Handles of all kinds whose name matches a shell pattern such as `"summar*"`."""
         return [
             claim.handle
             for (_, name), claim in list(self._states.items())
@@ -298,10 +298,10 @@ class StateStore(Exporting, RunTimeSettings):
 
     def counts(self) -> Report:
         """
-        What has been counted since the process began: kind → (call site, endpoint) → named tuple of numbers.
+        The counts since the process began: kind → (call site, endpoint) → named tuple of numbers.
 
-        No number ever falls: not by `reset()`, and not where states of idle keys are dropped. The states of all keys
-        of a call site are one. Cheap enough for ten thousand of them, unlike `stats()`.
+        No number ever falls, neither by `reset()` nor when states of idle keys are dropped. The states of all keys of a
+        call site are added up. Cheap enough for ten thousand states, unlike `stats()`.
         """
         with self._lock:
             names, claims, gone = list(self._states), list(self._states.values()), self._gone.copy()
@@ -314,7 +314,7 @@ class StateStore(Exporting, RunTimeSettings):
         }
 
     def reset(self) -> None:
-        """Back to the first day: every state forgets what it saw. Decorated functions keep working."""
+        """Reset every state. Decorated functions keep working."""
         for claim in list(self._states.values()):
             claim.handle.reset()
 
@@ -324,28 +324,28 @@ class StateStore(Exporting, RunTimeSettings):
         """
         Let calls go straight through from now on: uncounted, without timeout, circuit, retry or fallback.
 
-        Of several endpoints the one that is listed first is handed in, a batch is a list of one, a stream is bare.
+        Of several endpoints the first one is used, a batch is a list of one item, and a stream is not guarded.
         `RESILIENT_AI_DISABLED=1` in the environment does this to the default registry.
         """
         set_mode(self, off=True)
 
     def enable(self) -> None:
-        """Undo `disable`; states are what they were."""
+        """Undo `disable`; the states are unchanged."""
         set_mode(self, off=False)
 
     def disabled(self) -> AbstractContextManager[None]:
-        """`disable` for the length of a `with` block, in all tasks and threads."""
+        """`disable` for the duration of a `with` block, in all tasks and threads."""
         return mode(self, off=True)
 
     def testing(self, *, attempts: int = 1) -> AbstractContextManager[None]:
         """
-        For tests of a program: within the block no policy waits.
+        A block for tests of a program, in which no policy waits.
 
-        Retries make at most so many attempts, without delays; circuits and limits let every call through, batches leave
-        at once. What chooses among endpoints, and what answers in their place, acts as always.
+        Retries make at most `attempts` attempts, without delays; circuits and limits let every call through; batches
+        are sent at once. Failovers and fallbacks act normally.
 
         Args:
-            attempts: The first included; at least 1. Default 1.
+            attempts: Most attempts, including the first; at least 1. Default 1.
 
         Raises:
             ValueError: Fewer than 1 attempt.
@@ -358,7 +358,7 @@ class StateStore(Exporting, RunTimeSettings):
 
     @property
     def listeners(self) -> tuple[Callable[[Event], object], ...]:
-        """Who is called with every event. Assign others in place of them, `()` for silence."""
+        """The listeners, which are called with every event. Can be assigned; `()` for none."""
         return tuple(listener for listener, _ in self._listeners.values())
 
     @listeners.setter
@@ -371,8 +371,8 @@ class StateStore(Exporting, RunTimeSettings):
         Call `listener` with every event from now on.
 
         Args:
-            listener: Called outside locks; what it raises is logged once and breaks no call.
-            level: Only events that are at least as severe; the others are not even made for it. Default "debug": all.
+            listener: Called outside locks; its error is logged once and does not break a call.
+            level: Least severity of the events; others are not even made for it. Default "debug": all events.
 
         Returns:
             A function that ends this subscription.
@@ -382,14 +382,14 @@ class StateStore(Exporting, RunTimeSettings):
         """
         if level not in get_args(Level):
             raise ValueError(f"level must be one of {', '.join(get_args(Level))}, got {level!r}")
-        key = object()  # a listener may be there twice
+        key = object()  # a listener may be subscribed twice
         with self._lock:
             self._set_listeners({**self._listeners, key: (listener, severity(level))})
 
         def unsubscribe() -> None:
             with self._lock:
                 self._set_listeners({each: heard for each, heard in self._listeners.items() if each is not key})
-                self._broken.discard(id(listener))  # another one may get its id
+                self._broken.discard(id(listener))  # a later listener may get the same id
 
         return unsubscribe
 
@@ -401,26 +401,26 @@ class StateStore(Exporting, RunTimeSettings):
         }
         logs = [isinstance(listener, EventLog) for listener, _ in self._listeners.values()]
         self._logs = any(logs)
-        # The least severe event that anybody but the log wants to hear.
+        # The least severity that any listener other than the log wants.
         levels = (least for (_, least), is_log in zip(self._listeners.values(), logs, strict=True) if not is_log)
         self._least: float = min(levels, default=math.inf)
 
     def hears(self, kind: type[Event]) -> bool:
-        """Whether anybody would hear an event of this kind; none is made otherwise."""
+        """Whether there is a listener for events of this kind; otherwise none is made."""
         if self._least == math.inf and not self._logs:
             return False
         number = severity(kind.level)
         return number >= self._least or (self._logs and enabled(number))
 
     def emit(self, event: Event) -> None:
-        """Tell every listener. One that raises is logged once and never breaks a call."""
+        """Send an event to every listener. An error of a listener is logged once and never breaks a call."""
         number = severity(event.level)
         for listener, least in self._listeners.values():
             if number >= least:
                 self.notify(listener, event)
 
     def notify(self, listener: Callable[[Event], object], event: Event) -> None:
-        """Tell one listener."""
+        """Send an event to one listener."""
         try:
             listener(event)
         except Exception as error:  # noqa: BLE001 - telemetry must not break a call
@@ -438,12 +438,12 @@ _default = cast("StateStore", None)  # set by the rim
 
 
 def default_registry() -> StateStore:
-    """Where decorators without `registry=` put their state."""
+    """The registry of decorators without `registry=`."""
     return _default
 
 
 def set_default_registry(new: StateStore) -> StateStore:
-    """Put another one in its place, for tests; returns the one before."""
+    """Replace the default registry, for tests; returns the previous one."""
     global _default
     before, _default = _default, new
     return before

@@ -2,8 +2,8 @@
 A stream that has begun, and what the layers of its call hold until it ends.
 
 A call that opens a stream goes through the same layers as any other. Its result is the stream, read up to its commit
-point, where nobody can take over any more. Each layer that the result passes on its way to the caller adds what it
-holds for the call; it is told once how the stream ended. So an item costs no layer anything.
+point, after which no other provider can take over. Each layer that the result passes on its way to the caller adds
+what it holds for the call, and is told once how the stream ended. So the items cost the layers nothing.
 """
 
 from __future__ import annotations
@@ -39,7 +39,9 @@ class Broken:
         self.error = error
 
     def throw(self) -> NoReturn:
-        """Raise the error. It is let go first: the frame that holds this object is about to join its traceback."""
+        """
+        Raise the error. Its reference here is cleared first: error -> traceback -> frame -> self -> error is a cycle.
+        """
         error = self.error
         del self.error
         try:
@@ -59,33 +61,33 @@ async def pull(stream: AsyncIterator[Any]) -> Any | Literal[_End.END] | Broken:
 
 
 class SelfClosing(AsyncIterator[Any]):
-    """A stream of ours that can be closed like an async generator, and tells what went wrong then."""
+    """A stream of ours that can be closed like an async generator, and raises errors of closing."""
 
     async def aclose(self) -> None:
         """Close it."""
 
     def close_at_once(self) -> bool:
-        """Close it where nobody can wait for that; False: it has to be waited for."""
+        """Close it without waiting; False if closing has to be awaited."""
         return False
 
 
 class StreamLayer(Protocol):
-    """What one layer holds for a stream; one of the three is called, once."""
+    """What one layer holds for a stream. Exactly one of the three methods is called, once."""
 
     def ended(self) -> None:
-        """It was read to its end."""
+        """The stream was read to its end."""
 
     def broke(self, error: Exception) -> None:
-        """It failed after its commit point; the consumer gets the error."""
+        """The stream failed after its commit point; the consumer gets the error."""
 
     def left(self) -> None:
-        """Its consumer left, was cancelled or dropped it, or it failed above this layer."""
+        """The consumer left, was cancelled or dropped the stream, or the stream failed above this layer."""
 
 
 def _loop_or_none() -> Any:
     try:
         return current_loop()
-    except RuntimeError:  # a plain function has none
+    except RuntimeError:  # a plain function has no loop
         return None
 
 
@@ -94,9 +96,9 @@ class OpenStream:
     A stream that has begun.
 
     Args:
-        source: Gives its items.
-        begun: Items that it has given already: those up to the commit point.
-        exhausted: Whether it has no more.
+        source: The iterator over its items.
+        begun: Items already read: those up to the commit point.
+        exhausted: Whether there are no more items. Default False.
     """
 
     __slots__ = ("_closed", "_layers", "_looks", "_loop", "_only_limits", "_run", "begun", "exhausted", "source")
@@ -108,7 +110,7 @@ class OpenStream:
         self._layers: list[StreamLayer] = []  # innermost first
         self._looks: list[
             tuple[int, Callable[[Any], None]]
-        ] = []  # called with each further item, by place of the layer
+        ] = []  # called with each further item, each with the position of its layer
         self._run: Handler | None = None
         self._only_limits = False
         self._closed = False
@@ -121,9 +123,8 @@ class OpenStream:
         Let a layer hold something until the stream ends.
 
         Args:
-            layer: Told how it ended.
-            look: Called with each further item; what it raises is the failure of the stream for this layer and those
-                above.
+            layer: Told how the stream ended.
+            look: Called with each further item; its error makes the stream fail for this layer and those above.
         """
         if look is not None:
             self._looks.append((len(self._layers), look))
@@ -131,18 +132,19 @@ class OpenStream:
 
     def wait_within(self, run: Handler, *, limits: bool = False) -> None:
         """
-        Let a layer run the waiting for each further item.
+        Let a layer run the wait for each further item.
 
         Args:
-            run: Runs it; the item must be its result.
-            limits: Whether it does nothing but limit its time, which an item that is there already does not need.
+            run: Runs the wait; its result must be the item.
+            limits: Whether it only limits the time, which is not needed for an item that is already there. Default
+                False.
         """
         inner = self._run
         self._only_limits = limits and (inner is None or self._only_limits)
         self._run = run if inner is None else lambda fn, *_call: run(partial(inner, fn, None, (), {}), None, (), {})
 
     async def look_at_begun(self, look: Callable[[Any], None]) -> None:
-        """Call with each item up to the commit point; if it raises, the stream is closed."""
+        """Call a function with each item up to the commit point; if it raises, the stream is closed."""
         try:
             for item in self.begun:
                 look(item)
@@ -158,7 +160,7 @@ class OpenStream:
             try:
                 look(item)
             except BaseException:
-                # For the layers below, nothing went wrong.
+                # For the layers below, the stream is fine.
                 below, self._layers = self._layers[:place], self._layers[place:]
                 for layer in below:
                     layer.left()
@@ -171,16 +173,16 @@ class OpenStream:
         self._tell(lambda layer: layer.broke(error))
 
     def leave(self) -> None:
-        """Give back what the layers hold, if they still hold it."""
+        """Tell the layers that the consumer left, if the stream has not ended."""
         self._tell(lambda layer: layer.left())
 
     @property
     def can_start(self) -> bool:
         """
-        Whether the waiting for an item may begin before it is limited, because most items are there already.
+        Whether the wait for an item may begin before its limit, because most items are there already.
 
-        Not where the limit is a cancel scope: what the stream enters in the meantime would be left in the wrong order.
-        There the stream has a task of its own.
+        Not if the limit is a cancel scope: scopes that the stream enters meanwhile would be left in the wrong order.
+        Then the stream has a task of its own.
         """
         return self._only_limits and inspect.isasyncgen(self.source)
 
@@ -192,7 +194,7 @@ class OpenStream:
             await close_source(self.source)
 
     def abandon(self) -> None:
-        """Leave the stream out of a task that cannot wait any more."""
+        """Leave the stream in a task that can no longer wait."""
         self.leave()
         # Python itself closes an async generator that is dropped.
         if not self._closed and not inspect.isasyncgen(self.source) and not _closed_at_once(self.source):
@@ -204,7 +206,7 @@ class OpenStream:
         try:
             while layers:
                 how(layers.pop(0))
-        finally:  # Ctrl-C in a listener: the others hold on to nothing
+        finally:  # Ctrl-C in a listener: the other layers give back what they hold
             for layer in layers:
                 layer.left()
 
@@ -217,7 +219,7 @@ def _closed_at_once(source: AsyncIterator[Any]) -> bool:
 
 
 class _Started:
-    """The waiting for an item that has begun: `await` goes on with it. Called like what would begin it."""
+    """A wait for an item that has begun, which `await` continues. It is called like the function that begins one."""
 
     __slots__ = ("_step", "_waits")
 
@@ -252,7 +254,7 @@ OpensStream = Callable[..., Awaitable[Any]]
 
 
 def items_of(open_stream: OpensStream) -> Callable[..., AsyncGenerator[Any, None]]:
-    """An async generator function over the items of the stream that a call gives."""
+    """An async generator function over the items of the stream that a call returns."""
 
     async def items(*call: Any) -> AsyncGenerator[Any, None]:
         stream = stream_of(await open_stream(*call))
@@ -282,7 +284,7 @@ def items_of(open_stream: OpensStream) -> Callable[..., AsyncGenerator[Any, None
                         break
                     except Exception as error:  # noqa: BLE001 - raised below
                         broken = Broken(error)
-                    except GeneratorExit:  # nobody runs this task any more, and nobody can wait for anything in it
+                    except GeneratorExit:  # the task is being destroyed, and waiting is no longer possible in it
                         stream.abandon()
                         raise
                     else:
@@ -303,18 +305,18 @@ def _cannot_be_told() -> TypeError:
 
 
 def stream_of(result: Any) -> OpenStream:
-    """The stream behind what a call that opens one gives."""
+    """The stream behind the result of a call that opens one."""
     return result if type(result) is OpenStream else result._self_stream
 
 
 async def close_source(source: Any) -> None:
-    """Close what gives the items of a stream."""
+    """Close the source of a stream."""
     if inspect.isasyncgen(source) or isinstance(source, SelfClosing):
-        # Not within a scope of ours: it may leave scopes that it has entered outside of it.
+        # Not within a scope of ours: the source may leave scopes that it has entered outside of ours.
         try:
             await source.aclose()
         except BaseExceptionGroup as group:
-            # A task group that the stream holds across a yield puts the exit that closes it into a group.
+            # A task group that the stream holds across a yield wraps the closing exit in an exception group.
             if group.split(GeneratorExit)[1] is not None:
                 raise
     else:

@@ -1,4 +1,4 @@
-"""The registry's table, as text for a REPL and as HTML for a notebook: which rows it has, and how they are laid out."""
+"""The registry's table, as text for a REPL and as HTML for a notebook: its rows and its layout."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 WIDTH = 120  # characters of a line
 MOST_LINES = 40
-MOST_OF_A_KIND = 6  # rows of one policy at one call site: a circuit may have thousands of keys
-SMALL_SHARE = 0.01  # of calls that failed or were degraded, below which nobody has to look
+MOST_OF_A_KIND = 6  # most rows of one policy at one call site: a circuit may have thousands of keys
+SMALL_SHARE = 0.01  # a smaller share of failed or degraded calls does not count as trouble
 
 COLUMNS = ("call_site", "policy", "state", "calls", "ok", "failed", "neutral", "retried", "degraded", "p95")
 LEGEND = (
@@ -23,7 +23,7 @@ LEGEND = (
     " retried: attempts after the first"
 )
 _NUMBERS = frozenset(COLUMNS[3:])
-_NARROWEST = 16  # characters of a column of text
+_NARROWEST = 16  # least characters of a text column
 
 
 # -- which rows
@@ -34,16 +34,16 @@ def folded(sites: Iterable[Sequence[Row]]) -> list[Row]:
     The rows that fit on one screen.
 
     Args:
-        sites: The rows of each call site, from the outermost policy in.
+        sites: The rows of each call site, the outermost policy first.
 
     Returns:
-        All rows where they are few. Else the call sites in trouble come first, as many as there is room for in full;
-        each of the others is one row, and the last row stands for those for which even that is too much.
+        All rows if they are few. Otherwise the call sites in trouble come first, with all their rows as long as they
+        fit; each of the others has one row, and the last row stands for those that do not fit.
     """
     groups = [_few_of_each_kind(rows) for rows in sites]
     if sum(map(len, groups)) <= MOST_LINES:
         return [row for rows in groups for row in rows]
-    groups.sort(key=_trouble, reverse=True)  # stable: equals stay in the order in which they were decorated
+    groups.sort(key=_trouble, reverse=True)  # stable: equals stay in the order of decoration
     shown: list[Row] = []
     for index, rows in enumerate(groups):
         room, others = MOST_LINES - len(shown), len(groups) - index - 1
@@ -71,7 +71,7 @@ def _few_of_each_kind(rows: Sequence[Row]) -> list[Row]:
 
 
 def _trouble(rows: Sequence[Row]) -> tuple[bool, float]:
-    """The larger, the sooner somebody should look."""
+    """The degree of trouble: alarm first, then the share of bad calls."""
     shares = (((row.failed or 0) + (row.degraded or 0)) / row.calls for row in rows if row.calls)
     return any(row.alarm for row in rows), max(shares, default=0.0)
 
@@ -90,14 +90,14 @@ def _worst_state(sites: Sequence[Sequence[Row]]) -> str:
 
 
 def _in_one(rows: Sequence[Row]) -> Row:
-    """A call site in one row: the numbers are those of its outermost policy, which sees what the caller sees."""
+    """A call site in one row, with the numbers of its outermost policy, which sees the same as the caller."""
     if len(rows) == 1:
         return rows[0]
     return _sum(rows[0].call_site.partition("[")[0], f"{len(rows)} folded", _worst_state([rows]), [rows])
 
 
 def _sum(name: str, policy: str, state: str, sites: Sequence[Sequence[Row]]) -> Row:
-    # The outermost policy counts each call once, in one state where it has several for endpoints or keys.
+    # The outermost policy counts each call once, even if it has several states for endpoints or keys.
     outermost = [row for rows in sites for row in rows if row.policy == rows[0].policy]
 
     def total(column: str) -> int | None:
@@ -126,18 +126,18 @@ def _more_heads(rows: Iterable[Row]) -> list[str]:
 
 
 def _of_many(head: str, rows: Sequence[Row]) -> str | None:
-    """What the row in the worst trouble says there, else what most rows say."""
+    """The value of a column for many rows: that of the row in the most trouble, else the most frequent one."""
     worst = max(rows, key=lambda row: _trouble([row]))
     if worst.alarm and (cell := worst.more.get(head)) is not None:
         return cell
     return Counter(cell for row in rows if (cell := row.more.get(head)) is not None).most_common(1)[0][0]
 
 
-# -- how they look
+# -- layout
 
 
 def text_table(rows: Sequence[Row]) -> str:
-    """Columns aligned, numbers to the right, no trailing blanks, and what the columns count below."""
+    """The table with aligned columns, numbers to the right, no trailing blanks, and a legend below."""
     columns, lines = _laid_out(rows)
     widths = [max(len(line[column]) for line in lines) for column in range(len(columns))]
     _narrow(widths)
@@ -148,12 +148,12 @@ def text_table(rows: Sequence[Row]) -> str:
         ).rstrip()
         for line in lines
     ]
-    # Of one kind alone the columns need no legend.
+    # A table of one kind needs no legend.
     return "\n".join([*shown, LEGEND] if len({row.policy for row in rows}) > 1 else shown)
 
 
 def html_table(rows: Sequence[Row], note: str | None = None) -> str:
-    """The same table for a notebook, with a line below what the columns count."""
+    """The same table for a notebook, with a note below the legend."""
     _, (head, *lines) = _laid_out(rows)
 
     def line(tag: str, cells: Iterable[str]) -> str:
@@ -166,7 +166,7 @@ def html_table(rows: Sequence[Row], note: str | None = None) -> str:
 
 
 def _laid_out(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
-    """The columns, and the lines, the head first. Most programs see no neutral call, and have no column for it."""
+    """The columns and the lines, headings first. Without neutral calls, which are rare, their column is left out."""
     neutral = any(row.neutral is not None for row in rows)
     columns = [name for name in COLUMNS if neutral or name != "neutral"]
     head, more = [name.replace("_", " ") for name in columns], _more_heads(rows)
@@ -175,7 +175,7 @@ def _laid_out(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
 
 
 def _narrow(widths: list[int]) -> None:
-    """Take from the names and the states what does not fit on a line."""
+    """Shorten names and states until a line fits."""
     while sum(widths) + 2 * (len(widths) - 1) > WIDTH:
         widest = max((0, 2), key=lambda column: widths[column])
         if widths[widest] <= _NARROWEST:
@@ -194,9 +194,9 @@ def _text(value: object) -> str:
         return ""
     if isinstance(value, float):
         return f"{value * 1000:,.0f} ms"
-    return printable(as_shown(str(value)))  # a name or a key may be a user's of the program
+    return printable(as_shown(str(value)))  # a name or a key may come from a user of the program
 
 
 def as_shown(name: str) -> str:
-    """A qualified name as people write it: `main.ask` for a function in a function."""
+    """A qualified name in its usual form: `main.ask` for a function in a function."""
     return name.replace(".<locals>", "")

@@ -1,4 +1,4 @@
-"""Which tasks of asyncio are in a scope of anyio's, as anyio knows it."""
+"""Find the asyncio tasks that are in an anyio scope, from anyio's own table."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 @cache
 def tasks_with_scopes() -> Collection[Any]:
     """
-    The tasks of asyncio that have been in a scope of anyio's, by weak references, as anyio knows them.
+    The asyncio tasks that have been in an anyio scope, by weak references.
 
-    To ask anyio for the deadline of a task takes ten bare awaits, and to see that there is no such task takes none.
+    Asking anyio for the deadline of a task costs ten bare awaits; checking that there is no such task costs nothing.
     """
     try:
         states = importlib.import_module("anyio._backends._asyncio")._task_states.data
@@ -26,7 +26,7 @@ def tasks_with_scopes() -> Collection[Any]:
 
 
 class _Every:
-    """In place of what another version of anyio keeps elsewhere: any task may have been in a scope."""
+    """In place of the table, for other versions of anyio: any task may have been in a scope."""
 
     def __contains__(self, _task: object) -> bool:
         return True
@@ -39,7 +39,7 @@ class _Every:
 
 
 def is_in_scope(task: Any, tasks: Collection[Any]) -> bool:
-    """Whether a task of asyncio may be in a scope now; many have been in one, such as that of an HTTP client."""
+    """Whether an asyncio task may be in a scope now; many were in one before, such as that of an HTTP client."""
     if type(tasks) is not dict:
         return True
     state = tasks.get(weakref.ref(task))

@@ -1,8 +1,8 @@
 """
-What anyio does not have: short-lived tasks outside every scope of the task that starts them, and promises that one
-task awaits and another fulfils, cheap enough for one per item.
+Tools that anyio does not have: short-lived tasks outside every scope of the task that starts them, and promises that
+one task awaits and another fulfils, cheap enough for one per item.
 
-A loop is named by a token: the asyncio loop, or trio's token.
+A loop is identified by a token: the asyncio loop, or trio's token.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Generator
 
 
-_latest_loop: Callable[[], Any] | None = None  # weakly: the loop that ran when it was asked for last
+_latest_loop: Callable[[], Any] | None = None  # weak reference to the loop of the latest call
 
 
 def _running_loop() -> Any:
@@ -30,7 +30,7 @@ def _running_loop() -> Any:
     if loop is not None and loop._thread_id == get_ident():
         return loop
     loop = asyncio._get_running_loop()
-    if loop is not None and hasattr(loop, "_thread_id"):  # uvloop's has none
+    if loop is not None and hasattr(loop, "_thread_id"):  # uvloop's loop does not have it
         _latest_loop = weakref.ref(loop)
     return loop
 
@@ -40,10 +40,11 @@ def _forget_the_loop() -> None:
     _latest_loop = None
 
 
-in_child(_forget_the_loop)  # the thread of a child has its parent's number, and the parent's loop still names it
+# The child's thread has the same id as the parent's, and the parent's loop still has that id.
+in_child(_forget_the_loop)
 
-# The running loop of asyncio or None, and its running task or None. Python 3.11 makes a system call for the first,
-# which takes up to four bare awaits, and has the second in Python.
+# The running asyncio loop or None, and its running task or None. In Python 3.11 the first needs a system call, which
+# costs up to four bare awaits, and the second is written in Python.
 running_loop: Callable[[], Any] = _running_loop
 current_task: Callable[[Any], asyncio.Task[Any] | None]
 if sys.version_info >= (3, 12):
@@ -54,19 +55,19 @@ else:
 
 def ended_by_us(task: asyncio.Task[Any], cancelling: int, error: BaseException | None) -> bool:
     """
-    Take one cancellation of a task back. Whether it alone ended the task's call, and nobody else cancelled it as well.
+    Take one cancellation of a task back; whether only this cancellation ended the task's call.
 
     Args:
-        task: It has been cancelled.
-        cancelling: How often it had been asked to cancel before the call.
-        error: What the call has raised; None: nothing.
+        task: The task, which has been cancelled.
+        cancelling: Number of its cancellations before the call.
+        error: The error of the call; None without one.
     """
     others = task.uncancel() - cancelling
     return isinstance(error, asyncio.CancelledError) and others <= 0
 
 
 class Promise(Protocol):
-    """Awaited by one task. Fulfil it only while it is not `done()`: its task may have been cancelled."""
+    """A promise, awaited by one task. Fulfil it only while it is not `done()`: its task may have been cancelled."""
 
     def done(self) -> bool: ...
     def set_result(self, result: Any, /) -> None: ...
@@ -74,10 +75,10 @@ class Promise(Protocol):
 
 
 def current_loop() -> Any:
-    """The token of the loop that runs this task; it can be referred to weakly."""
-    # trio is asked first: in its guest mode an asyncio loop runs below it, and both would answer.
+    """The token of the loop that runs this task; it can be weakly referenced."""
+    # Trio is checked first: in its guest mode an asyncio loop runs below it, and both would answer.
     trio = sys.modules.get("trio")
-    lowlevel = getattr(trio, "lowlevel", None)  # also None while another thread imports it
+    lowlevel = getattr(trio, "lowlevel", None)  # also None while another thread imports trio
     if lowlevel is not None and (in_task := getattr(lowlevel, "in_trio_task", None)) is not None and in_task():
         return lowlevel.current_trio_token()
     return asyncio.get_running_loop()
@@ -88,17 +89,17 @@ def is_asyncio(loop: Any) -> bool:
 
 
 def is_closed(loop: Any) -> bool:
-    """Whether no task of the loop can run again, as far as it tells; trio ends its tasks before it ends."""
+    """Whether no task of the loop can run again, as far as is known; trio ends its tasks before it ends."""
     return is_asyncio(loop) and loop.is_closed()
 
 
 def promise_class(loop: Any) -> Callable[..., Promise]:
-    """What makes a promise for a loop, called with `loop=loop`."""
+    """The class of promises for a loop, called with `loop=loop`."""
     return asyncio.Future if is_asyncio(loop) else _TrioPromise
 
 
 async def next_turn(loop: Any) -> None:
-    """Let every task that is ready now run once."""
+    """Let every task that is ready run once."""
     if is_asyncio(loop):
         await asyncio.sleep(0)
     else:
@@ -111,19 +112,19 @@ def spawn(
     loop: Any, run: Callable[[], Coroutine[Any, Any, None]], context: Context, ended: Callable[[], None]
 ) -> object:
     """
-    Start a task that no scope of the caller's can cancel.
+    Start a task that no scope of the caller can cancel.
 
     Args:
         loop: The token of the running loop.
-        run: Must not raise but for cancellation.
+        run: The function; it must not raise, except for cancellation.
         context: Context variables of the task.
-        ended: Called once the task is over, also when it was cancelled before its first step.
+        ended: Called when the task has ended, even if it was cancelled before its first step.
 
     Returns:
-        Something to keep until then: asyncio itself holds tasks only weakly.
+        An object to keep until then, because asyncio itself holds tasks only weakly.
     """
     if is_asyncio(loop):
-        # Not loop.create_task: an eager task factory would run it in the middle of the caller's step.
+        # Not loop.create_task: an eager task factory would run it at once, inside the caller's step.
         task: asyncio.Task[None] = asyncio.Task(run(), loop=loop, context=context)
         task.add_done_callback(lambda _task: ended())
         return task
@@ -139,7 +140,7 @@ def spawn(
 
 
 class _TrioPromise:
-    """What an asyncio future does here, for trio."""
+    """The counterpart of an asyncio future for trio."""
 
     __slots__ = ("_done", "_result", "_task")
 
@@ -160,7 +161,7 @@ class _TrioPromise:
             trio.lowlevel.reschedule(task)
 
     def __await__(self) -> Generator[Any, None, Any]:
-        # trio runs ready tasks in random order, so that the promise may be fulfilled before its task waits for it.
+        # Trio runs ready tasks in random order, so the promise may be fulfilled before its task waits for it.
         if not self._done:
             import trio
 
@@ -180,18 +181,18 @@ _running_later: set[object] = set()
 
 def run_later(loop: Any, run: Callable[[], Coroutine[Any, Any, None]]) -> None:
     """
-    Start a task in a loop, from any thread and out of the garbage collector; nothing happens where the loop has ended.
+    Start a task in a loop, from any thread or the garbage collector; does nothing if the loop has ended.
 
     Args:
-        loop: The loop's token.
-        run: Must not raise but for cancellation.
+        loop: The token of the loop.
+        run: The function; it must not raise, except for cancellation.
     """
 
     def start() -> None:
         task = spawn(loop, run, Context(), lambda: _running_later.discard(task))
         _running_later.add(task)
 
-    # RuntimeError of asyncio, RunFinishedError of trio: there is nobody left to run it.
+    # RuntimeError of asyncio, RunFinishedError of trio: the loop can no longer run it.
     with suppress(RuntimeError):
         if is_asyncio(loop):
             loop.call_soon_threadsafe(start)

@@ -1,4 +1,4 @@
-"""`deadline()` and `time_left()`: how long a caller can wait, told once, for everything that is called below."""
+"""`deadline()` and `time_left()`: the time that a caller has, set once for everything that is called below."""
 
 from __future__ import annotations
 
@@ -27,25 +27,24 @@ if TYPE_CHECKING:
 @public()
 class deadline:  # noqa: N801 - used as a `with` statement
     """
-    Bound what is inside a `with` block, and let every policy know: `with deadline(15): ...`.
+    Bound the code inside a `with` block, and let every policy know: `with deadline(15): ...`.
 
-    Inside, no attempt begins after it, nobody is held in a queue who would be served too late, and an endpoint that
-    does not answer is left while there is time to ask the next one. Below a fallback a call ends earlier, by a
-    twentieth of what is left and half a second at most, so that the fallback comes in time. Circuits and limits take
-    all that for a caller who leaves, which is nobody's failure. A batch has the latest deadline of its callers.
+    Inside, no attempt begins after the deadline, no caller is queued that would be served too late, and an endpoint
+    that does not answer is left while there is time to ask the next one. Below a fallback a call ends earlier, by a
+    twentieth of the time left and at most half a second, so that the fallback comes in time. For circuits and limits
+    this is a caller that leaves, which does not count as a failure. A batch has the latest deadline of its callers.
 
-    Tasks and threads that are started inside inherit it: `gather`, task groups, `to_thread`. A bare `Thread` and an
-    executor inherit nothing, except on Python 3.14 with `-X thread_inherit_context=1`. What outlives the block is not
-    bounded any more.
+    Tasks and threads started inside inherit it: `gather`, task groups, `to_thread`. A bare `Thread` and an executor
+    do not, except on Python 3.14 with `-X thread_inherit_context=1`. Code that outlives the block is no longer bounded.
 
-    In a task of asyncio or trio the block ends with `TimeoutError`, as that of `anyio.fail_after` does: what runs is
-    cancelled. In plain code nothing can be interrupted; no policy waits beyond it, and `time_left()` tells the SDK.
-    Of nested deadlines the soonest holds. Do not put one around a `yield`: the block would be left at each item, and
-    its deadline would hold for whoever reads the items.
+    In a task of asyncio or trio the block ends with `TimeoutError`, like `anyio.fail_after`: the running code is
+    cancelled. Plain code cannot be interrupted; no policy waits beyond the deadline, and `time_left()` is for the SDK.
+    Of nested deadlines the soonest applies. Do not put one around a `yield`: the block would be suspended at each item,
+    and its deadline would apply to the code that reads the items.
 
     Args:
-        seconds: From the beginning of the block, on the default registry's clock. 0 or less: the time is over, and
-            the first thing that waits is cancelled. None or inf: no deadline of its own.
+        seconds: Seconds from the beginning of the block, on the default registry's clock. 0 or less: the time is over,
+            and the first wait is cancelled. None or inf: no deadline of its own.
 
     Raises:
         TimeoutError: At the end of the block: it was cancelled because the time was over.
@@ -76,7 +75,7 @@ class deadline:  # noqa: N801 - used as a `with` statement
             here.generator = _generator(sys._getframe(1))
             self._scope_manager = move_on_after(clock, max(0.0, self._seconds))
             self._scope = scope = self._scope_manager.__enter__()
-            if self._seconds <= 0:  # a virtual clock ends nothing before it moves
+            if self._seconds <= 0:  # a virtual clock cancels nothing before it moves
                 scope.cancel()
         self._here, self._tokens = here, set_deadline(here)
         return self
@@ -104,9 +103,9 @@ class deadline:  # noqa: N801 - used as a `with` statement
 
 def _generator(frame: FrameType) -> tuple[FrameType, int] | None:
     """
-    The async generator that a block stands in, and its task; None if it stands elsewhere.
+    The async generator that contains a block, and its task; None if the block is elsewhere.
 
-    One that `asynccontextmanager` runs is a block in two halves: its yield is where the code inside runs.
+    A generator of `asynccontextmanager` does not count: the code inside the block runs at its yield.
     """
     if not frame.f_code.co_flags & inspect.CO_ASYNC_GENERATOR:
         return None
@@ -118,14 +117,14 @@ def _generator(frame: FrameType) -> tuple[FrameType, int] | None:
 @public()
 def time_left() -> float | None:
     """
-    Seconds until the running code has to be done: what to hand to an SDK's `timeout=`.
+    Seconds until the running code has to be done, for an SDK's `timeout=`.
 
-    The soonest counts of a `deadline()`, an anyio or trio scope around the running task, a policy's own timeout, and
-    an `asyncio.timeout` where it can be seen (`examples/deadlines.md`). Below a fallback it is a little less, so that
-    the fallback comes in time.
+    The soonest counts: a `deadline()`, an anyio or trio scope around the running task, a policy's own timeout, or an
+    `asyncio.timeout` that can be detected (`examples/deadlines.md`). Below a fallback it is a little less, so that the
+    fallback comes in time.
 
     Returns:
-        Seconds, 0.0 when the time is over; None without a deadline.
+        Seconds, 0.0 if the time is over; None without a deadline.
     """
     left = seconds_left()
     return None if left == math.inf else max(0.0, left)

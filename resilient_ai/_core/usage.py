@@ -1,4 +1,4 @@
-"""`Usage`: the tokens of one answer, counted alike whoever gave it."""
+"""`Usage`: the tokens of one answer, counted in the same way for every provider."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ class Usage:
     Tokens of one answer, or of several added up.
 
     Attributes:
-        input_tokens: All tokens read, those that came from or went to a cache included.
-        output_tokens: All tokens written, reasoning included.
-        cache_read_tokens: Of `input_tokens`, those read from a cache.
-        cache_write_tokens: Of `input_tokens`, those written to a cache.
-        reasoning_tokens: Of `output_tokens`, those spent on reasoning.
+        input_tokens: All tokens read, including those from or to a cache.
+        output_tokens: All tokens written, including reasoning.
+        cache_read_tokens: The part of `input_tokens` read from a cache.
+        cache_write_tokens: The part of `input_tokens` written to a cache.
+        reasoning_tokens: The part of `output_tokens` spent on reasoning.
 
     Examples:
         >>> Usage(input_tokens=7, output_tokens=2) + Usage(input_tokens=1)
@@ -43,5 +43,5 @@ class Usage:
         )
 
     def __radd__(self, other: object) -> Usage:
-        # sum() begins with 0.
+        # sum() starts with 0.
         return self if other == 0 else NotImplemented

@@ -1,4 +1,4 @@
-"""How the code around a call waits: a task lets others run meanwhile, a plain function blocks its thread."""
+"""How a call waits: a task lets others run meanwhile, a plain function blocks its thread."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ if TYPE_CHECKING:
 
 
 class Waiting(Protocol):
-    """What a policy needs in order to wait."""
+    """What a policy needs for waiting."""
 
     @property
     def sleep(self) -> Callable[[float], Coroutine[Any, Any, None]]:
-        """Waits for so many seconds of the registry's clock."""
+        """The function that waits for so many seconds of the registry's clock."""
         ...
 
     def seconds_left(self) -> float:
-        """Seconds until the caller's deadline; infinite without one."""
+        """Seconds until the caller's deadline; inf without one."""
         ...
 
     def obstacle(self) -> str | None:
-        """What keeps the caller from waiting, in words; None: nothing does."""
+        """Why the caller cannot wait, in words; None if it can."""
 
 
 class InTask:
@@ -51,11 +51,11 @@ class InTask:
 
     @property
     def sleep(self) -> Callable[[float], Coroutine[Any, Any, None]]:
-        """The clock's: a coroutine of our own around it would be one more for every wait."""
+        """The clock's own sleep, without another coroutine around it."""
         return self._clock.sleep
 
     def obstacle(self) -> None:
-        """Nothing."""
+        """None: a task can always wait."""
 
 
 class InThread:
@@ -63,8 +63,8 @@ class InThread:
     Waiting of a plain function.
 
     Args:
-        clock: The registry's. One with `block(seconds, until)` is waited for by that, any other in an event loop of
-            its own.
+        clock: The registry's clock. If it has `block(seconds, until)`, that is used; otherwise its `sleep` runs in an
+            event loop of its own.
     """
 
     __slots__ = ("_clock",)
@@ -83,7 +83,7 @@ class InThread:
             anyio.run(self._clock.sleep, seconds)
 
     def block(self, seconds: float, until: threading.Event) -> None:
-        """Wait until an event is set, for so many seconds at most."""
+        """Wait until an event is set, for at most so many seconds."""
         if (block := getattr(self._clock, "block", None)) is not None:
             block(seconds, until)
         else:

@@ -1,4 +1,4 @@
-"""Wakes whoever waits, from whatever thread and event loop: a task, or a thread that blocks."""
+"""Wake a waiting task or a blocked thread, from any thread and event loop."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 
 def wakeup_of(usage: LoopUsage, thread: InThread | None) -> TaskWakeup | ThreadWakeup:
-    """What wakes the caller: its task, or its thread where that blocks."""
+    """The wakeup of the caller: for its task, or for its thread if that blocks."""
     return TaskWakeup(usage) if thread is None else ThreadWakeup(thread)
 
 
 class TaskWakeup:
     """
-    Belongs to the task that makes it.
+    Wakes the task that has made it.
 
     Args:
         usage: The event loop in which the task runs.
@@ -39,18 +39,18 @@ class TaskWakeup:
         self._usage = usage
 
     async def wait(self, clock: Clock, seconds: float) -> None:
-        """Wait until somebody wakes the task, for so many seconds at most."""
+        """Wait until the task is woken, for at most so many seconds."""
         with move_on_after(clock, seconds):
             await self.called()
 
     async def called(self) -> None:
-        """Wait until somebody wakes the task."""
+        """Wait until the task is woken."""
         await self._event.wait()
         self._event = anyio.Event()
 
     def wake(self) -> bool:
-        """Let the task go on; False when its loop has ended and took the task with it."""
-        if self._usage.has_ended():  # asked first, because an event that is set accepts another setting silently
+        """Wake the task; False if its loop has ended, and the task with it."""
+        if self._usage.has_ended():  # checked first, because setting an event that is already set does not fail
             return False
         try:
             if threading.get_ident() == self._thread:
@@ -67,10 +67,10 @@ class TaskWakeup:
 
 class ThreadWakeup:
     """
-    Belongs to the thread that makes it, which blocks.
+    Wakes the blocked thread that has made it.
 
     Args:
-        thread: How it blocks.
+        thread: How the thread blocks.
     """
 
     __slots__ = ("_event", "_thread")
@@ -80,11 +80,11 @@ class ThreadWakeup:
         self._event = threading.Event()
 
     async def wait(self, _clock: Clock, seconds: float) -> None:
-        """Wait until somebody wakes the thread, for so many seconds at most."""
+        """Wait until the thread is woken, for at most so many seconds."""
         self._thread.block(seconds, self._event)
         self._event.clear()
 
     def wake(self) -> bool:
-        """Let the thread go on."""
+        """Wake the thread."""
         self._event.set()
         return True

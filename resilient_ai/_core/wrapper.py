@@ -1,9 +1,8 @@
 """
-One wrapper per decorated function, however many policies are stacked.
+One wrapper per decorated function, for any number of policies.
 
-Putting a policy on a function that has some already adds it to the same wrapper and folds the whole stack
-into one function again. Stacked wrapt wrappers would cost more with every layer; here a layer costs one await.
-This is the only file that knows wrapt.
+Putting a policy on a decorated function adds it to the same wrapper and folds the whole stack into one function again.
+Stacked wrapt wrappers would cost more with every layer; here a layer costs one await.
 """
 
 from __future__ import annotations
@@ -37,13 +36,13 @@ Y = TypeVar("Y")
 
 
 class Decorator(Protocol):
-    """A decorator that keeps the type of what it is put on, which gives a coroutine, an iterator or an answer."""
+    """A decorator that keeps the type of its function, which returns a coroutine, an iterator or an answer."""
 
     def __call__(self, fn: Callable[P, R], /) -> Callable[P, R]: ...
 
 
 class AsyncDecorator(Protocol):
-    """The same for async functions and async generator functions alone."""
+    """The same for async functions and async generator functions only."""
 
     @overload
     def __call__(self, fn: Callable[P, Coroutine[Any, Any, R]], /) -> Callable[P, CoroutineOf[Any, Any, R]]: ...
@@ -55,16 +54,16 @@ class AsyncDecorator(Protocol):
 
 class ResilientFunction(wrapt.FunctionWrapper):  # type: ignore[type-arg]
     """
-    The one wrapper; `_self_` attributes live on it and not on the function.
+    The wrapper of a decorated function; `_self_` attributes belong to the wrapper, not to the function.
 
     Args:
-        stack: What it runs; it has just been folded, unless `call` is given.
-        call: What a call runs. Default: found in the stack.
+        stack: The stack that it runs; it has just been folded, unless `call` is given.
+        call: The function that a call runs. Default: from the stack.
     """
 
-    # `__call__` is a slot: each wrapper holds the function that a call of it runs. Python finds it there without a
-    # method of ours in between, and without wrapt's look-up of an instance. A call through one policy takes 4.6 bare
-    # awaits this way, 5.7 with a method and 9 as wrapt does it.
+    # `__call__` is a slot: each wrapper holds the function that a call runs. Python finds it there without a method of
+    # ours in between, and without wrapt's look-up of an instance. A call through one policy costs 4.6 bare awaits this
+    # way, 5.7 with a method, and 9 with wrapt's own.
     __slots__ = (
         "__call__",
         "_self_as_ever",
@@ -76,14 +75,15 @@ class ResilientFunction(wrapt.FunctionWrapper):  # type: ignore[type-arg]
 
     def __init__(self, stack: Stack, call: Callable[..., Any] | None = None) -> None:
         super().__init__(stack.function, stack.handler)
-        # What it runs now, and as ever. What it is to run from the next call on is made by that call.
+        # The stack that it runs now, and the normal one. After a change, the next call makes the new one.
         self._self_current = self._self_home = stack
         self._self_pending: Callable[[], None] | None = None
         self._self_as_ever: tuple[Callable[..., Any], Callable[..., Any] | None] | None = None
-        # Made where the function is a method, or is found on a class later.
+        # Made if the function is a method, or when it is later found on a class.
         self._self_method_call: MethodCall | None = None
         if call is None and takes_instance(stack.function):
-            # Not only bound: a class method of Python 3.13 and another decorator above call it with the instance first.
+            # Also for calls of the unbound function: class methods of Python 3.13, and other decorators above, pass the
+            # instance first.
             call = _method_call(stack)
             self._self_method_call = MethodCall(call)
         elif call is None:
@@ -92,18 +92,18 @@ class ResilientFunction(wrapt.FunctionWrapper):  # type: ignore[type-arg]
 
     @property
     def _self_stack(self) -> Stack:
-        """What it runs."""
+        """The stack that it runs."""
         if (make := self._self_pending) is not None:
             make()
         return self._self_current
 
     def _self_run(self, build: Callable[[], Stack], make: Callable[[Stack, bool], Callable[..., Any]]) -> None:
         """
-        Run something else from now on; the first call has it made.
+        Run another stack from now on, which the first call makes.
 
         Args:
-            build: Gives what describes it.
-            make: Gives what a call runs; told whether the instance comes first.
+            build: Makes the stack.
+            make: Makes the function that a call runs, from the stack and whether the instance comes first.
         """
         bound = self._self_method_call
         if self._self_as_ever is None:
@@ -115,7 +115,7 @@ class ResilientFunction(wrapt.FunctionWrapper):  # type: ignore[type-arg]
             plain = make(stack, first)
             method = None if bound is None else plain if first else make(build(), True)
             with _wrappers.lock:
-                if self._self_pending is not settle:  # another thread was first, or there was another change
+                if self._self_pending is not settle:  # another thread has made it, or there was another change
                     return
                 self._self_pending, self._self_current = None, stack
                 _set_call(self, plain)
@@ -144,12 +144,12 @@ class ResilientFunction(wrapt.FunctionWrapper):  # type: ignore[type-arg]
         self._self_current, self._self_pending, self._self_as_ever = self._self_home, None, None
         _set_call(self, call)
         if (bound := self._self_method_call) is not None:
-            if method_call is None:  # bound for the first time meanwhile
+            if method_call is None:  # it was bound for the first time meanwhile
                 method_call = _method_call(Stack(self._self_home.function, self._self_home.policies))
             bound.__call__ = method_call
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
-        # In place of wrapt's, whose bound wrapper takes 8 bare awaits to make; this takes 3.
+        # In place of wrapt's method, whose bound wrapper costs 8 bare awaits to make; this costs 3.
         if instance is None or (call := _method_call_of(self)) is None:
             return self._self_bind(instance, owner)
         method = _new(ResilientMethod)
@@ -163,10 +163,10 @@ class ResilientFunction(wrapt.FunctionWrapper):  # type: ignore[type-arg]
         if not hasattr(type(function), "__get__"):
             return self
         if type(function) is FunctionType:
-            if self._self_method_call is None:  # defined outside the class
+            if self._self_method_call is None:  # the function was defined outside the class
                 self._self_method_call = MethodCall(_method_call(Stack(function, stack.policies)))
             call: Any = self._self_method_call
-        elif function.__get__(instance, owner) is function:  # bound to something else before
+        elif function.__get__(instance, owner) is function:  # it was already bound to another object
             return self
         else:
             call = _call_of_descriptor(stack)
@@ -178,11 +178,11 @@ class ResilientFunction(wrapt.FunctionWrapper):  # type: ignore[type-arg]
 
     @property
     def __signature__(self) -> inspect.Signature:
-        if not self._self_home.changes_signature:  # `inspect` looks at the function then, and can evaluate strings
+        if not self._self_home.changes_signature:  # then `inspect` uses the function itself, and can evaluate strings
             raise AttributeError("__signature__")
         return self._self_home.signature(self.__wrapped__, int(self._self_method_call is not None))
 
-    # `typing.get_type_hints` takes these two, and has to find what the signature shows.
+    # `typing.get_type_hints` reads these two, which must agree with the signature.
     @property
     def __annotations__(self) -> dict[str, Any]:
         try:
@@ -209,10 +209,10 @@ class ResilientFunction(wrapt.FunctionWrapper):  # type: ignore[type-arg]
     __str__ = __repr__
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:  # noqa: ARG002
-        """IPython takes it for a function and would show its name alone."""
+        """Show the repr in IPython, which would otherwise show only the name, as for a function."""
         return {"text/plain": repr(self)}
 
-    # A function is copied and pickled as the name under which it can be found; so is this.
+    # Like a function, it is copied and pickled by the name under which it can be found.
     def __copy__(self) -> ResilientFunction:
         return self
 
@@ -225,8 +225,8 @@ class ResilientFunction(wrapt.FunctionWrapper):  # type: ignore[type-arg]
             return str(self.__qualname__)
         return _arrived, (self._self_home.function, self._self_home.policies)
 
-    # cloudpickle sends what it takes for a function by its code, which is the code of the bare function. So it alone is
-    # told that this is something else, and asks how that is to be sent.
+    # cloudpickle sends a function by its code, which would be the code of the bare function. So for cloudpickle only,
+    # this is not a function, and it calls `__reduce__`.
     @property  # type: ignore[misc]  # nobody sets it
     def __class__(self) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         if is_cloudpickle(sys._getframe(1).f_globals):
@@ -238,28 +238,29 @@ _new = object.__new__
 
 
 def _arrived(function: Any, policies: tuple[Policy[Any], ...]) -> ResilientFunction:
-    """A decorated function out of a pickle."""
+    """A decorated function from a pickle."""
     return _settled(ResilientFunction(Stack(function, policies)))
 
 
-# Set on the wrapper itself: wrapt passes ordinary assignments on to the function. Read past wrapt, in half the time.
+# Set on the wrapper itself, because wrapt passes ordinary assignments on to the function. Reading without wrapt takes
+# half the time.
 _set_call = ResilientFunction.__dict__["__call__"].__set__
 _call_of = ResilientFunction.__dict__["__call__"].__get__
 _method_call_of = ResilientFunction.__dict__["_self_method_call"].__get__
 
 
 class ResilientMethod:
-    # A decorated function bound to an instance or a class: a bound method but for its repr and its speed. It has no
-    # docstring, because its own would hide the function's.
+    # A decorated function bound to an instance or a class: like a bound method, except for its repr and its speed. It
+    # has no docstring, because that would hide the function's.
 
-    __slots__ = ("__call__", "__func__", "__weakref__")  # `__call__` is one as in `ResilientFunction`
+    __slots__ = ("__call__", "__func__", "__weakref__")  # `__call__` is a slot as in `ResilientFunction`
 
-    if TYPE_CHECKING:  # annotations of the class would hide those of the function
+    if TYPE_CHECKING:  # annotations of the class would hide those of the function at run time
         __call__: MethodType
         __func__: ResilientFunction
 
     def __init__(self, function: ResilientFunction, instance: Any) -> None:
-        # As `weakref.WeakMethod` calls it; the wrapper makes methods without, in half the time.
+        # Called by `weakref.WeakMethod`; the wrapper makes methods without it, in half the time.
         owner = instance if isinstance(instance, type) else type(instance)
         self.__func__, self.__call__ = function, function.__get__(instance, owner).__call__
 
@@ -267,7 +268,7 @@ class ResilientMethod:
     def __self__(self) -> Any:
         return self.__call__.__self__
 
-    # `inspect.ismethod` asks for the class so.
+    # `inspect.ismethod` checks the class.
     __class__ = property(lambda _self: MethodType)  # pyright: ignore[reportIncompatibleMethodOverride]
     __doc__ = property(lambda self: self.__func__.__doc__)  # pyright: ignore[reportAssignmentType]
     __module__ = property(lambda self: self.__func__.__module__)  # pyright: ignore[reportAssignmentType]
@@ -287,7 +288,7 @@ class ResilientMethod:
     def __repr__(self) -> str:
         return repr(self.__func__)
 
-    # Copied and pickled like any bound method: the instance, and a name to find on it.
+    # Copied and pickled like any bound method: the instance, and the name of an attribute.
     def __copy__(self) -> ResilientMethod:
         return self
 
@@ -299,9 +300,9 @@ class ResilientMethod:
 
 
 class MethodCall:
-    """What the bound methods of one function run, those that somebody keeps too: it can be replaced."""
+    """The function that all bound methods of one function run, including kept ones; it can be replaced."""
 
-    # A slot, as in `ResilientFunction`: a function that looks up what to call would take three bare awaits more.
+    # A slot, as in `ResilientFunction`: a function that looks up the call would cost three more bare awaits.
     __slots__ = ("__call__",)
 
     __call__: Callable[..., Any]
@@ -318,12 +319,12 @@ def _bound(func: ResilientFunction, instance: Any, call: Callable[..., Any]) -> 
 
 
 def _plain_call(stack: Stack) -> Callable[..., Any]:
-    """Runs a stack that has just been folded; called with the function's own arguments."""
+    """A function that runs a stack that has just been folded, called with the function's own arguments."""
     return stack.fast_call(method=False) or stack.call_by_layers()
 
 
 def _method_call(stack: Stack) -> Callable[..., Any]:
-    """Runs a stack that has just been folded; called with the instance first."""
+    """A function that runs a stack that has just been folded, called with the instance first."""
     fast = stack.fast_call(method=True)
     if fast is not None:
         return fast
@@ -338,7 +339,7 @@ def _method_call(stack: Stack) -> Callable[..., Any]:
 
 
 def _call_of_descriptor(stack: Stack) -> Callable[..., Any]:
-    """The same for somebody else's descriptor, which may do more when it is bound than to pass the instance."""
+    """The same for a descriptor of another library, which may do more on binding than passing the instance."""
     function, handler, lifted = stack.function, stack.named_handler(), stack.lifted
 
     def call(self: Any, /, *args: Any, **kwargs: Any) -> Any:
@@ -348,7 +349,7 @@ def _call_of_descriptor(stack: Stack) -> Callable[..., Any]:
 
 
 def wrapper_of(fn: Any) -> ResilientFunction | None:
-    """The wrapper of a decorated function or method; None where there is none."""
+    """The wrapper of a decorated function or method; None if there is none."""
     # Since Python 3.13 a class method is an ordinary bound method.
     wrapper: ResilientFunction | None = fn.__func__ if type(fn) in (ResilientMethod, MethodType) else fn
     return wrapper if type(wrapper) is ResilientFunction else None
@@ -356,10 +357,10 @@ def wrapper_of(fn: Any) -> ResilientFunction | None:
 
 def decorate(fn: Any, policy: Policy[Any]) -> Any:
     """
-    Put a policy on a function, or on top of the policies it has.
+    Put a policy on a function, or on top of the policies that it already has.
 
     Raises:
-        TypeError: `fn` is not a function, method or callable, or a plain one where only an async one will do.
+        TypeError: `fn` is not a function, method or callable, or it is plain and the policy needs an async one.
     """
     if isinstance(fn, classmethod | staticmethod):
         return type(fn)(decorate(fn.__func__, policy))
@@ -391,9 +392,9 @@ def _settled(wrapper: ResilientFunction) -> ResilientFunction:
 
 
 def _settle(wrapper: ResilientFunction) -> None:
-    """Let a function run as the modes and the settings of its registries ask."""
+    """Let a function run according to the modes and the settings of its registries."""
     home = wrapper._self_home
-    with _wrappers.lock:  # whoever comes last has seen the latest change
+    with _wrappers.lock:  # the last caller has seen the latest change
         observers = tuple(each for each in observers_of(home.policies) if each.wants(home))
         if as_ever(home.policies, home.name) and not observers:
             wrapper._self_run_as_ever()
@@ -404,7 +405,7 @@ def _settle(wrapper: ResilientFunction) -> None:
 
 
 def _stack_now(home: Stack, observers: tuple[Any, ...]) -> Stack:
-    # Copies, which have the same states: threads that make the first call together fold one stack each at a time.
+    # Copies with the same states, because several threads may make the first call, and each folds its own stack.
     policies = tuple(map(copy.copy, policies_now(home.policies, home.name)))
     return Stack(home.function, policies, home.name, observers)
 
@@ -416,7 +417,7 @@ def _run(stack: Stack, method: bool) -> Callable[..., Any]:
 
 
 def _straight(stack: Stack, method: bool) -> Callable[..., Any]:
-    """The bare function; a policy that changes what its caller passes does that and nothing more."""
+    """The bare function; policies that change the arguments do only that."""
     call: Callable[..., Any] = stack.function
     for index in reversed(range(len(stack.policies))):
         above = sum(policy.injects_argument for policy in stack.policies[:index])
@@ -425,14 +426,14 @@ def _straight(stack: Stack, method: bool) -> Callable[..., Any]:
 
 
 class _Functions:
-    """Every decorated function there is."""
+    """All decorated functions."""
 
     def settle(self, sites: Collection[tuple[str, str]] | None) -> None:
         """
-        Let them run as their registries ask.
+        Let the functions run according to their registries.
 
         Args:
-            sites: Only those that have a policy of one of these kinds and names; None: all.
+            sites: Only functions with a policy of one of these kinds and names; None: all.
         """
         for wrapper in _wrappers:
             home = wrapper._self_home
