@@ -1,4 +1,4 @@
-"""`@spend_limit`: no call once an hour's money or tokens are spent."""
+"""`@spend_limit`: refuse calls when an hour's money or tokens are spent."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class SpendPolicy(Policy[SpendLimit]):
         "classified_retry": "asks the spend limit again for every attempt",
         "failover": "asks the spend limit once for every endpoint",
         "rate_limit": "takes quota for calls that the spend limit then refuses",
-        "adaptive_limit": "takes a place for calls that the spend limit then refuses",
+        "adaptive_limit": "takes a permit for calls that the spend limit then refuses",
         "circuit_breaker": "takes an outage of the circuit for one call less to pay",
     }
     twice = "ask one spend limit twice"
@@ -38,18 +38,18 @@ class SpendPolicy(Policy[SpendLimit]):
 
     def __init__(self, name: Any, config: SpendConfig, registry: StateStore) -> None:
         super().__init__(name, config, registry)
-        book_of(registry)  # functions are folded with what counts their usage from now on
+        book_of(registry)  # functions are folded with a meter from now on
 
     @classmethod
     def default_config(cls) -> SpendConfig:
-        with each_alone():  # the number to keep has no default
+        with each_alone():  # the limits have no default
             return SpendConfig()
 
     def in_test(self, attempts: int) -> None:
-        """Lets every call through."""
+        """A test's policy lets every call through."""
 
     def check_plain(self, function: Any) -> None:
-        """It waits for nothing, so plain functions are welcome."""
+        """Plain functions are allowed, because it never waits."""
 
     def make_state(self, name: str) -> SpendLimit:
         return SpendLimit(name, self.config, self.registry)
@@ -59,10 +59,10 @@ class SpendPolicy(Policy[SpendLimit]):
 
     def bind(self, bind_inner: Callable[[Site], Handler], site: Site) -> Handler:
         inner, limit = bind_inner(site), self.state(site)
-        book_of(self.registry)  # counts from now on
+        book_of(self.registry)  # starts counting
 
         async def limited(fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-            if begun(fn) is None:  # else it was let through on the fast path
+            if begun(fn) is None:  # otherwise it was let through on the fast path
                 limit._enter()
             try:
                 result = await inner(fn, instance, args, kwargs)
@@ -115,34 +115,33 @@ def spend_limit(
     registry: StateStore | None = None,
 ) -> Decorator:
     """
-    Stop before the next call once so much is spent in an hour.
+    Refuse further calls when the money or tokens of an hour are spent.
 
-    Every answer of the function counts, those of retries, of other endpoints and those that are thrown away included:
-    what the provider bills for, as `registry.usage` reads it. Money needs a price, `registry.price = genai_prices()`
-    say. The hour slides in steps of a minute.
+    Every answer of the function counts, including those of retries, of other endpoints and discarded ones: everything
+    that the provider bills, as `registry.usage` reads it. Money needs a price, for example
+    `registry.price = genai_prices()`. The hour slides in steps of a minute.
 
-    A call is checked before it is made, and what it costs is known when it has ended. So the limit is passed by what
-    is in flight when it is reached: by n calls at most where n callers ask at once. `adaptive_limit` or a semaphore
-    bounds that. A refused caller gets `SpendLimitReachedError`, which is our own side's: it is not retried, blames no
-    endpoint, and `degrade_to` above it answers.
+    A call is checked before it is made, but its cost is known only when it has ended. So the calls in flight when the
+    limit is reached exceed it: at most n calls if n callers ask at once. `adaptive_limit` or a semaphore bounds that. A
+    refused caller gets `SpendLimitReachedError`, which comes from our own side: it is not retried, blames no endpoint,
+    and `degrade_to` above it answers.
 
-    What cannot be counted is never taken for free in silence: answers without usage, and models without a price, are
-    in `.stats()` and in the table as unknown, and a warning (`SpendUnknown`) names each such model once.
+    Uncounted answers are reported: answers without usage, and models without a price, are shown as unknown in
+    `.stats()` and in the table, and an event (`SpendUnknown`) names each such model once.
 
     Put it between `degrade_to` and `classified_retry`.
 
     Args:
         name: Call sites of one name share one limit. Default: the function's qualified name.
-        usd_per_hour: USD of the last hour. Default None: not limited; one of the two is needed.
-        tokens_per_hour: Tokens of the last hour, those that were read and those that were written. Default None: not
-            limited.
-        warn_at: Share of a limit at which the event `SpendWarned` is told, above 0 and at most 1. Default 0.8.
+        usd_per_hour: Most USD in an hour. Default None: not limited; one of the two is needed.
+        tokens_per_hour: Most tokens in an hour, input and output together. Default None: not limited.
+        warn_at: Share of a limit at which the event `SpendWarned` is sent, above 0 and at most 1. Default 0.8.
         registry: Where the limit lives, and whose usage counts. Default: `resilient_ai.registry`.
 
     Raises:
-        SpendLimitReachedError: By the decorated function, without calling.
+        SpendLimitReachedError: By the decorated function, without a call: the limit is reached.
         TypeError: At decoration: not a function.
-        ValueError: At decoration: a bad setting, none of the two numbers, or the name exists with other settings.
+        ValueError: At decoration: a bad setting, neither of the two limits, or the name exists with other settings.
     """
     config = SpendConfig(usd_per_hour, tokens_per_hour, warn_at)
 

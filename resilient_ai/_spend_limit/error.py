@@ -1,4 +1,4 @@
-"""The error of a caller who comes when the hour's money is spent."""
+"""The error of a caller that comes when the hour's money or tokens are spent."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from .hour import Unit, amount
 @public()
 class SpendLimitReachedError(ResilienceError):
     """
-    What may be spent in an hour is spent; the provider was not asked, and it is no endpoint's fault.
+    The limit of an hour is reached; the provider was not asked, and no endpoint is to blame.
 
     Attributes:
         name: The spend limit.
-        spent: USD or tokens of the last hour.
-        limit: USD or tokens that an hour may take.
+        spent: USD or tokens spent in the last hour.
+        limit: Most USD or tokens in an hour.
         unit: "usd" or "tokens".
-        retry_after: Seconds until so much of it is an hour ago that there is room again.
+        retry_after: Seconds until enough of it is more than an hour ago.
     """
 
     error_type = ErrorType.QUOTA_EXCEEDED

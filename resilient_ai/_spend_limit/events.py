@@ -1,4 +1,4 @@
-"""What a spend limit reports. A refused caller is a `CallRejected` with the reason "spent"."""
+"""The events of a spend limit. A refused caller is a `CallRejected` with the reason "spent"."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from resilient_ai._core.public import public
 @dataclass(frozen=True, slots=True)
 class SpendWarned(Event):
     """
-    The share of a spend limit is used at which it warns; told once until less is used again.
+    A spend limit has reached its warning share; sent once until less is used again.
 
     Attributes:
         unit: "usd" or "tokens".
-        spent: In the last hour.
-        limit: What an hour may take.
+        spent: Amount spent in the last hour.
+        limit: Most that may be spent in an hour.
     """
 
     log_name: ClassVar[str] = "resilient_ai.spend_warned"
@@ -33,13 +33,13 @@ class SpendWarned(Event):
 @dataclass(frozen=True, slots=True)
 class SpendStopped(Event):
     """
-    A spend limit is reached and refuses calls; told once until it lets one through again.
+    A spend limit is reached and refuses calls; sent once until it lets one through again.
 
     Attributes:
         unit: "usd" or "tokens".
-        spent: In the last hour; above the limit by what was in flight when that was reached.
-        limit: What an hour may take.
-        retry_after: Seconds until there is room again.
+        spent: Amount spent in the last hour; above the limit by the calls in flight when it was reached.
+        limit: Most that may be spent in an hour.
+            retry_after: Seconds until there is room again.
     """
 
     log_name: ClassVar[str] = "resilient_ai.spend_stopped"
@@ -55,11 +55,11 @@ class SpendStopped(Event):
 @dataclass(frozen=True, slots=True)
 class SpendUnknown(Event):
     """
-    An answer that a spend limit cannot count, or not whole; told once for each model.
+    An answer that a spend limit cannot count completely; sent once for each model.
 
     Attributes:
-        model: None where nobody said.
-        missing: "usage": nobody told its tokens, or not all of them. "price": nobody knows what they cost.
+        model: The model; None if unknown.
+        missing: "usage": its tokens are unknown or incomplete. "price": their cost is unknown.
     """
 
     log_name: ClassVar[str] = "resilient_ai.spend_unknown"

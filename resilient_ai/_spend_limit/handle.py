@@ -1,4 +1,4 @@
-"""A spend limit as the registry shows it."""
+"""A spend limit in the registry."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 @public("types")
 class SpendCounts(NamedTuple):
     """
-    What a spend limit has counted since it was made; `reset()` does not change it.
+    The counts of a spend limit since it was made; `reset()` does not change them.
 
     Attributes:
         ok: Calls that were answered.
         failed: Calls that failed.
         neutral: Calls whose callers left before there was an answer.
-        refused: Callers turned away.
+        refused: Callers that were refused.
     """
 
     ok: int
@@ -46,17 +46,17 @@ class SpendCounts(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class SpendStats:
     """
-    What a spend limit has counted.
+    The numbers of a spend limit.
 
     Attributes:
-        usd_spent: USD of the last hour; None where money is not limited.
-        usd_per_hour: The limit; None: not limited.
-        tokens_spent: Tokens of the last hour; None where they are not limited.
-        tokens_per_hour: The limit; None: not limited.
-        retry_after: Seconds until there is room again; None while there is.
-        refused: Callers turned away.
-        without_usage: Answers whose tokens nobody told, or not all of them. The sums have what was told.
-        without_price: Answers with tokens and no price, where money is limited. They are not in the sums.
+        usd_spent: USD spent in the last hour; None if money is not limited.
+        usd_per_hour: The limit of USD; None if not limited.
+        tokens_spent: Tokens spent in the last hour; None if they are not limited.
+        tokens_per_hour: The limit of tokens; None if not limited.
+        retry_after: Seconds until calls are let through again; None while they are.
+        refused: Callers that were refused.
+        without_usage: Answers whose tokens are unknown or incomplete. The sums contain the known tokens.
+        without_price: Answers with tokens but without a price, if money is limited. The sums do not contain them.
         calls: Calls that were let through and have ended.
         ok: Those that were answered.
         failed: Those that failed.
@@ -107,13 +107,13 @@ class SpendLimit(StateHandle):
         self._lock = threading.RLock()
 
     def _reconfigure(self, config: SpendConfig) -> None:
-        """Go on with other limits; what was spent stays spent."""
+        """Use other limits from now on; what was spent stays."""
         with self._lock:
             self._config = config
             self._state.reconfigure(config)
 
     def _enter(self) -> None:
-        """Let a call through; `SpendLimitReachedError` once all is spent."""
+        """Let a call through; raises `SpendLimitReachedError` if the limit is reached."""
         with self._lock:
             refusal = self._state.admit(self._registry.clock.now())
         if refusal is None:
@@ -127,7 +127,7 @@ class SpendLimit(StateHandle):
         raise SpendLimitReachedError(self.name, spent=spent, limit=limit, unit=unit, retry_after=wait)
 
     def _ended(self, outcome: str) -> None:
-        """A call that was let through is "ok", "failed" or "neutral"."""
+        """Count the outcome of a call that was let through: "ok", "failed" or "neutral"."""
         with self._lock:
             if outcome == "ok":
                 self._good.ok += 1
@@ -135,7 +135,7 @@ class SpendLimit(StateHandle):
                 setattr(self, outcome, getattr(self, outcome) + 1)
 
     def _answer(self, answer: Answer) -> None:
-        """Something was paid for."""
+        """Add the cost of an answer."""
         usage = answer.usage
         tokens = None if usage is None else usage.input_tokens + usage.output_tokens
         with self._lock:
@@ -167,7 +167,7 @@ class SpendLimit(StateHandle):
             )
 
     def counts(self) -> SpendCounts:
-        """What it has counted since it was made; `reset()` does not change it."""
+        """The counts since it was made; `reset()` does not change them."""
         with self._lock:
             latest = SpendCounts(self.ok, self.failed, self.neutral, self._state.refused)
             return latest if self._past is None else added((self._past, latest))
@@ -196,7 +196,7 @@ class SpendLimit(StateHandle):
         )
 
     def reset(self) -> None:
-        """Nothing spent: calls are let through again."""
+        """Set the spending to zero, so that calls are let through again."""
         with self._lock:
             self._past = self.counts()
             self._clear()

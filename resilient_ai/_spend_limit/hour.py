@@ -13,19 +13,19 @@ HOUR: Final = 3600.0
 
 class SlidingHour:
     """
-    What was spent in the last hour.
+    The amount spent in the last hour.
 
-    What is spent in one minute leaves the sum together, an hour after that minute began, so that the hour is up to a
-    minute shorter than it says and 60 numbers are all that is kept.
+    The amounts of one minute leave the sum together, an hour after that minute began. So the hour is up to a minute too
+    short, and only 60 numbers are kept.
     """
 
     __slots__ = ("_minutes",)
 
     def __init__(self) -> None:
-        self._minutes: deque[tuple[float, float]] = deque()  # when each began, and what was spent in it
+        self._minutes: deque[tuple[float, float]] = deque()  # begin of each minute, and the amount spent in it
 
     def add(self, amount: float, now: float) -> None:
-        """Spend so much now."""
+        """Add an amount."""
         began = now // MINUTE * MINUTE
         if self._minutes and self._minutes[-1][0] >= began:
             latest, sum_of_it = self._minutes.pop()
@@ -35,12 +35,12 @@ class SlidingHour:
         self._drop(now)
 
     def spent(self, now: float) -> float:
-        """The sum."""
+        """The sum of the last hour."""
         self._drop(now)
         return sum(amount for _, amount in self._minutes)
 
     def wait(self, limit: float, now: float) -> float:
-        """Seconds until the sum is below a limit; 0 where it is."""
+        """Seconds until the sum is below a limit; 0 if it already is."""
         left, wait = self.spent(now), 0.0
         for began, amount in self._minutes:
             if left < limit:
@@ -50,7 +50,7 @@ class SlidingHour:
         return wait
 
     def clear(self) -> None:
-        """Nothing spent."""
+        """Set the sum to zero."""
         self._minutes.clear()
 
     def _drop(self, now: float) -> None:
@@ -59,7 +59,7 @@ class SlidingHour:
 
 
 def amount(value: float, unit: Unit) -> str:
-    """`$1.25` or `12,000 tokens`."""
+    """An amount as text: `$1.25` or `12,000 tokens`."""
     if unit == "tokens":
         return f"{value:,.0f} tokens"
     return f"${value:.2f}" if value >= 0.1 else f"${value:.4f}"

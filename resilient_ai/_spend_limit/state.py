@@ -1,4 +1,4 @@
-"""What a spend limit decides: whether a call may be made, and what there is to tell of an answer. Pure."""
+"""The decisions of a spend limit: whether a call may be made, and what to report about an answer. Pure."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ if TYPE_CHECKING:
 
 Missing = Literal["usage", "price"]
 
-_MOST_MODELS = 50  # whose missing price is told, each once
+_MOST_MODELS = 50  # most models whose missing price is reported, each once
 
 
 class Refusal(NamedTuple):
-    """Why a call is not made; `first` since the last one that was."""
+    """Why a call is refused; `first`: the first refusal since the last call that was let through."""
 
     unit: Unit
     spent: float
@@ -25,7 +25,7 @@ class Refusal(NamedTuple):
 
 
 class Warned(NamedTuple):
-    """So much is spent that somebody should look."""
+    """The warning share of a limit is reached."""
 
     unit: Unit
     spent: float
@@ -33,7 +33,7 @@ class Warned(NamedTuple):
 
 
 class Unknown(NamedTuple):
-    """What an answer cost is not known, or not all of it."""
+    """The cost of an answer is unknown or incomplete."""
 
     model: str | None
     missing: Missing
@@ -44,10 +44,10 @@ class SpendState:
     The hour of one spend limit. Not thread-safe: its handle has the lock.
 
     Attributes:
-        is_open: Whether a call would be let through, as far as one look tells: sums only fall with time.
-        refused: Callers turned away.
-        without_usage: Answers whose tokens nobody told, or not all of them.
-        without_price: Answers with tokens and no price, where money is limited.
+        is_open: Whether a call would surely be let through, without a check of the time: sums fall with time.
+        refused: Callers that were refused.
+        without_usage: Answers whose tokens are unknown or incomplete.
+        without_price: Answers with tokens but without a price, if money is limited.
     """
 
     __slots__ = (
@@ -68,7 +68,7 @@ class SpendState:
         self.clear()
 
     def clear(self) -> None:
-        """Nothing spent, nothing counted."""
+        """Set all sums and counts to zero."""
         self._hours = {unit: (limit, SlidingHour()) for unit, limit in _limits(self._config).items()}
         self._warned: set[Unit] = set()
         self._told: set[Unknown] = set()
@@ -76,15 +76,15 @@ class SpendState:
         self.refused = self.without_usage = self.without_price = 0
 
     def reconfigure(self, config: SpendConfig) -> None:
-        """Go on with other limits. What was spent stays; of what was not limited before, nothing is known."""
+        """Use other limits from now on. What was spent stays; a unit that was not limited before starts at zero."""
         self._config = config
         known = {unit: hour for unit, (_, hour) in self._hours.items()}
         self._hours = {unit: (limit, known.get(unit) or SlidingHour()) for unit, limit in _limits(config).items()}
         self._warned &= self._hours.keys()
-        self.is_open = False  # until the next caller has asked
+        self.is_open = False  # until the next caller is checked
 
     def admit(self, now: float) -> Refusal | None:
-        """Let a call through, or say why not: of two limits the one that holds it up for longer."""
+        """Let a call through (None), or return the refusal; of two limits, the one with the longer wait."""
         found = self.reached(now)
         if found is None:
             self._stopped, self.is_open = False, True
@@ -94,7 +94,7 @@ class SpendState:
         return found._replace(first=first)
 
     def reached(self, now: float) -> Refusal | None:
-        """Why a call would be refused; nothing is counted."""
+        """The refusal that a call would get now, without counting it; None if it would be let through."""
         refusals = [
             Refusal(unit, hour.spent(now), limit, wait, first=False)
             for unit, (limit, hour) in self._hours.items()
@@ -109,14 +109,14 @@ class SpendState:
         Count one answer.
 
         Args:
-            tokens: Those that it read and wrote; None where nobody said.
-            cost: USD; None where nobody knows.
-            model: That gave it.
-            now: The time.
-            whole: Whether the tokens are all of its tokens.
+            tokens: Its input and output tokens; None if unknown.
+            cost: USD; None if unknown.
+            model: The model; None if unknown.
+            now: Monotonic seconds.
+            whole: Whether the tokens are complete.
 
-        Returns:
-            What there is to tell.
+            Returns:
+                What there is to report.
         """
         news: list[Warned | Unknown] = []
         if tokens is None or not whole:
@@ -151,7 +151,7 @@ class SpendState:
         return [unknown]
 
     def spent(self, unit: Unit, now: float) -> float | None:
-        """USD or tokens of the last hour; None where that is not limited."""
+        """USD or tokens spent in the last hour; None if that unit is not limited."""
         return self._hours[unit][1].spent(now) if unit in self._hours else None
 
 

@@ -1,1 +1,1 @@
-"""What an answer tells besides its text: tokens, why it ended, tool calls. Below the policies, above classification."""
+"""Facts in an answer besides its text: tokens, finish reason, tool calls. Below the policies, above classification."""

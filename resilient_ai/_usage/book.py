@@ -20,9 +20,9 @@ from .runs import UsageRun
 
 Price: TypeAlias = Callable[[str, Usage], float | None]
 
-_MOST_MODELS = 50  # by call site; a name out of an answer may be anything
-_MOST_ROWS = 1_000  # by call site; endpoints may be made for one request
-_MOST_SITES = 10_000  # and so may functions
+_MOST_MODELS = 50  # most models per call site; a name from an answer may be anything
+_MOST_ROWS = 1_000  # most rows per call site; endpoints may be made for one request
+_MOST_SITES = 10_000  # most call sites; functions may be made for one request, too
 OTHER = "other"
 
 
@@ -30,17 +30,17 @@ OTHER = "other"
 @dataclass(frozen=True, slots=True)
 class ModelUsage:
     """
-    What one model used at one endpoint for one call site.
+    The usage of one model at one endpoint by one call site.
 
     Attributes:
-        endpoint: Name of the endpoint; None where the call site has no endpoints. After 1,000 rows of a call site:
+        endpoint: Name of the endpoint; None if the call site has no endpoints. After 1,000 rows of a call site:
             "other".
-        model: As the provider names it; None where nobody said. After 50 of a call site: "other".
-        calls: Answers, those that were thrown away included.
+        model: Name of the model, as the provider gives it; None if unknown. After 50 models of a call site: "other".
+        calls: Number of answers, including discarded ones.
         usage: Tokens of all of them.
-        cost: USD of those that have a price; None where none has.
-        without_usage: Answers whose tokens nobody told, or not all of them: streams that were left, say.
-        without_price: Answers with tokens and no price.
+        cost: USD of those with a price; None if none has a price.
+        without_usage: Answers whose tokens are unknown or incomplete, for example streams that were left.
+        without_price: Answers with tokens but without a price.
     """
 
     endpoint: str | None
@@ -56,11 +56,11 @@ class ModelUsage:
 @dataclass(frozen=True, slots=True, repr=False)
 class CallSiteUsage:
     """
-    What one call site used; it iterates over its rows.
+    The usage of one call site; it iterates over its rows.
 
     Attributes:
         call_site: The decorated function.
-        rows: One for each endpoint and model.
+        rows: One row for each endpoint and model.
     """
 
     call_site: str
@@ -68,7 +68,7 @@ class CallSiteUsage:
 
     @property
     def calls(self) -> int:
-        """Answers, those that were thrown away included."""
+        """Number of answers, including discarded ones."""
         return sum(row.calls for row in self.rows)
 
     @property
@@ -78,18 +78,18 @@ class CallSiteUsage:
 
     @property
     def cost(self) -> float | None:
-        """USD of the answers that have a price; None where none has."""
+        """USD of the answers with a price; None if none has a price."""
         known = [row.cost for row in self.rows if row.cost is not None]
         return sum(known) if known else None
 
     @property
     def without_usage(self) -> int:
-        """Answers whose tokens nobody told, or not all of them."""
+        """Answers whose tokens are unknown or incomplete."""
         return sum(row.without_usage for row in self.rows)
 
     @property
     def without_price(self) -> int:
-        """Answers with tokens and no price."""
+        """Answers with tokens but without a price."""
         return sum(row.without_price for row in self.rows)
 
     def __iter__(self) -> Iterator[ModelUsage]:
@@ -103,7 +103,7 @@ class CallSiteUsage:
 
 
 class _Sums:
-    """One row, while it grows."""
+    """The sums of one row."""
 
     __slots__ = ("calls", "cost", "input", "output", "read", "reasoning", "without_price", "without_usage", "written")
 
@@ -130,7 +130,7 @@ class _Sums:
             self.cost = cost if self.cost is None else self.cost + cost
 
     def plus(self, other: _Sums) -> _Sums:
-        """Both together."""
+        """The sums of both rows."""
         both = _Sums()
         for name in self.__slots__:
             mine, theirs = getattr(self, name), getattr(other, name)
@@ -138,13 +138,13 @@ class _Sums:
         return both
 
     def take(self, other: _Sums) -> None:
-        """Add all of another row's."""
+        """Add the sums of another row."""
         both = self.plus(other)
         for name in self.__slots__:
             setattr(self, name, getattr(both, name))
 
     def told(self, endpoint: str | None, model: str | None) -> ModelUsage:
-        """The row of this moment."""
+        """The present row."""
         usage = Usage(self.input, self.output, self.read, self.written, self.reasoning)
         return ModelUsage(endpoint, model, self.calls, usage, self.cost, self.without_usage, self.without_price)
 
@@ -165,19 +165,19 @@ def _row(rows: _Rows, endpoint: str | None, model: str | None) -> _Sums:
 
 class Account:
     """
-    What the runs of one call site used.
+    The usage of the runs of one call site.
 
     Args:
         call_site: The decorated function.
-        book: Has the lock and the price.
+        book: The book, which has the lock and the price.
     """
 
     def __init__(self, call_site: str, book: UsageBook) -> None:
         self._call_site = call_site
         self._book = book
         self._rows: _Rows = {}
-        self._past: _Rows = {}  # up to the latest `clear`
-        self._into: Account | None = None  # where it counts now that the book has no room for it
+        self._past: _Rows = {}  # sums up to the latest `clear`
+        self._into: Account | None = None  # the account that counts for this one, if the book is full
 
     def count(
         self, endpoint: str | None, model: str | None, usage: Usage | None, cost: float | None, whole: bool
@@ -187,19 +187,19 @@ class Account:
             _row((self._into or self)._rows, endpoint, model).add(usage, cost, whole)
 
     def go_into(self, other: Account) -> None:
-        """Hand over all sums, and count there from now on."""
+        """Move all sums to another account, and count there from now on."""
         for mine, theirs in ((self._rows, other._rows), (self._past, other._past)):
             for at, sums in mine.items():
                 _row(theirs, *at).take(sums)
         self._rows, self._past, self._into = {}, {}, other
 
     def told(self) -> CallSiteUsage:
-        """The sums of this moment."""
+        """The present sums."""
         with self._book.lock:
             return CallSiteUsage(self._call_site, tuple(row.told(*at) for at, row in self._rows.items()))
 
     def ever(self) -> CallSiteUsage:
-        """The sums since counting began, which `clear` takes nothing from."""
+        """The sums since counting began, which `clear` does not change."""
         with self._book.lock:
             return CallSiteUsage(self._call_site, tuple(row.told(*at) for at, row in self._all().items()))
 
@@ -217,12 +217,12 @@ class Account:
 
 class FunctionMeter:
     """
-    What counts for one function.
+    The meter of one function.
 
     Args:
-        account: That of its name, which other functions may have as well.
-        book: Has the price.
-        listeners: Who hears of its answers, and of no other function's.
+        account: The account of its name, which other functions may share.
+        book: The book, which has the price.
+        listeners: Called with the answers of this function only.
     """
 
     __slots__ = ("_account", "_book", "_listeners")
@@ -233,7 +233,7 @@ class FunctionMeter:
         self._listeners = listeners
 
     def run(self, endpoint: str | None) -> UsageRun:
-        """A run of the function begins."""
+        """Begin a run of the function."""
         return UsageRun(self, endpoint)
 
     def used(
@@ -262,13 +262,13 @@ class FunctionMeter:
 @dataclass(frozen=True, slots=True)
 class Answer:
     """
-    What one answer used, for those who listen.
+    The usage of one answer, for listeners.
 
     Attributes:
-        model: None where nobody said.
-        usage: None where nobody said.
+        model: The model; None if unknown.
+        usage: The tokens; None if unknown.
         cost: USD; None without a price.
-        whole: Whether the usage is all of it.
+        whole: Whether the usage is complete.
     """
 
     model: str | None
@@ -282,13 +282,14 @@ class UsageBook(Mapping[str, CallSiteUsage]):
     """
     Tokens and money by call site; `registry.usage`.
 
-    Counting begins when somebody first asks for `registry.usage`, sets `registry.price`, or puts a policy on a
-    function that goes by usage. Before that, calls pay nothing for it. Ask once where the program starts.
+    Counting begins when `registry.usage` is first read, `registry.price` is set, or a policy that needs usage is put on
+    a function. Before that, it costs calls nothing. Read it once when the program starts.
     """
 
     def __init__(self) -> None:
         self._accounts: dict[str, Account] = {}
-        self._let_go: WeakValueDictionary[str, Account] = WeakValueDictionary()  # of functions that may still run
+        # Dropped accounts of functions that may still run.
+        self._let_go: WeakValueDictionary[str, Account] = WeakValueDictionary()
         self._failed_prices: set[str] = set()
         self.price: Price | None = None
         self.lock = threading.RLock()  # reentrant: a signal handler may read the sums
@@ -303,7 +304,7 @@ class UsageBook(Mapping[str, CallSiteUsage]):
         return self is other
 
     def meter(self, call_site: str, listeners: tuple[Callable[[Answer], object], ...] = ()) -> FunctionMeter:
-        """What counts for one function of this name, and who hears of its answers."""
+        """The meter of one function of this name, with the listeners to its answers."""
         return FunctionMeter(self._account_of(call_site), self, listeners)
 
     def _account_of(self, call_site: str) -> Account:
@@ -322,7 +323,7 @@ class UsageBook(Mapping[str, CallSiteUsage]):
         account.go_into(others)
 
     def price_of(self, model: str | None, usage: Usage) -> float | None:
-        """What an answer cost in USD; None where nobody knows."""
+        """The cost of an answer in USD; None if unknown."""
         if self.price is None or model is None:
             return None
         try:
@@ -336,7 +337,7 @@ class UsageBook(Mapping[str, CallSiteUsage]):
             return None
 
     def ever(self) -> list[CallSiteUsage]:
-        """The sums since counting began, which neither `clear` nor a reset takes anything from; for exporters."""
+        """The sums since counting began, for exporters; neither `clear` nor a reset changes them."""
         return [account.ever() for account in list(self._accounts.values())]
 
     def clear(self) -> None:
@@ -367,7 +368,7 @@ _counting = threading.Lock()
 
 
 def book_of(registry: Any) -> UsageBook:
-    """The book of a registry, which counts from now on."""
+    """The book of a registry, which starts to count now if it did not before."""
     with _counting:
         book = registry.meters
         if book is not None:
@@ -378,7 +379,7 @@ def book_of(registry: Any) -> UsageBook:
 
 
 _COLUMNS = ("call_site", "endpoint", "model", "calls", "input", "output", "cached", "reasoning", "usd", "unknown")
-_LEFT = 3  # columns of text
+_LEFT = 3  # number of text columns, aligned to the left
 
 
 def _table(sites: list[CallSiteUsage]) -> str:

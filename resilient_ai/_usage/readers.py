@@ -1,8 +1,9 @@
 """
-Usage read from what the SDKs return, by its fields; no SDK is imported.
+Read the usage from results of the SDKs, by their fields; no SDK is imported.
 
-Vendors count differently. Anthropic counts cached input beside `input_tokens`, OpenAI and Google within. Google counts
-thoughts beside the answer and what tools read beside the prompt, the others within. `Usage` counts all of it within.
+Vendors count differently. Anthropic counts cached input in addition to `input_tokens`, OpenAI and Google as a part of
+it. Google counts thoughts in addition to the answer, and tool input in addition to the prompt; others include them.
+`Usage` includes all of these.
 """
 
 from __future__ import annotations
@@ -13,20 +14,20 @@ from typing import Any
 from resilient_ai._core.public import public
 from resilient_ai._core.usage import Usage
 
-_MOST = 10**12  # what a reply says beyond that is no count: it would break the sums of all others
+_MOST = 10**12  # a larger number in a reply is not a count, and would spoil all sums
 
 
 @public("usage")
 def usage_of(result: Any) -> Usage | None:
     """
-    The usage that a result tells.
+    Read the usage from a result.
 
     Args:
         result: A result, or the last event of a stream, of the SDKs of OpenAI (chat, Responses, embeddings), Anthropic
             or Google; its JSON as a mapping; or a `Reply`.
 
     Returns:
-        None where there is none to be read.
+        The usage; None if the result has none.
 
     Examples:
         >>> usage_of({"usage": {"prompt_tokens": 7, "completion_tokens": 2}})
@@ -38,7 +39,7 @@ def usage_of(result: Any) -> Usage | None:
     google = field(result, "usage_metadata", "usageMetadata")
     if google is not None and (usage := _google(google)) is not None:
         return usage
-    for holder in (result, field(result, "response"), field(result, "message")):  # events of streams hold the result
+    for holder in (result, field(result, "response"), field(result, "message")):  # stream events contain the result
         told = field(holder, "usage")
         if told is not None:
             return _openai_or_anthropic(told)
@@ -78,7 +79,7 @@ def _openai_or_anthropic(told: Any) -> Usage | None:
 
 
 def field(thing: Any, *names: str) -> Any:
-    """The first of these fields that is there and not None, of a mapping or an object."""
+    """The first of these fields of a mapping or an object that exists and is not None."""
     if thing is None or (isinstance(thing, str) and type(thing) is str):
         return None
     for name in names:

@@ -1,4 +1,4 @@
-"""`Reply`: the text of an answer that knows more."""
+"""`Reply`: the text of an answer, with more facts about the answer."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ FinishReason: TypeAlias = Literal["stop", "length", "tool_calls", "content_filte
 @dataclass(frozen=True, slots=True)
 class ToolCall:
     """
-    A tool that the model wants to be called.
+    A tool call that the model asks for.
 
     Attributes:
-        id: Names this call in the message that brings its result.
-        name: Of the tool.
-        arguments: As the model wrote them, parsed.
+        id: Identifies this call in the message with its result.
+        name: Name of the tool.
+        arguments: The arguments from the model, parsed.
     """
 
     id: str
@@ -34,20 +34,20 @@ class ToolCall:
 @public("providers")
 class Reply(str):
     """
-    The text of an answer, with what else is known of it.
+    The text of an answer, with more facts about the answer.
 
-    It is a `str` in every respect: it compares, hashes, prints, goes into JSON, and counts as an argument or as the
-    key of a memory like its text. A pickle and a copy keep everything but `raw`.
+    It is a `str` in every respect: it compares, hashes, prints and serialises to JSON like its text, and counts like it
+    as an argument or as the key of a memory. A pickle and a copy keep everything except `raw`.
 
     Attributes:
         finish_reason: Why the answer ended: "stop", "length" (it was cut), "tool_calls", "content_filter", "refusal";
-            None where nobody said.
-        usage: Tokens; None where nobody said.
-        tool_calls: Tools that the model wants to be called, in order.
+            None if unknown.
+        usage: Tokens; None if unknown.
+        tool_calls: Tool calls that the model asks for, in order.
         parsed: The answer in the form of `schema=`; None without a schema.
-        model: Model that answered, as the provider names it.
+        model: Model that answered, as the provider names it; None if unknown.
         endpoint: Name of the endpoint.
-        raw: The SDK's own result; of a stream, its last event. Not pickled or copied.
+        raw: The SDK's own result; for a stream, its last event. Not pickled or copied.
 
     Examples:
         >>> answer = Reply("It rains.", finish_reason="stop", model="gpt-4o-mini")
@@ -86,7 +86,7 @@ class Reply(str):
         made.model = model
         made.endpoint = endpoint
         made.raw = raw
-        # What a vendor wants to have back with the next message, by vendor: signatures of its reasoning.
+        # Data that a vendor needs back with the next message, by vendor: signatures of its reasoning.
         made._extra = dict(extra or {})
         return made
 
@@ -95,7 +95,7 @@ class Reply(str):
     @property
     def message(self) -> dict[str, Any]:
         """
-        This answer as a message in OpenAI's form, to go on from: `[*messages, reply.message, result]`.
+        This answer as a message in OpenAI's form, to continue the conversation: `[*messages, reply.message, result]`.
 
         The result of a tool call is `{"role": "tool", "tool_call_id": call.id, "content": "…"}`.
         """
@@ -115,7 +115,7 @@ class Reply(str):
         return message
 
     def with_text(self, text: str) -> Self:
-        """The same facts about another text, as a prefix that marks where an answer comes from makes it."""
+        """A copy with another text, for example with a prefix that marks the origin of the answer."""
         return type(self)(text, **self._facts(), raw=self.raw)
 
     def _facts(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""One run of a function: what it used, read from its result or told from inside it."""
+"""The usage of one run of a function, read from its result or reported from inside."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .readers import field, usage_of
 
 
 class Receiver(Protocol):
-    """Where a run's usage goes."""
+    """The receiver of a run's usage."""
 
     def used(
         self,
@@ -25,14 +25,15 @@ class Receiver(Protocol):
         heard: set[Any] | None = None,
     ) -> None:
         """
-        One answer.
+        Take in the usage of one answer.
 
         Args:
-            endpoint: Who gave it.
-            model: Its model; None where nobody said.
-            usage: None where nobody said.
-            whole: Whether that is all that it used.
-            heard: Who has heard of it already, to be added to: an answer may pass several functions.
+            endpoint: The endpoint that gave the answer.
+            model: Its model; None if unknown.
+            usage: Its tokens; None if unknown.
+            whole: Whether the usage is complete.
+            heard: The receivers that have already counted the answer, which may pass several functions; the receiver
+                adds itself.
         """
 
 
@@ -40,9 +41,9 @@ class UsageRun:
     """
     A run whose usage is counted.
 
-    What is told from inside it counts in place of what its result says, because an answer is often told of and then
-    returned. It counts for the runs around this one as well, as long as they last: a task that a run has started and
-    not waited for is not billed to it.
+    Usage reported from inside counts in place of the usage in the result, because an answer is often reported and then
+    returned. It also counts for the runs around this one while they last: a task that a run has started without waiting
+    for it is not counted for that run.
     """
 
     __slots__ = ("_anything", "_endpoint", "_model", "_outer", "_over", "_receiver", "_streamed")
@@ -53,12 +54,12 @@ class UsageRun:
         outer = current_run()
         self._outer = outer if type(outer) is UsageRun else None  # of a decorated function that has called this one
         self._over = False
-        self._anything = False  # whether it was told anything
+        self._anything = False  # whether anything was reported
         self._streamed: Usage | None = None
         self._model: str | None = None
 
     def told(self, usage: Usage, model: str | None, *, whole: bool = True) -> None:
-        """Usage that somebody inside tells of."""
+        """Take in usage that is reported from inside."""
         outer = self._around()
         heard: set[Any] | None = None if outer is None else set()
         self._take(usage, model, whole, heard)
@@ -73,7 +74,7 @@ class UsageRun:
             self._receiver.used(self._endpoint, model, usage, whole=whole, heard=heard)
 
     def _around(self) -> UsageRun | None:
-        """The nearest run around this one that is not over; those that are over are let go."""
+        """The nearest run around this one that is not over; ended runs are dropped."""
         outer = self._outer
         while outer is not None and outer._over:
             outer = outer._outer
@@ -96,7 +97,7 @@ class UsageRun:
 
     def failed(self, error: BaseException) -> None:
         self._end()
-        # A refused or filtered answer is paid for like any other, and its error has it.
+        # A rejected or filtered answer is paid for like any other, and its error contains it.
         reply = field(error, "reply") if not self._anything else None
         if reply is not None and (usage := usage_of(reply)) is not None:
             self._read(usage, _model_of(reply))
@@ -105,7 +106,7 @@ class UsageRun:
         if type(item) is str or self._anything:
             return
         if (usage := usage_of(item)) is not None:
-            # In parts, or as it grows: the largest of each is the last word.
+            # Usage comes in parts, or grows: the largest value of each number is the final one.
             self._streamed = usage if self._streamed is None else _largest(self._streamed, usage)
         if self._model is None:
             self._model = _model_of(item)
@@ -121,8 +122,8 @@ class UsageRun:
             self._read(self._streamed, self._model)
 
     def left(self) -> None:
-        """Of a stream that was not read to its end nobody knows what it cost, but for what it has told so far."""
-        # Not over: the streams that it reads are closed after it, and tell what they used only then.
+        """Take in that a stream was not read to its end: only the usage reported so far is known."""
+        # The run is not over: streams that it reads are closed after it, and report their usage only then.
         if self._anything:
             return
         if self._streamed is not None:
@@ -138,7 +139,7 @@ class UsageRun:
 
 
 class _WatchedRuns:
-    """Shows the usage of runs to those who watch, where no registry counts."""
+    """Reports the usage of runs to active watch() blocks, if no registry counts."""
 
     def run(self, endpoint: str | None) -> UsageRun:
         return UsageRun(None, endpoint)
@@ -150,17 +151,17 @@ tell_watchers(_WatchedRuns())
 @public("usage")
 def report_usage(usage: Usage, model: str | None = None) -> None:
     """
-    Tell what an answer used, from inside the decorated function that got it.
+    Report the usage of an answer, from inside the decorated function that got it.
 
-    For answers that say nothing that could be read, or that the function does not return. It counts in place of what
-    the function's result says; several reports add up. Nothing happens while nobody counts or watches.
+    For answers whose usage cannot be read, or that the function does not return. It counts in place of the usage in the
+    function's result; several reports add up. Does nothing while nobody counts or watches.
 
     Args:
         usage: Its tokens.
-        model: Model that answered. Default: unknown, so that it has no price.
+        model: Model that answered. Default: unknown, so that the answer has no price.
 
     Raises:
-        TypeError: `usage` is no `Usage`.
+        TypeError: `usage` is not a `Usage`.
 
     Examples:
         >>> report_usage(Usage(input_tokens=812, output_tokens=40), "llama-3.3-70b")
@@ -190,7 +191,7 @@ def _largest(one: Usage, other: Usage) -> Usage:
 
 
 def _model_of(result: Any) -> str | None:
-    """The model that a result or an event of a stream names."""
+    """The model in a result or a stream event; None if it is not given."""
     model = field(result, "model", "model_version", "modelVersion")
     for holder in ("response", "message"):  # events of streams hold the result
         if model is None:
