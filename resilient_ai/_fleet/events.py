@@ -1,4 +1,4 @@
-"""What a fleet reports; `name` is its namespace, or what a fact is about."""
+"""The events of a fleet; `name` is its namespace, or the subject of a fact."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class FleetJoined(Event):
     The fleet's server answers, for the first time or again.
 
     Attributes:
-        workers: Registries in the fleet, this one included.
-        push: Whether news are pushed; if not, they are fetched every second.
+        workers: Registries in the fleet, including this one.
+        push: Whether the server pushes news; otherwise they are fetched every second.
     """
 
     log_name: ClassVar[str] = "resilient_ai.fleet_joined"
@@ -29,7 +29,7 @@ class FleetJoined(Event):
 @public("events")
 @dataclass(frozen=True, slots=True)
 class FleetLost(Event):
-    """The fleet's server does not answer: this worker goes on alone. `error` is the class of what was raised."""
+    """The fleet's server does not answer, and this worker goes on alone. `error` is the class of the error."""
 
     log_name: ClassVar[str] = "resilient_ai.fleet_lost"
     level: ClassVar[Level] = "warning"
@@ -40,7 +40,7 @@ class FleetLost(Event):
 @public("events")
 @dataclass(frozen=True, slots=True)
 class FactHeard(Event):
-    """Another worker was refused by an endpoint, so this one lets it rest. `rest` is in seconds."""
+    """An endpoint has refused another worker, so it rests here too. `rest` is in seconds."""
 
     log_name: ClassVar[str] = "resilient_ai.fact_heard"
 
@@ -52,12 +52,12 @@ class FactHeard(Event):
 @dataclass(frozen=True, slots=True)
 class FleetOpened(Event):
     """
-    The workers have voted a circuit open; told by the one that asked. Each tells `CircuitOpened` of its own.
+    The workers have voted to open a circuit; sent by the worker that asked. Each worker also sends its `CircuitOpened`.
 
     Attributes:
-        failed: Calls that failed of late, of `calls`.
-        workers: Workers that called.
-        retry_after: Seconds until a probe.
+        failed: Recent calls that failed, of `calls`.
+        workers: Workers that made calls.
+            retry_after: Seconds until a probe.
     """
 
     log_name: ClassVar[str] = "resilient_ai.fleet_opened"
@@ -72,7 +72,9 @@ class FleetOpened(Event):
 @public("events")
 @dataclass(frozen=True, slots=True)
 class FleetClosed(Event):
-    """A circuit that the fleet had opened lets calls through again, after so many seconds; told by who probed it."""
+    """
+    A circuit that the fleet had opened lets calls through again, after so many seconds; sent by the probing worker.
+    """
 
     log_name: ClassVar[str] = "resilient_ai.fleet_closed"
 
@@ -82,7 +84,9 @@ class FleetClosed(Event):
 @public("events")
 @dataclass(frozen=True, slots=True)
 class FleetDoubted(Event):
-    """The fleet holds a circuit open, yet this worker's own calls are answered: for ten minutes it goes by itself."""
+    """
+    The fleet holds a circuit open, but this worker's own calls are answered: it ignores the fleet for ten minutes.
+    """
 
     log_name: ClassVar[str] = "resilient_ai.fleet_doubted"
     level: ClassVar[Level] = "warning"

@@ -1,4 +1,4 @@
-"""Which refusals hold for every worker, and for how long they are believed. Pure."""
+"""Decide which refusals apply to every worker, and for how long they are believed. Pure."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from resilient_ai._core.errors import ErrorType
 if TYPE_CHECKING:
     from resilient_ai._core.sharing import Subject
 
-LEAST_WAIT = 1.0  # seconds of a stated wait from which a rate limit is worth telling
-ALONE_RATE_LIMIT, ALONE = 60.0, 10.0  # most seconds that one worker's word rests others: of a rate limit, of the rest
-CONFIRMED = 600.0  # most seconds once a second worker has met the same
+LEAST_WAIT = 1.0  # least stated wait, in seconds, of a rate limit that is reported
+ALONE_RATE_LIMIT, ALONE = 60.0, 10.0  # most seconds of a rest from one worker's report: of a rate limit, of others
+CONFIRMED = 600.0  # most seconds if a second worker has reported the same
 _DENIED = frozenset({ErrorType.QUOTA_EXCEEDED, ErrorType.AUTHENTICATION, ErrorType.PERMISSION})
 
 
 @dataclass(frozen=True, slots=True)
 class Fact:
     """
-    A refusal that holds for every worker.
+    A refusal that applies to every worker.
 
     Attributes:
-        error_type: Why.
-        alone: Seconds that it holds on this worker's word.
-        confirmed: Seconds that it holds when another worker has met the same.
+        error_type: The error type of the refusal.
+        alone: Seconds for which it is valid if only this worker reports it.
+        confirmed: Seconds for which it is valid if another worker reports the same.
     """
 
     error_type: ErrorType
@@ -36,11 +36,11 @@ class Fact:
 
 def fact_of(error_type: ErrorType, wait: float | None) -> Fact | None:
     """
-    The fact that an error tells; None for one that may be this worker's own trouble.
+    The fact behind an error; None for an error that may be local to this worker.
 
     Args:
-        error_type: What it was.
-        wait: Seconds that the provider asks to wait; None where it does not say.
+        error_type: Type of the error.
+        wait: Seconds that the provider asks to wait; None if it does not say.
     """
     if error_type is ErrorType.RATE_LIMIT:
         if wait is None or wait < LEAST_WAIT:
@@ -53,7 +53,7 @@ def fact_of(error_type: ErrorType, wait: float | None) -> Fact | None:
 
 
 def believed(error_type: ErrorType, seconds: float, *, confirmed: bool) -> float:
-    """Seconds for which a fact from outside is believed, whatever it says: anybody who may write can have said it."""
+    """Seconds for which a fact from outside is believed, at most: any client of the server can have written it."""
     if not math.isfinite(seconds) or seconds <= 0:
         return 0.0
     alone = ALONE_RATE_LIMIT if error_type is ErrorType.RATE_LIMIT else ALONE
@@ -61,6 +61,6 @@ def believed(error_type: ErrorType, seconds: float, *, confirmed: bool) -> float
 
 
 def hashed(namespace: str, subject: Subject) -> str:
-    """How a subject is called on the server: nobody can read the endpoint or the credential out of it."""
+    """The name of a subject on the server, which does not reveal the endpoint or the credential."""
     text = f"{subject.name}\0{subject.credential}".encode(errors="replace")
     return blake2b(text, digest_size=12, key=namespace.encode()[:64]).hexdigest()

@@ -1,4 +1,4 @@
-"""Joining a fleet: the one task that talks to the server, for as long as a block lasts."""
+"""Join a fleet for the duration of a block, with one task that communicates with the server."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class FleetStore(Protocol):
-    """What a registry asks of a store."""
+    """What a registry requires of a store."""
 
     @property
     def namespace(self) -> str:
@@ -38,14 +38,14 @@ class FleetStore(Protocol):
         ...
 
     def check(self, *, in_thread: bool) -> None:
-        """Raise `ValueError` where it cannot run: in a thread of its own, or in this event loop."""
+        """Raise `ValueError` if it cannot run in a thread of its own, or in this event loop."""
 
     async def run(self, membership: Membership) -> None:
-        """Keep in touch with the others until cancelled; raises nothing else, whatever the server does."""
+        """Communicate with the server until cancelled; raises nothing else, in spite of errors of the server."""
         ...
 
 
-_GOODBYE = 1.0  # seconds that it may take to leave
+_GOODBYE = 1.0  # most seconds for leaving
 
 
 @public("types")
@@ -56,7 +56,7 @@ class Fleet:
         self._membership = membership
 
     def stats(self) -> FleetStats:
-        """What is known at this moment."""
+        """The present numbers."""
         return self._membership.stats()
 
     def __repr__(self) -> str:
@@ -67,10 +67,10 @@ class Fleet:
 
 class Join:
     """
-    A context manager, plain or async: inside, the registry is in the fleet.
+    A context manager, plain or async, in which the registry is in the fleet.
 
-    In a plain `with`, the task runs in a thread of its own. A child that is forked inside is in no fleet: that thread
-    and the connection are its parent's, and leaving the block does nothing there.
+    In a plain `with`, the task runs in a thread of its own. A child that is forked inside is not in the fleet: the
+    thread and the connection belong to its parent, and leaving the block does nothing in the child.
     """
 
     def __init__(self, registry: StateStore, store: FleetStore) -> None:
@@ -87,7 +87,7 @@ class Join:
         return membership
 
     def _leave(self, membership: Membership) -> None:
-        if self._registry.sharing is membership:  # a forked child may have joined by itself
+        if self._registry.sharing is membership:  # a forked child may have joined again
             self._registry.sharing, self._registry.workers = None, 1
             for leased in membership.leased():
                 leased.leave()
@@ -142,7 +142,7 @@ class Join:
 
 
 class _Connection:
-    """The task that keeps in touch; a cancellation from outside does not reach it, so that it can say goodbye."""
+    """The task of the connection. It is not cancelled from outside, so that it can sign off."""
 
     def __init__(self, store: FleetStore, membership: Membership) -> None:
         self._store, self._membership = store, membership
@@ -156,7 +156,7 @@ class _Connection:
             self._ended.set()
 
     async def stop(self) -> None:
-        """Say goodbye, if that does not take long. A forked child says nothing: the connection is its parent's."""
+        """Sign off, within a second. A forked child does not: the connection belongs to its parent."""
         self._membership.leave()
         if not self._membership.ended_by_fork:
             with anyio.move_on_after(_GOODBYE, shield=True):
@@ -166,9 +166,10 @@ class _Connection:
 
 class _InThread:
     """
-    A connection with an event loop and a thread of its own; it has begun when this returns.
+    A connection with an event loop and a thread of its own, which run when this returns.
 
-    `start_blocking_portal` would wait for the thread, which a forked child does not have, wherever its generator ends.
+    `start_blocking_portal` cannot be used: the end of its generator waits for the thread, which a forked child does not
+    have.
     """
 
     def __init__(self, store: FleetStore, membership: Membership) -> None:
@@ -196,7 +197,7 @@ class _InThread:
                 await portal.sleep_until_stopped()
 
     def stop(self) -> None:
-        """Say goodbye, and wait for the thread's end."""
+        """Sign off, and wait for the thread to end."""
         if self._membership.ended_by_fork:
             return
         self._portal.call(self._connection.stop)
@@ -205,7 +206,7 @@ class _InThread:
 
 
 def shown(stats: FleetStats) -> str:
-    """One line for people."""
+    """The numbers in one line."""
     if not stats.connected:
         why = f" ({stats.last_error})" if stats.last_error else ""
         return f"{stats.namespace}: alone for {stats.away_for:.1f} s{why}"

@@ -1,4 +1,4 @@
-"""One registry's place in a fleet: what it has to tell, what it hears, and how it stands with the server."""
+"""One registry's membership in a fleet: facts to send, facts received, and the state of the connection."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
     from resilient_ai._core.state_store import StateStore
 
 SHAREABLE = ("circuits", "facts", "rate_limits")
-_STABLE = 5.0  # seconds for which the server has to answer before its return is told
-_MOST_TOLD = 1_000  # facts that wait for the server; older ones go
-_MOST_KNOWN = 1_000  # own facts that are kept for a server that loses its data; those that are over go first
+_STABLE = 5.0  # seconds for which the server has to answer before its return is reported
+_MOST_TOLD = 1_000  # most facts that wait for the server; older ones are dropped
+_MOST_KNOWN = 1_000  # most own facts kept for a server that loses its data; those that are over are dropped first
 
 
 class ToTell(NamedTuple):
-    """A fact for the others, or that it is over."""
+    """A fact for the other workers, or its end."""
 
     key: str
     fact: Fact | None
@@ -41,12 +41,12 @@ class ToTell(NamedTuple):
 
 class Membership:
     """
-    Told and asked from any thread; nothing in here waits.
+    Thread-safe; nothing here waits.
 
     Args:
         namespace: The fleet's name.
-        registry: Who has joined.
-        share: Which of `SHAREABLE` are told and heard; the rest stays local.
+        registry: The registry that has joined.
+        share: Which of `SHAREABLE` are exchanged; the rest stays local.
     """
 
     def __init__(self, namespace: str, registry: StateStore, share: Collection[str] = SHAREABLE) -> None:
@@ -55,17 +55,17 @@ class Membership:
         self._share = frozenset(share)
         self._now = registry.clock.now
         self._lock = threading.RLock()
-        self._to_tell: dict[str, ToTell] = {}  # the latest word about each
-        self._known: dict[str, tuple[Fact, float]] = {}  # own facts, and until when they hold
+        self._to_tell: dict[str, ToTell] = {}  # the latest news about each subject
+        self._known: dict[str, tuple[Fact, float]] = {}  # own facts, and until when they are valid
         self._wake: Callable[[], object] | None = None
         self._wake_leasing: Callable[[], object] | None = None
-        self._wanting: dict[Leased, None] = {}  # shared quotas that have something to ask
+        self._wanting: dict[Leased, None] = {}  # shared quotas with a question
         self.leaving = False  # whether the registry is about to leave
-        self.ended_by_fork = False  # in a child: the thread or task that talks to the server is its parent's
+        self.ended_by_fork = False  # in a forked child: the thread or task of the connection belongs to its parent
         self._stats = FleetStats(namespace, joined=True, workers=1)
         self._lost_at = self._now()
         self._connected_at = math.inf
-        self._told_connected: bool | None = None  # what the listeners know
+        self._told_connected: bool | None = None  # the state that listeners were told last
         self._round_trips: deque[float] = deque(maxlen=50)
         self.votes = self._new_votes()
         start_over_after_fork(self)
@@ -84,25 +84,25 @@ class Membership:
 
     @property
     def reachable(self) -> int:
-        """Workers in the fleet, this one included; 0 while the server does not answer."""
+        """Number of workers in the fleet, including this one; 0 while the server does not answer."""
         stats = self._stats
         return stats.workers if stats.connected else 0
 
     def shares(self, what: str) -> bool:
-        """Whether that one of `SHAREABLE` is told and heard."""
+        """Whether this one of `SHAREABLE` is exchanged."""
         return what in self._share
 
     def suspect(self, voter: Voter) -> None:
-        """A call of it has failed; the others are asked where they may have seen the same."""
+        """Take in that a call of a state has failed; the other workers are asked if they may see the same."""
         if self.reachable > 1:
             self.votes.suspect(voter)
 
     def judged(self, voter: Voter, verdict: str) -> None:
-        """Its probe was "answered" or "failed", or the fleet is "doubted"."""
+        """Take in a verdict: a probe was "answered" or "failed", or the fleet is "doubted"."""
         self.votes.judged(voter, verdict)
 
     def failed(self, subject: Subject, error_type: ErrorType, wait: float | None) -> None:
-        """The provider refused a call; the others are told where that holds for them."""
+        """Take in that the provider refused a call; the other workers are told if that applies to them."""
         fact = fact_of(error_type, wait)
         if fact is None or "facts" not in self._share:
             return
@@ -112,11 +112,11 @@ class Membership:
             self._tell(ToTell(key, fact, now))
 
     def wants(self, leased: Leased) -> None:
-        """A shared quota has something to ask."""
+        """Take in that a shared quota has a question."""
         if "rate_limits" not in self._share:
             return
         with self._lock:
-            if self._wake_leasing is not None:  # whoever connects looks at all of them
+            if self._wake_leasing is not None:  # a new connection asks for all of them
                 self._wanting[leased] = None
                 self._wake_leasing()
 
@@ -129,7 +129,7 @@ class Membership:
             del self._known[next(iter(self._known))]
 
     def recovered(self, subject: Subject) -> None:
-        """The provider has answered again; a fact about it is over."""
+        """Take in that the provider has answered again, which ends a fact about it."""
         if "facts" not in self._share:
             return
         key = hashed(self._namespace, subject)
@@ -148,24 +148,24 @@ class Membership:
     # -- for the store
 
     def hashed(self, subject: Subject) -> str:
-        """How a subject is called on the server."""
+        """The name of a subject on the server."""
         return hashed(self._namespace, subject)
 
     def wake_leasing_with(self, wake: Callable[[], object] | None) -> None:
-        """Call this when a shared quota has something to ask."""
+        """Call this function when a shared quota has a question."""
         with self._lock:
             self._wake_leasing = wake
             self._wanting.clear()
 
     def wanting(self) -> list[Leased]:
-        """The shared quotas that have something to ask; each is handed out once."""
+        """Take the shared quotas that have a question."""
         with self._lock:
             wanting = list(self._wanting)
             self._wanting.clear()
             return wanting
 
     def leased(self) -> list[Leased]:
-        """All quotas that are shared."""
+        """All shared quotas."""
         if "rate_limits" not in self._share:
             return []
         asked = (getattr(each, "_leased", None) for each in self._registry._handles())
@@ -178,11 +178,11 @@ class Membership:
 
     @property
     def workers(self) -> int:
-        """Registries in the fleet, as far as is known."""
+        """Known number of registries in the fleet."""
         return self._stats.workers
 
     def leave(self) -> None:
-        """The registry is about to leave: the store says goodbye and comes back."""
+        """Begin to leave: the store signs off and returns."""
         with self._lock:
             self.leaving = True
             for wake in (self._wake, self._wake_leasing):
@@ -190,28 +190,28 @@ class Membership:
                     wake()
 
     def seconds_since(self, when: float) -> float:
-        """How long ago something was told."""
+        """Seconds since a time."""
         return max(0.0, self._now() - when)
 
     def wake_with(self, wake: Callable[[], object] | None) -> None:
-        """Call this when there is something to tell."""
+        """Call this function when there is news to send."""
         with self._lock:
             self._wake = wake
 
     def next_to_tell(self) -> ToTell | None:
-        """The word that waits longest; it stays until `told`."""
+        """The oldest news; it stays until `told`."""
         with self._lock:
             return next(iter(self._to_tell.values()), None)
 
     def told(self, what: ToTell) -> None:
-        """The server has it."""
+        """Note that the server has received news."""
         with self._lock:
             if self._to_tell.get(what.key) is what:
                 del self._to_tell[what.key]
             self._stats = replace(self._stats, facts_told=self._stats.facts_told + 1)
 
     def tell_again(self) -> None:
-        """The server has lost its data: tell what still holds."""
+        """Send all facts that are still valid again, because the server has lost its data."""
         self.votes.tell_again()
         now = self._now()
         with self._lock:
@@ -222,7 +222,7 @@ class Membership:
                     self._tell(ToTell(key, Fact(fact.error_type, left, left), now))
 
     def heard(self, key: str, error_type: ErrorType | None, seconds: float, *, confirmed: bool) -> None:
-        """A fact of another worker's; None: it is over."""
+        """Take in a fact of another worker; `error_type` None: the fact is over."""
         wait = 0.0 if error_type is None else believed(error_type, seconds, confirmed=confirmed)
         if "facts" not in self._share or (error_type is not None and wait <= 0):
             return
@@ -244,34 +244,34 @@ class Membership:
         return found
 
     def dropped(self) -> None:
-        """Something from the server did not fit."""
+        """Count a message from the server that did not fit."""
         with self._lock:
             self._stats = replace(self._stats, dropped=self._stats.dropped + 1)
 
     def took(self, seconds: float) -> None:
-        """A command was answered after so long."""
+        """Take in the seconds that a command took."""
         with self._lock:
             self._round_trips.append(seconds)
             self._stats = replace(self._stats, commands=self._stats.commands + 1)
 
-    # -- how it stands
+    # -- the connection
 
     def connected(self, *, push: bool) -> None:
-        """The server answers."""
+        """Take in that the server answers."""
         with self._lock:
             self._connected_at = self._now()
             self._stats = replace(self._stats, connected=True, push=push)
         self.tick()
 
     def counted(self, workers: int) -> None:
-        """So many workers are in the fleet."""
+        """Take in the number of workers in the fleet."""
         with self._lock:
             self._stats = replace(self._stats, workers=max(1, workers))
             self._registry.workers = max(1, workers)
         self.tick()
 
     def lost(self, error: BaseException) -> None:
-        """The server does not answer."""
+        """Take in that the server does not answer."""
         kind = type(error).__name__
         with self._lock:
             was = self._stats.connected
@@ -285,7 +285,7 @@ class Membership:
             self._registry.emit(FleetLost(self._namespace, kind))
 
     def tick(self) -> None:
-        """Tell of a return once it has lasted: a server that comes and goes is told once."""
+        """Report the server's return if it has lasted, so that an unstable server is reported once."""
         with self._lock:
             first = self._told_connected is None
             stable = self._now() - self._connected_at >= (0.0 if first else _STABLE)

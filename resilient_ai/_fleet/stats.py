@@ -1,4 +1,4 @@
-"""What a registry knows of its fleet."""
+"""The numbers of a registry's fleet."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from resilient_ai._core.public import public
 @dataclass(frozen=True, slots=True)
 class FleetStats:
     """
-    What a registry knows of the fleet that it has joined.
+    The numbers of the fleet that a registry has joined.
 
     Attributes:
         namespace: The fleet's name; "" before a registry has joined one.
         joined: Whether it is in a fleet.
         connected: Whether the server answers.
-        push: Whether news are pushed; if not, they are fetched every second.
-        workers: Registries in the fleet, this one included, as far as is known; 0 where it is in none.
+        push: Whether the server pushes news; otherwise they are fetched every second.
+        workers: Known number of registries in the fleet, including this one; 0 without a fleet.
         away_for: Seconds since the server was lost; 0 while it is connected.
-        commands: Commands that were sent to the server.
-        facts_told: Facts that were told to the others.
-        facts_heard: Facts of others that had an effect here.
+        commands: Commands sent to the server.
+        facts_told: Facts sent to the other workers.
+        facts_heard: Facts of other workers that had an effect here.
         questions: Votes that this worker has asked for.
         dropped: Messages and values from the server that did not fit, and were ignored.
         last_error: Class name of the latest error of the server or the network; None without one.
-        round_trip: Seconds that a command takes, middling; None before the first.
+        round_trip: Median seconds that a command takes; None before the first.
     """
 
     namespace: str = ""

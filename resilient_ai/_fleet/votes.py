@@ -1,4 +1,4 @@
-"""What a registry tells of failures that may be its own trouble, and what the workers of its fleet have decided."""
+"""Votes of a fleet: reports of failures that may be local to a worker, and the decisions of the workers."""
 
 from __future__ import annotations
 
@@ -17,35 +17,35 @@ if TYPE_CHECKING:
     from resilient_ai._core.sharing import Voter
     from resilient_ai._core.state_store import StateStore
 
-PERIOD = 0.5  # seconds that the fleet opens for: short, since all workers spend one probe on it
+PERIOD = 0.5  # seconds for which the fleet opens: short, because all workers together make one probe
 _PAUSE, _LARGE_PAUSE = 0.05, 0.1  # seconds between two suspicions of one state: in a fleet of ten, in a large one
-_SLOW, _LONGEST_PAUSE = 5, 0.25  # times as long as a command took, where that is more, up to so many seconds
-_ANSWERED = 0.1  # seconds after a question for which its answer says more than another suspicion
-_UNUSUAL = 1.5  # times the failures that are usual there
-_AHEAD = 10_000  # ms of the server's clock by which a decision may be newer than we think it is
-_SEARCH = 0.2  # seconds between two searches for a state that is not known by its hash
-_MOST = 10_000  # states whose decisions are remembered
-_MOST_ASKED = 1_000  # questions that wait for this worker's answer
+_SLOW, _LONGEST_PAUSE = 5, 0.25  # or so many times the duration of a command, up to so many seconds
+_ANSWERED = 0.1  # seconds after a question in which no further suspicion is sent: the answer says more
+_UNUSUAL = 1.5  # a suspicion needs so many times the usual share of failures
+_AHEAD = 10_000  # most ms of the server's clock by which a decision may be ahead of our estimate
+_SEARCH = 0.2  # seconds between two searches for a state with an unknown hash
+_MOST = 10_000  # most states whose decisions are kept
+_MOST_ASKED = 1_000  # most questions that wait for this worker's answer
 
 
 def hashed_state(namespace: str, kind: str, name: str) -> str:
-    """How a state is called on the server: nobody can read its name out of it."""
+    """The name of a state on the server, which does not reveal its real name."""
     return blake2b(f"{kind}\0{name}".encode(errors="replace"), digest_size=12, key=namespace.encode()).hexdigest()
 
 
 class Decision(NamedTuple):
     """
-    What the server says about one state.
+    A decision about one state, from the server.
 
     Attributes:
-        key: Its hash.
-        epoch: Higher for a later decision.
+        key: Hash of the state.
+        epoch: Number of the decision, higher for later ones.
         opened: Whether calls are refused.
-        seconds: Until a probe.
+        seconds: Seconds until a probe.
         probes: Probes that have failed since.
-        question: The question that was decided; 0 for a probe's verdict.
+        question: Number of the question that was decided; 0 for the verdict of a probe.
         failed: Calls that had failed, of `calls`.
-        bad: Workers that see too many failures, of `active` that called at all.
+        bad: Workers that see too many failures, of `active` workers that made calls.
     """
 
     key: str
@@ -61,14 +61,14 @@ class Decision(NamedTuple):
 
     @property
     def reason(self) -> str:
-        """For people."""
+        """The reason as text."""
         if not self.calls:
             return "the fleet has it open"
         return f"the fleet: {self.failed} of {self.calls} calls failed at {self.bad} of {self.active} workers"
 
 
 class Ballot(NamedTuple):
-    """One worker's word about one state."""
+    """One worker's vote about one state."""
 
     key: str
     epoch: int
@@ -79,7 +79,7 @@ class Ballot(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ProbeVerdict:
-    """What a probe has shown; `until` when the next one is due where it failed."""
+    """The result of a probe; `until`: when the next one is due, if it failed."""
 
     key: str
     epoch: int
@@ -89,7 +89,7 @@ class ProbeVerdict:
 
 
 class _Standing:
-    """One state, as far as the fleet has heard of it."""
+    """What is known about one state in the fleet."""
 
     __slots__ = ("epoch", "kind", "name", "opened_at", "question", "quiet_before")
 
@@ -102,15 +102,15 @@ class _Standing:
 
 class Votes:
     """
-    Told and asked from any thread; nothing in here waits.
+    Thread-safe; nothing here waits.
 
     Args:
         namespace: The fleet's name.
-        registry: Whose states they are.
-        shared: Whether there are any; else nothing is told, asked or followed.
+        registry: The registry with the states.
+        shared: Whether circuits are shared; otherwise nothing is reported, asked or followed. Default True.
 
     Attributes:
-        longest: Seconds for which the fleet is believed without a failure of one's own.
+        longest: Seconds for which a decision is followed without a failure of this worker's own calls.
         questions: Votes that this worker has asked for.
     """
 
@@ -121,20 +121,20 @@ class Votes:
         self.longest = 60.0
         self.questions = 0
         self._standings: dict[str, _Standing] = {}
-        self._names: dict[tuple[str, str], str] = {}  # the hash of each state that was seen
-        self._places: dict[str, tuple[str, str]] = {}  # the same the other way round, as the latest search found them
+        self._names: dict[tuple[str, str], str] = {}  # hash of each state, by kind and name
+        self._places: dict[str, tuple[str, str]] = {}  # the reverse, from the latest search
         self._searched_at = -_SEARCH
         self._suspected: dict[str, None] = {}
-        self._asked: dict[str, int] = {}  # open questions, by state
+        self._asked: dict[str, int] = {}  # open questions, by hash of the state
         self._verdicts: dict[str, ProbeVerdict] = {}
-        self._server_ms: tuple[float, float] | None = None  # the server's clock, and ours at that moment
+        self._server_ms: tuple[float, float] | None = None  # a time on the server's clock, and the same on ours
         self._wake_to_answer: Callable[[], object] | None = None
         self._wake_to_suspect: Callable[[], object] | None = None
 
     # -- for policies
 
     def suspect(self, voter: Voter) -> None:
-        """A call of it has failed."""
+        """Take in that a call of a state has failed."""
         if not self._shared:
             return
         key = self._key_of(voter.kind, voter.name)
@@ -168,7 +168,7 @@ class Votes:
     def _key_of(self, kind: str, name: str) -> str:
         key = self._names.get((kind, name))
         if key is None:
-            if len(self._names) >= 2 * _MOST:  # of keys that are long gone
+            if len(self._names) >= 2 * _MOST:  # mostly of states that no longer exist
                 self._names = {}
             key = self._names[kind, name] = hashed_state(self._namespace, kind, name)
         return key
@@ -185,26 +185,26 @@ class Votes:
     # -- for the store
 
     def wake_with(self, answer: Callable[[], object] | None, suspect: Callable[[], object] | None) -> None:
-        """Call these when there is a verdict to tell or a question to answer, and when there is a suspicion."""
+        """Call `answer` when there is a verdict to send or a question to answer, and `suspect` for a suspicion."""
         with self._lock:
             self._wake_to_answer, self._wake_to_suspect = answer, suspect
             self._suspected.clear()
 
     def server_time(self, millis: float) -> None:
-        """The server's clock, now."""
+        """Take in the present time of the server's clock, in ms."""
         self._server_ms = millis, self._now()
 
     def next_verdict(self) -> ProbeVerdict | None:
-        """A verdict for the server; it stays until `verdict_told`."""
+        """The next verdict for the server; it stays until `verdict_told`."""
         with self._lock:
             return next(iter(self._verdicts.values()), None)
 
     def seconds_until(self, when: float) -> float:
-        """How long it is until then."""
+        """Seconds until a time."""
         return max(0.0, when - self._now())
 
     def verdict_told(self, verdict: ProbeVerdict, decision: Decision, *, accepted: bool) -> None:
-        """The server has it, and says what holds now."""
+        """Take in the server's answer to a verdict: the decision that is valid now."""
         with self._lock:
             if self._verdicts.get(verdict.key) is verdict:
                 del self._verdicts[verdict.key]
@@ -220,20 +220,21 @@ class Votes:
             self._registry.emit(FleetClosed(standing.name, took))
 
     def take_suspicions(self) -> list[Ballot]:
-        """What is worth telling: more failures than this worker usually has."""
+        """Take the suspicions worth sending: more failures than usual in this worker."""
         with self._lock:
             suspected, self._suspected = self._suspected, {}
         ballots = []
         for key in suspected:
             evidence, ballot = self._ballot(key)
             calls, failures = evidence.counts[:2]
-            # What is usual excuses nothing that would open: the provider may have been dead since we began.
+            # A usual share that would open the circuit is no excuse: the provider may have been dead from the
+            # beginning.
             if failures > int(min(evidence.usual * _UNUSUAL, ballot.share) * calls):
                 ballots.append(ballot)
         return ballots
 
     def suspicion_told(self, key: str, question: int, took: float) -> None:
-        """The server knows after so many seconds, and asks all workers; 0: it does not."""
+        """Take in the server's answer to a suspicion, after `took` seconds: the question to all workers; 0: none."""
         with self._lock:
             if (standing := self._standings.get(key)) is None:
                 return
@@ -244,18 +245,18 @@ class Votes:
                 self.questions += 1
 
     def is_open(self, key: str, question: int) -> bool:
-        """Whether a question of one's own still waits for a decision."""
+        """Whether a question of this worker still waits for a decision."""
         standing = self._standings.get(key)
         return standing is not None and standing.question == question
 
     def over(self, key: str) -> None:
-        """A question of one's own was answered with no, or by too few."""
+        """Close a question of this worker that was answered with no, or by too few."""
         with self._lock:
             if (standing := self._standings.get(key)) is not None:
                 standing.question = 0
 
     def ask(self, key: str, question: int) -> None:
-        """A worker asks all others."""
+        """Take in a question of another worker."""
         if not self._shared:
             return
         with self._lock:
@@ -269,13 +270,13 @@ class Votes:
                 self._wake_to_answer()
 
     def take_questions(self) -> list[tuple[Ballot, int]]:
-        """This worker's answers, each with its question."""
+        """Take this worker's answers, each with its question."""
         with self._lock:
             asked, self._asked = self._asked, {}
         return [(self.ballot(key), question) for key, question in asked.items()]
 
     def ballot(self, key: str) -> Ballot:
-        """This worker's word about a state; of one that it does not have, that it has called nothing."""
+        """This worker's vote about a state; without calls, if it does not have the state."""
         return self._ballot(key)[1]
 
     def _ballot(self, key: str) -> tuple[Evidence, Ballot]:
@@ -288,11 +289,11 @@ class Votes:
 
     def decided(self, decision: Decision, *, first: bool = False) -> bool:
         """
-        What holds, from the server; False when that cannot be true.
+        Take in a decision from the server; False if it cannot be valid.
 
         Args:
-            decision: What it says.
-            first: Whether the server was away till now, so that what is known already is said anew.
+            decision: The decision.
+            first: Whether the server was away until now, so that known decisions are applied again. Default False.
         """
         if not self._shared:
             return True
@@ -323,7 +324,7 @@ class Votes:
         return True
 
     def tell_again(self) -> None:
-        """The server has lost its data: tell what the fleet holds open."""
+        """Send all circuits that the fleet holds open again, because the server has lost its data."""
         for key, standing in list(self._standings.items()):
             voter = self._voter(key)
             if standing.opened_at is None or voter is None or (held := voter.held()) is None:
@@ -342,7 +343,7 @@ class Votes:
         return None if handle is None else handle._voter()  # type: ignore[attr-defined]
 
     def _search(self, key: str) -> None:
-        """A state of ours may be called so; states are not hashed before they are asked for."""
+        """Search our states for a hash; states are not hashed before they are needed."""
         now = self._now()
         with self._lock:
             if key not in self._places and now - self._searched_at >= _SEARCH:
