@@ -5,16 +5,16 @@ Put them on a function, in any order and any subset; `registry` shows what every
 
     from resilient_ai import circuit_breaker, classified_retry, degrade_to, registry
 
-What is named less often lies in `resilient_ai.events` and `.types`; endpoints for real providers in `.providers`,
-fallbacks from similar answers in `.similar`, parts for tests in `.testing`.
+Names that are needed less often are in `resilient_ai.events` and `.types`; endpoints for real providers are in
+`.providers`, fallbacks from similar answers in `.similar`, and tools for tests in `.testing`.
 """
 
 import importlib
 import sys
 import typing
 
-# Each name that is imported here, and each one of `_LATER`, is public. What is not named every day has a module of its
-# own, so that a person can read this list in a REPL.
+# Each name that is imported here, and each one in `_LATER`, is public. Rarely used names have modules of their own, so
+# that this list can be read in a REPL.
 from ._core.errors import AIServiceError as AIServiceError
 from ._core.errors import AllEndpointsFailedError as AllEndpointsFailedError
 from ._core.errors import BatchResultError as BatchResultError
@@ -69,7 +69,7 @@ if typing.TYPE_CHECKING:
     from ._spend_limit.decorator import spend_limit as spend_limit
     from ._spend_limit.error import SpendLimitReachedError as SpendLimitReachedError
 else:
-    # Imported when somebody asks for it: a program pays for the policies that it uses, and for no others.
+    # Imported on first use, so that a program pays only for the policies that it uses.
     _LATER = {
         "CircuitState": "_circuit_breaker.state",
         "Endpoint": "_failover.endpoint",
@@ -118,13 +118,13 @@ else:
             return thing
         home = _home_of(name)
         message = f"module {__name__!r} has no attribute {name!r}" + (f"; it is in {home}" if home else "")
-        # `from ... import` asks here first, and replaces the text of an AttributeError by one of its own.
+        # `from ... import` calls this first, and replaces the text of an AttributeError by its own.
         if home and sys._getframe(1).f_globals.get("__name__") == "importlib._bootstrap":
             raise ImportError(message, name=__name__)
         raise AttributeError(message, name=name, obj=sys.modules[__name__])
 
     def _home_of(name: str) -> str | None:
-        """The public module that has a name; None when none has."""
+        """The public module that has a name; None if there is none."""
         import contextlib
         import pkgutil
 
@@ -132,7 +132,7 @@ else:
         if name[0] == "_" or name in public:
             return None
         for module in public:
-            with contextlib.suppress(ImportError):  # an extra that is not installed
+            with contextlib.suppress(ImportError):  # the extra is not installed
                 if name in importlib.import_module(f".{module}", __name__).__all__:
                     return f"{__name__}.{module}"
         return None

@@ -7,14 +7,12 @@ import sys
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """What the command line does; returns its exit status."""
+    """Run the command line; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m resilient_ai", description=sys.modules["resilient_ai"].__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    demo = commands.add_parser(
-        "demo", help="an outage from its beginning to its end, against providers on this machine"
-    )
-    demo.add_argument("--live", action="store_true", help="play it in a loop, and show the live page of it")
-    demo.add_argument("--port", type=int, default=8765, help="of the live page; default 8765")
+    demo = commands.add_parser("demo", help="a complete outage, against providers on this machine")
+    demo.add_argument("--live", action="store_true", help="play it in a loop, and show it on the live page")
+    demo.add_argument("--port", type=int, default=8765, help="port of the live page; default 8765")
     commands.add_parser("grafana", help="a Grafana board of resilient_ai's metrics, as JSON to import")
     commands.add_parser("alerts", help="alerting rules for Prometheus, as YAML")
     options = parser.parse_args(arguments)

@@ -1,4 +1,4 @@
-"""An outage from its beginning to its end: real SDKs, providers on this machine, every decision told as it is made."""
+"""A complete outage with real SDKs and providers on this machine; every decision is printed as it is made."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def decorate(
     registry: Registry, memory: SimilarAnswers, us: ProviderEndpoint, eu: ProviderEndpoint, claude: ProviderEndpoint
 ) -> None:
     """Make the decorated function that the demo is about."""
-    global summarize  # so that it is called by its bare name in the table
+    global summarize  # global, so that the table shows its bare name
 
     # --8<--
     @degrade_to(memory, first_sentences(1), mark="prefix", registry=registry)
@@ -165,7 +165,7 @@ async def _outages(
 
     teller.scene("All is well. Four callers ask at the same time.")
     await ask(TRAINS, LIBRARY, BRIDGE, MARKET)
-    memory.flush()  # it is written beside the callers, and this machine may be slow
+    memory.flush()  # it is written alongside the callers, and this machine may be slow
     teller.scene("us-east is overloaded (503).")
     us_east.outage("openai_overloaded")
     await ask(LIBRARY)

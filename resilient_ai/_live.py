@@ -1,4 +1,4 @@
-"""The demo's outage in a loop, and the live page of it in a browser."""
+"""The demo's outage in a loop, shown on the live page in a browser."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from resilient_ai.testing import FakeProvider
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# Seconds, and what fails meanwhile.
+# Seconds of each phase, and what fails in it.
 SCENES: tuple[tuple[float, dict[str, str]], ...] = (
     (12.0, {}),
     (10.0, {"us-east": "openai_overloaded"}),
@@ -29,7 +29,7 @@ TEXTS = (_demo.TRAINS, _demo.LIBRARY, _demo.BRIDGE, _demo.MARKET)
 
 
 def run(port: int) -> int:
-    """Serve until somebody stops it; returns the exit status."""
+    """Serve until interrupted; returns the exit status."""
     print(f"http://127.0.0.1:{port}/ shows an outage that comes and goes; stop it with Ctrl-C")
     anyio.run(_serve, port)
     return 0
@@ -81,5 +81,5 @@ async def _call() -> None:
 
 
 def _texts() -> Iterator[str]:
-    """No text twice, so that not every call of an outage is answered from memory."""
+    """Iterate over texts without repeats, so that not every call of an outage is answered from memory."""
     return (f"{text} {number}" for number, text in enumerate(itertools.cycle(TEXTS)))

@@ -1,4 +1,4 @@
-"""The registry: what a person sees of every policy's state, by kind and name, and as one table."""
+"""The registry: the states of all policies, by kind and name, and as one table."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ if TYPE_CHECKING:
 @public()
 class Registry(StateStore):
     """
-    What every policy of a process shares.
+    The clock, the listeners and the states that all policies of a process share.
 
     Args:
         clock: `now()` and `async sleep(seconds)`; default the machine's monotonic clock.
-        rng: Source of jitter and of random choices; default a fresh `random.Random`.
-        listeners: Called with every event; default one structured log line each. `()` for silence.
-        max_server_wait: Seconds for which a server can shut a circuit, an endpoint or a limit at most, whatever wait it
-            asks for. Default an hour.
+        rng: Source of jitter and of random choices; default a new `random.Random`.
+        listeners: Called with every event; default one structured log line each. `()` for none.
+        max_server_wait: Most seconds for which a server's wait can close a circuit, an endpoint or a limit.
+            Default an hour.
     """
 
     @property
@@ -83,12 +83,14 @@ class Registry(StateStore):
 
     @property
     def usage(self) -> UsageBook:
-        """Tokens and money by call site; counted from the first time that somebody asks for it."""
+        """Tokens and money by call site, counted from the first use of this property on."""
         return _book_of(self)
 
     @property
     def price(self) -> Price | None:
-        """`(model, Usage) -> USD or None`: what an answer costs, `genai_prices()` say; None: nobody knows."""
+        """
+        `(model, Usage) -> USD or None`: the price of an answer, such as `genai_prices()`; None: prices are unknown.
+        """
         return None if self.meters is None else _book_of(self).price
 
     @price.setter
@@ -98,26 +100,26 @@ class Registry(StateStore):
         _book_of(self).price = price
 
     def reset(self) -> None:
-        """Back to the first day: every state forgets what it saw. Decorated functions keep working."""
+        """Reset every state. Decorated functions keep working."""
         super().reset()
         if self.meters is not None:
             _book_of(self).clear()
 
     def join(self, store: FleetStore) -> Join:
         """
-        Join a fleet of workers: what one of them learns of a shared credential, all of them know at once.
+        Join a fleet of workers, which share what one of them learns about a common credential.
 
-        Enters at once, whether the server answers or not, and never raises because of it; leaving takes a second
-        at most. Works before and after functions are decorated. A forked child is not joined.
+        Entering takes no time and never fails, whether the server answers or not; leaving takes at most a second.
+        Functions may be decorated before or after. A forked child is not in the fleet.
 
         Args:
-            store: How the workers reach each other, a `resilient_ai.redis.RedisStore` say.
+            store: The connection between the workers, such as a `resilient_ai.redis.RedisStore`.
 
         Returns:
             A context manager, plain or async, that gives a `Fleet`. In a plain `with` it runs in a thread of its own.
 
         Raises:
-            ValueError: When entered: this registry has joined a fleet already.
+            ValueError: On entering: this registry has already joined a fleet.
         """
         from ._fleet.join import Join
 
@@ -125,14 +127,14 @@ class Registry(StateStore):
 
     @property
     def fleet(self) -> FleetStats:
-        """How it stands with the fleet that was joined; `joined` is False without one."""
+        """The numbers of the fleet; `joined` is False without one."""
         from ._fleet.membership import Membership
         from ._fleet.stats import FleetStats
 
         return self.sharing.stats() if isinstance(self.sharing, Membership) else FleetStats()
 
     def error_stats(self) -> dict[str, Any]:
-        """Errors that retries saw: `error_counts` per function and type, `total_errors`, `functions_with_errors`."""
+        """Errors seen by retries: `error_counts` per function and type, `total_errors`, `functions_with_errors`."""
         counts = {name: dict(retry.stats().error_counts) for name, retry in self.retries.items()}
         counts = {name: errors for name, errors in counts.items() if errors}
         return {
@@ -142,13 +144,13 @@ class Registry(StateStore):
         }
 
     async def aclose(self) -> None:
-        """Close the clients that endpoints have in the running event loop; calls made afterwards open new ones."""
+        """Close the endpoints' clients in the running event loop; later calls open new ones."""
         await close_clients()
 
-    # -- for people
+    # -- the table
 
     def rows(self) -> list[Row]:
-        """One row for each state: call sites in the order they were decorated, each from the outermost policy in."""
+        """One row for each state: call sites in the order of decoration, each from the outermost policy inwards."""
         return [row for rows in self._sites() for row in rows]
 
     def _sites(self) -> list[list[Row]]:
@@ -174,14 +176,14 @@ class Registry(StateStore):
 
 
 def _import_policies() -> None:
-    """Import every policy, for what wants to know them all: some are imported when somebody asks for them."""
+    """Import every policy, for code that needs all of them: some are imported on first use only."""
     for folder in pkgutil.iter_modules([os.path.dirname(__file__)]):
         if folder.ispkg and find_spec(decorator := f"{__package__}.{folder.name}.decorator") is not None:
             importlib.import_module(decorator)
 
 
 import_kinds_with(_import_policies)
-# Tokens are read by what is imported when somebody asks for them first: not every program counts or watches.
+# The code that reads tokens is imported on first use: not every program counts or watches.
 
 
 def _book_of(registry: Registry) -> UsageBook:
@@ -189,7 +191,7 @@ def _book_of(registry: Registry) -> UsageBook:
 
 
 def _for_the_first_watcher(handler: Handler) -> Handler:
-    importlib.import_module("._usage.runs", __package__)  # which takes the place of this function
+    importlib.import_module("._usage.runs", __package__)  # which replaces this function
     return for_watchers(handler)
 
 

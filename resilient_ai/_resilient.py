@@ -83,44 +83,44 @@ def resilient(
     registry: StateStore | None = None,
 ) -> Any:
     """
-    Put the recommended stack on a call that somebody waits for.
+    Put the recommended stack on a function for interactive calls.
 
-    It stands for these decorators, outermost first; `describe` shows each with its settings:
+    It is the same as these decorators, outermost first; `describe` shows each with its settings:
 
     - `degrade_to(*fallback)`, if there is a fallback;
-    - `spend_limit`, if it has settings: what may be spent is known to you alone;
+    - `spend_limit`, if it has settings: only you know how much may be spent;
     - `classified_retry` with the patience as its `timeout_seconds`, which retries an internal error of the provider 4
       times, from 0.5 to 8 s apart;
     - `failover(*endpoints)`, if there are endpoints, by "least_latency", with a hedge after half the patience;
-    - `rate_limit`, if it has settings: the provider's quota is;
+    - `rate_limit`, if it has settings: only you know the provider's quota;
     - `adaptive_limit`;
     - `circuit_breaker` with `recovery_timeout=1`, `success_threshold=1` and `half_open_max_calls=5`.
 
-    A plain `def` function gets the same without hedges and timeouts, because nothing can stop a call that blocks: no
-    attempt begins after the patience is over, no caller waits longer for a place of the limit, and an SDK gets its
-    timeout from you.
+    A plain `def` function gets the same without hedges and timeouts, because a blocking call cannot be stopped: no
+    attempt begins after the patience is over, no caller waits longer for a permit of the limit, and you have to give
+    the SDK a timeout.
 
     `tests/bench/README.md` has the measurement that chose each setting.
 
     Args:
-        *endpoints: One of them is handed to the function as its first argument (the first after `self`), and another
-            one at once when that fails. None: the function knows itself whom it calls.
+        *endpoints: The function gets one of them as its first argument (the first after `self`), and is called with
+            another one at once when that fails. Without endpoints, the function itself knows what it calls.
         patience: Seconds that a caller waits for an answer, or for the first item of a stream. Default 15; None: no
             bound, and no hedging.
-        fallback: What answers when the AI is unavailable: a rung of `degrade_to`, or a tuple of rungs. Default:
-            nothing does, and the caller gets the error.
-        name: Of all these policies in the registry. Default: the function's qualified name.
-        degrade_to: Further settings of that decorator. They replace those above, as do those of the others.
-        spend_limit: Of that one, `{"usd_per_hour": 5}` say.
-        classified_retry: Of that one; its `rules` are added to the one above.
-        failover: Of that one.
-        rate_limit: Of that one, `{"requests_per_minute": 500}` say.
-        adaptive_limit: Of that one; False leaves it out.
-        circuit_breaker: Of that one; False leaves it out.
+        fallback: What answers if the AI is unavailable: a rung of `degrade_to`, or a tuple of rungs. Default: none, so
+            that the caller gets the error.
+        name: Name of all these policies in the registry. Default: the function's qualified name.
+        degrade_to: Further settings of that decorator, which replace those above. The same applies to the following.
+        spend_limit: Settings of `spend_limit`, such as `{"usd_per_hour": 5}`.
+        classified_retry: Settings of `classified_retry`; its `rules` are added to the one above.
+        failover: Settings of `failover`.
+        rate_limit: Settings of `rate_limit`, such as `{"requests_per_minute": 500}`.
+        adaptive_limit: Settings of `adaptive_limit`; False leaves it out.
+        circuit_breaker: Settings of `circuit_breaker`; False leaves it out.
         registry: The registry that keeps the state. Default: `resilient_ai.registry`.
 
     Raises:
-        AIServiceError: By the decorated function: retries are over; `__cause__` is the last error.
+        AIServiceError: By the decorated function: no further attempt; `__cause__` is the last error.
         CallTimeoutError: By the decorated function: the patience is over.
         TypeError: At decoration: not a function, a setting that its decorator does not have, or settings for a
             decorator that is not in the stack.
@@ -141,7 +141,7 @@ def resilient(
 
     def stack(*, plain: bool) -> list[Callable[[Any], Any]]:
         """The decorators, innermost first."""
-        # Nothing can stop a plain function that blocks, so that it gets no hedge, and its SDK is told how long it has.
+        # A plain function that blocks cannot be stopped, so it gets no hedge, and its SDK can read the time left.
         bound = {"timeout_seconds": Told(patience) if plain and patience is not None else patience}
         bound_of_wait = {"max_wait": patience} if plain else {}
         hedge_after = None if plain or patience is None else patience / 2
@@ -163,7 +163,7 @@ def resilient(
             found.append(fallbacks.degrade_to(*rungs, **{**shared, **(degrade_to or {})}))
         return found
 
-    for_async = stack(plain=False)  # at once, so that a bad setting is found here
+    for_async = stack(plain=False)  # at once, so that a bad setting is reported here
 
     def put_on(fn: Any) -> Any:
         for decorator in stack(plain=True) if shape_of(fn, "resilient").plain else for_async:
@@ -174,7 +174,7 @@ def resilient(
 
 
 def _check_settings(*, can_be_left_out: bool = False, **given: object) -> None:
-    """Refuse what is no dict of settings."""
+    """Refuse a value that is not a dict of settings."""
     for kind, settings in given.items():
         if not (settings is None or isinstance(settings, Mapping) or (can_be_left_out and settings is False)):
             raise ValueError(f"{kind} of @resilient takes a dict of the settings of @{kind}, got {settings!r}")

@@ -1,7 +1,7 @@
 """
-Events: one frozen dataclass per thing that happened, told to listeners after the fact and outside locks.
+Events: one frozen dataclass per kind of event, sent to listeners after it happened and outside locks.
 
-Fields are plain values. Prompts, answers and keys never get in; error messages are scrubbed first.
+Fields are plain values, never prompts, answers or keys; error messages are scrubbed.
 """
 
 from ._adaptive_limit.events import LimitLowered

@@ -1,5 +1,5 @@
 """
-Types that a program names now and then: what the registry's views hold, their statistics, clocks, a fallback's parts.
+Types that a program needs occasionally: handles and statistics in the registry, clocks, and parts of fallbacks.
 
 Nothing here has to be called to use the package.
 """
