@@ -21,14 +21,14 @@ class CallRecord:
     Attributes:
         answer_times: Times of good answers: end, begin, end, begin and so on. An array would need a quarter of the
             memory, but appending would take three times as long.
-            failures: Calls that failed.
-            neutral: Calls that told nothing about the provider.
-            slow: Calls longer than slow_call_seconds.
-            late: Results from before the latest change of state.
-            rejected: Calls refused.
-            opened_count: Times the circuit opened.
-            failed_in_a_row: Calls that failed since a call was answered that had begun after the first of these
-                failures, late results included.
+        failures: Calls that failed.
+        neutral: Calls that told nothing about the provider.
+        slow: Calls longer than slow_call_seconds.
+        late: Results from before the latest change of state.
+        rejected: Calls refused.
+        opened_count: Times the circuit opened.
+        failed_in_a_row: Calls that failed since a call was answered that had begun after the first of these
+            failures, late results included.
     """
 
     __slots__ = (

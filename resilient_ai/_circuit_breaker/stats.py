@@ -43,23 +43,23 @@ class CircuitStats:
     Attributes:
         state: What it does with calls. Half-open begins with the first call after the recovery period; until then it
             is open.
-            total_calls: Calls that were let through and have ended, without the late ones.
-            total_failures: Those that failed.
-            neutral: Those that told nothing about the provider: cancelled, rate limited, the caller's own mistake.
-            failure_rate: Share of failures among calls that were not neutral, 0.0 without any.
-            recent_success_rate: Share of good answers in the last 5 minutes, at most 100 calls; 1.0 without calls.
-            current_failure_count: The failure count: a failure adds one, a success subtracts one.
-            rejected: Calls refused.
-            late: Results that came back after the state had changed; they change nothing else.
-            slow: Calls longer than slow_call_seconds.
-            opened_count: Times it opened.
-            probes_in_flight: Probes in flight.
-            window_calls: Calls in the sliding window; 0 if no rule uses a rate.
-            window_failures: Failures among them.
-            window_slow: Slow calls among them.
-            retry_after: Seconds until a probe is allowed; None if it is not open, or if only an operator knows.
-            p95: 95th percentile of the last 100 good answers, in seconds; None without any.
-            opened_by: "local", or "fleet" if the workers of a fleet have voted; None while it is closed.
+        total_calls: Calls that were let through and have ended, without the late ones.
+        total_failures: Those that failed.
+        neutral: Those that told nothing about the provider: cancelled, rate limited, the caller's own mistake.
+        failure_rate: Share of failures among calls that were not neutral, 0.0 without any.
+        recent_success_rate: Share of good answers in the last 5 minutes, at most 100 calls; 1.0 without calls.
+        current_failure_count: The failure count: a failure adds one, a success subtracts one.
+        rejected: Calls refused.
+        late: Results that came back after the state had changed; they change nothing else.
+        slow: Calls longer than slow_call_seconds.
+        opened_count: Times it opened.
+        probes_in_flight: Probes in flight.
+        window_calls: Calls in the sliding window; 0 if no rule uses a rate.
+        window_failures: Failures among them.
+        window_slow: Slow calls among them.
+        retry_after: Seconds until a probe is allowed; None if it is not open, or if only an operator knows.
+        p95: 95th percentile of the last 100 good answers, in seconds; None without any.
+        opened_by: "local", or "fleet" if the workers of a fleet have voted; None while it is closed.
     """
 
     state: CircuitState

@@ -159,13 +159,13 @@ def decide(
         plan: How its retries are counted and timed.
         config: Settings of the name.
         choices: Settings of the call site.
-            conditions: The user's tenacity conditions; None: only the rules decide.
-            chance: Draws a number in [0, 1) for the jitter.
-            attempts: Attempts made.
-            times: Failures counted under `plan.reason` in this call, including this one.
-            elapsed: Seconds since the first attempt began.
-            seconds_left: Seconds until the caller's deadline; inf without one.
-            obstacle: Why the caller cannot wait; None if it can.
+        conditions: The user's tenacity conditions; None: only the rules decide.
+        chance: Draws a number in [0, 1) for the jitter.
+        attempts: Attempts made.
+        times: Failures counted under `plan.reason` in this call, including this one.
+        elapsed: Seconds since the first attempt began.
+        seconds_left: Seconds until the caller's deadline; inf without one.
+        obstacle: Why the caller cannot wait; None if it can.
     """
     rule, wait = plan.rule, plan.wait or 0.0
     if (reason := _not_at_all(failure, plan, choices, conditions)) is not None:

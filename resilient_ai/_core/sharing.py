@@ -1,5 +1,5 @@
 """
-Facts that policies exchange with other processes, if their registry has joined a fleet.
+Facts that policies exchange with other processes, if their registry has joined others.
 
 Good calls do not pass through here, and nothing here waits: facts are put into a queue that another task empties.
 """
@@ -57,7 +57,7 @@ NO_EVIDENCE = Evidence((0,) * (2 * len(EVIDENCE_SPANS)), 0.0)
 
 class Ruling(NamedTuple):
     """
-    A decision of the fleet.
+    A decision that the workers have made together.
 
     Attributes:
         opened: Whether calls are refused; otherwise they are let through again.
@@ -140,11 +140,11 @@ class Leased(Protocol):
 
 
 class Sharing(Protocol):
-    """The fleet, to which policies report facts for other workers."""
+    """The connection to other workers, to which policies report facts."""
 
     @property
     def reachable(self) -> int:
-        """Number of workers that can be reached, including this one; 0 while the fleet cannot be reached."""
+        """Number of workers that can be reached, including this one; 0 while none can be reached."""
         ...
 
     def shares(self, what: str) -> bool:

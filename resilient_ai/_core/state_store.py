@@ -126,13 +126,13 @@ class StateStore(Exporting, RunTimeSettings):
         self._full = _MOST_KEYS  # the same for states without a key
         self._own_chance = rng is None
         self.sharing: Sharing | None = None  # to which policies report facts for other processes
-        self.workers = 1  # number of registries in the fleet, including this one
+        self.workers = 1  # number of registries that have joined each other, including this one
         start_over_after_fork(self)
 
     def _after_fork(self) -> None:
         """In a forked child: its own random numbers, free locks, and no calls in flight."""
         self._lock = threading.RLock()
-        self.sharing, self.workers = None, 1  # the parent may have joined a fleet, the child has not
+        self.sharing, self.workers = None, 1  # the parent may have joined others, the child has not
         if self._own_chance:
             self.rng.seed()  # otherwise every worker would draw the same jitter
         for claim in self._states.values():
@@ -342,7 +342,7 @@ class StateStore(Exporting, RunTimeSettings):
         A block for tests of a program, in which no policy waits.
 
         Retries make at most `attempts` attempts, without delays; circuits and limits let every call through; batches
-        are sent at once. Failovers and fallbacks act normally.
+        are sent at once. Choices among endpoints, and answers in their place, work normally.
 
         Args:
             attempts: Most attempts, including the first; at least 1. Default 1.

@@ -34,9 +34,9 @@ class LastAnswerStats:
 
     Attributes:
         entries: Answers kept.
-            hits: Answers given.
-            misses: Calls without a kept answer.
-            too_old: Calls whose kept answer was older than max_age.
+        hits: Answers given.
+        misses: Calls without a kept answer.
+        too_old: Calls whose kept answer was older than max_age.
     """
 
     entries: int

@@ -35,9 +35,9 @@ class DegradeState:
     Attributes:
         name: Name of the fallback.
         good: Calls answered by the function itself.
-            misses: Calls that failed because every rung passed.
-            passed: Calls whose error was not degraded: the caller's mistake, or a bug.
-            forgotten: Answers that were dropped because an async memory was too slow.
+        misses: Calls that failed because every rung passed.
+        passed: Calls whose error was not degraded: the caller's mistake, or a bug.
+        forgotten: Answers that were dropped because an async memory was too slow.
     """
 
     __slots__ = (

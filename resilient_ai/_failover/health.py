@@ -267,14 +267,14 @@ class EndpointHealth:
 
         Args:
             ticket: The ticket of the call.
-                now: Monotonic seconds.
-                error_type: Type of the error.
-                interval: Seconds of a first rest if the provider names no wait.
-                hint: Seconds that the provider asked to wait; None if it did not.
-                roll: Random number in [0, 1); shortens a repeated rest by up to a tenth, so that the processes of a
-                    fleet do not ask again at the same time.
-                forgiving: Whether one failure after at least 20 good answers starts no rest: at a thousand calls a
-                    minute, an endpoint that fails one in a hundred would otherwise rest nearly always.
+            now: Monotonic seconds.
+            error_type: Type of the error.
+            interval: Seconds of a first rest if the provider names no wait.
+            hint: Seconds that the provider asked to wait; None if it did not.
+            roll: Random number in [0, 1); shortens a repeated rest by up to a tenth, so that the processes of a
+                fleet do not ask again at the same time.
+            forgiving: Whether one failure after at least 20 good answers starts no rest: at a thousand calls a
+                minute, an endpoint that fails one in a hundred would otherwise rest nearly always.
 
         Returns:
             Seconds of the rest that begins; None if none does.
@@ -318,8 +318,8 @@ class EndpointHealth:
 
         Args:
             ticket: The ticket of the call.
-                now: Monotonic seconds.
-                wait: Seconds for which it will go on refusing; None if that is not known.
+            now: Monotonic seconds.
+            wait: Seconds for which it will go on refusing; None if that is not known.
         """
         if self._hand_in(ticket) and wait is not None:
             if self.state is EndpointState.RESTING:

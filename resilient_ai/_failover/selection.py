@@ -49,12 +49,12 @@ class SelectionRules:
 
     Attributes:
         failover: Counts, and pays for forced calls.
-            function: The decorated function.
-            chooser: The strategy.
-            interval: Seconds of a first rest.
-            most: Most endpoints asked in one call.
-            forgiving: Whether one failure among many good answers starts no rest.
-            registry: The registry, for events and health checks.
+        function: The decorated function.
+        chooser: The strategy.
+        interval: Seconds of a first rest.
+        most: Most endpoints asked in one call.
+        forgiving: Whether one failure among many good answers starts no rest.
+        registry: The registry, for events and health checks.
     """
 
     failover: FailoverState

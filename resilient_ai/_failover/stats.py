@@ -58,16 +58,16 @@ class EndpointStats:
 
     Attributes:
         healthy: Whether calls go there in normal operation.
-            state: Up, resting, returning (a few calls at a time), or marked down by an operator.
-            calls: Calls that were answered or failed.
-            failures: Those that failed because of the endpoint.
-            in_flight: Calls in flight.
-            last_error_type: Error type of the failure that started its latest rest; None without any.
-            latency_p50: Median seconds of the last 200 answers; None without any.
-            latency_p95: 95th percentile of the same, in seconds; None without any.
-            resting_for: Seconds until it may be tried again; 0.0 if it does not rest.
-            strikes: Failures in a row, forgotten with healthy time; rests grow with them.
-            error_counts: Failures by error type.
+        state: Up, resting, returning (a few calls at a time), or marked down by an operator.
+        calls: Calls that were answered or failed.
+        failures: Those that failed because of the endpoint.
+        in_flight: Calls in flight.
+        last_error_type: Error type of the failure that started its latest rest; None without any.
+        latency_p50: Median seconds of the last 200 answers; None without any.
+        latency_p95: 95th percentile of the same, in seconds; None without any.
+        resting_for: Seconds until it may be tried again; 0.0 if it does not rest.
+        strikes: Failures in a row, forgotten with healthy time; rests grow with them.
+        error_counts: Failures by error type.
     """
 
     healthy: bool
@@ -101,14 +101,14 @@ class FailoverStats:
 
     Attributes:
         calls: Calls that have ended with an answer or with no endpoint left.
-            ok: Those that were answered.
-            failed: Those that no endpoint answered.
-            attempts: Times an endpoint was sent a call: answered, failed, or slower than a hedge. Not counted are calls
-                that a circuit or a limit refused, and calls whose callers left. A retry's attempt above may be several.
-            moves: Times a call went on to another endpoint.
-            hedges: Times a second endpoint was asked because the first was slow.
-            hedges_won: Those that answered first.
-            endpoints: The numbers of each endpoint, by name; shared with other call sites that use it.
+        ok: Those that were answered.
+        failed: Those that no endpoint answered.
+        attempts: Times an endpoint was sent a call: answered, failed, or slower than a hedge. Not counted are calls
+            that a circuit or a limit refused, and calls whose callers left. A retry's attempt above may be several.
+        moves: Times a call went on to another endpoint.
+        hedges: Times a second endpoint was asked because the first was slow.
+        hedges_won: Those that answered first.
+        endpoints: The numbers of each endpoint, by name; shared with other call sites that use it.
     """
 
     calls: int

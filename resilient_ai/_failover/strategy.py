@@ -37,8 +37,8 @@ class Chooser(ABC):
 
         Args:
             available: At least one endpoint.
-                now: Monotonic seconds.
-                failed: The endpoint that this call asked before; None for its first choice.
+            now: Monotonic seconds.
+            failed: The endpoint that this call asked before; None for its first choice.
         """
 
 

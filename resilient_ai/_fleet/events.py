@@ -57,7 +57,7 @@ class FleetOpened(Event):
     Attributes:
         failed: Recent calls that failed, of `calls`.
         workers: Workers that made calls.
-            retry_after: Seconds until a probe.
+        retry_after: Seconds until a probe.
     """
 
     log_name: ClassVar[str] = "resilient_ai.fleet_opened"

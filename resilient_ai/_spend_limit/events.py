@@ -39,7 +39,7 @@ class SpendStopped(Event):
         unit: "usd" or "tokens".
         spent: Amount spent in the last hour; above the limit by the calls in flight when it was reached.
         limit: Most that may be spent in an hour.
-            retry_after: Seconds until there is room again.
+        retry_after: Seconds until there is room again.
     """
 
     log_name: ClassVar[str] = "resilient_ai.spend_stopped"

@@ -1,10 +1,10 @@
 """
-A live page of one process: what is wrong now, every state, the last events, the settings, and an operator's hand.
+A live page of one process: current problems, all states, the latest events, the settings, and an operator's controls.
 
     app.mount("/resilience", dashboard(registry, view=basic("ops", password), act=may_act))
 
-Plain ASGI without a dependency, for FastAPI, Starlette, Litestar, Quart, or alone under uvicorn or hypercorn. A fleet
-has `python -m resilient_ai grafana`; this is for the one process in front of you.
+Plain ASGI without dependencies, for FastAPI, Starlette, Litestar, Quart, or alone under uvicorn or hypercorn. For a
+fleet, use `python -m resilient_ai grafana`; this page shows a single process.
 """
 
 from ._access import anyone, basic, bearer

@@ -1,4 +1,4 @@
-"""Who may look, and who may act."""
+"""Access control of the page: who may view it, and who may act."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from typing import Any
 from resilient_ai._core.public import public
 
 Scope = MutableMapping[str, Any]
-Answer = bool | str | None  # a name says who it is; False and None refuse
+Answer = bool | str | None  # a string is the person's name; False and None refuse
 Check = Callable[..., Answer | Awaitable[Answer]]
 
 
 @public("dashboard")
 def anyone(_scope: Scope) -> bool:
-    """Let everybody look who reaches the page: for a machine of your own, or behind a proxy that asks."""
+    """Allow everybody who can reach the page: for your own machine, or behind a proxy with access control."""
     return True
 
 
 @public("dashboard")
 def basic(user: str, password: str) -> Callable[[Scope], str | None]:
     """
-    Ask for a name and a password, as browsers do.
+    Require a user name and a password (HTTP basic authentication).
 
     Args:
-        user: The name; events of actions carry it.
-        password: Not empty.
+        user: The name, which events of actions contain.
+        password: The password, not empty.
 
     Raises:
-        ValueError: The user has a colon, or one of both is empty.
+        ValueError: The user contains a colon, or either is empty.
     """
     if not user or not password or ":" in user:
         raise ValueError("basic needs a user without a colon and a password, neither of them empty")
@@ -53,11 +53,11 @@ def basic(user: str, password: str) -> Callable[[Scope], str | None]:
 @public("dashboard")
 def bearer(token: str, name: str = "bearer") -> Callable[[Scope], str | None]:
     """
-    Ask for a token, as programs and proxies send it.
+    Require a bearer token, as programs and proxies send it.
 
     Args:
-        token: Not empty.
-        name: Who has it; events of actions carry it.
+        token: The token, not empty.
+        name: Name of its owner, which events of actions contain. Default "bearer".
 
     Raises:
         ValueError: The token is empty.
@@ -75,7 +75,7 @@ def bearer(token: str, name: str = "bearer") -> Callable[[Scope], str | None]:
 
 
 async def asked(check: Check, *about: Any) -> Answer:
-    """What a check says, sync or async; whatever is no name and not True refuses."""
+    """The result of a check, sync or async; anything except a name or True refuses."""
     said = check(*about)
     if inspect.isawaitable(said):
         said = await said

@@ -1,4 +1,4 @@
-"""What an operator may do from the page: a fixed table, nothing else can be named."""
+"""The actions that an operator may perform from the page: a fixed table."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ ACTIONS: dict[str, dict[str, str]] = {
 @public("dashboard")
 class Action(NamedTuple):
     """
-    What somebody wants to do; `act=` is asked about each.
+    An action that a person requests; `act=` decides about each.
 
     Attributes:
         kind: "circuit_breaker" or "endpoint".
-        name: Of the state.
+        name: Name of the state.
         do: "trip", "force_open", "force_closed", "disable", "metrics_only", "reset"; "mark_down", "mark_up".
     """
 
@@ -46,7 +46,7 @@ class Action(NamedTuple):
 
 
 class RefusedError(Exception):
-    """An action that is not done, with the status to answer."""
+    """An action is refused, with the HTTP status for the answer."""
 
     def __init__(self, status: int, why: str) -> None:
         super().__init__(why)
@@ -56,10 +56,10 @@ class RefusedError(Exception):
 
 def read(body: bytes, process: str) -> Action:
     """
-    The action that a request asks for.
+    Parse the action in a request.
 
     Raises:
-        RefusedError: It names none of the table, or another process's state.
+        RefusedError: It is not in the table, or is for another process.
     """
     try:
         told = json.loads(body)
@@ -70,17 +70,17 @@ def read(body: bytes, process: str) -> Action:
     if action.do not in ACTIONS.get(action.kind, {}):
         raise RefusedError(400, "there is no such action")
     if meant != process:
-        # Another worker of the same service: its states are not those on the page.
+        # The page came from another worker of the same service, with other states.
         raise RefusedError(409, "another process answered")
     return action
 
 
 def perform(registry: Registry, action: Action, by: str) -> None:
     """
-    Do it, and tell every listener who did.
+    Perform an action, and send an event with the person's name.
 
     Raises:
-        RefusedError: The state is gone, or refuses.
+        RefusedError: The state no longer exists, or refuses the action.
     """
     handles: Mapping[str, Any] = registry.endpoints if action.kind == "endpoint" else registry.circuit_breakers
     if action.name not in handles:

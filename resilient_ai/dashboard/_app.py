@@ -30,7 +30,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[["Scope", Receive, Send], Awaitable[None]]
 
-_MOST_BODY = 4096  # bytes of an action
+_MOST_BODY = 4096  # most bytes of an action
 _FILES = {"": ("index.html", "text/html"), "app.js": ("app.js", "text/javascript"), "app.css": ("app.css", "text/css")}
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:;"
@@ -48,18 +48,18 @@ _HEADERS = {
 @public("dashboard")
 def dashboard(registry: Registry, *, view: Check, act: Check | None = None, title: str = "resilient_ai") -> App:
     """
-    A page that shows what a registry is doing, and lets operators act.
+    A page that shows the states of a registry, and lets operators act on them.
 
-    The page asks once a second; nothing holds a connection open. It asks no other server for anything.
+    The page polls once a second, without an open connection, and loads nothing from other servers.
 
     Args:
-        registry: Whose states.
-        view: Asked with the ASGI scope before anything is shown: `basic(user, password)`, `bearer(token)`, `anyone`, or
-            a function of your own, sync or async. True or the person's name lets in, everything else refuses. There is
-            no default: a mounted app does not inherit what the application around it asks.
-        act: Asked with the scope and an `Action` before each action; True or the person's name lets it be done.
-            Default None: nobody can act, there is no such route.
-        title: Above the page.
+        registry: The registry to show.
+        view: Called with the ASGI scope before anything is shown: `basic(user, password)`, `bearer(token)`, `anyone`,
+            or your own function, sync or async. True or the person's name allows, everything else refuses. There is no
+            default: a mounted app does not inherit the access control of the application around it.
+        act: Called with the scope and an `Action` before each action; True or the person's name allows it. Default
+            None: actions are not possible, and have no route.
+        title: Title of the page. Default "resilient_ai".
 
     Returns:
         An ASGI app, to be mounted or served.
@@ -79,7 +79,7 @@ class _Dashboard:
         registry.subscribe(self._lines.hear, level="info")
 
     def _after_fork(self) -> None:
-        # Workers that were forked from one process each have states of their own.
+        # Workers forked from one process have separate states.
         self._process = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -103,7 +103,7 @@ class _Dashboard:
             await self._do(scope, receive, send, viewer)
         elif scope["method"] not in ("GET", "HEAD"):
             await _send(scope, send, 405, {"error": "this page is only read"}, allow="GET, HEAD")
-        elif path == "" and not scope["path"].endswith("/"):  # relative links need the slash
+        elif path == "" and not scope["path"].endswith("/"):  # relative links need the trailing slash
             await _send(scope, send, 307, b"", location=scope["path"].rpartition("/")[2] + "/")
         elif path == "snapshot.json":
             await _send(scope, send, 200, self._snapshot(scope["query_string"]))
@@ -116,7 +116,7 @@ class _Dashboard:
             await _send(scope, send, 404, {"error": "nothing here"})
 
     def _snapshot(self, query: bytes) -> dict[str, Any]:
-        """What changes from one second to the next; events since a version that the page names."""
+        """The data that changes each second, with the events since the version that the page has."""
         process, _, version = unquote(query.decode("latin-1")).removeprefix("after=").rpartition("~")
         known = int(version) if process == self._process and version.isdecimal() and len(version) < 16 else 0
         return {
@@ -130,7 +130,7 @@ class _Dashboard:
 
     async def _do(self, scope: Scope, receive: Receive, send: Send, viewer: str | bool) -> None:
         try:
-            # A form or a link of another site cannot send this header without asking first, and nobody here says yes.
+            # A form or a link of another site cannot send this header without a CORS preflight, which this app refuses.
             headers = dict(scope["headers"])
             site = headers.get(b"sec-fetch-site", b"same-origin")
             if headers.get(b"x-resilient-ai") != b"1" or site != b"same-origin":

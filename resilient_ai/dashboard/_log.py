@@ -1,4 +1,4 @@
-"""The last events, for the page: a flood of one kind is one line with a count."""
+"""The latest events, for the page: many events of one kind are one line with a count."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from resilient_ai.events import Event
 
 MOST = 200
-_TOGETHER = 2.0  # seconds since the last of its kind for which an event joins it
+_TOGETHER = 2.0  # an event joins the line of the latest one of its kind for so many seconds
 
 
 @dataclasses.dataclass(slots=True)
@@ -29,14 +29,14 @@ class _Line:
 
 
 class EventLines:
-    """The last 200 lines. Thread-safe; a signal handler may interrupt any method and cause an event of its own."""
+    """The latest 200 lines. Thread-safe; a signal handler may interrupt any method and cause another event."""
 
     def __init__(self) -> None:
         self._after_fork()
         start_over_after_fork(self)
         self._lines: OrderedDict[tuple[Any, ...], _Line] = OrderedDict()
         self._versions = count(1)
-        self.why: dict[str, str] = {}  # by state: why it is not as usual
+        self.why: dict[str, str] = {}  # by state: why it is not normal
 
     def _after_fork(self) -> None:
         self._lock = threading.RLock()
@@ -59,7 +59,7 @@ class EventLines:
                 if value is not None and value != name and field not in _NOT_SHOWN
             )
             shown = {"kind": kind, "name": printable(str(name)), "level": event.level, "about": about}
-            # An older line of the same kind stays under a key that nothing else will have.
+            # An older line of the same kind is kept under a unique key.
             if last is not None:
                 self._lines[(*key, last.number)] = self._lines.pop(key, last)
                 self._lines.move_to_end((*key, last.number), last=False)
@@ -75,7 +75,7 @@ class EventLines:
                 self.why[str(name)] = printable(f"{fields['action']} by {fields['by']}")
 
     def since(self, version: int) -> list[dict[str, Any]]:
-        """Lines that are new or have changed since then, the oldest first."""
+        """Lines that are new or have changed since a version, the oldest first."""
         with self._lock:
             lines = sorted(
                 (each for each in list(self._lines.values()) if each.version > version), key=lambda each: each.number
@@ -86,7 +86,7 @@ class EventLines:
             ]
 
 
-# An error's text may hold anything; the log has it, scrubbed.
+# Left out: an error's text may contain anything. The log has it, scrubbed.
 _NOT_SHOWN = ("args_hash", "error", "error_message", "function")
 _REASONS = ("circuit_opened", "circuit_would_open", "endpoint_down", "endpoint_denied", "limit_lowered")
 

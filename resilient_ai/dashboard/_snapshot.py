@@ -1,4 +1,4 @@
-"""What the page shows of a registry: rows by call site, and what is wrong now."""
+"""The data of the page: rows by call site, and current problems."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from resilient_ai._core.report import Row
     from resilient_ai._registry import Registry
 
-MOST_KEYS = 20  # circuits of one call site that are shown, the worst; the others are a count
+MOST_KEYS = 20  # most circuits of one call site that are shown, the worst first; the others are counted
 _MOST_ROWS = 500
 _BAD = ("open", "forced", "resting", "marked", "trial")
 _ODD = ("half", "returning", "disabled", "metrics")
@@ -32,7 +32,7 @@ _SEVERITY = {
 
 
 def snapshot(registry: Registry, why: dict[str, str]) -> dict[str, Any]:
-    """Rows of this moment, as plain values: call sites, each from the outermost policy in, then the endpoints."""
+    """The present rows as plain values: call sites, each from the outermost policy inwards, then the endpoints."""
     sites: dict[str, list[tuple[float, Any]]] = {}
     for rank, handle in registry.ranked_handles():
         sites.setdefault(handle.call_site or "", []).append((rank, handle))
@@ -47,14 +47,14 @@ def snapshot(registry: Registry, why: dict[str, str]) -> dict[str, Any]:
     for row in rows:
         reason = why.get(row["name"], "") if row["tone"] in ("bad", "odd") else ""
         row["why"] = reason if reason not in row["state"] else ""
-    # Of very many those in trouble are shown, and as many others as there is room for.
+    # Of very many rows, those in trouble are shown, and others as far as there is room.
     rows.sort(key=lambda row: row["tone"] not in ("bad", "odd")) if len(rows) > _MOST_ROWS else None
     left_out = max(0, len(rows) - _MOST_ROWS)
     return {"rows": rows[:_MOST_ROWS], "left_out": left_out, "fleet": registry._fleet_line()}
 
 
 def settings(registry: Registry) -> list[dict[str, Any]]:
-    """Of each function: its policies, outermost first, and where each value comes from."""
+    """The settings of each function: its policies, outermost first, and the origin of each value."""
     found = []
     for function in _wrappers:
         if function._self_home.policies[0].registry is not registry:
@@ -95,7 +95,7 @@ def _of_keys(site: str, circuits: list[CircuitBreaker]) -> Iterable[dict[str, An
 
 
 def _refused(handle: Any) -> int:
-    """Calls that it has refused since it was made."""
+    """Number of calls that a state has refused since it was made."""
     counts = handle.counts() if hasattr(handle, "counts") else None
     return getattr(counts, "rejected", 0) or getattr(counts, "refused", 0)
 

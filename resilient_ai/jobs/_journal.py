@@ -1,4 +1,4 @@
-"""The answers of a job on disk, so that a restart asks for none of them again."""
+"""The answers of a job on disk, so that a restart does not ask for them again."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from resilient_ai.similar._codec import NotStorable, decode, encode
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-_APPLICATION = 0x72616A6F  # "rajo": what SQLite keeps to tell our files from others
+_APPLICATION = 0x72616A6F  # "rajo": SQLite's application id, which identifies our files
 _BUSY_SECONDS = 30.0
 
 
@@ -24,12 +24,12 @@ class Journal:
     One SQLite file with a row for each answered item.
 
     Args:
-        path: The file; made if it is not there, readable by its owner alone.
-        function: Name of the function whose answers these are. Several may share a file.
-        types: Dataclasses and pydantic models that answers may be made of, by name.
+        path: The file; it is made if it does not exist, readable by its owner only.
+        function: Name of the function that gives the answers. Several functions may share a file.
+        types: Dataclasses and pydantic models that answers may contain, by name.
 
-    Raises:
-        ValueError: The path is there and is no journal.
+        Raises:
+            ValueError: The path exists and is not a journal.
     """
 
     def __init__(self, path: str | os.PathLike[str], function: str, types: Mapping[str, type]) -> None:
@@ -41,10 +41,10 @@ class Journal:
 
     def answer(self, key: str) -> tuple[Any] | None:
         """
-        The answer of an item in a tuple; None when there is none.
+        The answer of an item in a tuple; None if there is none.
 
         Raises:
-            TypeError: It is made of a class that is not among the types.
+            TypeError: It contains a class that is not among the types.
         """
         found = self._database.execute(
             "SELECT answer FROM answers WHERE function = ? AND item = ?", (self._function, key)
@@ -61,10 +61,10 @@ class Journal:
 
     async def keep(self, key: str, answer: Any) -> None:
         """
-        Write an answer down; it is on disk when this returns.
+        Store an answer, which is on disk when this returns.
 
         Raises:
-            TypeError: The answer has no typed JSON form, or one that could not be read back.
+            TypeError: The answer cannot be converted to typed JSON, or could not be read back.
         """
         classes: set[type] = set()
         try:
@@ -82,13 +82,13 @@ class Journal:
             )
         mine = (key, written)
         self._pending.append(mine)
-        async with self._lock:  # whoever comes first writes for all who came meanwhile
+        async with self._lock:  # the first caller writes for all that came meanwhile
             rows, self._pending = self._pending, []
             if rows:
                 try:
                     await anyio.to_thread.run_sync(self._write, rows)
                 except BaseException:
-                    # Not on disk: whoever waits for one of these rows writes it again, or hears the error too.
+                    # Not on disk: callers that wait for these rows write them again, or get the error too.
                     self._pending = [*rows, *self._pending]
                     raise
 
@@ -103,7 +103,7 @@ class Journal:
 
 
 def _refuse_what_others_may_use(path: Path) -> None:
-    """A journal has answers in clear, and whoever may write it may plant some; its mode is left to its owner."""
+    """Refuse a journal that others may write: they could plant answers. Who may read it is up to its owner."""
     found = path.stat()
     if hasattr(os, "geteuid") and found.st_uid != os.geteuid():
         raise ValueError(f"journal {str(path)!r} belongs to another user; give it a file of your own")

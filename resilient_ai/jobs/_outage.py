@@ -1,16 +1,16 @@
-"""How a job behaves while its provider does not answer: few calls, and no item given up."""
+"""The behaviour of a job during an outage: few calls, and no item is given up."""
 
 from __future__ import annotations
 
 FIRST_WAIT = 1.0  # seconds
 LONGEST_WAIT = 60.0
-MANY_FAILURES = 5  # in a row, of any items, are an outage and not one item that times out each time
-ASK_AGAIN = 1.0  # seconds after which an item looks again whether the one call of an outage has been answered
+MANY_FAILURES = 5  # so many failures in a row, of any items, count as an outage
+ASK_AGAIN = 1.0  # seconds between two checks of a waiting item during an outage
 
 
 def backoff(failures: int, retry_after: float | None) -> float:
     """
-    Seconds until an item is asked again.
+    Seconds until the next call for an item.
 
     Args:
         failures: How often in a row it was refused; at least 1.
@@ -21,18 +21,18 @@ def backoff(failures: int, retry_after: float | None) -> float:
 
 class Outage:
     """
-    Whether items may be asked, of all items of one job.
+    Decides whether calls may be made, for all items of one job.
 
-    After some failures in a row one item at a time is asked, until one is answered.
+    After some failures in a row only one call at a time is made, until one is answered.
     """
 
     def __init__(self) -> None:
         self._in_a_row = 0
-        self._asked = False  # whether the one item is in flight
+        self._asked = False  # whether that one call is in flight
         self._resumes_at = 0.0
 
     def wait(self, now: float) -> float:
-        """Seconds until it is worth looking again; 0.0: the caller may ask, and must tell how it ended."""
+        """Seconds until the next check; 0.0: the caller may make its call, and must report the outcome."""
         if self._in_a_row < MANY_FAILURES:
             return 0.0
         if now < self._resumes_at:
@@ -46,12 +46,12 @@ class Outage:
         self._in_a_row, self._asked = 0, False
 
     def refused(self, now: float, retry_after: float | None) -> None:
-        """An item was refused because the provider does not answer."""
+        """Take in that a call was refused because the provider does not answer."""
         self._asked = False
         self._in_a_row += 1
         if self._in_a_row >= MANY_FAILURES and now >= self._resumes_at:
             self._resumes_at = now + backoff(self._in_a_row - MANY_FAILURES + 1, retry_after)
 
     def left(self) -> None:
-        """An item ended in a way that says nothing about the provider."""
+        """Take in that a call ended in a way that tells nothing about the provider."""
         self._asked = False

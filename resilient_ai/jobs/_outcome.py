@@ -1,4 +1,4 @@
-"""What became of one item of a job."""
+"""The outcome of one item of a job."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ A_co = TypeVar("A_co", covariant=True)
 @dataclass(frozen=True, slots=True)
 class Outcome(Generic[I_co, A_co]):
     """
-    What became of one item.
+    The outcome of one item.
 
     Attributes:
-        item: The item as it was given.
-        answer: What the function answered; None where there is an error.
-        error: Why there is no answer; None where there is one.
-        seconds: From the first call for the item to its end, waits included; 0.0 out of the journal.
-        attempts: Attempts made for it in this run; 0 out of the journal.
+        item: The item as given.
+        answer: The answer of the function; None if there is an error.
+        error: Why there is no answer; None if there is one.
+        seconds: Seconds from the first call for the item to its end, including waits; 0.0 if from the journal.
+        attempts: Attempts made for it in this run; 0 if from the journal.
     """
 
     item: I_co

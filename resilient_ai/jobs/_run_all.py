@@ -52,30 +52,31 @@ def run_all(
     types: Iterable[type] = (),
 ) -> AsyncIterator[Outcome[T, A]]:
     """
-    Ask a decorated function for every item, and wait out what is only an outage.
+    Call a decorated function for every item, and wait for the end of outages.
 
     Args:
-        ask: Called with one item. What `degrade_to` would answer is waited out; a degraded answer is no answer.
-        items: Any iterable or async iterable; taken while the job goes on, so it may be endless.
-        concurrency: Items in flight at a time. Default 50. As many outcomes wait for the consumer at most.
-        journal: Path of an SQLite file with every answer given so far, in clear, readable by its owner alone (mode
-            0600). An item that is in it is not asked again, and its outcome comes out of it. Default: none.
-        progress: Show a bar, where tqdm is installed. Default False.
-        patience: Seconds that one item may take in all, waits included; then its outcome is an error. Default None:
-            for ever.
-        id: Names an item in the journal. Default: a digest of its value.
+        ask: Called with one item. Errors that `degrade_to` would answer are waited out; a degraded answer does not
+            count as an answer.
+        items: Any iterable or async iterable; read while the job runs, so it may be endless.
+        concurrency: Most items in flight at a time, and most outcomes that wait for the consumer. Default 50.
+        journal: Path of an SQLite file with every answer so far, in clear text, readable by its owner only (mode
+            0600). For an item in it the function is not called again. Default None: no journal.
+        progress: Whether to show a progress bar, if tqdm is installed. Default False.
+        patience: Most seconds for one item, including waits; after that its outcome is an error. Default None: no
+            bound.
+        id: A function that identifies an item in the journal. Default: a digest of its value.
         types: Dataclasses and pydantic models that the journal may build, besides those in the return annotation of
-            `ask`. Plain data and `Reply` need none.
+            `ask`. Not needed for plain data and `Reply`.
 
     Returns:
-        An async iterator of one `Outcome` for each item, in the order in which they end. Leaving it early cancels what
-        is in flight; `contextlib.aclosing` does so at once.
+        An async iterator of one `Outcome` for each item, in the order in which they end. Leaving it early cancels the
+        calls in flight; `contextlib.aclosing` does so at once.
 
     Raises:
-        ValueError: A bad setting, or the journal's path holds something else.
-        TypeError: `items` is no iterable, or `ask` a plain function. While it runs: an item without a value that can
-            be digested, or an answer that the journal cannot keep.
-        Exception: While it runs: a bug of the program, as `ask` raised it, or what `items` raised. It ends the job.
+        ValueError: A bad setting, or the journal's path is another kind of file.
+        TypeError: `items` is not iterable, or `ask` is a plain function. While it runs: an item whose value cannot be
+            digested, or an answer that the journal cannot keep.
+        Exception: While it runs: a bug of the program, as raised by `ask`, or an error of `items`. It ends the job.
     """
     if concurrency < 1:
         raise ValueError(f"concurrency must be at least 1, got {concurrency!r}")
@@ -91,7 +92,8 @@ def run_all(
         )
     known = buildable(return_annotation(ask)) | {key: kind for each in types for key, kind in buildable(each).items()}
     if journal is not None:
-        Journal(journal, name, known).close()  # told at once, though a job that nobody begins holds no file
+        # Opened to report errors at once, and closed, because a job that is never started must hold no file.
+        Journal(journal, name, known).close()
 
     def make() -> _Job[T, A]:
         book = Journal(journal, name, known) if journal is not None else None
@@ -102,7 +104,7 @@ def run_all(
 
 
 async def _outcomes(make: Callable[[], _Job[T, A]], bar: _Bar | None) -> AsyncIterator[Outcome[T, A]]:
-    job = make()  # here, where a loop runs
+    job = make()  # made here, because it needs the running loop
     try:
         async for outcome in job.start():
             yield outcome
@@ -116,7 +118,7 @@ async def _outcomes(make: Callable[[], _Job[T, A]], bar: _Bar | None) -> AsyncIt
 
 
 class _Job(Generic[T, A]):
-    """The tasks of one job. They belong to no scope of the consumer's: none is held across a yield."""
+    """The tasks of one job. They are in no scope of the consumer, because no scope may be held across a yield."""
 
     def __init__(
         self,
@@ -148,7 +150,7 @@ class _Job(Generic[T, A]):
             raise problem
 
     async def stop(self) -> None:
-        """Cancel what is in flight and wait for its end."""
+        """Cancel the tasks and wait for them to end."""
         if self._task is not None:
             self._scope.cancel()
             with anyio.CancelScope(shield=True):
@@ -199,7 +201,7 @@ class _Job(Generic[T, A]):
             await self._sleep(wait)
 
     async def _turn(self, started: float) -> None:
-        """Wait until the item may be asked, or its patience is over: then it is asked one last time."""
+        """Wait until the call for an item may be made; if its patience is over, a last call is made."""
         while (wait := self._outage.wait(self._now())) > 0:
             left = math.inf if self._patience is None else started + self._patience - self._now()
             if left <= 0:
@@ -224,7 +226,7 @@ class _Job(Generic[T, A]):
 
 
 class _Run:
-    """What the detached task runs, with a name."""
+    """The function of the detached task, with a name."""
 
     def __init__(self, run: Callable[..., Any], send: Any) -> None:
         self._run, self._send = run, send
@@ -235,7 +237,7 @@ class _Run:
 
 
 def _first_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """What a worker raised; the others were cancelled because of it."""
+    """The error of the worker that failed; the others were cancelled because of it."""
     found: BaseException = group
     while isinstance(found, BaseExceptionGroup):
         found = found.exceptions[0]
@@ -243,7 +245,7 @@ def _first_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
 
 
 class _Source(Generic[T]):
-    """Items one after the other, of whichever kind of iterable they come in, for workers that ask at once."""
+    """Gives the items of any kind of iterable, one at a time, to concurrent workers."""
 
     def __init__(self, items: Iterable[T] | AsyncIterable[T]) -> None:
         self._lock = anyio.Lock()
@@ -258,7 +260,7 @@ class _Source(Generic[T]):
             return await anext(self._later, _END)
 
     async def close(self) -> None:
-        """Nobody takes what is left: a generator of the user's gets its `finally`."""
+        """Close the iterable, so that a generator of the user runs its `finally`."""
         close = getattr(self._later, "aclose", None) or getattr(self._now, "close", None)
         closing = close() if close is not None else None
         if closing is not None:
@@ -271,7 +273,7 @@ def digest_of(item: Any) -> str:
     A digest of an item's value, equal in every process.
 
     Raises:
-        TypeError: The item is no plain data.
+        TypeError: The item is not plain data.
     """
     if dataclasses.is_dataclass(item) and not isinstance(item, type):
         item = [type(item).__qualname__, dataclasses.asdict(item)]
@@ -293,7 +295,7 @@ def _registry_of(ask: Any) -> StateStore:
 
 
 class _Bar:
-    """A tqdm bar, or nothing where tqdm is not installed."""
+    """A tqdm bar, or nothing if tqdm is not installed."""
 
     def __init__(self, name: str, items: object) -> None:
         try:

@@ -1,4 +1,4 @@
-"""What a web application answers when a call to a provider fails, and streams that have begun before its reply does."""
+"""For web applications: the status of an error, and streams whose first item is there before the reply begins."""
 
 from ._started import started
 from ._status import http_status

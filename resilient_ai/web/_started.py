@@ -1,4 +1,4 @@
-"""A stream that has begun."""
+"""`started`: begin to read a stream before a reply is sent."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ T = TypeVar("T")
 @public("web")
 async def started(stream: AsyncIterable[T] | Awaitable[AsyncIterable[T]]) -> _Started[T]:
     """
-    A stream that has begun: its first item is there.
+    Begin to read a stream, up to its first item.
 
     A web framework sends its status before it reads a stream. With `started`, an error of the first item is raised
-    where the application can still answer with another status:
+    while the application can still answer with another status:
 
         return StreamingResponse(await started(tell(prompt)))
 
     Args:
-        stream: What a decorated function gives: an async generator, an SDK's stream, `endpoint.stream()`, or the
+        stream: The result of a decorated function: an async generator, an SDK's stream, `endpoint.stream()`, or a
             coroutine that returns one.
 
     Returns:
-        An async iterator of all items, the first included, with `aclose()`; also an async context manager that closes
+        An async iterator of all items, including the first, with `aclose()`; also an async context manager that closes
         it.
 
     Raises:
-        TypeError: It is no async iterable.
-        Exception: Whatever the stream raises at its first item. The stream is closed then.
+        TypeError: It is not an async iterable.
+        Exception: The error of the stream at its first item. The stream is closed then.
     """
     source = cast("Any", stream)
     if not hasattr(source, "__aiter__") and inspect.isawaitable(source):
@@ -50,7 +50,7 @@ async def started(stream: AsyncIterable[T] | Awaitable[AsyncIterable[T]]) -> _St
         first = await pull(items)
         if isinstance(first, Broken):
             first.throw()
-    except GeneratorExit:  # nobody runs this task any more, and nobody can wait for anything in it
+    except GeneratorExit:  # the task is being destroyed, and waiting is no longer possible in it
         raise
     except BaseException:
         await _close(source, items)
@@ -60,18 +60,18 @@ async def started(stream: AsyncIterable[T] | Awaitable[AsyncIterable[T]]) -> _St
 
 async def _close(source: Any, items: Any) -> None:
     await close_source(items)
-    if items is not source:  # an SDK's stream may make a generator of its items
+    if items is not source:  # an SDK's stream may return a generator over its items
         await close_source(source)
 
 
 class _Started(AsyncIterator[T], Generic[T]):
-    """A stream, and its first item. No async generator: one that nobody begins to read could not close its source."""
+    """A stream with its first item. Not an async generator: if it was never read, it could not close its source."""
 
     def __init__(self, source: Any, items: AsyncIterator[T], first: Any) -> None:
         self._source = source
         self._items = items
         self._first = first
-        self._waits = True  # the first item, for its reader
+        self._waits = True  # whether the first item has not been read yet
 
     async def __anext__(self) -> T:
         if self._waits:
@@ -83,7 +83,7 @@ class _Started(AsyncIterator[T], Generic[T]):
         return await anext(self._items)
 
     async def aclose(self) -> None:
-        """Leave the stream and close it."""
+        """Close the stream."""
         self._waits, self._first = False, None
         await _close(self._source, self._items)
 

@@ -1,4 +1,4 @@
-"""The status of an error."""
+"""`http_status`: the HTTP status of an error."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ _STATUS: Final = {
     ErrorType.CONTEXT_LENGTH: 400,
     ErrorType.CONTENT_FILTER: 400,
     ErrorType.INVALID_OUTPUT: 502,
-}  # 503 for all others: also for a key or a quota, which are the application's own and nothing that its caller can mend
+}  # 503 for all others, including a key or a quota: these belong to the application, and its caller cannot fix them
 
 
 @public("web")
 def http_status(error: BaseException) -> tuple[int, dict[str, str]]:
     """
-    The status and the headers with which a web application answers an error.
+    The status and the headers with which a web application should answer an error.
 
     Args:
-        error: What a decorated function raised: an error of this library, of an SDK, or any other.
+        error: The error of a decorated function: of this library, of an SDK, or any other.
 
     Returns:
-        429 where the provider has been asked too often; 504 where it took too long; 502 where its answer does not
-        have the form that was asked for; 400 where the request itself is at fault: too long, filtered, refused; 500
-        for a bug of the program, a parameter that the endpoint cannot take, and what nothing recognises; 503 for all
-        else, the application's own key, quota and limits included. 429 and 503 come with `Retry-After` in whole
-        seconds, rounded up, where anybody has named a wait. The headers hold nothing else.
+        429 if the provider's rate limit was reached; 504 if it took too long; 502 if its answer does not have the
+        requested form; 400 if the request itself is at fault: too long, filtered, refused; 500 for a bug of the
+        program, a parameter that the endpoint does not support, and unrecognised errors; 503 for everything else,
+        including the application's own key, quota and limits. 429 and 503 have a `Retry-After` header in whole seconds,
+        rounded up, if a wait is known. There are no other headers.
 
     Examples:
         >>> http_status(TimeoutError())
@@ -60,5 +60,5 @@ def _status(error: BaseException, verdict: Verdict) -> int:
     if isinstance(error, ParameterError):
         return 500
     if isinstance(error, LimitReachedError) and error.retry_after is None:
-        return 400  # the call alone is more than the limit has, so that asking again later is of no use
+        return 400  # the call is larger than the whole limit, so that asking again later cannot help
     return _STATUS.get(verdict.error_type, 503)
