@@ -13,7 +13,7 @@ _GREEN, _YELLOW, _RED = "green", "yellow", "red"
 
 
 def board() -> str:
-    """The board as JSON, in the form of Grafana 11; Grafana asks for the data source when it is imported."""
+    """The board as JSON for Grafana 11, which asks for the data source on import."""
     return json.dumps(
         {
             "__inputs": [
@@ -52,7 +52,7 @@ def alerts() -> str:
     for alert in ALERTS:
         lines += [
             f"      - alert: {alert.name}",
-            f"        expr: {json.dumps(alert.query)}",  # a string of JSON is one of YAML
+            f"        expr: {json.dumps(alert.query)}",  # a JSON string is also a YAML string
             f"        for: {alert.lasting}",
             "        labels:",
             f"          severity: {alert.severity}",
@@ -133,6 +133,6 @@ def _drawn(panel: Panel) -> dict[str, Any]:
 
 
 def _steps(warn: float, alarm: float) -> list[dict[str, Any]]:
-    if warn > alarm:  # more is better
+    if warn > alarm:  # higher is better
         return [{"color": _RED, "value": None}, {"color": _YELLOW, "value": alarm}, {"color": _GREEN, "value": warn}]
     return [{"color": _GREEN, "value": None}, {"color": _YELLOW, "value": warn}, {"color": _RED, "value": alarm}]

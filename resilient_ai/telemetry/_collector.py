@@ -25,20 +25,20 @@ if TYPE_CHECKING:
 @public("telemetry")
 def collector(registry: Registry) -> Collector:
     """
-    What Prometheus shows of a registry.
+    A Prometheus collector for a registry.
 
-    Read when it is scraped: a good call pays nothing. At most 2,000 series a metric; circuits with keys are added up.
-    Durations are measured from now on, for the rest of the process.
+    It reads the registry at each scrape, and costs good calls nothing. At most 2,000 series for each metric; circuits
+    with keys are added up. Durations are measured from now on, for the rest of the process.
 
     Args:
-        registry: Whose states are shown.
+        registry: The registry to export.
 
     Returns:
-        For `prometheus_client.REGISTRY.register`.
+        A collector for `prometheus_client.REGISTRY.register`.
 
     Raises:
         ImportError: The extra `prometheus` is not installed.
-        RuntimeError: PROMETHEUS_MULTIPROC_DIR is set; prometheus_client leaves collectors out then.
+        RuntimeError: PROMETHEUS_MULTIPROC_DIR is set, with which prometheus_client ignores collectors.
     """
     need("prometheus_client", "prometheus")
     if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
@@ -50,13 +50,13 @@ def collector(registry: Registry) -> Collector:
 
 
 class _Collector:
-    # prometheus_client takes anything with these two methods.
+    # prometheus_client accepts any object with these two methods.
 
     def __init__(self, reading: Reading) -> None:
         self._reading = reading
 
     def describe(self) -> list[Metric]:
-        """Nothing, so that registering does not read all states."""
+        """Return nothing, so that registering does not read all states."""
         return []
 
     def collect(self) -> Iterator[Metric]:

@@ -1,4 +1,4 @@
-"""Packages that exporting needs and the rest of the library does not."""
+"""Optional packages for exporting."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ def need(module: str, extra: str) -> Any:
     Import a module of an optional package.
 
     Raises:
-        ImportError: It is not installed; the message names the extra.
+        ImportError: The package is not installed; the message names the extra.
     """
     try:
         return importlib.import_module(module)

@@ -1,4 +1,4 @@
-"""The metrics, each once for both exporters. OpenTelemetry has dots where Prometheus has underscores."""
+"""The metrics, for both exporters. OpenTelemetry's names have dots, Prometheus' have underscores."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ class Family:
     One metric.
 
     Attributes:
-        name: Without the prefix.
-        kind: A counter never falls, a gauge goes up and down, a histogram counts values in buckets.
-        text: What it is, in a sentence.
+        name: Its name, without the prefix.
+        kind: "counter", "gauge" or "histogram".
+        text: Its description, in a sentence.
         labels: Names of its labels, with dots.
-        unit: "s" for seconds; empty for numbers of something.
+        unit: "s" for seconds; empty for numbers.
     """
 
     name: str
@@ -36,7 +36,7 @@ class Family:
 
     @property
     def prometheus_name(self) -> str:
-        """Without `_total`, which Prometheus' client adds to counters."""
+        """The name for Prometheus, without `_total`, which its client adds to counters."""
         return (self.otel_name + ("_seconds" if self.unit == "s" else "")).replace(".", "_")
 
     @property
@@ -45,7 +45,7 @@ class Family:
 
     @property
     def bounds(self) -> tuple[float, ...]:
-        """Of a histogram's buckets."""
+        """The bucket bounds of a histogram."""
         return BOUNDS[self.name]
 
 

@@ -1,4 +1,4 @@
-"""Endpoints that are made for each request: the numbers of those beyond a bound, added up."""
+"""Add up the numbers of endpoints above a bound, for programs that make an endpoint for each request."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ if TYPE_CHECKING:
     Series = dict[Labels, float]
 
 _ENDPOINT = "ai_endpoint"
-_PLACE = {  # how many of a metric's labels say whose its series are, the endpoint last
+_PLACE = {  # number of labels of a metric that identify the endpoint of a series, which is the last of them
     each.name: each.labels.index(_ENDPOINT) + 1
     for each in FAMILIES
     if _ENDPOINT in each.labels and each.kind != "histogram" and each.name != "events"  # those two are folded earlier
 }
-_LONGEST = {"endpoint.resting"}  # of which a sum would say nothing
+_LONGEST = {"endpoint.resting"}  # metrics whose sum has no meaning
 
 
 class Folding:
     """
-    Which endpoints have series of their own, for one exporter.
+    Decides which endpoints have series of their own, for one exporter.
 
-    The first ones have. Where there is no room for one, none that comes later gets any, also when there is room again:
-    it would leave the sum, and no sum of a counter may fall.
+    The first ones have. After the first endpoint for which there is no room, no later one gets a series, even if there
+    is room again: it would leave the sum, and the sum of a counter must not fall.
     """
 
     def __init__(self) -> None:
@@ -37,7 +37,7 @@ class Folding:
         self._full: set[str] = set()
 
     def fold(self, found: dict[str, Series]) -> None:
-        """Leave some 1,500 series of endpoints in each metric, and the sum of the others."""
+        """Keep about 1,500 series of endpoints in each metric, and add up the others."""
         for metric, length in _PLACE.items():
             series = found.get(metric)
             if series:

@@ -1,4 +1,4 @@
-"""OpenTelemetry: metrics and spans, switched on for a registry and off again."""
+"""OpenTelemetry: switch metrics and spans of a registry on and off."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ def instrument(
     meter_provider: MeterProvider | None = None,
 ) -> Callable[[], None]:
     """
-    Tell OpenTelemetry what a registry's functions do, those that are decorated later included.
+    Export metrics and spans of a registry's functions, including those decorated later.
 
-    One span per call, and below it one per attempt, under which the spans of an SDK's own instrumentation come. Spans
-    and metrics carry names, numbers and types of errors, never an error's text.
+    One span per call, and below it one per attempt, which is the parent of spans from an SDK's own instrumentation.
+    Spans and metrics contain names, numbers and error types, never an error's text.
 
     Args:
-        registry: Whose functions.
-        spans: Whether to make spans. They cost each call, sampled or not. Default True.
-        metrics: Whether to give metrics; read when the SDK collects them, a good call pays nothing. Default True.
+        registry: The registry.
+        spans: Whether to make spans. They cost time in each call, sampled or not. Default True.
+        metrics: Whether to export metrics, which cost good calls nothing. Default True.
         tracer_provider: Default: the global one.
-        meter_provider: Likewise.
+        meter_provider: Default: the global one.
 
     Returns:
-        A function that switches it off again; calls under way end as they began.
+        A function that switches it off again; calls in flight end as they began.
 
     Raises:
         ImportError: The extra `otel` is not installed.

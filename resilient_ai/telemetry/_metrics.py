@@ -1,4 +1,4 @@
-"""OpenTelemetry's metrics: instruments that are read when the SDK collects."""
+"""OpenTelemetry's metrics: instruments that are read at each collection."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def observe(registry: Registry, provider: MeterProvider | None) -> Callable[[], None]:
-    """Give metrics until the function that is returned is called."""
+    """Export metrics until the returned function is called."""
     meter = metrics.get_meter("resilient_ai", meter_provider=provider)
     look = _Look(registry, meter)
     for family in FAMILIES:
@@ -37,12 +37,12 @@ def observe(registry: Registry, provider: MeterProvider | None) -> Callable[[], 
 
 
 class _Look:
-    """What the instruments show; one look at the registry for all of them."""
+    """The source of all instruments, which reads the registry once for each collection."""
 
     def __init__(self, registry: Registry, meter: metrics.Meter) -> None:
         self._reading: Reading | None = Reading(registry)
-        # One look serves all instruments of a collection, however long it takes: the next collection has begun when
-        # an instrument is asked again.
+        # One reading serves all instruments of a collection: a new collection has begun when an instrument is read
+        # again.
         self._asked: set[str] | None = None
         self._numbers: Numbers = {}
         self._after_fork()
@@ -60,14 +60,14 @@ class _Look:
         self._lock = threading.Lock()
 
     def close(self) -> None:
-        """Show nothing from now on; OpenTelemetry has no way to take an instrument back."""
+        """Export nothing from now on; OpenTelemetry cannot remove an instrument."""
         with self._lock:
             reading, self._reading = self._reading, None
         if reading is not None:
             reading.close()
 
     def at(self, family: Family) -> Callable[[CallbackOptions], Iterable[Observation]]:
-        """Gives the numbers of one metric."""
+        """The callback with the numbers of one metric."""
 
         def observed(_options: CallbackOptions) -> Iterable[Observation]:
             for labels, number in self._shown_to(family.name).get(family.name, {}).items():
@@ -86,7 +86,8 @@ class _Look:
             return self._numbers
 
     def _tell_durations(self, reading: Reading) -> None:
-        # OpenTelemetry takes values, not buckets: so many of a bucket's mean are as many in that bucket, with its sum.
+        # OpenTelemetry takes values, not buckets. The mean of a bucket, once for each value, gives the same count and
+        # sum in that bucket.
         shown = reading.histograms()
         for family in FAMILIES:
             for labels, histogram in shown.get(family.name, {}).items():
@@ -102,7 +103,7 @@ class _Look:
 
 
 def _within(value: float, bucket: int, histogram: Histogram) -> float:
-    """A mean that rounding has not put into another bucket."""
+    """A mean, corrected if rounding has put it into another bucket."""
     bounds = histogram.bounds
     return min(value, bounds[bucket]) if bucket < len(bounds) else value
 

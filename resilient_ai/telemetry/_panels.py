@@ -1,4 +1,4 @@
-"""What the Grafana board shows and what the alerts watch: queries in Prometheus' language, each once."""
+"""The panels of the Grafana board and the alerting rules, as Prometheus queries."""
 
 from __future__ import annotations
 
@@ -19,14 +19,13 @@ class Panel:
     One panel.
 
     Attributes:
-        title: Above it.
-        kind: How Grafana draws it; a row is a headline.
-        queries: Each with the legend of its series.
-        unit: Grafana's name of it.
-        width: Of 24.
-        text: What to know, shown at the title's mark.
-        limits: Values from which a stat is yellow and red, if lower is better; the other way round if the first is
-            higher than the second.
+        title: Its title.
+        kind: Grafana's type of panel; "row" is a headline.
+        queries: The queries, each with the legend of its series.
+        unit: Grafana's name of the unit.
+        width: Width in columns, of 24.
+        text: A description, shown at the title's mark.
+        limits: Values from which a stat is yellow and red. If the first is higher than the second, higher is better.
     """
 
     title: str
@@ -51,7 +50,7 @@ def _rate(metric: str, labels: str, by: str) -> str:
     return f"sum by ({by}) (rate(resilient_ai_{metric}_total{{{labels}}}{_RATE}))"
 
 
-# Marks on all panels.
+# Annotations on all panels.
 OPENED = f"sum by (call_site, ai_endpoint) (increase(resilient_ai_circuit_opened_total{{{_SITE}}}[1m])) > 0"
 
 PANELS = (
@@ -289,11 +288,11 @@ class Alert:
     One alerting rule.
 
     Attributes:
-        name: In Prometheus.
-        query: Gives a series for whatever is wrong.
-        lasting: How long before it fires.
-        severity: "page" where somebody has to act now, "warning" where it can wait for the morning.
-        summary: One line, with Prometheus' own places for labels.
+        name: Its name in Prometheus.
+        query: The query, with a series for each problem.
+        lasting: How long a problem must last before it fires.
+        severity: "page" if a person has to act now, "warning" if it can wait until the morning.
+        summary: One line, with Prometheus' placeholders for labels.
         action: What to do.
     """
 

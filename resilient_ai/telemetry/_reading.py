@@ -1,4 +1,4 @@
-"""All numbers of a registry at one moment, by metric and labels."""
+"""All present numbers of a registry, by metric and labels."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from resilient_ai._usage.book import UsageBook
     from resilient_ai.events import Event
 
-MOST_SERIES = 2_000  # of one metric
+MOST_SERIES = 2_000  # most series of one metric
 _ERRORS = dict.fromkeys(ErrorType, 0)
 
 Labels = tuple[str, ...]
@@ -35,10 +35,10 @@ Numbers = dict[str, dict[Labels, float]]
 
 class Reading:
     """
-    Reads a registry for one exporter, and hears its events meanwhile.
+    Reads a registry for one exporter, and counts its events.
 
     Args:
-        registry: Measures durations until `close`.
+        registry: The registry, which measures durations until `close`.
     """
 
     def __init__(self, registry: Registry) -> None:
@@ -50,10 +50,10 @@ class Reading:
         self._off = registry.measure(), registry.subscribe(self._heard, level="warning")
 
     def _after_fork(self) -> None:
-        self._lock = threading.RLock()  # a signal handler may cause an event
+        self._lock = threading.RLock()  # reentrant: a signal handler may cause an event
 
     def close(self) -> None:
-        """Let the registry be as it was."""
+        """Stop measuring and counting."""
         for off in self._off:
             off()
 
@@ -69,9 +69,9 @@ class Reading:
 
     def numbers(self) -> Numbers:
         """
-        Counters and gauges, at most 2,000 of each metric; how many more there were is a metric too.
+        Counters and gauges, at most 2,000 series of each metric; the number of dropped ones is a metric too.
 
-        Of endpoints beyond some 1,500 series of a metric there is the sum, under `(others)`.
+        Endpoints above about 1,500 series of a metric are added up under `(others)`.
         """
         found: Numbers = defaultdict(dict)
         with self._lock:
@@ -82,7 +82,7 @@ class Reading:
                 _COUNTERS.get(kind, _nothing)(found, site, at, counts)
                 if call_site is not None and endpoint is None and self._registry.is_outermost(kind, call_site):
                     _count_calls(found, site, counts)
-        if self._registry.meters is not None:  # to ask for the usage would begin to count it
+        if self._registry.meters is not None:  # reading `usage` would start the counting
             _count_usage(found, self._registry.usage)
         self._gauges(found)
         with self._lock:
@@ -91,7 +91,7 @@ class Reading:
         return found
 
     def histograms(self) -> dict[str, dict[Labels, Histogram]]:
-        """Durations, at most 2,000 of each metric."""
+        """Histograms of durations, at most 2,000 series of each metric."""
         found: dict[str, dict[Labels, Histogram]] = defaultdict(dict)
         for series, histogram in self._registry.histograms().items():
             if len(found[series.metric]) < MOST_SERIES:
@@ -143,10 +143,10 @@ def _cut(found: Numbers) -> int:
 
 
 def _count_calls(found: Numbers, site: str, counts: Any) -> None:
-    """How calls ended, told by the outermost policy of their function."""
+    """Count calls by outcome, from the outermost policy of their function."""
     degraded = sum(getattr(counts, "by_rung", {}).values())
     failed = sum(getattr(counts, name, 0) for name in ("failed", "misses", "passed", "rejected", "refused"))
-    if hasattr(counts, "late"):  # a circuit: what says nothing about the provider was no answer either
+    if hasattr(counts, "late"):  # a circuit: calls that tell nothing about the provider were not answered either
         failed += counts.neutral
     for outcome, number in (("ok", counts.ok), ("degraded", degraded), ("failed", failed)):
         found["calls"][site, outcome] = number
@@ -160,7 +160,7 @@ def _count_circuits(found: Numbers, site: str, at: str, counts: Any) -> None:
 
 def _count_retries(found: Numbers, site: str, _at: str, counts: Any) -> None:
     found["attempts"][(site,)] = counts.attempts
-    # Every type from the first day: Prometheus sees no increase where a series begins with 1.
+    # Every type from the beginning: Prometheus sees no increase if a series begins with 1.
     for kind, number in {**_ERRORS, **counts.errors}.items():
         found["attempts.failed"][site, str(kind)] = number
     found["retries"][(site,)] = counts.retries
@@ -219,7 +219,7 @@ def _count_usage(found: Numbers, book: UsageBook) -> None:
 
 
 def _nothing(found: Numbers, site: str, at: str, counts: Any) -> None:
-    """A policy that has counts of its own, and no metrics yet."""
+    """For a policy whose own counts have no metrics yet."""
 
 
 _COUNTERS: Mapping[str, Any] = {

@@ -27,7 +27,7 @@ _EVENT_FIELDS = ("error_type", "reason", "delay", "attempt", "to", "rung", "stat
 
 
 def trace(registry: Registry, provider: TracerProvider | None) -> Callable[[], None]:
-    """Make spans until the function that is returned is called."""
+    """Make spans until the returned function is called."""
     tracer = _Tracer(registry, otel.get_tracer("resilient_ai", tracer_provider=provider))
     registry.observe(tracer)
     unsubscribe = registry.subscribe(_tell_span, level="info")
@@ -40,7 +40,7 @@ def trace(registry: Registry, provider: TracerProvider | None) -> Callable[[], N
 
 
 class _Followed:
-    """A call that has a span."""
+    """A call with its span."""
 
     __slots__ = ("attempts", "span")
 
@@ -58,7 +58,7 @@ class _Tracer:
         return True
 
     def call(self, call_site: str, handler: Handler) -> Handler:
-        """One span for what the caller asked."""
+        """Make one span for the whole call."""
 
         async def called(*call: Any) -> Any:
             span = self._tracer.start_span(f"resilient {call_site}", attributes={"resilient_ai.call_site": call_site})
@@ -81,7 +81,7 @@ class _Tracer:
         return called
 
     def attempt(self, call_site: str, endpoint: str | None, handler: Handler) -> Handler:  # noqa: ARG002
-        """One span for each call of the function, the parent of whatever the function begins."""
+        """Make one span for each call of the function, the parent of all spans that start inside."""
         name = f"attempt {endpoint}" if endpoint is not None else "attempt"
 
         async def attempted(fn: Any, instance: Any, args: Any, kwargs: Any) -> Any:
@@ -112,7 +112,7 @@ def _attempt_attributes(followed: Any, endpoint: str | None, given: Any) -> dict
 
 
 def _links(followed: Any) -> list[Link]:
-    """To the calls of all others that a batch is for."""
+    """Links to the other calls that share a batch."""
     others = [each for each in made_for.get() if isinstance(each, _Followed) and each is not followed]
     return [Link(each.span.get_span_context()) for each in others]
 
@@ -126,12 +126,12 @@ def _describe(span: Span, followed: _Followed, seen: Seen) -> None:
 
 
 def _current(span: Span) -> Any:
-    # Not OpenTelemetry's own way with errors: it writes their text into the span, twice.
+    # Without OpenTelemetry's own handling of errors, which writes their text into the span, twice.
     return use_span(span, end_on_exit=False, record_exception=False, set_status_on_exception=False)
 
 
 class _Ending:
-    """How a span ends: with its block, or with the stream that came out of it."""
+    """The end of a span: with its block, or with the stream that the block returned."""
 
     __slots__ = ("by_stream", "span")
 
@@ -140,7 +140,7 @@ class _Ending:
         self.by_stream = False
 
     def result(self, result: Any) -> Any:
-        """Take note of what the block gives."""
+        """Note the result of the block."""
         if type(result) is ReturnedStream:
             stream_of(result).add(self)
             self.by_stream = True
@@ -165,7 +165,7 @@ def _ended_unless_stream(span: Span) -> Iterator[_Ending]:
     except Exception as error:
         _failed(span, error)
         raise
-    except BaseException:  # cancelled: the loser of a hedge, a deadline; nobody's error
+    except BaseException:  # cancelled, for example the loser of a hedge: not an error
         span.set_attribute("resilient_ai.cancelled", True)
         raise
     finally:
@@ -180,21 +180,22 @@ def _set(variable: ContextVar[Any], value: Any) -> Iterator[None]:
     try:
         yield
     finally:
-        variable.set(before)  # not with a token: another context would refuse it
+        variable.set(before)  # without a token, which is not valid in another context
 
 
 def _failed(span: Span, error: Exception) -> None:
-    """The type of an error alone: its text may hold a prompt."""
+    """Record only the type of an error: its text may contain a prompt."""
     kind = classify(error).error_type.value
     span.set_attribute("error.type", kind)
     span.set_status(StatusCode.ERROR, kind)
 
 
 def _tell_span(event: Event) -> None:
-    """Listeners run in the context of the call that an event is about, as far as there is one."""
+    """Add an event to the current span: listeners run in the context of the call that an event is about, if any."""
     followed = following.get()
     if isinstance(followed, _Followed) and followed.span.is_recording():
-        about = {"call_site": event.call_site, "endpoint": event.endpoint}  # no name: a key may be a person's
+        # Without the name: a key may identify a person.
+        about = {"call_site": event.call_site, "endpoint": event.endpoint}
         about |= {name: getattr(event, name, None) for name in _EVENT_FIELDS}
         shown = {f"resilient_ai.{name}": value for name, value in about.items() if isinstance(value, str | int | float)}
         followed.span.add_event(event.log_name, shown)

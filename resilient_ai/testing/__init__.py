@@ -1,4 +1,4 @@
-"""Parts for tests: virtual time, a scripted provider on loopback, captured events, a registry of one's own."""
+"""Tools for tests: virtual time, a scripted provider on loopback, captured events, an isolated registry."""
 
 from ._apis.answers import FakeAnswer
 from ._chaos import InjectedError, chaos

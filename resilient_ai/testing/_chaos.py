@@ -1,4 +1,4 @@
-"""Faults by chance in a function of one's own, without any server."""
+"""`chaos`: random faults in a function, without a server."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @public("testing")
 class InjectedError(ResilienceError):
-    """What `chaos` raises for an `ErrorType`."""
+    """The error that `chaos` raises for an `ErrorType`."""
 
     def __init__(self, error_type: ErrorType) -> None:
         super().__init__(f"{error_type.value}, injected by chaos")
@@ -43,16 +43,16 @@ def chaos(
     registry: Registry | None = None,
 ) -> AsyncDecorator:
     """
-    Let a share of the calls of an async function fail, or come late; put it nearest to the function.
+    Let a share of the calls of an async function fail, or start late; put it directly on the function.
 
     Args:
-        rate: Share of the calls that are struck, from 0 to 1.
-        errors: One of them is raised, by chance: exceptions, exception classes, functions that make one, or
+        rate: Share of the calls with a fault, 0 to 1.
+        errors: The errors, of which a random one is raised: exceptions, exception classes, functions that make one, or
             `ErrorType`s. Default `ConnectionResetError`; `()` raises nothing, for calls that are only late.
-        delay: Seconds, on the registry's clock, that a struck call takes before it fails or begins. Default 0.
-        after_items: Of a stream: items that come through before the error. Default 0.
-        seed: The same seed strikes the same calls.
-        registry: Whose clock is used. Default: `resilient_ai.registry`.
+        delay: Seconds, on the registry's clock, before a call with a fault fails or begins. Default 0.
+        after_items: For a stream: items before the error. Default 0.
+        seed: Seed of the random choices; the same seed chooses the same calls. Default 0.
+        registry: The registry whose clock is used. Default: `resilient_ai.registry`.
 
     Raises:
         ValueError: At decoration: a bad setting.
@@ -120,5 +120,5 @@ def _checked(errors: Iterable[AnyError]) -> tuple[AnyError, ...]:
 def _raised(error: AnyError) -> Exception:
     if isinstance(error, ErrorType):
         return InjectedError(error)
-    # An exception that is raised again would drag its old traceback along.
+    # An exception that is raised again would keep its old traceback.
     return copy.copy(error) if isinstance(error, Exception) else error()

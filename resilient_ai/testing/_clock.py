@@ -21,16 +21,16 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 
-_MOMENT = 0.02  # seconds of real time, in which another thread may let one go on
-_TURNS = 100  # of the event loop, in which woken tasks mostly come to their next wait
+_MOMENT = 0.02  # real seconds in which another thread may wake a blocked one
+_TURNS = 100  # iterations of the event loop in which woken tasks usually reach their next wait
 
 
 async def _all_wait() -> None:
     """
-    Return once every other task waits.
+    Return when every other task waits.
 
-    anyio finds that out as well, but on asyncio it looks at every task, and sleeps for a tenth of a second whenever
-    one of them is not there yet: a thousand jumps would take minutes. asyncio's own loop has nothing to run then.
+    anyio has a function for that, but on asyncio it checks every task, and sleeps for a tenth of a second if one is not
+    waiting yet: a thousand jumps would take minutes. Here, asyncio's own loop shows that it has nothing to run.
     """
     ready = getattr(current_loop(), "_ready", None)
     if ready is not None:
@@ -44,26 +44,27 @@ async def _all_wait() -> None:
 @public("testing")
 class VirtualClock:
     """
-    Hours in milliseconds, on asyncio and on trio: `Registry(clock=VirtualClock())`.
+    A virtual clock, with which hours take milliseconds, on asyncio and trio: `Registry(clock=VirtualClock())`.
 
-    `advance(seconds)` moves the time and wakes what is due; the woken tasks run at the test's next `await`.
-    With `async with clock.autojump():` the clock jumps to the next sleeper by itself whenever every task waits.
+    `advance(seconds)` moves the time and wakes the sleepers that are due; woken tasks run at the test's next `await`.
+    With `async with clock.autojump():` the clock jumps to the next sleeper whenever every task waits.
 
-    A plain function that waits moves the clock by itself, because nobody else can while its thread is blocked; threads
-    that begin to wait at one time wait beside each other. Within `autojump` they wait for that, like tasks.
+    A plain function that waits moves the clock itself, because nothing else can while its thread is blocked; threads
+    that begin to wait at the same time wait together. Within `autojump` they wait for its jumps, like tasks.
 
     Args:
-        start: First value of `now()`, in seconds.
+        start: First value of `now()`, in seconds. Default 0.
     """
 
     def __init__(self, start: float = 0.0) -> None:
         self._now = start
         self._order = itertools.count()
-        self._due: list[tuple[float, int]] = []  # a heap; of those that have left as well, until they come to its top
-        self._waiting: dict[int, Callable[[], None]] = {}  # how to wake each, by its number
-        self._ends: dict[anyio.CancelScope, int] = {}  # by what number each scope is ended
-        self._jumps = 0  # blocks of `autojump` that are entered
-        self._blocked: dict[int, float] = {}  # threads that wait for a jump, by number: when each is due
+        # A heap of (time, number), which also has cancelled ones until they reach its top.
+        self._due: list[tuple[float, int]] = []
+        self._waiting: dict[int, Callable[[], None]] = {}  # by number: the function that wakes the sleeper
+        self._ends: dict[anyio.CancelScope, int] = {}  # number of the sleeper that ends each scope
+        self._jumps = 0  # number of entered `autojump` blocks
+        self._blocked: dict[int, float] = {}  # by number: when a thread that waits for a jump is due
         self._lock = threading.RLock()
 
     def now(self) -> float:
@@ -71,7 +72,7 @@ class VirtualClock:
         return self._now
 
     def advance(self, seconds: float) -> None:
-        """Move on by so many seconds and wake, in order, what is due by then."""
+        """Move on by so many seconds and wake, in order, the sleepers that are due by then."""
         if not seconds >= 0:
             raise ValueError(f"time only goes forward, got {seconds!r} seconds")
         self._advance_to(self._now + seconds)
@@ -87,7 +88,7 @@ class VirtualClock:
 
     @property
     def next_due(self) -> float:
-        """Seconds until something wakes; inf when nothing waits."""
+        """Seconds until the next sleeper wakes; inf without sleepers."""
         with self._lock:
             while self._due and self._due[0][1] not in self._waiting:
                 heapq.heappop(self._due)
@@ -107,11 +108,12 @@ class VirtualClock:
 
     def block(self, seconds: float, until: threading.Event | None = None) -> None:
         """
-        Let this thread wait until the clock has moved by so many seconds; by itself, unless `autojump` moves it.
+        Block this thread until the clock has moved by so many seconds; moves the clock itself, unless `autojump` does.
 
         Args:
-            seconds: So many.
-            until: Ends the wait too. Where nobody moves the clock, it is set within a moment of real time, or not.
+            seconds: Virtual seconds.
+            until: An event that ends the wait too. If nothing else moves the clock, the event gets a moment of real
+                time to be set.
         """
         if until is not None and (until.wait(0.0 if self._jumps else _MOMENT) or math.isinf(seconds)):
             until.wait()
@@ -131,7 +133,7 @@ class VirtualClock:
             self._forget(number)
 
     def move_on_after(self, seconds: float) -> AbstractContextManager[anyio.CancelScope]:
-        """A cancel scope that ends once the clock has moved by so many seconds."""
+        """A cancel scope that ends when the clock has moved by so many seconds."""
         return _Scope(self, seconds)
 
     def put_off(self, scope: anyio.CancelScope, seconds: float) -> None:
@@ -140,7 +142,7 @@ class VirtualClock:
         self._ends[scope] = self._wake_at(self._now + seconds, scope.cancel) if seconds < math.inf else -1
 
     def _wake_at(self, due: float, wake: Callable[[], None]) -> int:
-        """Have something called at a time; returns the number to `_forget` it by."""
+        """Call a function at a time; returns the number for `_forget`."""
         with self._lock:
             number = next(self._order)
             self._waiting[number] = wake
@@ -148,7 +150,7 @@ class VirtualClock:
             return number
 
     def _forget(self, number: int) -> None:
-        # Mostly a deadline that was not needed: while the clock stands still, those would pile up on the heap.
+        # Usually a deadline that was not needed. While the clock stands still, these would pile up on the heap.
         with self._lock:
             if self._waiting.pop(number, None) is not None and len(self._due) > 2 * len(self._waiting) + 100:
                 self._due = [each for each in self._due if each[1] in self._waiting]
@@ -156,7 +158,7 @@ class VirtualClock:
 
     @asynccontextmanager
     async def autojump(self) -> AsyncIterator[None]:
-        """Inside, time jumps to the next sleeper whenever all other tasks wait."""
+        """A block in which time jumps to the next sleeper whenever all other tasks wait."""
         error: Exception | None = None
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._jump)
@@ -174,7 +176,7 @@ class VirtualClock:
     def _end_jumps(self) -> None:
         with self._lock:
             self._jumps -= 1
-            if not self._jumps and self._blocked:  # nobody else will move the clock for these threads
+            if not self._jumps and self._blocked:  # nothing else will move the clock for these threads
                 self._advance_to(max(self._blocked.values()))
 
     async def _jump(self) -> None:
@@ -183,7 +185,7 @@ class VirtualClock:
             if math.isfinite(self.next_due):
                 self.advance(self.next_due)
             else:
-                # Every task waits for something outside, a socket say; look again a little later.
+                # Every task waits for something outside, such as a socket; check again a little later.
                 await anyio.sleep(0.001)
 
     def __repr__(self) -> str:
@@ -192,9 +194,9 @@ class VirtualClock:
 
 class _Scope:
     """
-    `VirtualClock.move_on_after`.
+    The context manager of `VirtualClock.move_on_after`.
 
-    No generator: one that catches the cancellation forms a reference cycle with it, on Python 3.13.
+    Not a generator: on Python 3.13 a generator that catches the cancellation forms a reference cycle with it.
     """
 
     __slots__ = ("_clock", "_scope", "_seconds")

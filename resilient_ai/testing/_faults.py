@@ -1,4 +1,4 @@
-"""What can go wrong at a provider: named replies as providers really send them, delays, and broken connections."""
+"""Faults of a provider: named replies as providers really send them, delays, and broken connections."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ Then = Literal["answer", "reply", "cut", "tear", "reset", "stall"]
 @dataclass(frozen=True, slots=True)
 class Fault:
     """
-    One thing that goes wrong with one request. Made by the class methods; scripted by `FakeProvider`.
+    A fault of one request. Made by the class methods; used in scripts of `FakeProvider`.
 
     Attributes:
-        name: How it shows in `Received.fault`.
+        name: Its name in `Received.fault`.
         then: What happens: the normal "answer" (late), an error "reply", a stream that ends early but cleanly
-            ("cut"), one that breaks off in the middle of a frame ("tear"), a connection "reset", or silence ("stall").
+            ("cut"), one that breaks off within a frame ("tear"), a connection "reset", or no reply at all ("stall").
         status: HTTP status of a reply.
         headers: Headers of a reply. Values `@httpdate+N`, `@rfc3339+N`, `@unix+N` become now + N seconds.
-        body: Body of a reply: text as it is, anything else as JSON.
+        body: Body of a reply: text unchanged, anything else as JSON.
         delay: Seconds before it happens.
-        after_items: Items of a stream that come through first; None: before the reply has begun.
-        answer: What a normal "answer" says in place of the usual.
+        after_items: Items of a stream that come before it; None: before the reply has begun.
+        answer: The answer of a normal "answer", in place of the usual one.
     """
 
     name: str
@@ -46,7 +46,7 @@ class Fault:
     delay: float = 0.0
     after_items: int | None = None
     answer: FakeAnswer | None = None
-    short: str | int | None = field(default=None, repr=False)  # what stands for a reply once the API is known
+    short: str | int | None = field(default=None, repr=False)  # short form of a reply, until the API is known
 
     def __post_init__(self) -> None:
         if self.delay < 0:
@@ -60,7 +60,7 @@ class Fault:
         A reply as a provider sends it, such as `"openai_insufficient_quota"` or `"anthropic_overloaded"`.
 
         Raises:
-            ValueError: There is no such name; the message lists them.
+            ValueError: There is no such name; the message lists all names.
         """
         try:
             reply = _replies()[name]
@@ -76,20 +76,20 @@ class Fault:
 
     @classmethod
     def says(cls, answer: FakeAnswer) -> Fault:
-        """An answer that is no good in itself: a refusal, a filtered or cut one, a call of a tool that is not there."""
+        """An unusable answer: a refusal, a filtered or cut answer, a call of a tool that does not exist."""
         return cls(answer.ends, "answer", answer=answer)
 
     @classmethod
     def in_stream(cls, name: str | int, *, after_items: int = 1) -> Fault:
         """
-        An error event inside a stream that began with status 200; a request without stream gets it as its reply.
+        An error event inside a stream that began with status 200; a request without a stream gets it as its reply.
 
         Args:
-            name: Of a reply, also without the provider in front (`"overloaded"`), or a bare HTTP status.
-            after_items: Items of the stream that come through first.
+            name: Name of a reply, with or without the provider (`"overloaded"`), or an HTTP status.
+            after_items: Items of the stream before it. Default 1.
 
         Raises:
-            ValueError: No such reply.
+            ValueError: There is no such reply.
         """
         if as_fault(name).then != "reply":
             raise ValueError(f"a fault inside a stream is the name of an error reply or a status, got {name!r}")
@@ -107,37 +107,36 @@ class Fault:
 
     @classmethod
     def stall(cls, *, after_items: int | None = None) -> Fault:
-        """Nothing more comes, and the connection stays open until the client leaves."""
+        """Send nothing more, and keep the connection open until the client leaves."""
         return cls("stall", "stall", after_items=after_items)
 
     @classmethod
     def cut(cls, *, after_items: int = 1) -> Fault:
-        """A stream that ends cleanly after so many items, without its closing event; a plain reply loses its tail."""
+        """A stream that ends cleanly after so many items, without its closing event; a plain reply is cut."""
         return cls("cut", "cut", after_items=after_items)
 
     @classmethod
     def tear(cls, *, after_items: int = 1) -> Fault:
-        """A stream whose connection closes in the middle of a frame; a plain reply loses its tail."""
+        """A stream whose connection closes within a frame; a plain reply is cut."""
         return cls("tear", "tear", after_items=after_items)
 
 
 @public("testing")
 def fault_names() -> list[str]:
-    """The names of error replies. A script also takes "refusal", "filtered" and "length": answers that are no good."""
+    """The names of error replies. A script also accepts the unusable answers "refusal", "filtered" and "length"."""
     return sorted(_replies())
 
 
 def as_fault(fault: Fault | FakeAnswer | str | int, *, api: str = "openai") -> Fault:
     """
-    A fault from what a script may hold.
+    Convert an entry of a script to a fault.
 
     Args:
-        fault: A `Fault`; an answer; a name, also without the provider in front (`"overloaded"`); or a bare HTTP
-            status.
-        api: Whose reply a name without a provider stands for, if that provider has one of that name.
+        fault: A `Fault`; an answer; a name, with or without the provider (`"overloaded"`); or an HTTP status.
+        api: The provider whose reply a name without a provider means, if it has one of that name. Default "openai".
 
     Raises:
-        ValueError: An unknown name, or something else than a fault.
+        ValueError: An unknown name, or not a fault.
     """
     if isinstance(fault, Fault):
         if fault.short is None:

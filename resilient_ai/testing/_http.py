@@ -1,4 +1,4 @@
-"""As much of HTTP/1.1 as an SDK needs of a server, with the ways to break off that a test needs."""
+"""A minimal HTTP/1.1 server for SDKs, which can break off replies for tests."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _MOST_HEAD = 64 * 1024
 
 
 class ClientLeftError(Exception):
-    """The client closed the connection before it had the whole reply."""
+    """The client closed the connection before the whole reply was sent."""
 
 
 @dataclass(slots=True)
 class HTTPRequest:
-    """One request; names of headers are in lower case, the query is cut off."""
+    """One request, with header names in lower case and the path without its query."""
 
     method: str
     path: str
@@ -35,7 +35,7 @@ class HTTPRequest:
 
 
 class Connection:
-    """One client's connection: requests in, replies out, one after another."""
+    """The connection of one client, with one request at a time."""
 
     def __init__(self, stream: SocketStream) -> None:
         self._stream = stream
@@ -43,7 +43,7 @@ class Connection:
         self._head_only = False
 
     async def receive(self) -> HTTPRequest | None:
-        """The next request; None when the client has closed, or speaks something else than HTTP."""
+        """The next request; None if the client has closed the connection, or does not speak HTTP."""
         try:
             return await self._read_request()
         except (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError, ValueError):
@@ -91,10 +91,10 @@ class Connection:
 
     async def attended(self, respond: Callable[[], Awaitable[None]]) -> None:
         """
-        Run `respond` for as long as the client stays.
+        Run `respond` as long as the client is connected.
 
         Raises:
-            ClientLeftError: It closed the connection meanwhile.
+            ClientLeftError: The client closed the connection meanwhile.
         """
         left = False
         async with anyio.create_task_group() as tasks:
@@ -111,7 +111,7 @@ class Connection:
             tasks.start_soon(attend)
             try:
                 await respond()
-            except ClientLeftError:  # on its own, not in the group that the tasks would make of it
+            except ClientLeftError:  # without the exception group of the tasks
                 left = True
             tasks.cancel_scope.cancel()
         if left:
@@ -119,10 +119,10 @@ class Connection:
 
     async def send(self, data: bytes) -> None:
         """
-        Send bytes as they are.
+        Send raw bytes.
 
         Raises:
-            ClientLeftError: Nobody takes them.
+            ClientLeftError: The client has closed the connection.
         """
         try:
             await self._stream.send(data)
@@ -130,32 +130,32 @@ class Connection:
             raise ClientLeftError from None
 
     async def reply(self, status: int, headers: Mapping[str, str], body: bytes, *, torn: bool = False) -> None:
-        """A whole reply, or one that announces more than it sends."""
+        """Send a whole reply, or with `torn` less than its length says."""
         head = _head(status, {**headers, "content-length": str(len(body))})
-        if self._head_only:  # a body would be taken for the next reply
+        if self._head_only:  # a body would be read as the next reply
             body = b""
         await self.send(head + (body[: len(body) // 2] if torn else body))
 
     async def start_stream(self, headers: Mapping[str, str]) -> None:
-        """Status 200 and what belongs to a reply in chunks."""
+        """Send status 200 and the headers of a chunked reply."""
         await self.send(_head(200, {**headers, "transfer-encoding": "chunked"}))
 
     async def frame(self, text: str) -> None:
-        """One chunk."""
+        """Send one chunk."""
         data = text.encode()
         await self.send(b"%x\r\n%b\r\n" % (len(data), data))
 
     async def torn_frame(self, text: str) -> None:
-        """The first half of a chunk."""
+        """Send the first half of a chunk."""
         data = text.encode()
         await self.send(b"%x\r\n%b" % (len(data), data[: len(data) // 2]))
 
     async def end_stream(self) -> None:
-        """The chunk that ends a reply."""
+        """Send the last chunk."""
         await self.send(b"0\r\n\r\n")
 
     async def reset(self) -> None:
-        """Let the client see a connection reset instead of an orderly end."""
+        """Reset the connection instead of closing it."""
         raw = self._stream.extra(SocketAttribute.raw_socket)
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         await anyio.aclose_forcefully(self._stream)
@@ -164,7 +164,7 @@ class Connection:
 def _head(status: int, headers: Mapping[str, str]) -> bytes:
     try:
         phrase = HTTPStatus(status).phrase
-    except ValueError:  # providers have statuses of their own: 498, 529
+    except ValueError:  # providers have non-standard statuses: 498, 529
         phrase = "Unknown"
     lines = [f"HTTP/1.1 {status} {phrase}", *(f"{name}: {value}" for name, value in headers.items())]
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")

@@ -1,4 +1,4 @@
-"""`FakeProvider`: an AI provider on loopback that answers, and fails when and how it is told."""
+"""`FakeProvider`: an AI provider on loopback, with scripted faults."""
 
 from __future__ import annotations
 
@@ -30,27 +30,26 @@ if TYPE_CHECKING:
 @public("testing")
 class FakeProvider:
     """
-    A real HTTP server on loopback that speaks the wire formats of OpenAI (chat, Responses, embeddings), Anthropic and
-    Google, streams included.
+    A real HTTP server on loopback with the wire formats of OpenAI (chat, Responses, embeddings), Anthropic and Google,
+    including streams.
 
-    It runs in a thread of its own, so that clients on any event loop, in any thread, on asyncio or trio, can talk
-    to it; it starts with `with` (or `async with`, or `start()`) and is gone at the block's end. Answers depend on
-    the question alone: chat gives `"[name] question"`, embeddings are near each other when texts share words. A
-    request with tools gets a call of the first one (or of the one that it insists on), with arguments made from its
-    schema; once the tool's results are there, the answer is `"[name] question: results"`. A request for a JSON schema
-    gets JSON that fits, its strings being the answer.
+    It runs in a thread of its own, for clients on any event loop, in any thread, on asyncio or trio. It starts with
+    `with` (or `async with`, or `start()`) and stops at the end of the block. Answers depend on the question only: chat
+    answers `"[name] question"`, and texts with common words have similar embeddings. A request with tools gets a call
+    of the first one (or of the required one), with arguments made from its schema; with the tool's results, the answer
+    is `"[name] question: results"`. A request with a JSON schema gets JSON that fits, whose strings are the answer.
 
-    What goes wrong is decided per request, in this order: the script's next entry (`POST` only), an outage that
-    is on, a random fault of `flaky`. A fault is a `Fault`, a bare HTTP status, or the name of a real reply
-    (`fault_names()`); without the provider's name in front (`"overloaded"`), the reply fits the API that was asked.
-    It may also be an answer that is no good: a `FakeAnswer`, or "refusal", "filtered", "length".
+    Each request gets the first of these faults: the next entry of the script (`POST` only), that of a current outage, a
+    random one of `flaky`. A fault is a `Fault`, an HTTP status, or the name of a real reply (`fault_names()`); a name
+    without the provider (`"overloaded"`) gives a reply of the API in use. It may also be an unusable answer: a
+    `FakeAnswer`, or "refusal", "filtered", "length".
 
     Args:
-        name: Shows in answers, so that a test sees which region spoke.
-        answer: From the question to the text of the answer, or to a `FakeAnswer`; default as above.
+        name: A name in the answers, which shows a test which region answered.
+        answer: A function from the question to the text of the answer, or to a `FakeAnswer`; default as above.
         latency: Seconds before every answer. Default 0.
         item_seconds: Seconds between the items of a stream. Default 0.
-        clock: What schedules of outages go by, a `VirtualClock` say; delays are real seconds always.
+        clock: The clock for schedules of outages, such as a `VirtualClock`; delays are always in real seconds.
 
     Examples:
         >>> with FakeProvider("us-east") as provider:
@@ -85,14 +84,14 @@ class FakeProvider:
         self._running: ExitStack | None = None
         self._port = 0
 
-    # -- its life
+    # -- start and stop
 
     def start(self) -> Self:
         """
-        Begin to listen, on a free port, until `close()`.
+        Listen on a free port until `close()`.
 
         Raises:
-            RuntimeError: It runs already.
+            RuntimeError: It is already running.
         """
         if self._running is not None:
             raise RuntimeError(f"{self!r} runs already")
@@ -104,7 +103,7 @@ class FakeProvider:
         return self
 
     def close(self) -> None:
-        """Stop listening and close every connection; twice is fine."""
+        """Stop listening and close every connection. May be called twice."""
         running, self._running = self._running, None
         if running is not None:
             running.close()
@@ -123,16 +122,16 @@ class FakeProvider:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        # A few milliseconds in which the server's own thread winds up; nothing of ours has to run for that.
+        # Blocks for a few milliseconds until the server's thread has ended, which needs nothing from this loop.
         self.close()
 
     @property
     def url(self) -> str:
         """
-        `http://127.0.0.1:port`: what the anthropic SDK wants as `base_url`.
+        `http://127.0.0.1:port`: the `base_url` for the anthropic SDK.
 
         Raises:
-            RuntimeError: It does not run.
+            RuntimeError: It is not running.
         """
         if self._running is None:
             raise RuntimeError(f"{self!r} does not run; use `with` or call .start()")
@@ -140,17 +139,17 @@ class FakeProvider:
 
     @property
     def base_url(self) -> str:
-        """`http://127.0.0.1:port/v1`: what the openai SDK wants as `base_url`."""
+        """`http://127.0.0.1:port/v1`: the `base_url` for the openai SDK."""
         return f"{self.url}/v1"
 
-    # -- what goes wrong
+    # -- faults
 
     def script(self, *faults: AnyFault) -> None:
         """
-        Faults for the next `POST` requests, one each, after those scripted before; `"ok"` is a normal answer.
+        Add faults for the next `POST` requests, one each, after those already scripted; `"ok"` is a normal answer.
 
         Raises:
-            ValueError: No such fault.
+            ValueError: There is no such fault.
         """
         with self._log.changed:
             self._trouble.script(faults)
@@ -160,37 +159,37 @@ class FakeProvider:
         Fail every request for a while.
 
         Args:
-            fault: What each gets.
-            after: Seconds from now until it begins. Default: now.
-            seconds: How long; None: until `recover()`.
+            fault: The fault of each request. Default `"overloaded"`.
+            after: Seconds from now until it begins. Default 0.
+            seconds: Its duration; None: until `recover()`. Default None.
 
         Raises:
-            ValueError: No such fault, or a negative time.
+            ValueError: There is no such fault, or a time is negative.
         """
         with self._log.changed:
             return self._trouble.outage(fault, self._now(), after, seconds)
 
     def recover(self) -> None:
-        """End every outage, forget the rest of the script, and be reliable again."""
+        """End every outage and random faults, and drop the rest of the script."""
         with self._log.changed:
             self._trouble.recover()
 
     def flaky(self, rate: float, *faults: AnyFault, seed: int = 0) -> None:
         """
-        Let a share of the requests fail by chance, with one of the faults each.
+        Let a random share of the requests fail, each with a random one of the faults.
 
         Args:
-            rate: From 0 to 1.
-            faults: To choose from; default `"overloaded"`.
-            seed: The same seed fails the same requests, in the order of their arrival.
+            rate: Share of the requests, 0 to 1.
+            faults: The faults; default `"overloaded"`.
+            seed: Seed of the random choices; the same seed fails the same requests, by order of arrival. Default 0.
 
         Raises:
-            ValueError: A rate outside 0 to 1, or no such fault.
+            ValueError: The rate is not in 0 to 1, or there is no such fault.
         """
         with self._log.changed:
             self._trouble.flaky(rate, faults, seed)
 
-    # -- what it saw
+    # -- received requests
 
     @property
     def requests(self) -> tuple[Received, ...]:
@@ -199,7 +198,7 @@ class FakeProvider:
             return tuple(self._log.requests)
 
     def count(self, path: str = "") -> int:
-        """Requests so far whose path ends like this."""
+        """Number of requests so far whose path ends with `path`."""
         return sum(each.path.endswith(path) for each in self.requests)
 
     @property
@@ -209,22 +208,22 @@ class FakeProvider:
 
     @property
     def disconnects(self) -> int:
-        """Requests whose client went away before it had the whole reply."""
+        """Number of requests whose client left before the whole reply was sent."""
         return sum(each.state == "left" for each in self.requests)
 
     @property
     def in_flight(self) -> int:
-        """Requests that are being answered."""
+        """Number of requests that are being answered."""
         return sum(each.state == "open" for each in self.requests)
 
     @property
     def connections(self) -> int:
-        """Connections that are open now, idle ones of a client's pool included."""
+        """Number of open connections, including idle ones of a client's pool."""
         with self._log.changed:
             return self._log.connections
 
     def forget(self) -> None:
-        """Forget the requests that are over."""
+        """Forget the requests that have ended."""
         with self._log.changed:
             self._log.requests = [each for each in self._log.requests if each.state == "open"]
 
@@ -232,10 +231,14 @@ class FakeProvider:
         """
         Wait until a claim about this provider is true: `await provider.until(lambda it: it.disconnects == 1)`.
 
-        The server's thread sees a disconnect a moment after the client has made it; this is how a test waits for it.
+        For tests, because the server's thread notices a disconnect a little later than the client makes it.
+
+        Args:
+            claim: Called with this provider.
+            seconds: Most real seconds to wait. Default 5.
 
         Raises:
-            TimeoutError: It was still not true after so many (real) seconds.
+            TimeoutError: It was not true in that time.
         """
 
         def wait() -> bool:

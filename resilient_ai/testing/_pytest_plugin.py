@@ -1,8 +1,8 @@
 """
 The pytest plugin: fixtures from `resilient_ai.testing`.
 
-pytest imports plugins at every start, in projects that never use them too. So the wheel holds a copy of this file
-beside the package, which imports nothing of it until a fixture is asked for.
+pytest imports plugins at every start, even in projects that never use them. So the wheel contains a copy of this file
+next to the package, which imports the package only when a fixture is used.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def virtual_clock() -> VirtualClock:
-    """A clock that stands still until it is told to move; `resilient_registry` goes by it."""
+    """A clock that moves only when told to; the clock of `resilient_registry`."""
     from resilient_ai.testing import VirtualClock
 
     return VirtualClock()
@@ -29,7 +29,7 @@ def virtual_clock() -> VirtualClock:
 
 @pytest.fixture
 def resilient_registry(virtual_clock: VirtualClock) -> Iterator[Registry]:
-    """A registry of the test's own, that decorators without `registry=` use during the test."""
+    """A registry for one test, which decorators without `registry=` use during the test."""
     from resilient_ai.testing import isolated_registry
 
     with isolated_registry(clock=virtual_clock) as registry:
@@ -38,7 +38,7 @@ def resilient_registry(virtual_clock: VirtualClock) -> Iterator[Registry]:
 
 @pytest.fixture
 def captured_events(resilient_registry: Registry) -> Iterator[list[Event]]:
-    """What happened in `resilient_registry`, as it happens."""
+    """The events of `resilient_registry`, as they happen."""
     from resilient_ai.testing import capture_events
 
     with capture_events(resilient_registry) as events:
@@ -47,7 +47,7 @@ def captured_events(resilient_registry: Registry) -> Iterator[list[Event]]:
 
 @pytest.fixture
 def fake_provider() -> Iterator[FakeProvider]:
-    """A provider on loopback that answers like OpenAI, Anthropic and Google, and fails when it is told."""
+    """A provider on loopback that answers like OpenAI, Anthropic and Google, with scripted faults."""
     from resilient_ai.testing import FakeProvider
 
     with FakeProvider() as provider:

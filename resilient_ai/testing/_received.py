@@ -1,4 +1,4 @@
-"""What a pretend provider saw: its requests, how each ended, and how many connections are open."""
+"""The record of a fake provider: its requests with their outcomes, and its open connections."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from resilient_ai._core.public import public
 @dataclass(slots=True)
 class Received:
     """
-    One request, as the provider saw it. Its repr shows neither prompt nor key.
+    One request that the provider received. Its repr shows neither prompt nor key.
 
     Attributes:
-        method: Of the request.
-        path: Of the request, without its query.
+        method: Its method.
+        path: Its path, without the query.
         body: The JSON body as data; None without one.
-        headers: Names in lower case; the values of keys are taken out.
-        at: Seconds on the provider's clock.
+        headers: Its headers, names in lower case; values of keys are removed.
+        at: When it came, in seconds on the provider's clock.
         stream: Whether the client asked for a stream.
-        fault: Name of the fault it got; None for a normal answer.
+        fault: Name of its fault; None for a normal answer.
         status: Status that was sent; None if none was.
         items: Pieces of a stream that were sent.
-        state: "open" while it is answered, then "done", or "left" if the client went away first.
+        state: "open" while it is answered, then "done", or "left" if the client left first.
     """
 
     method: str
@@ -41,7 +41,7 @@ class Received:
 
 
 class RequestLog:
-    """The requests of one provider, written by the server's thread and read by a test's; `changed` tells of news."""
+    """The requests of one provider, written by the server's thread and read by a test; `changed` reports changes."""
 
     def __init__(self) -> None:
         self.changed = threading.Condition()
@@ -54,7 +54,7 @@ class RequestLog:
             self.changed.notify_all()
 
     def end(self, received: Received, state: Literal["done", "left"]) -> None:
-        """Note how a request ended; the first to say so is right."""
+        """Record how a request ended; only the first call counts."""
         with self.changed:
             if received.state == "open":
                 received.state = state
@@ -66,6 +66,6 @@ class RequestLog:
             self.changed.notify_all()
 
     def news(self) -> None:
-        """Wake whoever waits for something to become true."""
+        """Wake the waiters of `until`."""
         with self.changed:
             self.changed.notify_all()

@@ -1,4 +1,4 @@
-"""A registry of a test's own, and a list of what happened."""
+"""An isolated registry for a test, and a list of its events."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 @contextmanager
 def isolated_registry(*, clock: Clock | None = None, seed: int = 0) -> Iterator[Registry]:
     """
-    A fresh registry that decorators without `registry=` use inside the block.
+    A new registry that decorators without `registry=` use inside the block.
 
-    Functions that were decorated before, at import say, use it too: inside they start afresh, with its clock, chance
-    and listeners; afterwards all is as it was.
+    Functions decorated before, for example at import, use it too: inside they start with new states, and with its
+    clock, random numbers and listeners. Afterwards everything is as before.
 
     Args:
-        clock: Default a `VirtualClock`.
-        seed: Of the registry's chance, so that jitter repeats.
+        clock: The clock. Default a `VirtualClock`.
+        seed: Seed of the registry's random numbers, so that jitter is reproducible. Default 0.
     """
     fresh = Registry(clock=clock if clock is not None else VirtualClock(), rng=random.Random(seed), listeners=())  # noqa: S311
     before = set_default_registry(fresh)
@@ -45,7 +45,7 @@ def isolated_registry(*, clock: Clock | None = None, seed: int = 0) -> Iterator[
 @public("testing")
 @contextmanager
 def capture_events(registry: Registry | None = None) -> Iterator[list[Event]]:
-    """A list that fills with the events of a registry; default: the one that decorators use now."""
+    """A list that fills with the events of a registry; default: the one that decorators use at present."""
     events: list[Event] = []
     unsubscribe = (registry if registry is not None else default_registry()).subscribe(events.append)
     try:

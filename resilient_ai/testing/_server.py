@@ -1,4 +1,4 @@
-"""The server's side of a pretend provider: connections, answers, streams, and the ways in which they break off."""
+"""The server of a fake provider: connections, answers, streams, and the ways in which they break off."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Pace(NamedTuple):
 
 
 class Server:
-    """Answers requests on loopback; what is said, and what goes wrong, is decided elsewhere."""
+    """Answers requests on loopback; answers and faults are decided elsewhere."""
 
     def __init__(
         self,
@@ -75,7 +75,7 @@ class Server:
             self._log.connected(-1)
 
     async def _handle(self, connection: Connection, request: HTTPRequest) -> bool:
-        """Answer one request; whether the connection can take another."""
+        """Answer one request; whether the connection can be used again."""
         received, fault = self._take(request)
         try:
             return await self._answer(connection, request, received, fault)
@@ -84,7 +84,8 @@ class Server:
             return False
         except Exception as error:  # noqa: BLE001 - the user's `answer`, or a body that makes no sense; the server lives on
             told = f"{self._shown()} could not answer: {type(error).__name__}: {error}".encode()
-            await connection.reply(500, {"connection": "close"}, told)  # or the client's next request comes too late
+            # Otherwise the client's next request would come too late.
+            await connection.reply(500, {"connection": "close"}, told)
             return False
         finally:
             self._log.end(received, "done")
@@ -121,12 +122,12 @@ class Server:
         if fault is not None and fault.then != "answer":
             return await self._fail(connection, received, fault, json.dumps(say.body))
         received.status = 200
-        self._log.end(received, "done")  # before the client can have read it and looks here
+        self._log.end(received, "done")  # recorded before the client can have read the reply
         await connection.reply(200, _JSON, json.dumps(say.body).encode())
         return True
 
     async def _fail(self, connection: Connection, received: Received, fault: Fault, text: str) -> bool:
-        """The fault of a plain request."""
+        """Perform the fault of a request without a stream."""
         if fault.then == "reply":
             received.status = fault.status
             body = fault.body if isinstance(fault.body, str) else json.dumps(fault.body)
@@ -165,7 +166,7 @@ class Server:
                     await connection.frame(frame)
                 await connection.end_stream()
             elif fault.then == "reply":
-                number = sum(frame.count("\n\n") for frame in (*say.head, *say.items[:last]))  # of events so far
+                number = sum(frame.count("\n\n") for frame in (*say.head, *say.items[:last]))  # number of events so far
                 await connection.frame(stream_error(request.path, request.headers, fault.body, number))
                 await connection.end_stream()
             elif fault.then == "cut":

@@ -1,4 +1,4 @@
-"""What goes wrong with the next request: a script, outages by schedule, faults by chance. No server, no clock."""
+"""Decide the fault of the next request: from a script, scheduled outages, random faults. No server, no clock."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ AnyFault = Fault | FakeAnswer | str | int
 @public("testing")
 @dataclass(slots=True, eq=False)
 class Outage:
-    """A time during which every request gets the same fault; as a context manager it ends with the block."""
+    """A period in which every request gets the same fault; as a context manager it ends with the block."""
 
     fault: AnyFault
     start: float
@@ -37,12 +37,12 @@ class Outage:
         self.recover()
 
     def recover(self) -> None:
-        """End this outage now; twice is fine."""
+        """End this outage now. May be called twice."""
         self._recover(self)
 
 
 class Trouble:
-    """The plan of everything that goes wrong at one provider."""
+    """The planned faults of one provider."""
 
     def __init__(self) -> None:
         self._script: deque[AnyFault | None] = deque()
@@ -81,9 +81,9 @@ class Trouble:
         The fault of one request, or None.
 
         Args:
-            now: Seconds on the clock that outages go by.
-            scripted: Whether the request takes an entry off the script.
-            api: Whose reply a name without a provider stands for.
+            now: Seconds on the clock of the outages.
+            scripted: Whether the request takes an entry of the script.
+            api: The provider whose reply a name without a provider means.
         """
         fault = self._choose(now, scripted=scripted)
         return None if fault is None else as_fault(fault, api=api)

@@ -1,4 +1,4 @@
-"""Tokens of answers, counted alike whoever gave them, and what they cost."""
+"""Tokens of answers, counted in the same way for every provider, and their prices."""
 
 from resilient_ai._core.usage import Usage
 from resilient_ai._usage.readers import usage_of

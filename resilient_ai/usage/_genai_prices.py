@@ -1,4 +1,4 @@
-"""Prices out of pydantic's table."""
+"""Prices from pydantic's table."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, Final
 from resilient_ai._core.public import public
 from resilient_ai._core.usage import Usage
 
-_PROVIDERS: Final = (None, "openai", "anthropic", "google")  # None: whose model it is, by its name
+_PROVIDERS: Final = (None, "openai", "anthropic", "google")  # None: found by the name of the model
 
 
 @public("usage")
@@ -18,15 +18,14 @@ def genai_prices() -> Callable[[str, Usage], float | None]:
     """
     Prices from the package genai-prices: `registry.price = genai_prices()`.
 
-    An estimate, as the package says of itself: it knows list prices of tokens, and neither a contract of yours nor the
-    fees of a provider's own tools. It is imported at the first answer, which takes about a second; a price takes about
-    0.2 ms.
+    An estimate: the package knows list prices of tokens, but neither your contract nor the fees of a provider's own
+    tools. It is imported at the first answer, which takes about a second; each price takes about 0.2 ms.
 
     Returns:
-        A function from a model's name and a usage to USD; None for a model that the table does not have.
+        A function from a model's name and a usage to USD, or None for a model that is not in the table.
 
     Raises:
-        ImportError: The package is missing: `pip install 'resilient-ai[prices]'`.
+        ImportError: The package is not installed: `pip install 'resilient-ai[prices]'`.
     """
     if importlib.util.find_spec("genai_prices") is None:
         raise ImportError("genai_prices() needs the package genai-prices: pip install 'resilient-ai[prices]'")

@@ -1,1 +1,1 @@
-"""What a healthy provider says, in the wire formats of OpenAI, Anthropic, Google and a plain API of one's own."""
+"""Answers of a healthy provider in the wire formats of OpenAI, Anthropic, Google and a simple custom API."""

@@ -1,4 +1,4 @@
-"""`FakeAnswer`: what a pretend provider says, before it is put into a wire format."""
+"""`FakeAnswer`: the answer of a fake provider, independent of the wire format."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from resilient_ai._usage.reply import FinishReason, ToolCall
 @dataclass(frozen=True, slots=True)
 class FakeAnswer:
     """
-    One answer that is more than a text; the `answer=` function of a `FakeProvider` may return it, a script may hold it.
+    An answer with more than a text, for the `answer=` function or the script of a `FakeProvider`.
 
     Attributes:
-        text: What it says.
-        tool_calls: Tools that it wants to be called; an empty `id` is filled in.
-        refusal: Why the model will not answer; each API says so in its own way.
-        reasoning: What it thinks before it answers, sent in the field that the API has for it.
-        finish_reason: Default: what follows from the rest. "length" and "content_filter" make an answer that was cut
-            or filtered.
-        cached: How many of the input's tokens came from a cache.
+        text: Its text.
+        tool_calls: Tool calls that it asks for; an empty `id` is filled in.
+        refusal: Why the model refuses, sent in the form of each API; None: it does not.
+        reasoning: Reasoning before the answer, sent in the API's own field.
+        finish_reason: Default: derived from the rest. "length" and "content_filter" make an answer that was cut or
+            filtered.
+        cached: Number of input tokens from a cache.
 
     Examples:
         >>> FakeAnswer(refusal="I will not help with that.").ends
@@ -39,7 +39,7 @@ class FakeAnswer:
 
     @property
     def ends(self) -> FinishReason:
-        """Why it ends."""
+        """The reason why it ends."""
         if self.finish_reason is not None:
             return self.finish_reason
         if self.refusal is not None:
@@ -49,7 +49,7 @@ class FakeAnswer:
 
 Say: TypeAlias = Callable[[str], str | FakeAnswer]
 
-# What a script may name without making one.
+# Answers that a script may name.
 NAMED = {
     "refusal": FakeAnswer(refusal="I cannot help with that."),
     "filtered": FakeAnswer("This is how", finish_reason="content_filter"),

@@ -10,7 +10,7 @@ from .question import JSON, Answer, Counts, Question, data, digest, event, last,
 
 
 def wrong(body: JSON) -> str | None:
-    """What the API would refuse this request for."""
+    """Why the API would refuse this request; None if it would not."""
     for field in ("model", "messages", "max_tokens"):
         if not body.get(field):
             return f"{field}: Field required"
@@ -117,7 +117,7 @@ def _deltas(block: JSON) -> list[JSON]:
 
 
 def stream_error(body: Any) -> str:
-    """An error as an event inside a stream."""
+    """An error as a stream event."""
     return f"event: error\n{data(body)}"
 
 

@@ -1,4 +1,4 @@
-"""OpenAI's chat completions, and embeddings and models beside them."""
+"""OpenAI's chat completions, embeddings and models."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MESSAGE = {
 
 
 def wrong(body: JSON) -> str | None:
-    """What the API would refuse this request for."""
+    """Why the API would refuse this request; None if it would not."""
     for field in ("model", "messages"):
         if not body.get(field):
             return f"Missing required parameter: '{field}'."
@@ -40,7 +40,7 @@ def wrong(body: JSON) -> str | None:
 
 
 def strict_fault(schema: Any, where: str) -> str | None:
-    """Why a schema cannot be kept to the letter; the APIs refuse it then."""
+    """Why a schema is not legal in strict mode; None if it is."""
     if not isinstance(schema, dict):
         return None
     if schema.get("type") == "object" or "properties" in schema:
@@ -135,15 +135,15 @@ def _deltas(answer: FakeAnswer) -> list[JSON]:
 
 
 def stream_error(body: Any) -> str:
-    """An error as an event inside a stream."""
+    """An error as a stream event."""
     return data(body)
 
 
-# -- beside it
+# -- embeddings
 
 
 def embedding(text: str, dimensions: int) -> list[float]:
-    """A unit vector of the words: texts that share words are near each other."""
+    """A unit vector of the words: texts with common words are similar."""
     vector = [0.0] * dimensions
     for word in re.findall(r"\w+", text.lower()) or [""]:
         number = int.from_bytes(hashlib.blake2b(word.encode(), digest_size=8).digest(), "big")
@@ -154,7 +154,7 @@ def embedding(text: str, dimensions: int) -> list[float]:
 
 
 def embeddings(body: JSON) -> Answer | None:
-    """The vectors; None when there is no text to embed."""
+    """The vectors; None if there is no text to embed."""
     asked = body.get("input")
     texts = [asked] if isinstance(asked, str) else asked
     if not texts or not isinstance(texts, list) or not all(isinstance(each, str) and each for each in texts):

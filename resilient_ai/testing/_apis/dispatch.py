@@ -1,4 +1,4 @@
-"""Which API a request speaks, and the answer or the refusal that it gets there."""
+"""Find the API of a request, and make its answer or its refusal."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _MODELS = re.compile(r".*/models(?:/(.+))?")
 
 
 def api_of(path: str, headers: dict[str, str]) -> str:
-    """Whose manners a request expects."""
+    """The API of a request."""
     if "anthropic-version" in headers or path.endswith(("/messages", "/messages/count_tokens")):
         return "anthropic"
     if "x-goog-api-key" in headers or path.startswith("/v1beta") or google.method_of(path) is not None:
@@ -47,12 +47,12 @@ def answer(
     The reply to one request.
 
     Args:
-        method: Of the request.
-        path: Of the request, without its query.
-        headers: Of the request, names in lower case.
-        body: Of the request, parsed.
-        say: From the last user message to the answer.
-        scripted: Said in place of that.
+        method: Method of the request.
+        path: Path of the request, without its query.
+        headers: Headers of the request, names in lower case.
+        body: Body of the request, parsed.
+        say: Makes the answer from the last user message.
+        scripted: The answer in place of that; None: `say` decides.
     """
     api = api_of(path, headers)
     if method == "GET" and (found := _MODELS.fullmatch(path)):
@@ -88,7 +88,7 @@ def streams(path: str, body: Any) -> bool:
 
 
 def stream_error(path: str, headers: dict[str, str], body: Any, number: int) -> str:
-    """An error as an event inside a stream, after so many others."""
+    """An error as a stream event, after `number` others."""
     if path.endswith("/responses"):
         return responses.stream_error(body, number)
     speech = {"anthropic": anthropic, "google": google}.get(api_of(path, headers), chat)
@@ -101,7 +101,7 @@ def questions(path: str, body: Any) -> list[str]:
         return []
     try:
         return _questions(path, body)
-    except (AttributeError, KeyError, TypeError):  # a body that makes no sense
+    except (AttributeError, KeyError, TypeError):  # a malformed body
         return []
 
 

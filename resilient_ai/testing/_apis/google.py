@@ -13,13 +13,13 @@ _PATH = re.compile(r".*/models/(?P<model>[^/:]+):(?P<method>\w+)")
 
 
 def method_of(path: str) -> tuple[str, str] | None:
-    """Model and method of a request's path; None where it is no path of this API."""
+    """Model and method in a request's path; None if the path is not of this API."""
     found = _PATH.fullmatch(path)
     return (found["model"], found["method"]) if found else None
 
 
 def wrong(body: JSON) -> str | None:
-    """What the API would refuse this request for."""
+    """Why the API would refuse this request; None if it would not."""
     contents = body.get("contents")
     if not contents:
         return "* GenerateContentRequest.contents: contents is not specified"
@@ -59,7 +59,7 @@ def question(body: JSON, *, stream: bool) -> Question:
 
 
 def _field(holder: JSON, *names: str) -> Any:
-    """The first of these fields that is there; the API takes their names in snake case as well."""
+    """The first of these fields that exists; the API accepts names in snake case too."""
     for name in names:
         for each in (name, re.sub(r"[A-Z]", lambda letter: f"_{letter[0].lower()}", name)):
             if holder.get(each):
@@ -85,7 +85,7 @@ def speak(model: str, asked: Question, answer: FakeAnswer, count: Counts) -> Ans
         usage["cachedContentTokenCount"] = count.cached
     if count.reasoning:
         usage["thoughtsTokenCount"] = count.reasoning
-    if answer.refusal is not None:  # the prompt is blocked; there is no candidate, and no words of the model's
+    if answer.refusal is not None:  # the prompt is blocked: there is no candidate, and no text of the model
         blocked = {**about, "promptFeedback": {"blockReason": "PROHIBITED_CONTENT"}, "usageMetadata": usage}
         return Answer(blocked) if not asked.stream else Answer(items=(data(blocked),))
     calls: list[JSON] = [
@@ -110,7 +110,7 @@ def _candidate(parts: list[JSON], end: str | None = None) -> JSON:
 
 
 def stream_error(body: Any) -> str:
-    """An error as an event inside a stream."""
+    """An error as a stream event."""
     return data(body)
 
 

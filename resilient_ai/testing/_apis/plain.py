@@ -1,4 +1,4 @@
-"""An HTTP API of one's own: `{"prompt": …}` in, `{"content": …}` out."""
+"""A simple custom HTTP API: `{"prompt": …}` in, `{"content": …}` out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a request asks, whatever its API: the question, tools, a schema, results of tools. And what is said to it."""
+"""A request independent of its API (question, tools, schema, tool results), and the answer to it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ JSON = dict[str, Any]
 
 
 class Answer(NamedTuple):
-    """A whole reply, or the frames of a stream: `items` one per piece of the answer, between `head` and `tail`."""
+    """A whole reply, or the frames of a stream: `head`, `items` (one per piece of the answer) and `tail`."""
 
     body: JSON | None = None
     head: tuple[str, ...] = ()
@@ -29,16 +29,16 @@ class Answer(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class Question:
     """
-    One request, the wire format taken off.
+    One request, independent of the wire format.
 
     Attributes:
         text: The last message of the user.
-        tools: Schema of the arguments, by the tool's name.
+        tools: Schema of the arguments, by tool name.
         choice: "auto", "none", "required", or the name of the tool that must be called.
-        results: What the tools gave that the model called last.
-        schema: Form that the answer must have.
-        most: Tokens that the answer may have.
-        stream: Whether it is to come in pieces.
+        results: Results of the latest tool calls.
+        schema: Required form of the answer; None without one.
+        most: Most tokens of the answer; None: no bound.
+        stream: Whether the answer is streamed.
     """
 
     text: str
@@ -51,7 +51,7 @@ class Question:
 
 
 class ByTheBook:
-    """Says `"[name] question"`, and uses the tools and the schema that a request brings."""
+    """Answers `"[name] question"`, and uses the tools and the schema of a request."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -61,7 +61,7 @@ class ByTheBook:
 
 
 def said_to(question: Question, say: Say, scripted: FakeAnswer | None) -> FakeAnswer:
-    """The answer: the script's, the one that `say` makes, or one that uses the tools and the schema it was given."""
+    """The answer: the scripted one, that of `say`, or one that uses the tools and the schema of the request."""
     answer = scripted if scripted is not None else say(question.text)
     if isinstance(answer, str):
         answer = FakeAnswer(answer)
@@ -89,7 +89,7 @@ def _call_id(question: Question, number: int) -> str:
 
 
 class Counts(NamedTuple):
-    """Tokens of one exchange; words, here."""
+    """Tokens of one exchange, which are words here."""
 
     into: int
     out: int
@@ -105,7 +105,7 @@ def counts(question: Question, answer: FakeAnswer) -> Counts:
 
 
 def text_of(content: Any) -> str:
-    """The text of a message's content, be it a string or a list of parts."""
+    """The text of a message's content, a string or a list of parts."""
     return content if isinstance(content, str) else " ".join(_texts(content or ()))
 
 
@@ -114,18 +114,18 @@ def _texts(parts: Iterable[Any]) -> list[str]:
 
 
 def last(items: Iterable[JSON], fits: Callable[[JSON], bool]) -> JSON:
-    """The last of these that fits; empty without any."""
+    """The last item that fits; an empty dict without any."""
     return next((each for each in reversed(list(items)) if fits(each)), {})
 
 
 def limited(text: str, most: int | None) -> tuple[str, bool]:
-    """The text cut to so many tokens, and whether it is whole."""
+    """The text, cut to so many tokens, and whether it is complete."""
     found = pieces(text)
     return (text, True) if most is None or len(found) <= most else ("".join(found[:most]).rstrip(), False)
 
 
 def pieces(text: str) -> list[str]:
-    """Words with the space before them; joined they are the text again."""
+    """Split a text into words with the space before them; joined they give the text again."""
     return re.findall(r"\s*\S+|\s+", text)
 
 
@@ -138,10 +138,10 @@ def digest(text: str) -> str:
 
 
 def data(body: Any) -> str:
-    """One event without a name."""
+    """A server-sent event without a name."""
     return f"data: {body if isinstance(body, str) else json.dumps(body)}\n\n"
 
 
 def event(kind: str, **fields: Any) -> str:
-    """One event with its name, which stands in its data too."""
+    """A server-sent event with its name, which its data contains too."""
     return f"event: {kind}\n{data({'type': kind, **fields})}"

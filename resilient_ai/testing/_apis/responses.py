@@ -12,7 +12,7 @@ from .question import JSON, Answer, Counts, Question, digest, event, last, piece
 
 
 def wrong(body: JSON) -> str | None:
-    """What the API would refuse this request for."""
+    """Why the API would refuse this request; None if it would not."""
     for field in ("model", "input"):
         if not body.get(field):
             return f"Missing required parameter: '{field}'."
@@ -135,7 +135,7 @@ def _output(asked: Question, answer: FakeAnswer, status: str) -> list[JSON]:
 
 
 def _frames(item: JSON, index: int, told: Any) -> list[str]:
-    """The events of one item of the output; what opens it comes with its first piece, what closes it with the last."""
+    """The events of one output item; opening events come with its first piece, closing events with the last."""
     inner: JSON
     at = {"item_id": item["id"], "output_index": index}
     if item["type"] == "function_call":
@@ -172,7 +172,7 @@ def _frames(item: JSON, index: int, told: Any) -> list[str]:
 
 
 def stream_error(body: Any, number: int) -> str:
-    """How a response that fails on its way ends: the error stands in it, and the stream's status is 200."""
+    """The end of a response that fails midway: it contains the error, and the stream's status is 200."""
     error = body.get("error") if isinstance(body, dict) else None
     error = error if isinstance(error, dict) else {}
     code = error.get("code") or error.get("type") or "server_error"

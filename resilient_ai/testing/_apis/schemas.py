@@ -1,4 +1,4 @@
-"""A value that fits a JSON schema, for answers in a form that was asked for."""
+"""Make a value that fits a JSON schema, for answers in a required form."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ _DEEPEST = 20
 
 def example(schema: Any, text: str) -> Any:
     """
-    A value that fits.
+    A value that fits a schema.
 
     Args:
-        schema: A JSON schema; Google's upper-case types are understood.
-        text: What every string of it says, where nothing else is prescribed.
+        schema: A JSON schema; Google's upper-case types are accepted.
+        text: The value of every string, unless the schema prescribes another.
     """
     return _example(schema, schema, text, 0)
 
