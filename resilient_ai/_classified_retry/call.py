@@ -146,8 +146,8 @@ class RetriedCall:
         return verdict, now
 
     def _decide(self, error: Exception, verdict: Verdict, now: float) -> Again | GiveUp:
-        site, left = self.site, self.site.waiting.seconds_left()
-        failure, plan = site.plan(error, verdict, left)
+        site = self.site
+        failure, plan, left = site.plan(error, verdict)
         if failure.refused:  # so the retry that led to it was never sent
             site.state.refund(now, self.price)
             self.price = 0.0

@@ -37,13 +37,20 @@ class RetrySite:
     # Failures with nothing but a type and whether it is retryable, cached with their plans.
     _usual: dict[tuple[ErrorType, bool], tuple[Failure, Plan]] = field(default_factory=dict, init=False)
 
-    def plan(self, error: Exception, verdict: Verdict, seconds_left: float) -> tuple[Failure, Plan]:
-        """The facts of a failure, and the rule for its retries."""
+    def plan(self, error: Exception, verdict: Verdict) -> tuple[Failure, Plan, float]:
+        """
+        The facts of a failure, the rule for its retries, and the seconds until the caller's deadline.
+
+        The deadline is infinite if it is further off than any retry of that rule.
+        """
         if verdict.retry_after is not None or self.choices.unsent_only or isinstance(error, ResilienceError):
-            failure = Failure.of(error, verdict, self.choices)
-            return failure, plan_for(failure, self.config, self.choices, seconds_left)
+            failure, left = Failure.of(error, verdict, self.choices), self.waiting.seconds_left()
+            return failure, plan_for(failure, self.config, self.choices, left), left
         key = verdict.error_type, verdict.retryable
         if (known := self._usual.get(key)) is None:
             failure = Failure(*key)
             known = self._usual[key] = failure, plan_for(failure, self.config, self.choices, math.inf)
-        return known
+        failure, plan = known
+        # A wait of the user's own may be longer than the rule's.
+        left = self.waiting.seconds_left(math.inf if self.has_conditions else plan.rule.max_delay)
+        return failure, plan, left

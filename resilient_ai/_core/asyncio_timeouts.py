@@ -18,13 +18,14 @@ _LATEST: Final = 16  # of more timers, so many of the latest are checked
 _LATEST_BEFORE_A_CALL: Final = 4
 
 
-def timeout_around(loop: Any, task: Any, *, before_a_call: bool = False) -> float:
+def timeout_around(loop: Any, task: Any, *, until: float = math.inf, before_a_call: bool = False) -> float:
     """
     When the soonest `asyncio.timeout` around a task ends, on the loop's clock; inf if none is found.
 
     Args:
         loop: The event loop of the task.
         task: The running task.
+        until: A timeout that ends later is not searched for. Most timers of a busy loop are far off.
         before_a_call: Whether to search less: of more than 8 timers only the latest 4, instead of the latest 16 of more
             than 256. A timeout directly around a call is among those, unless much has happened in the call since.
     """
@@ -33,12 +34,24 @@ def timeout_around(loop: Any, task: Any, *, before_a_call: bool = False) -> floa
         return math.inf
     most, latest = (_MOST_BEFORE_A_CALL, _LATEST_BEFORE_A_CALL) if before_a_call else (_MOST, _LATEST)
     ends = math.inf
-    for timer in timers if len(timers) <= most else _set_last(timers, latest):
+    for timer in _set_last(timers, latest) if len(timers) > most else _due_by(timers, until):
         callback = timer._callback  # for a timeout its own method; None for a cancelled timer
         timeout = callback.__self__ if type(callback) is MethodType else None
         if type(timeout) is asyncio.Timeout and getattr(timeout, "_task", None) is task and timer.when() < ends:
             ends = timer.when()
     return ends
+
+
+def _due_by(timers: list[Any], until: float) -> list[Any]:
+    """The timers of a heap that are due by then. Below a timer that is due later, all timers are due later."""
+    if until == math.inf:
+        return timers
+    found, number, places = [], len(timers), [0][: len(timers)]
+    for place in places:
+        if (timer := timers[place])._when <= until:
+            found.append(timer)
+            places += range(2 * place + 1, min(2 * place + 3, number))
+    return found
 
 
 def _set_last(timers: list[Any], number: int) -> list[Any]:

@@ -341,12 +341,15 @@ def _renew_queues(loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any]) -> N
             queue.renew(task)
 
 
-def seconds_left() -> float:
+def seconds_left(within: float = math.inf) -> float:
     """
     Seconds until the running code has to be done, below 0 if that time has passed; inf without a bound.
 
     The soonest bound counts: a `deadline()`, and in a task also an anyio scope (or trio's own), a timeout of ours, and
     an `asyncio.timeout` that can be detected. In plain code of a thread or a callback, only `deadline()`.
+
+    Args:
+        within: In seconds. An `asyncio.timeout` that ends later may be missed. Default: none is missed on purpose.
     """
     ours = current_deadline()
     left = math.inf if ours is None else ours.left()
@@ -356,7 +359,7 @@ def seconds_left() -> float:
         return left
     if busy and (due := [entry[0] for each in _queues_in(loop) if (entry := each.calls.get(task)) is not None]):
         left = min(left, min(due) - loop.time())
-    return min(left, task_seconds_left(loop, task))
+    return min(left, task_seconds_left(loop, task, within))
 
 
 def _queues_in(loop: asyncio.AbstractEventLoop) -> list[DeadlineQueue]:

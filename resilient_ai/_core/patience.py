@@ -74,14 +74,18 @@ def scope_seconds_left() -> float:
     return math.inf if ends == math.inf else ends - running.current_time()
 
 
-def task_seconds_left(loop: Any, task: Any) -> float:
+def task_seconds_left(loop: Any, task: Any, within: float = math.inf) -> float:
     """
     Seconds until a scope or an `asyncio.timeout` around the running task ends; inf if none is found.
 
     Args:
         loop: The running asyncio loop.
         task: Its running task.
+        within: Seconds; a timeout that ends later may go unseen.
     """
-    left = scope_seconds_left() if readers or is_in_scope(task, tasks_with_scopes()) else math.inf
-    ends = timeout_around(loop, task)
-    return left if ends == math.inf else min(left, ends - loop.time())
+    scopes = tasks_with_scopes()
+    left = scope_seconds_left() if readers or (scopes and is_in_scope(task, scopes)) else math.inf
+    if not getattr(loop, "_scheduled", None):
+        return left
+    now: float = loop.time()
+    return min(left, timeout_around(loop, task, until=now + within) - now)

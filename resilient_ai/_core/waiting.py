@@ -26,8 +26,8 @@ class Waiting(Protocol):
         """The function that waits for so many seconds of the registry's clock."""
         ...
 
-    def seconds_left(self) -> float:
-        """Seconds until the caller's deadline; inf without one."""
+    def seconds_left(self, within: float = ..., /) -> float:
+        """Seconds until the caller's deadline; inf without one, and possibly inf if it is further off than `within`."""
         ...
 
     def obstacle(self) -> str | None:

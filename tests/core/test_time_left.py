@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio  # noqa: TID251 - its tasks, threads and timeouts inherit or do not, which is what this is about
 import contextvars
 import gc
+import heapq
 import math
 import sys
 from contextlib import asynccontextmanager, contextmanager
@@ -14,9 +15,13 @@ import anyio
 import anyio.lowlevel
 import anyio.to_thread
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from resilient_ai import Registry, deadline, time_left
+from resilient_ai._core.asyncio_timeouts import _due_by
 from resilient_ai._core.callers_deadline import Deadline
+from resilient_ai._core.deadline import seconds_left
 from resilient_ai.testing import VirtualClock, isolated_registry
 
 pytestmark = pytest.mark.anyio
@@ -315,6 +320,38 @@ async def test_an_asyncio_timeout_around_the_task_counts(others):
 
     assert 49 < inside <= 50
     assert after is None
+
+
+@given(
+    due=st.lists(st.floats(0, 100), max_size=60),
+    until=st.sampled_from([-1.0, 0.0, 20.0, 50.0, 100.0, math.inf]),
+    gone=st.integers(0, 20),
+)
+def test_of_all_timers_only_those_are_looked_at_that_are_due_by_then(due, until, gone):
+    loop = asyncio.new_event_loop()
+    for each in due:
+        loop.call_at(each, int)
+    timers = loop._scheduled
+    for _ in range(min(gone, len(timers))):
+        heapq.heappop(timers)
+    found = _due_by(timers, until)
+
+    assert sorted(each.when() for each in found) == sorted(each.when() for each in timers if each.when() <= until)
+    loop.close()
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@pytest.mark.parametrize(("within", "seen"), [(1, False), (49, False), (51, True), (math.inf, True)])
+async def test_a_timeout_that_is_further_off_than_anybody_cares_for_is_not_looked_for(within, seen):
+    loop = asyncio.get_running_loop()
+    timers = [loop.call_later(1 + number, int) for number in range(100)]
+    async with asyncio.timeout(50):
+        left = seconds_left(within)
+        await anyio.lowlevel.checkpoint()
+    for timer in timers:
+        timer.cancel()
+
+    assert (left <= 50) is seen
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
