@@ -1,12 +1,12 @@
 """
-Endpoints that talk to real providers: one way to ask, whatever the API below.
+Endpoints for real providers, with the same methods for every API.
 
-Each has `await complete(prompt)`, `stream(prompt)` and `await check()`, imports its SDK when it is first used, keeps
-one client per event loop with the SDK's own retries off, and closes it with `aclose()` (or `async with`). For plain
-code each has a twin, `endpoint.sync`, whose methods block.
+Each has `await complete(prompt)`, `stream(prompt)` and `await check()`, imports its SDK at the first use, keeps one
+client per event loop with the SDK's own retries off, and closes it with `aclose()` (or `async with`). For plain code
+each has a twin, `endpoint.sync`, whose methods block.
 
-Parameters that mean the same everywhere have one name here: `system`, `max_tokens`, `temperature`, `top_p`, `stop`,
-`timeout`. Beyond them an endpoint takes what its own API takes.
+Common parameters have the same name for all APIs: `system`, `max_tokens`, `temperature`, `top_p`, `stop`, `timeout`.
+Besides these, an endpoint accepts the parameters of its own API.
 """
 
 from resilient_ai._core.errors import MissingKeyError, ParameterError

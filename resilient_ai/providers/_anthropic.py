@@ -1,4 +1,4 @@
-"""Anthropic, at its own API, at Bedrock and at Vertex."""
+"""The endpoint for Anthropic, at its own API, Bedrock or Vertex."""
 
 from __future__ import annotations
 
@@ -28,30 +28,30 @@ MOST_TOKENS = 1024
 @public("providers")
 class AnthropicEndpoint(ProviderEndpoint):
     """
-    Anthropic's messages.
+    An endpoint for Anthropic's messages API.
 
-    System messages among the messages become the system text, messages with images, calls of tools and their results
-    become blocks; `stop` becomes `stop_sequences`.
+    System messages become the system text; images, tool calls and their results become blocks; `stop` becomes
+    `stop_sequences`.
 
     Args:
         name: Unique among the endpoints of one failover.
-        model: Model.
-        api_key: Default: the environment's ANTHROPIC_API_KEY.
-        base_url: Of a compatible API. Default: Anthropic's own.
-        region: For people, and for strategies of your own.
+        model: The model.
+        api_key: API key. Default: ANTHROPIC_API_KEY in the environment.
+        base_url: Address of a compatible API. Default: Anthropic's own.
+        region: A name for your own use, for example in strategies. Default: none.
         weight: Share of calls under `strategy="weighted"`. Default 1.
-        client: An `anthropic.AsyncAnthropic` of your own, or its like for Bedrock (`AsyncAnthropicBedrock`) and
-            Vertex (`AsyncAnthropicVertex`), used with its retries off and left open.
-        sync_client: An `anthropic.Anthropic`, `AnthropicBedrock` or `AnthropicVertex` likewise, for plain functions.
-        provider: Default "anthropic".
-        context_window: Tokens. Default: unknown.
-        max_tokens: Of answers, when a call does not say; this API must be told. Default 1024.
+        client: Your own `anthropic.AsyncAnthropic`, or `AsyncAnthropicBedrock` or `AsyncAnthropicVertex`; used with its
+            retries off, and not closed.
+        sync_client: Your own `anthropic.Anthropic`, `AnthropicBedrock` or `AnthropicVertex`, for plain functions.
+        provider: Name of the provider. Default "anthropic".
+        context_window: Context window in tokens. Default: unknown.
+        max_tokens: Most tokens of an answer, for calls without their own; this API requires it. Default 1024.
         timeout: Seconds that a call may wait for the next bytes. Default 120.
-        params: Parameters of every call that does not bring its own, `{"temperature": 0.2}` say.
+        params: Default parameters of calls, such as `{"temperature": 0.2}`.
 
-    Raises:
-        ImportError: The SDK is missing: `pip install 'resilient-ai[anthropic]'`.
-        ValueError: A bad setting.
+        Raises:
+            ImportError: The SDK is missing: `pip install 'resilient-ai[anthropic]'`.
+            ValueError: A bad setting.
     """
 
     _extra = _module = "anthropic"
@@ -143,7 +143,7 @@ class AnthropicEndpoint(ProviderEndpoint):
         request.update(form.tools(asked.tools))
         if asked.form is not None:
             request["output_config"] = {**_mapping(params.get("output_config")), "format": form.output(asked.form)}
-        # Newer SDKs have no argument for some of these, older ones none for others; models take them all the same.
+        # Each version of the SDK lacks arguments for some of these, but the API accepts them.
         unnamed = {"temperature", "top_p", "output_config"} & request.keys()
         if unnamed and self._module in sys.modules and (unnamed := unnamed - self._accepts):
             body = {key: request.pop(key) for key in sorted(unnamed)}

@@ -1,4 +1,4 @@
-"""Anthropic's messages: turns, tools and schemas as blocks, and what comes back."""
+"""Anthropic's wire format: messages, tools and schemas as blocks, and the replies."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def messages(turns: list[Turn], wrong: Wrong) -> list[JSON]:
         if turn.role == "tool":
             result = _result(turn, wrong)
             if made and made[-1]["role"] == "user" and _all_results(made[-1]["content"]):
-                made[-1]["content"].append(result)  # results of one turn's calls belong into one message
+                made[-1]["content"].append(result)  # results of the calls of one turn must be in one message
             else:
                 made.append({"role": "user", "content": [result]})
         elif turn.role in ("user", "assistant"):
@@ -76,7 +76,7 @@ def _source(part: Media) -> JSON:
 
 
 def tools(given: Tools) -> JSON:
-    """The parameters that say which tools there are and how they may be used."""
+    """The parameters for tools and their use."""
     request: JSON = {}
     if given.functions or given.own:
         request["tools"] = [*map(_function, given.functions), *given.own]
@@ -103,14 +103,15 @@ def _function(function: Any) -> JSON:
 
 
 def output(form: Form) -> JSON:
-    """The schema of the answer; the SDK knows which keywords the API takes."""
+    """The schema of the answer; the SDK knows which keywords the API accepts."""
     schema = form.strict() or form.json
-    with suppress(KeyError, AttributeError, TypeError, ValueError):  # not imported, or too old, or it finds no way
+    # The SDK is not imported, too old, or cannot convert the schema.
+    with suppress(KeyError, AttributeError, TypeError, ValueError):
         schema = sys.modules["anthropic"].transform_schema(deepcopy(form.json))
     return {"type": "json_schema", "schema": schema}
 
 
-# -- what comes back
+# -- replies
 
 
 def read(result: Any, heard: Heard) -> None:
@@ -167,7 +168,7 @@ def _hear_delta(event: Any, heard: Heard) -> str:
 
 
 def _settled(begun: Usage | None, told: Usage | None) -> Usage | None:
-    """Usage as the last event tells it; what it leaves out stands in the first one."""
+    """The usage in the last event; numbers missing there are in the first one."""
     if begun is None or told is None or told.input_tokens:
         return told or begun
     return Usage(

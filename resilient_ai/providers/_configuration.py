@@ -1,4 +1,4 @@
-"""Endpoints as configuration files have them."""
+"""Make endpoints from the entries of a configuration file."""
 
 from __future__ import annotations
 
@@ -27,15 +27,18 @@ _KINDS: dict[str, type[ProviderEndpoint]] = {
 @public("providers")
 def endpoints_from(entries: Iterable[Mapping[str, Any]]) -> list[ProviderEndpoint]:
     """
-    Endpoints from a list of mappings, as configuration files have them.
+    Make endpoints from a list of mappings, such as the entries of a configuration file.
 
     Args:
-        entries: Each with `type` ("openai", "anthropic", "google", or "http" alias "custom"), `name`, and the
+        entries: Mappings with `type` ("openai", "anthropic", "google", or "http" alias "custom"), `name`, and the
             parameters of that endpoint: `model`, `api_key`, `base_url`, `url`, `headers`, `region`, `weight`, …
 
+    Returns:
+        The endpoints, in order.
+
     Raises:
-        ValueError: An unknown type, a missing or unknown key, a name that is there twice, or a bad value; the
-            message names the entry, never a value that may be a key.
+        ValueError: An unknown type, a missing or unknown key, a name used twice, or a bad value; the message names the
+            entry, never a value that may be a key.
 
     Examples:
         >>> us, own = endpoints_from([

@@ -1,4 +1,4 @@
-"""What all endpoints have in common: one client per event loop, checked parameters, and a repr without keys."""
+"""The base class of endpoints: one client per event loop, checked parameters, and a repr without keys."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ SECONDS = 120.0
 @dataclass(slots=True)
 class Asked:
     """
-    What one call asks, checked as far as that goes without the SDK.
+    One request, checked as far as possible without the SDK.
 
     Attributes:
         turns: The messages.
-        tools: What the model may call.
-        form: That the answer must have.
-        params: The other parameters, None left out.
-        text: The prompt, where it is a text and no messages.
+        tools: The tools that the model may call.
+        form: The required form of the answer; None without one.
+        params: The other parameters, without those that are None.
+        text: The prompt, if it is a text; None for messages.
     """
 
     turns: list[Turn]
@@ -62,18 +62,19 @@ class Asked:
 @public("providers")
 class ProviderEndpoint(ABC):
     """
-    What all endpoints of this module can do; good as the type of a decorated function's `endpoint`.
+    Base class of all endpoints of this module; suitable as the type of a decorated function's `endpoint`.
 
     Attributes:
         name: Unique among the endpoints of one failover.
-        provider: Who is behind it; a filtered request moves on only to another provider.
-        model: That is asked; None where the API has but one.
-        region: For people.
+        provider: Name of the provider; a filtered request moves on only to another provider.
+        model: The model; None if the API has only one.
+        region: A name for your own use.
         weight: Share of calls under `strategy="weighted"`.
-        context_window: Tokens; where both declare it, a request that is too long moves on only to a larger one.
-        params: Parameters of every call that does not bring its own.
-        requests_per_minute: Quota that a `rate_limit` keeps here in place of its own number; None: its own. Set it
-            before functions are decorated.
+        context_window: Context window in tokens, or None; a request that is too long moves on only to a larger one, if
+            both are known.
+        params: Default parameters of calls.
+        requests_per_minute: The limit that `rate_limit` uses here in place of its own; None: its own. Set it before
+            functions are decorated.
         tokens_per_minute: The same for tokens.
     """
 
@@ -87,7 +88,7 @@ class ProviderEndpoint(ABC):
     _kind: ClassVar[Kind] = "openai"
     _hottest: ClassVar[float] = 2
     _embeds: ClassVar[bool] = False
-    _plain_client: PlainClient | None = None  # of a twin for plain code
+    _plain_client: PlainClient | None = None  # of the twin for plain code
 
     def __init__(
         self,
@@ -124,7 +125,7 @@ class ProviderEndpoint(ABC):
         self._siblings = Siblings()
 
     def _keep_secret(self, *keys: str | None, address: str | None, headers: Mapping[str, str] | None = None) -> None:
-        """Let no message show a key that the endpoint was given, by itself, in a client, an address or a parameter."""
+        """Keep keys out of all messages: those given directly, in a client, an address or a parameter."""
         attributes = {**self.params, "headers": headers}
         keep_secret(self, *keys, clients=(self._given, self._given_sync), address=address, attributes=attributes)
 
@@ -132,27 +133,27 @@ class ProviderEndpoint(ABC):
         self, prompt: Prompt, *, tools: Sequence[Any] | None = None, schema: Any = None, **params: object
     ) -> Reply:
         """
-        One answer.
+        Ask for one answer.
 
         Args:
-            prompt: A text, or a list of messages in OpenAI's form: each with `role` and `content`, images, calls of
-                tools and their results included. Messages in the form of this endpoint's own API are taken too.
-            tools: What the model may call, in OpenAI's form or that of this endpoint's own API. The calls that it
-                wants are in the reply's `tool_calls`; nothing is called here.
-            schema: Form that the answer must have, a pydantic model or a JSON schema; the value is in `parsed`.
+            prompt: A text, or a list of messages in OpenAI's form, each with `role` and `content`, including images,
+                tool calls and their results. Messages in the form of this endpoint's own API are accepted too.
+            tools: The tools that the model may call, in OpenAI's form or that of this endpoint's own API. The calls are
+                in the reply's `tool_calls`; they are not executed here.
+            schema: Required form of the answer, a pydantic model or a JSON schema; the value is in `parsed`.
             params: `system`, `max_tokens`, `temperature`, `top_p`, `stop`, `timeout` (seconds), `tool_choice`,
-                `parallel_tool_calls`, and what else the API takes. None leaves one out that `params=` of this
-                endpoint gives.
+                `parallel_tool_calls`, and other parameters of the API. None leaves out a default parameter of this
+                endpoint.
 
         Returns:
-            The text, which knows more: why it ended, its usage, calls of tools.
+            The text, with the finish reason, the usage and the tool calls as attributes.
 
         Raises:
-            ParameterError: A parameter that the API does not take, or a value that it cannot; nothing was sent.
+            ParameterError: A parameter, or its value, that the API does not support; nothing was sent.
             MissingKeyError: No API key, neither given nor in the environment.
-            ContentFilterError: The model refused, or a filter took the answer away.
-            InvalidOutputError: The answer does not have the form that was asked for.
-            EndpointReplyError: The reply was no answer.
+            ContentFilterError: The model refused, or a filter removed the answer.
+            InvalidOutputError: The answer does not have the required form.
+            EndpointReplyError: The reply contains no answer.
         """
         client, request, form = await self._prepared(prompt, tools, schema, params)
         heard = Heard(self.name)
@@ -166,27 +167,27 @@ class ProviderEndpoint(ABC):
         self, prompt: Prompt, *, tools: Sequence[Any] | None = None, schema: Any = None, **params: object
     ) -> ReplyStream:
         """
-        The same answer piece by piece: an async iterator of pieces of text, which has its `reply` once it has ended.
+        Ask for an answer in pieces: an async iterator of pieces of text, with the whole answer in `reply` at its end.
 
-        Leave it early within `contextlib.aclosing` so that it ends at once. Args: as of `complete`.
+        Use `contextlib.aclosing` to leave it early, so that it ends at once. The arguments are those of `complete`.
 
         Raises:
             StreamTruncatedError: While iterating: the stream ended without its closing event. The errors of
-                `complete` are raised while iterating too.
+                `complete` are raised while iterating, too.
         """
         heard = Heard(self.name)
         return ReplyStream(self._pieces(heard, prompt, tools, schema, params))
 
     async def embed(self, texts: Sequence[str], **params: object) -> list[Vector]:
         """
-        One vector for each text, in order; put `batched` above it.
+        One vector for each text, in order; suitable below `batched`.
 
         Args:
-            texts: What to embed.
-            params: What the API takes, `dimensions` say, and `timeout` (seconds).
+            texts: The texts to embed.
+            params: Parameters of the API, such as `dimensions`, and `timeout` (seconds).
 
         Raises:
-            ParameterError: The API has no embeddings, or does not take a parameter.
+            ParameterError: The API has no embeddings, or does not support a parameter.
         """
         if not self._embeds:
             raise self._wrong(f"the {self._extra} API has no embeddings")
@@ -199,7 +200,7 @@ class ProviderEndpoint(ABC):
     @cached_property
     def sync(self) -> SyncEndpoint:
         """
-        The twin for plain code: `us.sync.complete(prompt)` blocks. `failover` hands it to plain functions.
+        The twin for plain code: `us.sync.complete(prompt)` blocks. `failover` passes it to plain functions.
 
         Raises:
             ValueError: Only an async client was given, which plain code cannot use.
@@ -212,24 +213,24 @@ class ProviderEndpoint(ABC):
 
     def beside(self, endpoints: Sequence[object]) -> None:
         """
-        Hear that a failover has these endpoints; it calls this when it is put on a function.
+        Note the endpoints of a failover, which calls this when it is put on a function.
 
-        The first call of each kind is then held against them, and an `EndpointMismatchWarning` names what one of them
-        could not take, so that nobody learns of it in an outage.
+        The first call of each kind is then checked against them, and an `EndpointMismatchWarning` names parameters that
+        one of them does not support, so that this is noticed before an outage.
         """
         self._siblings.meet([each for each in endpoints if isinstance(each, ProviderEndpoint) and each is not self])
 
     @abstractmethod
     async def check(self) -> None:
         """
-        Return if the provider can be reached and knows us, raise if not; costs no tokens.
+        Check that the provider can be reached and accepts our key; raises if not. Costs no tokens.
 
-        A failover keeps an endpoint out for what this raises only where it is the outage itself (no connection, no
-        answer in time, 5xx, 429). A key that may not ask this, or an API that has no such question, proves nothing.
+        A failover takes only an outage (no connection, no answer in time, 5xx, 429) as a failed check. A key without
+        permission for this request, or an API without it, proves nothing.
         """
 
     async def aclose(self) -> None:
-        """Close the client of this event loop; the next call makes a new one. A client of the user's stays open."""
+        """Close the client of this event loop; the next call makes a new one. The user's own client stays open."""
         client = drop(self)
         if client is not None:
             await self._close(client)
@@ -244,7 +245,7 @@ class ProviderEndpoint(ABC):
         return f"{type(self).__name__}({self._shown()})"
 
     def _shown(self) -> str:
-        """Name and what tells endpoints apart; of an address only the host, and never a key."""
+        """The identifying attributes for the repr: of an address only the host, and never a key."""
         told = {"model": self.model, "host": self._host, "region": self.region}
         return ", ".join([repr(self.name), *(f"{key}={value!r}" for key, value in told.items() if value is not None)])
 
@@ -256,32 +257,32 @@ class ProviderEndpoint(ABC):
 
     @abstractmethod
     def _request(self, asked: Asked) -> dict[str, Any]:
-        """What the SDK's method is given; the SDK has been imported."""
+        """The arguments of the SDK's method; the SDK has been imported."""
 
     @abstractmethod
     async def _send(self, client: Any, request: dict[str, Any]) -> Any:
-        """The SDK's whole result."""
+        """Send a request; returns the SDK's result."""
 
     @abstractmethod
     def _read(self, result: Any, heard: Heard) -> None:
-        """Take what a whole result tells."""
+        """Read a whole result."""
 
     @abstractmethod
     async def _open(self, client: Any, request: dict[str, Any]) -> Any:
-        """The SDK's stream."""
+        """Send a request for a stream; returns the SDK's stream."""
 
     @abstractmethod
     def _hear(self, event: Any, heard: Heard) -> str:
-        """Take what an event of a stream tells; its piece of text, or ""."""
+        """Read a stream event; returns its piece of text, or ""."""
 
     async def _embed(self, _client: Any, _texts: list[str], _params: dict[str, Any], /) -> list[Vector]:
-        """The vectors, where the API has any."""
+        """The vectors, if the API has embeddings."""
         raise NotImplementedError
 
     async def _pieces(
         self, heard: Heard, prompt: Prompt, tools: Sequence[Any] | None, schema: Any, params: dict[str, object]
     ) -> AsyncGenerator[str | Reply, None]:
-        """Pieces of text, and the reply as the last item."""
+        """Iterate over the pieces of text, with the reply as the last item."""
         client, request, form = await self._prepared(prompt, tools, schema, params)
         events = await self._open(client, request)
         items = 0
@@ -304,7 +305,7 @@ class ProviderEndpoint(ABC):
         yield heard.reply(form)
 
     def _report(self, heard: Heard) -> None:
-        """Tell whoever counts, because a function may return something else, and an answer may be refused."""
+        """Report the usage here, because a function may return something else, and an answer may be rejected."""
         if heard.usage is not None:
             report_usage(heard.usage, heard.model or self.model)
 
@@ -324,21 +325,21 @@ class ProviderEndpoint(ABC):
         return client, request, asked.form
 
     def _could_take(self, prompt: Prompt, tools: Any, schema: Any, **params: object) -> None:
-        """Raise ParameterError if this endpoint could not take such a call; nothing is sent."""
+        """Raise ParameterError if this endpoint does not support such a call; nothing is sent."""
         self._request(self._asked(prompt, tools, schema, params))
 
     # -- the client
 
     @abstractmethod
     def _make(self) -> Any:
-        """A client, its own retries off."""
+        """Make a client with its own retries off."""
 
     @abstractmethod
     def _make_sync(self) -> Any:
-        """A client for plain code, its own retries off."""
+        """Make a client for plain code with its own retries off."""
 
     def _lifted(self, client: Any) -> Any:
-        """A client for plain code, so that it can be called like an async one."""
+        """A client for plain code, lifted so that it can be called like an async one."""
         return LiftedClient(client)
 
     @abstractmethod
@@ -378,7 +379,7 @@ class ProviderEndpoint(ABC):
         return Asked(turns, found, form, params, str(prompt) if isinstance(prompt, str) else None)
 
     def _checked(self, params: dict[str, object]) -> dict[str, object]:
-        """The shared parameters, None left out."""
+        """Check the common parameters; returns them without those that are None."""
         params = {key: value for key, value in params.items() if value is not None}
         check = {
             "max_tokens": partial(check_number, least=1, whole=True),
@@ -401,7 +402,7 @@ class ProviderEndpoint(ABC):
     def _known(
         self, params: Mapping[str, object], takes: Callable[[], frozenset[str]], shared: frozenset[str] = SHARED
     ) -> None:
-        """Raise ParameterError for one that the API does not take; its SDK is asked for those that are not shared."""
+        """Raise ParameterError for a parameter that the API does not support; its SDK knows the API's own ones."""
         for key in params:
             if key not in shared and key not in takes():
                 near = difflib.get_close_matches(key, shared | takes(), n=1)
@@ -417,12 +418,12 @@ def host_of(url: str | None) -> str | None:
 
 
 def check_text(what: str, value: object) -> None:
-    """Refuse what is not a text, or an empty one."""
+    """Refuse anything except a non-empty text."""
     if not isinstance(value, str) or not value:
         raise ValueError(f"{what} must be a non-empty string, got {value!r}")
 
 
 def parameters_of(create: Any) -> frozenset[str]:
-    """What a method of an SDK takes, without what the endpoint itself decides."""
+    """The parameters of an SDK's method, without those that the endpoint sets itself."""
     decided = {"self", "model", "messages", "input", "stream", "tools", "tool_choice", "parallel_tool_calls"}
     return frozenset(inspect.signature(create).parameters) - decided

@@ -1,4 +1,4 @@
-"""What an endpoint raises when the provider's reply is no answer, or none that can be used."""
+"""The errors of an endpoint if the provider's reply contains no answer, or an unusable one."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from resilient_ai._usage.reply import Reply
 @public("providers")
 class EndpointReplyError(Exception):
     """
-    A provider's reply that is no answer: an error status, or a success without what was asked for.
+    A provider's reply without an answer: an error status, or a success without the expected content.
 
     Attributes:
         name: The endpoint.
         status_code: HTTP status.
         body: The reply as data, as far as it could be read; never printed.
         response: The HTTP client's response, if any.
-        error_type: What it means, where neither status nor body tell.
+        error_type: The error type, if neither status nor body show it; else None.
     """
 
     error_type: ErrorType | None = None
@@ -34,17 +34,18 @@ class EndpointReplyError(Exception):
 
     def __reduce__(self) -> tuple[Any, ...]:
         state = {"error_type": self.error_type}
-        return type(self), (self.name, self.status_code, self.body), state  # a response holds sockets and locks
+        # Without the response, which holds sockets and locks.
+        return type(self), (self.name, self.status_code, self.body), state
 
 
 @public("providers")
 class ContentFilterError(ResilienceError):
     """
-    The provider answered, but its model refused, or a filter took the answer away.
+    The provider answered, but its model refused, or a filter removed the answer.
 
     Attributes:
         name: The endpoint.
-        reply: What came: the words of the refusal, or what the filter left; never printed.
+        reply: The text of the refusal, or what the filter left; never printed.
     """
 
     error_type = ErrorType.CONTENT_FILTER
@@ -59,12 +60,12 @@ class ContentFilterError(ResilienceError):
 @public("providers")
 class InvalidOutputError(ResilienceError):
     """
-    The provider answered, but not in the form that was asked for.
+    The provider answered, but not in the required form.
 
     Attributes:
         name: The endpoint.
-        reply: The answer as it came; never printed.
-        problems: What is wrong, as kinds of problems ("missing", "json_invalid", …), never values.
+        reply: The original answer; never printed.
+        problems: Kinds of problems ("missing", "json_invalid", …), never values.
     """
 
     error_type = ErrorType.INVALID_OUTPUT

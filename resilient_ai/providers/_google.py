@@ -1,4 +1,4 @@
-"""Google's Gemini, at its own API and at Vertex."""
+"""The endpoint for Google's Gemini, at its own API or Vertex."""
 
 from __future__ import annotations
 
@@ -22,31 +22,31 @@ from ._plain_client import LiftedClient
 if TYPE_CHECKING:
     from google import genai
 
-_MARK = "x-resilient-ai-reply"  # of a request, taken off before it is sent
+_MARK = "x-resilient-ai-reply"  # a header that is removed before the request is sent
 _DECIDED = frozenset({"tools", "tool_config", "automatic_function_calling", "http_options"})
 
 
 @public("providers")
 class GoogleEndpoint(ProviderEndpoint):
     """
-    Google's Gemini, through google-genai; on asyncio and trio.
+    An endpoint for Google's Gemini with google-genai, on asyncio and trio.
 
     Parameters are the fields of the SDK's `GenerateContentConfig`, such as `top_k` or `thinking_config`; `max_tokens`
     becomes `max_output_tokens`, `stop` becomes `stop_sequences`.
 
     Args:
         name: Unique among the endpoints of one failover.
-        model: Model.
-        api_key: Default: the environment's GOOGLE_API_KEY or GEMINI_API_KEY.
-        base_url: Of a compatible API. Default: Google's own.
-        region: For people, and for strategies of your own.
+        model: The model.
+        api_key: API key. Default: GOOGLE_API_KEY or GEMINI_API_KEY in the environment.
+        base_url: Address of a compatible API. Default: Google's own.
+        region: A name for your own use, for example in strategies. Default: none.
         weight: Share of calls under `strategy="weighted"`. Default 1.
-        client: A `google.genai.Client` of your own, for Vertex say, left open. Let it make one attempt
-            (`HttpRetryOptions(attempts=1)`), or each attempt here is several there.
-        provider: Default "google".
-        context_window: Tokens. Default: unknown.
+        client: Your own `google.genai.Client`, for example for Vertex; it is not closed. Set it to one attempt
+            (`HttpRetryOptions(attempts=1)`); otherwise each attempt here is several there.
+        provider: Name of the provider. Default "google".
+        context_window: Context window in tokens. Default: unknown.
         timeout: Seconds that a call may wait for the next bytes. Default 120.
-        params: Parameters of every call that does not bring its own, `{"temperature": 0.2}` say.
+        params: Default parameters of calls, such as `{"temperature": 0.2}`.
 
     Raises:
         ImportError: The SDK is missing: `pip install 'resilient-ai[google]'`.
@@ -86,7 +86,7 @@ class GoogleEndpoint(ProviderEndpoint):
             timeout=timeout,
             params=params,
             client=_Clients(client) if client is not None else None,
-            sync_client=_Clients(client) if client is not None else None,  # it has both
+            sync_client=_Clients(client) if client is not None else None,  # the client is both async and sync
         )
         check_text("model", model)
         self.model = self._model = model
@@ -98,7 +98,7 @@ class GoogleEndpoint(ProviderEndpoint):
         from google.genai.types import EmbedContentConfig
 
         self._known(params, lambda: frozenset(EmbedContentConfig.model_fields) - _DECIDED, frozenset({"timeout"}))
-        # As contents, because newer models take a list of texts for the parts of one.
+        # As contents, because newer models take a list of texts as the parts of a single text.
         contents = [{"role": "user", "parts": [{"text": text}]} for text in texts]
         result = await client.sdk.aio.models.embed_content(
             model=self.model, contents=contents, config=self._http(params)
@@ -114,7 +114,7 @@ class GoogleEndpoint(ProviderEndpoint):
         return host_of(self._base_url)
 
     def _make(self) -> Any:
-        # Left to itself the SDK takes aiohttp, which runs on asyncio only and asks again by itself.
+        # By default the SDK uses aiohttp, which runs on asyncio only, and retries by itself.
         http = _http_client_class()(timeout=self._timeout)
         return _Clients(self._sdk({"httpx_async_client": http}), http)
 
@@ -188,19 +188,19 @@ class GoogleEndpoint(ProviderEndpoint):
 
 @dataclass(frozen=True, slots=True)
 class _Clients:
-    """The SDK's client, and the HTTP client below it; None where it is the user's."""
+    """The SDK's client, and the HTTP client below it; None if that belongs to the user."""
 
     sdk: Any
     http: Any = None
 
     def close(self) -> None:
-        """Of plain code."""
+        """Close the client of plain code."""
         self.sdk.close()
         self.http.close()
 
 
 class _LiftedSDK(LiftedClient):
-    """The SDK's client has its async half in `aio`; this one is that half."""
+    """The lifted client of plain code, with the interface of the SDK's async client in `aio`."""
 
     __slots__ = ()
 
@@ -260,7 +260,7 @@ def _sync_http_client_class() -> type[Any]:
 
 @cache
 def _http_client_class() -> type[Any]:
-    """An HTTP client that can close the reply of one call; the SDK's own streams leave that to the collector."""
+    """An HTTP client that can close the reply of one call; the SDK's streams leave that to the garbage collector."""
 
     class HTTPClient(_httpx().AsyncClient):  # type: ignore[misc]  # one of two packages
         def __init__(self, **settings: Any) -> None:

@@ -1,4 +1,4 @@
-"""Google's `generateContent`: turns, tools and schemas as contents and config, and what comes back."""
+"""Google's wire format: messages, tools and schemas as contents and config, and the replies."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from ._heard import Heard
 from ._messages import JSON, Media, Own, Part, Turn, Wrong
 from ._tools import Tools
 
-# Accepted in place of a signature on calls that another vendor's model made: https://ai.google.dev/gemini-api/docs/thought-signatures
+# Accepted in place of a signature for tool calls of another vendor's model:
+# https://ai.google.dev/gemini-api/docs/thought-signatures
 _UNSIGNED = b"skip_thought_signature_validator"
 _SIGNS_NOTHING = re.compile(r"gemini-[12](?!\d)")
 
@@ -27,7 +28,7 @@ def contents(turns: list[Turn], model: str, wrong: Wrong) -> list[Any]:
         if turn.role == "tool":
             part = _result(turn, names, wrong)
             if made and isinstance(made[-1], dict) and _all_results(made[-1]):
-                made[-1]["parts"].append(part)  # results of one turn's calls belong into one content
+                made[-1]["parts"].append(part)  # results of the calls of one turn must be in one content
             else:
                 made.append({"role": "user", "parts": [part]})
         elif turn.role == "user":
@@ -85,7 +86,7 @@ def _media(part: Media) -> JSON:
 
 
 def tools(given: Tools, wrong: Wrong) -> JSON:
-    """The fields of the config that say which tools there are and how they may be used."""
+    """The fields of the config for tools and their use."""
     if given.parallel is False:
         raise wrong("Google's API cannot be told to call one tool at a time (parallel_tool_calls)")
     config: JSON = {}
@@ -99,7 +100,7 @@ def tools(given: Tools, wrong: Wrong) -> JSON:
             for each in given.functions
         ]
         config["tools"] = [*([{"function_declarations": declared}] if declared else []), *given.own]
-        config["automatic_function_calling"] = {"disable": True}  # nothing is called here
+        config["automatic_function_calling"] = {"disable": True}  # tools are not executed here
     if given.choice is not None:
         mode = {"auto": "AUTO", "none": "NONE"}.get(given.choice, "ANY")
         only = {"allowed_function_names": [given.choice]} if given.named else {}
@@ -108,7 +109,7 @@ def tools(given: Tools, wrong: Wrong) -> JSON:
 
 
 def plain_schema(schema: JSON) -> JSON:
-    """The schema in the keywords that this API knows."""
+    """The schema with the keywords that this API knows."""
     made: JSON = _plain(deepcopy(schema))
     return made
 
@@ -131,7 +132,7 @@ def _plain(node: Any) -> Any:
     return node
 
 
-# -- what comes back
+# -- replies
 
 
 def read(result: Any, heard: Heard) -> None:
@@ -142,7 +143,7 @@ def read(result: Any, heard: Heard) -> None:
 
 
 def take(chunk: Any, heard: Heard) -> str:
-    """Take what a result, or a piece of one, tells; its text."""
+    """Read a result, or a piece of one; returns its text."""
     heard.usage = usage_of(chunk) or heard.usage
     heard.model = getattr(chunk, "model_version", None) or heard.model
     feedback = getattr(chunk, "prompt_feedback", None)
@@ -160,14 +161,14 @@ def take(chunk: Any, heard: Heard) -> str:
         heard.ended = True
         heard.ends(reason)
         if reason in ("OTHER", "IMAGE_OTHER") and not any((*heard.texts, *texts, heard.calls)):
-            heard.ends("content_filter")  # it says no more than that there is no answer
+            heard.ends("content_filter")  # this only says that there is no answer
     return "".join(texts)
 
 
 def _hear_part(part: Any, heard: Heard) -> str:
     if (function := part.function_call) is not None:
         call = heard.call(len(heard.calls))
-        # Most of its APIs give calls no name of their own; results must be told apart all the same.
+        # Most Google APIs give calls no id, but results must be assigned to calls.
         call.id, call.name = function.id or f"call_{uuid.uuid4().hex[:16]}", function.name or ""
         call.arguments = dict(function.args or {})
         if part.thought_signature:

@@ -1,4 +1,4 @@
-"""What has been heard of one answer, from a whole result or from the events of a stream, until it becomes a `Reply`."""
+"""Collect one answer, from a whole result or from stream events, to make a `Reply`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from ._schema import Form
 
-# The words of all APIs for an answer that ended well, or was cut; `classify_result` knows those for one that failed.
+# The finish reasons of all APIs for an answer that ended well or was cut; `classify_result` knows those of failures.
 _ENDS: dict[str, FinishReason] = {
     "stop": "stop",
     "end_turn": "stop",
@@ -40,29 +40,29 @@ _ENDS: dict[str, FinishReason] = {
 
 @dataclass(slots=True)
 class HeardCall:
-    """A call of a tool, as far as it came."""
+    """A tool call, as far as it has been received."""
 
     id: str = ""
     name: str = ""
     text: str = ""  # its arguments as JSON
-    arguments: dict[str, Any] | None = None  # its arguments, where the API sends them parsed
+    arguments: dict[str, Any] | None = None  # its arguments, if the API sends them parsed
 
 
 class Heard:
     """
-    What has been heard of one answer.
+    The received parts of one answer.
 
     Attributes:
         name: The endpoint.
         texts: Pieces of text.
         refusals: Pieces of a refusal.
-        calls: Calls of tools, by what tells them apart in this API.
-        finish: Why the answer ended; None until somebody says.
-        usage: Tokens; None until somebody says.
-        model: That answered.
+        calls: Tool calls, by their key in this API.
+        finish: The finish reason; None until known.
+        usage: Tokens; None until known.
+        model: The model that answered.
         raw: The result, or the last event.
-        extra: What the vendor wants to have back with the next message.
-        ended: Whether the event came that closes a stream.
+        extra: Data that the vendor needs back with the next message.
+        ended: Whether the closing event of a stream has come.
     """
 
     __slots__ = ("calls", "ended", "extra", "finish", "garbled", "model", "name", "raw", "refusals", "texts", "usage")
@@ -81,12 +81,12 @@ class Heard:
         self.ended = False
 
     def call(self, key: object) -> HeardCall:
-        """The call of that key, begun when it is new."""
+        """The tool call with that key; a new one for a new key."""
         return self.calls.setdefault(key, HeardCall())
 
     def ends(self, reason: object, error: object = None) -> None:
         """
-        The API has said why the answer ended.
+        Take in why the answer ended.
 
         Raises:
             EndpointReplyError: It ended because the provider failed.
@@ -106,11 +106,11 @@ class Heard:
 
     def fail(self, error: object, error_type: ErrorType | None = None) -> None:
         """
-        The provider has put an error where an answer belongs.
+        Take in an error in place of an answer.
 
         Args:
-            error: As it came.
-            error_type: What it is, where the error itself does not say.
+            error: The error from the provider.
+            error_type: Its type, if the error itself does not show it.
 
         Raises:
             EndpointReplyError: Always.
@@ -121,14 +121,14 @@ class Heard:
 
     def reply(self, form: Form | None) -> Reply:
         """
-        The answer.
+        Make the reply.
 
         Args:
-            form: That it must have.
+            form: The required form; None without one.
 
         Raises:
-            ContentFilterError: The model refused, or a filter took the answer away.
-            InvalidOutputError: It does not have the form, or calls a tool with arguments that are no JSON.
+            ContentFilterError: The model refused, or a filter removed the answer.
+            InvalidOutputError: It does not have the form, or the arguments of a tool call are not JSON.
         """
         refusal = "".join(self.refusals)
         if refusal or self.finish in ("content_filter", "refusal"):
@@ -164,7 +164,7 @@ class Heard:
             arguments = each.arguments if each.arguments is not None else _arguments(each.text)
             if arguments is None:
                 if self.finish == "length":
-                    break  # cut while it wrote this one
+                    break  # the answer was cut within this call
                 reply = self._reply("".join(self.texts), self.finish)
                 raise InvalidOutputError(self.name, reply, ("json_invalid",))
             calls.append(ToolCall(each.id or f"call_{number}", each.name, arguments))
@@ -182,7 +182,7 @@ def _arguments(text: str) -> dict[str, Any] | None:
 
 
 def plain(error: object) -> object:
-    """An error of an SDK's as data."""
+    """An error object of an SDK as data."""
     for method in ("model_dump", "to_dict"):
         dump = getattr(error, method, None)
         if callable(dump):

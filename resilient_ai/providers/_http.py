@@ -1,4 +1,4 @@
-"""An HTTP API of one's own."""
+"""The endpoint for a custom HTTP API."""
 
 from __future__ import annotations
 
@@ -25,26 +25,26 @@ if TYPE_CHECKING:
 @public("providers")
 class HTTPEndpoint(ProviderEndpoint):
     """
-    An API of your own: JSON `{"prompt": …}` in, `{"content": …}` out.
+    An endpoint for your own API: JSON `{"prompt": …}` in, `{"content": …}` out.
 
-    Messages are sent as `{"messages": […]}`, parameters beside them under their own names, tools in OpenAI's form as
-    `"tools"`, a JSON schema as `"schema"`. Beside the content, `finish_reason`, `tool_calls` in OpenAI's form,
-    `refusal`, `usage` and `model` are read where they are there. A stream is asked for with `"stream": true` and read
-    as server-sent events, each `{"content": …}` or some of the others, the last `[DONE]`.
+    Messages are sent as `{"messages": […]}`, parameters as further keys, tools in OpenAI's form as `"tools"`, and a
+    JSON schema as `"schema"`. Besides the content, `finish_reason`, `tool_calls` in OpenAI's form, `refusal`, `usage`
+    and `model` are read if present. A stream is requested with `"stream": true` and read as server-sent events, each
+    with `{"content": …}` or some of the other keys, the last one `[DONE]`.
 
     Args:
         name: Unique among the endpoints of one failover.
-        url: Where requests are posted to.
-        headers: Sent with each request; keys go here.
+        url: Address for POST requests.
+        headers: Headers of each request, such as API keys.
         model: Sent as `"model"` if given.
-        region: For people, and for strategies of your own.
+        region: A name for your own use, for example in strategies. Default: none.
         weight: Share of calls under `strategy="weighted"`. Default 1.
-        client: An `httpx2.AsyncClient` of your own, left open.
-        sync_client: An `httpx2.Client` likewise, for plain functions.
-        provider: Default: the host of `url`.
-        context_window: Tokens. Default: unknown.
+        client: Your own `httpx2.AsyncClient`, which is not closed.
+        sync_client: Your own `httpx2.Client`, for plain functions.
+        provider: Name of the provider. Default: the host of `url`.
+        context_window: Context window in tokens. Default: unknown.
         timeout: Seconds that a call may wait for the next bytes. Default 120.
-        params: Parameters of every call that does not bring its own.
+        params: Default parameters of calls.
 
     Raises:
         ImportError: The HTTP client is missing: `pip install 'resilient-ai[http]'`.
@@ -91,7 +91,7 @@ class HTTPEndpoint(ProviderEndpoint):
         self._keep_secret(*keys, address=url, headers=self._headers)
 
     async def check(self) -> None:
-        """Raise if `HEAD url` cannot be answered, or with a status that means trouble (401, 403, 429, 5xx)."""
+        """Raise if `HEAD url` is not answered, or with a status that is a problem (401, 403, 429, 5xx)."""
         client = await self._client()
         response = await client.head(self._url, headers=self._headers)
         if response.status_code in (401, 403, 429) or response.status_code >= 500:
@@ -157,13 +157,13 @@ class HTTPEndpoint(ProviderEndpoint):
         return self._lines(response)
 
     async def _lines(self, response: Any) -> AsyncGenerator[str, None]:
-        """The data of server-sent events."""
+        """Iterate over the data of server-sent events."""
         try:
             if not response.is_success:
                 await response.aread()
                 self._body(response)
             async for line in response.aiter_lines():
-                if line.startswith("data:"):  # after [DONE] too: the connection can be used again then
+                if line.startswith("data:"):  # read on after [DONE], so that the connection can be reused
                     yield line.removeprefix("data:").strip()
         finally:
             with shielded():
@@ -192,7 +192,7 @@ class HTTPEndpoint(ProviderEndpoint):
 
 
 class _LiftedHTTP:
-    """The HTTP client for plain code, by the names that the async one has."""
+    """The HTTP client of plain code with the interface of the async one."""
 
     def __init__(self, client: Any) -> None:
         self._client = client
@@ -241,7 +241,7 @@ def _told(function: dict[str, Any]) -> dict[str, Any]:
 
 
 def _take(body: dict[str, Any], heard: Heard) -> str:
-    """Take what a reply, or a piece of one, tells; its text."""
+    """Read a reply, or a piece of one; returns its text."""
     heard.usage = usage_of(body) or heard.usage
     heard.model = body.get("model") or heard.model
     if body.get("refusal"):

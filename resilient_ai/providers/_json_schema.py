@@ -1,8 +1,8 @@
 """
-Whether a value fits a JSON schema, for the part of the language that providers hold models to.
+Check whether a value fits a JSON schema, for the keywords that providers enforce.
 
-Types, enums, constants, fields and their presence, items, references and unions are looked at; of other keywords
-(patterns, lengths, ranges) the provider is believed. Whoever needs more passes a pydantic model.
+Types, enums, constants, properties, required properties, items, references and unions are checked. Other keywords
+(patterns, lengths, ranges) are left to the provider; use a pydantic model to check more.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _KINDS: dict[str, tuple[type, ...]] = {
 
 def misfits(value: Any, schema: Any) -> tuple[str, ...]:
     """
-    What is wrong with a value: kinds of problems, in the words that pydantic has for them; empty when it fits.
+    The kinds of problems of a value, with pydantic's names; empty if it fits.
 
     Args:
         value: Parsed JSON.

@@ -1,8 +1,8 @@
 """
-Messages in OpenAI's form, read once for all APIs: who speaks, in which parts, which tools are called, what they gave.
+Parse messages in OpenAI's form for all APIs: roles, parts, tool calls and tool results.
 
-Parts of chat completions and of Responses are both understood. What is in a form of another vendor's is kept as it
-came, for the API that knows it.
+Parts of chat completions and of Responses are both accepted. Parts in the form of another vendor are kept unchanged,
+for the API that knows them.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ Prompt: TypeAlias = str | Sequence[Mapping[str, object]]
 @dataclass(frozen=True, slots=True)
 class Media:
     """
-    An image, a document or a sound in a message: by address, or with its bytes in base64.
+    An image, a document or a sound in a message, by address or as bytes in base64.
 
     Attributes:
         kind: "image", "file" or "audio".
-        mime: Its type, as far as that is known.
-        url: Address; None when the bytes are there.
-        data: Bytes in base64; empty when there is an address.
-        name: Of a file.
-        own: The part as it came.
+        mime: Its MIME type, if known.
+        url: Address; None if it has bytes.
+        data: Bytes in base64; empty if it has an address.
+        name: Name of a file.
+        own: The original part.
     """
 
     kind: str
@@ -49,7 +49,7 @@ class Media:
 
 @dataclass(frozen=True, slots=True)
 class Own:
-    """A part in the form of one vendor's."""
+    """A part in the form of one vendor."""
 
     part: JSON
 
@@ -63,12 +63,12 @@ class Turn:
     One message.
 
     Attributes:
-        role: "system", "user", "assistant" or "tool"; "" for an item in a form of a vendor's own.
-        parts: What it says.
-        calls: Tools that the assistant calls.
-        call_id: Of the call whose result this is.
-        extra: What a vendor wants to have back, by vendor.
-        own: The message as it came.
+        role: "system", "user", "assistant" or "tool"; "" for an item in a vendor's own form.
+        parts: Its content.
+        calls: Tool calls of the assistant.
+        call_id: Id of the tool call whose result this is.
+        extra: Data that a vendor needs back, by vendor.
+        own: The original message.
     """
 
     role: str
@@ -80,7 +80,7 @@ class Turn:
 
     @property
     def text(self) -> str | None:
-        """Its text, when it has no other parts."""
+        """Its text; None if it has other parts."""
         texts = [each for each in self.parts if isinstance(each, str)]
         return "\n".join(texts) if len(texts) == len(self.parts) else None
 
@@ -199,7 +199,7 @@ def _located(kind: str, url: str, own: JSON) -> Media:
         if coding != "base64":
             raise ValueError(coding)
         return Media(kind, mime, data=_base64(data), own=own)
-    if "://" not in url:  # bytes without the words in front
+    if "://" not in url:  # bytes without a `data:` prefix
         return Media(kind, "application/pdf" if kind == "file" else "image/jpeg", data=_base64(url), own=own)
     guessed, _ = mimetypes.guess_type(url.partition("?")[0])
     return Media(kind, guessed or ("application/pdf" if kind == "file" else "image/jpeg"), url=url, own=own)
@@ -226,7 +226,7 @@ def _call(call: object, problem: Callable[[str], NoReturn]) -> ToolCall:
 
 
 def system_text(turns: list[Turn], system: object, wrong: Wrong) -> tuple[str, list[Turn]]:
-    """System texts, joined, and the other messages; for APIs that take the system text apart."""
+    """The joined system texts, and the other messages, for APIs with a separate system text."""
     texts = [system, *(each.text for each in turns if each.role == "system")]
     rest = [each for each in turns if each.role != "system"]
     if not rest:

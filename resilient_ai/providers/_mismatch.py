@@ -1,4 +1,4 @@
-"""Whether the other endpoints of a failover could take the same call, found out before an outage needs them."""
+"""Check that the other endpoints of a failover support the same calls, before an outage needs them."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from resilient_ai._core.call_warnings import warn_in_a_call
 from resilient_ai._core.errors import EndpointMismatchWarning, ParameterError
 from resilient_ai._core.imports import imported
 
-# Parameters that mean the same everywhere; whether they can be taken shows without an SDK.
+# Parameters with the same meaning for all APIs, which can be checked without an SDK.
 SHARED = frozenset({"system", "max_tokens", "temperature", "top_p", "timeout", "stop"})
 TAKEN_BY_ALL = SHARED | {"prompt", "tools", "schema", "tool_choice", "parallel_tool_calls"}
 
-_MOST = 100  # kinds of calls that are compared for one endpoint
+_MOST = 100  # most kinds of calls that are checked for one endpoint
 
 
 class Sibling(Protocol):
-    """What is asked of an endpoint here."""
+    """What this requires of an endpoint."""
 
     name: str
     _module: ClassVar[str]
@@ -29,7 +29,7 @@ class Sibling(Protocol):
 
 
 class Siblings:
-    """The endpoints that stand beside one in failovers, and the kinds of calls that were held against them."""
+    """The other endpoints in the failovers of one endpoint, and the kinds of calls already checked."""
 
     __slots__ = ("_compared", "_others", "_told")
 
@@ -39,12 +39,12 @@ class Siblings:
         self._told: set[str] = set()
 
     def meet(self, others: Iterable[Sibling]) -> None:
-        """A failover has these too."""
+        """Add the other endpoints of a failover."""
         self._others.update(others)
         self._compared.clear()
 
     def is_new(self, call: Mapping[str, Any]) -> bool:
-        """Whether a call is the first of its kind, and there is somebody to hold it against; asked once for each."""
+        """Whether a call is the first of its kind and there are other endpoints; True once for each kind."""
         if not self._others:
             return False
         kind = frozenset([name for name, value in call.items() if value is not None])
@@ -55,17 +55,17 @@ class Siblings:
 
     async def compare(self, endpoint: Sibling, call: Mapping[str, Any], *, plain: bool) -> None:
         """
-        Hold a call against the others; what one of them cannot take is warned of, nothing is sent.
+        Check a call against the other endpoints, and warn of parameters that one does not support. Nothing is sent.
 
         Args:
-            endpoint: That was asked.
-            call: What it was asked, by parameter.
-            plain: Whether plain code asked.
+            endpoint: The endpoint of the call.
+            call: The arguments of the call, by name.
+            plain: Whether the call came from plain code.
         """
         others = [each for each in self._others if each is not endpoint]
         if not call.keys() <= TAKEN_BY_ALL:
-            # Whether an API has such a parameter its SDK knows, which takes seconds to import. Calls with parameters
-            # that mean the same everywhere do not wait for that.
+            # An API's own parameters are known to its SDK, which takes seconds to import. Calls with common parameters
+            # only do not wait for that.
             for module in {each._module for each in others} - sys.modules.keys():
                 await imported(module, plain=plain)
         self._tell(endpoint, others, call)

@@ -1,4 +1,4 @@
-"""OpenAI, and everybody who speaks its language."""
+"""The endpoint for OpenAI and compatible APIs."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ if TYPE_CHECKING:
 @public("providers")
 class OpenAIEndpoint(ProviderEndpoint):
     """
-    OpenAI's chat completions or Responses, and every API that is compatible with them.
+    An endpoint for OpenAI's chat completions or Responses, and for every compatible API.
 
     Args:
         name: Unique among the endpoints of one failover.
-        model: Model, or deployment.
-        api_key: Default: the environment's OPENAI_API_KEY.
-        base_url: Of a compatible API, such as `http://localhost:11434/v1`. Default: OpenAI's own.
-        region: For people, and for strategies of your own.
+        model: The model, or the deployment.
+        api_key: API key. Default: OPENAI_API_KEY in the environment.
+        base_url: Address of a compatible API, such as `http://localhost:11434/v1`. Default: OpenAI's own.
+        region: A name for your own use, for example in strategies. Default: none.
         weight: Share of calls under `strategy="weighted"`. Default 1.
-        client: An `openai.AsyncOpenAI` or `AsyncAzureOpenAI` of your own, used with its retries off and left open.
-        sync_client: An `openai.OpenAI` or `AzureOpenAI` likewise, for plain functions.
-        provider: Default "openai" at OpenAI and Azure, else the host of `base_url`.
-        context_window: Tokens. Default: unknown.
+        client: Your own `openai.AsyncOpenAI` or `AsyncAzureOpenAI`; used with its retries off, and not closed.
+        sync_client: Your own `openai.OpenAI` or `AzureOpenAI`, for plain functions.
+        provider: Name of the provider. Default "openai" for OpenAI and Azure, else the host of `base_url`.
+        context_window: Context window in tokens. Default: unknown.
         timeout: Seconds that a call may wait for the next bytes. Default 120.
-        params: Parameters of every call that does not bring its own, `{"temperature": 0.2}` say.
-        api: "chat" for chat completions, which every compatible server speaks, or "responses", which knows no `stop`.
+        params: Default parameters of calls, such as `{"temperature": 0.2}`.
+        api: "chat" for chat completions, which every compatible server supports, or "responses", which has no `stop`.
             Default "chat".
 
     Raises:
@@ -105,7 +105,7 @@ class OpenAIEndpoint(ProviderEndpoint):
 
     async def check(self) -> None:
         client = await self._client()
-        # Compatible servers list their models, but not all can be asked for one.
+        # Compatible servers list their models, but not all support the request for a single one.
         await (client.models.retrieve(self.model) if self.provider == "openai" else client.models.list())
 
     @property

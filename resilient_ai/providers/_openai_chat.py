@@ -1,4 +1,4 @@
-"""OpenAI's chat completions: what is asked, what comes back, and the events of its stream."""
+"""OpenAI's chat completions: requests, replies and stream events."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 class ChatAPI:
     """
-    Chat completions, at OpenAI and wherever its language is spoken.
+    Chat completions, at OpenAI and compatible servers.
 
     Args:
-        endpoint: Whose calls these are.
-        original: Whether it is OpenAI's own API, or Azure's, and not one that is compatible with it.
+        endpoint: The endpoint.
+        original: Whether it is OpenAI's own API, or Azure's, and not a compatible one.
     """
 
     shared = SHARED
@@ -31,7 +31,7 @@ class ChatAPI:
     def __init__(self, endpoint: ProviderEndpoint, *, original: bool) -> None:
         self._endpoint = endpoint
         self._original = original
-        self._tells_usage = True  # in streams; some servers know no `stream_options`
+        self._tells_usage = True  # whether to ask for usage in streams; some servers do not know `stream_options`
 
     @cached_property
     def takes(self) -> frozenset[str]:
@@ -46,7 +46,7 @@ class ChatAPI:
             messages.insert(0, {"role": "system", "content": system})
         request: JSON = {"model": self._endpoint.model, "messages": messages, **params}
         if self._original and "max_tokens" in params:
-            request["max_completion_tokens"] = request.pop("max_tokens")  # the new name, which newer models insist on
+            request["max_completion_tokens"] = request.pop("max_tokens")  # the new name, which newer models require
         if tools.functions or tools.own:
             functions = [{"type": "function", "function": _function(each)} for each in tools.functions]
             request["tools"] = [*functions, *tools.own]
@@ -99,7 +99,7 @@ class ChatAPI:
             except Exception as error:
                 if self._original or not _names(error, "stream_options"):
                     raise
-            self._tells_usage = False  # this server does not know the question; it is not asked again
+            self._tells_usage = False  # this server does not know the parameter, so it is not sent again
         return await self.send(client, request)
 
     def read(self, result: Any, heard: Heard) -> None:
@@ -129,7 +129,7 @@ class ChatAPI:
         choice = next((each for each in choices if not getattr(each, "index", 0)), None)
         if choice is None:
             return ""
-        # Azure's filter sends notes about what has been said already; they have no delta.
+        # Azure's filter sends notes about earlier text, without a delta.
         delta = getattr(choice, "delta", None)
         if (refusal := getattr(delta, "refusal", None)) is not None:
             heard.refusals.append(refusal)
@@ -140,14 +140,14 @@ class ChatAPI:
             call.id = call.name = old.name or call.name
             call.text += old.arguments or ""
         if (reason := getattr(choice, "finish_reason", None)) is not None:
-            # [DONE] is swallowed by the SDK, and left out by some servers; a reason to finish is what tells.
+            # [DONE] is not passed on by the SDK, and omitted by some servers; the finish reason shows the end.
             heard.ended = True
             heard.ends(reason, getattr(choice, "error", None))
         return _text_of(getattr(delta, "content", None))
 
 
 def form_of(asked: Asked) -> JSON:
-    """The schema, kept to letter by letter where it can be."""
+    """The schema, in strict mode if possible."""
     form = asked.form
     assert form is not None  # noqa: S101 - asked for where there is one
     strict = form.strict()
@@ -162,13 +162,13 @@ def _function(function: Any) -> JSON:
 
 def _call(given_id: object, function: Any) -> HeardCall:
     arguments = getattr(function, "arguments", None) or getattr(function, "input", None) or ""
-    if isinstance(arguments, dict):  # as some compatible servers send them
+    if isinstance(arguments, dict):  # some compatible servers send parsed arguments
         return HeardCall(str(given_id or ""), function.name, arguments=arguments)
     return HeardCall(str(given_id or ""), function.name, arguments)
 
 
 def _hear_call(delta: Any, heard: Heard) -> None:
-    """One piece of one call; pieces of a call share its index, though some servers count every call as the first."""
+    """Read one piece of a tool call. Pieces of a call share its index, but some servers use index 0 for every call."""
     index = getattr(delta, "index", None) or 0
     mine = [key for key in heard.calls if isinstance(key, tuple) and key[0] == index]
     key = mine[-1] if mine else (index, 0)
@@ -182,7 +182,7 @@ def _hear_call(delta: Any, heard: Heard) -> None:
 
 
 def _text_of(content: Any) -> str:
-    """The text of a content, of which some compatible servers make a list of parts: what is thought, what is said."""
+    """The text of a content, which some compatible servers send as a list of parts with thoughts and text."""
     if isinstance(content, list | tuple):
         said = [each.get("text") for each in content if isinstance(each, dict) and each.get("type", "text") == "text"]
         return "".join([text for text in said if isinstance(text, str)])
@@ -191,10 +191,10 @@ def _text_of(content: Any) -> str:
 
 def _no_choices(result: Any, heard: Heard) -> None:
     """
-    There is no choice: it may be an error, in an "error" of its own or as the whole object.
+    Handle a reply without choices: it may be an error, in a key "error" or as the whole object.
 
     Raises:
-        EndpointReplyError: It is.
+        EndpointReplyError: It is an error.
     """
     error = getattr(result, "error", None)
     if error is None and (getattr(result, "object", None) == "error" or getattr(result, "message", None)):

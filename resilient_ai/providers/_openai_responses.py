@@ -1,4 +1,4 @@
-"""OpenAI's Responses: what is asked, what comes back, and the events of its stream."""
+"""OpenAI's Responses: requests, replies and stream events."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 class ResponsesAPI:
     """
-    Responses.
+    The Responses API.
 
     Args:
-        endpoint: Whose calls these are.
+        endpoint: The endpoint.
     """
 
     shared = SHARED - {"stop"}
@@ -35,7 +35,7 @@ class ResponsesAPI:
     def takes(self) -> frozenset[str]:
         from openai.resources.responses import AsyncResponses
 
-        # A response that is made in the background is no answer yet.
+        # Not `background`: such a response is not an answer yet.
         return parameters_of(AsyncResponses.create) - {"background"}
 
     def request(self, asked: Asked) -> JSON:
@@ -47,7 +47,7 @@ class ResponsesAPI:
         if "max_tokens" in params:
             request["max_output_tokens"] = request.pop("max_tokens")
         if tools.functions or tools.own:
-            # Here tools are strict unless one says otherwise; chat's are not, and both get the same tools.
+            # Tools are strict by default here, but not in chat completions, and both get the same tools.
             functions = [
                 {
                     "type": "function",
@@ -137,7 +137,7 @@ class ResponsesAPI:
             heard.refusals.append(event.delta)
         elif kind in ("response.completed", "response.incomplete"):
             heard.ended = True
-            heard.refusals.clear()  # the whole response has them again
+            heard.refusals.clear()  # the whole response contains them again
             self._close(event.response, heard)
         elif kind == "response.failed":
             error = getattr(event.response, "error", None)
@@ -147,7 +147,7 @@ class ResponsesAPI:
         return ""
 
     def _close(self, response: Any, heard: Heard) -> None:
-        """What a whole response tells besides its text."""
+        """Read a whole response, except its text."""
         heard.model, heard.usage = getattr(response, "model", None), usage_of(response)
         output: Any = getattr(response, "output", None)
         for number, item in enumerate(output or ()):

@@ -1,4 +1,4 @@
-"""The client of an SDK for plain code, as endpoints call it: its methods are lifted to async ones that never wait."""
+"""The SDK clients of plain code, whose methods are lifted to async ones that never wait, for the endpoints."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class LiftedClient:
     """
     An SDK's client for plain code, or a part of it.
 
-    Its methods are awaited as those of the async client are. A stream is an async iterator with `aclose`.
+    Its methods are awaited like those of the async client. A stream is an async iterator with `aclose`.
     """
 
     __slots__ = ("_part",)
@@ -36,12 +36,12 @@ class LiftedClient:
 
 class PlainClient:
     """
-    Makes one client for all threads of a process, when it is first asked for.
+    Makes one client for all threads of a process, at the first use.
 
     Args:
-        make: Makes it.
-        given: The user's own, which is left open; None: make one.
-        lift: As the endpoint calls it.
+        make: Makes the client.
+        given: The user's own client, which is not closed; None: make one.
+        lift: Lifts the client for the endpoint.
     """
 
     __slots__ = ("__weakref__", "_client", "_end", "_given", "_lift", "_lock", "_made_in", "_make")
@@ -57,14 +57,14 @@ class PlainClient:
 
     def get(self) -> Any:
         """The client. A forked child makes its own: two processes cannot share a connection."""
-        # In this order, each once: another thread may take the client away between any two of these steps.
+        # Read in this order, each once: another thread may remove the client between any two of these steps.
         made_in = self._made_in
         client = self._client
         here = os.getpid()
         if made_in == here and client is not None:
             return client
         if made_in not in (0, here):
-            self._lock = threading.Lock()  # the parent's may be held by a thread that the child does not have
+            self._lock = threading.Lock()  # the parent's lock may be held by a thread that the child does not have
         with self._lock:
             if self._made_in != here:
                 self._begin(here)
@@ -80,7 +80,7 @@ class PlainClient:
         self._made_in = here
 
     def take(self) -> Any:
-        """Take the client away, to close it; None where there is none, or it is the user's."""
+        """Remove and return the client, to close it; None if there is none, or if it is the user's."""
         with self._lock:
             client, self._client = self._client, None
             end, made_in, self._made_in = self._end, self._made_in, 0
@@ -91,7 +91,7 @@ class PlainClient:
 
 
 def _close_in(process: int, client: Any) -> None:
-    """Close what nobody has closed, with the endpoint or with the program; not in a child, which has a copy of it."""
+    """Close a client at the end of its endpoint or of the program; not in a forked child, which has only a copy."""
     if os.getpid() == process:
         with suppress(Exception):
             client.close()

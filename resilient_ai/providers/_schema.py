@@ -1,4 +1,4 @@
-"""The form that an answer must have: a pydantic model or a JSON schema, and answers held against it."""
+"""The required form of an answer, a pydantic model or a JSON schema, and its check."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ JSON: TypeAlias = dict[str, Any]
 
 
 class MisfitError(ValueError):
-    """A text does not have the form; `problems` are kinds, because the values belong to the answer."""
+    """A text does not have the form. `problems` are only kinds, because values belong to the answer."""
 
     def __init__(self, problems: tuple[str, ...]) -> None:
         super().__init__(", ".join(problems))
@@ -25,10 +25,10 @@ class MisfitError(ValueError):
 
 class Form:
     """
-    What `schema=` asks for.
+    The form in `schema=`.
 
     Attributes:
-        name: For APIs that want one.
+        name: A name, for APIs that need one.
         json: The JSON schema.
     """
 
@@ -45,13 +45,13 @@ class Form:
         The form of a pydantic model, a type that pydantic understands, or a JSON schema.
 
         Raises:
-            ValueError: It is none of them, or does not describe an object, which the APIs want.
+            ValueError: It is none of these, or does not describe an object, which the APIs require.
         """
         form: Form | None = None
         if isinstance(schema, Mapping):
             form = _of_json(dict(schema))
         else:
-            with suppress(TypeError):  # not hashable, so no type
+            with suppress(TypeError):  # not hashable, so not a type
                 form = _of_type(schema)
         if form is None or not _is_object(form.json):
             what = f"the class {schema.__name__}" if isinstance(schema, type) else f"a {type(schema).__name__}"
@@ -60,7 +60,7 @@ class Form:
 
     def parsed(self, text: str) -> Any:
         """
-        The value that an answer stands for.
+        Parse an answer.
 
         Raises:
             MisfitError: It does not have this form.
@@ -69,17 +69,17 @@ class Form:
 
     def strict(self) -> JSON | None:
         """
-        The same schema as APIs want it that keep to it letter by letter: every object closed, every field required.
+        The same schema for strict mode: every object closed, every property required.
 
         Returns:
-            None where that cannot be: an object of the schema is open on purpose.
+            The schema; None if that is not possible, because an object of the schema is open on purpose.
         """
         return _closed(self.json)
 
 
 @lru_cache(128)
 def _of_type(kind: Any) -> Form | None:
-    """Of a pydantic model without importing pydantic, of other types through it."""
+    """The form of a pydantic model, without importing pydantic, or of another type, with pydantic."""
     if callable(getattr(kind, "model_json_schema", None)):
         schema, validate = kind.model_json_schema(), kind.model_validate_json
     else:
@@ -95,7 +95,7 @@ def _of_type(kind: Any) -> Form | None:
     def parse(text: str) -> Any:
         try:
             return validate(text)
-        except ValueError as error:  # a pydantic ValidationError, which quotes its input
+        except ValueError as error:  # such as a pydantic ValidationError, which quotes its input
             told: Any = error if hasattr(error, "errors") else None
             kinds = [str(each["type"]) for each in told.errors(include_input=False)] if told is not None else []
             raise MisfitError(tuple(kinds) or ("value_error",)) from None
@@ -104,7 +104,7 @@ def _of_type(kind: Any) -> Form | None:
 
 
 def _of_json(schema: JSON) -> Form:
-    # OpenAI's own wrapper around a schema is taken too: {"name": …, "schema": {…}}.
+    # OpenAI's own wrapper around a schema is accepted too: {"name": …, "schema": {…}}.
     inner = schema.get("schema")
     if isinstance(inner, Mapping) and "type" not in schema and "properties" not in schema:
         return Form(str(schema.get("name") or "answer"), dict(inner), _reader(dict(inner)))
@@ -128,7 +128,7 @@ _FENCE = re.compile(r"\A\s*```[A-Za-z]*\s*\n(.*?)\n?\s*```\s*\Z", re.DOTALL)
 
 
 def _without_fence(text: str) -> str:
-    """Without the code fence that models put around JSON where nobody holds them to a schema."""
+    """The text without a code fence, which models often put around JSON if the API does not enforce a schema."""
     if "```" not in text[:20]:
         return text
     found = _FENCE.match(text)
@@ -177,8 +177,8 @@ def _close(node: Any, root: JSON, depth: int) -> Any:
 
 
 def _without_odd_keys(node: JSON, root: JSON) -> JSON:
-    """Without what the strict APIs refuse, said in the words that they take where there are some."""
-    if "$ref" in node and len(node) > 1:  # a reference stands alone; what stands beside it goes into its target
+    """The node without keywords that strict APIs refuse, replaced by accepted ones if possible."""
+    if "$ref" in node and len(node) > 1:  # a reference must be alone, so its siblings are merged into its target
         target = _target(node["$ref"], root)
         node = {**deepcopy(target), **{key: value for key, value in node.items() if key != "$ref"}}
     if len(node.get("allOf") or ()) == 1:

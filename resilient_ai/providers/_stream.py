@@ -1,4 +1,4 @@
-"""`ReplyStream`: an answer that comes in pieces."""
+"""`ReplyStream`: an answer in pieces."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class ReplyStream(AsyncIterator[str]):
     """
 
     def __init__(self, pieces: AsyncGenerator[str | Reply, None]) -> None:
-        self._pieces = pieces  # the last one is the reply
+        self._pieces = pieces  # the last item is the reply
         self.reply: Reply | None = None
 
     def __aiter__(self) -> ReplyStream:
@@ -36,10 +36,10 @@ class ReplyStream(AsyncIterator[str]):
         if not isinstance(piece, Reply):
             return piece
         self.reply = piece
-        return await anext(self._pieces)  # which has none, and ends
+        return await anext(self._pieces)  # the pieces have ended, so this raises StopAsyncIteration
 
     async def aclose(self) -> None:
-        """Leave the stream; its connection is closed."""
+        """Leave the stream, and close its connection."""
         await self._pieces.aclose()
 
     async def __aenter__(self) -> Self:
@@ -53,9 +53,9 @@ class ReplyStream(AsyncIterator[str]):
 
 def hands_out_a_stream(method: F) -> F:
     """
-    Mark a method whose result is a stream, so that decorators know it for one without calling it.
+    Mark a method whose result is a stream, so that decorators recognise it without a call.
 
-    They look through `__wrapped__` for an async generator function, as they do with other people's decorators.
+    They search `__wrapped__` for an async generator function, as with decorators of other libraries.
     """
 
     async def pieces(*_args: object, **_kwargs: object) -> AsyncGenerator[str, None]:

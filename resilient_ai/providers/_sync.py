@@ -1,4 +1,4 @@
-"""An endpoint's twin for plain code: the same requests and replies, by the SDK's client that blocks."""
+"""The twin of an endpoint for plain code: the same requests and replies, with the SDK's blocking client."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class AsyncTwin(Protocol):
-    """What is asked of the endpoint."""
+    """What this requires of the endpoint."""
 
     name: str
     provider: str
@@ -45,10 +45,10 @@ class AsyncTwin(Protocol):
 @public("providers")
 class SyncReplyStream(Iterator[str]):
     """
-    Pieces of text, as they come, for plain code.
+    An iterator over pieces of text, for plain code.
 
     Attributes:
-        reply: The whole answer, once the stream has ended well; None before, and after it failed or was left early.
+        reply: The whole answer, after the stream has ended well; None before that, or if it failed or was left early.
     """
 
     def __init__(self, stream: ReplyStream) -> None:
@@ -68,7 +68,7 @@ class SyncReplyStream(Iterator[str]):
             raise StopIteration from None
 
     def close(self) -> None:
-        """Leave the stream; its connection is closed."""
+        """Leave the stream, and close its connection."""
         one_step(self._stream.aclose())
 
     def __enter__(self) -> Self:
@@ -83,10 +83,10 @@ class SyncReplyStream(Iterator[str]):
 @public("providers")
 class SyncEndpoint(Twin):
     """
-    An endpoint for plain code, `endpoint.sync`: the same name, health, settings and replies; its methods block.
+    An endpoint for plain code, `endpoint.sync`: the same name, health, settings and replies, with blocking methods.
 
-    `failover` hands it to a plain function in place of the endpoint. Within a `deadline()` no request is given more
-    time than is left.
+    `failover` passes it to a plain function in place of the endpoint. Within a `deadline()`, the timeout of a request
+    is at most the time left.
     """
 
     def __init__(self, endpoint: AsyncTwin, client: PlainClient) -> None:
@@ -122,14 +122,14 @@ class SyncEndpoint(Twin):
     def complete(
         self, prompt: Prompt, *, tools: Sequence[Any] | None = None, schema: Any = None, **params: object
     ) -> Reply:
-        """One answer; arguments and errors as of the endpoint's own `complete`."""
+        """Ask for one answer, with the arguments and errors of the endpoint's `complete`."""
         params = self._in_time(params)
         return run_to_end(self._twin.complete(prompt, tools=tools, schema=schema, **params), self.name)  # type: ignore[no-any-return]
 
     def stream(
         self, prompt: Prompt, *, tools: Sequence[Any] | None = None, schema: Any = None, **params: object
     ) -> SyncReplyStream:
-        """The same answer piece by piece; leave it early within `with`, so that it ends at once."""
+        """Ask for an answer in pieces; use `with` to leave it early, so that it ends at once."""
         params = self._in_time(params)
         return SyncReplyStream(self._twin.stream(prompt, tools=tools, schema=schema, **params))
 
@@ -138,11 +138,11 @@ class SyncEndpoint(Twin):
         return run_to_end(self._twin.embed(texts, **self._in_time(params)), self.name)  # type: ignore[no-any-return]
 
     def check(self) -> None:
-        """Return if the provider can be reached and knows us, raise if not; costs no tokens."""
+        """Check that the provider can be reached and accepts our key; raises if not. Costs no tokens."""
         run_to_end(self._twin.check(), self.name)
 
     def close(self) -> None:
-        """Close the client; the next call makes a new one. A client of the user's stays open."""
+        """Close the client; the next call makes a new one. The user's own client stays open."""
         if (client := self._client.take()) is not None:
             run_to_end(self._twin._close(client), self.name)
 
@@ -158,7 +158,7 @@ class SyncEndpoint(Twin):
         return f"{self._twin!r}.sync"
 
     def _in_time(self, params: dict[str, object]) -> dict[str, object]:
-        """Give the request no more time than the caller's deadline leaves."""
+        """Shorten the timeout of a request to the time left of the caller's deadline."""
         left = seconds_left()
         if left == math.inf:
             return params

@@ -1,4 +1,4 @@
-"""Tools in OpenAI's form, chat's or Responses', read once for all APIs; those of a vendor's own kind are told apart."""
+"""Parse tools in OpenAI's form (chat or Responses) for all APIs, and tools in a vendor's own form."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _NAMES = {"openai": "OpenAI's", "anthropic": "Anthropic's", "google": "Google's"
 
 @dataclass(frozen=True, slots=True)
 class Function:
-    """A tool that the caller runs."""
+    """A tool that the caller executes."""
 
     name: str
     description: str | None = None
@@ -30,10 +30,10 @@ class Tools:
     The tools of a call.
 
     Attributes:
-        functions: Those in OpenAI's form.
-        own: Those in the form of the API that is asked.
-        choice: "auto", "none", "required", or the name of the function that must be called; None: not said.
-        parallel: Whether several may be called at a time; None: not said.
+        functions: Tools in OpenAI's form.
+        own: Tools in the form of the API in use.
+        choice: "auto", "none", "required", or the name of the function that must be called; None: not given.
+        parallel: Whether several may be called at a time; None: not given.
     """
 
     functions: tuple[Function, ...] = ()
@@ -55,10 +55,10 @@ def tools_of(
 
     Args:
         given: The tools.
-        choice: Which must be called.
+        choice: Which tool must be called.
         parallel: Whether several may be called at a time.
-        here: Whose API is asked.
-        wrong: Makes the error that is raised for tools that cannot be read, or that this API does not know.
+        here: The API in use.
+        wrong: Makes the error for tools that cannot be parsed, or that this API does not know.
     """
     if given is None:
         given = ()
@@ -83,7 +83,7 @@ def tools_of(
 
 def _kind(tool: object) -> Literal["function"] | Kind:
     if not isinstance(tool, Mapping):
-        return "google"  # an object of its SDK, or a function
+        return "google"  # an object of Google's SDK, or a function
     kind = tool.get("type")
     if kind == "function":
         return "function"
