@@ -46,7 +46,7 @@ class Failure(NamedTuple):
         wait: Seconds that the provider, or our own side, asked to wait; None if neither did.
         refused: Only our own circuits, limits and queues refused, so that no provider was asked.
         probes_in_flight: A circuit refused because all its probes are in flight.
-        by_circuit: The error is the refusal of a single circuit, not of one endpoint among several.
+        not_asked: Only circuits and endpoints that are out of use refused; with several endpoints, all of them.
         unsent: It is proven that the provider has not processed the request; determined only where it matters.
     """
 
@@ -55,7 +55,7 @@ class Failure(NamedTuple):
     wait: float | None = None
     refused: bool = False
     probes_in_flight: bool = False
-    by_circuit: bool = False
+    not_asked: bool = False
     unsent: bool = False
 
     @classmethod
@@ -70,7 +70,7 @@ class Failure(NamedTuple):
             verdict.retry_after,
             refused=_refused(error),
             probes_in_flight=kind is ErrorType.CIRCUIT_OPEN and probes_in_flight(error),
-            by_circuit=isinstance(error, CircuitOpenError),
+            not_asked=_refused(error, (CircuitOpenError, EndpointRestingError)),
             unsent=sure,
         )
 
@@ -194,8 +194,9 @@ def decide(
 def _not_at_all(failure: Failure, plan: Plan, choices: RetryChoices, conditions: Conditions | None) -> str | None:
     """Why such a failure is never retried, whatever the number of attempts; None if it may be."""
     kind = failure.kind
-    if failure.by_circuit and plan.wait is None:
-        return "nobody knows when the circuit may be asked again"
+    if failure.not_asked and plan.wait is None:  # it is for an operator to say
+        what = "circuit" if kind is ErrorType.CIRCUIT_OPEN else "endpoint"
+        return f"nobody knows when the {what} may be asked again"
     if choices.retry is not None:  # the user's condition replaces the rules
         if conditions is None or not conditions.wants_retry():
             return "its retry= says no"
@@ -208,8 +209,8 @@ def _not_at_all(failure: Failure, plan: Plan, choices: RetryChoices, conditions:
     return None
 
 
-def _refused(error: BaseException) -> bool:
+def _refused(error: BaseException, kinds: tuple[type[Exception], ...] = _OUR_OWN) -> bool:
     """Whether only our own limits, queues and circuits refused, so that no provider was asked."""
     if isinstance(error, AllEndpointsFailedError):
-        return all(_refused(each) for each in error.errors.values())
-    return isinstance(error, _OUR_OWN)
+        return all(_refused(each, kinds) for each in error.errors.values())
+    return isinstance(error, kinds)

@@ -9,11 +9,15 @@ from resilient_ai import (
     AIServiceError,
     AllEndpointsFailedError,
     CircuitOpenError,
+    Endpoint,
     ErrorType,
     LimitReachedError,
     RetryBudget,
     RetryRule,
     circuit_breaker,
+    classified_retry,
+    degrade_to,
+    failover,
 )
 from tests.classified_retry.support import retrying, stats
 from tests.helpers import ProviderError, scripted
@@ -47,6 +51,42 @@ async def test_it_does_not_wait_for_an_operator(registry, clock):
         await ask()
 
     assert clock.now() == 0
+
+
+@pytest.mark.parametrize(
+    "taken_out",
+    [
+        lambda registry: [each.force_open() for each in registry.circuit_breakers.values()],
+        lambda registry: [each.mark_down() for each in registry.endpoints.values()],
+        lambda registry: [registry.circuit_breakers["ask[us]"].force_open(), registry.endpoints["eu"].mark_down()],
+    ],
+    ids=["circuits forced open", "endpoints marked down", "one of each"],
+)
+async def test_it_does_not_wait_for_an_operator_who_has_taken_all_endpoints_out(registry, clock, taken_out):
+    @degrade_to("sorry", registry=registry)
+    @classified_retry(timeout_seconds=60, registry=registry)
+    @failover(Endpoint("us"), Endpoint("eu"), registry=registry)
+    @circuit_breaker("ask", registry=registry)
+    async def ask(endpoint):
+        return endpoint.name
+
+    assert [await ask(), await ask()] == ["us", "eu"]
+    taken_out(registry)
+    async with clock.autojump():
+        assert await ask() == "sorry"
+
+    assert clock.now() == 0
+
+
+async def test_it_waits_for_an_endpoint_that_opens_soon_where_an_operator_has_taken_out_the_other(registry, clock):
+    us = CircuitOpenError("us", reason="forced_open")
+    eu = CircuitOpenError("eu", retry_after=4)
+    types = dict.fromkeys(("us", "eu"), ErrorType.CIRCUIT_OPEN)
+    refusals = AllEndpointsFailedError("ask", {"us": us, "eu": eu}, error_types=types, retry_after=4)
+    async with clock.autojump():
+        assert await retrying(registry, scripted(refusals, "pong"), timeout_seconds=60)() == "pong"
+
+    assert clock.now() >= 4
 
 
 async def test_it_looks_again_soon_while_the_probes_are_in_flight(registry, clock):

@@ -26,11 +26,12 @@ from resilient_ai._classified_retry.rules import (
     RetryConfig,
     merged_rules,
 )
+from resilient_ai._core.errors import EndpointRestingError
 
 DEFAULTS = RetryConfig(merged_rules(None))
 ONCE = RetryConfig(merged_rules(None), max_attempts=1)
 OVERLOADED = Failure(ErrorType.MODEL_OVERLOADED, retryable=True)
-CIRCUIT = Failure(ErrorType.CIRCUIT_OPEN, retryable=True, wait=4.0, refused=True, by_circuit=True)
+CIRCUIT = Failure(ErrorType.CIRCUIT_OPEN, retryable=True, wait=4.0, refused=True, not_asked=True)
 LIMIT = Failure(ErrorType.MODEL_OVERLOADED, retryable=True, wait=90.0, refused=True)
 
 
@@ -128,7 +129,8 @@ OWN = RetryChoices(retry=any_condition, wait=any_condition, stop=any_condition)
 @pytest.mark.parametrize(
     ("reason", "failure", "given"),
     [
-        ("nobody knows when the circuit", Failure(ErrorType.CIRCUIT_OPEN, retryable=True, by_circuit=True), {}),
+        ("nobody knows when the circuit", Failure(ErrorType.CIRCUIT_OPEN, retryable=True, not_asked=True), {}),
+        ("nobody knows when the endpoint", Failure(ErrorType.MODEL_OVERLOADED, retryable=True, not_asked=True), {}),
         ("its retry= says no", OVERLOADED, {"choices": OWN, "conditions": Conditions(wants=False)}),
         ("authentication is not retried", Failure(ErrorType.AUTHENTICATION, retryable=False), {}),
         ("network_error is not retried", Failure(ErrorType.NETWORK_ERROR, retryable=False), {}),
@@ -197,25 +199,28 @@ def behind(*errors):
 
 FULL = CircuitOpenError("openai", 60.0, "half_open_full")
 OPEN = CircuitOpenError("openai", 60.0)
+DOWN = EndpointRestingError("openai", marked_down=True)
 
 
 @pytest.mark.parametrize(
-    ("error", "refused", "probes_in_flight", "by_circuit"),
+    ("error", "refused", "probes_in_flight", "not_asked"),
     [
         (TimeoutError(), False, False, False),
         (OPEN, True, False, True),
         (FULL, True, True, True),
         (LimitReachedError("ask", limit=1, waiting=0, retry_after=1.0), True, False, False),
         (QueueFullError("ask", max_queue_size=1), True, False, False),
-        (behind(OPEN, OPEN), True, False, False),
-        (behind(OPEN, FULL), True, True, False),
+        (behind(OPEN, OPEN), True, False, True),
+        (behind(OPEN, FULL), True, True, True),
+        (behind(OPEN, DOWN), True, False, True),
+        (behind(OPEN, QueueFullError("ask", max_queue_size=1)), True, False, False),
         (behind(TimeoutError(), OPEN), False, False, False),
     ],
 )
-def test_a_failure_tells_who_refused(error, refused, probes_in_flight, by_circuit):
+def test_a_failure_tells_who_refused(error, refused, probes_in_flight, not_asked):
     failure = Failure.of(error, classify(error), RetryChoices())
 
-    assert (failure.refused, failure.probes_in_flight, failure.by_circuit) == (refused, probes_in_flight, by_circuit)
+    assert (failure.refused, failure.probes_in_flight, failure.not_asked) == (refused, probes_in_flight, not_asked)
 
 
 def test_whether_it_was_sent_is_looked_at_only_where_that_matters():
