@@ -18,10 +18,10 @@ F = TypeVar("F", bound=Callable[..., Any])
 @public("providers")
 class ReplyStream(AsyncIterator[str]):
     """
-    Pieces of text, as they come. `async with` closes the stream where it is left early.
+    An async iterator over pieces of text. `async with` closes the stream if it is left early.
 
     Attributes:
-        reply: The whole answer, once the stream has ended well; None before, and after it failed or was left early.
+        reply: The whole answer, after the stream has ended well; None before that, or if it failed or was left early.
     """
 
     def __init__(self, pieces: AsyncGenerator[str | Reply, None]) -> None:

@@ -1,4 +1,4 @@
-"""What differs between two questions that are almost the same: a word replaced, or two parts exchanged."""
+"""Find the differences of two similar questions: replaced words, or exchanged parts."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
     from ._sequence import Word
 
-_MOST_EDITS = 24  # more differ by more than a look-alike does
-_MOST_REPLACED = 3  # content words in one place; a longer difference is another way to say it
-_MOST_SIGNS = 8  # the same in a script without spaces
+_MOST_EDITS = 24  # questions with more differences are not look-alikes
+_MOST_REPLACED = 3  # content words in one place; a longer difference is a different wording
+_MOST_SIGNS = 8  # the same in characters, for a script without spaces
 _LONGEST_EXCHANGE = 24
-_LEAST_TYPED = 9  # letters of a word that may have one too many or too few; shorter ones are often other words
+_LEAST_TYPED = 9  # least letters of a word that may have a typo; shorter words with a typo are often other words
 _ENDINGS = frozenset("e s es ed d ing ings ion ions or ors ation ations ment ments ly al".split()) | {""}
 _VERB_ENDINGS = frozenset(("ed", "ing", "es", "s"))
 _Y_ENDINGS = frozenset(("y", "ies", "ied", "ying"))
@@ -27,14 +27,14 @@ _FINITE = frozenset("o a e as es an en amos emos imos i t st te est ez ons ent s
 
 
 class Block(NamedTuple):
-    """A place in which two sequences differ, and what stands there in each."""
+    """A place in which two sequences differ, with the words of each."""
 
     one: Sequence[Word]
     other: Sequence[Word]
 
 
 def differences(one: Sequence[Word], other: Sequence[Word]) -> list[Block] | None:
-    """Where two sequences differ, by fewest edits; None when there are more than 24."""
+    """The places where two sequences differ, with the fewest edits; None if there are more than 24."""
     start = 0
     while start < min(len(one), len(other)) and one[start].form == other[start].form:
         start += 1
@@ -90,7 +90,7 @@ def _between(one: Sequence[Word], other: Sequence[Word], matched: list[tuple[int
 
 
 def is_replaced(one: Sequence[Word], other: Sequence[Word]) -> bool:
-    """Whether something stands in place of something else that does not mean the same."""
+    """Whether words of one sequence are replaced in the other by words with another meaning."""
     blocks = differences(one, other)
     if blocks is None:
         return False
@@ -107,26 +107,26 @@ def is_replaced(one: Sequence[Word], other: Sequence[Word]) -> bool:
             return True
         if mine or theirs:
             places.append((mine, theirs))
-    # A word that only one of them has says that the question was put in another way, and then other words may differ.
+    # A word in only one of them shows that the question has another wording, in which other words may differ too.
     return all(mine and theirs and max(len(mine), len(theirs)) <= _MOST_REPLACED for mine, theirs in places) and any(
         not _mean_the_same(mine, theirs, only_other, only_one) for mine, theirs in places
     )
 
 
 def _only(one: Sequence[Word], other: Sequence[Word]) -> Counter[str]:
-    """Content that one sequence has and the other has not, wherever it stands."""
+    """Content words that only one sequence has, at any place."""
     mine, theirs = (Counter(word.form for word in each if word.role == CONTENT) for each in (one, other))
     return mine - theirs
 
 
 def _has_other_signs(one: Sequence[Word], other: Sequence[Word]) -> bool:
-    """Whether a sign of a script without spaces, of which each counts, is not in the other sequence."""
+    """Whether a character of a script without spaces, of which each counts, is missing in the other sequence."""
     known = {word.form for word in other}
     return any(len(word.form) == 1 and word.form > "\u0dff" and word.form not in known for word in one)
 
 
 def _exclude(block: Block) -> bool:
-    """Whether function words stand for each other that exclude each other: `every` for `any`, `before` for `with`."""
+    """Whether function words are replaced by others that exclude them: `every` by `any`, `before` by `with`."""
     kinds = {word.role for word in block.one} & {word.role for word in block.other} - {CONTENT, NUMBER}
     for kind in kinds:
         mine, theirs = ({word.form for word in side if word.role == kind} for side in block)
@@ -141,7 +141,7 @@ def _mean_the_same(mine: list[Word], theirs: list[Word], also: Counter[str], too
     fewer, more = sorted((mine, theirs), key=len)
     if all(any(_alike(word.written, each.written) for each in more) for word in fewer):
         return True
-    # A verb whose prefix is parted from it: `setze … zurück` and `zurücksetzen`.
+    # A verb with a separated prefix: `setze … zurück` and `zurücksetzen`.
     verbs = [word.written for word in (*mine, *theirs)] + [*also, *too]
     return any(
         long.written.startswith(short.written)
@@ -158,7 +158,7 @@ def _joined(words: Sequence[Word]) -> str:
 
 
 def _alike(one: str, other: str) -> bool:
-    """Whether two words are one: synonyms, two forms, or one of them mistyped."""
+    """Whether two words count as equal: synonyms, two forms, or one with a typo."""
     return one == other or are_synonyms(one, other) or _are_forms(one, other) or _is_mistyped(one, other)
 
 
@@ -181,7 +181,7 @@ def _without_accents(word: str) -> str:
 
 
 def _are_endings(*ends: str) -> bool:
-    """Whether two words that begin alike are forms of one word."""
+    """Whether two words with the same beginning are forms of one word."""
     if all(end in _ENDINGS for end in ends) or all(end in _Y_ENDINGS for end in ends):
         return True
     if any(end in ("er", "ers") for end in ends) and any(end in _VERB_ENDINGS for end in ends):  # painted, painter
@@ -190,7 +190,7 @@ def _are_endings(*ends: str) -> bool:
 
 
 def _is_mistyped(one: str, other: str) -> bool:
-    """Whether one letter is missing in, or exchanged with its neighbour of, a long word that begins alike."""
+    """Whether two long words with the same beginning differ by one missing letter, or by two exchanged neighbours."""
     if min(len(one), len(other)) < _LEAST_TYPED or one[:2] != other[:2] or not (one + other).isalpha():
         return False
     short, long = sorted((one, other), key=len)
@@ -204,7 +204,7 @@ def _is_mistyped(one: str, other: str) -> bool:
 
 
 def is_exchanged(one: Sequence[Word], other: Sequence[Word]) -> bool:
-    """Whether the same words stand in both, two parts of them in exchanged places: X … Z and Z … X."""
+    """Whether both have the same words, with two parts in exchanged places: X … Z and Z … X."""
     mine, theirs = [word.form for word in one], [word.form for word in other]
     while mine and theirs and mine[0] == theirs[0]:
         del mine[0], theirs[0]

@@ -1,4 +1,4 @@
-"""`AnswerTypes`: the classes that a memory may build for a call site; a file or a server cannot name any other."""
+"""`AnswerTypes`: the classes that a memory may build for a call site; a file or a server cannot add others."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from typing import Any
 
 from resilient_ai._core.forks import hold_while_forking
 
-_MOST_CLASSES = 256  # of one call site; annotations may refer to themselves
+_MOST_CLASSES = 256  # most classes of one call site; annotations may refer to themselves
 _MOST_SITES = 1_000
 
 
 def name_of(kind: type) -> str:
-    """How a class is called in a store."""
+    """The name of a class in a store."""
     return f"{kind.__module__}.{kind.__qualname__}"
 
 
@@ -61,7 +61,7 @@ class AnswerTypes:
 
         Args:
             function: Its name.
-            target: The function itself, whose return annotation counts; None where it is not known.
+            target: The function itself, whose return annotation counts; None if unknown.
         """
         with self._lock:
             returned = self._returned.get(function)
@@ -70,17 +70,18 @@ class AnswerTypes:
     def _annotation(self, target: Any) -> dict[str, type]:
         if target is None:
             return {}
-        target = getattr(target, "__func__", target)  # bound methods are made anew for every call
+        # The function of a bound method, which is a new object for every call.
+        target = getattr(target, "__func__", target)
         try:
             known = self._annotated.get(target)
             if known is None:
                 known = self._annotated[target] = buildable(return_annotation(target))
-        except TypeError:  # neither hashable nor weakly referable
+        except TypeError:  # not hashable, or not weakly referenceable
             known = buildable(return_annotation(target))
         return known
 
     def note(self, function: str, kinds: Iterable[type]) -> None:
-        """The call site has returned an answer made of these classes."""
+        """Add the classes of an answer that the call site has returned."""
         with self._lock:
             for kind in kinds:
                 if function not in self._returned and len(self._returned) >= _MOST_SITES:
@@ -91,7 +92,7 @@ class AnswerTypes:
 
 
 def return_annotation(target: Any) -> Any:
-    """What a function says that it returns, with names resolved; None if it does not say, or they cannot be."""
+    """The return annotation of a function, with names resolved; None if there is none, or they cannot be resolved."""
     while isinstance(target, functools.partial):
         target = target.func
     function = inspect.unwrap(getattr(target, "__func__", target))
@@ -108,7 +109,7 @@ def return_annotation(target: Any) -> Any:
 
 
 def buildable(annotation: Any) -> dict[str, type]:
-    """Dataclasses and pydantic models that an annotation names, those in the fields of such dataclasses included."""
+    """Dataclasses and pydantic models in an annotation, including those in the fields of such dataclasses."""
     found: dict[str, type] = {}
     left = [annotation]
     seen: set[int] = set()

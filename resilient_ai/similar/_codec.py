@@ -1,4 +1,4 @@
-"""Answers as typed JSON: a decoded answer equals the encoded one, and decoding builds no class but the ones allowed."""
+"""Answers as typed JSON: a decoded answer equals the encoded one, and decoding builds only allowed classes."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ class NotStorable(TypeError):  # noqa: N818 - the name is the message
 
 def encode(answer: Any, classes: set[type] | None = None) -> str:
     """
-    An answer as JSON.
+    Encode an answer as JSON.
 
     Text, `Reply`, numbers, None, lists, tuples, dicts, bytes, dates, decimals, UUIDs, dataclasses and pydantic models,
     nested to any depth.
 
     Args:
         answer: The answer.
-        classes: Gets the dataclasses and models that were found in it.
+        classes: A set to which the dataclasses and models in the answer are added.
 
     Raises:
-        NotStorable: Anything else in it.
+        NotStorable: The answer contains anything else.
     """
     try:
         return json.dumps(_Encoder(classes).plain(answer), ensure_ascii=False, separators=(",", ":"))
@@ -49,16 +49,16 @@ def encode(answer: Any, classes: set[type] | None = None) -> str:
 
 def decode(text: str, types: Mapping[str, type] = _NONE) -> Any:
     """
-    A new copy of the answer.
+    Decode a text into a new copy of the answer.
 
-    Nothing is looked up or imported by a name in the text.
+    Names in the text are never imported.
 
     Args:
-        text: What `encode` gave.
+        text: The result of `encode`.
         types: Classes that may be built, by name.
 
     Raises:
-        NotStorable: Not written by `encode`, or of a class that is not among `types`, or that has changed.
+        NotStorable: The text was not written by `encode`, or contains a class that is not in `types` or has changed.
     """
     try:
         return _Decoder(types).restored(json.loads(text))
@@ -163,7 +163,7 @@ class _Decoder:
         if kind is None:
             raise NotStorable("an answer of a class that the call site does not name")
         if name == "model" and is_model(kind):
-            # As JSON, not as Python values: a strict model takes a date from a string there only.
+            # Validated as JSON: only then does a strict model accept a date as a string.
             return kind.model_validate_json(json.dumps(content))
         if name == "dataclass" and dataclasses.is_dataclass(kind) and not is_model(kind):
             build: Any = kind

@@ -1,4 +1,4 @@
-"""Whether an answer is whole: it ended well, and there is something in it."""
+"""Whether an answer is complete: it ended well and is not empty."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ from resilient_ai._degrade_to.complete import ended_well
 
 
 def is_whole(answer: Any) -> bool:
-    """Whether an answer says that it ended well, and is no empty container."""
+    """Whether an answer ended well and is not an empty container."""
     return ended_well(answer) and not (isinstance(answer, list | tuple | dict | set) and not answer)

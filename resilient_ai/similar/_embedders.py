@@ -1,4 +1,4 @@
-"""Embedders: the protocol, the ones that come with the package, and the checks for a user's own."""
+"""Embedders: the protocol, the built-in ones, and checks for a user's own."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 _LEAST_SAFE = 0.80
-_UNKNOWN_THRESHOLD = 0.94  # what the measured embedder with the highest similarities between neighbours needs
+_UNKNOWN_THRESHOLD = 0.94  # needed by the measured embedder with the highest similarities between different questions
 
 
 @public("similar")
@@ -26,7 +26,7 @@ class Embedder(Protocol):
     """
     Turns questions into vectors. `embed` may be `async def`; a plain one is called in a thread.
 
-    It may also have `covers(text) -> bool`: whether the vector of that text says anything.
+    It may also have `covers(text) -> bool`: whether the vector of that text is meaningful.
 
     Attributes:
         id: Name and version: vectors of different ids are never compared.
@@ -49,9 +49,9 @@ class Space:
     One embedder with its threshold; its vectors are scaled to length 1.
 
     Attributes:
-        id: The embedder's.
+        id: The embedder's id.
         threshold: The least similarity in use.
-        remote: Whether the embedder is `async`; such a one usually calls a provider, and fails when that does.
+        remote: Whether the embedder is `async`: it usually calls a provider, and fails with that provider.
     """
 
     def __init__(self, embedder: Embedder, threshold: float | None, *, allow_unsafe: bool) -> None:
@@ -67,7 +67,7 @@ class Space:
             )
 
     def covers(self, text: str) -> bool:
-        """Whether the embedder can tell this text from others."""
+        """Whether the embedder can represent this text."""
         covers = getattr(self.embedder, "covers", None)
         return bool(covers(text)) if covers is not None else True
 
@@ -86,10 +86,10 @@ class Space:
 
 def unit_vectors(vectors: Any, count: int) -> list[npt.NDArray[np.float32] | None]:
     """
-    Rows as float32 of length 1; None for a row of zeros.
+    The rows as float32 vectors of length 1; None for a row of zeros.
 
     Raises:
-        ValueError: Not one row of finite numbers per text.
+        ValueError: There is not one row of finite numbers per text.
     """
     import numpy as np
 
@@ -127,11 +127,11 @@ def _awaiting(function: Callable[[list[str]], Any]) -> Callable[[list[str]], Any
 
 def space_of(given: Any, threshold: float | None, *, allow_unsafe: bool) -> Space | None:
     """
-    The space of the embedder that was asked for; None for trigrams alone.
+    The space of an embedder; None for trigrams only.
 
     Raises:
-        ImportError: "minilm" is asked for and not installed.
-        ValueError: Neither a known name nor an embedder.
+        ImportError: "minilm" is given but not installed.
+        ValueError: It is neither a known name nor an embedder.
     """
     if isinstance(given, str):
         if given not in ("auto", "trigrams", "minilm"):

@@ -1,4 +1,4 @@
-"""`features`: what the guard compares of a question: numbers, names, negations, directions, its words in order."""
+"""`features`: the parts of a question that the guard compares: numbers, names, negations, directions, words."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from ._sequence import UNSPACED, sequence, stem
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-# Patterns are compiled when the first question comes: importing the package must cost nothing. All are linear: what an
-# alternative has looked at in vain is bounded, or belongs to what the next one takes.
+# Patterns are compiled for the first question, so that importing the package costs nothing. All are linear: text that
+# an alternative has read in vain is bounded, or is consumed by the next one.
 _PIECES = rf"""(?x)
     https?://\S+ | (?<![\w.+-])[\w.+-]{{1,64}}@[\w-]{{1,63}}(?:\.[\w-]{{1,63}}){{1,8}}    # addresses
     | {UNSPACED}+                                                 # a run of a script without spaces
@@ -32,7 +32,7 @@ _APOSTROPHES = str.maketrans("’`´ʼ", "''''")
 
 @dataclass(frozen=True, slots=True)
 class Features:
-    """The comparable parts of one text. Every string in it can be replaced by a digest: only equality counts."""
+    """The comparable parts of one text. Every string can be replaced by a digest, because only equality counts."""
 
     numbers: tuple[tuple[str, str], ...]
     dates: frozenset[str]
@@ -80,7 +80,7 @@ class Features:
 
 
 def features(text: str) -> Features:
-    """The features of a text. Nothing of it is kept."""
+    """Compute the features of a text, which is not kept."""
     text = unicodedata.normalize("NFKC", text).translate(_APOSTROPHES)
     tokens = [match.group() for match in re.finditer(_PIECES, text)]
     lower = [token.casefold() for token in tokens]
@@ -127,7 +127,7 @@ def _entities(tokens: list[str]) -> Iterator[str]:
         letters = [character for character in token if character.isalpha()]
         digits = any(character.isdigit() for character in token)
         if token[0] == "-" and letters:
-            yield token  # a switch, in its own case: `-v` and `-V` are two
+            yield token  # a command-line switch, case-sensitive: `-v` and `-V` differ
         elif letters and digits:
             if not is_number(token.casefold()):
                 yield token.casefold()
@@ -163,13 +163,13 @@ def _negations(lower: list[str]) -> tuple[int, frozenset[str]]:
 
 
 def _is_before_its_subject(words: list[str], place: int) -> bool:
-    """Whether the subject follows and then the verb that is negated, which may be any: `why won't my transfer go`."""
+    """Whether subject and negated verb follow, and the verb may be any: `why won't my transfer go`."""
     asking = words[place].endswith("n't") and words[max(0, place - 1) : place] == ["why"]
     return asking and table.SUBORDINATING.isdisjoint(words[place + 1 :])
 
 
 def _asks(words: list[str], place: int) -> bool:
-    """Whether a negation only says that the writer asks: `I don't know how`, `I can't find my PIN`."""
+    """Whether a negation only introduces the question: `I don't know how`, `I can't find my PIN`."""
     before = words[max(0, place - 2) : place]
     if before[-1:] == ["i"] and words[place] in ("not", "never"):  # "why do I not see it?"
         return False
@@ -178,7 +178,7 @@ def _asks(words: list[str], place: int) -> bool:
 
 
 def _knowledge(lower: list[str]) -> Iterator[tuple[str, int]]:
-    """What the writer says that he knows, finds or sees, or does not: `I know` against `I don't know`."""
+    """Iterate over what the writer knows, finds or sees, or does not: `I know` against `I don't know`."""
     for place, word in enumerate(lower):
         if word not in table.NOT_KNOWN:
             continue
@@ -188,11 +188,11 @@ def _knowledge(lower: list[str]) -> Iterator[tuple[str, int]]:
         since = len(before) - before[::-1].index("i")
         denied = any(each.endswith("n't") or each.replace("'", "") in table.NEGATORS for each in before[since:])
         if denied or before[since - 2 : since - 1] == [] or before[since - 2] not in table.AUXILIARIES:
-            yield f"i {stem(word)}", int(denied)  # and not `where can I find`
+            yield f"i {stem(word)}", int(denied)  # but not `where can I find`
 
 
 def _done_to(bare: list[str], content: tuple[str, ...]) -> Iterator[tuple[str, str, str]]:
-    """What is done, and what had been done: `archive the restored mail` against `restore the archived mail`."""
+    """Iterate over pairs of action and earlier action: `archive the restored mail`, `restore the archived mail`."""
     for before, word in pairwise(bare):
         if word.endswith("ed") and len(word) > 4 and before in table.DETERMINERS:
             yield from (("done to", each, stem(word)) for each in content[:12])
@@ -266,7 +266,7 @@ def _directions(bare: list[str]) -> Iterator[tuple[str, str, str]]:
 
 
 def _counts(word: str) -> bool:
-    """Whether a word can be one end of a direction."""
+    """Whether a word can be an end of a direction."""
     return word[0].isalnum() and (word not in table.STOP_WORDS or word in table.MOVABLE)
 
 

@@ -1,4 +1,4 @@
-"""Whether a path may be used for answers: a new file, or one that this library has made for this user; nothing else."""
+"""Check that a path may be used for answers: only a new file, or one made by this library for this user."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ._held_files import HeldFile
 
 APPLICATION_ID: Final = 1380010323
-"""In the header of every file of this library, by `PRAGMA application_id`: "RAIS"."""
+""""RAIS", the `PRAGMA application_id` in the header of every file of this library."""
 
 _MAGIC: Final = b"SQLite format 3\x00"
 _HEADER_BYTES: Final = 100
@@ -25,15 +25,15 @@ _SIDE_FILES: Final = ("-wal", "-shm", "-journal")
 
 
 class ForeignFileError(ValueError):
-    """The path leads to something that is not a file of this library and this user. It is left as it is."""
+    """The path is not a file of this library and this user. It is not changed."""
 
 
 def claim(path: Path) -> tuple[HeldFile, bool]:
     """
-    Make the file if nothing is there, and check it if something is; nothing that is not ours is altered.
+    Make the file if the path is free, otherwise check it. Other files are never changed.
 
     Returns:
-        The file, to be released when no connection uses it any more, and whether it is empty, so that a database has
+        The file, to be released when no connection uses it any more; and whether it is empty, so that a database has
         to be made in it.
 
     Raises:
@@ -52,7 +52,7 @@ def claim(path: Path) -> tuple[HeldFile, bool]:
 
 def is_damaged(path: Path, held: HeldFile) -> bool:
     """
-    Whether the file at a path is ours to rename, now that SQLite cannot read it.
+    Whether the file at a path is ours and may be renamed, because SQLite cannot read it.
 
     Args:
         path: The file.
@@ -65,7 +65,7 @@ def is_damaged(path: Path, held: HeldFile) -> bool:
     if found.st_ino != held.inode or not stat.S_ISREG(found.st_mode) or not _is_mine(found):
         return False
     header = held.first_bytes(_HEADER_BYTES)
-    return _has_our_id(header) if header.startswith(_MAGIC) else True  # it was ours, and its header is gone
+    return _has_our_id(header) if header.startswith(_MAGIC) else True  # it was ours, but its header is destroyed
 
 
 def _open(path: Path) -> int:
@@ -73,7 +73,7 @@ def _open(path: Path) -> int:
     try:
         return os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
-        _refuse_what_is_no_file(path)  # before it is opened: opening a FIFO or a device may wait or do something
+        _refuse_what_is_no_file(path)  # checked before opening: opening a FIFO or a device may block or have effects
         return os.open(path, flags)
 
 
@@ -113,7 +113,7 @@ def _is_empty(path: Path, held: HeldFile) -> bool:
 
 
 def _header(path: Path, held: HeldFile) -> bytes:
-    """The first bytes of a file, once no other process is in the middle of making it."""
+    """The first bytes of a file, read when no other process is making it."""
     header = b""
     for _ in range(_TRIES):
         header = held.first_bytes(_HEADER_BYTES)

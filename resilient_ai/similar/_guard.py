@@ -92,8 +92,8 @@ def _negation(a: Features, b: Features) -> bool:
     if bool(a.negations) != bool(b.negations):
         return True
     if a.negations % 2 != b.negations % 2 and len(set(a.content) ^ set(b.content)) <= 1:
-        return True  # one more negation among the same words
-    # One more negation in a longer text may say the same once more; a word that only one text negates does not.
+        return True  # an additional negation among the same words
+    # An additional negation in a longer text may repeat the first; a word that only one text negates is a difference.
     if a.negations % 2 != b.negations % 2 and not (a.negated - b.negated).isdisjoint(b.words):
         return True
     if a.negations % 2 != b.negations % 2 and not (b.negated - a.negated).isdisjoint(a.words):
@@ -159,8 +159,9 @@ def _tenses(a: Features, b: Features) -> bool:
         return False
     if "now" not in a.tenses | b.tenses:
         return True
-    # The present often stands for the future or the past, so that nothing else may differ. "When will it arrive?" and
-    # "When does it arrive?" ask for the same, and so do "how long will it take?" and "how long does it take?".
+    # The present tense is often used for the future or the past, so tenses count only if nothing else differs. "When
+    # will it arrive?" and "When does it arrive?" are the same, and so are "how long will it take?" and "how long does
+    # it take?".
     timeless = "when" in a.frames or (_TO_COME & a.frames and "past" not in a.tenses | b.tenses)
     return not timeless and Counter(_content(a)) == Counter(_content(b))
 

@@ -1,9 +1,9 @@
 """
 Descriptors of database files, kept open as long as a connection of this process may use the file.
 
-POSIX takes all locks of a process on a file away when it closes any descriptor of that file. SQLite minds that among
-its own descriptors, but knows nothing of ours: a look into a file that another memory of this process has open would
-let other processes take it for closed. (SQLite, "How To Corrupt An SQLite Database File", section 2.2.)
+POSIX releases all locks of a process on a file when the process closes any descriptor of that file. SQLite handles that
+for its own descriptors, but does not know ours: if we open and close a file that another memory of this process uses,
+other processes lose its locks. (SQLite, "How To Corrupt An SQLite Database File", section 2.2.)
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
 class HeldFile:
     """
-    One use of a file. It ends with `release`, or when nobody has it any more.
+    One use of a file. It ends with `release`, or when the object is garbage-collected.
 
     Attributes:
-        descriptor: Opened for reading and writing. Others use it too: nobody may close it or go by its position.
+        descriptor: A shared descriptor for reading and writing. Do not close it, and do not rely on its position.
     """
 
     __slots__ = ("_held", "_identity", "descriptor")
@@ -40,18 +40,18 @@ class HeldFile:
 
     @property
     def inode(self) -> int:
-        """Of the file."""
+        """The inode of the file."""
         return self._identity[1]
 
     def first_bytes(self, count: int) -> bytes:
-        """What the file begins with."""
+        """The first bytes of the file."""
         if hasattr(os, "pread"):
             return os.pread(self.descriptor, count, 0)
         os.lseek(self.descriptor, 0, os.SEEK_SET)
         return os.read(self.descriptor, count)
 
     def release(self) -> None:
-        """The connection is closed, or none was made."""
+        """End this use: the connection is closed, or none was made."""
         held, self._held = self._held, None
         if held is not None:
             held.release(self._identity)
@@ -66,7 +66,8 @@ class _HeldFiles:
         self._lock = threading.Lock()
         self._descriptors: dict[Identity, list[int]] = {}
         self._uses: dict[Identity, int] = {}
-        self._unreleased: deque[Identity] = deque()  # of garbage, which may be collected while the lock is held
+        # From garbage-collected objects: the collector may run while the lock is held.
+        self._unreleased: deque[Identity] = deque()
         hold_while_forking(self, self._lock, rank=9)
 
     def hold(self, path: Path, open_file: Callable[[], int]) -> HeldFile:
@@ -83,19 +84,19 @@ class _HeldFiles:
             if identity is None or identity not in self._uses:
                 descriptor = open_file()
                 identity = _identity(os.fstat(descriptor))
-                # There is another one already, if the file came to this path only now.
+                # If the file was moved to this path just now, another descriptor is already held.
                 self._descriptors.setdefault(identity, []).append(descriptor)
             self._uses[identity] = self._uses.get(identity, 0) + 1
             return HeldFile(self, identity, self._descriptors[identity][0])
 
     def release(self, identity: Identity) -> None:
-        """One use is over."""
+        """End one use."""
         with self._lock:
             self._release(identity)
             self._release_garbage()
 
     def release_later(self, identity: Identity) -> None:
-        """One use is over; the descriptor is closed when somebody holds or releases a file."""
+        """End one use; the descriptor is closed at the next `hold` or `release`."""
         self._unreleased.append(identity)
 
     def _release_garbage(self) -> None:

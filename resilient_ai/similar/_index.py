@@ -28,16 +28,17 @@ if TYPE_CHECKING:
     from ._vectors import Vectors
 
 _CANDIDATES = 32
-_EQUAL = 0.01  # similarities this close count as equal; the newest of these entries answers
+_EQUAL = 0.01  # similarities this close count as equal; the newest entry is used
 _INLINE = 1_000  # characters of questions that may be read in an event loop: 2 to 4 ms
-_FORGOTTEN = 1_000  # scopes whose drafts may still be on their way when they are forgotten
+_FORGOTTEN = 1_000  # most forgotten scopes that are kept in mind, whose drafts may still be pending
 _LARGEST = 4  # one question with its answer takes at most max_bytes divided by this
-_FEATURES_BYTES = 1 << 20, 64 << 20  # kept of remembered questions' features: a part of max_bytes between these
+# Least and most bytes for features of remembered questions, within which it is a part of max_bytes.
+_FEATURES_BYTES = 1 << 20, 64 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """An answer that may serve."""
+    """An answer that may be used."""
 
     similarity: float
     entry: Entry
@@ -46,12 +47,12 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """An answer on its way to the store."""
+    """An answer that is to be written to the store."""
 
     question: Question
     answer: str
     at: float
-    epoch: int = 0  # of the index, when it was made
+    epoch: int = 0  # epoch of the index when the draft was made
     vector: Vector | None = None
 
 
@@ -84,12 +85,12 @@ class Index:
         self._guard = guard
         self._store_text = store_text
         self._largest = max_bytes // _LARGEST
-        self._lock = threading.RLock()  # a signal handler may read the counts in the middle of anything
+        self._lock = threading.RLock()  # reentrant: a signal handler may read the counts at any time
         hold_while_forking(self, self._lock, rank=3)
         self._features = RememberedFeatures(min(max(_FEATURES_BYTES[0], max_bytes // 16), _FEATURES_BYTES[1]))
         self.added = self.store_errors = 0
         self.epoch = 0
-        self._forgotten: OrderedDict[str | None, int] = OrderedDict()  # owner → the last epoch that is forgotten
+        self._forgotten: OrderedDict[str | None, int] = OrderedDict()  # owner → the latest forgotten epoch
         self.skipped: Counter[str] = Counter()
         self.refused: Counter[str] = Counter()
 
@@ -103,7 +104,7 @@ class Index:
     def add(self, drafts: list[Draft]) -> None:
         """Check drafts and write them; errors of the store or the embedder are only counted."""
         ready = self._entries([draft for draft in drafts if self._takes(draft)])
-        # Embedding takes time: what was forgotten meanwhile must not come back.
+        # Embedding takes time: answers forgotten meanwhile must not come back.
         taken = [entry for draft, entry in ready if not self._is_forgotten(draft)]
         if not taken:
             return
@@ -165,10 +166,10 @@ class Index:
 
     def forget(self, owner: str | None) -> None:
         """
-        Drop what is kept of questions beside the store, and write no draft that was made before.
+        Drop cached data about questions outside the store, and do not write drafts made before.
 
         Args:
-            owner: Whose drafts; None: all.
+            owner: The owner of the drafts; None: all.
         """
         self._features.forget()
         with self._lock:
@@ -198,14 +199,14 @@ class Index:
         The answer for a question.
 
         Args:
-            question: What is asked.
-            vector: Of the embedder, if it has one for the question.
-            since: The earliest time of an answer that may serve, in seconds since 1970.
-            types: Classes that the answer may be built of.
-            inline: Whether this is an event loop, which must not be kept from its tasks.
+            question: The question.
+            vector: The embedder's vector for the question, if it has one.
+            since: The earliest time of an answer that may be used, in seconds since 1970.
+            types: Classes that the answer may contain.
+            inline: Whether this runs in an event loop, which must not be blocked.
 
-        Raises:
-            TooMuchWork: With `inline`, when a thread has to do it.
+            Raises:
+                TooMuchWork: With `inline`, if the search has to run in a thread.
         """
         try:
             return self._search(question, vector, since, types, Budget(_INLINE if inline else None))
@@ -260,7 +261,7 @@ class Index:
         return best
 
     def _opened(self, similarity: float, entry: Entry, search: _Search) -> Found | None:
-        """An entry with its answer decoded; None where that is not to be built, or cannot be read."""
+        """An entry with its answer decoded; None if its classes are not allowed, or it cannot be read."""
         try:
             return Found(similarity, entry, decode(entry.answer, search.types))
         except NotStorable:
@@ -291,7 +292,7 @@ class Index:
 
 
 class _Search:
-    """One question on its way; what it is made of is computed once, and kept no longer."""
+    """One search, which computes the parts of its question once and keeps them until its end."""
 
     __slots__ = ("_asked", "_asked_digested", "budget", "question", "since", "types", "unreadable")
 
@@ -320,7 +321,7 @@ def check_guard(guard: Any, *, store_text: bool) -> None:
     Check the setting `guard=`.
 
     Raises:
-        ValueError: Not one of the four kinds, or a function that would get no text because none is stored.
+        ValueError: It is not one of the four kinds, or it is a function, but no texts are stored.
     """
     if guard is not None and guard not in ("default", "strict") and not callable(guard):
         raise ValueError(f"guard must be 'default', 'strict', a function of two texts or None, got {guard!r}")
@@ -331,12 +332,12 @@ def check_guard(guard: Any, *, store_text: bool) -> None:
 
 
 def comparable(text: str) -> bool:
-    """Whether similarity says anything: not of one word (a name, an id), nor of more than 4,000 characters."""
+    """Whether similarity is meaningful: not for one word (a name, an id) or more than 4,000 characters."""
     return len(text) <= LONGEST and (len(text.split()) > 1 or any(ord(sign) > 0x2E7F for sign in text))
 
 
 def _strings(value: Any) -> Iterator[str]:
-    """Every string in an answer; in the JSON text, escapes may hide where a word begins."""
+    """Iterate over the strings in an answer; in JSON, escapes could hide the beginning of a word."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, list | dict):

@@ -1,4 +1,4 @@
-"""The vectors of a partition: exact search while they are few, among the nearest by their signs when they are many."""
+"""The vectors of a partition: exact search for few rows, a pre-selection by signs for many."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 _PREFILTER_FROM = 4_000  # rows; with fewer, the exact product is as fast
 PREFILTERED = 512
-"""Rows compared exactly: no nearest row was lost among 99,000; with 256, 2 of 118 were."""
+"""Rows compared exactly: with this number no nearest row was lost among 99,000; with 256, 2 of 118 were."""
 
 
 class Matrix:
     """
     Rows of length 1, or 0 where an entry has no vector; removing a row moves the last one into its place.
 
-    A few rows are kept as one matrix, many as the vectors that were given and their signs.
+    Few rows are kept as one matrix, many rows as the original vectors and their signs.
     """
 
     __slots__ = ("_dimensions", "_rows", "_signatures", "_vectors")
@@ -42,7 +42,7 @@ class Matrix:
         count = len(self._vectors)
         self._vectors.append(self._fitting(vector))
         if self._rows is not None and count == len(self._rows):
-            # Start small: ten thousand partitions with one answer each must not reserve room for more.
+            # Start small: ten thousand partitions with one answer each must not reserve more memory.
             grown = np.zeros((max(4, count * 2), self._dimensions), dtype=np.float32)
             grown[:count] = self._rows
             self._rows = grown
@@ -52,7 +52,7 @@ class Matrix:
         self._settle()
 
     def replace(self, row: int, vector: Vector | None) -> None:
-        """Set a row; a vector of another length, from a model that changed, counts as no vector."""
+        """Set a row; a vector of another length, from a changed model, counts as no vector."""
         self._vectors[row] = fitting = self._fitting(vector)
         if self._rows is not None:
             self._rows[row] = 0.0 if fitting is None else fitting
@@ -70,7 +70,7 @@ class Matrix:
 
     def candidates(self, vector: Vector) -> Rows:
         """
-        The rows to compare exactly, where there are many; none where all are compared.
+        The rows to compare exactly, if there are many; an empty array if all are compared.
 
         May run in one thread while another changes the matrix.
         """
@@ -108,7 +108,7 @@ class Matrix:
         return signs(np.zeros((1, self._dimensions), dtype=np.float32) if vector is None else vector[None, :])
 
     def _settle(self) -> None:
-        """Keep signs in place of the matrix once there are many rows."""
+        """Replace the matrix by signs when there are many rows."""
         if self._rows is not None and len(self._vectors) > _PREFILTER_FROM:
             self._signatures = Signatures(self._dimensions)
             self._signatures.extend(signs(self._rows[: len(self._vectors)]))
@@ -130,8 +130,8 @@ def _products(rows: Vector, vector: Vector) -> Vector:
     """
     `rows @ vector`, computed in the calling thread.
 
-    The BLAS behind `@` splits even a small product over threads. On a busy machine the wait for those threads takes
-    a hundred times as long as the product: 24 ms for 10,000 rows.
+    BLAS, behind `@`, splits even a small product over threads. On a busy machine, waiting for these threads takes a
+    hundred times as long as the product itself: 24 ms for 10,000 rows.
     """
     import numpy as np
 

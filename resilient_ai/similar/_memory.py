@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ._matrix import Rows
     from ._store import Entry, Vector
 
-_INLINE = 200_000  # entries of a partition that an event loop may search itself
+_INLINE = 200_000  # most entries of a partition that are searched in an event loop
 
 
 class Partition:
@@ -29,7 +29,7 @@ class Partition:
     def __init__(self) -> None:
         self.entries: list[Entry] = []
         self.rows: dict[str, int] = {}
-        # By length too: a model that changed under one name, or a damaged row, must not hide the other vectors.
+        # By length too: a model that changed under the same name, or a damaged row, must not hide other vectors.
         self._matrices: dict[tuple[str, int], Matrix] = {}
 
     def put(self, entry: Entry) -> Entry | None:
@@ -92,7 +92,7 @@ class MemoryStore:
         check_number("max_bytes", max_bytes, least=1, whole=True)
         self._max_entries = max_entries
         self._max_bytes = max_bytes
-        self._lock = threading.RLock()  # a signal handler may read the counts in the middle of anything
+        self._lock = threading.RLock()  # reentrant: a signal handler may read the counts at any time
         hold_while_forking(self, self._lock, rank=2)
         self._clear()
 
@@ -102,7 +102,7 @@ class MemoryStore:
         self._count = self._bytes = 0
 
     def ready(self, partition: str) -> bool:
-        """Whether a lookup takes two milliseconds at most, so that an event loop may do it."""
+        """Whether a lookup takes at most two milliseconds, so that it may run in an event loop."""
         group = self._partitions.get(partition)
         return group is None or len(group.entries) <= _INLINE
 
@@ -113,7 +113,7 @@ class MemoryStore:
 
     def _put(self, entry: Entry) -> None:
         if entry.size > self._max_bytes:
-            return  # it would not fit into an empty store either
+            return  # it would not fit even into an empty store
         replaced = self._partitions.setdefault(entry.partition, Partition()).put(entry)
         if replaced is not None:
             self._uncount(replaced)
@@ -149,11 +149,11 @@ class MemoryStore:
             return ()
         rows = matrix.candidates(vector)  # without the lock: among a million rows this takes milliseconds
         with self._lock:
-            group = self._partitions.get(partition)  # what was forgotten meanwhile is not found
+            group = self._partitions.get(partition)  # entries forgotten meanwhile are not found
             return group.nearest(embedder, vector, at_least, limit, rows) if group is not None else ()
 
     def touch(self, entry: Entry) -> None:
-        """Mark an entry as used just now, so that it is removed last."""
+        """Mark an entry as the latest used, so that it is removed last."""
         with self._lock:
             self._shares.touch(entry.owner, (entry.partition, entry.key))
 

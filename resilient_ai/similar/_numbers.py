@@ -1,4 +1,4 @@
-"""`numbers_in`: amounts with their units, and whatever else is written with digits: times, versions, ranges."""
+"""`numbers_in`: amounts with their units, and other words with digits: times, versions, ranges."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ def is_number(token: str) -> bool:
 
 
 def is_written_in_digits(token: str) -> bool:
-    """Whether a token is made of digits and signs alone: a time, a range, a version, an address."""
+    """Whether a token has only digits and punctuation: a time, a range, a version, an address."""
     return any(map(str.isdigit, token)) and not any(map(str.isalpha, token))
 
 
 def numbers_in(lower: list[str]) -> Iterator[tuple[str, str]]:
-    """(number, unit) of every number, in order; a unit is "" where there is none that is known."""
+    """Iterate over (number, unit) of every number, in order; the unit is "" if there is no known one."""
     for place, word in enumerate(lower):
         after = lower[place + 1] if place + 1 < len(lower) else ""
         if word in table.NUMBER_WORDS:
@@ -66,7 +66,7 @@ def _amount(match: re.Match[str], before: str, after: str) -> tuple[str, str]:
 
 
 def _plain(digits: str, *, is_measured: bool) -> str:
-    """One form for the spellings of an amount. Without a unit, 2.10 may be a version, and is not 2.1."""
+    """A normal form of an amount. Without a unit, 2.10 may be a version, which differs from 2.1."""
     digits = digits.replace(",", "")
     whole, point, fraction = digits.partition(".")
     if not point or "/" in digits:
@@ -77,7 +77,7 @@ def _plain(digits: str, *, is_measured: bool) -> str:
 
 
 def bounds_in(lower: list[str]) -> Iterator[str]:
-    """`at least`, `only` and the like, where they stand before a number or after it."""
+    """Iterate over `at least`, `only` and similar words before or after a number."""
     for place, word in enumerate(lower):
         pair = (word, lower[place + 1]) if place + 1 < len(lower) else (word, "")
         if pair in _BOUNDS and _is_amount(lower, place + 2, place - 1):

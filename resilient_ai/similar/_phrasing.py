@@ -1,4 +1,4 @@
-"""How a question is put: what its question word asks for, in which tense, and which end of a verb it asks about."""
+"""The phrasing of a question: what its question word asks for, its tense, and whether it asks for a subject."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _FILLING = frozenset("help helping somebody someone anyone please assist questio
 
 
 def is_end(tokens: list[str], place: int) -> bool:
-    """Whether a sentence ends here: not after an abbreviation such as `Dr.`."""
+    """Whether a sentence ends here, which is not so after an abbreviation such as `Dr.`."""
     sign = tokens[place]
     if re.fullmatch(ENDS, sign) is None:
         return False
@@ -57,7 +57,7 @@ def sentences(bare: list[str]) -> list[list[str]]:
 
 
 def asked_sentences(bare: list[str]) -> list[list[str]]:
-    """The sentences that ask something; all of them where there is no question mark."""
+    """The sentences with a question mark; all sentences if there is none."""
     every = sentences(bare)
     asking = [each for each in every if "?" in each[-1] or "？" in each[-1]]
     return [each for each in asking if any(map(_says_something, each))] or every
@@ -68,7 +68,7 @@ def _says_something(word: str) -> bool:
 
 
 def tenses(bare: list[str]) -> frozenset[str]:
-    """`past`, `now`, `future`, as far as auxiliary verbs tell; a perfect is past."""
+    """The tenses (`past`, `now`, `future`) shown by auxiliary verbs; a perfect is past."""
     found: set[str] = set()
     for sentence in asked_sentences(bare):
         if _TIMELESS & set(sentence):
@@ -76,7 +76,7 @@ def tenses(bare: list[str]) -> frozenset[str]:
         for place, word in enumerate(sentence):
             after = sentence[place + 1 : place + 5]
             if word == "wont" and sentence[max(0, place - 1) : place] == ["why"]:
-                continue  # "why won't it open?" asks about now, or about what has happened
+                continue  # "why won't it open?" is about the present or the past
             if word in _FUTURE or (word == "going" and after[:1] == ["to"]):
                 found.add("future")
                 found.discard("now")
@@ -93,7 +93,7 @@ def tenses(bare: list[str]) -> frozenset[str]:
 
 
 def frames(bare: list[str]) -> Iterator[str]:
-    """What is asked for: `why`, `how long`, `when`, …; of a question without a question word, which verb leads it."""
+    """Iterate over what is asked for: `why`, `how long`, `when`, …; without a question word, the leading verb."""
     start = True
     for place, word in enumerate(bare):
         if is_end(bare, place):
@@ -116,7 +116,7 @@ def frames(bare: list[str]) -> Iterator[str]:
             yield "yes or no"
             if (modal := _MODALS.get(word) or _modal_phrase(bare[place : place + 6])) is not None:
                 yield f"{modal}?"
-            if modal == "can":  # who asks whether it can be done is told how
+            if modal == "can":  # a question whether something can be done is answered with how
                 yield "how to"
         if word not in table.OPENERS:
             start = False
@@ -124,11 +124,11 @@ def frames(bare: list[str]) -> Iterator[str]:
 
 def roles(bare: list[str]) -> Iterator[tuple[str, str, str]]:
     """
-    Who does something to whom: `can I see my manager's file`, `can my manager see my file`; `can I call you`, `can you
-    call me`.
+    Iterate over who acts on whom: `can I see my manager's file`, `can my manager see my file`; `can I call you`, `can
+    you call me`.
 
     Yields:
-        ("role", subject, object) for the writer, the reader and whoever is named as theirs.
+        ("role", subject, object) for the writer, the reader, and persons named as theirs.
     """
     for place, word in enumerate(bare[:-2]):
         if word not in table.AUXILIARY or (place and bare[place - 1] in table.PERSONS):
@@ -148,7 +148,7 @@ def roles(bare: list[str]) -> Iterator[tuple[str, str, str]]:
 
 
 def _modal_phrase(words: list[str]) -> str | None:
-    """What `do I have to` and `am I allowed to` ask, as a modal verb."""
+    """The modal verb for phrases such as `do I have to` and `am I allowed to`."""
     for pair in pairwise(words):
         if pair in (("have", "to"), ("need", "to")):
             return "must"
@@ -176,10 +176,10 @@ def _question_word(word: str, after: str, following: list[str]) -> Iterator[str]
 
 def asks_for(bare: list[str]) -> str:
     """
-    Which end of the verb a question is about: `who called John` its subject, `who did John call` its object.
+    Whether a question asks for the subject of a verb, as `who called John`, or its object, as `who did John call`.
 
     Returns:
-        "subject", "object", or "" where that cannot be told.
+        "subject", "object", or "" if that is not clear.
     """
     if not bare or bare[0] not in ("who", "what", "which"):
         return ""

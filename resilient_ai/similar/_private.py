@@ -1,4 +1,4 @@
-"""Caches that keep nothing readable of a prompt: keys are keyed digests, sizes are bounded in bytes."""
+"""Caches without readable text of prompts: keys are keyed digests, and sizes are bounded in bytes."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from resilient_ai._core.forks import hold_while_forking
 
 V = TypeVar("V")
 
-_KEY: Final = os.urandom(32)  # of this process: a digest says nothing to whoever does not have it
+_KEY: Final = os.urandom(32)  # of this process: without it, a digest reveals nothing
 _OVERHEAD: Final = 200  # bytes per value for digest, node and size
 
 
 def fingerprint(*parts: str) -> bytes:
-    """16 bytes that are equal for equal texts within this process, and mean nothing outside it."""
+    """16 bytes that are equal for equal texts in this process, and have no meaning outside it."""
     digest = hashlib.blake2b(key=_KEY, digest_size=16)
     for part in parts:
         data = part.encode("utf-8", "surrogatepass")
@@ -73,7 +73,7 @@ class ByteBoundedCache(Generic[V]):
                 self._bytes -= gone
 
     def clear(self) -> None:
-        """Drop everything, and everything that is being computed now."""
+        """Drop everything, including values that are being computed now."""
         with self._lock:
             self.generation += 1
             self._kept.clear()

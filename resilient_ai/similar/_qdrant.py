@@ -1,4 +1,4 @@
-"""`QdrantStore`: answers in a Qdrant server, for many machines to share."""
+"""`QdrantStore`: answers in a Qdrant server, shared by many machines."""
 
 from __future__ import annotations
 
@@ -27,27 +27,27 @@ if TYPE_CHECKING:
 
 _REST_SECONDS = 10.0
 _PURGE_SECONDS = 300.0
-_LIST_SECONDS = 60.0  # for which it is known which collections are ours
+_LIST_SECONDS = 60.0  # seconds for which the list of our collections is cached
 _MARK = str(uuid.uuid5(uuid.NAMESPACE_OID, "resilient_ai.similar"))
 _OF = "resilient_ai_store"
 _KIND, _ENTRY = "kind", "resilient_ai_entry"
 
 
 class ForeignCollectionError(ValueError):
-    """A collection of this name holds something that this store did not put there. It is left as it is."""
+    """A collection of this name was not made by this store. It is not changed."""
 
 
 @public("similar")
 class QdrantStore:
     """
-    A store for `SimilarAnswers(store=...)` that keeps its entries in a Qdrant server, for many machines to share.
+    A store for `SimilarAnswers(store=...)` that keeps its entries in a Qdrant server, shared by many machines.
 
-    Needs `pip install 'resilient-ai[qdrant]'`. What this process remembered itself is kept in memory too, so that
-    it still answers while the server is away: after an error the server is left alone for 10 seconds. Give the
-    client a short `timeout`; a provider's outage is no time to wait for a database.
+    Needs `pip install 'resilient-ai[qdrant]'`. Answers remembered by this process are also kept in memory, and are used
+    while the server is away: after an error the server is not asked for 10 seconds. Give the client a short `timeout`:
+    in a provider's outage, callers should not wait for a database.
 
-    The store makes its collections itself and marks each with a point that says whose it is. It reads, writes and
-    deletes in collections with its own mark only, whatever others are called.
+    The store makes its collections itself and marks each with a point that names the store. It reads, writes and
+    deletes only in collections with its own mark, independent of their names.
 
     Args:
         client: A `qdrant_client.QdrantClient`, local or of a server; closed by its owner.
@@ -77,7 +77,7 @@ class QdrantStore:
         self._memory = MemoryStore(max_entries=max_entries)
         self._lock = threading.RLock()
         hold_while_forking(self, self._lock, rank=1)
-        self._mine: dict[str, None] = {}  # collections that carry the mark of this store
+        self._mine: dict[str, None] = {}  # collections with the mark of this store
         self._listed = float("-inf")
         self._resting_until = 0.0
         self._purged = float("-inf")
@@ -112,7 +112,7 @@ class QdrantStore:
         The name of an embedder's collection, which is made on first use.
 
         Raises:
-            ForeignCollectionError: A collection of that name is somebody else's.
+            ForeignCollectionError: A collection of that name does not belong to this store.
         """
         name = self._name_for(embedder, dimensions)
         with self._lock:
@@ -123,7 +123,7 @@ class QdrantStore:
         elif not self._is_mine(name):
             if self._client.count(name, exact=True).count:
                 raise ForeignCollectionError(f"collection {name!r} does not belong to the store {self._name!r}")
-            self._mark(name, dimensions)  # the one that made it did not come so far
+            self._mark(name, dimensions)  # its maker was interrupted before this step
         with self._lock:
             self._mine[name] = None
         return name
@@ -135,13 +135,13 @@ class QdrantStore:
         self._client.create_collection(name, vectors_config=size)
         self._mark(name, dimensions)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the local mode says that it needs no index
+            warnings.simplefilter("ignore")  # the local mode warns that it needs no index
             tenant = models.KeywordIndexParams(type=models.KeywordIndexType.KEYWORD, is_tenant=True)
             self._client.create_payload_index(name, "partition", tenant)
             self._client.create_payload_index(name, "owner", models.PayloadSchemaType.KEYWORD)
             self._client.create_payload_index(name, "at", models.PayloadSchemaType.FLOAT)
 
-    # -- whose collections
+    # -- own collections
 
     def _mark(self, name: str, dimensions: int) -> None:
         from qdrant_client import models
@@ -155,14 +155,14 @@ class QdrantStore:
         return any((mark.payload or {}).get(_OF) == self._name for mark in marks)
 
     def _name_for(self, embedder: str, dimensions: int) -> str:
-        """With a digest of what it is for, as signs that no collection's name may have are replaced."""
+        """The name of a collection, with a digest, because characters that are not allowed in names are replaced."""
         whole = f"{len(self._name)}:{self._name}:{dimensions}:{embedder}"
         digest = hashlib.blake2b(whole.encode("utf-8", "surrogatepass"), digest_size=4).hexdigest()
         plain = "".join(sign if sign.isascii() and (sign.isalnum() or sign in "-_") else "-" for sign in embedder)
         return f"{self._name}-{plain[:64]}-{digest}"
 
     def _names(self, *, fresh: bool = False) -> list[str]:
-        """The collections of this store, of all embedders; asked for once a minute."""
+        """The collections of this store for all embedders; the list is cached for a minute."""
         if fresh or time.monotonic() - self._listed > _LIST_SECONDS:
             found = [each.name for each in self._client.get_collections().collections]
             mine = [name for name in found if name.startswith(f"{self._name}-") and self._is_mine(name)]
@@ -218,7 +218,7 @@ class QdrantStore:
         return sorted(merged.values(), key=lambda pair: -pair[0])[:limit]
 
     def _entry(self, point: Record | ScoredPoint) -> Entry | None:
-        """The entry in a point; one that cannot be read, because somebody else wrote it, hides no other."""
+        """The entry in a point; None for one that cannot be read, because another program wrote it."""
         try:
             return _entry(point)
         except Exception:  # noqa: BLE001 - a server may hold anything
@@ -229,10 +229,10 @@ class QdrantStore:
 
     def forget(self, owner: str | None) -> int:
         """
-        Delete here and on the server. Other processes may still have what they remembered themselves.
+        Delete here and on the server. Other processes may still have their own answers in memory.
 
         Raises:
-            Exception: Whatever the client raises, because then it is not forgotten there.
+            Exception: The client's error: then the entries are still on the server.
         """
         from qdrant_client import models
 
@@ -241,7 +241,7 @@ class QdrantStore:
         return max(gone, self._delete(whose))
 
     def _delete(self, condition: FieldCondition | None) -> int:
-        """Delete entries, and nothing else, from the collections of this store."""
+        """Delete only entries from the collections of this store."""
         from qdrant_client import models
 
         entry = models.FieldCondition(key=_KIND, match=models.MatchValue(value=_ENTRY))
@@ -253,10 +253,10 @@ class QdrantStore:
         return most
 
     def close(self) -> None:
-        """Nothing: the client is its owner's."""
+        """Do nothing: the client belongs to the caller."""
 
     def _asked(self, ask: Callable[[], Any], otherwise: Any) -> Any:
-        """What the server says; after an error it is not asked for a while."""
+        """The server's answer, or `otherwise`; after an error the server is not asked for a while."""
         if time.monotonic() < self._resting_until:
             return otherwise
         try:
@@ -273,7 +273,7 @@ class QdrantStore:
 
 
 def _in_words(error: Exception) -> str:
-    # A client's own message may quote what was sent.
+    # The client's own message may quote the request.
     return str(error) if isinstance(error, ForeignCollectionError) else type(error).__name__
 
 

@@ -21,22 +21,22 @@ if TYPE_CHECKING:
     Which = str | Callable[[FailedCall], str | None] | None
 
 _USUAL_NAMES = ("messages", "question", "query", "prompt", "text", "message", "input", "contents", "content", "q")
-_FOR_SECRETS = b"resilient_ai.similar"  # tells the digest for secrets from the one for partitions, which is no secret
-LONGEST = 4_000  # characters of a question that is compared with others; a longer one is only equal to itself
+_FOR_SECRETS = b"resilient_ai.similar"  # separates the secret digests from those of partitions, which are not secret
+LONGEST = 4_000  # most characters of a question that is compared with others; a longer one only equals itself
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
     """
-    A question, and which answers may serve it.
+    A question, and the scope of answers that may be used for it.
 
     Attributes:
         text: The question itself.
         key: Digest of the normalised text; the same for equal questions.
         partition: Digest of everything else: function, other arguments, history, scope.
-        owner: Digest of the user's `scope=` alone; `forget` goes by it.
-        secret: Key of the digests that stand for the text in a store. It comes from what the partition comes from, and
-            is stored nowhere.
+        owner: Digest of the user's `scope=` only, which `forget` uses.
+        secret: Key of the digests that replace the text in a store. It is derived from the same data as the partition,
+            and never stored.
     """
 
     text: str = field(repr=False)
@@ -48,16 +48,16 @@ class Question:
 
 def question_of(call: FailedCall, which: Which, scope: Any) -> Question | None:
     """
-    Read a call; None when it has no text, or when the scope function returned None (unknown, so shared by nobody).
+    The question of a call; None if it has no text, or if the scope function returned None (unknown: not shared).
 
     Args:
         call: The call.
-        which: As for `text_of`; by default an argument with one of the usual names goes before the first string,
-            which may be a tenant's name.
-        scope: The `scope=` of the user: None for everybody, a value, or a function of the call.
+        which: As for `text_of`; by default an argument with one of the usual names takes precedence over the first
+            string, which may be a tenant's name.
+        scope: The user's `scope=`: None for everybody, a value, or a function of the call.
 
     Raises:
-        NoScope: An argument can neither be compared nor told apart from others.
+        NoScope: An argument can neither be compared by value nor identified.
     """
     if which is None:
         which = next((name for name in _USUAL_NAMES if text_of(call, name) is not None), None)
@@ -66,7 +66,8 @@ def question_of(call: FailedCall, which: Which, scope: Any) -> Question | None:
         return None
     carried = None
     if callable(scope):
-        scope = scope(call)  # says who shares: what the function carries counts as far as this one reads it
+        # Decides alone who shares; what the function carries counts only if the scope function reads it.
+        scope = scope(call)
         if scope is None:
             return None
     else:
@@ -83,8 +84,8 @@ def key_of(text: str, secret: bytes) -> str:
     return hashlib.blake2b(plain.encode("utf-8", "surrogatepass"), key=secret, digest_size=16).hexdigest()
 
 
-# What memories must not keep beside the shapes of keys, which the core lists. Every pattern is linear: each repetition
-# is bounded, or begins at one place of a run only. Compiled when the first text is checked: that takes a millisecond.
+# Private data that memories must not keep, in addition to the core's patterns of keys. Every pattern is linear: each
+# repetition is bounded, or begins at only one place of a run. Compiled for the first text, which takes a millisecond.
 _PRIVATE = r"""(?x)
     \b(?:AKIA|ASIA|AROA|AIDA)[A-Z0-9]{16}\b | \bAIza[\w\-]{30}                     # without a digit, too
     | (?i:\bbearer\s{1,20}[\w\-.=+/~]{12})
@@ -98,12 +99,12 @@ _E_MAIL = r"(?<=[\w.+\-])@[\w\-]{1,63}(?:\.[\w\-]{1,63}){0,8}\.\w{2}"
 _CARD = r"(?<![\d.])(?:\d[ \-]?){12,18}\d(?![\d.])"
 _LONG_RUN = r"(?<![\w/+\-])[A-Za-z0-9+/_\-]{32,}+={0,2}(?![\w/+\-])"
 
-_WINDOW = 16_384  # characters looked at in one call: the patterns hold the interpreter's lock, here for a millisecond
-_OVERLAP = 1_024  # no key is longer, or its beginning shows
+_WINDOW = 16_384  # characters searched in one call: the search holds the GIL, here for a millisecond
+_OVERLAP = 1_024  # a longer key is recognised by its beginning
 
 
 def looks_secret(text: str) -> bool:
-    """Whether a text holds something that looks like a key, a password, a token, a card or an account number."""
+    """Whether a text contains something like a key, a password, a token, a card number or an account number."""
     return any(map(_window_looks_secret, _windows(text)))
 
 
@@ -123,20 +124,20 @@ def _windows(text: str) -> Iterator[str]:
 
 
 def looks_personal(text: str) -> bool:
-    """Whether a question holds an e-mail address, or many invisible characters, as crafted questions do."""
+    """Whether a question contains an e-mail address, or many invisible characters, which is a sign of manipulation."""
     odd = sum(unicodedata.category(sign) in ("Cf", "Cc", "Co") for sign in text if sign not in "\n\r\t")
     return odd > 8 or any(re.search(_E_MAIL, window) is not None for window in _windows(text))
 
 
 def _is_card(digits: str) -> bool:
-    """Whether the Luhn checksum of a card number holds; nine of ten other numbers fail it."""
+    """Whether the Luhn checksum of a card number is right; nine of ten other numbers fail it."""
     numbers = [int(sign) for sign in reversed(digits) if sign.isdigit()]
     total = sum(number if i % 2 == 0 else sum(divmod(number * 2, 10)) for i, number in enumerate(numbers))
     return 13 <= len(numbers) <= 19 and total % 10 == 0 and len(set(numbers)) > 1
 
 
 def _is_random(token: str) -> bool:
-    """Whether a token mixes digits with letters of both cases, or is long hexadecimal, as no word does."""
+    """Whether a token mixes digits with letters of both cases, or is long hexadecimal, unlike any word."""
     kinds = (any(map(str.islower, token)), any(map(str.isupper, token)), any(map(str.isdigit, token)))
     hexadecimal = kinds[2] and set(token) <= set("0123456789abcdefABCDEF") and not token.isdigit()
     return hexadecimal or (all(kinds) and sum(sign.isdigit() for sign in token) >= 3 and "/" not in token[:12])

@@ -1,4 +1,4 @@
-"""`RememberedFeatures`: the features of remembered questions, kept as long as their answers and within a bound."""
+"""`RememberedFeatures`: a bounded cache of the features of remembered questions."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
     from ._question import Question
     from ._store import Entry
 
-_LONGEST_PACKED = 100 * LONGEST  # of the longest text, in JSON
+_LONGEST_PACKED = 100 * LONGEST  # most characters of the packed features of a text, in JSON
 _PER_CHARACTER = 20  # bytes of the features of a text, measured with tracemalloc
 
 
 class TooMuchWork(Exception):  # noqa: N818 - never reaches a user
-    """More would have to be computed than an event loop may be kept from its tasks for."""
+    """The computation is too long for an event loop."""
 
 
 class Budget:
-    """Characters that may still be read; None: any number."""
+    """The number of characters that may still be read; None: any number."""
 
     __slots__ = ("_left",)
 
@@ -38,7 +38,7 @@ class Budget:
         Use some of it.
 
         Raises:
-            TooMuchWork: So much is not left.
+            TooMuchWork: There is not enough left.
         """
         if self._left is not None:
             self._left -= characters
@@ -59,10 +59,10 @@ class RememberedFeatures:
 
     def of(self, entry: Entry, budget: Budget) -> Features | None:
         """
-        The features of an entry; None where its row is unreadable or too long.
+        The features of an entry; None if its row is unreadable or too long.
 
         Raises:
-            TooMuchWork: They would have to be computed, and the budget does not allow it.
+            TooMuchWork: They are not cached, and the budget is too small to compute them.
         """
         source = entry.text if entry.text is not None else entry.features
         if source is None or len(source) > (LONGEST if entry.text is not None else _LONGEST_PACKED):
@@ -83,7 +83,7 @@ class RememberedFeatures:
 
 
 def digested(question: Question) -> Features:
-    """The features of a question with a digest in place of every word; the key of the digests is never stored."""
+    """The features of a question with digests in place of words; the key of the digests is never stored."""
 
     def digest(word: str) -> str:
         data = word.encode("utf-8", "surrogatepass")
@@ -103,7 +103,7 @@ def packed(question: Question) -> str:
 
 
 def unpacked(text: str) -> Features | None:
-    """The features in `packed` JSON; None where it is none."""
+    """The features in `packed` JSON; None if it is malformed."""
     try:
         plain = json.loads(text)
         return Features(

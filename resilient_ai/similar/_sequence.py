@@ -1,4 +1,4 @@
-"""`sequence`: the words of a question in order, without empty ones, each in one form for all its spellings."""
+"""`sequence`: the words of a question in order, without empty ones, each in a normal form."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _DOUBLED = frozenset("bdfgmnprt")
 
 CONTENT, NUMBER, PREPOSITION, CASE = "content", "number", "preposition", "case"
 WEAK = "~"
-"""What stands for every preposition that may stand for others."""
+"""The form of all interchangeable prepositions."""
 
 
 class Word(NamedTuple):
@@ -27,9 +27,9 @@ class Word(NamedTuple):
     One word of a sequence.
 
     Attributes:
-        role: "content", "number", "preposition", "case", or a kind of words that exclude each other.
-        form: Equal for words that may stand for each other.
-        written: As it was written, in lower case.
+        role: "content", "number", "preposition", "case", or a kind of mutually exclusive words.
+        form: Equal for interchangeable words.
+        written: The original word in lower case.
     """
 
     role: str
@@ -61,7 +61,7 @@ def _groups() -> dict[str, str]:
 
 
 def form_of(word: str) -> str:
-    """One form for the spellings, endings and synonyms of an English word."""
+    """A common form of the spellings, endings and synonyms of an English word."""
     word = synonyms.american(word.replace("-", ""))
     reduced = stem(word)
     return _groups().get(word) or _groups().get(reduced) or reduced
@@ -72,8 +72,8 @@ def sequence(tokens: Sequence[str], numbers: frozenset[str]) -> tuple[Word, ...]
     The words of a question.
 
     Args:
-        tokens: Pieces of the text, in lower case.
-        numbers: Those of them that are numbers or ids, which count as they are.
+        tokens: Tokens of the text, in lower case.
+        numbers: The tokens that are numbers or ids, which are used unchanged.
     """
     parts = [part for token in tokens for part in _parted(token)]
     known = grammar.grammar_of(frozenset(parts))
@@ -94,7 +94,7 @@ def sequence(tokens: Sequence[str], numbers: frozenset[str]) -> tuple[Word, ...]
 
 
 def _parted(token: str) -> Iterator[str]:
-    """A token without its contraction; what French and Italian elide as a word of its own."""
+    """Iterate over the parts of a token: without contractions, and with French and Italian elisions as words."""
     if "-" in token and token[0] != "-" and not any(map(str.isdigit, token)):
         for part in token.split("-"):
             yield from _parted(part) if part else ()
@@ -114,7 +114,7 @@ def _word(word: str, before: str, after: str, known: grammar.Grammar | None) -> 
         return
     if known is not None:
         if word in known.groups:
-            if before == "how":  # how many, how much, how often: the question word says it
+            if before == "how":  # how many, how much, how often: the question word already counts
                 return
             kind, member = known.groups[word]
             if kind != "time" or after in table.PERIODS:  # "last month", but not "at last" and "this plan"
@@ -122,7 +122,7 @@ def _word(word: str, before: str, after: str, known: grammar.Grammar | None) -> 
             return
         if not after[:1].isalnum() and (
             word == "ein" or (word in grammar.GERMAN_PREFIXES and known is grammar.OTHERS["de"])
-        ):  # the prefix of a German verb, at the end of its sentence
+        ):  # the separated prefix of a German verb, at the end of its sentence
             yield Word(PREPOSITION, word, word)
             return
         if word in known.weak:
@@ -153,7 +153,7 @@ def _korean(word: str) -> Iterator[Word]:
 
 
 def _signs(run: str) -> Iterator[Word]:
-    """The signs of a script without spaces, one by one."""
+    """Iterate over the characters of a script without spaces."""
     for piece in pieces_of(run):
         place = 0
         while place < len(piece):
@@ -164,7 +164,7 @@ def _signs(run: str) -> Iterator[Word]:
 
 
 def pieces_of(run: str) -> list[str]:
-    """What is left of a run of signs without those that say little, each meaning in one spelling."""
+    """The characters of a run without function characters, in a normal spelling."""
     for spelling, same in grammar.SAME_SIGNS:
         run = run.replace(spelling, same)
     for empty in grammar.EMPTY_SIGNS:

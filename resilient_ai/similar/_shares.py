@@ -1,4 +1,4 @@
-"""`Shares`: what each owner has in a store, least recently used first, and who has most, at little cost."""
+"""`Shares`: the entries of each owner in a store, least recently used first, and the owner with the most."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections import OrderedDict
 from heapq import heapify, heappop, heappush
 from itertools import count
 
-_SPARE = 1_000  # notes beyond two for each owner, before they are made anew
+_SPARE = 1_000  # the heap is rebuilt when it has so many notes more than two for each owner
 
 Place = tuple[str, str]
 """Partition and key."""
@@ -15,20 +15,20 @@ _NOBODY: tuple[int, OrderedDict[Place, int]] = (-1, OrderedDict())
 
 
 class Shares:
-    """The places of the entries of each owner, and their sizes."""
+    """The places and sizes of the entries of each owner."""
 
     def __init__(self) -> None:
         self._of: dict[str, tuple[int, OrderedDict[Place, int]]] = {}
         self._numbers = count()
-        # (-entries, number, owner): for each owner at least one note that names no fewer entries than it has.
+        # Heap of (-entries, number, owner), with at least one note per owner that is not below its number of entries.
         self._notes: list[tuple[int, int, str]] = []
 
     def places(self, owner: str) -> list[Place]:
-        """Where the entries of an owner are."""
+        """The places of an owner's entries."""
         return list(self._of[owner][1]) if owner in self._of else []
 
     def add(self, owner: str, place: Place, size: int) -> None:
-        """Count an entry, as the one used last."""
+        """Add an entry as the latest used."""
         if owner not in self._of:
             self._of[owner] = next(self._numbers), OrderedDict()
         number, mine = self._of[owner]
@@ -39,7 +39,7 @@ class Shares:
             heapify(self._notes)
 
     def remove(self, owner: str, place: Place) -> int:
-        """Count an entry no longer; returns its size."""
+        """Remove an entry; returns its size."""
         mine = self._of[owner][1]
         size = mine.pop(place)
         if not mine:
@@ -47,13 +47,13 @@ class Shares:
         return size
 
     def touch(self, owner: str, place: Place) -> None:
-        """Mark an entry as the one used last, if it is there."""
+        """Mark an entry as the latest used, if it exists."""
         _, mine = self._of.get(owner, _NOBODY)
         if place in mine:
             mine.move_to_end(place)
 
     def next_to_go(self) -> Place:
-        """The least recently used entry of the owner with most; of several such owners, the one known longest."""
+        """The least recently used entry of the owner with the most entries; of several such owners, the oldest."""
         while True:
             noted, number, owner = self._notes[0]
             current, mine = self._of.get(owner, _NOBODY)
