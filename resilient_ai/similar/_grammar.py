@@ -1,4 +1,4 @@
-"""Function words by language: those that say nothing of what is asked, and those that change it."""
+"""Function words by language: those without influence on the meaning of a question, and those with."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ class Grammar:
     The function words of one language.
 
     Attributes:
-        empty: Articles, auxiliaries, pronouns, question words, politeness: left out of a comparison.
-        weak: Prepositions that often stand for each other; one of them in place of another changes nothing.
-        strong: Prepositions and particles each with a meaning of its own.
-        groups: Other words that exclude each other, by word: kind and member.
+        empty: Articles, auxiliaries, pronouns, question words, polite words: left out of a comparison.
+        weak: Interchangeable prepositions.
+        strong: Prepositions and particles with distinct meanings.
+        groups: Other mutually exclusive words, by word: kind and member.
     """
 
     empty: frozenset[str]
@@ -29,7 +29,7 @@ class Grammar:
 
 
 def _groups(text: str) -> dict[str, tuple[str, str]]:
-    """From lines `kind: one,other / third`: the words between the slashes exclude each other."""
+    """Parse lines `kind: one,other / third`, in which the words between slashes exclude each other."""
     found: dict[str, tuple[str, str]] = {}
     for line in text.strip().splitlines():
         kind, _, members = line.partition(":")
@@ -158,11 +158,11 @@ OTHERS: Final = {
 
 
 GERMAN_PREFIXES: Final = _words("ab an auf aus bei ein mit nach um vor zu")
-"""What is parted from its verb and stands at the end of a sentence."""
+"""Prefixes that may be separated from their verb, at the end of a sentence."""
 
 
 def preposition(word: str) -> str:
-    """The word that stands for all prepositions of its meaning."""
+    """The representative of all prepositions with the same meaning."""
     return _SAME.get(word, word)
 
 
@@ -173,10 +173,10 @@ _KNOWN: Final = tuple(
 
 
 def grammar_of(words: frozenset[str]) -> Grammar | None:
-    """The language of a text by its function words; None where it is none of these."""
+    """The grammar of a text's language, by its function words; None for an unknown language."""
     best, most = None, 0
     for each, function_words, prepositions in _KNOWN:
-        # Prepositions count twice, because languages share fewer of them than of articles.
+        # Prepositions count twice, because languages have fewer of them in common than articles.
         found = len(words & function_words) + len(words & prepositions)
         if found > most:
             best, most = each, found
@@ -184,7 +184,7 @@ def grammar_of(words: frozenset[str]) -> Grammar | None:
 
 
 ELISIONS: Final = _words("l d j qu n s c m t jusqu lorsqu puisqu dell all sull nell dall un quest quell c' com' dov'")
-"""What French and Italian write before a word that begins with a vowel, up to the apostrophe."""
+"""French and Italian elisions before a vowel, up to the apostrophe."""
 
 # -- scripts without spaces
 
@@ -301,10 +301,10 @@ SAME_SIGNS: Final = (
     ("讲解", "解释"), ("什么时候", "何时"), ("几时", "何时"), ("为什么", "为何"), ("哪里", "何处"), ("哪儿", "何处"), ("在哪", "何处"), ("无法", "不能"), ("退钱", "退款"),
     ("联络", "联系"), ("リセット", "再設定"),
 )  # fmt: skip
-"""Spellings of one meaning; the first becomes the second."""
+"""Equivalent spellings; the first is replaced by the second."""
 
 CASE_SIGNS: Final = _words("が を に へ で と から まで より 从 到 往 向 至 比 被 把 给 对 自")
-"""Signs that say which thing does what; two of them in exchanged places turn the question round."""
+"""Case markers; exchanging two of them reverses the meaning."""
 
 KOREAN_PARTICLES: Final = (
     "에서",
@@ -325,4 +325,4 @@ KOREAN_PARTICLES: Final = (
     "과",
     "도",
 )
-"""Ends of Korean words, the longest first."""
+"""Endings of Korean words, the longest first."""

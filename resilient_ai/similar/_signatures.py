@@ -1,4 +1,4 @@
-"""`Signatures`: one bit per number of each vector, to find the rows worth comparing exactly among very many."""
+"""`Signatures`: one bit per number of each vector, to pre-select among very many rows those to compare exactly."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Signatures:
     """
     The signs of vectors of one length. Rows are numbered from 0; removing one moves the last one into its place.
 
-    `nearest` may run in one thread while another adds or removes rows: it looks at the rows there were when it began.
+    `nearest` may run in one thread while another adds or removes rows: it uses the rows that existed when it began.
 
     Args:
         dimensions: Numbers per vector.
@@ -76,7 +76,7 @@ class Signatures:
 
 
 def _distances(bits: Bits, wanted: Bits) -> npt.NDArray[np.uint16]:
-    """How many bits of each row differ from the wanted ones."""
+    """The number of bits in which each row differs from the wanted ones."""
     import numpy as np
 
     distances: npt.NDArray[np.uint16] = np.bitwise_count(bits[0] ^ wanted[0]).astype(np.uint16)
@@ -86,12 +86,12 @@ def _distances(bits: Bits, wanted: Bits) -> npt.NDArray[np.uint16]:
 
 
 def words_for(dimensions: int) -> int:
-    """How many 64-bit numbers the signs of a vector take."""
+    """The number of 64-bit words for the signs of a vector."""
     return -(-dimensions // 64)
 
 
 def signs(rows: Vector) -> Bits:
-    """One bit per number: whether it is above zero; 64 to a word."""
+    """One bit per number, set if it is above zero, packed into 64-bit words."""
     import numpy as np
 
     packed = np.packbits(rows > 0, axis=1)

@@ -1,4 +1,4 @@
-"""`SimilarAnswers`: during an outage, the answer that a question like this one got before."""
+"""`SimilarAnswers`: during an outage, answer with the earlier answer to a similar question."""
 
 from __future__ import annotations
 
@@ -48,23 +48,23 @@ if TYPE_CHECKING:
 
     Guard = Literal["default", "strict"] | Callable[[str, str], str | None] | None
 
-_SETTLE_SECONDS = 1.0  # most that a recall waits for answers still being written; usually milliseconds
-_SLOW_SETTLE_SECONDS = 0.25  # the same where an embedder may have a backlog
-_LOOKUP_SECONDS = 5.0  # for a store that may block
-_LOOKUPS = 4  # threads for such a store, and for waiting until answers are written
+_SETTLE_SECONDS = 1.0  # most seconds that a recall waits for answers being written; usually milliseconds
+_SLOW_SETTLE_SECONDS = 0.25  # the same if an embedder may have a backlog
+_LOOKUP_SECONDS = 5.0  # most seconds for a lookup in a store that may block
+_LOOKUPS = 4  # threads for such lookups, and for waiting until answers are written
 _LOOKUPS_WAITING = 1_000
-_SHORT = 500  # characters of a question that an event loop may look for itself: 1 to 2 ms
-_SLEPT_SECONDS = 60.0  # wall time ahead of the clock by more means that the machine slept
+_SHORT = 500  # most characters of a question that is searched in the event loop: 1 to 2 ms
+_SLEPT_SECONDS = 60.0  # if wall time is ahead of the clock by more, the machine was asleep
 
 
 @public("similar")
 @dataclass(frozen=True, slots=True)
 class SimilarStats:
     """
-    Counts of one memory.
+    The numbers of one memory.
 
     Attributes:
-        entries: Answers kept now; None where the store cannot tell.
+        entries: Answers kept; None if the store cannot tell.
         remembered: Answers written since the start.
         not_remembered: Answers not written, by reason: "incomplete", "not accepted", "no question", "no scope", "type",
             "too large", "secret", "personal", "closed", "error".
@@ -73,7 +73,7 @@ class SimilarStats:
         refused: Candidates above the threshold that the guard refused, by reason.
         dropped: Answers lost because too many waited to be written, in the queue or for the file.
         store_errors: Times the store raised, or its file could not be read or written.
-        embedder_errors: Times the embedder raised, was too late or overloaded, so that the trigrams served instead.
+        embedder_errors: Times the embedder raised, was too late or overloaded, so that trigrams were used instead.
     """
 
     entries: int | None
@@ -90,52 +90,52 @@ class SimilarStats:
 @public("similar")
 class SimilarAnswers:
     """
-    A rung for `degrade_to` that remembers good answers and gives them to later questions of the same meaning.
+    A rung for `degrade_to` that remembers good answers and uses them for later questions with the same meaning.
 
-    Needs `pip install 'resilient-ai[similar]'` (numpy). With `[minilm]` beside it, two to three times as many
-    questions are answered, at the same precision.
+    Needs `pip install 'resilient-ai[similar]'` (numpy). With `[minilm]` in addition, two to three times as many
+    questions are answered, with the same precision.
 
-    An answer serves another call only if everything but the question is equal: the function, the object of a
-    method, every other argument (system prompt and earlier messages included) and `scope`. A guard then refuses
+    An answer is used for another call only if everything except the question is equal: the function, the object of a
+    method, every other argument (including system prompt and earlier messages) and `scope`. A guard then refuses
     look-alikes: questions that differ in a number, a name, a date, a negation, an opposite or a direction. Only
     complete answers are remembered, and none whose question or text looks like it holds a key, a password or an
     account number.
 
     Args:
-        path: SQLite file that keeps the answers (mode 0600, several processes may share it). Default: in memory.
+        path: SQLite file for the answers (mode 0600; several processes may share it). Default None: in memory.
         embedder: "auto" (MiniLM if installed, else trigrams), "trigrams", "minilm", an `Embedder`, or a function
-            `(list[str]) -> list[vector]`, sync or async. An async one gets 0.3 s; when it fails,
-            the trigrams, which are always kept too, serve.
-        threshold: Least cosine similarity. Default: the embedder's own, 0.88 for the two that come with it and 0.94
-            for a function. Below 0.80 needs `allow_unsafe=True`.
+            `(list[str]) -> list[vector]`, sync or async. An async one gets 0.3 s; if it fails, the trigrams are used,
+            which are always kept too.
+        threshold: Least cosine similarity. Default: the embedder's own, 0.88 for the two built-in ones and 0.94 for a
+            function. Below 0.80 it needs `allow_unsafe=True`.
         guard: "default"; "strict": the content words must be the same, too; a function `(asked, remembered) ->
             reason to refuse or None`; or None for no guard.
         text: Which argument is the question: its name, or a function of the call. Default: the last user message of
-            `messages`, else an argument with a usual name such as `prompt`, else the first string. A function has
-            to return a text as it stands in an argument; everything else in the arguments has to be equal. A
-            question of one word, or of more than 4,000 characters, is answered by an equal one only.
-        scope: Who shares: a value, or a function of the call such as `lambda call: call.arguments["tenant"]`. A value
-            is added to what the function carries besides its arguments: the instance of a method by identity (by its
-            fields if it can be hashed by them), closure cells, partial arguments and the fields of a callable object
-            by value. A function replaces all that; with `path` or `store` it is needed where
-            something counts by identity, because no other process knows that. None from it: nobody knows, nothing
-            is shared. Default: all callers with equal other arguments. Globals and context variables that the
-            function reads never count by themselves.
-        max_age: Seconds for which an answer may serve. Default one day.
-        max_entries: Most answers kept; the largest scope gives way first. Default 10,000. With a `path` and more than
-            20,000, answers stay in the file, and memory has about 64 bytes for each.
-        max_bytes: Most memory or file for texts, answers and vectors, roughly. Default 64 MiB: give more where
-            `max_entries` is larger. An answer to a short question takes about 3 KiB.
-        store_text: False keeps digests of the words in place of the question. A vector still tells much about it.
-        accept: `(answer) -> bool`: answers for which it returns False are not remembered. All other rules still hold.
-        types: Dataclasses and pydantic models that answers are made of, where the function's return annotation does
-            not name them. No other class is built from what a file or a server holds.
+            `messages`, else an argument with a usual name such as `prompt`, else the first string. A function must
+            return a text that is unchanged in an argument; everything else in the arguments must be equal. A question
+            of one word, or of more than 4,000 characters, is answered only by an equal one.
+        scope: Who shares answers: a value, or a function of the call such as `lambda call: call.arguments["tenant"]`.
+            A value is added to what the function carries besides its arguments: the instance of a method by identity
+            (by its fields if it is hashed by them), closure cells, partial arguments and the fields of a callable
+            object by value. A function replaces all that; with `path` or `store` it is required if something counts by
+            identity, which other processes do not know. If it returns None, nothing is shared. Default: all callers
+            with equal other arguments. Globals and context variables that the function reads are not considered.
+        max_age: Seconds for which an answer may be used. Default one day.
+        max_entries: Most answers kept; the largest scope loses answers first. Default 10,000. With a `path` and more
+            than 20,000, answers stay in the file, and need about 64 bytes of memory each.
+        max_bytes: Most bytes of memory or file for texts, answers and vectors, roughly. Default 64 MiB; increase it
+            with `max_entries`. An answer to a short question needs about 3 KiB.
+        store_text: Whether to store the question. False stores digests of its words; a vector still reveals much about
+            it. Default True.
+        accept: `(answer) -> bool`: answers for which it returns False are not remembered. All other rules still apply.
+        types: Dataclasses and pydantic models in the answers, if the function's return annotation does not name them.
+            No other class is built from the content of a file or a server.
         store: Your own store, in place of `path`.
-        allow_unsafe: Accept a threshold below 0.80.
+        allow_unsafe: Whether to accept a threshold below 0.80. Default False.
 
-    Raises:
-        ImportError: numpy, or what "minilm" needs, is missing.
-        ValueError: A bad setting.
+        Raises:
+            ImportError: numpy, or a package for "minilm", is missing.
+            ValueError: A bad setting.
 
     >>> from resilient_ai.similar import SimilarAnswers
     >>> SimilarAnswers(embedder="trigrams")
@@ -182,7 +182,7 @@ class SimilarAnswers:
         self._types = AnswerTypes(types)
         self._lookups = Threads(most=_LOOKUPS, waiting=_LOOKUPS_WAITING)
         self._writer: Writer[Draft] = Writer(self._index.add)
-        self._lock = threading.RLock()  # a signal handler may read the counts in the middle of anything
+        self._lock = threading.RLock()  # reentrant: a signal handler may read the counts at any time
         hold_while_forking(self, self._lock, rank=4)
         self._recalled = self._misses = 0
         self._skipped: Counter[str] = Counter()
@@ -192,15 +192,15 @@ class SimilarAnswers:
         self._finalizer = weakref.finalize(self, _abandon, self._writer, self._store)
         self._finalizer.atexit = False
 
-    judges_answers: ClassVar = True  # so that its statistics tell why an answer was not remembered
+    judges_answers: ClassVar = True  # so that its statistics show why an answer was not remembered
 
     def check_site(self, call: FailedCall) -> None:
         """
-        Refuse a function whose callers nobody can tell apart once the process has ended.
+        Refuse a function whose callers cannot be told apart in another process.
 
         Raises:
             ValueError: The answers are kept in a file or on a server, and the function carries a client or an
-                instance that is known by its identity alone; `scope=` has to say who shares.
+                instance that is compared by identity only; `scope=` has to say who shares answers.
         """
         if isinstance(self._store, MemoryStore) or callable(self._scope):
             return
@@ -216,10 +216,10 @@ class SimilarAnswers:
 
     def remember(self, call: FailedCall, answer: Any) -> None:
         """
-        Take a good answer of the provider's, without waiting.
+        Take in a good answer of the provider, without waiting.
 
-        A background thread checks and writes it; up to 1,000 answers may wait, then the oldest are dropped. An async
-        embedder is asked in a background task.
+        A background thread checks and writes it; up to 1,000 answers may wait, after that the oldest are dropped. An
+        async embedder runs in a background task.
         """
         draft = self._draft(call, answer)
         if isinstance(draft, str):
@@ -237,7 +237,7 @@ class SimilarAnswers:
             self._index.skip("closed")
 
     def _draft(self, call: FailedCall, answer: Any) -> Draft | str:
-        """What is to be written, or the reason why nothing is."""
+        """The draft to write, or the reason why the answer is not remembered."""
         if not is_whole(answer):
             return "incomplete"
         if self._accept is not None and not self._accept(answer):
@@ -250,7 +250,7 @@ class SimilarAnswers:
             return "no question"
         classes: set[type] = set()
         try:
-            # Encode now: the caller may change the object as soon as it has it.
+            # Encode now: the caller may change the object afterwards.
             encoded = encode(answer, classes)
         except NotStorable:
             return "type"
@@ -261,7 +261,7 @@ class SimilarAnswers:
     # -- recalling
 
     def recall(self, call: FailedCall) -> Any:
-        """A `Recalled` answer or `NO_ANSWER`: directly if nothing has to be waited for, else as an awaitable."""
+        """A `Recalled` answer or `NO_ANSWER`; an awaitable of it if the search has to wait."""
         try:
             question = question_of(call, self._text, self._scope)
         except NoScope:
@@ -287,7 +287,7 @@ class SimilarAnswers:
             except TooMuchWork:
                 pass
         found = None
-        if not self._lookups.stuck(_LOOKUP_SECONDS):  # a store that hangs in every thread is not asked again
+        if not self._lookups.stuck(_LOOKUP_SECONDS):  # a store that hangs in all threads is not asked again
             with suppress(Overloaded), anyio.move_on_after(_LOOKUP_SECONDS):
                 found = await self._lookups.run(self._index.search, question, vector, since, types)
         return self._counted(found, since)
@@ -310,7 +310,7 @@ class SimilarAnswers:
                 pending.set()
 
     def _ready(self, question: Question) -> bool:
-        """Whether a search takes a few milliseconds at most, so that no thread is needed."""
+        """Whether a search takes at most a few milliseconds, so that no thread is needed."""
         ready = getattr(self._store, "ready", None)
         return ready is not None and len(question.text) <= _SHORT and bool(ready(question.partition))
 
@@ -331,7 +331,7 @@ class SimilarAnswers:
 
         Args:
             scope: The value of `scope=` (or what its function returned) whose answers are deleted. Default: all.
-            timeout: Seconds to wait for answers that are being written.
+            timeout: Seconds to wait for answers that are being written. Default 5.
 
         Returns:
             The number of answers deleted.
@@ -353,7 +353,9 @@ class SimilarAnswers:
         return self._writer.flush(timeout) and not getattr(self._store, "unsaved", 0)
 
     def close(self, timeout: float = 5.0) -> None:
-        """Write what waits, end the thread and close the store; later answers are not remembered. Also runs at exit."""
+        """
+        Write waiting answers, end the thread and close the store; later answers are not remembered. Runs at exit too.
+        """
         self._finalizer.detach()
         deadline = time.monotonic() + timeout
         self._writer.close(timeout, self._store.close)
@@ -370,7 +372,7 @@ class SimilarAnswers:
         self.close()
 
     def stats(self) -> SimilarStats:
-        """The counts at this moment."""
+        """The current numbers."""
         entries = len(self._store) if isinstance(self._store, Sized) else None
         with self._lock:
             return SimilarStats(
@@ -389,8 +391,8 @@ class SimilarAnswers:
         """
         Seconds since 1970 on the registry's clock.
 
-        An age has to survive a restart, which monotonic seconds do not; but set clocks must not age answers, so that
-        the two are compared once, and again after the machine has slept.
+        Ages must survive a restart, which monotonic seconds do not. But setting the system clock must not change ages.
+        So the two clocks are compared once, and again after the machine was asleep.
         """
         wall = datetime.now(UTC).timestamp()
         if self._epoch is None or wall - (self._epoch + call.now) > _SLEPT_SECONDS:
@@ -429,8 +431,8 @@ def _store(
 
 
 def _abandon(writer: Writer[Draft], store: StoreProtocol) -> None:
-    """Close what a collected memory has left, and keep nobody waiting for it: collection may happen anywhere."""
-    with suppress(RuntimeError):  # no more threads: what the writer has is lost, as in a crash
+    """Close the writer and the store of a garbage-collected memory, without blocking the collecting thread."""
+    with suppress(RuntimeError):  # no more threads can be started: pending answers are lost, as in a crash
         threading.Thread(target=writer.close, args=(2.0, store.close), daemon=True).start()
 
 
@@ -439,7 +441,7 @@ _open: weakref.WeakSet[SimilarAnswers] = weakref.WeakSet()
 
 @atexit.register
 def _close_all() -> None:
-    """Write what waits before the process ends, for two seconds at most."""
+    """Write waiting answers before the process ends, for at most two seconds."""
     deadline = time.monotonic() + 2.0
     for memory in list(_open):
         memory.close(max(0.0, deadline - time.monotonic()))

@@ -1,4 +1,4 @@
-"""`SQLiteStore`: answers in memory and in one SQLite file, which survives restarts and is shared by processes."""
+"""`SQLiteStore`: answers in memory and in one SQLite file, which survives restarts and may be shared by processes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from ._store import Entry, Vector
 
-_IN_MEMORY = 20_000  # entries of a file that are kept in memory, too
+_IN_MEMORY = 20_000  # up to so many entries of a file are kept in memory too
 _READ_SECONDS = 0.25  # most that a question waits for a write
 _SEARCH_SECONDS = 2.0  # the same where answers are in the file alone
 _WRITE_SECONDS = 30.0  # that a write waits for other processes
@@ -87,7 +87,7 @@ class SQLiteStore:
         if max_entries > _IN_MEMORY:
             self._search = FileSearch(self._reading, self._unreadable)  # and nothing is put into the memory
         self._max_entries, self._max_bytes, self._max_age = max_entries, max_bytes, max_age
-        self._lock = threading.RLock()  # a signal handler may read the counts in the middle of anything
+        self._lock = threading.RLock()  # reentrant: a signal handler may read the counts at any time
         self._closed = False
         self._unsaved: list[Entry] = []
         self._touched: dict[tuple[str, str], float] = {}
@@ -107,7 +107,7 @@ class SQLiteStore:
             self._search.clear()
 
     def _connection(self, *, warn: bool = False) -> sqlite3.Connection:
-        """The connection to the file. Needs the lock."""
+        """The connection to the file. The caller must hold the lock."""
         connection = self._file.connection(warn=warn)
         if self._generation != self._file.generation:
             self._generation = self._file.generation
@@ -119,7 +119,7 @@ class SQLiteStore:
 
     @contextlib.contextmanager
     def _forgiving(self, kinds: tuple[type[Exception], ...] = _FORGIVEN) -> Iterator[None]:
-        """Count and log errors of the file, once until it works again; the memory serves on."""
+        """Count errors of the file, and log them once until it works again; answers in memory are still used."""
         try:
             yield
         except kinds as error:
@@ -138,14 +138,14 @@ class SQLiteStore:
     # -- reading
 
     def ready(self, partition: str) -> bool:
-        """Whether the partition is in memory, and no other process has written since."""
+        """Whether the partition is in memory, and no other process has written since then."""
         if self._search is not None:
             return False
         known = self._read.get(partition) if self._generation == self._file.generation else None
         if known is None:
             return self._closed
         if not self._lock.acquire(blocking=False):
-            return True  # a write is going on; the next question will see its answers
+            return True  # a write is in progress; the next question will see its answers
         try:
             return self._file.current is None or data_version(self._file.current) == known[0]
         except sqlite3.Error:
@@ -155,7 +155,7 @@ class SQLiteStore:
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection | None]:
-        """The connection, for a search in the file; None while it cannot be had."""
+        """The connection for a search in the file; None while it is not available."""
         if not self._lock.acquire(timeout=_SEARCH_SECONDS):
             yield None
             return
@@ -170,7 +170,7 @@ class SQLiteStore:
             self._lock.release()
 
     def _catch_up(self, partition: str) -> None:
-        """Bring the memory up to date with the file."""
+        """Read new entries from the file into memory."""
         if not self._lock.acquire(timeout=_READ_SECONDS):
             return
         try:
@@ -187,7 +187,7 @@ class SQLiteStore:
             return
         (epoch,) = file.execute("SELECT max(number) FROM epochs").fetchone()
         if epoch != self._epoch:
-            if self._epoch is not None:  # a process has forgotten answers: memory may still have them
+            if self._epoch is not None:  # another process has forgotten answers that memory may still have
                 self._memory.forget(None)
                 self._read.clear()
                 last = 0
@@ -229,7 +229,7 @@ class SQLiteStore:
     # -- writing
 
     def put(self, entries: Sequence[Entry]) -> None:
-        """Put entries into the file; those that cannot be written now are kept in memory and written later."""
+        """Write entries to the file; those that cannot be written now are kept in memory and written later."""
         with self._lock:
             if self._search is None:
                 self._memory.put(entries)
@@ -247,11 +247,11 @@ class SQLiteStore:
 
     @property
     def unsaved(self) -> int:
-        """Entries that are in memory and not in the file yet."""
+        """Number of entries that are in memory and not yet in the file."""
         return len(self._unsaved)
 
     def _save(self, seconds: float) -> None:
-        """Write what waits. While another process writes, wait so long, and let others read meanwhile."""
+        """Write waiting entries. While another process writes, wait up to so many seconds, and let others read."""
 
         def write() -> None:
             if not self._closed and (self._unsaved or self._touched):
@@ -268,7 +268,7 @@ class SQLiteStore:
             for entry in self._unsaved:
                 try:
                     rows.append(row_of(entry, now))
-                except UnicodeEncodeError:  # it must not keep the others out of the file
+                except UnicodeEncodeError:  # it must not prevent the other entries from being written
                     self._unreadable()
             file.executemany(INSERT, rows)
             file.executemany(
@@ -285,7 +285,7 @@ class SQLiteStore:
         self._file.shorten_log()
 
     def touch(self, entry: Entry) -> None:
-        """Mark an entry as used; the file learns of it with the next write."""
+        """Mark an entry as used; the file is updated with the next write."""
         self._memory.touch(entry)
         if len(self._touched) < _TOUCHED:
             self._touched[entry.partition, entry.key] = datetime.now(UTC).timestamp()
@@ -312,7 +312,7 @@ class SQLiteStore:
             time.sleep(_PART_PAUSE_SECONDS)
 
     def _delete(self, owner: str | None) -> int:
-        """Delete one part; returns how many entries that were."""
+        """Delete one part; returns the number of entries."""
         file = self._connection()
         with transaction(file):
             where, values = ("", (_PART,)) if owner is None else (" WHERE owner = ?", (owner, _PART))
@@ -322,7 +322,7 @@ class SQLiteStore:
             ).rowcount
             file.execute("UPDATE epochs SET number = number + 1")
         self._forget_what_was_read()
-        # What is left in the file is read again when it is asked for.
+        # Remaining entries of the file are read again when needed.
         self._memory.forget(None)
         if self._search is None:
             self._memory.put(self._unsaved)
@@ -330,21 +330,22 @@ class SQLiteStore:
             self._file.shorten_log()
             return deleted
         with contextlib.suppress(sqlite3.Error):
-            file.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # the write-ahead log has the entries too
+            file.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # the write-ahead log contains the entries too
         return deleted
 
     def close(self) -> None:
-        """Write what waits and close the file; the entries in memory still answer."""
+        """Write waiting entries and close the file; entries in memory can still be used."""
         self._save(_END_SECONDS)
         with self._lock:
             self._closed = True
             self._file.drop()
 
     def __len__(self) -> int:
-        """Entries in the file; those in memory while it cannot be read."""
+        """Number of entries in the file, or in memory while the file cannot be read."""
         if self._lock.acquire(timeout=_READ_SECONDS):
             try:
-                # No new connection: whoever reads the numbers changes nothing, and may be a signal handler.
+                # Without opening a connection: reading the numbers must change nothing, and may happen in a signal
+                # handler.
                 if self._file.current is not None and not self._closed:
                     with contextlib.suppress(sqlite3.Error):
                         count: int = self._file.current.execute(
@@ -359,7 +360,7 @@ class SQLiteStore:
         return f"<SQLiteStore {self.path.name}: {len(self)} of {self._max_entries} entries>"
 
     def leave_to_parent(self) -> None:
-        """In a forked child: the connection and the entries to be written are the parent's."""
+        """In a forked child: the connection and the waiting entries belong to the parent."""
         self._file.leave_to_parent()
         self._unsaved.clear()
         self._touched.clear()

@@ -1,4 +1,4 @@
-"""`AnswerFile`: the SQLite file of a store: created, opened, checked, and set aside when it is damaged."""
+"""`AnswerFile`: the SQLite file of a store: create, open and check it, and set it aside if it is damaged."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ _BROKEN = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 class AnswerFile:
     """
-    The file and its connection. Not thread-safe: its store has a lock.
+    The file and its connection. Not thread-safe: the store has a lock.
 
     Attributes:
         path: The file.
@@ -86,13 +86,14 @@ class AnswerFile:
 
     def connection(self, *, warn: bool = False) -> sqlite3.Connection:
         """
-        The connection, opened anew when the file was replaced.
+        The connection, which is opened again if the file was replaced.
 
         Args:
-            warn: Issue a warning when the file is damaged and set aside; it is logged in any case.
+            warn: Whether to issue a warning if the file is damaged and set aside; that is logged in any case. Default
+                False.
 
-        Raises:
-            ForeignFileError: What is at the path now is not ours.
+            Raises:
+                ForeignFileError: The file at the path is not ours.
         """
         if self.current is not None and self._held is not None and self._held.inode == self._inode_at_path():
             return self.current
@@ -118,7 +119,7 @@ class AnswerFile:
 
     def _connected(self) -> sqlite3.Connection:
         self._held, empty = claim(self.path)
-        # `mode=rw` makes no file: what is opened has been checked, or is missing.
+        # `mode=rw` does not create a file: the file has been checked, or it is missing.
         file = sqlite3.connect(
             f"{self.path.as_uri()}?mode=rw",
             uri=True,
@@ -132,7 +133,7 @@ class AnswerFile:
             file.text_factory = _text
             version = file.execute("PRAGMA user_version").fetchone()[0]
             if empty or (version == 0 and file.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0):
-                # Before the log is switched on, so that the file itself says whose it is.
+                # Before the write-ahead log is switched on, so that the file itself contains our application id.
                 file.executescript(_SCHEMA)
                 version = _VERSION
             if version != _VERSION:
@@ -140,9 +141,9 @@ class AnswerFile:
                 raise ForeignFileError(f"{self.path} was written by {other} version of resilient_ai; give another path")
             patiently(lambda: file.execute("PRAGMA journal_mode = WAL"), _OPENING_SECONDS)
             file.execute("PRAGMA synchronous = NORMAL")
-            file.execute("PRAGMA secure_delete = ON")  # what is forgotten is overwritten
-            file.execute("PRAGMA trusted_schema = OFF")  # a planted view or trigger must call no function
-            file.execute("PRAGMA recursive_triggers = ON")  # so that a row that is replaced leaves the totals
+            file.execute("PRAGMA secure_delete = ON")  # deleted answers are overwritten
+            file.execute("PRAGMA trusted_schema = OFF")  # a planted view or trigger must not call functions
+            file.execute("PRAGMA recursive_triggers = ON")  # so that a replaced row is removed from the totals
             if self.path.stat().st_size <= _CHECKED_BYTES:
                 found = file.execute("PRAGMA quick_check(1)").fetchone()[0]
                 if found != "ok":
@@ -156,20 +157,21 @@ class AnswerFile:
 
     def shorten_log(self) -> None:
         """
-        Move the write-ahead log into the file, when it has grown long.
+        Move the write-ahead log into the file, if it has grown long.
 
-        SQLite does so by itself only when no other process writes at that moment. With many writers the log grows
-        without end, and every search in it takes longer.
+        SQLite does that by itself only if no other process is writing. With many writers the log would grow without
+        bound, and every search would take longer.
         """
         log_file = Path(f"{self.path}-wal")
         if self.current is not None and log_file.exists() and log_file.stat().st_size > _LOG_BYTES:
-            with contextlib.suppress(sqlite3.OperationalError):  # others have it just now: after the next write
+            # Other processes are using it: try again after the next write.
+            with contextlib.suppress(sqlite3.OperationalError):
                 self.current.execute(f"PRAGMA busy_timeout = {int(_LOG_SECONDS * 1000)}")
                 self.current.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             self.current.execute(f"PRAGMA busy_timeout = {int(_BUSY_SECONDS * 1000)}")
 
     def set_aside(self) -> None:
-        """Rename the open file because it is damaged; the next connection makes a new one."""
+        """Rename the open file, because it is damaged; the next connection makes a new one."""
         self._set_aside(warn=False)
 
     def _set_aside(self, *, warn: bool) -> None:
@@ -207,7 +209,7 @@ class AnswerFile:
                 connection.close()
 
     def leave_to_parent(self) -> None:
-        """In a forked child: the connection is the parent's, and must be neither used nor closed here."""
+        """In a forked child: the connection belongs to the parent, and must be neither used nor closed here."""
         self._left_to_parent.append((self.current, self._held))
         self.current = self._held = None
         self.generation += 1
@@ -221,7 +223,7 @@ def transaction(file: sqlite3.Connection) -> Iterator[None]:
         yield
         file.execute("COMMIT")
     except BaseException:
-        with contextlib.suppress(sqlite3.Error):  # the file itself may be broken
+        with contextlib.suppress(sqlite3.Error):  # the file itself may be damaged
             file.rollback()
         raise
 
@@ -230,17 +232,17 @@ def patiently(
     work: Callable[[], T], seconds: float, lock: contextlib.AbstractContextManager[object] | None = None
 ) -> T:
     """
-    Do work on a file; while another process has it, try again.
+    Work on a file, with retries while another process has locked it.
 
-    SQLite's own waiting is not enough: it holds our lock, and it does not always begin.
+    SQLite's own waiting is not enough: it would hold our lock, and in some cases SQLite does not wait.
 
     Args:
-        work: What to do. It is done again from its beginning.
-        seconds: How long to try.
-        lock: Held during each try, and not between them.
+        work: The work, which is repeated from its beginning.
+        seconds: Most seconds to retry.
+        lock: Held during each try, but not between tries.
 
     Raises:
-        sqlite3.OperationalError: After so many seconds another process still has the file.
+        sqlite3.OperationalError: Another process still has the lock after so many seconds.
     """
     deadline = time.monotonic() + seconds
     while True:
@@ -250,7 +252,7 @@ def patiently(
             except sqlite3.OperationalError as error:
                 if not _is_busy(error) or time.monotonic() >= deadline:
                     raise
-        # Not all processes at the same moment again. The clock's last digits differ between them.
+        # Jitter, so that processes do not retry at the same time, from the last digits of the clock.
         time.sleep(_PAUSE_SECONDS[0] + _PAUSE_SECONDS[1] * (time.perf_counter_ns() % 1_000) / 1_000)
 
 
@@ -278,7 +280,7 @@ def _broken(found: str) -> _BrokenFileError:
 
 
 def _text(data: bytes) -> str | bytes:
-    """A text of the file; bytes that are no text stay bytes, so that their row alone is unreadable."""
+    """A text from the file; invalid text stays bytes, so that only its row is unreadable."""
     try:
         return data.decode()
     except UnicodeDecodeError:

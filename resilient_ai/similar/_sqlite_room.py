@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     import sqlite3
 
 
-_MANY = 1_000  # entries that are not deleted before it is sure how many there are
+_MANY = 1_000  # deleting more entries than this requires an exact count first
 
 
 def make_room(file: sqlite3.Connection, max_entries: int, max_bytes: int) -> None:
@@ -37,7 +37,7 @@ def make_room(file: sqlite3.Connection, max_entries: int, max_bytes: int) -> Non
 
 
 def _count_anew(file: sqlite3.Connection) -> None:
-    """Set the totals from the entries: somebody else has written to the file."""
+    """Compute the totals again, because another program has written to the file."""
     file.execute("DELETE FROM totals")
     file.execute("INSERT INTO totals SELECT owner, count(*), sum(size) FROM entries GROUP BY owner")
     file.execute("INSERT OR REPLACE INTO totals SELECT '', count(*), coalesce(sum(size), 0) FROM entries")

@@ -1,4 +1,4 @@
-"""Entries as rows of the SQLite file, and back."""
+"""Convert entries to rows of the SQLite file, and back."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def row_of(entry: Entry, now: float) -> tuple[Any, ...]:
     The values that `INSERT` needs.
 
     Raises:
-        UnicodeEncodeError: A text in it has a lone surrogate, which no file takes.
+        UnicodeEncodeError: A text in it has a lone surrogate, which cannot be stored.
     """
     for each in (entry.owner, entry.key, entry.answer, entry.text or "", entry.features or ""):
         each.encode()
@@ -50,7 +50,7 @@ def entry_of(partition: str, row: tuple[Any, ...]) -> Entry:
     The entry in a row of the file.
 
     Raises:
-        ValueError: The row does not hold one: a flipped bit, or somebody else wrote it.
+        ValueError: The row does not contain an entry: it is damaged, or another program wrote it.
     """
     owner, key, at, vectors, answer, text, features = row
     texts = (owner, key, answer, *(each for each in (text, features) if each is not None))
@@ -91,7 +91,7 @@ def unpacked(blob: bytes) -> dict[str, Vector]:
     The vectors in a row.
 
     Raises:
-        Exception: There are none, or they are not of length 1.
+        Exception: There are none, or they do not have length 1.
     """
     import numpy as np
 
@@ -108,7 +108,7 @@ def unpacked(blob: bytes) -> dict[str, Vector]:
             places = np.frombuffer(body, dtype="<u2", count=filled, offset=offset)
             vector[places] = np.frombuffer(body, dtype="<f4", count=filled, offset=offset + 2 * filled)
             offset += 6 * filled
-        # Of length 1, or nothing at all: anything else would be nearer to every question than it may be.
+        # Only vectors of length 1: any other would be too similar to every question.
         if not np.isfinite(vector).all() or abs(float(vector @ vector) - 1.0) > _LENGTH_OFF:
             raise ValueError("a vector that is not of length 1")
         vectors[name] = vector
@@ -117,15 +117,15 @@ def unpacked(blob: bytes) -> dict[str, Vector]:
 
 def compared(rows: Sequence[tuple[int, Any]], embedder: str, vector: Vector) -> tuple[list[int], Vector]:
     """
-    The similarity of rows to a vector, without making vectors of them.
+    The similarities of rows to a vector, without unpacking each row.
 
     Args:
-        rows: Number and `packed` vectors of each; a row that has none of the embedder's and of this length is left out.
-        embedder: Whose vectors to compare.
-        vector: What to compare with.
+        rows: Number and `packed` vectors of each row; a row without a vector of this embedder and length is left out.
+        embedder: The embedder whose vectors are compared.
+        vector: The vector to compare with.
 
     Returns:
-        Numbers of rows, and as many similarities.
+        The numbers of the rows, and their similarities.
     """
     import numpy as np
 
@@ -151,7 +151,7 @@ def compared(rows: Sequence[tuple[int, Any]], embedder: str, vector: Vector) -> 
     values = np.where(places < len(vector), values, np.nan)
     products = values * vector[np.minimum(places, len(vector) - 1)]
     count = len(sparse[0])
-    with np.errstate(all="ignore"):  # of numbers that are none, or too large
+    with np.errstate(all="ignore"):  # damaged numbers may be NaN or too large
         both = np.vecdot(table, vector), np.bincount(row, products, count)
         similarities: Vector = np.concatenate(both).astype(np.float32)
         lengths = np.concatenate((np.vecdot(table, table), np.bincount(row, values * values, count)))

@@ -1,4 +1,4 @@
-"""`FileSearch`: finds the nearest entries of a large file with one bit per number of each vector in memory."""
+"""`FileSearch`: find the nearest entries of a large file, with only the signs of its vectors in memory."""
 
 from __future__ import annotations
 
@@ -84,13 +84,13 @@ class _Partition:
 
 class FileSearch:
     """
-    Looks up entries in the file itself. Thread-safe.
+    Finds entries in the file itself. Thread-safe.
 
-    Memory has the signs of vectors, 64 bytes for each, read when a partition is first asked for. They name the rows
-    whose vectors are read and compared exactly.
+    The signs of vectors, 64 bytes each, are kept in memory, and read when a partition is first used. They select the
+    rows whose vectors are read and compared exactly.
 
     Args:
-        reading: Gives the connection, for as long as nobody else uses it; None while it cannot be had.
+        reading: Gives exclusive use of the connection; None while it is not available.
         unreadable: Called for each row that cannot be read.
     """
 
@@ -104,18 +104,18 @@ class FileSearch:
         self._writes = 0
 
     def clear(self) -> None:
-        """Forget what was read. Needs the connection."""
+        """Forget everything that was read. The caller must hold the connection."""
         self._partitions.clear()
-        self._being_read.clear()  # in a forked child, the thread that read is the parent's
+        self._being_read.clear()  # in a forked child, the reading thread exists only in the parent
         self._rows = 0
         self._epoch = None
 
     def written(self) -> None:
-        """This process has written: the file says so to other processes only. Needs the connection."""
+        """Note a write of this process, which SQLite reports to other processes only. Needs the connection."""
         self._writes += 1
 
     def prepare(self, partition: str) -> None:
-        """Read a partition before anybody asks for it, so that the first question in an outage need not wait."""
+        """Read a partition in advance, so that the first question in an outage need not wait."""
         if partition not in self._partitions:
             self._caught_up(partition)
 
@@ -133,7 +133,7 @@ class FileSearch:
     def nearest(
         self, partition: str, embedder: str, vector: Vector, at_least: float, limit: int, unsaved: Sequence[Entry]
     ) -> Sequence[tuple[float, Entry]]:
-        """The most similar entries of the file and of those that it does not have yet, best first."""
+        """The most similar entries, of the file and of those not yet written to it, best first."""
         waiting = _nearest_of(unsaved, partition, embedder, vector, at_least)
         newer = {entry.key for _, entry in waiting}
         found = self._nearest_in_file(partition, embedder, vector, at_least, limit)
@@ -172,7 +172,7 @@ class FileSearch:
         """(similarity, number) of the best of these rows."""
         import numpy as np
 
-        # Always as many, so that SQLite prepares one statement only; there is no row 0.
+        # Always the same number of parameters, so that SQLite prepares only one statement; there is no row 0.
         wanted = [0] * PREFILTERED
         wanted[: len(numbers)] = numbers.tolist()
         rows = file.execute(
@@ -191,7 +191,7 @@ class FileSearch:
             self._unreadable()
             return None
 
-    # -- what is in memory
+    # -- data in memory
 
     def _caught_up(self, partition: str) -> _Partition | None:
         """
@@ -223,7 +223,7 @@ class FileSearch:
             return known, True
         (epoch,) = file.execute("SELECT max(number) FROM epochs").fetchone()
         if self._epoch not in (None, epoch):
-            self.clear()  # a process has forgotten answers
+            self.clear()  # another process has forgotten answers
         self._epoch = epoch
         known = self._partition(partition)
         rows = file.execute(

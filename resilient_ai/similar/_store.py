@@ -1,4 +1,4 @@
-"""`Entry` and `StoreProtocol`: what a store keeps and answers. Guard, thresholds and ages are decided above it."""
+"""`Entry` and `StoreProtocol`: the interface of stores. Guard, thresholds and ages are checked outside the store."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ class Entry:
     One remembered answer. Its repr shows neither question nor answer.
 
     Attributes:
-        partition: Digest of everything that must be equal for the answer to serve.
-        owner: Digest of the user's scope; what `forget` goes by.
+        partition: Digest of everything that must be equal for the answer to be used.
+        owner: Digest of the user's scope, which `forget` uses.
         key: Digest of the exact question.
         vectors: Length-1 vectors of the question, by embedder id.
         answer: The answer as typed JSON.
         at: Seconds since 1970 (UTC) when the provider gave it.
         text: The question; None with `store_text=False`.
-        features: What the guard compares, as JSON of digests, when the text is not stored.
+        features: The features for the guard, as JSON of digests, if the text is not stored; else None.
     """
 
     partition: str
@@ -49,7 +49,7 @@ class Entry:
 
     @property
     def size(self) -> int:
-        """Bytes that the entry takes, roughly."""
+        """Bytes of the entry, roughly."""
         texts = len(self.answer) + len(self.text or "") + len(self.features or "")
         return texts + sum(vector.nbytes for vector in self.vectors.values()) + _OVERHEAD
 
@@ -58,10 +58,10 @@ class Entry:
 @runtime_checkable
 class StoreProtocol(Protocol):
     """
-    Where entries are kept. Methods are plain functions; a store that may block is called in a thread.
+    A store of entries. Methods are plain functions; a store that may block is called in a thread.
 
-    A store may also have `ready(partition) -> bool`: True says that `exact` and `nearest` answer from memory now, so
-    that no thread is needed. An error that a store raises is counted, and the next rung is asked.
+    A store may also have `ready(partition) -> bool`: True means that `exact` and `nearest` answer from memory now, so
+    that no thread is needed. An error of a store is counted, and the next rung is asked.
     """
 
     def put(self, entries: Sequence[Entry]) -> None:

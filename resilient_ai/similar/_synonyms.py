@@ -1,4 +1,4 @@
-"""Words of one meaning, so that one in place of the other is no other question. Only everyday words of requests."""
+"""Synonyms, whose exchange does not change a question. Only everyday words of requests."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _SPELLINGS: Final = (
     ("isation", "ization"), ("ise", "ize"), ("ising", "izing"), ("ised", "ized"), ("yse", "yze"), ("our", "or"), ("ours", "ors"),
     ("oured", "ored"), ("ourite", "orite"), ("ourites", "orites"), ("tre", "ter"), ("tres", "ters"), ("ogue", "og"), ("elling", "eling"), ("elled", "eled"),
 )  # fmt: skip
-"""British and American endings of one word."""
+"""British and American endings."""
 
 _NOT_SPELLINGS: Final = frozenset(
     "four hour tour pour your our sour flour wise rise noise raise promise exercise precise advise surprise".split()
@@ -59,12 +59,12 @@ _NONE: Final[frozenset[int]] = frozenset()
 
 
 def are_synonyms(one: str, other: str) -> bool:
-    """Whether two lower-case words mean the same in a request."""
+    """Whether two lower-case words have the same meaning in a request."""
     return not TABLE.get(one, _NONE).isdisjoint(TABLE.get(other, _NONE))
 
 
 def american(word: str) -> str:
-    """A word in its American spelling."""
+    """The American spelling of a word."""
     if len(word) > 4 and word not in _NOT_SPELLINGS:
         for british, ours in _SPELLINGS:
             if word.endswith(british) and len(word) - len(british) >= 2:

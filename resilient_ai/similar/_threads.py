@@ -1,4 +1,4 @@
-"""`Threads`: a few daemon threads for work that may block, so that work that never ends costs no more threads."""
+"""`Threads`: a few daemon threads for work that may block; work that never ends does not cause more threads."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _LINGER = 0.5  # seconds that an idle thread waits for more work before it ends
-_EXIT_WAITS = 5.0  # seconds at most for work that has begun when the process ends
+_EXIT_WAITS = 5.0  # most seconds that the end of the process waits for running work
 
 
 class Overloaded(Exception):  # noqa: N818 - never reaches a user
@@ -37,12 +37,12 @@ class Threads:
     """
     Runs functions in at most `most` threads. Thread-safe.
 
-    The threads are daemons, started when there is work: a function that hangs holds one of them, and neither keeps
-    the process from ending nor makes further threads necessary.
+    The threads are daemons, started when there is work: a function that hangs occupies one of them, but does not
+    prevent the process from ending, and does not cause more threads.
 
     Args:
-        most: Threads at a time.
-        waiting: Functions that may wait for a thread.
+        most: Most threads at a time.
+        waiting: Most functions that may wait for a thread.
     """
 
     def __init__(self, *, most: int, waiting: int) -> None:
@@ -68,7 +68,7 @@ class Threads:
         Queue a function.
 
         Returns:
-            Its result to be; cancelling it takes it out of the queue.
+            A future of its result; cancelling the future removes the function from the queue.
 
         Raises:
             Overloaded: The queue is full, or no thread can be started.
@@ -89,7 +89,7 @@ class Threads:
         thread = threading.Thread(target=self._run, name="resilient_ai.similar.work", daemon=True)
         try:
             thread.start()
-        except RuntimeError:  # no more threads, or the interpreter is shutting down
+        except RuntimeError:  # no more threads can be started, or the interpreter is shutting down
             if not self._threads:
                 raise Overloaded from None
         else:
@@ -111,7 +111,7 @@ class Threads:
             deliver = _outcome(future, function, args)
             with self._changed:
                 self._busy_since.pop(me, None)
-            deliver()  # and not before: whoever gets the result and calls `close` may find no thread busy with it
+            deliver()  # last, so that a caller that gets the result and then calls `close` finds no thread busy with it
             del future, function, args, deliver
 
     async def run(self, function: Callable[..., Any], *args: Any) -> Any:
@@ -131,7 +131,7 @@ class Threads:
                 promise.set_result(None)
 
         def ended(_: Future[Any]) -> None:
-            with suppress(RuntimeError):  # the loop has ended, and nobody waits any more
+            with suppress(RuntimeError):  # the loop has ended
                 call_soon(wake)
 
         future.add_done_callback(ended)
@@ -145,7 +145,7 @@ class Threads:
         """
         Take no more work, and wait up to `timeout` seconds for the threads to end.
 
-        For busy ones too: a thread in native code that outlives the interpreter takes the process down with it.
+        Busy threads are waited for too: a thread in native code that outlives the interpreter crashes the process.
         """
         deadline = time.monotonic() + timeout
         with self._changed:
@@ -159,7 +159,7 @@ class Threads:
             thread.join(max(0.0, deadline - time.monotonic()))
 
     def finish(self, deadline: float) -> None:
-        """Wait until no function runs any more, or until that moment of `time.monotonic`."""
+        """Wait until no function is running, or until a time of `time.monotonic`."""
         with self._changed:
             busy = [thread for thread in self._threads if thread.ident in self._busy_since]
         for thread in busy:
@@ -174,7 +174,7 @@ class Threads:
 
 
 def _outcome(future: Future[Any], function: Callable[..., Any], args: tuple[Any, ...]) -> Callable[[], None]:
-    """Call the function; returns what gives its outcome to the future."""
+    """Call the function; returns a function that passes the outcome to the future."""
     if not future.set_running_or_notify_cancel():
         return lambda: None
     try:
@@ -197,10 +197,10 @@ def _in_child(threads: weakref.ref[Threads]) -> Callable[[], None]:
 @atexit.register
 def _finish_all() -> None:
     """
-    Let work that has begun come to its end before the process does.
+    Wait for running work before the process ends.
 
-    The interpreter stops daemon threads. One that it stops inside a C++ library, where it loads a model for example,
-    takes the process down with SIGABRT.
+    The interpreter stops daemon threads. Stopping one inside a C++ library, for example while it loads a model, crashes
+    the process with SIGABRT.
     """
     deadline = time.monotonic() + _EXIT_WAITS
     for threads in list(_all):

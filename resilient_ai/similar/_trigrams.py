@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _DIMENSIONS = 448
 _STOP_WEIGHT = 0.25
-_LONGEST = 4_000  # characters; the trigram counts of longer texts are similar whatever they say
+_LONGEST = 4_000  # characters; the trigram counts of longer texts are similar for any content
 
 
 @public("similar")
@@ -29,7 +29,7 @@ class TrigramEmbedder:
     """
     Vectors of hashed character trigrams: no weights, no network, 0.1 ms for a short question, any language.
 
-    Function words count a quarter. Scripts without spaces are read sign by sign. Quality figures:
+    Function words count a quarter. Scripts without spaces are read character by character. Quality figures:
     `tests/bench/README.md`.
     """
 
@@ -37,7 +37,7 @@ class TrigramEmbedder:
     default_threshold = 0.88
 
     def covers(self, text: str) -> bool:
-        """Whether the text has a letter or digit, and is short enough for its trigrams to say something."""
+        """Whether the text has a letter or digit, and is short enough for meaningful trigrams."""
         return len(text) <= _LONGEST and any(character.isalnum() for character in text)
 
     def embed(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
@@ -64,7 +64,7 @@ def words(text: str) -> list[str]:
 
 
 def _say_little(found: list[str]) -> frozenset[str]:
-    """The function words of the language that a text seems to be in."""
+    """The function words of the probable language of a text."""
     known = grammar_of(frozenset(found))
     return STOP_WORDS if known is None or known is ENGLISH else known.empty | known.weak
 
@@ -83,9 +83,9 @@ def _trigrams(word: str) -> list[str]:
 
 def _signs(run: str) -> list[str]:
     """
-    The signs of a run in a script without spaces, one by one and in pairs, without those that say little.
+    The characters of a run in a script without spaces, and their pairs, without function characters.
 
-    Where all of them say little, all of them count.
+    If there are only function characters, all of them count.
     """
     pieces = pieces_of(run) or [run]
     return [sign for piece in pieces for sign in piece] + [

@@ -1,4 +1,4 @@
-"""`Vectors`: the vector of a question within a time limit, with few threads and one call per question."""
+"""`Vectors`: compute the vectors of questions within a time limit, with few threads and once per question."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _UNKNOWN: Final = object()
 
 class Vectors:
     """
-    Asks the embedder of one space. Thread-safe.
+    Calls the embedder of one space. Thread-safe.
 
     Attributes:
         errors: Times the embedder raised, was too late, or had too many questions waiting.
@@ -55,7 +55,7 @@ class Vectors:
         self.errors = 0
 
     async def of(self, text: str) -> Vector | None:
-        """The vector of a question; None when it cannot be had in time, and the trigrams have to serve."""
+        """The vector of a question; None if it is not available in time, so that trigrams have to be used."""
         key = fingerprint(text)
         known: Any = self._known.get(key, _UNKNOWN)
         if known is not _UNKNOWN:
@@ -64,8 +64,8 @@ class Vectors:
             return await self._ask(text)
         in_flight, mine = in_flight_of_loop(), (id(self), key)
         pending = in_flight.get(mine)
-        # Under a flood of questions the trigrams answer at once; most callers of a long queue would time out. And an
-        # embedder that hangs in every thread is not waited for again.
+        # With too many questions, trigrams are used at once: most callers in a long queue would time out. An embedder
+        # that hangs in all threads is not waited for again.
         if pending is None and (len(in_flight) >= _AT_ONCE or self._threads.stuck(_LOCAL_SECONDS)):
             self._failed()
             return None
@@ -89,7 +89,7 @@ class Vectors:
         """
         Vectors for answers that are being written; blocks for at most 10 seconds per 8 texts.
 
-        Where the embedder raises or is too late, the entry has a vector of trigrams only.
+        If the embedder raises or is too late, the entry has only a trigram vector.
         """
         found: list[Vector | None] = []
         for start in range(0, len(texts), _CHUNK):
@@ -110,14 +110,14 @@ class Vectors:
 
     def for_remembering(self, text: str, then: Callable[[Vector | None], None]) -> bool:
         """
-        Ask an async embedder in a background task.
+        Call an async embedder in a background task.
 
         Args:
             text: The question.
-            then: Called with the vector, or with None when the task was cancelled with its loop.
+            then: Called with the vector, or with None if the task was cancelled with its loop.
 
         Returns:
-            False, and nothing is called, when the embedder is not async, no loop runs, or too many are in flight.
+            False, without a call, if the embedder is not async, no loop is running, or too many are in flight.
         """
         if not self._space.remote or len(self._remembering) >= _REMEMBERING:
             return False
@@ -137,11 +137,11 @@ class Vectors:
         return True
 
     def forget(self) -> None:
-        """Drop every vector kept of a question."""
+        """Drop all cached vectors of questions."""
         self._known.clear()
 
     def close(self, timeout: float) -> None:
-        """End the threads that are idle; waits up to `timeout` seconds."""
+        """End the threads; waits up to `timeout` seconds."""
         self._threads.close(timeout)
 
     def _compute(self, text: str) -> Vector | None:
@@ -179,7 +179,7 @@ class Vectors:
 
 
 def _ends_the_task(error: BaseException) -> bool:
-    """Whether an error is a cancellation or an end of the program, which nobody may swallow."""
+    """Whether an error is a cancellation or an exit, which must not be swallowed."""
     if isinstance(error, BaseExceptionGroup):
         return any(map(_ends_the_task, error.exceptions))
     return isinstance(error, (anyio.get_cancelled_exc_class(), KeyboardInterrupt, SystemExit, GeneratorExit))
@@ -189,7 +189,7 @@ _in_flight: RunVar[dict[tuple[int, bytes], anyio.Event]] = RunVar("resilient_ai.
 
 
 def in_flight_of_loop() -> dict[tuple[int, bytes], anyio.Event]:
-    """The computations in flight in this loop, for callers of the same to wait for."""
+    """The computations in flight in this loop, for other callers with the same text."""
     in_flight = _in_flight.get(None)
     if in_flight is None:
         in_flight = {}

@@ -1,4 +1,4 @@
-"""Word lists of the guard: negators, opposites, alternatives, units. The checks are in `_guard.py`."""
+"""Word lists of the guard: negators, opposites, alternatives, units."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ STOP_WORDS: Final = _table(
 """English function words; they carry little of a question's meaning."""
 
 NAMES: Final = frozenset(("US",))
-"""Names that are a function word in lower case."""
+"""Names that are function words in lower case."""
 
 NEGATORS: Final = _table(
     """not no never none nobody nothing nowhere neither nor cannot without unable hardly barely scarcely lack lacks
@@ -56,15 +56,15 @@ NEGATING_SIGNS: Final = (
 """Negation in scripts without spaces between words; the ideographs count anywhere in a text."""
 
 EMPTY_PHRASES: Final = (("not", "only"), ("no", "doubt"), ("no", "matter"))
-"""Phrases whose negator negates nothing; they are skipped when negators are counted."""
+"""Phrases whose negator has no negating meaning; they are skipped when negators are counted."""
 
 NOT_KNOWN: Final = _table("know understand find see locate recognize recognise remember recall figure")
-"""What a writer who asks says that he cannot do. To think or believe something not is to deny it."""
+"""Verbs with which a writer only introduces a question (`I don't know`). Not `think` or `believe`."""
 
 SUBORDINATING: Final = _table("that which who whom whose because if unless when while although though but and or")
-"""Words that begin another clause, whose verb may be the one that is negated."""
+"""Words that begin another clause, whose verb may be the negated one."""
 
-WRITERS: Final = (  # as who does it, as whom it is done to, and words beside which that tells nothing
+WRITERS: Final = (  # (subject forms, object forms, words next to which the case shows nothing)
     ("ich", _table("mich"), _table("sie du ihr")),
     ("je", _table("me moi m"), _table("vous tu")),
     ("ik", _table("mij"), _table("u je jij jullie")),
@@ -75,7 +75,7 @@ WRITERS: Final = (  # as who does it, as whom it is done to, and words beside wh
 """The writer by case: `Kann ich meine Frau mitbringen` against `Kann meine Frau mich mitbringen`."""
 
 DETERMINERS: Final = _table("the a an my our your this that these those all any")
-"""Words before a participle that tells which one is meant."""
+"""Words before a participle that specifies its noun."""
 
 AUXILIARIES: Final = _table("can could do did does should would will may might must shall")
 """Verbs that stand before their subject in a question."""
@@ -89,7 +89,7 @@ NUMBER_WORDS: Final = {
         "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen"
         " eighteen nineteen".split()
     )
-    if word != "one"  # "the right one", "one of them": a pronoun more often than a number
+    if word != "one"  # "the right one", "one of them": more often a pronoun than a number
 } | {
     "twenty": "20", "thirty": "30", "forty": "40", "fifty": "50", "sixty": "60", "seventy": "70", "eighty": "80",
     "ninety": "90", "hundred": "100", "hundreds": "100", "thousand": "1000", "thousands": "1000", "million": "10^6",
@@ -99,7 +99,7 @@ NUMBER_WORDS: Final = {
     "first": "1st", "fourth": "4th", "fifth": "5th", "sixth": "6th", "seventh": "7th",
     "eighth": "8th", "ninth": "9th", "tenth": "10th",
 }  # fmt: skip
-"""Numbers in words. Fractions keep their notation: 1/4 does not equal 0.25, because nobody rewords that way."""
+"""Numbers in words. Fractions keep their notation: 1/4 does not equal 0.25, because questions are not reworded that way."""
 
 NUMBER_SIGNS: Final = dict(
     zip(
@@ -126,7 +126,7 @@ UNITS: Final = {
     )
     for spelling in spellings
 }  # fmt: skip
-"""What may follow a number (or stand before it, for a currency), by spelling."""
+"""Units, by spelling, which follow a number (a currency may precede it)."""
 
 DATES: Final = {
     spelling: spellings[0]
@@ -243,7 +243,7 @@ ASKING: Final = _table(
 """Words after which a question word asks; elsewhere `when` and `where` only join clauses."""
 
 IDENTITY: Final = _table("who what which where whats whos wheres")
-"""Question words for a person or thing: `who was` asks for the former one, `who is` for the present one."""
+"""Question words for a person or thing: `who was` and `who is` ask for different ones."""
 
 MOVABLE: Final = _table("i me you we us")
 """Pronouns that count as ends of a direction although they are stop words."""
@@ -256,7 +256,7 @@ PERIODS: Final = _table(
     "day week weekend month quarter year decade century hour minute morning afternoon evening night spring summer autumn"
     " winter season semester term monday tuesday wednesday thursday friday saturday sunday time days weeks months years"
 )
-"""What `last`, `this` and `next` pick one of."""
+"""Periods of time, with `last`, `this` and `next`."""
 
 OPENERS: Final = _table("hi hello hey please so and but well ok okay also just then")
 PAST: Final = _table("did was were had")

@@ -1,4 +1,4 @@
-"""`Writer`: a bounded queue and a background thread that runs only while the queue has something in it."""
+"""`Writer`: a bounded queue, with a background thread that runs only while the queue is not empty."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class Writer(Generic[T]):
     Passes items to `work` in batches, in order, in a thread of its own.
 
     Args:
-        work: Called with up to 64 items. What it raises is counted and ends nothing. Must not keep the writer's owner
-            alive.
-        most: Items that may wait; when more come, the oldest are dropped and counted.
+        work: Called with up to 64 items. Its errors are counted, and do not end the thread. Must not keep the
+            writer's owner alive.
+        most: Most waiting items; after that the oldest are dropped and counted. Default 1,000.
 
     Attributes:
         dropped: Items dropped because too many waited.
@@ -38,7 +38,7 @@ class Writer(Generic[T]):
         self._queue: deque[T] = deque()
         self._most = most
         self.dropped = self.failed = 0
-        self._offered = self._settled = 0  # items ever offered; written or dropped
+        self._offered = self._settled = 0  # number of items offered so far, and of those written or dropped
         self._changed = threading.Condition()
         hold_while_forking(self, self._changed, rank=0, in_child=_in_child(weakref.ref(self)))
         self._thread: threading.Thread | None = None
@@ -47,11 +47,11 @@ class Writer(Generic[T]):
 
     @property
     def waiting(self) -> bool:
-        """Whether an offered item is not written yet."""
+        """Whether there are items that are not written yet."""
         return self._settled < self._offered
 
     def offer(self, item: T) -> bool:
-        """Queue an item without waiting; False when the writer is closed."""
+        """Queue an item without waiting; False if the writer is closed."""
         with self._changed:
             if self._closed:
                 return False
@@ -62,18 +62,19 @@ class Writer(Generic[T]):
             self._queue.append(item)
             self._offered += 1
             if self._thread is None:
-                # A daemon thread: at exit the process waits in `close` for a bounded time, never for the thread itself.
+                # A daemon thread: at exit the process waits in `close` for a bounded time, but not for the thread
+                # itself.
                 thread = threading.Thread(target=self._run, name="resilient_ai.similar", daemon=True)
                 try:
                     thread.start()
-                except RuntimeError:  # no more threads just now: the next item starts one
+                except RuntimeError:  # no thread can be started now; the next item tries again
                     return True
                 self._thread = thread
             self._changed.notify_all()
             return True
 
     def flush(self, timeout: float) -> bool:
-        """Wait until everything offered so far is written; False when that takes longer than `timeout` seconds."""
+        """Wait until all items offered so far are written; False if that takes longer than `timeout` seconds."""
         deadline = time.monotonic() + timeout
         with self._changed:
             last = self._offered
@@ -124,7 +125,7 @@ class Writer(Generic[T]):
             except BaseException:  # noqa: BLE001 - a panic in an extension, say; the next batch must still be written
                 self.failed += len(batch)
             count = len(batch)
-            del batch  # questions must not stay here while the thread waits for more
+            del batch  # do not keep questions here while the thread waits for more
             with self._changed:
                 self._settled += count
                 self._changed.notify_all()
