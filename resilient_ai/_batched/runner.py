@@ -18,8 +18,10 @@ from resilient_ai._core.callers_deadline import current_deadline, set_deadline
 from resilient_ai._core.errors import BatchResultError
 from resilient_ai._core.measurements import BATCH_SIZE, BATCH_WAIT, Series
 from resilient_ai._core.observers import made_for
+from resilient_ai._core.returned_stream import ReturnedStream
 from resilient_ai._core.scopes import move_on_after
 from resilient_ai._core.state_name import part_of
+from resilient_ai._core.streams import dispose
 from resilient_ai._core.tasks import Promise, next_turn, spawn
 
 from .deadline import BatchDeadline, CallersDeadlines
@@ -264,6 +266,9 @@ class BatchRunner:
         at, args = self._before, run.args
         count = len(items)  # the function may change the list
         results = await self._inner(run.fn, run.instance, (*args[:at], items, *args[at + 1 :]), run.kwargs)
+        if type(results) is ReturnedStream:  # it looks like a list
+            await dispose(results)
+            raise BatchResultError(f"{self._function} must return a list with one result per item, got a stream")
         return checked_results(results, count, self._function)
 
     def _settle(self, batches: LoopBatches, batch: Batch, waiters: list[Any], results: Sequence[Any]) -> None:

@@ -19,7 +19,7 @@ from .claim import Handle
 from .handlers import Handler
 from .settings import KINDS, replaced
 from .state_name import StateName
-from .state_store import default_registry
+from .state_store import StateStore, default_registry
 
 if TYPE_CHECKING:
     import inspect
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from .callables import Place, SeenSignature
     from .commit_point import Commits
     from .fast_path import FastPath
-    from .state_store import StateStore
 
 S = TypeVar("S", bound=Handle)
 
@@ -88,6 +87,8 @@ class Policy(ABC, Generic[S]):
             article = "an" if self.kind.startswith("a") else "a"
             hint = "" if isinstance(name, str) else "; settings are given by keyword"
             raise ValueError(f"name of {article} {self.kind} must be a non-empty string, got {name!r}{hint}")
+        if not isinstance(registry, StateStore):
+            raise ValueError(f"registry must be a Registry, got a {type(registry).__qualname__}")
         self.name: str | None = name
         self.config = config
         self.registry = registry

@@ -29,6 +29,11 @@ _SHAPES = re.compile(
     | (?i:\bbasic\s{1,8}[A-Za-z0-9+/]{12,}+={0,2})
     | (?i:(?:(?:api|access|private|subscription|account)[-_ ]?key|authorization|token|passw(?:or)?d|secret)
         (?:[-_](?:id|value|key))?\\{0,4}["']?\s{0,8}(?:=>|[:=])\s{0,8}\\{0,4}["']?(?:(?:bearer|basic)\s{1,8})?[^\s"',;]++)
+    # The same as a pair of a list, as clients show headers; in a query; and cookies.
+    | (?i:["'][\w\-]{0,20}(?:api[-_]?key|authorization|cookie|[-_](?:token|secret|password))["']\s{0,4},\s{0,4}b?
+        (?:'[^']{4,}+'|"[^"]{4,}+"))
+    | (?i:(?<=[?&])(?:key|sig|signature)=[^\s&"'<>]{4,}+)
+    | (?i:cookie["']?\s{0,4}[:=]\s{0,4}["']?[\w.\-]{1,60}=[^\s"';,]++(?:;\s?[\w.\-]{1,60}=[^\s"';,]++){0,20})
     | (?i:(?<=header\ value)[:\ ]{1,2}b?(?:'[^']*+'|"[^"]*+"|[^\s"',;]++))
     """
 )

@@ -62,6 +62,11 @@ class DegradePolicy(Policy[Degradation]):
         for rung in self.config.rungs:
             if rung.streams_for(plain=site.plain) and not may_stream(site, self.config):
                 raise TypeError(f"rung {rung.name} of @degrade_to is a stream, but {site.function} returns one answer")
+            if not site.plain and rung.streams_for(plain=True):
+                raise TypeError(
+                    f"rung {rung.name} of @degrade_to is a plain generator, and {site.function} is async: its answer"
+                    f" would be the generator object; make it `async def {rung.name}`"
+                )
         here = FallbackSite(self.config, self.state(site)._state, self.registry, site)
         return DegradedFunction(bind_inner(site), here).call
 

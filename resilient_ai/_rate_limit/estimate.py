@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import re
 from collections.abc import Callable, Mapping
@@ -59,6 +60,8 @@ def _size(text: str) -> float:
 
 def check_cost(cost: object) -> None:
     """Refuse a `cost=` that cannot give a number of tokens."""
+    if inspect.iscoroutinefunction(cost):
+        raise ValueError(f"cost must be a plain function, got async def {cost.__qualname__}, which would be awaited")
     if cost is None or callable(cost):
         return
     if isinstance(cost, bool) or not isinstance(cost, int | float) or not (math.isfinite(cost) and cost >= 0):

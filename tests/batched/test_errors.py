@@ -83,6 +83,24 @@ async def test_a_function_that_breaks_its_contract_is_told_so(registry, callers,
     assert all(type(error) is BatchResultError and said in str(error) for error in results)
 
 
+async def test_a_function_that_returns_a_stream_is_told_so_and_the_stream_is_closed(registry):
+    ended = []
+
+    async def tokens(items):
+        try:
+            for item in items:
+                yield item
+        finally:
+            ended.append(items)
+
+    send = Recorder(tokens).batched(registry, batch_size=1)
+    (error,) = await gather(*each(send, "a"))
+
+    assert type(error) is BatchResultError
+    assert str(error).endswith("must return a list with one result per item, got a stream")
+    assert ended == [["a"]]
+
+
 @pytest.mark.parametrize("callers", [1, 2])
 async def test_any_sequence_will_do(registry, callers):
     send = Recorder(tuple).batched(registry, batch_size=callers)

@@ -6,6 +6,7 @@ import json
 import sys
 import threading
 from collections import Counter
+from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio
@@ -25,7 +26,10 @@ from resilient_ai import (
     degrade_to,
     describe,
     failover,
+    rate_limit,
     registry,
+    resilient,
+    spend_limit,
 )
 from resilient_ai._core.scrub import args_hash, scrub
 from resilient_ai.events import CircuitOpened
@@ -46,6 +50,26 @@ async def broken() -> None:
 @pytest.fixture
 def call(registry):
     return circuit_breaker("openai", registry=registry)(ping)
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [
+        partial(circuit_breaker),
+        partial(classified_retry),
+        partial(batched),
+        partial(degrade_to, "sorry"),
+        partial(failover, Endpoint("us")),
+        partial(rate_limit, requests_per_minute=6),
+        partial(spend_limit, usd_per_hour=1),
+        partial(adaptive_limit),
+        partial(resilient, Endpoint("us")),
+    ],
+    ids=lambda policy: policy.func.__name__,
+)
+def test_what_is_no_registry_is_an_error_at_decoration_that_says_so(policy):
+    with pytest.raises(ValueError, match="registry must be a Registry, got a dict"):
+        policy(registry={})(ping)
 
 
 async def test_repr_is_a_table_with_one_line_per_policy(registry, call):

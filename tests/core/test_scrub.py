@@ -172,6 +172,14 @@ def test_a_key_of_any_provider_is_taken_out_without_being_named(key, around):
         "Bearer short1",
         "https://user:short@example.com",
         'body={\\"secret\\": \\"short\\"}',
+        "[(b'content-type', b'text/plain'), (b'x-api-key', b'a short')]",
+        "[('Proxy-Authorization', 'short')]",
+        '["authorization", "short"]',
+        "[(b'set-cookie', b'short'), (b'x-auth-token', b'short')]",
+        "no https://example.com/v1/models?alt=sse&key=short&page=2",
+        "no https://example.com/container?sig=short%2Bone",
+        "Cookie: theme=dark; session=short; lang=en",
+        "{'cookie': 'session=short'}",
     ],
 )
 def test_what_is_named_as_a_secret_is_taken_out_whatever_it_looks_like(text):
@@ -189,6 +197,8 @@ def test_what_is_named_as_a_secret_is_taken_out_whatever_it_looks_like(text):
         "Limit 30000, Used 29500, Requested 1000. Please try again in 1.2s",
         "deployment gpt-4o-mini-2024-07-18 in resource group production1234567890",
         "ServiceUnavailableException: the server is overloaded (503)",
+        "GET https://example.com/v1/models?code=model_not_found&page=2 gave 404: ['token', 'world']",
+        "the cookie banner: unexpected; the keys are 'token', 'usage' and 'model'",
     ],
 )
 def test_what_helps_to_understand_a_failure_stays(text):

@@ -161,6 +161,23 @@ async def test_forgotten_parentheses_are_an_error_that_says_so(positional, named
         await ask(*positional, **named)
 
 
+@pytest.mark.parametrize("streams", [False, True])
+async def test_a_plain_generator_as_rung_of_an_async_function_is_an_error_at_decoration(registry, streams):
+    def tokens(call):
+        yield 1
+
+    async def ask():
+        return "answer"
+
+    async def stream():
+        yield "answer"
+
+    with pytest.raises(
+        TypeError, match=r"rung tokens of @degrade_to is a plain generator, .* make it `async def tokens`"
+    ):
+        degrade_to(tokens, registry=registry)(stream if streams else ask)
+
+
 async def test_a_stream_as_rung_of_a_function_that_returns_a_text_is_an_error_at_decoration(registry):
     async def tokens(call):
         yield 1

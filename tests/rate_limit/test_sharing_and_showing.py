@@ -62,6 +62,7 @@ def test_one_name_with_other_numbers_is_an_error(registry):
         ({"requests_per_minute": 60, "max_queue_size": 1.5}, "max_queue_size must be an integer"),
         ({"tokens_per_minute": 60, "cost": "much"}, "cost must be a function of the call's arguments"),
         ({"tokens_per_minute": 60, "cost": -1}, "cost must be a function of the call's arguments"),
+        ({"tokens_per_minute": 60, "cost": scripted(5)}, "cost must be a plain function, got async def"),
         ({"tokens_per_minute": 60, "name": ""}, "name of a rate_limit must be a non-empty string"),
     ],
 )
