@@ -20,7 +20,7 @@ PERIOD = 0.5  # seconds until a probe: short, because the whole fleet makes only
 GROWS_AFTER = 20  # failed probes after which the periods double, up to the circuit's own
 LEAST_SLOT = 0.1  # least seconds of a slot; in each slot about one worker of the fleet probes
 AT_ONCE = 4  # probes in flight at a time, if an answer takes longer than a slot
-GRACE = 2.0  # seconds in which the worker whose probe failed leaves the next one to other workers
+GRACE = 2.0  # most seconds in which the worker whose probe failed leaves the next ones to other workers
 RAMP, RAMP_FIRST = 2.0, 0.1  # most seconds of the ramp, and the share of calls let through at first
 RAMP_ROUND, RAMP_GAIN = 0.1, 1.75  # least seconds between two changes of the share, and its growth by a good answer
 RAMP_FAILING, RAMP_STEP = 3.0, 0.2  # after a failure: most seconds of the ramp, and what a good answer adds
@@ -115,7 +115,7 @@ class ByFleet:
         "_asked_before",
         "_began",
         "_longest",
-        "_mine_until",
+        "_others_from",
         "_trials",
         "alone",
         "closed_at",
@@ -139,7 +139,7 @@ class ByFleet:
         self.slot = LEAST_SLOT
         self._longest = self.next_trial = math.inf
         self._began = 0.0
-        self.closed_at = self.doubted_until = self._mine_until = NEVER
+        self.closed_at = self.doubted_until = self._others_from = NEVER
 
     def hold(self, now: float, longest: float, usual: float | None, asked: int, answered: float) -> None:
         """
@@ -187,7 +187,7 @@ class ByFleet:
     def probe_failed(self, until: float) -> None:
         """Take in that this worker's probe has failed; another worker makes the next."""
         self.probes += 1
-        self.verdict, self._mine_until = "failed", until + GRACE
+        self.verdict, self._others_from = "failed", until
 
     def wins(self, now: float, workers: int, asked: int, roll: float) -> bool:
         """
@@ -201,7 +201,7 @@ class ByFleet:
         """
         if workers < 2:
             return True
-        if now < self._mine_until:
+        if now < self._others_from + min(GRACE, PERIOD * (workers - 1)):  # a turn for each other worker
             return False
         rate = (asked - self._asked_before) / max(_LEAST_SECONDS, now - self._began)
         return roll * workers * rate * self.slot < 1

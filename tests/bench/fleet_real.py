@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import multiprocessing
+import os
 import random
+import signal
 import time
 from dataclasses import asdict
 from functools import partial
@@ -15,15 +17,17 @@ import anyio
 from resilient_ai import Registry, circuit_breaker, classify
 from resilient_ai.redis import RedisStore
 from tests.bench.fleet import OUTAGE_FIGURES, QUIET_FIGURES, Case, ProviderError, Run, Seen, table
-from tests.fleet.support import server
+from tests.fleet.support import Server, server
 
 PROCESSES = 10  # at most; each has some of the workers
 SUMS = ("asked", "wasted", "refused", "refused_good", "good_asked", "served", "overloads", "probes", "reopened")
 
 
-def play(case: Case, url: str) -> Seen:
+def play(case: Case, running: Server) -> Seen:
     """All workers in this process."""
-    return _play(Run(case), url, f"bench{random.getrandbits(32)}")
+    run = Run(case)
+    run.flush = partial(running.ask, "FLUSHALL")
+    return _play(run, running.url, f"bench{random.getrandbits(32)}")
 
 
 def _play(run: Run, url: str, namespace: str, ready: Any = None) -> Seen:
@@ -31,18 +35,19 @@ def _play(run: Run, url: str, namespace: str, ready: Any = None) -> Seen:
     return anyio.run(partial(run.play, ready=ready), lambda _worker: RedisStore(url, namespace=namespace))
 
 
-def play_in_processes(case: Case, url: str) -> Seen:
-    """As many workers in each of some processes, which begin at one moment."""
+def play_in_processes(case: Case, running: Server) -> Seen:
+    """As many workers in each of some processes, which begin at one moment; those that are cut off kill themselves."""
     context = multiprocessing.get_context("spawn")
     each = -(-case.workers // PROCESSES)
     parts = [range(first, min(first + each, case.workers)) for first in range(0, case.workers, each)]
     everybody, results, namespace = context.Barrier(len(parts)), context.Queue(), f"bench{random.getrandbits(32)}"
     processes = [
-        context.Process(target=_part, args=(asdict(case), url, namespace, part, everybody, results)) for part in parts
+        context.Process(target=_part, args=(asdict(case), running.url, namespace, part, everybody, results))
+        for part in parts
     ]
     for process in processes:
         process.start()
-    seen = [results.get(timeout=120) for _ in parts]
+    seen = [results.get(timeout=120) for part in parts if part.stop > case.gone]
     for process in processes:
         process.join()
     return merged(seen, case.workers)
@@ -52,7 +57,9 @@ def _part(settings: dict[str, Any], url: str, namespace: str, part: range, every
     async def ready() -> None:
         await anyio.to_thread.run_sync(everybody.wait, 60)
 
-    results.put(_play(Run(Case(**settings), workers=part), url, namespace, ready))
+    run = Run(Case(**settings), workers=part)
+    run.die = lambda: os.kill(os.getpid(), signal.SIGKILL)
+    results.put(_play(run, url, namespace, ready))
 
 
 def merged(parts: list[Seen], workers: int) -> Seen:
@@ -76,14 +83,38 @@ def merged(parts: list[Seen], workers: int) -> Seen:
 
 
 def tables(dying: dict[str, tuple[dict[str, Any], int]], still: dict[str, tuple[dict[str, Any], int]]) -> None:
-    """Print the main cases."""
+    """Print the main cases; of 50 × 10/s and of errors, with the same workers in processes of their own as well."""
+    both = ("50 workers × 10/s", "50 × 10/s, 30 cut off just before", "errors 40 %", "errors 45 %")
+
+    def left_out(name: str, title: str) -> bool:
+        if dying.get(name, ({}, 0))[0].get("gone") and title == "fleet":
+            return True  # who is cut off is a process
+        return title == "naive" or (title == "fleet in processes" and name not in both)
+
     with server() as running:
-        how, also = partial(play, url=running.url), {"fleet in processes": partial(play_in_processes, url=running.url)}
-        outages = ("8 workers × 20/s", "50 workers × 10/s")
-        table(how, {each: dying[each] for each in dying if each in outages}, OUTAGE_FIGURES, also)
+        how, also = partial(play, running=running), {"fleet in processes": partial(play_in_processes, running=running)}
+        table(how, {each: dying[each] for each in dying if "200" not in each}, OUTAGE_FIGURES, also, left_out)
         print()
-        quiet = ("errors 40 %", "errors 45 %", "1 bad worker of 50")
-        table(how, {each: (still[each][0], 1) for each in still if each in quiet}, QUIET_FIGURES, also)
+        table(how, {each: (still[each][0], 1) for each in still}, QUIET_FIGURES, also, left_out)
+
+
+def pairs(shares: tuple[float, ...] = (0.4, 0.45), seeds: int = 3) -> None:
+    """
+    Print what is refused near the threshold, alone and in a fleet, with the same luck of each call.
+
+    Alone is played twice: circuits near the threshold differ by what real time does to them, and by how much that is.
+    """
+    print(
+        "| | seed | alone, % | alone again | fleet | questions | opened by the fleet |\n|---|---|---|---|---|---|---|"
+    )
+    with server() as running:
+        for share in shares:
+            for seed in range(seeds):
+                modes = ("alone", "alone", "fleet")
+                runs = [play(Case(mode, errors=share, seed=seed, seconds=20.0), running) for mode in modes]
+                refused = " | ".join(f"{100 * each.refused / each.asked:.1f}" for each in runs)
+                last = runs[-1]
+                print(f"| {share:.0%} | {seed} | {refused} | {last.questions} | {last.fleet_openings} |", flush=True)
 
 
 def good_path() -> None:

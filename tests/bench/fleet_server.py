@@ -66,6 +66,11 @@ class SimulatedServer:
             self._data.pop(key, None)
             self._expiry.pop(key, None)
 
+    def flush(self) -> None:
+        """All data are gone."""
+        self._data.clear()
+        self._expiry.clear()
+
     def _expire(self, key: str, millis: Any) -> None:
         self._expiry[key] = anyio.current_time() + float(millis) / 1000
 

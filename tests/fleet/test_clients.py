@@ -9,8 +9,10 @@ import pytest
 from coredis.connection import TCPLocation
 
 from resilient_ai import Endpoint, failover, rate_limit
+from resilient_ai.events import FleetLost
 from resilient_ai.redis import RedisStore
 from tests.fleet.support import LITTER, until, worker
+from tests.fleet.test_drills import ALONE, BACK, RIGHTS
 from tests.helpers import ProviderError, scripted
 
 redis = pytest.importorskip("redis")
@@ -138,3 +140,56 @@ async def test_workers_share_by_a_client_of_asyncio_which_stays_open(running, ki
         await share_by(client, running)
 
         assert await client.ping()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@of_either
+async def test_a_client_of_asyncio_is_alone_while_its_server_is_frozen_and_comes_back(running, kind, provider_errors):
+    first, second = worker(1), worker(2)
+    lines = []
+    first.subscribe(lambda event: lines.append(type(event)))
+    ask = two(second)
+    two(first)
+    async with (
+        of_asyncio(kind, host="127.0.0.1", port=running.port, password=None) as client,
+        first.join(RedisStore(client=client, namespace="frozen", sync_interval=0.3)),
+        second.join(RedisStore(running.url, namespace="frozen", sync_interval=0.3)),
+    ):
+        await until(lambda: first.fleet.workers == second.fleet.workers == 2)
+        for _ in range(2):
+            await ask()
+        await until(lambda: first.endpoints["us"].stats().resting_for > 5)
+        running.freeze()
+        lost = await until(lambda: not first.fleet.connected)
+        resting = first.endpoints["us"].stats().resting_for > 0
+        running.thaw()
+        back = await until(lambda: first.fleet.connected and first.fleet.push)
+
+    assert resting
+    assert lost < ALONE + 0.4 + 0.5  # the next heartbeat, and a busy machine
+    assert back < BACK
+    assert lines.count(FleetLost) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@of_either
+async def test_a_client_of_asyncio_without_rights_on_channels_polls(running, kind, provider_errors):
+    rights = ["resetkeys", "~rai1:{polling}:*", "resetchannels", "-@all", *RIGHTS.split()]
+    running.ask("ACL", "SETUSER", "rai", "on", ">pw", *rights)
+    first, second = worker(1), worker(2)
+    two(first)
+    ask = two(second)
+    async with (
+        of_asyncio(kind, host="127.0.0.1", port=running.port, username="rai", password="pw") as client,
+        first.join(RedisStore(client=client, namespace="polling", sync_interval=0.3)),
+        second.join(RedisStore(running.url, namespace="polling", sync_interval=0.3)),
+    ):
+        await until(lambda: first.fleet.workers == second.fleet.workers == 2)
+        for _ in range(2):
+            await ask()
+        await until(lambda: first.endpoints["us"].stats().resting_for > 5)
+
+        assert not first.fleet.push
+        assert first.fleet.last_error is None

@@ -182,6 +182,23 @@ async def test_a_failed_probe_is_told_and_others_make_the_next(registry, store, 
     assert votes.seconds_until(verdict.until) == 0
 
 
+@pytest.mark.parametrize(("workers", "turns"), [(2, 0.5), (3, 1.0), (5, 2.0), (6, 2.0)])
+async def test_whoever_made_the_failed_probe_leaves_a_turn_to_each_of_the_others(
+    registry, store, clock, workers, turns
+):
+    ask = asking(registry, OSError(), "pong")
+    async with registry.join(store):
+        votes = await connected(store, workers=1)
+        votes.decided(opened(5))
+        clock.advance(0.5)
+        await failures(ask, 1)
+        store.membership.counted(workers)
+        due = clock.now() + 0.5
+        await ask_until(ask, CircuitState.HALF_OPEN, registry, clock)
+
+    assert turns < clock.now() - due < turns + 1.0
+
+
 async def test_of_all_calls_in_a_fleet_about_one_in_a_tenth_of_a_second_probes(store, clock):
     probes = 0
     for seed in range(50):

@@ -282,6 +282,25 @@ async def test_whatever_votes_leave_on_the_server_expires_and_names_nothing(runn
     assert "provider" not in dump
 
 
+async def test_of_thousands_of_closed_keyed_circuits_nothing_is_on_the_server(running):
+    registry, other = worker(1), worker(2)
+
+    @circuit_breaker("provider", key=lambda key: key, registry=registry)
+    async def ask(key):
+        return "pong"
+
+    async with registry.join(store(running)), other.join(store(running)):
+        await until(lambda: registry.fleet.workers == 2)
+        for key in range(10_000):
+            await ask(key)
+        sent = registry.fleet.commands
+        await until(lambda: registry.fleet.commands >= sent + 2)  # heartbeats
+        keys = re.findall(r"rai1:\S+", running.ask("KEYS", "*"))
+
+    assert len(registry.circuit_breakers) >= 10_000
+    assert [each for each in keys if not each.endswith((":workers", ":ver"))] == []
+
+
 def test_plain_functions_vote_from_threads_of_their_own(running):
     registries = [worker(seed) for seed in range(3)]
     stop = threading.Event()
