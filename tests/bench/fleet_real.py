@@ -89,7 +89,7 @@ def tables(dying: dict[str, tuple[dict[str, Any], int]], still: dict[str, tuple[
     def left_out(name: str, title: str) -> bool:
         if dying.get(name, ({}, 0))[0].get("gone") and title == "fleet":
             return True  # who is cut off is a process
-        return title == "naive" or (title == "fleet in processes" and name not in both)
+        return title == "naive" or (title != "fleet" and name not in both)
 
     with server() as running:
         how, also = partial(play, running=running), {"fleet in processes": partial(play_in_processes, running=running)}
@@ -111,7 +111,7 @@ def pairs(shares: tuple[float, ...] = (0.4, 0.45), seeds: int = 3) -> None:
         for share in shares:
             for seed in range(seeds):
                 modes = ("alone", "alone", "fleet")
-                runs = [play(Case(mode, errors=share, seed=seed, seconds=20.0), running) for mode in modes]
+                runs = [play(Case(mode, errors=share, seed=seed, seconds=10.0), running) for mode in modes]
                 refused = " | ".join(f"{100 * each.refused / each.asked:.1f}" for each in runs)
                 last = runs[-1]
                 print(f"| {share:.0%} | {seed} | {refused} | {last.questions} | {last.fleet_openings} |", flush=True)

@@ -23,6 +23,7 @@ from tests.helpers import ProviderError
 pytestmark = [pytest.mark.slow, *LITTER]
 
 KEY = hashed_state("drill", "circuit_breaker", "provider")
+PARTS = ("question", "reports", "answers")  # of a vote
 
 
 async def test_a_dead_provider_is_found_by_all_workers_and_comes_back_for_all(running):
@@ -259,13 +260,26 @@ async def test_damaged_values_on_the_server_reach_no_call(running, value):
 async def test_a_wrong_type_under_every_key_leaves_workers_alone_and_reaches_no_call(running):
     workers = Workers(2, minimum_calls=10)
     async with workers.joined(store(running)):
-        for name in ("states", "workers", f"question:{KEY}", f"reports:{KEY}", f"answers:{KEY}", "asks"):
+        for name in ("states", "workers", "asks", *(f"{each}:{KEY}" for each in PARTS)):
             running.ask("DEL", f"rai1:{{drill}}:{name}")
             running.ask("LPUSH", f"rai1:{{drill}}:{name}", "x")
         workers.dead = True
         await until(lambda: all(workers.circuit(number).state is CircuitState.OPEN for number in range(2)))
 
         assert {workers.circuit(number).stats().opened_by for number in range(2)} == {"local"}
+
+
+@pytest.mark.parametrize("name", ["facts", "ver", "states", "asks", *(f"{each}:{KEY}" for each in PARTS)])
+async def test_a_wrong_type_under_any_one_key_reaches_no_call_and_is_over_with_it(running, name):
+    workers = Workers(2, minimum_calls=10, recovery_timeout=1.0)
+    async with workers.joined(store(running)):
+        running.ask("DEL", f"rai1:{{drill}}:{name}")
+        running.ask("LPUSH", f"rai1:{{drill}}:{name}", "x")
+        workers.dead = True
+        await until(lambda: workers.closed() == 0)
+        running.ask("FLUSHALL")
+        workers.dead = False
+        await until(lambda: workers.closed() == 2 and workers.connected)
 
 
 async def test_whatever_votes_leave_on_the_server_expires_and_names_nothing(running):
