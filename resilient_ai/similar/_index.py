@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections import Counter, OrderedDict
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from ._guard import difference
 from ._question import LONGEST, looks_personal, looks_secret
 from ._remembered import Budget, RememberedFeatures, TooMuchWork, digested, packed
 from ._store import Entry
+from ._threads import Overloaded
 from ._trigrams import TrigramEmbedder
 
 if TYPE_CHECKING:
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from ._features import Features
     from ._question import Question
     from ._store import StoreProtocol, Vector
+    from ._threads import Threads
     from ._vectors import Vectors
 
 _CANDIDATES = 32
@@ -75,8 +78,10 @@ class Index:
         store_text: bool,
         max_bytes: int,
         allow_unsafe: bool,
+        background: Threads,
     ) -> None:
         self._store = store
+        self._background = background
         self._space = space
         self._vectors = vectors
         own = TrigramEmbedder.default_threshold
@@ -117,6 +122,22 @@ class Index:
         else:
             with self._lock:
                 self.added += len(taken)
+            self._prepare(taken[-1].partition)
+
+    def _prepare(self, partition: str) -> None:
+        """Let the store read beforehand what a question would wait for, in a thread: a write must not wait for it."""
+        prepared = getattr(self._store, "prepared", None)
+        if prepared is not None and not prepared(partition):
+            with suppress(Overloaded):  # the first question has it read
+                self._background.submit(self._prepared, partition)
+
+    def _prepared(self, partition: str) -> None:
+        store: Any = self._store
+        try:
+            store.prepare(partition)
+        except Exception:  # noqa: BLE001 - nobody waits for it; the counts report the error
+            with self._lock:
+                self.store_errors += 1
 
     def _takes(self, draft: Draft) -> bool:
         try:

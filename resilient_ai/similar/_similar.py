@@ -168,6 +168,7 @@ class SimilarAnswers:
         self._space = space_of(embedder, threshold, allow_unsafe=allow_unsafe)
         self._store = _store(path, store, max_age=max_age, max_entries=max_entries, max_bytes=max_bytes)
         self._vectors = Vectors(self._space) if self._space is not None else None
+        self._lookups = Threads(most=_LOOKUPS, waiting=_LOOKUPS_WAITING)
         self._index = Index(
             self._store,
             self._space,
@@ -177,10 +178,10 @@ class SimilarAnswers:
             store_text=store_text,
             max_bytes=max_bytes,
             allow_unsafe=allow_unsafe,
+            background=self._lookups,
         )
         self._text, self._scope, self._accept, self._max_age = text, scope, accept, max_age
         self._types = AnswerTypes(types)
-        self._lookups = Threads(most=_LOOKUPS, waiting=_LOOKUPS_WAITING)
         self._writer: Writer[Draft] = Writer(self._index.add)
         self._lock = threading.RLock()  # reentrant: a signal handler may read the counts at any time
         hold_while_forking(self, self._lock, rank=4)

@@ -242,8 +242,15 @@ class SQLiteStore:
             if over > 0:
                 del self._unsaved[:over]
                 self.dropped += over
-        if self._search is not None and entries:
-            self._search.prepare(entries[-1].partition)
+
+    def prepared(self, partition: str) -> bool:
+        """Whether a question there need not wait until many rows have been read."""
+        return self._search is None or self._search.known(partition)
+
+    def prepare(self, partition: str) -> None:
+        """Read what the first question there would wait for: a second for a million answers."""
+        if self._search is not None:
+            self._search.prepare(partition)
 
     @property
     def unsaved(self) -> int:

@@ -114,9 +114,13 @@ class FileSearch:
         """Note a write of this process, which SQLite reports to other processes only. Needs the connection."""
         self._writes += 1
 
+    def known(self, partition: str) -> bool:
+        """Whether the partition was read, or is being read."""
+        return partition in self._partitions or partition in self._being_read
+
     def prepare(self, partition: str) -> None:
         """Read a partition in advance, so that the first question in an outage need not wait."""
-        if partition not in self._partitions:
+        if not self.known(partition):
             self._caught_up(partition)
 
     def exact(self, partition: str, key: str) -> Entry | None:

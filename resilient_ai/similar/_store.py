@@ -61,7 +61,9 @@ class StoreProtocol(Protocol):
     A store of entries. Methods are plain functions; a store that may block is called in a thread.
 
     A store may also have `ready(partition) -> bool`: True means that `exact` and `nearest` answer from memory now, so
-    that no thread is needed. An error of a store is counted, and the next rung is asked.
+    that no thread is needed. It may have `prepared(partition) -> bool` and `prepare(partition)`: after a write to a
+    partition that is not prepared, `prepare` is called in a thread, to read what a question would wait for. An error
+    of a store is counted, and the next rung is asked.
     """
 
     def put(self, entries: Sequence[Entry]) -> None:

@@ -10,6 +10,7 @@ import sqlite3
 import subprocess
 import sys
 import textwrap
+import threading
 import tracemalloc
 
 import anyio
@@ -44,6 +45,21 @@ def entry(key, vector=None, *, owner="o", partition="p", at=1.0, answer='"x"'):
 
 def call(text="How can I reset my password?"):
     return FailedCall("bot.ask", (), {}, {"text": text}, now=0.0)
+
+
+class Preparing(SQLiteStore):
+    """Says when it prepares a partition, and does so only when it may."""
+
+    def __init__(self, path, may):
+        super().__init__(path, max_entries=MANY)
+        self.may = may
+        self.begun, self.done = threading.Event(), threading.Event()
+
+    def prepare(self, partition):
+        self.begun.set()
+        assert self.may.wait(30)
+        super().prepare(partition)
+        self.done.set()
 
 
 def keys(found):
@@ -317,6 +333,44 @@ def test_fifty_memories_in_many_processes_write_to_one_file_at_once_and_nothing_
 
     assert errors == [["0"] * memories] * count
     assert missing(path, [f"What does item {name}-{number} cost?" for name in range(50) for number in range(6)]) == []
+
+
+async def test_what_a_question_would_wait_for_is_read_after_a_write_and_no_write_waits_for_it(path):
+    may = threading.Event()
+    with SimilarAnswers(store=(store := Preparing(path, may)), embedder="trigrams") as memory:
+        memory.remember(call(), "Open Settings.")
+
+        assert store.begun.wait(30)
+        assert memory.flush(30)
+        may.set()
+        assert store.done.wait(30)
+        found = memory.recall(call("how can I reset my password"))
+        found = await found if hasattr(found, "__await__") else found
+        assert found.answer == "Open Settings."
+
+
+def test_what_cannot_be_read_before_a_question_is_counted(path):
+    class Broken(Preparing):
+        def prepare(self, partition):
+            self.begun.set()
+            raise OSError("the disk is gone")
+
+    with SimilarAnswers(store=(store := Broken(path, None)), embedder="trigrams") as memory:
+        memory.remember(call(), "Open Settings.")
+        assert store.begun.wait(30)
+
+    assert memory.stats().store_errors == 1
+
+
+@pytest.mark.parametrize("entries", [MANY, 10])
+def test_a_partition_is_prepared_once_it_has_been_read_and_always_where_answers_are_in_memory(path, entries):
+    store = SQLiteStore(path, max_entries=entries)
+    with contextlib.closing(store):
+        store.put([entry("first", clustered(1)[0])])
+
+        assert store.prepared("p") == (entries == 10)
+        store.prepare("p")
+        assert store.prepared("p")
 
 
 async def test_fifty_tasks_remember_at_once_and_nothing_is_lost(path):
