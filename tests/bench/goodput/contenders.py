@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import suppress
 from importlib.util import find_spec
+from typing import Any
 
 from resilient_ai import Registry, resilient
 from resilient_ai.types import SystemClock
 
 from .peers import PEERS, Ask, Make
-from .world import Endpoint, ProviderError, Request, now
+from .world import Endpoint, ProviderError, Request, Stream, StreamEndpoint, now
 
 
 def naive(endpoints: Sequence[Endpoint], _patience: float) -> Ask:
@@ -29,10 +30,43 @@ def resilient_ai(endpoints: Sequence[Endpoint], patience: float) -> Ask:
     registry = Registry(clock=_LoopClock(), rng=random.Random(1), listeners=())
 
     @resilient(*endpoints, patience=patience, registry=registry)
-    async def ask(endpoint: Endpoint, request: Request) -> str:
+    async def ask(endpoint: Endpoint, request: Request) -> Any:
         return await endpoint.call(request)
 
     return ask
+
+
+def resilient_ai_streams(endpoints: Sequence[Any], patience: float) -> Ask:
+    """The same stack on a function that streams."""
+    registry = Registry(clock=_LoopClock(), rng=random.Random(1), listeners=())
+
+    @resilient(*endpoints, patience=patience, registry=registry)
+    async def parts(endpoint: StreamEndpoint, request: Request) -> AsyncGenerator[str]:
+        async for part in endpoint.parts(request):
+            yield part
+
+    async def ask(request: Request) -> Stream:
+        stream = parts(request)
+        await anext(stream)
+        return Stream(stream, now())
+
+    return ask
+
+
+def read_to_the_end(make: Make) -> Make:
+    """What a contender begins is read by its caller; the contender itself sees to the first part."""
+
+    def made(endpoints: Sequence[Endpoint], patience: float) -> Ask:
+        ask = make(endpoints, patience)
+
+        async def read(request: Request) -> Stream:
+            stream: Stream = await ask(request)
+            await stream.read()
+            return stream
+
+        return read
+
+    return made
 
 
 def oracle(endpoints: Sequence[Endpoint], _patience: float) -> Ask:
@@ -57,7 +91,7 @@ def _seer(endpoints: Sequence[Endpoint], length: float | None) -> Ask:
                 in_time.append((seconds + chance / max(1 - chance, 0.01), each.name, each))
         return min(in_time)[2] if in_time else None
 
-    async def ask(request: Request) -> str:
+    async def ask(request: Request) -> Any:
         while True:
             when, best = now(), None
             while best is None and when < request.deadline:
@@ -91,6 +125,10 @@ ALL: dict[str, Make] = {
     "resilient_ai": resilient_ai,
     "informed": informed,
     "oracle": oracle,
+}
+
+STREAMS: dict[str, Make] = {
+    name: read_to_the_end(resilient_ai_streams if name == "resilient_ai" else make) for name, make in ALL.items()
 }
 
 

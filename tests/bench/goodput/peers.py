@@ -19,7 +19,7 @@ import tenacity
 
 from .world import Endpoint, ProviderError, Request, now
 
-Ask = Callable[[Request], Awaitable[str]]
+Ask = Callable[[Request], Awaitable[Any]]  # an answer, or a stream whose first part has come
 Make = Callable[[Sequence[Endpoint], float], Ask]  # from the endpoints and the callers' patience in seconds
 
 PASSES = 4

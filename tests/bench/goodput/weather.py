@@ -13,11 +13,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import mean
 
-from .contenders import ALL
+from .contenders import ALL, STREAMS
 from .run import Scenario, simulate
-from .world import Endpoint, Fault
+from .world import Endpoint, Fault, StreamEndpoint
 
 BEGIN, END = 30.0, 160.0
+KINDS = "down", "hang", "slow", "errors", "busy", "rate", "slow_start", "flapping"
+FIRST_PATIENCE = 0.4  # share of their patience with a whole answer that callers have with its first part
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,7 @@ class Weather:
     clients: int
     load: str
     endpoints: tuple[Endpoint, ...]
+    longest: float
 
     def scenario(self, seed: int = 0) -> Scenario:
         """The world as it can be run, with other luck for each seed."""
@@ -42,6 +45,7 @@ class Weather:
             patience=self.patience,
             load=self._callers,
             end=END,
+            longest=self.longest,
         )
 
     def _callers(self, when: float) -> float:
@@ -65,37 +69,42 @@ class Weather:
         )
 
 
-def weather(number: int) -> Weather:
-    """The world of that number."""
-    chance = random.Random(f"weather/{number}")
+def weather(number: int, *, streams: bool = False) -> Weather:
+    """The world of that number; with streams, callers wait for the first part of an answer, which may be cut later."""
+    chance = random.Random(f"{'streams' if streams else 'weather'}/{number}")
     count = chance.choices([1, 2, 3], [3, 4, 3])[0]
     typical = _between(chance, 0.3, 6)
     rate = min(_between(chance, 2, 20), 60 / typical)  # no more than some hundred calls at a time
     patience = max(_between(chance, 2, 60), 3 * typical)
+    if streams:
+        patience *= FIRST_PATIENCE
     places = rate * typical * 1.2 * chance.uniform(1.2, 4)  # so many in all; a mean answer takes 1.16 typical ones
-    endpoints = []
+    endpoints, kinds = [], (*KINDS, "cut") if streams else KINDS
     for index in range(count):
         slots = max(2, round(places / count))
         queue = chance.choice([slots, 2 * slots, 4000])
-        faults = tuple(_trouble(chance, rate / count) for _ in range(_how_many(chance, first=index == 0)))
-        endpoints.append(Endpoint(f"e{index}", faults, slots, queue, number, typical))
+        faults = tuple(_trouble(chance, rate / count, kinds) for _ in range(_how_many(chance, first=index == 0)))
+        kind = StreamEndpoint if streams else Endpoint
+        endpoints.append(kind(f"e{index}", faults, slots, queue, number, typical))
     load = chance.choice(["even", "bursts", "tide"])
-    return Weather(number, rate, patience, typical, chance.choice([1, 4, 20]), load, tuple(endpoints))
+    clients, longest = chance.choice([1, 4, 20]), 300.0 if streams else 60.0
+    return Weather(number, rate, patience, typical, clients, load, tuple(endpoints), longest)
 
 
 def _how_many(chance: random.Random, *, first: bool) -> int:
     return chance.choices([0, 1, 2, 3], [0 if first else 4, 4, 2, 1])[0]
 
 
-def _trouble(chance: random.Random, share: float) -> Fault:
+def _trouble(chance: random.Random, share: float, kinds: Sequence[str]) -> Fault:
     """Long troubles are rare, most are short; two in a row may overlap."""
     begin = chance.uniform(BEGIN, 110)
     end = min(begin + chance.lognormvariate(math.log(20), 0.8), 145)
-    kind = chance.choice(["down", "hang", "slow", "errors", "busy", "rate", "slow_start", "flapping"])
+    kind = chance.choice(kinds)
     amount = {
         "slow": _between(chance, 0.03, 0.6),
         "errors": _between(chance, 0.05, 0.7),
         "busy": _between(chance, 0.02, 0.6),
+        **({"cut": _between(chance, 0.02, 0.6)} if "cut" in kinds else {}),
         "rate": share * chance.uniform(0.2, 0.9),
         "slow_start": max(share, 1.0),
     }.get(kind, 1.0)
@@ -129,12 +138,14 @@ class Result:
     why: dict[str, int]
 
 
-def run_one(number: int, name: str, seed: int = 0) -> Result:
-    world = weather(number)
+def run_one(number: int, name: str, seed: int = 0, *, streams: bool = False) -> Result:
+    world = weather(number, streams=streams)
     first = min(fault.begin for each in world.endpoints for fault in each.faults)
     last = max(fault.end for each in world.endpoints for fault in each.faults)
     endpoints: list[Endpoint] = []
-    outcomes, _ = simulate(ALL[name], world.scenario(seed), number + 1000 * seed, kept=endpoints)
+    outcomes, _ = simulate(
+        (STREAMS if streams else ALL)[name], world.scenario(seed), number + 1000 * seed, kept=endpoints
+    )
     after = [each for each in outcomes if each.arrival >= first]
     then = [each for each in after if last + 2 <= each.arrival < last + 8]
     return Result(

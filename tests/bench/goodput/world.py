@@ -12,14 +12,18 @@ import heapq
 import math
 import selectors
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from statistics import NormalDist
+from typing import Any, ClassVar
 
 TYPICAL_SECONDS = 2.1  # of an answer, lognormal about that: 19 of 20 within 5.2 s
 SPREAD = 0.55
+FIRST_PART = 0.15  # share of a streamed answer's time after which its first part is out
+PARTS = 8  # of a streamed answer
 GIVE_UP = 120.0  # a connection that hangs breaks in the end
+BY_CHANCE = "errors", "busy", "cut"
 _NORMAL = NormalDist()
 _LOOKS = 64  # turns of the loop between two looks for threads that want it: each look is a system call
 
@@ -90,9 +94,9 @@ class Fault:
     """
     Trouble from `begin` to `end`.
 
-    "down", "hang"; "flapping": down for every other 5 s; "errors" or "busy": a share of the calls; "slow": that speed;
-    "rate": so many calls a second; "slow_start": nothing for the first third, then a tenth of `amount` calls a second
-    that grows back to the whole.
+    "down", "hang"; "flapping": down for every other 5 s; "errors" or "busy": a share of the calls; "cut": a share of
+    the streams, in the middle; "slow": that speed; "rate": so many calls a second; "slow_start": nothing for the first
+    third, then a tenth of `amount` calls a second that grows back to the whole.
     """
 
     kind: str
@@ -136,10 +140,11 @@ class Endpoint:
     _attempts: dict[int, int] = field(default_factory=dict)
     _drawn: dict[tuple[int, int], tuple[float, float, float]] = field(default_factory=dict)
     _edges: list[float] = field(default_factory=list)  # when work becomes slower or quicker
+    first_part: ClassVar[float] = 1.0  # share of an answer's time after which its first part is out
 
     def fresh(self, other_luck: int = 0) -> Endpoint:
         """The same one, untouched."""
-        return Endpoint(self.name, self.faults, self.slots, self.queue, self.seed + other_luck, self.typical)
+        return type(self)(self.name, self.faults, self.slots, self.queue, self.seed + other_luck, self.typical)
 
     def __post_init__(self) -> None:
         self._free = [0.0] * self.slots
@@ -149,7 +154,7 @@ class Endpoint:
         self, when: float, request: Request, *, real: bool, length: float | None = None
     ) -> tuple[float, Exception | None]:
         """
-        How long a call would take that is sent then, and what comes of it.
+        How long a call would take that is sent then, up to the answer's first part, and what comes of it.
 
         Args:
             when: The moment.
@@ -175,6 +180,8 @@ class Endpoint:
                 return answer_luck, ProviderError(500, by_chance=True)
             if fault.kind == "busy" and broken < fault.amount:
                 return 0.05, ProviderError(529, by_chance=True)
+            if fault.kind == "cut" and broken < fault.amount and not real:  # who knew would not begin it
+                return self.typical * seconds, ProviderError(502, by_chance=True)
             if fault.kind == "rate" and (wait := self._take_token(when, fault.amount, real=real)):
                 return 0.05, ProviderError(429, retry_after=max(1.0, math.ceil(wait)))
         while self._under_way and self._under_way[0] <= when:
@@ -186,9 +193,17 @@ class Endpoint:
         if real:
             heapq.heapreplace(self._free, end)
             heapq.heappush(self._under_way, end)
+        if self.first_part < 1:
+            end = self._finish(start, self.first_part * self.typical * seconds)
         return end - when, None
 
-    async def call(self, request: Request) -> str:
+    async def call(self, request: Request) -> Any:
+        """The answer."""
+        await self._answered(request)
+        return self.name
+
+    async def _answered(self, request: Request) -> None:
+        """Send a call, and wait for the first part of its answer."""
         when = now()
         seconds, error = self.fate(when, request, real=True)
         self.sent.append(when)
@@ -196,11 +211,10 @@ class Endpoint:
         await asyncio.sleep(seconds)
         if error is not None:
             raise error
-        return self.name
 
     def chance(self, when: float) -> float:
         """Share of the calls that fail by chance then."""
-        shares = [fault.amount for fault in self.faults if fault.kind in ("errors", "busy") and fault.on(when)]
+        shares = [fault.amount for fault in self.faults if fault.kind in BY_CHANCE and fault.on(when)]
         return 1 - math.prod(1 - share for share in shares)
 
     def _luck(self, request: Request) -> tuple[float, float, float]:
@@ -234,3 +248,41 @@ class Endpoint:
             work -= (edge - when) * speed
             when = edge
         return when
+
+
+@dataclass
+class StreamEndpoint(Endpoint):
+    """Answers come in parts: the first after a while, the others evenly after it."""
+
+    first_part: ClassVar[float] = FIRST_PART
+
+    async def call(self, request: Request) -> Stream:
+        """The answer, whose first part has come."""
+        parts = self.parts(request)
+        await anext(parts)
+        return Stream(parts, now())
+
+    async def parts(self, request: Request) -> AsyncGenerator[str]:
+        """The parts of an answer; a stream that is cut breaks in the middle."""
+        sent, attempt = now(), self._luck(request)
+        await self._answered(request)
+        yield self.name
+        rest = self._finish(now(), (1 - FIRST_PART) * self.typical * attempt[2]) - now()
+        cut = any(fault.kind == "cut" and fault.on(sent) and attempt[0] < fault.amount for fault in self.faults)
+        for _ in range(PARTS // 2 if cut else PARTS):
+            await asyncio.sleep(rest / PARTS)
+            yield self.name
+        if cut:
+            raise ConnectionError("the stream was cut")
+
+
+@dataclass
+class Stream:
+    """A stream whose first part has come, and when."""
+
+    parts: AsyncGenerator[str]
+    begun: float
+
+    async def read(self) -> None:
+        async for _ in self.parts:
+            pass

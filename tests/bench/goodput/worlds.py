@@ -1,7 +1,7 @@
 """
 Goodput in random outages, over hundreds of worlds (see `weather`).
 
-    python -m tests.bench.goodput.worlds [--worlds 20] [--first 0] [--seed 0] [--only resilient_ai] [--plot]
+    python -m tests.bench.goodput.worlds [--worlds 20] [--first 0] [--seed 0] [--only resilient_ai] [--streams] [--plot]
 
 Every contender runs except LiteLLM's router, which takes 15 s of CPU for a world and has to be named in `--only`.
 """
@@ -28,18 +28,21 @@ MOST_WASTED = 150.0  # calls a minute
 Results = dict[str, list[Result]]
 
 
-def run(names: Sequence[str], numbers: Sequence[int], seed: int, keep: Path | None) -> Results:
+def run(
+    names: Sequence[str], numbers: Sequence[int], seed: int, keep: Path | None, *, streams: bool = False
+) -> Results:
     """Every contender in every world, on all cores; what is in the file `keep` is not run again."""
     kept = json.loads(keep.read_text()) if keep is not None and keep.exists() else {}
-    results = {}
+    results, kind = {}, "/streams" if streams else ""
     with ProcessPoolExecutor() as pool:
         for name in names:
-            missing = [number for number in numbers if f"{name}/{number}/{seed}" not in kept]
-            for number, result in zip(missing, pool.map(partial(run_one, name=name, seed=seed), missing), strict=True):
-                kept[f"{name}/{number}/{seed}"] = asdict(result)
+            missing = [number for number in numbers if f"{name}/{number}/{seed}{kind}" not in kept]
+            one = partial(run_one, name=name, seed=seed, streams=streams)
+            for number, result in zip(missing, pool.map(one, missing), strict=True):
+                kept[f"{name}/{number}/{seed}{kind}"] = asdict(result)
                 if keep is not None:
                     keep.write_text(json.dumps(kept))
-            results[name] = [Result(**kept[f"{name}/{number}/{seed}"]) for number in numbers]
+            results[name] = [Result(**kept[f"{name}/{number}/{seed}{kind}"]) for number in numbers]
     return results
 
 
@@ -59,7 +62,7 @@ def recovered(every: Sequence[Result], best: Sequence[Result]) -> float:
     )
 
 
-def report(results: Results, numbers: Sequence[int]) -> str:
+def report(results: Results, numbers: Sequence[int], *, streams: bool = False) -> str:
     columns = (
         "answered in time",
         "in half the patience",
@@ -90,7 +93,7 @@ def report(results: Results, numbers: Sequence[int]) -> str:
         )
         lines.append(f"| {name} | {' | '.join(cells)} |")
     if "resilient_ai" in results:
-        lines += ["", *_against_peers(results), "", *_furthest(results, numbers)]
+        lines += ["", *_against_peers(results), "", *_furthest(results, numbers, streams=streams)]
     return "\n".join(lines)
 
 
@@ -102,14 +105,14 @@ def _against_peers(results: Results) -> list[str]:
     return [f"Worlds in which a library is more than 2 points ahead of `resilient_ai`: {100 * behind:.1f} %."]
 
 
-def _furthest(results: Results, numbers: Sequence[int]) -> list[str]:
+def _furthest(results: Results, numbers: Sequence[int], *, streams: bool) -> list[str]:
     ours, oracle = results["resilient_ai"], results["oracle"]
     order = sorted(range(len(numbers)), key=lambda i: ours[i].answered / max(oracle[i].answered, 1e-9))
     lines = ["Where `resilient_ai` is furthest from the oracle, and what its callers met at last:", ""]
     for i in order[: max(3, len(order) // 10)]:
         others = ", ".join(f"{name} {every[i].answered:.1f}" for name, every in results.items())
         met = ", ".join(f"{name} {count}" for name, count in sorted(ours[i].why.items(), key=lambda item: -item[1])[:3])
-        lines.append(f"- {numbers[i]}: {others}. {weather(numbers[i]).told}. Met: {met}")
+        lines.append(f"- {numbers[i]}: {others}. {weather(numbers[i], streams=streams).told}. Met: {met}")
     return lines
 
 
@@ -140,13 +143,14 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the luck in each world")
     parser.add_argument("--only", help="names of contenders, with commas; the oracles always run")
     parser.add_argument("--keep", type=Path, help="a JSON file for the results; only those that it lacks are run")
+    parser.add_argument("--streams", action="store_true", help="answers in parts; LiteLLM's router cannot take part")
     parser.add_argument("--plot", action="store_true", help=f"write {PLOT.name} as well (needs the bench extra)")
     options = parser.parse_args()
     names = options.only.split(",") if options.only else [name for name in installed() if name != SLOW]
     numbers = range(options.first, options.first + options.worlds)
     everybody = [*(name for name in names if name not in YARDSTICKS), *YARDSTICKS]
-    results = run(everybody, numbers, options.seed, options.keep)
-    print(report(results, numbers))
+    results = run(everybody, numbers, options.seed, options.keep, streams=options.streams)
+    print(report(results, numbers, streams=options.streams))
     if options.plot:
         plot(results)
 
