@@ -31,6 +31,7 @@ _LEAST_FOR_SLOWNESS = 0.5  # of the limit stays however slow the answers are: th
 _OVERLOAD_ANSWERS = 2.0  # answers that an overload's setback is given to show: one to begin in, one to come back in
 _FADING = 0.02  # share by which the calls that were answered in normal time fade when fewer are answered now
 _FEWER = 0.6  # of the calls that were answered in normal time: so few have no queue of our own making before them
+_DOUBLE = 2.0  # most that the limit rises quickly above what it was when answers are longer for good
 _TRUSTED = 10  # answers after which it is known how many are used
 
 
@@ -148,7 +149,9 @@ class ConcurrencyLimit:
     def witness(self, permit: Permit, seconds: float) -> None:
         """In a trouble, the provider answered a call after so many seconds."""
         if permit.in_flight_at_start <= 1.0 + _FEWER * self._usual:
-            self.latency.witness(seconds)
+            longer = self.latency.witness(seconds)
+            if longer > 1.0:  # then as many callers as before need so many more calls at a time (Little's law)
+                self._fast_below = max(self._fast_below, _KEPT * min(longer, _DOUBLE) * self._value_before)
 
     def overloaded(self, permit: Permit, now: float, in_flight: int, *, certain: bool) -> bool:
         """

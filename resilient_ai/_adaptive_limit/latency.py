@@ -17,6 +17,8 @@ _LOG_SHORTEST = math.log(_SHORTEST)
 _LEAST_TOLERANCE = math.log(1.5)  # as in Netflix' gradient limit
 _OUR_DOING = math.log(1.4)  # a smaller excess over the baseline may still be chance, or our own load
 _WITNESSES = 10  # answers that are believed together
+_FEWEST_WITNESSES = 4  # answers that are believed when they agree better
+_LOOKS = 1.2  # after each of them somebody looks, and seven looks go wrong more often than one
 _BELIEVED = math.log(4.0)  # largest change of the baseline that they cause at once
 _LEAST_SLOW = math.log(2.0)  # an answer within twice the typical time is never slow, however regular answers are
 
@@ -126,23 +128,35 @@ class LatencyBaseline:
         if self.seen:
             self._update_excess(math.log(max(seconds, _SHORTEST)))
 
-    def witness(self, seconds: float) -> None:
+    def witness(self, seconds: float) -> float:
         """
         An answer in a time of trouble, with no more calls under way than in good times: our load did not delay it.
 
         When a series of such answers took longer than the baseline on average, fewer calls do not help: the longer
-        time is normal now. The baseline rises at most four times at once, so that a short trouble does little harm.
+        time is normal now. Where it is far longer, fewer answers show that. The baseline rises at most four times at
+        once, so that a short trouble does little harm.
+
+        Returns:
+            How many times longer the normal time is now.
         """
         self._witnesses += 1
         self._witnessed += math.log(max(seconds, _SHORTEST))
-        if self._witnesses < _WITNESSES:
-            return
-        mean = self._witnessed / self._witnesses
+        witnesses = self._witnesses
+        if witnesses < _FEWEST_WITNESSES:
+            return 1.0
+        longer = self._witnessed / witnesses - self._mean
+        # The mean of fewer answers is further from the truth, by the square root of how many fewer.
+        needed = 1.0 if witnesses >= _WITNESSES else _LOOKS * math.sqrt(_WITNESSES / witnesses)
+        if longer <= needed * _OUR_DOING:
+            if witnesses >= _WITNESSES:
+                self.dismiss_witnesses()
+            return 1.0
         self.dismiss_witnesses()
-        if mean - self._mean > _OUR_DOING:
-            self._mean = min(mean, self._mean + _BELIEVED)
-            self._set_slow()
-            self._update_excess(self._latest)
+        longer = min(longer, _BELIEVED)
+        self._mean += longer
+        self._set_slow()
+        self._update_excess(self._latest)
+        return math.exp(longer)
 
     def dismiss_witnesses(self) -> None:
         """Answers of an earlier trouble say nothing about this one."""

@@ -1,0 +1,55 @@
+"""Answers that take longer for good, with room for all."""
+
+from __future__ import annotations
+
+import pytest
+
+from resilient_ai import adaptive_limit
+from resilient_ai._adaptive_limit.latency import LatencyBaseline
+from tests.adaptive_limit.support import at_once
+
+
+@pytest.mark.parametrize(("seconds", "witnesses"), [(4.0, 4), (2.0, 4), (1.6, 8), (1.45, 10)])
+def test_the_longer_answers_take_the_fewer_of_them_are_believed(seconds, witnesses):
+    latency = LatencyBaseline()
+    for _ in range(50):
+        latency.add(1.0)
+    factors = [latency.witness(seconds) for _ in range(witnesses)]
+
+    assert factors[:-1] == [1.0] * (witnesses - 1)
+    assert factors[-1] == pytest.approx(seconds)
+    assert latency.typical == pytest.approx(seconds)
+
+
+def test_answers_hardly_longer_than_normal_are_never_believed():
+    latency = LatencyBaseline()
+    for _ in range(50):
+        latency.add(1.0)
+
+    assert {latency.witness(1.3) for _ in range(40)} == {1.0}
+    assert latency.typical == pytest.approx(1.0)
+
+
+def test_one_long_answer_among_normal_ones_is_not_believed():
+    latency = LatencyBaseline()
+    for _ in range(50):
+        latency.add(1.0)
+
+    assert {latency.witness(4.0 if number % 5 == 0 else 1.0) for number in range(40)} == {1.0}
+    assert latency.typical == pytest.approx(1.0)
+
+
+async def test_twice_as_long_answers_get_more_places_than_before_soon(registry, clock, provider):
+    """As many callers as before need twice as many calls at a time."""
+    ask = adaptive_limit("twice", initial=10, registry=registry)(provider)
+    for _ in range(4):
+        await at_once(ask, 10, clock)
+    before = registry.limits["twice"].stats().limit
+    provider.seconds *= 2.5
+    answers, limits = 0, []
+    while answers < 60:
+        count = registry.limits["twice"].stats().limit
+        await at_once(ask, count, clock)
+        answers += count
+        limits.append(registry.limits["twice"].stats().limit)
+    assert max(limits) >= 1.3 * before
