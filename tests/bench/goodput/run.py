@@ -77,6 +77,7 @@ SCENARIOS = {
         _one(Fault("slow", 30, 50, 0.2), slots=28, queue=4000),
         clients=20,
     ),
+    "return": Scenario("down for 30 s, then back slowly over a minute", 30, _one(Fault("slow_start", 30, 120, RATE))),
     "surge": Scenario("2.5 times the callers for 60 s", 30, _one(), surge=2.5),
 }
 
