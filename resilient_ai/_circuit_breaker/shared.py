@@ -7,6 +7,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from resilient_ai._classification.error_types import ERROR_TYPES
+from resilient_ai._core.checks import check_listener
 from resilient_ai._core.clock import NEVER
 from resilient_ai._core.counts import added
 from resilient_ai._core.errors import CircuitOpenError, circuit_open
@@ -362,6 +363,7 @@ class SharedCircuit:
 
     def listen(self, listener: Callable[[Event], object]) -> Callable[[], None]:
         """Call `listener` with this circuit's events after each change; returns a function that ends it."""
+        check_listener(listener)
         with self._lock:
             notices = self._notices = self._notices or Notices()
             key = notices.listen(listener)

@@ -83,6 +83,12 @@ def _is_finite(value: Any) -> bool:
         return False
 
 
+def check_listener(listener: object) -> None:
+    """Refuse what events cannot be told to: it is called where they happen, and nobody awaits it."""
+    if not callable(listener) or inspect.iscoroutinefunction(listener):
+        raise ValueError(f"a listener must be a plain function of the event, got {listener!r}")
+
+
 def check_callable(name: str, value: object) -> None:
     """Refuse a value that is neither None nor callable, or is an async function, which would not be awaited."""
     if value is not None and (not callable(value) or inspect.iscoroutinefunction(value)):

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, get_args
 
-from .checks import check_number
+from .checks import check_listener, check_number
 from .claim import Claim, Handle, KeyClaim, KeyedHandle
 from .clock import SystemClock
 from .counts import GoneCounts, Report
@@ -98,7 +98,7 @@ class StateStore(Exporting, RunTimeSettings):
             Default an hour.
 
     Raises:
-        ValueError: `max_server_wait` is negative or not a finite number.
+        ValueError: `max_server_wait` is negative or not a finite number, or a listener is no plain function.
     """
 
     def __init__(
@@ -378,7 +378,7 @@ class StateStore(Exporting, RunTimeSettings):
             A function that ends this subscription.
 
         Raises:
-            ValueError: No such level.
+            ValueError: No such level, or the listener is no function, or an async one.
         """
         if level not in get_args(Level):
             raise ValueError(f"level must be one of {', '.join(get_args(Level))}, got {level!r}")
@@ -394,6 +394,8 @@ class StateStore(Exporting, RunTimeSettings):
         return unsubscribe
 
     def _set_listeners(self, listeners: Mapping[object, tuple[Callable[[Event], object], int]]) -> None:
+        for listener, _ in listeners.values():
+            check_listener(listener)
         # A new mapping each time: another thread may be iterating over the old one.
         self._listeners = {
             key: (EventLog(self.clock.now) if listener is log_event else listener, least)

@@ -16,7 +16,7 @@ import resilient_ai.events
 from resilient_ai import Endpoint, Registry, ResilienceError, circuit_breaker, classified_retry, degrade_to, failover
 from resilient_ai._core.log import EventLog
 from resilient_ai.events import CallRejected, CircuitOpened, Event, QuotaExceeded
-from tests.helpers import ProviderError
+from tests.helpers import ProviderError, scripted
 
 EVENTS = [each for each in vars(resilient_ai.events).values() if isinstance(each, type) and issubclass(each, Event)]
 
@@ -216,3 +216,19 @@ def test_the_listeners_of_a_registry_can_be_replaced(logged, caplog):
 def test_a_level_that_does_not_exist_is_told(registry):
     with pytest.raises(ValueError, match="level must be one of debug, info, warning, error, critical, got 'loud'"):
         registry.subscribe(print, level="loud")
+
+
+@pytest.mark.parametrize("wrong", ["a text", None, 3, scripted(None)], ids=["text", "None", "number", "async function"])
+def test_what_cannot_be_told_of_events_is_an_error_where_it_is_given(wrong):
+    registry = Registry(listeners=())
+    circuit_breaker("openai", registry=registry)(scripted("pong"))
+    for give in (
+        registry.subscribe,
+        registry.circuit_breakers["openai"].on_transition,
+        lambda listener: Registry(listeners=(listener,)),
+        lambda listener: setattr(registry, "listeners", (listener,)),
+    ):
+        with pytest.raises(ValueError, match="a listener must be a plain function of the event, got "):
+            give(wrong)
+
+    assert registry.listeners == ()
