@@ -48,9 +48,10 @@ class Deadline:
             on has no deadline from it.
         scoped: Whether a cancel scope inside the running call ends the call.
         generator: If the block is in an async generator: its frame, and the number of its task.
+        scope: The cancel scope that ends the block; None once that has ended, and without one.
     """
 
-    __slots__ = ("_ends", "clock", "generator", "outer", "over", "scoped")
+    __slots__ = ("_ends", "clock", "generator", "outer", "over", "scope", "scoped")
 
     def __init__(self, clock: Clock, seconds: float, outer: Deadline | None = None) -> None:
         self.clock = clock
@@ -58,6 +59,7 @@ class Deadline:
         self.over = False
         self.scoped = False
         self.generator: tuple[FrameType, int] | None = None
+        self.scope: object = None
         self._ends = clock.now() + seconds
 
     def own_left(self) -> float:

@@ -184,23 +184,21 @@ class Course:
         self.permits: Permits | None = None
         self.told: ToldLayers
 
-    def bound(
-        self, endpoint: str | None = None, narrower: Callable[..., Limit | None] | None = None, *call: Any
-    ) -> Bound | ByLayers | None:
+    def bound(self, endpoint: str | None = None, narrower: Limit | None = None, *call: Any) -> Bound | ByLayers | None:
         """
         What runs the function of the running task's call; None: it is just called.
 
         Args:
             endpoint: Who is asked, where there are several.
-            narrower: Tells what the innermost layer makes of the time for this call.
-            *call: Handed to `narrower`.
+            narrower: The limit of the innermost layer, which depends on the call.
+            *call: What that limit needs to know of it.
         """
         marks = is_marked() if ever_marked else 0
         time: TimeBound | None = None
         if (self.looks or self.limits) and (marks & TIMED or self.scoped or "trio" in modules):
             patience = callers_patience() if self.looks else None
             if patience is not None or self.always:
-                found = time_bound(self.limits, None if narrower is None else narrower(*call), patience)
+                found = time_bound(self.limits, narrower, patience, *call)
                 if found is BY_LAYERS:
                     return found
                 time = found

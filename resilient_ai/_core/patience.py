@@ -14,7 +14,7 @@ from .call_facts import is_marked
 from .callers_deadline import Patience, current_deadline
 from .clock import SystemClock
 from .readers import readers
-from .task_scopes import is_in_scope, tasks_with_scopes
+from .task_scopes import is_in_scope, is_outermost, scope_around, tasks_with_scopes
 from .tasks import current_task, running_loop
 
 _REAL = SystemClock()  # the clock of event loops and their scopes
@@ -26,7 +26,8 @@ def callers_patience() -> Patience | None:
 
     Policies use this before a call. Our own timeouts do not count, because they bound the provider.
     """
-    ours, left = current_deadline(), _seconds_before_a_call()
+    ours = current_deadline()
+    left = _seconds_before_a_call(None if ours is None else ours.scope)
     if ours is None:
         return None if left == math.inf else Patience(left, _REAL)
     patience = ours.soonest()
@@ -45,8 +46,13 @@ def is_bounded_by_task() -> bool:
     return _seconds_before_a_call() < math.inf
 
 
-def _seconds_before_a_call() -> float:
-    """Seconds until a scope or timeout around the running task ends; inf also if the scope is already cancelled."""
+def _seconds_before_a_call(known: object = None) -> float:
+    """
+    Seconds until a scope or timeout around the running task ends; inf also if the scope is already cancelled.
+
+    Args:
+        known: A scope that need not be counted. To ask anyio about it takes as long as four policies.
+    """
     loop, tasks = running_loop(), tasks_with_scopes()
     timers = getattr(loop, "_scheduled", None)
     if loop is not None and not timers and not tasks and not readers and "trio" not in modules:
@@ -54,7 +60,9 @@ def _seconds_before_a_call() -> float:
     task = current_task(loop) if loop is not None else None
     on_trio = "trio" in modules and in_trio()
     left = math.inf
-    if on_trio or (task is not None and (readers or is_in_scope(task, tasks))):
+    scope = None if on_trio or task is None else scope_around(task, tasks)
+    counts = scope is not None and not (scope is known and is_outermost(scope))
+    if on_trio or counts or (readers and task is not None):
         left = scope_seconds_left()
         if left == -math.inf:  # cancelled: the next wait will raise that
             left = math.inf

@@ -40,7 +40,17 @@ class _Every:
 
 def is_in_scope(task: Any, tasks: Collection[Any]) -> bool:
     """Whether an asyncio task may be in a scope now; many were in one before, such as that of an HTTP client."""
+    return scope_around(task, tasks) is not None
+
+
+def scope_around(task: Any, tasks: Collection[Any]) -> Any:
+    """The innermost scope around an asyncio task; None without one, something else where anyio does not tell it."""
     if type(tasks) is not dict:
-        return True
+        return tasks
     state = tasks.get(weakref.ref(task))
-    return state is not None and getattr(state, "cancel_scope", state) is not None
+    return None if state is None else getattr(state, "cancel_scope", state)
+
+
+def is_outermost(scope: Any) -> bool:
+    """Whether no other scope is around a scope of asyncio's, as far as anyio tells."""
+    return getattr(scope, "_parent_scope", scope) is None

@@ -44,7 +44,7 @@ class Limit(NamedTuple):
     """
 
     owner: object
-    seconds: Callable[[float], float]
+    seconds: Callable[..., float]
 
 
 class Share(NamedTuple):
@@ -199,15 +199,16 @@ class TimeBound:
 
 
 def time_bound(
-    limits: tuple[Limit, ...] | None, narrower: Limit | None, patience: Patience | None
+    limits: tuple[Limit, ...] | None, narrower: Limit | None, patience: Patience | None, *call: Any
 ) -> TimeBound | ByLayers | None:
     """
     How long the running task's call may take on a fast path.
 
     Args:
         limits: Of the layers that limit time, outermost first; None where a fast path can end no call.
-        narrower: What the innermost layer makes of it for this call.
+        narrower: The limit of the innermost layer, which depends on the call; None: there is none.
         patience: The caller's, if any of them wants to know it; None: it waits as long as it takes.
+        *call: What `narrower` needs to know of the call.
 
     Returns:
         None: as long as it likes; `BY_LAYERS`: it is not for a fast path.
@@ -216,11 +217,13 @@ def time_bound(
         return None if patience is None else BY_LAYERS
     seconds = math.inf if patience is None else patience.seconds
     shares: list[Share] = []
-    for each in limits if narrower is None else (*limits, narrower):
-        less = each.seconds(seconds)
-        if less < seconds:
+    for each in limits:
+        if (less := each.seconds(seconds)) < seconds:
             shares.append(Share(each.owner, seconds, less))
             seconds = less
+    if narrower is not None and (less := narrower.seconds(seconds, *call)) < seconds:
+        shares.append(Share(narrower.owner, seconds, less))
+        seconds = less
     if seconds <= 0:  # the time is over before the call
         return BY_LAYERS
     if not shares:

@@ -77,6 +77,7 @@ class deadline:  # noqa: N801 - used as a `with` statement
             self._scope = scope = self._scope_manager.__enter__()
             if self._seconds <= 0:  # a virtual clock cancels nothing before it moves
                 scope.cancel()
+            here.scope = scope
         self._here, self._tokens = here, set_deadline(here)
         return self
 
@@ -86,7 +87,7 @@ class deadline:  # noqa: N801 - used as a `with` statement
         here, tokens, scope, manager = self._here, self._tokens, self._scope, self._scope_manager
         self._here = self._tokens = self._scope = self._scope_manager = None
         if here is not None:
-            here.over, here.generator = True, None
+            here.over, here.generator, here.scope = True, None, None
         same_context = tokens is None or reset_deadline(tokens)
         swallowed = manager.__exit__(kind, error, trace) if manager is not None else None
         if scope is not None and scope.cancelled_caught:

@@ -26,19 +26,16 @@ if TYPE_CHECKING:
     from .course import FailoverSite
 
 
-def _time_for(site: FailoverSite, candidate: Candidate, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Limit:
+def _time_for(
+    site: FailoverSite, left: float, candidate: Candidate, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> float:
     """The time limit of a candidate, after which its caller can still ask another one."""
-    idempotent = site.config.idempotent
-
-    def seconds(left: float) -> float:
-        if left == math.inf or ReadOnce.among(args, kwargs) is not None:
-            return left
-        if idempotent is not True:  # 0 s: the layers run the call, because they ask the user's function
-            return 0.0
-        found = seconds_for(candidate.health, site.healths_beside((candidate.name,)), left)
-        return left if found is None else found
-
-    return Limit(site.failover, seconds)
+    if left == math.inf or ReadOnce.among(args, kwargs) is not None:
+        return left
+    if site.config.idempotent is not True:  # 0 s: the layers run the call, because they ask the user's function
+        return 0.0
+    found = seconds_for(candidate.health, site.healths_beside((candidate.name,)), left)
+    return left if found is None else found
 
 
 def tell_endpoint(seen: Seen, endpoint: str | None, _degraded: bool) -> None:
@@ -58,7 +55,7 @@ def through_candidates(site: FailoverSite, course: Course, path: FastPath) -> Ca
     hedges = None if site.config.hedge_after is None else Hedges(site, course)
     # A hedged call never leaves an endpoint; others leave one only if another one may be asked then.
     leaves = hedges is None and site.config.idempotent is not False and site.rules.most > 1
-    time_for = partial(_time_for, site) if leaves else None
+    narrower = Limit(site.failover, partial(_time_for, site)) if leaves else None
     # Three counts are written out without a loop: an iterator would cost as much as the counting.
     first, second, third, *others = (*course.counts, *[SuccessCount()] * (3 - len(course.counts)))
 
@@ -77,7 +74,7 @@ def through_candidates(site: FailoverSite, course: Course, path: FastPath) -> Ca
             or (gate is not None and (ticket := gate.state.open_ticket) is None)
             or (
                 ((ever_marked and is_marked()) or scoped or "trio" in modules)
-                and (bound := course.bound(candidate.name, time_for, candidate, args, kwargs)) is BY_LAYERS
+                and (bound := course.bound(candidate.name, narrower, candidate, args, kwargs)) is BY_LAYERS
             )
             or (hedges is not None and (hedge := hedges.hedge(candidate, started, bound, args, kwargs)) is None)
             or ((permits := candidate.permits) is not None and (permit := permits.enter(started, args, kwargs)) is None)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio  # noqa: TID251 - a loop whose time jumps
 import random
 import re
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 
 import anyio
 import pytest
@@ -212,6 +212,27 @@ def test_an_endpoint_is_left_for_the_next_one_only_where_that_may_be_asked(setti
             return await failover(*endpoints, strategy="priority", registry=registry, **settings)(inner)()
 
     assert in_jumping_time(main) == answer
+
+
+@pytest.mark.parametrize(
+    "nested",
+    [
+        *("scope 2", "deadline 15, scope 2", "scope 2, deadline 15", "deadline 2, scope 15", "scope 15, deadline 2"),
+        *("deadline 2, deadline 15", "deadline 15, deadline 2", "scope 2, deadline 15, deadline 15"),
+    ],
+)
+def test_of_nested_scopes_and_deadlines_the_soonest_counts(nested):
+    async def main():
+        async def ask():
+            await asyncio.sleep(1000)
+
+        call = degrade_to("sorry", registry=Registry(clock=SystemClock(), listeners=()))(ask)
+        with ExitStack() as stacked:
+            for kind, seconds in map(str.split, nested.split(", ")):
+                stacked.enter_context((deadline if kind == "deadline" else anyio.fail_after)(float(seconds)))
+            return await call(), moment()
+
+    assert in_jumping_time(main) == ("sorry", 1.9)
 
 
 # -- @resilient
