@@ -33,8 +33,8 @@ async def main() -> None:
         @failover(us, eu, strategy="priority", health_check_interval=0.2)
         @circuit_breaker(timeout_seconds=5, idle_timeout_seconds=1)
         async def chat(endpoint: ProviderEndpoint, question: str) -> AsyncGenerator[str, None]:
-            # aclosing: when the reader leaves, the provider hears of it at once and stops writing.
-            async with aclosing(endpoint.stream(question)) as pieces:
+            # async with: when the reader leaves, the provider hears of it at once and stops writing.
+            async with endpoint.stream(question) as pieces:
                 async for piece in pieces:
                     yield piece
 
