@@ -346,6 +346,8 @@ class SQLiteStore:
         with self._lock:
             self._closed = True
             self._file.drop()
+        if self._search is not None:
+            self._search.hurry()
 
     def __len__(self) -> int:
         """Number of entries in the file, or in memory while the file cannot be read."""
@@ -371,6 +373,8 @@ class SQLiteStore:
         self._file.leave_to_parent()
         self._unsaved.clear()
         self._touched.clear()
+        if self._search is not None:
+            self._search.leave_to_parent()
         self._forget_what_was_read()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 _CHUNK = 20_000  # rows read while nobody else may use the connection: about 30 ms
 _SLICE, _BREATH_SECONDS = 500, 0.00005  # rows read while no other thread runs, about 0.3 ms; and the pause after them
 _PAUSE_SECONDS = 0.001  # between them, so that whoever waits for the connection gets it
+_REST = 9.0  # times as long as a part took, while nobody asks
 _ROWS = 4_000_000  # of all partitions in memory together, of about 64 bytes each
 _PARTITIONS = 10_000
 
@@ -92,13 +94,16 @@ class FileSearch:
     Args:
         reading: Gives exclusive use of the connection; None while it is not available.
         unreadable: Called for each row that cannot be read.
+        rest: How much longer a thread that reads beforehand rests than it reads, while nobody asks.
     """
 
-    def __init__(self, reading: Reading, unreadable: Callable[[], None]) -> None:
+    def __init__(self, reading: Reading, unreadable: Callable[[], None], *, rest: float = _REST) -> None:
+        self._rest = rest
         self._reading = reading
         self._unreadable = unreadable
         self._partitions: OrderedDict[str, _Partition] = OrderedDict()
         self._being_read: set[str] = set()
+        self._hurry = threading.Event()
         self._rows = 0
         self._epoch: int | None = None
         self._writes = 0
@@ -109,6 +114,11 @@ class FileSearch:
         self._being_read.clear()  # in a forked child, the reading thread exists only in the parent
         self._rows = 0
         self._epoch = None
+
+    def leave_to_parent(self) -> None:
+        """In a forked child: forget that somebody reads, who may have held the lock of the event, too."""
+        self._hurry = threading.Event()
+        self.clear()
 
     def written(self) -> None:
         """Note a write of this process, which SQLite reports to other processes only. Needs the connection."""
@@ -121,7 +131,11 @@ class FileSearch:
     def prepare(self, partition: str) -> None:
         """Read a partition in advance, so that the first question in an outage need not wait."""
         if not self.known(partition):
-            self._caught_up(partition)
+            self._caught_up(partition, gently=True)
+
+    def hurry(self) -> None:
+        """Let nobody wait for a thread that reads gently: a question has come, or the file is to be closed."""
+        self._hurry.set()
 
     def exact(self, partition: str, key: str) -> Entry | None:
         with self._reading() as file:
@@ -197,24 +211,34 @@ class FileSearch:
 
     # -- data in memory
 
-    def _caught_up(self, partition: str) -> _Partition | None:
+    def _caught_up(self, partition: str, *, gently: bool = False) -> _Partition | None:
         """
         What is in memory of a partition, after reading what the file has beyond it; None where nothing can be read.
 
         While one thread reads, others go on with what is there: a million rows must not keep all threads busy.
+
+        Args:
+            partition: Which.
+            gently: Whether to pause for most of the time until somebody asks. Fifty processes that had just opened a
+                file of a million read for a minute and more; whoever was writing got no processor, and kept the file
+                locked.
         """
         if partition in self._being_read:
+            self.hurry()
             return self._partitions.get(partition)
+        self._hurry.clear()
         self._being_read.add(partition)
         try:
             while True:
+                begun = time.monotonic()
                 known, done = self._partitions.get(partition), True
                 with self._reading() as file:
                     if file is not None:
                         known, done = self._read_on(file, partition)
                 if done:
                     return known
-                time.sleep(_PAUSE_SECONDS)
+                if not gently or self._hurry.wait(self._rest * (time.monotonic() - begun)):
+                    time.sleep(_PAUSE_SECONDS)
         finally:
             self._being_read.discard(partition)
 

@@ -24,6 +24,7 @@ from resilient_ai import NO_ANSWER
 from resilient_ai._degrade_to.contract import FailedCall
 from resilient_ai.similar import Entry, SimilarAnswers, SQLiteStore
 from resilient_ai.similar._sqlite_rows import packed, unpacked
+from resilient_ai.similar._sqlite_search import FileSearch
 
 MANY = 50_000
 
@@ -347,6 +348,34 @@ async def test_what_a_question_would_wait_for_is_read_after_a_write_and_no_write
         found = memory.recall(call("how can I reset my password"))
         found = await found if hasattr(found, "__await__") else found
         assert found.answer == "Open Settings."
+
+
+@pytest.mark.parametrize("hurried", [True, False], ids=["hurry", "question"])
+def test_who_reads_beforehand_rests_until_somebody_asks(opened, path, hurried):
+    rows = clustered(25_000, 16)  # more than one part
+    store = opened()
+    for start in range(0, len(rows), 5_000):
+        store.put([entry(number, rows[number]) for number in range(start, start + 5_000)])
+    reads = threading.Semaphore(0)
+
+    @contextlib.contextmanager
+    def reading():
+        yield connection
+        reads.release()
+
+    with contextlib.closing(sqlite3.connect(path, check_same_thread=False)) as connection:
+        search = FileSearch(reading, lambda: None, rest=1e6)  # for hours
+        preparing = threading.Thread(target=search.prepare, args=("p",), daemon=True)
+        preparing.start()
+        assert reads.acquire(timeout=30)
+        if hurried:
+            search.hurry()
+        else:
+            search.nearest("p", "e", rows[-1], 0.999, 1, [])
+        preparing.join(30)
+
+        assert not preparing.is_alive()
+        assert keys(search.nearest("p", "e", rows[-1], 0.999, 1, [])) == ["24999"]
 
 
 def test_what_cannot_be_read_before_a_question_is_counted(path):
