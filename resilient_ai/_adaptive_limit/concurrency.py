@@ -1,14 +1,15 @@
 """
-How many calls a provider takes at a time, learnt from how it answers.
+How many calls a provider handles at a time, learnt from how it answers.
 
-    grows    with every answer in normal time while the limit is used: by as many as answer in an epoch until the first
+    grows    with every answer in normal time while the limit is in use: by the number of answers per epoch until the
+    first
              setback, then by their square root (the headroom of Netflix' gradient limit and of Envoy)
-    shrinks  with every answer while answers take far longer than normal, the more the longer, to half of what it was
+    shrinks  with every answer while answers take far longer than normal (more for longer ones), to half of what it was
              before the trouble; when a call is refused as overload, once in the time of two answers, to 0.9 of the
              calls that were taken, by half at most, and not below what was served together in this epoch
 
 An epoch is the time since the last change for the worse; a call that began before it says nothing about it.
-Capacity that was never used is no knowledge: when answers become slow or time out, it goes first.
+Nothing is known about capacity that was never used: when answers become slow or time out, it is given up first.
 """
 
 from __future__ import annotations
@@ -24,11 +25,11 @@ if TYPE_CHECKING:
     from .config import LimitConfig
     from .permit import Permit
 
-_TAKEN = 0.9  # of what an overloaded provider was taking (AIMD in Netflix' concurrency-limits: the same)
-_KEPT = 0.7  # of what was taken before the trouble is taken again as fast as at the beginning (CUBIC's share)
-_HALF = 0.5  # most that one setback takes
-_LEAST_FOR_SLOWNESS = 0.5  # of the limit stays however slow the answers are: they may just be longer ones
-_OVERLOAD_ANSWERS = 2.0  # answers that an overload's setback is given to show: one to begin in, one to come back in
+_TAKEN = 0.9  # of what an overloaded provider was handling (the same as AIMD in Netflix' concurrency-limits)
+_KEPT = 0.7  # of the limit before the trouble is reached again as fast as at the beginning (CUBIC's share)
+_HALF = 0.5  # the most that one setback lowers the limit by
+_LEAST_FOR_SLOWNESS = 0.5  # of the limit is kept however slow the answers are: they may simply be longer texts
+_OVERLOAD_ANSWERS = 2.0  # response times until a setback by an overload shows: one to begin in, one to come back in
 _FADING = 0.02  # share by which the calls that were answered in normal time fade when fewer are answered now
 _FEWER = 0.6  # of the calls that were answered in normal time: so few have no queue of our own making before them
 _DOUBLE = 2.0  # most that the limit rises quickly above what it was when answers are longer for good
@@ -46,9 +47,9 @@ class ConcurrencyLimit:
         value: The limit; its whole part counts.
         latency: What is normal for the provider's answers.
         epoch: Number of the changes for the worse so far.
-        in_trouble: Whether there was a setback and the limit is not back yet where it grows slowly.
-        served_together: Most calls under way, since the last setback by an overload, when a call began that ended well;
-            the limit's state counts them.
+        in_trouble: Whether there was a setback and the limit is not yet back to where it grows slowly.
+        served_together: The most calls under way at the start of a call that succeeded, since the last setback by an
+            overload; the limit's state counts them.
     """
 
     __slots__ = (
@@ -81,7 +82,7 @@ class ConcurrencyLimit:
         self.value = self.initial
         self.latency = LatencyBaseline()
         self.epoch += 1
-        self._usual = 0.0  # most calls at a time that were answered in normal time of late
+        self._usual = 0.0  # the most calls at a time that were answered in normal time recently
         self._strained = False  # whether answers take far longer than normal
         self.in_trouble = False
         self._value_before = self.value  # what the limit was when the trouble began
@@ -91,14 +92,14 @@ class ConcurrencyLimit:
         self.served_together = 0
 
     def reconfigure(self, config: LimitConfig) -> None:
-        """Other bounds; what was learnt stays, within them."""
+        """Change the bounds; what was learnt is kept, within them."""
         self._bound_by(config)
         self.value = min(max(self.value, self._least), self._most)
 
-    # -- what the calls tell; True: the limit was lowered, for a new reason
+    # -- what the calls show; True: the limit was lowered, for a new reason
 
     def learn(self, permit: Permit, *, answered: bool, in_flight: int) -> bool:
-        """A call's time is known, or known to be long: the limit goes up or down by a little."""
+        """Learn from a call whose time is known, or known to be long: raise or lower the limit a little."""
         excess = self.latency.excess
         if excess:
             begins = not self._strained
@@ -115,7 +116,7 @@ class ConcurrencyLimit:
 
     def learn_from(self, answers: list[Answer]) -> bool:
         """
-        Some calls were answered, in this order.
+        Learn from calls that were answered, in this order.
 
         Returns:
             Whether the limit was lowered, for a new reason.
@@ -129,7 +130,7 @@ class ConcurrencyLimit:
             some = self.latency.add_some(rest)
             learnt += some
             self._learn_normal(rest[: some - 1])
-            _, permit, in_flight = rest[some - 1]  # alone of these it may have taken far longer than normal
+            _, permit, in_flight = rest[some - 1]  # the only one of these that may have taken far longer than normal
             lowered |= self.learn(permit, answered=True, in_flight=in_flight)
         return lowered
 
@@ -140,14 +141,14 @@ class ConcurrencyLimit:
             above = usual - permit.in_flight_at_start
             usual -= _FADING * above if above > 0 else above
             used = 2 * in_flight + 1 > value
-            # Below the initial limit it grows although unused: a quiet service must not keep an old setback for ever.
+            # Below the initial limit it grows even if unused: a quiet service must not keep an old setback forever.
             if permit.epoch == self.epoch and (used or value < initial):
                 value = min(value + (1.0 if value < self._fast_below else 1.0 / math.sqrt(value)), self._most)
                 self.in_trouble &= value < self._fast_below
         self._usual, self.value = usual, value
 
     def witness(self, permit: Permit, seconds: float) -> None:
-        """In a trouble, the provider answered a call after so many seconds."""
+        """Note how long an answer took while answers are slow."""
         if permit.in_flight_at_start <= 1.0 + _FEWER * self._usual:
             longer = self.latency.witness(seconds)
             if longer > 1.0:  # then as many callers as before need so many more calls at a time (Little's law)
@@ -155,38 +156,38 @@ class ConcurrencyLimit:
 
     def overloaded(self, permit: Permit, now: float, in_flight: int, *, certain: bool) -> bool:
         """
-        The provider refused the call because it has too many.
+        Lower the limit: the provider refused the call because it has too many.
 
         Args:
             permit: Of the call.
-            now: The moment.
+            now: The time.
             in_flight: Other calls under way.
-            certain: Whether there is evidence, so that this is how much the provider takes.
+            certain: Whether there is evidence, so that this is how much the provider handles.
         """
         if now < self._overloaded_at + _OVERLOAD_ANSWERS * self.latency.typical:
-            return False  # a refusal comes quicker than the answers that would tell whether the last setback was enough
+            return False  # a refusal comes sooner than the answers that would show whether the last setback was enough
         if not self.served_together and self.latency.seen and self._overloaded_at > NEVER:
-            return False  # it answered before the last setback and not since: it is down, however many are sent
-        # Some providers refuse by chance, whoever asks. What they served together in this epoch they will serve again.
+            return False  # it answered before the last setback and not since: it is down, however few calls are sent
+        # Some providers refuse calls at random. What they served at the same time in this epoch they can serve again.
         if permit.epoch != self.epoch:
             return False
         fast_below, in_trouble = self._fast_below, self.in_trouble
         self._set_back(permit, max(_TAKEN * in_flight, _HALF * self.value, self.served_together))
         if certain:
-            self._fast_below = self.value  # the provider said exactly how much it takes
+            self._fast_below = self.value  # the provider showed exactly how much it handles
         else:
             self._fast_below, self.in_trouble = fast_below, in_trouble
         self._overloaded_at, self.served_together = now, 0
         return True
 
     def timed_out(self, permit: Permit) -> bool:
-        """The call took too long and was given up."""
+        """Lower the limit: a call was given up because it took too long."""
         if permit.epoch == self.epoch:
             self._give_up_unused()
         return self._set_back(permit, max(_TAKEN * self.value, min(self._floor, self.value)))
 
     def stall_is_over(self) -> None:
-        """A call was answered after a stall: the calls that hung say nothing about how many the provider takes."""
+        """Note an answer after a stall: the calls that hung say nothing about how many the provider handles."""
         self.latency.calm()
         self.value = max(self.value, self._usual)
         self._fast_below = max(self._fast_below, _KEPT * self._value_before)
@@ -194,7 +195,7 @@ class ConcurrencyLimit:
     # -- changes for the worse
 
     def begin_epoch(self) -> None:
-        """Something changed for the worse: calls that are under way say nothing about what follows."""
+        """Begin after a change for the worse: calls that are under way say nothing about what follows."""
         self.epoch += 1
 
     def _give_up_unused(self) -> None:

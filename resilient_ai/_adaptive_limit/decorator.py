@@ -1,4 +1,4 @@
-"""`@adaptive_limit`: no more calls at a time, and no faster, than the provider takes; the others wait in a queue."""
+"""`@adaptive_limit`: only as many calls at a time, and as fast, as the provider handles; the rest wait in a queue."""
 
 from __future__ import annotations
 
@@ -48,10 +48,10 @@ class AdaptiveLimitPolicy(Policy[AdaptiveLimit]):
         return LimitConfig()
 
     def check_plain(self, function: Any) -> None:
-        """Its callers wait in the queue by blocking."""
+        """Accept it: its callers block while they wait in the queue."""
 
     def in_test(self, attempts: int) -> None:
-        """Lets every call through."""
+        """Let every call through."""
 
     def make_state(self, name: str) -> AdaptiveLimit:
         return AdaptiveLimit(name, self.config, self.registry)
@@ -68,11 +68,11 @@ class AdaptiveLimitPolicy(Policy[AdaptiveLimit]):
 
 class _LimitedFunction:
     """
-    What runs one function below a limit; a closure for each function would take three times the room.
+    Runs one function below a limit; a closure for each function would take three times as much memory.
 
     Args:
-        inner: Runs what lies below.
-        gate: The limit's.
+        inner: Runs the policies and the function below.
+        gate: Of the limit.
         now: The clock.
         thread: That of a plain function; None: a task waits.
         spare: Whether another endpoint can be asked.
@@ -158,49 +158,50 @@ def adaptive_limit(
     registry: StateStore | None = None,
 ) -> Any:
     """
-    Send no more than the provider takes: a limit of calls at a time, and of calls a second, that is learnt.
+    Send no more than the provider handles: a learnt limit on calls at a time and on calls per second.
 
-    The limit grows while answers come in normal time and the limit is used. It shrinks when the provider is
-    overloaded, when calls time out, and while answers take far longer than they normally do: first by what nobody
-    used, then by half at most. If as few calls as in good times do not become quicker, their time is normal now.
-    A provider that has stopped answering is asked by one more call in the time of an answer until it is back.
+    The limit grows while answers come in normal time and the limit is in use. It shrinks when the provider is
+    overloaded, when calls time out, and while answers take far longer than normal: first by the part that was
+    unused, then by half at most. If answers stay slow with no more calls than in good times, their time becomes
+    the new normal. A provider that has stopped answering gets one more call per response time until it is back.
     At a rate limit calls are paced: at 0.7 of the rate that was being accepted, back at that rate after 5 seconds,
-    carefully faster, and free after 15; not before the provider's `retry_after` while nothing else is taken.
+    then carefully faster, and unlimited after 15; not before the provider's `retry_after` unless other calls are
+    accepted meanwhile.
 
-    Both need evidence. A refusal is held against the share that the provider refuses anyway, however little it gets:
+    Both need evidence. A refusal is compared with the share of calls that the provider refuses however few it gets:
     up to a fifth of all calls refused by chance costs no answers. A first refusal slows down the next 20 calls to see
     whether that helps, more refusals than by chance lower the pace or the limit, and a pace never falls below a tenth
     of what was accepted before.
 
-    Callers without a permit wait in a queue: the earliest deadline is served first, and who came first among equal
-    ones and without a deadline. Whoever would not be served in time is turned away at once: in time means that the
-    wait and a slow answer fit into the deadline of the enclosing anyio scope. While the queue does not empty, it also
-    means within a quarter of the time left: a standing queue makes everybody late. A `classified_retry` above asks
-    again for those who were turned away, while their deadline allows.
+    Callers without a permit wait in a queue: the earliest deadline is served first; among equal deadlines, and
+    without one, the caller that came first. A caller that would not be served in time is refused at once: the wait
+    and a slow answer must fit into the deadline of the enclosing anyio scope. While the queue does not empty, the
+    wait must also be shorter than a quarter of the time left: a standing queue makes every call late. A
+    `classified_retry` above retries refused calls while their deadline allows.
 
     A call that is made inside another one, as when a function calls itself, uses the permit of the outer call when
     there is no other: the outer call waits for it. When an event loop is closed with calls under way, their permits
-    come back.
+    are returned.
 
-    Put it below `failover`, where each endpoint has a limit of its own, and best right above `circuit_breaker`: then
+    Put it below `failover`, so that each endpoint has a limit of its own, and best right above `circuit_breaker`: then
     the wait in the queue counts neither for the circuit's timeout nor for its slow calls. (Below the circuit it is safe
-    as well: nobody waits in the queue past the circuit's timeout.)
+    as well: no caller waits in the queue longer than the circuit's timeout.)
 
     Args:
-        name: Call sites of one name share one limit. Default: the function's qualified name.
+        name: Call sites with the same name share one limit. Default: the function's qualified name.
         initial: Calls at a time before anything is known. Default 20.
-        min_limit: The limit never falls below this. Default 1.
-        max_limit: It never grows above this. Default 1000.
-        pace: Whether a rate limit sets a pace; if not, it shrinks the limit as an overload does. Default True.
-        max_wait: Seconds in the queue at most; 0 never waits. Default None: as long as the caller's deadline allows,
+        min_limit: The lowest that the limit may fall. Default 1.
+        max_limit: The highest that it may grow. Default 1000.
+        pace: Whether a rate limit sets a pace; if False, it lowers the limit as an overload does. Default True.
+        max_wait: Most seconds in the queue; 0 never waits. Default None: as long as the caller's deadline allows,
             60 seconds for a caller without one.
-        max_queue_size: Callers in the queue at most. Default 1000.
-        registry: Where the limit lives. Default: `resilient_ai.registry`.
+        max_queue_size: Most callers in the queue. Default 1000.
+        registry: The registry that holds the limit. Default: `resilient_ai.registry`.
 
     Raises:
-        LimitReachedError: By the decorated function, without calling: no permit in time, or the queue is full.
-        TypeError: At decoration: not an async function.
-        ValueError: At decoration: a bad setting, or the name exists with other settings.
+        LimitReachedError: By the decorated function, without a call: no permit in time, or the queue is full.
+        TypeError: At decoration: not a function.
+        ValueError: At decoration: an invalid setting, or the name exists with other settings.
     """
 
     def put_on(fn: Any) -> Any:

@@ -1,4 +1,4 @@
-"""What an adaptive limit reports. A refused caller is a `CallRejected` with the reason "limit_reached"."""
+"""The events of an adaptive limit. A refused caller is a `CallRejected` with the reason "limit_reached"."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from resilient_ai._core.public import public
 @dataclass(frozen=True, slots=True)
 class LimitLowered(Event):
     """
-    An adaptive limit sends less: fewer calls at a time, or fewer a second.
+    An adaptive limit was lowered: fewer calls at a time, or fewer per second.
 
-    `reason` is "overloaded", "timeout", "slow answers" or "rate limit"; `rate` (calls a second) is None when not paced.
+    `reason` is "overloaded", "timeout", "slow answers" or "rate limit"; `rate` (calls per second) is None if not paced.
     """
 
     log_name: ClassVar[str] = "resilient_ai.limit_lowered"

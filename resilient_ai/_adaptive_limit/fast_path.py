@@ -1,12 +1,12 @@
 """
-A limit on the fast path: while nothing is wrong, a call takes no lock and decides nothing.
+A limit on the fast path: while nothing is wrong, a call needs no lock and no decision.
 
-It is so until the next look at calls under way, a twentieth of a second later at most; anything else than a good answer
-ends it at once, and so do a limit that is reached and a caller in the queue. What the answers say of the provider is
-learnt when it ends, in the order in which they came.
+That lasts until the next check of the calls under way, a twentieth of a second later at most; anything but a good
+answer ends it at once, and so do a limit that is reached and a caller in the queue. When it ends, the limit learns from
+the answers in the order in which they came.
 
-Numbers are changed without a lock, because CPython switches threads at calls and jumps only. Without a GIL there is no
-such time.
+Numbers are changed without a lock, because CPython switches threads only at calls and jumps. Without a GIL there is no
+fast path.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ _outer, _set_outer = latest_permit.get, latest_permit.set
 
 class FastPermits:
     """
-    Permits of one limit.
+    The permits of one limit.
 
     Args:
-        gate: Gives them when something has to be decided.
+        gate: Gives them when there is something to decide.
     """
 
     __slots__ = ("_state", "owner")
@@ -40,23 +40,23 @@ class FastPermits:
         self._state = gate.state
 
     def enter(self, now: float, _args: tuple[Any, ...], _kwargs: dict[str, Any]) -> Permit | None:
-        """A permit, if there is one at once."""
+        """Return a permit, if one is free at once."""
         state = self._state
         if now < state.calm_until:
             usage = self.owner.loops.latest
-            # That it is the running loop is known by its thread, sooner than by asking which one runs.
+            # Comparing threads shows that it is the running loop, and is quicker than asking for the running loop.
             if (loop := usage.loop()) is not None and getattr(loop, "_thread_id", None) == get_ident():
                 in_flight, concurrency, refusals = state.in_flight, state.concurrency, state.refusals
                 cohort, outer = refusals.latest, _outer()
                 while outer is not None and outer.owner is None:  # `still_held` written out
                     outer = outer.outer
                 if in_flight.count + 1 <= concurrency.value:
-                    # No call stands between the look and what it allows.
+                    # There is no call between this check and what it allows.
                     in_flight.count += 1
                     usage.in_flight += 1
                     cohort.sent += 1
                     refusals.known += 1.0
-                    permit = _new(Permit)  # `Permit(…)` written out, which takes a bare await more
+                    permit = _new(Permit)  # `Permit(…)` written out, which would cost as much as a bare await more
                     permit.started, permit.epoch, permit.usage, permit.owner = now, concurrency.epoch, usage, state
                     permit.answered = permit.measured = permit.lost = False
                     permit.in_flight_at_start, permit.cohort, permit.outer = in_flight.count, cohort, outer
@@ -66,11 +66,11 @@ class FastPermits:
         return self.owner.enter(now)
 
     def give_back(self, permit: Permit, now: float) -> None:  # noqa: ARG002
-        """The call was not made after all."""
+        """Take back the permit of a call that was not made after all."""
         self.owner.not_made(permit)
 
     def succeeded(self, permit: Permit, now: float, result: object) -> None:  # noqa: ARG002
-        """The call has given a good answer."""
+        """Record a good answer, and take back the call's permit."""
         state = self._state
         in_flight, concurrency, answers, usage = state.in_flight, state.concurrency, state.answers, permit.usage
         if (
@@ -91,5 +91,5 @@ class FastPermits:
             concurrency.served_together = permit.in_flight_at_start
         state.succeeded += 1
         state.stall.answered_at = now
-        if state.queue.waiters:  # one has come since it was calm
+        if state.queue.waiters:  # one has joined since then
             self.owner.after_change()

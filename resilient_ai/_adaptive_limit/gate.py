@@ -29,14 +29,14 @@ if TYPE_CHECKING:
 
 
 class LimitGate:
-    """Lets the calls of one limit through. Thread-safe; callers in the queue keep their order across loops."""
+    """Gives out the permits of one limit. Thread-safe; callers in the queue keep their order across event loops."""
 
     __slots__ = ("_name", "_now", "_registry", "lock", "loops", "state")
 
     def __init__(self, name: str, config: LimitConfig, registry: StateStore) -> None:
         self.state = Limit(config)
-        # Reentrant: while its thread is in here, a signal handler may read the limit, and a task that the garbage
-        # collector ends may give its permit back.
+        # Reentrant: while a thread holds it, a signal handler in that thread may read the limit, and a task that the
+        # garbage collector ends may give its permit back.
         self.lock = threading.RLock()
         self.loops = LoopUsages()
         self._name = name
@@ -44,13 +44,13 @@ class LimitGate:
         self._registry = registry
 
     def reconfigure(self, config: LimitConfig) -> None:
-        """Go on with other settings; there may be room for more callers now."""
+        """Change the settings; there may be permits for more callers now."""
         with self.lock:
             self.state.reconfigure(config)
         self.call_next()
 
     def after_fork(self) -> None:
-        """In a forked child: a free lock, no calls in flight and nobody in the queue; what was learnt stays."""
+        """Reset the lock, the calls in flight and the queue in a forked child; what was learnt is kept."""
         self.lock = threading.RLock()
         for usage in self.loops.all():
             self.state.drop_closed_loop(usage)
@@ -59,12 +59,12 @@ class LimitGate:
     # -- getting a permit
 
     def enter(self, now: float) -> Permit | None:
-        """A permit, if there is one at once."""
+        """Return a permit, if one is free at once."""
         loop, state = running_loop(), self.state
         with self.lock:
             usage = self.loops.latest
-            if loop is None or usage.loop() is not loop:  # `here` written out, which every call pays for
-                self._drop_closed_loops()  # at every change of the loop, so that they cannot accumulate
+            if loop is None or usage.loop() is not loop:  # `here` written out, since every call would pay for it
+                self._drop_closed_loops()  # whenever the loop changes, so that closed ones cannot accumulate
                 usage = self.loops.here()
             permit = state.enter(now, usage)
             if permit is None and self._drop_closed_loops():
@@ -72,7 +72,7 @@ class LimitGate:
         if state.lowered:
             try:
                 self._report()
-            except BaseException:  # Ctrl-C in a listener: nobody will call with this permit
+            except BaseException:  # Ctrl-C in a listener: no call will be made with this permit
                 if permit is not None:
                     self.released(permit)
                 raise
@@ -83,14 +83,14 @@ class LimitGate:
 
     async def wait_in_queue(self, thread: InThread | None = None, *, spare: bool = False) -> Permit:
         """
-        A permit, after a wait; `LimitReachedError` when there is none in time.
+        Wait for a permit and return it; `LimitReachedError` if there is none in time.
 
         Args:
-            thread: That of a plain function, which waits by blocking; None: a task waits.
-            spare: Whether another endpoint can be asked.
+            thread: The thread of a plain function, which blocks while it waits; None: a task waits.
+            spare: Whether another endpoint can be called.
         """
         if thread is None:
-            await checkpoint_if_cancelled()  # a cancelled caller hears of that, not of the limit
+            await checkpoint_if_cancelled()  # a cancelled caller gets its cancellation, not the limit's error
         elif (why := thread.obstacle()) is not None:
             raise self._refusal(self._now(), why)
         clock, outer = self._registry.clock, still_held(latest_permit.get())
@@ -128,7 +128,7 @@ class LimitGate:
                 probe = state.queue.first is not waiter and state.hold(now) == 0
         if waiter is None:
             raise self._refusal(now)
-        if probe:  # the first in the queue sleeps until the provider's wait is over
+        if probe:  # the first in the queue is asleep until the provider's wait is over
             self.call_next()
         return waiter
 
@@ -139,7 +139,7 @@ class LimitGate:
             wait = state.wait(now)
             error = LimitReachedError(self._name, limit=state.most, waiting=len(state.queue), retry_after=wait)
         if obstacle is not None:
-            error.add_note(f"resilient_ai: the call has not waited for a place, because {obstacle}")
+            error.add_note(f"resilient_ai: the call did not wait for a permit, because {obstacle}")
         if self._registry.hears(CallRejected):
             self._registry.emit(CallRejected(self._name, "limit_reached", wait))
         return error
@@ -151,13 +151,13 @@ class LimitGate:
         return bool(ended)
 
     def closed_loops(self) -> list[LoopUsage]:
-        """Loops that were closed, whose calls and waiters are still in the numbers."""
+        """Return the closed event loops whose calls and waiters are still counted."""
         return self.loops.ended()
 
-    # -- giving it back
+    # -- giving a permit back
 
     def ended(self, permit: Permit, error: BaseException | None) -> None:
-        """The call is over: well, with the provider's or the caller's error, or because its caller left."""
+        """Record the end of a call: success, an error of the provider or the caller, or a caller that left."""
         if error is None:
             self.succeeded(permit, self._now())
         elif isinstance(error, Exception):
@@ -166,7 +166,7 @@ class LimitGate:
             self.released(permit)
 
     def succeeded(self, permit: Permit, now: float) -> None:
-        """The call has given a good answer."""
+        """Record a good answer, and take back the call's permit."""
         state = self.state
         with self.lock:
             state.succeed(permit, now)
@@ -174,19 +174,19 @@ class LimitGate:
             self.after_change()
 
     def answered(self, permit: Permit) -> None:
-        """The first item of a stream is there."""
+        """Record that the first item of a stream has arrived."""
         with self.lock:
             self.state.answer(permit, self._now())
         self.after_change()
 
     def not_made(self, permit: Permit) -> None:
-        """Something else kept the call from being made."""
+        """Take back the permit of a call that something else prevented."""
         with self.lock:
             self.state.give_back(permit)
         self.after_change()
 
     def released(self, permit: Permit) -> None:
-        """The caller left."""
+        """Take back the permit of a caller that left."""
         with self.lock:
             self.state.release(permit, self._now())
         self.after_change()
@@ -194,7 +194,7 @@ class LimitGate:
     def _failed(self, permit: Permit, error: Exception) -> None:
         try:
             verdict = classify(error)
-        except BaseException:  # out of a classifier of the user's own: it says nothing, and the permit must come back
+        except BaseException:  # out of the user's own classifier: nothing is learnt, and the permit must be returned
             self.released(permit)
             raise
         now, lesson = self._now(), ERROR_TYPES[verdict.error_type].limit
@@ -211,17 +211,17 @@ class LimitGate:
                 self.state.fail(permit)
         self.after_change()
 
-    # -- outside the lock, after a change
+    # -- after a change, outside the lock
 
     def after_change(self) -> None:
-        """Wake who can have a permit now, and tell of a limit that was lowered."""
+        """Wake the callers that can have a permit now, and report a limit that was lowered."""
         if self.state.queue.waiters:
             self.call_next()
         if self.state.lowered:
             self._report()
 
     def call_next(self) -> None:
-        """Wake whoever can have a permit now; waiters whose loop has ended leave the queue."""
+        """Wake the callers that can have a permit now; waiters whose loop has ended leave the queue."""
         with self.lock:
             while (waiter := self.state.next_called(self._now())) is not None:
                 if isinstance(waiter, WaitingCaller) and waiter.wakeup.wake():

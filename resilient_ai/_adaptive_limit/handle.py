@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 @public("types")
 class LimitCounts(NamedTuple):
     """
-    What a limit has counted since it was made; `reset()` takes nothing back.
+    The counts of a limit since it was created, which `reset()` does not set back.
 
     Attributes:
         ok: Calls that were answered.
         failed: Calls that failed.
         neutral: Calls whose callers left before there was an answer.
-        refused: Callers turned away.
+        refused: Callers that were refused.
     """
 
     ok: int
@@ -41,20 +41,20 @@ class LimitCounts(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class LimitStats:
     """
-    What a limit has learnt and seen.
+    The current numbers of a limit.
 
     Attributes:
-        limit: Calls that may be under way at a time.
+        limit: How many calls may be under way at a time.
         in_flight: Calls that are under way.
         waiting: Callers in the queue.
-        rate: Calls a second that are sent after a rate limit; None while nothing limits them.
-        refused: Callers turned away because they could not be served in time, or because the queue was full.
+        rate: Calls per second that are sent after a rate limit; None while nothing limits them.
+        refused: Callers that were refused because they could not be served in time or the queue was full.
         calls: Calls that were let through and have ended.
         ok: Those that were answered.
         failed: Those that failed.
         neutral: Those whose callers left before there was an answer.
-        normal_seconds: What a middling answer takes (a stream: its first item); None before the first.
-        slow_seconds: From where on an answer is unusually slow; None until that is known.
+        normal_seconds: What a typical answer takes (a stream: its first item); None before the first.
+        slow_seconds: From how many seconds on an answer is unusually slow; None until that is known.
     """
 
     limit: int
@@ -72,7 +72,7 @@ class LimitStats:
 
 @public("types")
 class AdaptiveLimit(StateHandle):
-    """One limit in the registry: its numbers. Thread-safe."""
+    """One limit in the registry, with its numbers. Thread-safe."""
 
     __slots__ = ("_gate", "_now", "_past", "name")
 
@@ -80,18 +80,18 @@ class AdaptiveLimit(StateHandle):
         self.name = name
         self._gate = LimitGate(name, config, registry)
         self._now = registry.clock.now
-        self._past: LimitCounts | None = None  # what was counted up to the latest reset
+        self._past: LimitCounts | None = None  # the counts before the latest reset
 
     def _after_fork(self) -> None:
-        """In a forked child: free locks, and no calls in flight."""
+        """Reset the locks and the calls in flight in a forked child."""
         self._gate.after_fork()
 
     def _reconfigure(self, config: LimitConfig) -> None:
-        """Go on with other settings, what was learnt within their bounds."""
+        """Change the settings; what was learnt is kept, within their bounds."""
         self._gate.reconfigure(config)
 
     def stats(self) -> LimitStats:
-        """The numbers of this moment."""
+        """Return the current numbers."""
         with self._gate.lock:
             state, closed = self._gate.state, self._gate.closed_loops()
             state.look_closely()
@@ -111,14 +111,14 @@ class AdaptiveLimit(StateHandle):
             )
 
     def counts(self) -> LimitCounts:
-        """What it has counted since it was made; `reset()` takes nothing back."""
+        """Return the counts since it was created, which `reset()` does not set back."""
         with self._gate.lock:
             state = self._gate.state
             latest = LimitCounts(state.succeeded, state.failed, state.left, state.refused)
             return latest if self._past is None else added((self._past, latest))
 
     def row(self) -> Row:
-        """What the registry's table shows."""
+        """Return what the registry's table shows."""
         stats = self.stats()
         shown = f"{stats.in_flight} of {stats.limit}"
         if stats.waiting:
@@ -137,7 +137,7 @@ class AdaptiveLimit(StateHandle):
         )
 
     def reset(self) -> None:
-        """Forget everything that was learnt; calls under way and callers in the queue stay where they are."""
+        """Forget everything that was learnt; calls under way and callers in the queue are kept."""
         with self._gate.lock:
             self._past = self.counts()
             self._gate.state.clear()

@@ -1,4 +1,4 @@
-"""Calls under way: how many there are, which of them are overdue, and which hang since a stall that is over."""
+"""Calls under way: how many there are, which are overdue, and which have hung since a stall that is over."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 class InFlight:
     """
-    The permits that were given and did not come back.
+    The permits that were given and not yet returned.
 
     Attributes:
-        count: Calls under way; a nested call that uses its outer call's permit is not counted beside it.
-        lending: Who uses whose permit; None as long as that never was anybody.
+        count: Calls under way; a nested call that uses its outer call's permit is not counted again.
+        lending: Which nested call uses which permit; None until there was one.
         running: Calls that are not measured yet, the oldest first.
-        overdue: Calls that are slow by now.
-        lost: Calls that hang since a stall that is over.
+        overdue: Calls that are already slow.
+        lost: Calls that have hung since a stall that is over.
     """
 
     __slots__ = ("count", "lending", "lost", "overdue", "running")
@@ -31,15 +31,15 @@ class InFlight:
         self.lending: Lending | None = None
         self.running: dict[Permit, None] = {}
         self.overdue: dict[Permit, None] = {}
-        self.lost: dict[Permit, None] = {}  # an empty set takes three times the room
+        self.lost: dict[Permit, None] = {}  # an empty set takes three times as much memory
 
     @property
     def occupied(self) -> int:
-        """Permits in use: those of the calls under way, without the lost ones."""
+        """Return how many permits are in use: those of the calls under way, without the lost ones."""
         return self.count - len(self.lost)
 
     def can_lend(self, permit: Permit | None, owner: object) -> bool:
-        """Whether a call made inside the holder of this permit may use it."""
+        """Return whether a call made inside the holder of this permit may use it."""
         return (
             permit is not None
             and permit.owner is owner
@@ -49,7 +49,7 @@ class InFlight:
         )
 
     def add(self, permit: Permit, outer: Permit | None) -> None:
-        """A call begins, on a permit of its own or on its outer call's."""
+        """Count a call that begins, with a permit of its own or its outer call's."""
         if outer is None:
             self.count += 1
             permit.usage.in_flight += 1
@@ -62,24 +62,26 @@ class InFlight:
         self.running[permit] = None
 
     def measured(self, permit: Permit) -> None:
-        """Nothing more can be learnt from how long this call takes."""
+        """Note that the time of this call teaches nothing more."""
         permit.measured = True
         self.running.pop(permit, None)
 
     @property
     def oldest(self) -> Permit | None:
-        """The call that has been under way for longest, of those that are not measured."""
+        """Return the call that has been under way longest, of those that are not measured."""
         try:
             return next(iter(self.running), None)
-        except RuntimeError:  # another thread has begun or ended a call between the two steps
+        except RuntimeError:  # another thread began or ended a call between the two steps
             return self.oldest
 
     def is_overdue(self, permit: Permit) -> None:
-        """The call is slow by now; whether it ever ends is not known."""
+        """Note that the call is already slow and may never end."""
         self.overdue[permit] = None
 
     def overtaken(self, started: float) -> None:
-        """A call that began then was answered after a stall: older overdue ones will hang on, and occupy nothing."""
+        """
+        Free the permits of overdue calls older than this one, which was answered after a stall: they will not end.
+        """
         for each in [each for each in self.overdue if each.started < started]:
             del self.overdue[each]
             if self.lending is None or each not in self.lending:
@@ -87,7 +89,7 @@ class InFlight:
                 self.lost[each] = None
 
     def remove(self, permit: Permit) -> None:
-        """A call is over."""
+        """Stop counting a call that is over."""
         if permit in self.running:
             del self.running[permit]
         elif self.overdue or self.lost:
@@ -103,16 +105,16 @@ class InFlight:
     def _end_lending(self, lending: Lending, permit: Permit) -> None:
         outer, nested = lending.end(permit)
         if outer is not None:
-            return  # it was not counted
+            return  # it was never counted
         if not permit.usage.dropped:
             permit.usage.in_flight -= 1
             self.count -= 1
         if nested is not None and not nested.usage.dropped:
-            nested.usage.in_flight += 1  # it outlives the call whose permit it used
+            nested.usage.in_flight += 1  # it runs longer than the call whose permit it used
             self.count += 1
 
     def drop_closed_loop(self, usage: LoopUsage) -> None:
-        """Nothing that was begun in a closed loop comes back."""
+        """Stop counting the calls of a closed loop, which will not end."""
         usage.dropped = True
         self.count -= usage.in_flight
         for permit in [each for each in list(self.running) if each.usage is usage]:

@@ -1,4 +1,4 @@
-"""The latency baseline: how long a provider's answers normally take, and how far above that they are now."""
+"""The latency baseline: how long a provider's answers normally take, and how much longer they take now."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 _FULL_MEMORY = 100  # answers after which the oldest weigh little
 _QUICKER = 0.1  # weight of one answer in the baseline while answers come far quicker than it
 _LATEST = 0.15  # weight of one answer in the mean of the latest
-_LEARNED = 10  # answers before any is called slow
+_LEARNED = 10  # answers before any is considered slow
 _SHORTEST = 1e-6  # seconds
 _LOG_SHORTEST = math.log(_SHORTEST)
 _LEAST_TOLERANCE = math.log(1.5)  # as in Netflix' gradient limit
@@ -25,7 +25,7 @@ _LEAST_SLOW = math.log(2.0)  # an answer within twice the typical time is never 
 
 class LatencyBaseline:
     """
-    Running means of the logarithm of seconds, because answers vary by factors and not by seconds.
+    Running means of the logarithm of seconds, because response times vary by factors rather than by seconds.
 
     The long mean and its absolute deviation are those of TCP's retransmission timer (RFC 6298): an answer 2.5
     deviations above the mean, which is two standard deviations, is slow, and about 2 of 100 answers are slow when
@@ -52,24 +52,24 @@ class LatencyBaseline:
         self._mean = self._deviation = 0.0  # the baseline
         self._latest = 0.0  # short mean, of answers and of calls that are slow and not answered yet
         self._answered = 0.0  # short mean, of answers alone
-        self._slow = math.inf  # logarithm of the seconds from which an answer is slow
+        self._slow = math.inf  # logarithm of the seconds from which on an answer is slow
         self.seen = 0
         self.excess = 0.0
         self.dismiss_witnesses()
 
     @property
     def typical(self) -> float:
-        """Seconds that a middling answer takes; 0.0 before the first."""
+        """Return the seconds that a typical answer takes; 0.0 before the first."""
         return math.exp(self._mean) if self.seen else 0.0
 
     @property
     def latest(self) -> float:
-        """Seconds that a middling one of the latest answers took; 0.0 before the first."""
+        """Return the seconds that a typical one of the latest answers took; 0.0 before the first."""
         return math.exp(self._answered) if self.seen else 0.0
 
     @property
     def slow_after(self) -> float:
-        """Seconds from which an answer is slow; inf until that is known."""
+        """Return from how many seconds on an answer is slow; inf until that is known."""
         return math.exp(self._slow) if self._slow < 100.0 else math.inf
 
     def add(self, seconds: float) -> None:
@@ -80,11 +80,11 @@ class LatencyBaseline:
         """
         Learn from answers, up to the first after which they take far longer than normal.
 
-        While answers take unusually long, each weighs a tenth and counts as no longer than just slow: trouble must not
-        become the baseline while it lasts, but a provider that stays slower is believed in the end.
+        While answers take unusually long, each weighs a tenth and counts at most as just slow: a temporary problem must
+        not become the baseline, but if a provider stays slower, that becomes normal in the end.
 
         Args:
-            answers: The seconds that each took come first.
+            answers: Each begins with the seconds that it took.
 
         Returns:
             How many were learnt from.
@@ -108,7 +108,7 @@ class LatencyBaseline:
                 gain *= 0.1
                 error = min(error, slow - mean)
             elif gain < _QUICKER and latest < mean - _LEAST_TOLERANCE:
-                gain = _QUICKER  # the provider has become far quicker: the old baseline is out of date
+                gain = _QUICKER  # the provider has become far quicker: the old baseline is outdated
             mean += gain * error
             deviation += gain * ((error if error >= 0.0 else -error) - deviation)
             if seen >= _LEARNED:
@@ -124,13 +124,13 @@ class LatencyBaseline:
         self._slow = self._mean + (above if above > _LEAST_SLOW else _LEAST_SLOW)
 
     def at_least(self, seconds: float) -> None:
-        """A call has taken so long already, and its full time will not be known."""
+        """Learn from a call that has already taken so long and whose full time will not be known."""
         if self.seen:
             self._update_excess(math.log(max(seconds, _SHORTEST)))
 
     def witness(self, seconds: float) -> float:
         """
-        An answer in a time of trouble, with no more calls under way than in good times: our load did not delay it.
+        Note an answer from a slow time with no more calls under way than in good times: our load did not delay it.
 
         When a series of such answers took longer than the baseline on average, fewer calls do not help: the longer
         time is normal now. Where it is far longer, fewer answers show that. The baseline rises at most four times at
@@ -159,11 +159,11 @@ class LatencyBaseline:
         return math.exp(longer)
 
     def dismiss_witnesses(self) -> None:
-        """Answers of an earlier trouble say nothing about this one."""
+        """Forget the answers of an earlier slow time, which say nothing about this one."""
         self._witnesses, self._witnessed = 0, 0.0
 
     def calm(self) -> None:
-        """Calls that were never answered say nothing any more: the provider answers again."""
+        """Forget calls that were never answered, now that the provider answers again."""
         self._latest, self.excess = self._answered, 0.0
 
     def _update_excess(self, value: float) -> None:

@@ -1,8 +1,8 @@
 """
-Permits of outer calls that calls made inside them use.
+Nested calls that use the permits of the calls around them.
 
 A function that calls itself would wait for a permit that the outer call holds, while the outer call waits for the
-inner one. The outer call asks nothing of the provider meanwhile, so it lends its permit to one nested call at a time.
+inner one. The outer call does not use the provider meanwhile, so it lends its permit to one nested call at a time.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 class Lending:
     """
-    Which permit is lent to which: chains, because a nested call may lend on what it has borrowed.
+    Which permit is lent to which: chains, because a nested call may in turn lend what it has borrowed.
 
     Attributes:
-        nested_of: The permit of the nested call, by that of the outer one.
+        nested_of: The permit of each nested call, by the permit of the outer one.
     """
 
     __slots__ = ("_outer_of", "nested_of")
@@ -36,16 +36,16 @@ class Lending:
         return iter({*self.nested_of, *self._outer_of})
 
     def is_lent(self, permit: Permit) -> bool:
-        """Whether a nested call uses this permit."""
+        """Return whether a nested call uses this permit."""
         return permit in self.nested_of
 
     def lend(self, outer: Permit, nested: Permit) -> None:
-        """`nested` goes on inside `outer`."""
+        """Let `nested` use the permit of `outer`."""
         self.nested_of[outer], self._outer_of[nested] = nested, outer
 
     def end(self, permit: Permit) -> tuple[Permit | None, Permit | None]:
         """
-        A call is over; what it had borrowed goes on to the call that it had lent to.
+        End the lending of a call that is over; what it had borrowed passes to the call that it had lent to.
 
         Returns:
             The permit it had borrowed and the permit it had lent to, None where there is none.

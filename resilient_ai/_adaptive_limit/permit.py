@@ -20,14 +20,15 @@ class Permit:
     Attributes:
         started: When the call began.
         epoch: In which epoch of its limit it began (see `ConcurrencyLimit`).
-        in_flight_at_start: Calls under way when it began, itself included; set by `InFlight`.
-        cohort: Calls that were sent about the same time (see `Refusals`); set by the limit.
+        in_flight_at_start: Calls under way when it began, including itself; set by `InFlight`.
+        cohort: Calls that were sent at about the same time (see `Refusals`); set by the limit.
         usage: The event loop in which it is counted.
         owner: The limit that gave it; None once it was given back.
-        outer: The permit that its caller held already, of this limit or another; None without one. Set by the gate.
+        outer: The permit that its caller already held, of this limit or another; None without one. Set by the gate.
         answered: Whether the provider has begun to answer.
-        measured: Whether the time of its answer is known, or known to be slow, or not the provider's alone.
-        lost: Whether it hangs since a stall that is over: it occupies nothing any more.
+        measured: Whether the time of its answer is known, or known to be slow, or does not depend on the provider
+            alone.
+        lost: Whether it has hung since a stall that is over: it no longer uses up the limit.
     """
 
     __slots__ = (
@@ -56,13 +57,13 @@ class Permit:
 
 
 def still_held(permit: Permit | None) -> Permit | None:
-    """This permit, or the closest one outside it, that was not given back."""
+    """Return this permit, or the closest one around it, that was not given back."""
     while permit is not None and permit.owner is None:
         permit = permit.outer
     return permit
 
 
-# The permit that the running code holds, which knows the one outside it. Nothing takes it out: a permit knows when it
-# has been given back.
+# The permit that the running code holds; it knows the one around it. It is never removed: a permit knows when it has
+# been given back.
 latest_permit: ContextVar[Permit | None] = ContextVar("resilient_ai.permit", default=None)
 OWN_VARIABLES.add(latest_permit)

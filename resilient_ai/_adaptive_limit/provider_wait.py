@@ -1,4 +1,4 @@
-"""The wait that a provider states with a refusal: whom it holds, and how a wait that was not meant for all ends."""
+"""The wait that a provider states with a refusal: which calls it holds, and how it ends if not meant for all."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import math
 
 from resilient_ai._core.clock import NEVER
 
-_FIRST_PROBE_SECONDS = 1.0  # from the refusal; each later probe comes after twice the time
+_FIRST_PROBE_SECONDS = 1.0  # after the refusal; the time doubles for each later probe
 _MANY = 10  # callers
 
 
 class ProviderWait:
     """
-    Holds all calls until the stated moment, except for a few probes.
+    Holds all calls until the stated time, except for a few probes.
 
-    A refusal by chance may state a wait of an hour, which would be an outage if nobody noticed that other calls are
-    taken. So any call that began after the refused one and was taken ends the wait. To have one, probes are sent: soon
-    where other calls were taken shortly before, and otherwise when the wait holds many callers.
+    A refusal by chance may state a wait of an hour, which would be an outage although other calls would be accepted. So
+    any call that began after the refused one and was accepted ends the wait. Probes are sent to find out: soon if other
+    calls were accepted shortly before, and otherwise when the wait holds many callers.
 
     Attributes:
         ends: When the stated wait is over.
@@ -29,7 +29,7 @@ class ProviderWait:
         self.ends = self.probed_at = NEVER
         self._probe_at = math.inf  # no probe
         self._pause = _FIRST_PROBE_SECONDS
-        self._held = 0  # callers that had to wait since then
+        self._held = 0  # callers that have had to wait since then
         self._refused_call_began = math.inf
 
     def begin(self, now: float, seconds: float, began: float, *, probe: bool) -> None:
@@ -37,7 +37,7 @@ class ProviderWait:
         Hold all calls.
 
         Args:
-            now: The moment.
+            now: The time.
             seconds: The stated wait.
             began: When the refused call began.
             probe: Whether to probe soon.
@@ -49,21 +49,21 @@ class ProviderWait:
         self._probe_at = now + self._pause if probe else math.inf
 
     def caller_held(self, now: float) -> None:
-        """One more caller has to wait."""
+        """Note that one more caller has to wait."""
         self._held += 1
         if self._held == _MANY and self._probe_at == math.inf:
             self._probe_at = now
 
     def sent(self, now: float) -> None:
-        """A probe is sent."""
+        """Record that a probe is sent."""
         self.probed_at = now
         self._probe_at = now + self._pause
         self._pause *= 2.0
 
     def seconds(self, now: float, next_at: float = NEVER) -> float:
-        """Until the next call may be sent, which is at `next_at` anyway if it is no probe."""
+        """Return the seconds until the next call may be sent; unless it is a probe, not before `next_at`."""
         return max(0.0, min(max(self.ends, next_at), self._probe_at) - now)
 
     def is_refuted_by(self, began: float) -> bool:
-        """Whether a call that began then and was taken shows that the wait is not meant for all."""
+        """Return whether an accepted call that began then shows that the wait is not meant for all."""
         return began > self._refused_call_began

@@ -1,4 +1,4 @@
-"""Callers that wait for a permit, in order of their deadlines."""
+"""Callers that wait for a permit, in the order of their deadlines."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class Waiter:
     One caller in the queue. The handle's own subclass knows how to wake its task.
 
     Attributes:
-        ends: When the caller will wait no longer.
-        deadline: When its whole call must be over.
+        ends: When the caller stops waiting.
+        deadline: When its whole call must end.
         usage: The event loop in which it waits.
-        outer: The permit of this limit that it holds already, when its call is made inside another one.
+        outer: The permit of this limit that it already holds, if its call is made inside another one.
     """
 
     __slots__ = ("deadline", "ends", "outer", "usage")
@@ -41,14 +41,14 @@ def _deadline(waiter: Waiter) -> float:
 
 class WaitQueue:
     """
-    Whose call must be over first is served first; among equal deadlines, and without one, who came first.
+    The earliest deadline is served first; among equal deadlines, and without one, the caller that came first.
 
-    Callers with one patience are so served as they came, except those who come back from a call in vain: they have
-    little time left, and the others can wait for longer. (EDF; Liu and Layland, JACM 20-1.)
+    So callers that allow the same time are served in the order in which they came, except those that come back from a
+    failed call: they have little time left, and the others can wait longer. (EDF; Liu and Layland, JACM 20-1.)
 
     Attributes:
-        waiters: Those who wait, in order.
-        nested: How many of them hold a permit of the same limit.
+        waiters: The waiting callers, in order.
+        nested: How many of them already hold a permit of the same limit.
     """
 
     __slots__ = ("_since", "nested", "waiters")
@@ -66,22 +66,22 @@ class WaitQueue:
 
     @property
     def first(self) -> Waiter | None:
-        """Whose turn it is."""
+        """Return the caller whose turn it is."""
         return self.waiters[0] if self.waiters else None
 
     def standing(self, now: float) -> float:
-        """Seconds for which the queue has not been empty."""
+        """Return the seconds for which the queue has not been empty."""
         return now - self._since if self.waiters else 0.0
 
     def join(self, waiter: Waiter, now: float) -> None:
-        """Wait behind all whose deadlines are no later."""
+        """Add a caller behind all those whose deadlines are no later."""
         if not self.waiters:
             self._since = now
         insort_right(self.waiters, waiter, key=_deadline)
         self.nested += waiter.outer is not None
 
     def leave(self, waiter: Waiter) -> None:
-        """Wait no longer, with a permit or without; leaving twice changes nothing."""
+        """Remove a caller, with a permit or without; a second time changes nothing."""
         place = bisect_left(self.waiters, waiter.deadline, key=_deadline)
         while place < len(self.waiters) and self.waiters[place].deadline == waiter.deadline:
             if self.waiters[place] is waiter:
@@ -91,6 +91,6 @@ class WaitQueue:
             place += 1
 
     def drop_closed_loop(self, usage: LoopUsage) -> None:
-        """The tasks of a closed loop wait no longer."""
+        """Remove the tasks of a closed loop."""
         for waiter in [each for each in self.waiters if each.usage is usage]:
             self.leave(waiter)

@@ -1,15 +1,15 @@
 """
-Whether refusals mean that the provider is asked too much, or happen by chance, however little it is asked.
+Whether refusals mean that the provider gets too many calls, or happen by chance however few it gets.
 
-A provider at its limit refuses the more, the more it is asked. Others refuse a share of all calls for reasons of their
-own: other users of one quota, one full machine behind a load balancer. Sending less does not help there; it only makes
-an outage of what a retry would have mended.
+A provider at its limit refuses more calls, the more it gets. Others refuse a share of all calls for reasons of their
+own: other users of one quota, one full machine behind a load balancer. Sending less does not help then; it only turns
+something that a retry would have solved into an outage.
 
-So every refusal is held against the share that is refused anyway, by a sequential test (CUSUM; Page, Biometrika 41,
-1954). Each call of a stretch adds the logarithm of how much likelier its outcome is at a limit than by chance, and the
-likeliest stretch that ends with the latest refusal decides. What chance refuses is learnt from calls that were sent
-freely, without the stretches that were evidence, and most of all from calls that were sent more slowly than the
-provider had taken before: what is refused even then is chance. Calls sent faster than that teach nothing about it.
+So every refusal is compared with the share that is refused anyway, by a sequential test (CUSUM; Page, Biometrika 41,
+1954). Each call of a series adds the logarithm of how much likelier its outcome is at a limit than by chance, and the
+likeliest series that ends with the latest refusal decides. The share refused by chance is learnt from calls that were
+sent without a pace, except the series that were evidence, and above all from calls that were sent more slowly than the
+provider had accepted before: refusals even then are chance. Calls sent faster than that teach nothing about it.
 """
 
 from __future__ import annotations
@@ -26,24 +26,24 @@ if TYPE_CHECKING:
 
 _COHORT_SECONDS = 0.1
 _RECENT_SECONDS = 10.0
-_COHORTS = round(_RECENT_SECONDS / _COHORT_SECONDS)  # that are kept
+_COHORTS = round(_RECENT_SECONDS / _COHORT_SECONDS)  # how many are kept
 _EXPECTED = 0.05  # share of calls refused by chance before anything is known
-_EXPECTED_WEIGHT = 10.0  # calls that this guess counts for
+_EXPECTED_WEIGHT = 10.0  # how many calls this guess counts for
 _MEMORY = 1000.0  # calls after which older ones count for little
-_FORGOTTEN = 0.1  # share of what is known that makes room for news then
-_DOUBTED = 60.0  # calls that all knowledge counts for when sending less did not help
-_NOISE, _NOISE_MARGIN = 1.3, 0.02  # so many times the known share, and so much more, may still be chance
-_MOST_BY_CHANCE = 0.3  # a larger share is none, whatever is known
-_AT_LIMIT = 0.4  # share of the calls not lost to chance that are refused at a limit
-_THRESHOLD = 4.0  # of the sum of logarithms; about one call in 1,000 passes it by chance,
-_THRESHOLD_CALLS = 25  # with so many calls in ten seconds; more calls need more, or there would be a false alarm sooner
+_FORGOTTEN = 0.1  # share of what is known that is then forgotten
+_DOUBTED = 60.0  # how many calls all that is known counts for, if sending less did not help
+_NOISE, _NOISE_MARGIN = 1.3, 0.02  # up to the known share times the first plus the second may still be chance
+_MOST_BY_CHANCE = 0.3  # a larger share is never chance, whatever is known
+_AT_LIMIT = 0.4  # share of the calls not refused by chance that are refused at a limit
+_THRESHOLD = 4.0  # for the sum of logarithms; about one call in 1,000 exceeds it by chance,
+_THRESHOLD_CALLS = 25  # with so many calls in ten seconds; it rises with more calls, to keep false alarms as rare
 
 
 class Speed(Enum):
     """How calls were sent."""
 
     FREE = "as they came"
-    SLOW = "no faster than the provider had taken before a rate limit"
+    SLOW = "no faster than the provider had accepted before a rate limit"
     FAST = "faster than that"
 
 
@@ -55,8 +55,8 @@ class Cohort:
         began: When the first of them was sent.
         speed: How they were sent.
         sent: Calls that were sent.
-        refused: Calls of these that were refused so far.
-        tested: Whether they belong to the calls that the next refusal is tested with.
+        refused: How many of these were refused so far.
+        tested: Whether the test of the next refusal includes them.
     """
 
     __slots__ = ("began", "refused", "sent", "speed", "tested")
@@ -69,18 +69,18 @@ class Cohort:
 
     @property
     def taken(self) -> int:
-        """Calls that were not refused, or not yet: refusals come quicker than answers."""
+        """Return how many calls were not refused, or not yet: refusals come sooner than answers."""
         return self.sent - self.refused
 
 
 class Finding(NamedTuple):
     """
-    What one refusal says.
+    What one refusal shows.
 
     Attributes:
-        beyond_chance: Whether so many refusals in so few calls are more than chance.
+        beyond_chance: Whether so many refusals in so few calls cannot be chance.
         is_first: Whether it is the first refusal by this provider.
-        nothing_taken: Whether none of the latest calls was taken, so that nothing else is known.
+        nothing_taken: Whether none of the latest calls was accepted, so that nothing else is known.
     """
 
     beyond_chance: bool
@@ -90,29 +90,29 @@ class Finding(NamedTuple):
 
 class Refusals:
     """
-    The calls of the latest ten seconds or so that were sent and refused, and the share that is refused by chance.
+    The calls that were sent and refused in about the last ten seconds, and the share that is refused by chance.
 
     Attributes:
-        known: Calls that teach about chance.
-        latest: The cohort that calls belong to which are sent now.
-        latest_ends: Until then.
+        known: Calls that the share refused by chance is learnt from.
+        latest: The cohort of the calls that are sent now.
+        latest_ends: When that cohort ends.
     """
 
     __slots__ = ("_cohorts", "_known_refused", "known", "latest", "latest_ends")
 
     def __init__(self) -> None:
-        self._cohorts: list[Cohort] = []  # the oldest first; an empty deque takes ten times the room
+        self._cohorts: list[Cohort] = []  # the oldest first; an empty deque takes ten times as much memory
         self.latest = Cohort(NEVER, Speed.FREE)
         self.latest_ends = NEVER
         self.known = self._known_refused = 0.0
 
     @property
     def by_chance(self) -> float:
-        """Share of calls that is refused however little is sent, as far as is known."""
+        """Return the share of calls that is refused however few are sent, as far as is known."""
         return (self._known_refused + _EXPECTED * _EXPECTED_WEIGHT) / (self.known + _EXPECTED_WEIGHT)
 
     def sent(self, now: float, speed: Speed) -> Cohort:
-        """A call is sent; the cohort that it belongs to."""
+        """Record that a call is sent, and return the cohort that it belongs to."""
         cohort = self.latest
         if now >= self.latest_ends or cohort.speed is not speed or not cohort.tested:
             cohort = self._begin_cohort(now, speed)
@@ -133,13 +133,13 @@ class Refusals:
         return cohort
 
     def not_sent(self, cohort: Cohort) -> None:
-        """A call that belonged to this cohort was not sent after all."""
+        """Remove a call of this cohort that was not sent after all."""
         cohort.sent -= 1
         if cohort.speed is not Speed.FAST:
             self.known = max(0.0, self.known - 1.0)
 
     def refused(self, cohort: Cohort, now: float) -> Finding:
-        """A call of this cohort was refused."""
+        """Record that a call of this cohort was refused, and return what that shows."""
         likely_by_chance = self.by_chance
         is_first = self._known_refused < 0.5 and not any(each.refused for each in self._cohorts)
         cohort.refused += 1
@@ -147,22 +147,22 @@ class Refusals:
             self._known_refused += 1.0
         stretch = self._evidence(cohort, likely_by_chance, now) if cohort.tested else []
         if stretch and cohort.speed is not Speed.FREE:
-            # Refused although less is sent: perhaps more is refused by chance than before.
+            # Refused although fewer calls are sent: perhaps more are refused by chance than before.
             self._trust_less()
             stretch = self._evidence(cohort, self.by_chance, now)
         for each in stretch:
-            if each.speed is Speed.FREE:  # it was counted as chance
+            if each.speed is Speed.FREE:  # its refusals were counted as chance
                 self.known = max(0.0, self.known - each.sent)
                 self._known_refused = max(0.0, self._known_refused - each.refused)
         return Finding(bool(stretch), is_first, not any(each.taken for each in self._cohorts))
 
     def _evidence(self, cohort: Cohort, by_chance: float, now: float) -> list[Cohort]:
-        """The likeliest stretch up to this cohort, if it is evidence."""
+        """Return the likeliest series of cohorts up to this one, if it is evidence."""
         chance = min(_MOST_BY_CHANCE, _NOISE * by_chance + _NOISE_MARGIN)
         limit = chance + _AT_LIMIT * (1.0 - chance)
         refused_adds, taken_adds = math.log(limit / chance), math.log((1.0 - limit) / (1.0 - chance))
         total, most, length, stretch = 0.0, 0.0, 0, []
-        # Cohorts after this one are left out: their refusals are not back yet.
+        # Cohorts after this one are left out: their refusals may not have arrived yet.
         for each in dropwhile(lambda later: later is not cohort, reversed(self._cohorts)):
             if not each.tested:
                 break
@@ -175,7 +175,7 @@ class Refusals:
         return stretch[:length] if most >= threshold else []
 
     def _trust_less(self) -> None:
-        """What is known about chance counts for few calls, and those since less is sent for more."""
+        """Let what is known about chance weigh less, and the calls since less is sent weigh more."""
         since = [each for each in self._cohorts if each.tested and each.speed is Speed.SLOW]
         sent, refused = sum(each.sent for each in since), sum(each.refused for each in since)
         before, before_refused = self.known - sent, self._known_refused - refused
@@ -184,7 +184,7 @@ class Refusals:
             self.known = sent + _DOUBTED
 
     def begin_anew(self) -> None:
-        """Less is sent from now on: what was sent before is tested no more."""
+        """Begin to send less: calls sent before this are not tested any more."""
         for each in self._cohorts:
             each.tested = False
 
@@ -192,16 +192,18 @@ class Refusals:
         return (each for each in self._cohorts if now - each.began <= _RECENT_SECONDS)
 
     def taken_lately(self, now: float) -> tuple[int, float]:
-        """Calls of the latest ten seconds that were not refused, and the seconds since the first of them all."""
+        """
+        Return how many calls of the last ten seconds were not refused, and the seconds since the first of all calls.
+        """
         recent = list(self._recent(now))
         return sum(each.taken for each in recent), now - recent[0].began if recent else 0.0
 
     def all_refused(self) -> bool:
-        """Whether every call since less is sent was refused."""
+        """Return whether every call was refused since less is sent."""
         return not any(each.taken for each in self._cohorts if each.tested)
 
     def last_taken(self, until: float) -> float | None:
-        """When the last call that was not refused was sent, of those since less is sent and until then."""
+        """Return when the last call was sent that was not refused, of those since less is sent and until then."""
         return next(
             (each.began for each in reversed(self._cohorts) if each.tested and each.taken and each.began <= until), None
         )

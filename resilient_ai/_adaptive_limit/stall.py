@@ -1,25 +1,25 @@
-"""A stall: the provider has stopped answering. When that is so, and how to notice its end with few calls."""
+"""A stall: the provider has stopped answering. When there is one, and how to notice its end with few calls."""
 
 from __future__ import annotations
 
 from resilient_ai._core.clock import NEVER
 
 _ENOUGH = 3  # overdue calls without an answer in between: one or two happen by chance
-SHORTEST = 1.0  # seconds without an answer are no stall when there are fewer, however quick answers normally are
+SHORTEST = 1.0  # fewer seconds without an answer are no stall, however quick answers normally are
 _SHORTEST_PAUSE = 0.25  # seconds
 
 
 class Stall:
     """
-    Calls are overdue, none was answered since, and the last answer is longer ago than a slow answer takes.
+    Calls are overdue, none was answered since then, and the last answer is longer ago than a slow answer takes.
 
-    Such a provider hangs, which is no question of how many calls it gets. Many calls would all wait for their
-    timeouts; one call at a time would notice the end of the stall only after its own timeout. So one more call is sent
-    in every pause, whatever is under way, until one is answered.
+    Such a provider hangs, however many calls it gets. Many calls would all wait for their timeouts; one call at a time
+    would notice the end of the stall only after its own timeout. So one more call is sent after every pause, however
+    many are under way, until one is answered.
 
     Attributes:
         unanswered: Calls that have become overdue since the last answer.
-        answered_at: When that was; a call that is answered sets both.
+        answered_at: When the last answer came; an answered call sets both.
     """
 
     __slots__ = ("_next_trial_at", "answered_at", "unanswered")
@@ -30,17 +30,17 @@ class Stall:
         self._next_trial_at = NEVER
 
     def overdue(self) -> None:
-        """A call has run for so long that it counts as slow, or was given up after that."""
+        """Count a call that has run so long that it counts as slow, or was given up after that."""
         self.unanswered += 1
 
     def is_on(self, now: float, slow_after: float) -> bool:
-        """Whether the provider is stalled; an answer is slow from `slow_after` seconds on."""
+        """Return whether the provider is stalled; an answer is slow from `slow_after` seconds on."""
         return self.unanswered >= _ENOUGH and now - self.answered_at >= max(slow_after, SHORTEST)
 
     def wait(self, now: float) -> float:
-        """Seconds until the next call may be sent in a stall."""
+        """Return the seconds until the next call may be sent in a stall."""
         return max(0.0, self._next_trial_at - now)
 
     def sent(self, now: float, pause: float) -> None:
-        """A call is sent in a stall; the next one after so many seconds."""
+        """Record a call that is sent in a stall; the next one follows after `pause` seconds."""
         self._next_trial_at = now + max(pause, _SHORTEST_PAUSE)

@@ -1,16 +1,16 @@
 """
-How many calls, and how many a second, one provider gets: no clock, lock, logger or task in here.
+How many calls at a time and per second one provider gets; without any clock, lock, logger or task.
 
     concurrency  how many at a time, learnt from the answers: `ConcurrencyLimit`
     refusals     whether refusals mean anything or happen by chance: `Refusals`
-    pace         how many a second, after a rate limit: `Pace`
+    pace         how many per second, after a rate limit: `Pace`
     stall        when nothing is answered any more: `Stall`
-    queue        who waits for a permit, and in which order: `WaitQueue`
-    in_flight    who holds a permit, and lends it to calls made inside its own: `InFlight`
+    queue        which callers wait for a permit, and in which order: `WaitQueue`
+    in_flight    which calls hold a permit, or lend it to calls made inside them: `InFlight`
 
-A caller that the provider could not answer in time does not get into the queue. While the queue does not empty, a
-caller does not get in either who would wait for more than a quarter of its time: a standing queue serves nobody sooner,
-it makes everybody late (CoDel, RFC 8289; "Fail at Scale", ACM Queue 13-8).
+A caller that the provider could not answer in time is not added to the queue. While the queue does not empty, neither
+is a caller that would wait for more than a quarter of its time: a standing queue serves no call sooner, it makes every
+call late (CoDel, RFC 8289; "Fail at Scale", ACM Queue 13-8).
 """
 
 from __future__ import annotations
@@ -35,26 +35,26 @@ if TYPE_CHECKING:
     from .config import LimitConfig
     from .latency import LatencyBaseline
 
-_LOOK_SECONDS = 0.05  # between two looks for overdue calls; a look costs as much as a call
-_STANDING = 0.25  # share of a caller's time: a queue that is older stands, and then nobody waits longer in it
-_LEAST_WAITING = 1 / 3  # share of a caller's time that may go into waiting, however short the time is
-_MEASURED, _MEASURED_SECONDS = 50, 5.0  # calls taken of late, and their time, from which a rate is known
-_LONGEST_WAIT = 60.0  # seconds in the queue for a caller without deadline and without max_wait
+_LOOK_SECONDS = 0.05  # between two checks for overdue calls; a check costs as much as a call
+_STANDING = 0.25  # share of a caller's time: an older queue is a standing one, and then no caller waits longer in it
+_LEAST_WAITING = 1 / 3  # share of a caller's time that it may wait, however short the time is
+_MEASURED, _MEASURED_SECONDS = 50, 5.0  # recently accepted calls, and their time, after which a rate is known
+_LONGEST_WAIT = 60.0  # seconds in the queue for a caller without a deadline and without max_wait
 
 
 class Limit:
     """
-    What one provider gets, and who waits for it.
+    What one provider gets, and which callers wait for it.
 
     Attributes:
         succeeded: Calls that ended well.
         failed: Calls that ended with an error.
         left: Calls whose callers left before there was an answer.
-        refused: Callers turned away; the handle counts them.
+        refused: Callers that were refused; the handle counts them.
         answers: Good answers to learn from.
-        lowered: Why the limit or the pace was lowered; the handle reports it and empties it.
-        calm_until: Before this time a call is let through with one look at how many are under way, and good answers
-            are learnt from later, some at a time.
+        lowered: Why the limit or the pace was lowered; the handle reports it and clears it.
+        calm_until: Before this time the only check for a call is how many are under way, and the limit learns from good
+            answers later, several at a time.
     """
 
     __slots__ = (
@@ -81,13 +81,13 @@ class Limit:
         self.in_flight = InFlight()
         self.concurrency = ConcurrencyLimit(config)
         self.refusals = Refusals()
-        self._look_at = NEVER  # when to look for overdue calls again
+        self._look_at = NEVER  # when to check for overdue calls again
         self.answers: list[Answer] = []
         self.calm_until = NEVER
         self.clear()
 
     def reconfigure(self, config: LimitConfig) -> None:
-        """Go on with other settings: what was learnt stays, within their bounds, and so do calls and callers."""
+        """Change the settings: what was learnt is kept, within their bounds, and so are calls and callers."""
         self.look_closely()
         self._config = config
         self.concurrency.reconfigure(config)
@@ -95,7 +95,7 @@ class Limit:
             self.pace = Pace()
 
     def clear(self) -> None:
-        """Forget everything that was learnt; calls under way and callers in the queue stay where they are."""
+        """Forget everything that was learnt; calls under way and callers in the queue are kept."""
         self.answers = []
         self.calm_until = NEVER
         self.concurrency.clear()
@@ -108,16 +108,16 @@ class Limit:
 
     @property
     def most(self) -> int:
-        """How many calls may be under way at a time."""
+        """Return how many calls may be under way at a time."""
         return int(self.concurrency.value)
 
     @property
     def latency(self) -> LatencyBaseline:
-        """What is normal for the provider's answers."""
+        """Return what is normal for the provider's answers."""
         return self.concurrency.latency
 
     def stalled(self, now: float) -> bool:
-        """Whether the provider has stopped answering."""
+        """Return whether the provider has stopped answering."""
         return self.stall.is_on(now, self.latency.slow_after)
 
     # -- while nothing is wrong (see `FastPermits`)
@@ -128,7 +128,7 @@ class Limit:
         return LOCK_FREE and not (troubled or self.queue.waiters or in_flight.overdue or in_flight.lost)
 
     def look_closely(self) -> None:
-        """Learn from the answers so far; the next call is decided with all that is known."""
+        """Learn from the answers so far; the next call is decided with everything that is known."""
         self.calm_until = NEVER
         if not self.answers:
             return
@@ -139,7 +139,7 @@ class Limit:
     # -- getting a permit
 
     def enter(self, now: float, usage: LoopUsage) -> Permit | None:
-        """A permit, if there is one and nobody waits for it."""
+        """Return a permit, if one is free and no caller waits for it."""
         self.look_closely()
         if now >= self._look_at:
             self._look_for_overdue(now)
@@ -147,7 +147,7 @@ class Limit:
             return None
         in_flight, concurrency = self.in_flight, self.concurrency
         if in_flight.count + 1 <= concurrency.value and now >= self.pace.free_at and not self.stall.unanswered:
-            # `_admit` without what is looked at in trouble: nearly always
+            # nearly always: `_admit` without the checks for times when something is wrong
             permit = Permit(now, concurrency.epoch, usage, self)
             in_flight.add(permit, None)
             permit.cohort = self.refusals.sent(now, Speed.FREE)
@@ -160,7 +160,7 @@ class Limit:
         return self.in_flight.occupied < self.most or self.stalled(now)
 
     def hold(self, now: float) -> float:
-        """Seconds for which nobody gets a permit, however few calls are under way."""
+        """Return the seconds for which no caller gets a permit, however few calls are under way."""
         pace, wait = self.pace, 0.0
         if now < pace.free_at:
             taken = self.refusals.last_taken(now - pace.taken_after)
@@ -179,16 +179,16 @@ class Limit:
 
     def patience(self, now: float, left: float, outer: Permit | None = None, *, spare: bool = False) -> float | None:
         """
-        How long a caller may wait in the queue.
+        Return how long a caller may wait in the queue.
 
         Args:
-            now: The moment.
+            now: The time.
             left: Seconds until the caller's own deadline; inf without one.
-            outer: A permit of this limit that the caller holds already.
-            spare: Whether somebody else can be asked: then nobody waits for a provider that is stalled.
+            outer: A permit of this limit that the caller already holds.
+            spare: Whether another endpoint can be called: then no caller waits for a stalled provider.
 
         Returns:
-            Seconds; None: the caller need not wait, it would not be served in time.
+            Seconds; None: the caller should not wait, since it would not be served in time.
         """
         self.look_closely()
         longest = self._config.max_wait
@@ -198,9 +198,9 @@ class Limit:
         if (full and not borrows) or (spare and self.stalled(now)):
             return None
         self.pace.caller_held(now)
-        if self.stalled(now):  # for how long, nobody can tell
+        if self.stalled(now):  # it is not known for how long
             return min(longest, max(left - self.latency.typical, left * _LEAST_WAITING))
-        # A deadline must hold the wait and a slow answer as well.
+        # The wait and a slow answer must both fit into the deadline.
         longest = min(longest, max(left - self._slow_answer, left * _LEAST_WAITING))
         if not borrows and self.queue.standing(now) > _STANDING * longest:
             longest = min(longest, _STANDING * left)
@@ -211,25 +211,25 @@ class Limit:
         return self.latency.slow_after if self.latency.slow_after < math.inf else 0.0
 
     def wait(self, now: float) -> float:
-        """Seconds that a newcomer would wait in the queue, as far as can be told."""
+        """Return an estimate of the seconds that a new caller would wait in the queue."""
         ahead = len(self.queue) + 1 + self.in_flight.occupied - self.most
         free = max(0, ahead) * self.latency.latest / max(1, self.most)  # Little's law
         return max(free, self.pace.wait(now, len(self.queue)), self.hold(now))
 
     def turn(self, waiter: Waiter, now: float) -> Permit | float | None:
         """
-        Ask for a permit from the queue.
+        Ask for a permit for a caller in the queue.
 
-        Whoever can borrow the permit of its outer call need not be the first.
+        A caller that can borrow the permit of its outer call need not be the first.
 
         Returns:
-            A permit, and the waiter is out of the queue; or seconds after which to ask again, if not called before;
-            None: the turn has come, but too late for an answer.
+            A permit, and the waiter has left the queue; or seconds after which to ask again, if not called before;
+            None: its turn has come, but too late for an answer.
         """
         self.look_closely()
         outer = waiter.outer if self.can_lend(waiter.outer) else None
         if outer is None and (self.queue.first is not waiter or not self._has_room(now)):
-            return max(self.latency.slow_after, SHORTEST)  # by then the provider may be stalled, which calls nobody
+            return max(self.latency.slow_after, SHORTEST)  # by then the provider may be stalled, which wakes no caller
         wait = self.hold(now)
         if wait > 0:
             return min(wait, self.pace.answer_due(now))
@@ -239,7 +239,7 @@ class Limit:
         return self._admit(now, waiter.usage, outer)
 
     def next_called(self, now: float) -> Waiter | None:
-        """Who should ask for a turn now: the first in the queue when there is room, or one that can borrow; or None."""
+        """Return which caller can have a permit now: the first in the queue, or one that can borrow; or None."""
         self.look_closely()
         if not self.queue.waiters or self._has_room(now):
             return self.queue.first
@@ -248,13 +248,13 @@ class Limit:
         return next((each for each in self.queue if self.can_lend(each.outer)), None)
 
     def can_lend(self, permit: Permit | None) -> bool:
-        """Whether a call made inside the holder of this permit may use it."""
+        """Return whether a call made inside the holder of this permit may use it."""
         return self.in_flight.can_lend(permit, self)
 
-    # -- giving it back
+    # -- giving a permit back
 
     def answer(self, permit: Permit, now: float) -> None:
-        """The provider begins to answer; a stream keeps its permit until it ends."""
+        """Record that the provider begins to answer; a stream keeps its permit until it ends."""
         self.look_closely()
         if not permit.answered:
             self._answered(permit, now)
@@ -279,7 +279,7 @@ class Limit:
                 self.lowered = "slow answers"
 
     def succeed(self, permit: Permit, now: float) -> None:
-        """The call ended well."""
+        """Record that the call succeeded."""
         self.look_closely()
         if not permit.answered:
             self._answered(permit, now)
@@ -290,7 +290,7 @@ class Limit:
         self.in_flight.remove(permit)
 
     def overload(self, permit: Permit, now: float) -> None:
-        """The provider refused the call because it has too many."""
+        """Record that the provider refused the call because it has too many."""
         self.look_closely()
         self.failed += 1
         self.in_flight.remove(permit)
@@ -303,7 +303,7 @@ class Limit:
             self.lowered = "overloaded"
 
     def time_out(self, permit: Permit, now: float) -> None:
-        """The call took too long and was given up."""
+        """Record that the call was given up because it took too long."""
         self.look_closely()
         self.failed += 1
         self._late(permit, now)
@@ -312,19 +312,19 @@ class Limit:
             self.lowered = "timeout"
 
     def too_fast(self, permit: Permit, now: float, retry_after: float | None) -> None:
-        """The provider's rate limit was met."""
+        """Record that the provider's rate limit was reached."""
         self.look_closely()
         if not self._config.pace:
             self.overload(permit, now)
             return
         self.failed += 1
         self.in_flight.remove(permit)
-        if self._is_too_fast(permit, now, retry_after or 0.0):
+        if self._lower_pace(permit, now, retry_after or 0.0):
             self.concurrency.begin_epoch()
             self.lowered = "rate limit"
 
-    def _is_too_fast(self, permit: Permit, now: float, retry_after: float) -> bool:
-        """Whether the pace was lowered; a refusal that may be chance leaves it alone."""
+    def _lower_pace(self, permit: Permit, now: float, retry_after: float) -> bool:
+        """Lower the pace unless the refusal may be chance; return whether it was lowered."""
         pace, refusals = self.pace, self.refusals
         pace.refused_after(now - permit.started)
         finding = refusals.refused(permit.cohort, now)
@@ -343,23 +343,23 @@ class Limit:
         return False
 
     def fail(self, permit: Permit) -> None:
-        """The call ended with an error that says nothing about how much the provider takes."""
+        """Record that the call ended with an error that says nothing about how much the provider handles."""
         self.look_closely()
         self.failed += 1
         self.in_flight.remove(permit)
 
     def give_back(self, permit: Permit) -> None:
-        """A circuit below refused the call: nothing was sent."""
+        """Take back the permit of a call that was not sent: a circuit below refused it."""
         self.look_closely()
         self.refusals.not_sent(permit.cohort)
         self.in_flight.remove(permit)
 
     def release(self, permit: Permit, now: float) -> None:
         """
-        The caller left.
+        Record that the caller left.
 
-        That is no failure, but the time it had waited in vain says something about the answers: where deadlines are
-        short, nothing else ever tells that answers have become longer than that.
+        That is no failure, but the time that it had waited says something about the answers: if deadlines are short,
+        nothing else shows that answers have become longer than that.
         """
         self.look_closely()
         if now - permit.started > self.latency.typical and not permit.usage.dropped:
@@ -368,15 +368,15 @@ class Limit:
         self.in_flight.remove(permit)
 
     def drop_closed_loop(self, usage: LoopUsage) -> None:
-        """Nothing that was begun in a closed loop comes back, and nobody there waits any more."""
+        """Remove the calls and the waiting callers of a closed loop, which will not end."""
         self.look_closely()
         self.in_flight.drop_closed_loop(usage)
         self.queue.drop_closed_loop(usage)
 
-    # -- learning from calls that are not answered
+    # -- learning from calls without an answer
 
     def _look_for_overdue(self, now: float) -> None:
-        """Calls under way that are slow by now: a provider that hangs gives no answers to measure."""
+        """Learn from calls under way that are already slow: a provider that hangs gives no answers to measure."""
         slow_after = self.latency.slow_after
         self._look_at = now + _LOOK_SECONDS
         while (oldest := self.in_flight.oldest) is not None and now - oldest.started > slow_after:

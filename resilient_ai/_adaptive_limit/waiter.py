@@ -1,4 +1,4 @@
-"""A waiter with a caller behind it: a task, in whatever thread and event loop that runs, or a thread that blocks."""
+"""A waiter with a real caller: a task in any thread and event loop, or a thread that blocks."""
 
 from __future__ import annotations
 
