@@ -1,5 +1,5 @@
 """
-Workers of one service tell each other what holds for all of them, by way of Redis or Valkey (6.0 or newer).
+Workers of one service share what holds for all of them through Redis or Valkey (6.0 or newer).
 
     async with registry.join(RedisStore("redis://cache:6379/0", namespace="prod")) as fleet: ...
 """
@@ -29,34 +29,34 @@ _NAMESPACE = re.compile(r"[A-Za-z0-9._-]{1,64}")
 @public("redis")
 class RedisStore:
     """
-    A server by way of which registries share facts: a 429 with its wait, a quota used up, a key that is refused.
+    A server through which registries share facts: a 429 with its wait, a quota used up, a key that is refused.
 
-    No call waits for it, and without it everything goes on as without a store. It holds hashes, times, error types and
-    random names of workers; no prompt, answer, key or name of an endpoint. Nothing is connected before `registry.join`.
+    No call waits for it, and if it is away everything works as without a store. It holds hashes, times, error types and
+    random names of workers; no prompt, answer, key or name of an endpoint. It connects only in `registry.join`.
 
     Args:
         url: `redis://`, `rediss://` or `unix://`, with user and password if there are any; `redis+cluster://` or
-            `rediss+cluster://` for a node of a cluster, which tells the others; or the Sentinels that know which
+            `rediss+cluster://` for a node of a cluster, which names the others; or the Sentinels that know which
             server is the primary, `redis+sentinel://host:port,host:port/service`, or `rediss+sentinel://` with TLS
             (user and password are the server's; `?sentinel_username=…&sentinel_password=…` are the Sentinels' own).
-            Default "redis://localhost:6379/0" where no client is given.
-        client: A client of your own in place of the url: a `Redis` or `RedisCluster` of coredis, which is open already
+            Default "redis://localhost:6379/0" if no client is given.
+        client: Your own client instead of the url: a `Redis` or `RedisCluster` of coredis, which must be open
             and may come from its `Sentinel`, or on asyncio a `Redis` of `redis.asyncio`. It is not closed. Its pool
-            needs room for some five connections, and it is joined by `async with` alone, in its own event loop. What
-            `redis.asyncio` retries by itself stays within `command_timeout`.
-        namespace: Name of the fleet: 1 to 64 of letters, digits, dot, dash and underscore. Default "resilient_ai".
-        push: Whether news may be pushed. Where the server's user has no rights on channels they are fetched every
-            second all the same. Default True.
-        sync_interval: Seconds between heartbeats, about. Default 5.
-        command_timeout: Seconds that a command may take; the first that takes longer means that the server is away.
+            must allow about five connections, and the store must be joined by `async with`, in the client's event loop.
+            Retries by `redis.asyncio` itself stay within `command_timeout`.
+        namespace: Name of the fleet: 1 to 64 letters, digits, dots, dashes and underscores. Default "resilient_ai".
+        push: Whether news may be pushed. If the server's user has no rights on channels, they are fetched every
+            second anyway. Default True.
+        sync_interval: About how many seconds lie between heartbeats. Default 5.
+        command_timeout: Most seconds for a command; the first that takes longer means that the server is away.
             Default 1.
-        max_open: Seconds for which a circuit that the fleet holds open is left so without a failure of this worker's
-            own; then it tries one call each so many seconds, and after two good ones goes by itself. Default 60.
-        share: What is told and heard, the same in all workers: "circuits" (votes), "facts" (refusals of a credential)
+        max_open: Seconds for which this worker leaves a circuit open that the fleet holds open, without a failure of
+            its own; then it tries one call per so many seconds, and after two good ones decides by itself. Default 60.
+        share: What is shared, the same in all workers: "circuits" (votes), "facts" (refusals of a credential)
             and "rate_limits" (one quota for all). The rest stays local. Default all three.
 
     Raises:
-        ValueError: A bad setting, or a client that is none of these.
+        ValueError: An invalid setting, or a client of another kind.
         ImportError: A url is given and coredis is not installed: `pip install 'resilient-ai[redis]'`.
     """
 
@@ -97,21 +97,21 @@ class RedisStore:
 
     @property
     def namespace(self) -> str:
-        """The fleet's name."""
+        """Return the fleet's name."""
         return self._namespace
 
     @property
     def share(self) -> frozenset[str]:
-        """What is told and heard."""
+        """Return what is shared."""
         return self._share
 
     def check(self, *, in_thread: bool) -> None:
-        """Raise `ValueError` where its client cannot be used; `registry.join` calls this."""
+        """Raise `ValueError` if its client cannot be used; `registry.join` calls this."""
         if self._client is not None:
             self._client.check(in_thread=in_thread)
 
     async def run(self, membership: Membership) -> None:
-        """Keep in touch with the others until cancelled; `registry.join` calls this."""
+        """Share with the other workers until cancelled; `registry.join` calls this."""
         from ._task import FleetTask
         from ._transport import opened
 

@@ -1,4 +1,4 @@
-"""What a url says: which server, and nothing of its password where it is shown."""
+"""Which server a url names, and how to show it without its password."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _OF_SENTINELS = {"sentinel_username": "username", "sentinel_password": "password
 
 
 def check_url(url: object) -> None:
-    """`ValueError` for a url that cannot be used; it never shows more of it than the scheme."""
+    """Raise `ValueError` for a url that cannot be used; the message shows only its scheme."""
     scheme = _scheme_of(url)
     if not isinstance(url, str) or scheme not in _SCHEMES:
         known = ", ".join(f"{each}://" for each in _SCHEMES)
@@ -32,7 +32,7 @@ def check_url(url: object) -> None:
 
 
 def shown_url(url: str) -> str:
-    """The server without user and password."""
+    """Return the server without user and password."""
     if (sentinels := sentinels_of(url)) is not None:
         hosts = ",".join(f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in sentinels.nodes)
         return f"{_scheme_of(url)}://{hosts}/{sentinels.service}"
@@ -43,13 +43,13 @@ def shown_url(url: str) -> str:
 
 class Sentinels(NamedTuple):
     """
-    Who knows which server is the primary.
+    The Sentinels of a url, which know which server is the primary.
 
     Attributes:
         nodes: Host and port of each Sentinel.
-        service: What they call the server.
+        service: The name of the server there.
         credentials: User and password of the server, as far as they are given.
-        own_credentials: The same of the Sentinels.
+        own_credentials: The same for the Sentinels.
     """
 
     nodes: tuple[tuple[str, int], ...]
@@ -60,9 +60,9 @@ class Sentinels(NamedTuple):
 
 def sentinels_of(url: str) -> Sentinels | None:
     """
-    `redis+sentinel://user:password@host:port,host:port/service?sentinel_username=…&sentinel_password=…`.
+    Return what `redis+sentinel://user:password@host:port,…/service?sentinel_username=…&sentinel_password=…` says.
 
-    With TLS `rediss+sentinel://`, for the Sentinels and the server alike; None for anything else.
+    `rediss+sentinel://` means TLS for both the Sentinels and the server; None for any other url.
     """
     if (scheme := _scheme_of(url)) not in _SENTINEL_SCHEMES:
         return None
@@ -71,7 +71,7 @@ def sentinels_of(url: str) -> Sentinels | None:
         told, _, hosts = parts.netloc.rpartition("@")
         nodes = [urlsplit(f"//{each}") for each in hosts.split(",")]
         found = tuple((each.hostname or "", each.port or _SENTINEL_PORT) for each in nodes)
-    except ValueError:  # it would show what was taken for the port
+    except ValueError:  # its message would show what was read as the port
         return None
     service = unquote(parts.path.removeprefix("/"))
     if not service or "/" in parts.path[1:] or "@" in told + service + parts.query or parts.fragment:
@@ -91,7 +91,7 @@ def sentinels_of(url: str) -> Sentinels | None:
 
 
 def _scheme_of(url: object) -> str:
-    # Never the rest: it may hold a password.
+    # Never the rest, which may hold a password.
     if not isinstance(url, str):
         return type(url).__name__
     found = _SCHEME.match(url)
@@ -102,9 +102,9 @@ def _is_readable(url: str) -> bool:
     try:
         parts = urlsplit(url)
         port = parts.port
-    except ValueError:  # it would show what was taken for the port
+    except ValueError:  # its message would show what was read as the port
         return False
     if parts.hostname is None and port is not None:
         return False
-    beyond = "@" in parts.path + parts.query + parts.fragment  # a password that was cut off before its end
+    beyond = "@" in parts.path + parts.query + parts.fragment  # a password cut off before its end
     return not beyond or (parts.scheme == "unix" and not parts.netloc)

@@ -1,4 +1,4 @@
-"""A client of the user's own: what it is, whether it can be used where a registry joins, and how it is spoken to."""
+"""A client of the user: its kind, whether it can be used where a registry joins, and how to run commands on it."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ if TYPE_CHECKING:
 
     from ._scripts import Script
 
-_LOOK = 5.0  # seconds that a look for news takes at most: an older client's listening ends with its socket's timeout
-_CLOSING = 1.0  # seconds that closing the subscription may take
+_LOOK = 5.0  # most seconds to wait for one message: in older clients listening ends with the socket's timeout
+_CLOSING = 1.0  # most seconds for closing the subscription
 _KNOWN = "a coredis.Redis or RedisCluster, or a redis.asyncio.Redis"
 
 
 class Client:
     """
-    A client of the user's own. It is neither entered nor closed here, and never shown: it may hold a password.
+    The user's own client. It is neither entered nor closed here, and never shown: it may hold a password.
 
     Args:
-        client: Of coredis, or a `Redis` of `redis.asyncio` or `valkey.asyncio`.
+        client: A client of coredis, or a `Redis` of `redis.asyncio` or `valkey.asyncio`.
 
     Raises:
-        ValueError: It is something else.
+        ValueError: It is of another kind.
     """
 
     def __init__(self, client: object) -> None:
@@ -45,7 +45,7 @@ class Client:
 
     def check(self, *, in_thread: bool) -> None:
         """
-        Raise unless it can be used here.
+        Raise `ValueError` unless it can be used here.
 
         Args:
             in_thread: Whether the store would run in a thread of its own.
@@ -62,11 +62,11 @@ class Client:
 
     @asynccontextmanager
     async def opened(self, patience: float) -> AsyncIterator[Transport]:
-        """Its connections, for as long as a block lasts; they stay open afterwards."""
+        """Lend its connections for the length of a block; they stay open afterwards."""
         yield self._of_coredis_on_its_pool(patience) if self._of_coredis else RedisPyTransport(self._client, patience)
 
     def _of_coredis_on_its_pool(self, patience: float) -> Transport:
-        # The user's client sends a command again that was not answered, which would take units of a quota twice.
+        # The user's client would resend a command that was not answered, and so take units of a quota twice.
         from coredis import Redis, RedisCluster
         from coredis.retry import NoRetryPolicy
 
@@ -77,10 +77,10 @@ class Client:
 
 
 class RedisPyTransport(Transport):
-    """The same by way of a client of `redis.asyncio`, whose own retries stay within the timeout of a command."""
+    """The same with a client of `redis.asyncio`, whose own retries stay within the timeout of a command."""
 
     async def run(self, script: Script, keys: Sequence[str], *arguments: str | float) -> Any:
-        """Run a script on the server; `TimeoutError` when a command takes too long."""
+        """Run a script on the server; `TimeoutError` if a command takes too long."""
         given = [len(keys), *keys, *map(str, arguments)]
         try:
             with anyio.fail_after(self.timeout):
@@ -92,7 +92,7 @@ class RedisPyTransport(Transport):
             return as_text(await self._client.eval(script.text, *given))
 
     async def listen(self, channel: str, hear: Callable[[object], None]) -> None:
-        """Call with each message of a channel, until cancelled."""
+        """Call `hear` with each message of a channel, until cancelled."""
         subscription = self._client.pubsub(ignore_subscribe_messages=True)
         try:
             await subscription.subscribe(channel)
@@ -106,7 +106,7 @@ class RedisPyTransport(Transport):
 
 
 def _is_of(client: object, module: str, *names: str) -> bool:
-    # Whoever has such a client has imported its module; nothing is imported to look.
+    # With such a client its module is already imported; nothing is imported for this check.
     kinds = tuple(getattr(sys.modules.get(module), name, None) for name in names)
     return isinstance(client, tuple(each for each in kinds if isinstance(each, type)))
 

@@ -1,4 +1,4 @@
-"""Carries questions about shared quotas to the server, several at a time, and their answers back."""
+"""Asks the server about shared quotas, several at a time, and passes on its answers."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ if TYPE_CHECKING:
     from resilient_ai._core.sharing import Leased
     from resilient_ai._fleet.membership import Membership
 
-_LOOK = 0.5  # seconds between two looks at all quotas, which give back what they do not use
+_LOOK = 0.5  # seconds between two checks of all quotas, which give back what they do not use
 
 
 class Leasing:
     """
-    One connection's part of it.
+    The questions about shared quotas over one connection.
 
     Args:
-        prefix: Of all keys of the fleet.
-        membership: Which quotas there are, and which of them want something.
-        run_script: Asks the server: a script, its keys, its arguments.
+        prefix: The prefix of all keys of the fleet.
+        membership: Knows which quotas there are, and which of them have a question.
+        run_script: Runs a script on the server, with its keys and arguments.
     """
 
     def __init__(self, prefix: str, membership: Membership, run_script: Callable[..., Awaitable[Any]]) -> None:
         self._prefix, self._membership, self._run_script = prefix, membership, run_script
-        self._begun: dict[Leased, str] = {}  # those that may be asked, and their keys
+        self._begun: dict[Leased, str] = {}  # quotas that the server may be asked about, and their keys
 
     async def run(self) -> None:
-        """Ask whatever is to be asked, until cancelled."""
+        """Ask the questions that there are, until cancelled."""
         membership, wakeup = self._membership, TaskWakeup(LoopUsages().here())
         membership.wake_leasing_with(wakeup.wake)
         try:
@@ -58,7 +58,7 @@ class Leasing:
                             tasks.start_soon(self._carry, leased, ask)
                     with anyio.move_on_after(max(0.0, look_at - time.monotonic())):
                         await wakeup.called()
-                await anyio.sleep_forever()  # the farewell ends this task
+                await anyio.sleep_forever()  # until `farewell` ends this task
         finally:
             membership.wake_leasing_with(None)
             for leased in self._begun:
@@ -76,13 +76,13 @@ class Leasing:
         except Exception as error:
             if not is_refusal(error):
                 raise
-            reply = None  # a damaged value, say: this quota alone is done without the server for a while
+            reply = None  # for example a damaged value: only this quota works without the server for a while
         if (grant := grant_of(reply, ask)) is None:
             self._membership.dropped()
         leased.answer(grant)
 
     async def farewell(self) -> None:
-        """Give back what is left over."""
+        """Give back what was not used."""
         for leased, key in list(self._begun.items()):
             if (ask := leased.give_back()) is not None:
                 await self._run_script(TAKE, (key,), *arguments(ask))

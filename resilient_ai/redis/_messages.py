@@ -1,7 +1,7 @@
 """
-What comes from the server, read strictly: anybody who may write there can have written it.
+Strict parsing of what comes from the server, which anyone with write access may have written.
 
-What does not fit in size, type or value is dropped.
+Anything of the wrong size, type or value is dropped.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ _TYPES = {each.value: each for each in ErrorType}
 @dataclass(frozen=True, slots=True)
 class News:
     """
-    A fact of some worker's.
+    A fact from a worker.
 
     Attributes:
         key: What it is about.
         error_type: Why it was refused; None: it was answered again.
         seconds: For how long that holds.
-        confirmed: Whether two workers have met it.
-        by: Who said it.
+        confirmed: Whether two workers have seen it.
+        by: The worker that reported it.
     """
 
     key: str
@@ -44,7 +44,7 @@ class News:
 
 
 def news_of(message: object) -> News | Decision | Question | str | None:
-    """What a message says: news, or the worker who says hello; None: it does not fit."""
+    """Parse a message: news, or the worker that says hello; None if it is invalid."""
     if not isinstance(message, str) or len(message) > _LONGEST:
         return None
     try:
@@ -63,7 +63,7 @@ def news_of(message: object) -> News | Decision | Question | str | None:
 
 
 def news_of_row(row: object) -> News | None:
-    """What a row of the facts says; None: it does not fit."""
+    """Parse a row of the facts; None if it is invalid."""
     if not isinstance(row, list | tuple) or len(row) != 5:
         return None
     return _news(*row)

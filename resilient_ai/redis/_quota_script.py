@@ -1,9 +1,9 @@
 """
-A quota on the server: the levels of requests and tokens, refilled by the server's clock.
+A quota on the server: levels of requests and tokens, refilled by the server's clock.
 
-A level below 0 is a promise of units that are not there yet, so that a fleet that wants more than there is is served
-first come first served, without asking over and over. What is read is held to what it may be: anybody who may write
-there can have written it. A quota that the server does not know begins at 0, so that lost data are no second burst.
+A level below 0 is a promise of future units, so that workers that want more than there is are served in the order in
+which they come, without asking repeatedly. Values read are limited to their valid range: anyone with write access may
+have written them. A quota that the server does not know begins at 0, so that lost data do not allow a second burst.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from ._scripts import DAY, Script, millis
 if TYPE_CHECKING:
     from resilient_ai._core.leasing import Ask
 
-_LONGEST_PAUSE = 60_000  # ms for which one worker's word stops the others
-_AWAY, _RETURNING = 2_000, 10_000  # ms without a question after which the fleet was alone; in which all come back
+_LONGEST_PAUSE = 60_000  # most ms for which one worker's report stops the others
+_AWAY, _RETURNING = 2_000, 10_000  # ms without a question that mean the workers were alone; ms in which all come back
 _MOST = 2**53
 
 # KEYS: the quota. ARGV: 1 requests and 2 tokens a minute (0: not limited), 3 burst ms, 4 horizon ms, 5 patience ms,
-# then requests and tokens of each: 6 line, 8 first, 10 ahead, 12 back, 14 used alone, 16 left (-1: not told);
+# then requests and tokens of each: 6 queue, 8 first, 10 ahead, 12 back, 14 used alone, 16 left (-1: unknown);
 # 18 share of the rate in thousandths, 19 pause ms (-1: none), 20 longest pause ms, 21 life ms,
 # 22 calls a second that come to the worker, 23 workers,
-# 24 ms without a question after which the fleet was alone, 25 ms in which its workers come back.
+# 24 ms without a question that mean the workers were alone, 25 ms in which they come back.
 # Returns requests, tokens, wait ms, factor in thousandths, pause ms, free requests, free tokens.
 _TAKE = """
 local A = {}
@@ -117,7 +117,7 @@ TAKE = Script(_TAKE, push=False)
 
 
 def arguments(ask: Ask) -> tuple[float | int, ...]:
-    """What the script is given."""
+    """Return the arguments of the script."""
     numbers = ask.numbers
     return (
         numbers.requests_per_minute or 0,
@@ -143,7 +143,7 @@ def arguments(ask: Ask) -> tuple[float | int, ...]:
 
 
 def grant_of(reply: Any, ask: Ask) -> Grant | None:
-    """What the script has answered; None: it does not fit, as nothing does that is more than was asked for."""
+    """Parse the script's answer; None if it is invalid, such as more units than were asked for."""
     if not isinstance(reply, list | tuple) or len(reply) != 7 or any(type(each) is not int for each in reply):
         return None
     requests, tokens, wait, factor, pause, free_requests, free_tokens = reply

@@ -1,8 +1,9 @@
 """
-What runs on the server. All keys are declared, every key expires, and only the server's clock is read.
+What the scripts on the server have in common. All keys are declared, every key expires, and only the server's clock
+is read.
 
-A fact is kept as `until ms|error type|worker|confirmed`. A script that fails half-way keeps what it wrote, so each
-publishes last: a lost message is found by `ver`, which goes up with every change.
+A fact is stored as `until ms|error type|worker|confirmed`. A script that fails half-way keeps what it wrote, so each
+publishes last: a lost message is noticed by `ver`, which goes up with every change.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ end
 """
 
 # KEYS: facts, ver, workers, states, asks. ARGV: worker, life ms, ver seen, leaving.
-# Returns workers, ver, the server's ms, and where ver is news: facts, states (as written down) and open questions.
+# Returns workers, ver, the server's ms, and if ver is new: facts, states (as stored) and open questions.
 _SYNC = """
 if ARGV[4] == '1' then
   redis.call('ZREM', KEYS[3], ARGV[1])
@@ -56,7 +57,7 @@ end
 return {workers, ver, now, found, kept, redis.call('HGETALL', KEYS[5])}
 """
 
-# KEYS: facts, ver. ARGV: channel, key, worker, error type or '' when it is over, ms alone, ms confirmed, a day.
+# KEYS: facts, ver. ARGV: channel, key, worker, error type or '' if it is over, ms alone, ms confirmed, a day.
 _FACT = """
 local old = fact_of(redis.call('HGET', KEYS[1], ARGV[2]))
 local kind, till, confirmed = ARGV[4], 0, 0
@@ -85,11 +86,11 @@ return 1
 
 class Script:
     """
-    One script.
+    A script and its digest.
 
     Attributes:
-        text: What the server runs.
-        digest: What the server knows it by.
+        text: The text that the server runs.
+        digest: The hash by which the server knows it.
     """
 
     __slots__ = ("digest", "text")
@@ -107,5 +108,5 @@ DAY = _DAY
 
 
 def millis(seconds: float) -> int:
-    """Whole milliseconds, as the scripts count them; 0 for a time that is over."""
+    """Return whole milliseconds, as the scripts count them; 0 for a time that is over."""
     return max(0, int(seconds * 1000))

@@ -1,4 +1,4 @@
-"""The one task of a registry that talks to the server. Whatever the server does, it goes on and raises nothing."""
+"""The task of a registry that talks to the server. Whatever the server does, it continues and raises nothing."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
+from resilient_ai._core.clock import NEVER
 from resilient_ai._core.event_loops import LoopUsages
 from resilient_ai._core.wakeup import TaskWakeup
 from resilient_ai._fleet.votes import Decision
@@ -31,30 +32,30 @@ if TYPE_CHECKING:
     from ._scripts import Script
     from ._transport import Transport
 
-_WORKER_LIFE = 15.0  # seconds without a heartbeat after which a worker is not counted
-_POLLING = 1.0  # seconds between two looks where news are not pushed
-_OPENING = 3.5  # timeouts of a command that making both connections may take, in several round trips
-# Seconds before a new connection is tried. One that the server's return does not save lasts for 3.5 timeouts, and the
-# next one has to be made within 4 s of that return.
+_WORKER_LIFE = 15.0  # seconds without a heartbeat after which a worker is not counted any more
+_POLLING = 1.0  # seconds between two requests for news if they are not pushed
+_OPENING = 3.5  # command timeouts that opening both connections may take, in several round trips
+# Seconds before a new connection is tried. An attempt that fails although the server is back lasts for 3.5 timeouts,
+# and the next one has to succeed within 4 s of that return.
 _SOONEST, _LATEST = 0.1, 1.5
-_HELLOS, _HELLO_WAIT = 5, 0.2  # how often, and how long, one's own hello is waited for
-_PUSH_AGAIN = 600.0  # seconds before push is tried again where it did not work
-_SILENCE = 6.0  # heartbeats without a message after which a hello shows whether messages still arrive
+_HELLOS, _HELLO_WAIT = 5, 0.2  # how often, and for how many seconds each time, to wait for the own hello
+_PUSH_AGAIN = 600.0  # seconds before push is tried again after it did not work
+_SILENCE = 6.0  # heartbeats without a message after which a hello tests whether messages still arrive
 
 
 class FleetTask:
     """
-    Keeps a membership in touch with the server.
+    Synchronizes a membership with the server.
 
     Args:
         connect: Connects to the server, given the seconds that a command may take at first.
         namespace: The fleet's name.
-        membership: What is told and heard.
+        membership: Holds what to send and takes what arrives.
         push: Whether news may be pushed.
         sync_interval: Seconds between heartbeats.
-        timeout: Seconds that a command may take.
+        timeout: Most seconds for a command.
         rng: Source of jitter.
-        max_open: Seconds for which the fleet is believed without a failure of one's own.
+        max_open: Seconds for which the fleet is believed without a failure of this worker's own.
     """
 
     def __init__(
@@ -76,23 +77,23 @@ class FleetTask:
         self._facts, self._ver, self._workers = prefix + "facts", prefix + "ver", prefix + "workers"
         self._synced = self._facts, self._ver, self._workers, prefix + "states", prefix + "asks"
         self._channel = prefix + "news"
-        self._worker = secrets.token_hex(8)  # not from `rng`: of one seed, two workers would count as one
+        self._worker = secrets.token_hex(8)  # not from `rng`: two workers with one seed would count as one
         self._push_wanted, self._no_push_before = push, 0.0
         self._push = False
-        self._heard_at = self._greeted_at = -math.inf
+        self._heard_at = self._greeted_at = NEVER
         self._ver_seen = -1
         self._failure: BaseException | None = None
-        self._refused = False  # whether the server answered last that it takes nothing: its memory is full, say
+        self._refused = False  # whether the server's last answer refused a command, for example as its memory is full
 
     async def run(self) -> None:
-        """Connect, and connect again, until cancelled or about to leave."""
+        """Connect, and reconnect, until cancelled or about to leave."""
         wait = _SOONEST
         while not self._membership.leaving:
             began, error = time.monotonic(), None
             try:
                 await self._connection()
             except BaseExceptionGroup as group:
-                if (left := group.split(Exception)[1]) is not None:  # a cancellation, or the program's end
+                if (left := group.split(Exception)[1]) is not None:  # a cancellation, or the end of the program
                     raise left from None
                 error = _first(group)
             except Exception as raised:  # noqa: BLE001 - a server's trouble is nobody's error
@@ -111,7 +112,7 @@ class FleetTask:
         patience = _OPENING * self._timeout
         with anyio.fail_after(patience) as opening:
             async with self._connect(patience) as transport:
-                if self._refused:  # the subscription has a connection of its own, and would be in vain
+                if self._refused:  # the subscription needs a connection of its own, and would be useless
                     await self._heartbeat(transport, self._ver_seen)
                 await self._serve(transport, opening)
         if self._failure is not None:
@@ -137,7 +138,7 @@ class FleetTask:
                 partial(self._ask, transport), self._rng, push=self._push,
             )  # fmt: skip
             await self._sync(transport, voting, first=True)
-            if not self._push and time.monotonic() >= self._no_push_before:  # it is push alone that does not work
+            if not self._push and time.monotonic() >= self._no_push_before:  # only push does not work
                 self._no_push_before = time.monotonic() + _PUSH_AGAIN
             opening.deadline, transport.timeout = math.inf, self._timeout
             self._membership.connected(push=self._push)
@@ -154,7 +155,7 @@ class FleetTask:
         self._membership.took(time.monotonic() - began)
         return answer
 
-    # -- hearing
+    # -- receiving
 
     async def _try_push(
         self,
@@ -162,7 +163,7 @@ class FleetTask:
         tasks: Any,
         guarded: Callable[[Callable[[], Awaitable[None]]], Awaitable[None]],
     ) -> bool:
-        """Push works once one's own hello is heard: a user's rights or a proxy may keep it back."""
+        """Wait for this worker's own hello, which shows that push works: rights or a proxy may prevent it."""
         if not self._push_wanted or time.monotonic() < self._no_push_before:
             return False
         heard, scope = anyio.Event(), anyio.CancelScope()
@@ -176,7 +177,7 @@ class FleetTask:
                     raise
             if heard.is_set():
                 raise ConnectionError("the subscription has ended")
-            await anyio.sleep_forever()  # the others go on without push
+            await anyio.sleep_forever()  # the other tasks continue without push
 
         tasks.start_soon(guarded, listening)
         for _ in range(_HELLOS):
@@ -194,10 +195,10 @@ class FleetTask:
 
     async def _check_push(self, transport: Transport) -> None:
         """
-        Raise `ConnectionError` where messages do not arrive any more.
+        Raise `ConnectionError` if messages do not arrive any more.
 
-        A router between here and the server forgets a connection on which nothing has come for some minutes, and tells
-        nobody. One worker's hello is a message for all of them, so that a quiet fleet says hello once in a while.
+        A router on the way to the server silently drops a connection on which nothing has come for some minutes. One
+        worker's hello is a message to all workers, so a quiet fleet sends only a few of them.
         """
         now = time.monotonic()
         if self._greeted_at > self._heard_at:
@@ -227,7 +228,7 @@ class FleetTask:
         elif news.by != self._worker:
             self._membership.heard(news.key, news.error_type, news.seconds, confirmed=news.confirmed)
 
-    # -- telling
+    # -- sending
 
     async def _tell_all(self, transport: Transport, wakeup: TaskWakeup, leasing: Leasing) -> None:
         membership = self._membership

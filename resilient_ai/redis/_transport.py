@@ -1,4 +1,4 @@
-"""The server as the task sees it: scripts and one channel. With `_clients`, the only file that knows coredis."""
+"""The server as the task uses it: scripts and one channel. Only this file and `_clients` know coredis."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class Transport:
     An open connection.
 
     Args:
-        client: A client of coredis, entered.
-        timeout: Seconds that a command may take, with the connection that it may need.
+        client: A client of coredis, already entered.
+        timeout: Most seconds for a command, including the connection that it may need.
     """
 
     def __init__(self, client: Any, timeout: float) -> None:
@@ -30,7 +30,7 @@ class Transport:
         self.timeout = timeout
 
     async def run(self, script: Script, keys: Sequence[str], *arguments: str | float) -> Any:
-        """Run a script on the server; `TimeoutError` when a command takes too long."""
+        """Run a script on the server; `TimeoutError` if a command takes too long."""
         given = [str(each) for each in arguments]
         try:
             with anyio.fail_after(self.timeout):
@@ -42,10 +42,10 @@ class Transport:
             return as_text(await self._client.eval(script.text, keys=list(keys), args=given))
 
     async def listen(self, channel: str, hear: Callable[[object], None]) -> None:
-        """Call with each message of a channel; returns when the subscription has ended."""
+        """Call `hear` with each message of a channel; returns when the subscription has ended."""
         from coredis.retry import NoRetryPolicy
 
-        # By itself it would connect again, and nobody would learn that the server was away.
+        # By itself it would reconnect, and it would not be noticed that the server was away.
         async with self._client.pubsub(channels=[channel], retry_policy=NoRetryPolicy()) as subscription:
             async for message in subscription:
                 if message["type"] == "message":
@@ -55,11 +55,11 @@ class Transport:
 @asynccontextmanager
 async def opened(url: str, patience: float) -> AsyncIterator[Transport]:
     """
-    A connection to the server; commands are not sent again by themselves.
+    Open a connection to the server that does not resend commands by itself.
 
     Args:
-        url: Of the server.
-        patience: Seconds that a command may take at first, with the connection that it needs.
+        url: The url of the server.
+        patience: Most seconds for a command at first, including the connection that it needs.
     """
     from coredis import Redis
     from coredis.retry import NoRetryPolicy
@@ -83,11 +83,11 @@ async def opened(url: str, patience: float) -> AsyncIterator[Transport]:
 
 @asynccontextmanager
 async def _primary(sentinels: Sentinels, settings: dict[str, Any], patience: float) -> AsyncIterator[Any]:
-    """A client of the server that the Sentinels name now; after a failover its commands fail, and it is made anew."""
+    """Open a client of the current primary; after a failover its commands fail, and a new one is opened."""
     from coredis import Sentinel
     from coredis.connection import TCPLocation
 
-    each = patience / (len(sentinels.nodes) + 1)  # seconds for one that does not answer, so that the next is asked
+    each = patience / (len(sentinels.nodes) + 1)  # seconds for one that does not answer, before the next is asked
     nodes = [TCPLocation(*node) for node in sentinels.nodes]
     settings = {**settings, "timeout": settings["pool_timeout"], **sentinels.credentials}
     del settings["pool_timeout"]
@@ -100,7 +100,7 @@ async def _primary(sentinels: Sentinels, settings: dict[str, Any], patience: flo
 
 
 def _cluster(url: str, settings: dict[str, Any]) -> Any:
-    """A client of a cluster; all keys of a namespace have one hash tag, so that they are on one node."""
+    """Create a client of a cluster; all keys of a namespace have one hash tag, so that they are on one node."""
     from coredis import RedisCluster
     from coredis.connection import TCPLocation
 
@@ -112,7 +112,7 @@ def _cluster(url: str, settings: dict[str, Any]) -> Any:
 
 
 def _tls_of(url: str) -> dict[str, Any]:
-    """What the ssl_... of a url ask for, read by coredis as those of `rediss://`; empty without TLS."""
+    """Return the TLS settings of a url, whose ssl_... are read as those of `rediss://`; empty without TLS."""
     from coredis import Redis
 
     scheme, _, rest = url.partition("://")
@@ -123,12 +123,12 @@ def _tls_of(url: str) -> dict[str, Any]:
 
 
 def as_text(reply: Any) -> Any:
-    """What a server answers; some clients leave strings as bytes."""
+    """Return a server's answer with strings for bytes, which some clients do not decode."""
     if isinstance(reply, bytes):
         return reply.decode(errors="replace")
     return [as_text(each) for each in reply] if isinstance(reply, list) else reply
 
 
 def is_refusal(error: BaseException, name: str = "ResponseError") -> bool:
-    """Whether the server has answered, and said no; all clients have the same names for that."""
+    """Return whether the server answered with a refusal; its name is the same in all clients."""
     return any(each.__name__ == name for each in type(error).__mro__)

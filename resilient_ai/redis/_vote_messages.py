@@ -1,4 +1,4 @@
-"""Decisions and questions as they come from the server, read strictly: what does not fit is dropped."""
+"""Strict parsing of decisions and questions from the server: anything invalid is dropped."""
 
 from __future__ import annotations
 
@@ -10,36 +10,36 @@ from resilient_ai._fleet.votes import Decision
 _MOST = 2**53
 _KEY = re.compile(r"[0-9a-f]{24}")
 _STATE = re.compile(r"(\d{1,16})\|([oc])" + r"\|(\d{1,16})" * 8)
-_NUMBERS = "ernqfcba"  # of a decision
+_NUMBERS = "ernqfcba"  # the fields of a decision that are numbers
 
 
 class Question(NamedTuple):
-    """All workers are asked about one state."""
+    """A question to all workers about one state."""
 
     key: str
     number: int
 
 
 def is_number(value: object) -> TypeGuard[int]:
-    """Whether it is a whole number that a script can have counted."""
+    """Return whether it is a whole number that a script can have counted."""
     return type(value) is int and 0 <= value < _MOST
 
 
 def question_of(told: dict[str, Any]) -> Question | None:
-    """What a message asks; None: it does not fit."""
+    """Parse a message that asks; None if it is invalid."""
     key, number = told.get("k"), told.get("q")
     return Question(key, number) if is_key(key) and is_number(number) else None
 
 
 def question_of_pair(key: object, number: object) -> Question | None:
-    """What is written down as asked; None: it does not fit."""
+    """Parse a stored question; None if it is invalid."""
     if not isinstance(number, str) or not number.isdecimal() or len(number) > 16:
         return None
     return question_of({"k": key, "q": int(number)})
 
 
 def decision_of(told: dict[str, Any]) -> Decision | None:
-    """What a message says; None: it does not fit."""
+    """Parse a message with a decision; None if it is invalid."""
     if set(told) != {"k", "s", *_NUMBERS} or not is_key(told["k"]) or told["s"] not in ("o", "c"):
         return None
     if not all(is_number(told[each]) for each in _NUMBERS):
@@ -49,7 +49,7 @@ def decision_of(told: dict[str, Any]) -> Decision | None:
 
 
 def decision_of_row(row: object) -> Decision | None:
-    """What a script returns; None: it does not fit."""
+    """Parse the row that a script returns; None if it is invalid."""
     if not isinstance(row, list | tuple) or len(row) != 2 + len(_NUMBERS):
         return None
     key, epoch, state, *rest = row
@@ -57,7 +57,7 @@ def decision_of_row(row: object) -> Decision | None:
 
 
 def decision_of_state(key: object, value: object, now: int) -> Decision | None:
-    """What is written down about a state, at that time of the server; None: it does not fit."""
+    """Parse a stored state at the server's time `now`; None if it is invalid."""
     found = _STATE.fullmatch(value) if isinstance(value, str) else None
     if found is None or not is_key(key):
         return None
@@ -69,7 +69,7 @@ def decision_of_state(key: object, value: object, now: int) -> Decision | None:
 
 
 def pairs_of(flat: object) -> list[tuple[object, object]]:
-    """A hash, as one or the other version of the protocol gives it."""
+    """Return the pairs of a hash, which each version of the protocol gives in its own way."""
     if isinstance(flat, dict):
         return list(flat.items())
     if isinstance(flat, list | tuple) and len(flat) % 2 == 0:
@@ -78,5 +78,5 @@ def pairs_of(flat: object) -> list[tuple[object, object]]:
 
 
 def is_key(key: object) -> TypeGuard[str]:
-    """Whether it is a hash that a worker can have made."""
+    """Return whether it is a hash that a worker can have made."""
     return isinstance(key, str) and _KEY.fullmatch(key) is not None

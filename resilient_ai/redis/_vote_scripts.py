@@ -1,10 +1,10 @@
 """
-How workers decide together, on the server: in one step, by whoever completes the quorum.
+How workers decide together on the server: in one step, by the worker that completes the quorum.
 
-A state is kept as `epoch|o or c|until ms|question that was decided|failed probes|since ms|failed|calls|bad|active`. Its
-epoch is the server's time or more, so that it goes up even where the server has lost what it had. At most one
-question is open for each state: `ask id|share in thousandths|period ms|epoch of who asked|noes|failures reported`.
-After a no it is `no failures reported|noes in a row|not before ms`.
+A state is stored as `epoch|o or c|until ms|decided question|failed probes|since ms|failed|calls|bad|active`. Its epoch
+is at least the server's time, so that it goes up even if the server has lost its data. At most one question is open
+for each state: `ask id|share in thousandths|period ms|epoch of the asker|noes|failures reported`. After a no it is
+`no failures reported|noes in a row|not before ms`.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ local function store(key, x, day)
 end
 """
 
-# Six counts from an argument on. Four fifths of the workers decide, half of them after a while, and after twice that
-# the silent ones are not waited for.
+# `mine` reads six counts. Four fifths of the workers decide, half of them after `wait` ms, and after twice that workers
+# that have not answered are not counted.
 _DECIDE = """
 local function numbers(text)
   local found = {}
@@ -106,7 +106,7 @@ if old.e > tonumber(ARGV[4]) then return {1, row_of(ARGV[2], old)} end
 
 # KEYS: states, ver, workers, reports, question, answers, asks. ARGV: channel, key, worker, epoch, a day, share in
 # thousandths, period ms, life of a question in ms, workers known, six counts.
-# Returns {0} nothing, {1, row} what holds, {2, question} asked, {3, workers} too few yet, {4, failed, calls} no.
+# Returns {0} nothing, {1, row} what holds, {2, question} asked, {3, workers} still too few, {4, failed, calls} no.
 _SUSPECT = (
     CIRCUIT
     + _STORE
@@ -169,7 +169,7 @@ return decide(ARGV[2], q, tonumber(ARGV[7]), tonumber(ARGV[8]), ARGV[5])
 )
 
 # KEYS: states, ver. ARGV: channel, key, worker, epoch, a day, o or c, ms until a probe, failed probes.
-# Returns {1, row} what holds already, {2, row} done.
+# Returns {1, row} what already holds, {2, row} done.
 _JUDGE = (
     CIRCUIT
     + _STORE

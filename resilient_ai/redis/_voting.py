@@ -1,4 +1,4 @@
-"""Suspicions, answers and verdicts on their way to the server."""
+"""Sends suspicions, answers and verdicts to the server."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
     from ._scripts import Script
 
-_TOGETHER = 0.02  # seconds that failures are gathered before they are told
+_TOGETHER = 0.02  # seconds for which failures are collected before they are sent
 _SPREAD = 0.005  # seconds over which the answers of all workers are spread
-# In ms, pushed or polled: how long a question is open, and when half of the workers are enough.
+# In ms, with push or polling: how long a question is open, and when half of the workers are enough.
 _LIFE, _HALF = {True: 1500, False: 3000}, {True: 100, False: 1000}
 _LOOKS = {True: (0.06, 0.06, 0.1, 0.2, 0.3, 0.5), False: (0.5, 0.5, 0.5, 0.6)}  # seconds until who asked looks again
 
@@ -36,13 +36,13 @@ class Voting:
     The part of a connection that votes.
 
     Args:
-        prefix: Of every key.
+        prefix: The prefix of every key.
         channel: Where decisions and questions are published.
         worker: This worker's random name.
-        membership: Whose votes they are.
+        membership: Casts the votes.
         ask: Runs a script.
         rng: Source of jitter.
-        push: Whether news are pushed.
+        push: Whether news is pushed.
     """
 
     def __init__(
@@ -59,12 +59,12 @@ class Voting:
         self._prefix, self._channel, self._worker = prefix, channel, worker
         self._membership, self._votes = membership, membership.votes
         self._ask, self._rng, self._push = ask, rng, push
-        self._known: int | None = None  # workers, where a question has shown that some are gone
+        self._known: int | None = None  # workers, if a question has shown that some are gone
 
-    # -- what the tasks do
+    # -- the tasks
 
     async def run(self, start: Callable[[Callable[[], Awaitable[None]]], object]) -> None:
-        """Vote until cancelled; `start` runs something beside it, whose error ends the connection."""
+        """Vote until cancelled; `start` runs something at the same time, whose error ends the connection."""
         usages = LoopUsages()
         answering, suspecting = TaskWakeup(usages.here()), TaskWakeup(usages.here())
         self._votes.wake_with(answering.wake, suspecting.wake)
@@ -81,7 +81,7 @@ class Voting:
                     )  # fmt: skip
                     decision = decision_of_row(row)
                     if decision is None:
-                        raise ValueError("the server answers with something else than a decision")
+                        raise ValueError("the server's answer is no decision")
                     self._votes.verdict_told(verdict, decision, accepted=code == 2)
                 for ballot, question in self._votes.take_questions():
                     await anyio.sleep(_SPREAD * self._rng.random())
@@ -104,7 +104,7 @@ class Voting:
                     start(partial(self._look_again, ballot.key, rest[0]))
 
     async def _look_again(self, key: str, question: int) -> None:
-        """Who asked answers again, since after a while fewer answers are enough."""
+        """Answer one's own question again, since after a while fewer answers are enough."""
         for wait in _LOOKS[self._push]:
             await anyio.sleep(wait)
             if not self._votes.is_open(key, question):
@@ -133,20 +133,20 @@ class Voting:
             self._votes.decided(decision)
         return answer
 
-    # -- what it hears
+    # -- receiving
 
     def synced(self, now: int, states: object, asks: object, *, first: bool) -> None:
-        """What the server has, and its time; also counts the workers anew."""
+        """Take over what the server has stored, and its time; the number of workers is learnt anew."""
         self._known = None
         if not is_number(now):
-            raise ValueError("the server tells no time")
+            raise ValueError("the server's answer has no valid time")
         self._votes.server_time(now)
         for key, value in pairs_of(states):
             decision = decision_of_state(key, value, now)
             if decision is None or not self._votes.decided(decision, first=first):
                 self._membership.dropped()
         if self._push:
-            return  # questions have come by themselves
+            return  # questions arrive by themselves
         for key, number in pairs_of(asks):
             if (question := question_of_pair(key, number)) is None:
                 self._membership.dropped()
