@@ -1,4 +1,4 @@
-"""A circuit on the fast path: while it is closed, a call looks at its ticket once and takes no lock."""
+"""A circuit on the fast path: while it is closed, a call checks its ticket once and takes no lock."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .shared import SharedCircuit
 
 
-_NONE: Any = None  # no bound so far
+_NONE: Any = None  # no time limit so far
 
 
 def add_circuits(path: FastPath, circuits: dict[str | None, tuple[SharedCircuit, Handler | None]]) -> None:
@@ -28,8 +28,8 @@ def add_circuits(path: FastPath, circuits: dict[str | None, tuple[SharedCircuit,
     Put circuits in front of the function.
 
     Args:
-        path: Of their stack.
-        circuits: By endpoint, each with what runs the function within its timeout, if it has one.
+        path: The path of their stack.
+        circuits: The circuits by endpoint, each with what runs the function within its timeout, if it has one.
     """
     for endpoint, (breaker, run) in circuits.items():
         breaker.serves(path.call_site)
@@ -62,7 +62,7 @@ def _through_circuit(breaker: SharedCircuit, course: Course, path: FastPath) -> 
             if bound is not None:
                 result = await bound.run(function, within, args, kwargs)
             elif within is None:
-                # An empty dict would be copied, which takes a quarter of a bare await.
+                # Passing on an empty dict would copy it, which costs a quarter of a bare await.
                 result = await (function(*args, **kwargs) if kwargs else function(*args))
             else:
                 result = await within(args, kwargs)
@@ -78,7 +78,7 @@ def _through_circuit(breaker: SharedCircuit, course: Course, path: FastPath) -> 
             for each in counts:
                 each.ok += 1
             ended = now()
-            # `breaker.good` written out: to call it takes a twelfth of the whole.
+            # `breaker.good` written out: calling it costs a twelfth of the whole.
             answer_times = circuit.answer_times
             if ticket is circuit.fast_ticket and len(answer_times) < MOST_ANSWER_TIMES:
                 answer_times.append(ended)

@@ -1,10 +1,10 @@
 """
-The fast path: what a whole stack does while nothing is wrong, in one coroutine.
+The fast path: one coroutine that does the work of a whole stack while nothing is wrong.
 
-Layer by layer a call takes one coroutine for each policy. While nothing is wrong no layer decides anything: it only
+Layer by layer a call takes one coroutine for each policy. While nothing is wrong, no layer decides anything: it only
 counts. So a stack whose policies can say what they would count has one coroutine for all of them, at half the cost.
-The layers take over as soon as somebody has to decide: before the call, when a gate is shut; after it, when the
-function has failed or has returned a stream. Then they are handed a `StartedCall` in place of the function.
+The layers take over as soon as there is something to decide: before the call, if a gate is shut; after it, if the
+function has failed or has returned a stream. Then they get a `StartedCall` instead of the function.
 """
 
 from __future__ import annotations
@@ -35,52 +35,52 @@ if TYPE_CHECKING:
 Call = Callable[..., Coroutine[Any, Any, Any]]
 
 
-MOST_ANSWER_TIMES = 400  # that a gate's list holds: two for each answer
+MOST_ANSWER_TIMES = 400  # the most that a gate's list holds: two for each answer
 
 
 class GateState(Protocol):
-    """A state that says with one look whether anything has to be decided, before a call and after it."""
+    """A state of which one attribute shows whether there is anything to decide, before a call and after it."""
 
     @property
     def open_ticket(self) -> Any:
-        """Lets a call through; None: the layers decide."""
+        """Return the ticket that lets a call through; None: the layers decide."""
 
     @property
     def fast_ticket(self) -> Any:
-        """The open ticket, while a good answer is counted by two appends to `answer_times`; else None."""
+        """Return the open ticket while a good answer is counted by two appends to `answer_times`; else None."""
 
     @property
     def answer_times(self) -> list[float]:
-        """When an answer ended, when it had begun, and so on in turn."""
+        """Return when an answer ended, when it had begun, and so on in turn."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """What stands right in front of the function on a fast path."""
+    """What a call passes right before the function on a fast path."""
 
-    state: GateState  # looked at before a call and after it
-    # Counts a good answer that the list has no room for, or that may change the state: the call's ticket, when it
-    # began, when it ended.
+    state: GateState  # checked before a call and after it
+    # Counts a good answer if the list is full or the answer may change the state: the call's ticket, when it began,
+    # when it ended.
     good: Callable[[Any, float, float], None]
-    run: Handler | None  # runs the function, within a time limit say; None: it is just called
+    run: Handler | None  # runs the function, for example within a time limit; None: it is simply called
 
 
 class Permits(Protocol):
-    """What lets calls through and is told of their answers, in front of a gate or of the function."""
+    """Gives permits to calls and learns of their answers, in front of a gate or of the function."""
 
     @property
     def owner(self) -> object:
-        """What gives the permits, by which a layer knows its own."""
+        """Return what gives the permits, by which a layer recognizes its own."""
 
     def enter(self, now: float, args: tuple[Any, ...], kwargs: dict[str, Any], /) -> Any:
-        """A permit; None: the layers decide."""
+        """Return a permit; None: the layers decide."""
 
     def give_back(self, permit: Any, now: float) -> None:
-        """The call of a permit was not made after all."""
+        """Take back the permit of a call that was not made after all."""
 
     def succeeded(self, permit: Any, now: float, result: Any) -> None:
-        """The call of a permit has given a good answer."""
+        """Take back the permit of a call that gave a good answer."""
 
 
 class _Both:
@@ -88,8 +88,8 @@ class _Both:
     The permits of two layers: a call needs both.
 
     Args:
-        outer: Those of the upper layer.
-        inner: Those of the lower one.
+        outer: The permits of the upper layer.
+        inner: The permits of the lower layer.
     """
 
     __slots__ = ("_inner", "_outer", "owner")
@@ -117,11 +117,11 @@ class _Both:
 
 
 class Guard(Protocol):
-    """What may refuse a call before anything else is done, and tells with one look that it does not."""
+    """May refuse a call before anything else is done; one attribute shows that it does not."""
 
     @property
     def is_open(self) -> bool:
-        """Whether nothing has to be decided."""
+        """Return whether there is nothing to decide."""
         ...
 
 
@@ -131,19 +131,19 @@ class Course:
 
     Args:
         function: Called with all arguments.
-        bare: The same, as the layers call it: they count its runs themselves, where somebody counts.
-        layers: They take over when something is wrong.
+        bare: The same, as the layers call it: they count its runs themselves, if anything counts them.
+        layers: Take over when something is wrong.
         now: The clock.
-        counts: What counts each good call.
+        counts: Count each good call.
         method: Whether the first argument is the instance.
 
     Attributes:
-        limits: As the path's; None where nothing but a layer can end a call.
-        looks: As the path's.
-        scoped: As the path's.
-        always: Whether a layer bounds each call, whatever its caller's deadline.
-        permits: Of a stack without endpoints.
-        told: What those who watch are told.
+        limits: As in the path; None if only a layer can end a call.
+        looks: As in the path.
+        scoped: As in the path.
+        always: Whether a layer limits the time of each call, whatever its caller's deadline.
+        permits: The permits of a stack without endpoints.
+        told: What watchers are told.
     """
 
     __slots__ = (
@@ -186,7 +186,7 @@ class Course:
 
     def bound(self, endpoint: str | None = None, narrower: Limit | None = None, *call: Any) -> Bound | ByLayers | None:
         """
-        What runs the function of the running task's call; None: it is just called.
+        Return what runs the function of the running task's call; None: it is simply called.
 
         Args:
             endpoint: Who is asked, where there are several.
@@ -207,7 +207,7 @@ class Course:
         return time
 
     def as_layers_call(self, args: tuple[Any, ...]) -> tuple[Callable[..., Any], Any, tuple[Any, ...]]:
-        """The function, its instance if it has one, and the other arguments."""
+        """Return the function, its instance if it has one, and the other arguments."""
         if self.method and args:  # none: the TypeError of a call without its instance is under way
             return MethodType(self._bare, args[0]), args[0], args[1:]
         return self._bare, None, args
@@ -224,23 +224,23 @@ class Course:
 
 class FastPath:
     """
-    Put together by the policies of one stack, outermost first, once it has been bound.
+    The fast path of one stack, put together by its policies, outermost first, once it has been bound.
 
     Attributes:
         call_site: The name of the outermost policy's state.
-        counts: What counts each good call.
-        gates: What stands in front of the function, by endpoint, or for None where there are no endpoints.
-        guard: Looked at before all of it, if there is one.
-        permits: What stands in front of these and is told of each answer, likewise.
-        shape: Makes the coroutine function; None: a policy that has more to do than to count sets it.
-        timed: Whether some layer wants to know when the call began.
+        counts: Count each good call.
+        gates: The gates in front of the function, by endpoint, or under None if there are no endpoints.
+        guard: Checked before everything else, if there is one.
+        permits: The permits in front of the gates, by endpoint or under None.
+        shape: Makes the coroutine function; set by a policy that does more than counting, else None.
+        timed: Whether a layer needs to know when the call began.
         method: Whether it is called with the instance first.
-        limits: Of the layers that bound a call whose caller has a deadline.
-        timeout: Seconds that each call has in any case; None: nobody says.
-        looks: Whether how long a caller waits is of interest.
-        scoped: Empty while no task of asyncio can have a scope around it, or a timeout that is looked for.
-        tells: What tells those who watch of each good call.
-        answers: Whether a layer may answer in the function's place, and wants to know whether somebody inside has.
+        limits: The limits of the layers that shorten a call whose caller has a deadline.
+        timeout: Seconds that each call has in any case; None: no layer sets them.
+        looks: Whether any layer needs to know how long the caller waits.
+        scoped: Empty while no task of asyncio can have a scope around it, or a timeout that matters here.
+        tells: Reports each good call to watchers.
+        answers: Whether a layer may answer instead of the function, and needs to know whether a layer inside did.
     """
 
     __slots__ = (
@@ -277,7 +277,7 @@ class FastPath:
         self.answers = False
 
     def add_permits(self, permits: Mapping[str | None, Permits]) -> bool:
-        """Put these in front, by endpoint, below those that stand there already; False where there are two of them."""
+        """Add permits, by endpoint, below those that are there; False if there are already two of them."""
         for endpoint, each in permits.items():
             outer = self.permits.get(endpoint)
             if type(outer) is _Both or (outer is not None and outer.owner is each.owner):
@@ -287,7 +287,7 @@ class FastPath:
         return True
 
     def bound_by(self, owner: object, seconds: float) -> None:
-        """Bound each call, whether its caller has a deadline or not."""
+        """Limit the time of each call, whether its caller has a deadline or not."""
         self.limits.append(Limit(owner, lambda left: min(left, seconds)))
         self.timeout = seconds if self.timeout is None else min(seconds, self.timeout)
 
@@ -300,14 +300,14 @@ class FastPath:
         *,
         plain: bool,
     ) -> Call:
-        """One coroutine for the whole stack, which calls `function`; `layers` takes over when something is wrong."""
+        """Return the coroutine function of the stack: it calls `function`, or `layers` when something is wrong."""
         course = Course(function, bare, layers, clock.now, tuple(self.counts), method=self.method)
         course.permits, course.looks = self.permits.get(None), self.looks
         course.limits = None if plain or not getattr(clock, "real", False) else tuple(self.limits)
         if self.timeout is not None:
             self.scoped = (None,)
         elif self.looks:
-            # With permits a call is dear enough for a look at the timers of its loop, each time.
+            # With permits a call costs so much that its loop's timers can be checked each time.
             self.scoped = (None,) if self.permits else tasks_with_scopes()
         course.scoped, course.always = self.scoped, self.timeout is not None
         course.told = told_layers(tuple(self.tells), answers=self.answers, counted=function is not bare)
@@ -317,12 +317,12 @@ class FastPath:
 
 def within_time(gate: Gate | None, function: Callable[..., Any], timeout: float | None) -> Callable[..., Any] | None:
     """
-    What calls the function within the time that it has behind a gate, if it has one.
+    Return what calls the function within the time that its gate gives it, if there is one.
 
     Args:
         gate: The gate.
         function: The function.
-        timeout: Seconds that the call has in any case: where they are fewer, the gate's time is never over.
+        timeout: Seconds that the call has in any case: if they are fewer, the gate's time never ends first.
     """
     if gate is None or gate.run is None or (timeout is not None and timeout < seconds_of(gate.run)):
         return None
@@ -336,13 +336,13 @@ def _guarded(guard: Guard, called: Call, course: Course) -> Call:
     return guarded
 
 
-_NOBODYS = (SuccessCount(),)  # for stacks whose only policy counts otherwise
+_ONLY_SUCCESSES = (SuccessCount(),)  # for stacks whose only policy counts in another way
 
 
 def _counted(course: Course, path: FastPath) -> Call:
     function, now = course.function, course.now if path.timed else None
-    counts = course.counts or _NOBODYS
-    first, others, scoped = counts[0], counts[1:], path.scoped  # the usual one is counted without a loop
+    counts = course.counts or _ONLY_SUCCESSES
+    first, others, scoped = counts[0], counts[1:], path.scoped  # the usual single one is counted without a loop
     known: type = type(None)  # the latest type of result, which is no stream
 
     async def called(*args: Any, **kwargs: Any) -> Any:
@@ -358,7 +358,7 @@ def _counted(course: Course, path: FastPath) -> Call:
             if bound is not None:
                 result = await bound.run(function, None, args, kwargs)
             else:
-                # An empty dict would be copied, which takes a quarter of a bare await.
+                # Passing on an empty dict would copy it, which costs a quarter of a bare await.
                 result = await (function(*args, **kwargs) if kwargs else function(*args))
         except BaseException as error:  # noqa: BLE001 - the layers raise it again
             mark_if_wrong_call(error)

@@ -1,4 +1,4 @@
-"""Who looks at calls from outside, a tracer say: put around whole calls, and around each attempt."""
+"""Observers of calls, such as a tracer: put around whole calls and around each attempt."""
 
 from __future__ import annotations
 
@@ -15,36 +15,36 @@ if TYPE_CHECKING:
 
 
 class HasPolicies(Protocol):
-    """The stack of a function, which this file must not know: it knows this file."""
+    """The stack of a function, which this file must not import: it imports this file."""
 
     @property
     def policies(self) -> tuple[Any, ...]: ...
 
 
 class HasMeasurements(Protocol):
-    """A registry, likewise."""
+    """A registry, which this file must not import either."""
 
     clock: Clock
     measurements: Measurements | None
 
 
 class Observer(Protocol):
-    """Somebody who looks at the calls of a registry's functions. Its handlers stand around the layers' own."""
+    """Observes the calls of a registry's functions. Its handlers wrap those of the layers."""
 
     def wants(self, stack: HasPolicies) -> bool:
-        """Whether it looks at the calls of this function; then they do not go on the fast path."""
+        """Return whether it observes the calls of this function; then they do not use the fast path."""
         ...
 
     def call(self, call_site: str, handler: Handler) -> Handler:
-        """What runs a whole call; `handler` runs the layers."""
+        """Return what runs a whole call; `handler` runs the layers."""
         ...
 
     def attempt(self, call_site: str, endpoint: str | None, handler: Handler) -> Handler:
-        """What runs the function once; `handler` calls it."""
+        """Return what runs the function once; `handler` calls it."""
         ...
 
 
-# Of all callers that the running call is made for, what an observer follows each with; empty where it is for one.
+# What an observer follows each caller with, if the running call is made for several; empty if it is for one.
 made_for: ContextVar[tuple[Any, ...]] = ContextVar("resilient_ai.made_for", default=())
 OWN_VARIABLES.add(made_for)
 
@@ -74,7 +74,7 @@ class AttemptTimer:
                 return result
             except Exception:
                 raise
-            except BaseException:  # cancelled: nobody's failure
+            except BaseException:  # cancelled, which is no failure
                 outcome = ""
                 raise
             finally:

@@ -1,8 +1,8 @@
 """
-How long a call on a fast path may take: not as long as its caller waits, so that a layer has time to do something else.
+How long a call on a fast path may take: less than its caller waits, so that a layer has time to do something else.
 
-On asyncio in real time the call is ended here, and the layer whose time was over goes on when the layers take over.
-Everywhere else, and where somebody watches, the layers run the call.
+On asyncio in real time the call is ended here, then the layers take over and the one whose time has run out continues.
+Everywhere else, and if the calls are watched, the layers run the call.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from .backend import in_trio, tell_scopes
 from .callers_deadline import Deadline, Patience, current_deadline, reset_deadline, set_deadline
 from .clock import SystemClock
 from .errors import mark_if_wrong_call
-from .moments import Moments, moments_of
 from .tasks import current_task, ended_by_us, running_loop
+from .timed_actions import TimedActions, timed_actions_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,11 +36,11 @@ ByLayers: TypeAlias = Literal[_ByLayers.BY_LAYERS]
 
 class Limit(NamedTuple):
     """
-    What one layer makes of the time that a call has.
+    How one layer shortens the time of a call.
 
     Attributes:
-        owner: The layer's state, by which it knows a bound of its own.
-        seconds: Tells how long the call below may take, by what its caller waits; inf for no end.
+        owner: The layer's state, by which it recognizes its own bound.
+        seconds: Returns how long the call below may take, given how long its caller waits; inf for any time.
     """
 
     owner: object
@@ -49,7 +49,7 @@ class Limit(NamedTuple):
 
 class Share(NamedTuple):
     """
-    How long one layer lets a call take.
+    The time that one layer gives a call.
 
     Attributes:
         owner: The layer's state.
@@ -64,11 +64,11 @@ class Share(NamedTuple):
 
 class Bound(Protocol):
     """
-    What runs the function of a call on a fast path, if something has to be done around it.
+    Runs the function of a call on a fast path, if something has to be done around it.
 
     Attributes:
-        time: How long it may take; None: as long as it likes.
-        flag: Set where a fallback answers inside; None: nobody wants to know.
+        time: How long it may take; None: any time.
+        flag: Set if a fallback answers inside; None: that does not matter.
     """
 
     @property
@@ -86,24 +86,24 @@ class Bound(Protocol):
         """Call a function; see `TimeBound.run`."""
 
     def told(self) -> None:
-        """The call has its answer."""
+        """Note that the call has its answer."""
 
 
 class TimeBound:
     """
-    The end of one call.
+    The time limit of one call.
 
     Attributes:
-        share: The shortest one.
-        seconds: That one's.
-        is_over: Whether it has ended the call, and nothing else has.
+        share: The shortest share.
+        seconds: Its seconds.
+        is_over: Whether it ended the call, and nothing else did.
     """
 
     __slots__ = (
+        "_actions",
         "_began",
         "_cancelling",
         "_ended",
-        "_moments",
         "_shares",
         "_task",
         "is_over",
@@ -111,15 +111,15 @@ class TimeBound:
         "share",
     )
 
-    def __init__(self, shares: list[Share], moments: Moments, task: asyncio.Task[Any]) -> None:
+    def __init__(self, shares: list[Share], actions: TimedActions, task: asyncio.Task[Any]) -> None:
         self.share = shares[-1]
         self.seconds = self.share.seconds
         self.is_over = False
         self._shares = shares
-        self._moments = moments
+        self._actions = actions
         self._task: asyncio.Task[Any] | None = task
-        self._cancelling = 0  # how often the task had been asked to cancel before
-        self._ended = False  # whether the time is over
+        self._cancelling = 0  # cancellation requests of the task before the call
+        self._ended = False  # whether the time has run out
         self._began = 0.0
 
     flag = None
@@ -129,23 +129,23 @@ class TimeBound:
         return self
 
     def told(self) -> None:
-        """Nobody listens."""
+        """Do nothing: an answer needs no note here."""
 
     def share_of(self, owner: object) -> Share | None:
-        """What a layer has set; None: it does not shorten the time."""
+        """Return the share that a layer has set; None: it does not shorten the time."""
         return next((each for each in self._shares if each.owner is owner), None)
 
     def spent(self) -> float:
-        """Seconds since the call began."""
-        return self._moments.now() - self._began
+        """Return the seconds since the call began."""
+        return self._actions.now() - self._began
 
     @property
-    def is_due(self) -> bool:
-        """Whether the call goes on."""
+    def is_needed(self) -> bool:
+        """Return whether the call is still running."""
         return self._task is not None
 
     def happen(self) -> None:
-        """The time is over."""
+        """End the call: its time has run out."""
         if (task := self._task) is not None:
             self._ended = True
             task.cancel()
@@ -158,22 +158,22 @@ class TimeBound:
         kwargs: dict[str, Any],
     ) -> Any:
         """
-        Call a function.
+        Call a function, and cancel it when the time has run out.
 
         Args:
-            function: It.
-            within: What calls it within a time that has nothing to do with this one, if it has one.
+            function: The function.
+            within: Calls it within another, independent time limit, if there is one.
             args: Its positional arguments.
             kwargs: Its keyword arguments.
 
         Raises:
-            CancelledError: The time was over, if `is_over` afterwards.
+            CancelledError: The time has run out, if `is_over` is set afterwards.
         """
-        task, moments = self._task, self._moments
+        task, actions = self._task, self._actions
         here = Deadline(_REAL, self.seconds, current_deadline())
         self._cancelling = task.cancelling()  # type: ignore[union-attr]  # it has a task up to here
-        self._began = moments.now()
-        moments.add(self._began + self.seconds, self)
+        self._began = actions.now()
+        actions.add(self._began + self.seconds, self)
         tokens = set_deadline(here)
         try:
             if within is None:
@@ -190,9 +190,9 @@ class TimeBound:
         finally:
             self._task = None
             here.over = True
-            if self._ended and task is not None:  # the function has answered all the same
+            if self._ended and task is not None:  # the function has answered anyway
                 task.uncancel()
-            reset_deadline(tokens)  # not where a call of a closed loop is collected in another context
+            reset_deadline(tokens)  # unless a call of a closed loop is garbage-collected in another context
 
     def _leave(self, task: asyncio.Task[Any] | None, error: BaseException) -> None:
         self.is_over = ended_by_us(task, self._cancelling, error)  # type: ignore[arg-type]  # it has one up to here
@@ -202,7 +202,7 @@ def time_bound(
     limits: tuple[Limit, ...] | None, narrower: Limit | None, patience: Patience | None, *call: Any
 ) -> TimeBound | ByLayers | None:
     """
-    How long the running task's call may take on a fast path.
+    Return how long the running task's call may take on a fast path.
 
     Args:
         limits: Of the layers that limit time, outermost first; None where a fast path can end no call.
@@ -211,7 +211,7 @@ def time_bound(
         *call: What `narrower` needs to know of the call.
 
     Returns:
-        None: as long as it likes; `BY_LAYERS`: it is not for a fast path.
+        None: any time; `BY_LAYERS`: the call cannot use a fast path.
     """
     if limits is None or (patience is not None and not getattr(patience.clock, "real", False)):
         return None if patience is None else BY_LAYERS
@@ -231,4 +231,4 @@ def time_bound(
     loop = running_loop()
     if loop is None or (task := current_task(loop)) is None or in_trio():
         return BY_LAYERS
-    return TimeBound(shares, moments_of(loop), task)
+    return TimeBound(shares, timed_actions_of(loop), task)

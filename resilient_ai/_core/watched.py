@@ -1,4 +1,4 @@
-"""A call on a fast path that somebody watches: `watch()` is told there what the layers would have told it."""
+"""A call on a fast path that is watched: `watch()` learns there what the layers would have told it."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ if TYPE_CHECKING:
 
 
 class Tell(Protocol):
-    """What one layer tells of a good answer."""
+    """Tells a watcher what one layer knows about a good answer."""
 
     def __call__(self, seen: Seen, endpoint: str | None, degraded: bool, /) -> None:
         """
-        Tell it.
+        Tell a watcher.
 
         Args:
-            seen: Is told.
-            endpoint: Who has answered, where there are several.
-            degraded: Whether a fallback has answered inside the function.
+            seen: Takes what is told.
+            endpoint: The endpoint that answered, if there are several.
+            degraded: Whether a fallback answered inside the function.
         """
         ...
 
 
 class ToldLayers(NamedTuple):
     """
-    What those who watch are told of the calls of one stack.
+    What watchers are told about the calls of one stack.
 
     Attributes:
-        tells: What the layers tell.
-        answers: Whether a layer may answer in the function's place, and wants to know whether somebody inside has.
-        counted: Whether the function counts its usage itself, because a registry wants to know.
+        tells: Tell what each layer knows.
+        answers: Whether a layer may answer instead of the function, and needs to know whether a layer inside did.
+        counted: Whether the function counts its usage itself, because a registry needs it.
     """
 
     tells: tuple[Tell, ...]
@@ -49,19 +49,19 @@ class ToldLayers(NamedTuple):
 
 @cache  # stacks of the same policies share one
 def told_layers(tells: tuple[Tell, ...], *, answers: bool, counted: bool) -> ToldLayers:
-    """That of a stack."""
+    """Return what watchers of a stack are told."""
     return ToldLayers(tells, answers, counted)
 
 
 class WatchedCall:
     """
-    One call.
+    A watched call.
 
     Args:
-        seen: Who is told.
-        layers: What of.
-        endpoint: Who is asked, where there are several.
-        time: How long the call may take; None: as long as it likes.
+        seen: Takes what is told.
+        layers: What is told.
+        endpoint: The endpoint that is called, if there are several.
+        time: How long the call may take; None: any time.
     """
 
     __slots__ = ("_endpoint", "_layers", "_seen", "flag", "time")
@@ -103,7 +103,7 @@ class WatchedCall:
             if flag is not None and flag_token is not None:
                 lower_flag(flag, flag_token, outer)
         if run is not None:
-            # A text is the usual answer, and asking its class for something that it lacks takes a bare await.
+            # Text is the usual answer, and looking for an attribute that its class lacks costs as much as a bare await.
             if type(result) is not str and hasattr(type(result), "__anext__") and gives_items(type(result)):
                 has_opened(run)
             else:
@@ -111,7 +111,7 @@ class WatchedCall:
         return result
 
     def told(self) -> None:
-        """The call has its answer."""
+        """Tell the watcher about the answer."""
         degraded = self.flag is not None and self.flag.degraded
         for tell in self._layers.tells:
             tell(self._seen, self._endpoint, degraded)

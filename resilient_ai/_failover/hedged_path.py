@@ -13,10 +13,10 @@ from resilient_ai._core.backend import in_trio
 from resilient_ai._core.beside import BesideTasks
 from resilient_ai._core.call_facts import degraded_flag
 from resilient_ai._core.callers_deadline import Deadline, current_deadline, set_deadline
-from resilient_ai._core.moments import moments_of
 from resilient_ai._core.patience import scope_seconds_left
 from resilient_ai._core.task_scopes import is_in_scope, tasks_with_scopes
 from resilient_ai._core.tasks import current_task, running_loop
+from resilient_ai._core.timed_actions import timed_actions_of
 
 from .course import FailoverCall
 
@@ -66,8 +66,8 @@ class Hedges:
 
     def arm(self, hedge: Hedge) -> None:
         """Start the delay of a hedge, whose call begins."""
-        moments = moments_of(running_loop())
-        moments.add(moments.now() + self._delay, hedge)
+        actions = timed_actions_of(running_loop())
+        actions.add(actions.now() + self._delay, hedge)
 
     def called(self) -> None:
         """Count a call that may be hedged; the ordinary layers count their own."""
@@ -119,7 +119,7 @@ class Hedge:
         self._left = scope_seconds_left() if scopes and is_in_scope(task, scopes) else None
 
     @property
-    def is_due(self) -> bool:
+    def is_needed(self) -> bool:
         """Whether the call is still running."""
         return self._task is not None
 

@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 _LEAST = 64  # a heap is not cleaned up below so many entries
 
 
-class Awaited(Protocol):
+class TimedAction(Protocol):
     """A timed action."""
 
     @property
-    def is_due(self) -> bool:
+    def is_needed(self) -> bool:
         """Whether it is still needed."""
         ...
 
@@ -33,7 +33,7 @@ class Awaited(Protocol):
         """Do it, because its time has come. Called by the loop, outside all tasks."""
 
 
-class Moments:
+class TimedActions:
     """
     The timed actions of one loop.
 
@@ -50,46 +50,46 @@ class Moments:
         self.loop = loop
         self.now: Callable[[], float] = clock_of(loop)
         # The id of an object orders actions of the same time. It is unique, because the heap keeps the objects alive.
-        self._heap: list[tuple[float, int, Awaited]] = []
+        self._heap: list[tuple[float, int, TimedAction]] = []
         self._most = _LEAST
         self._timer: asyncio.TimerHandle | None = None
         self._timer_ends = 0.0
 
-    def add(self, moment: float, awaited: Awaited) -> None:
+    def add(self, when: float, action: TimedAction) -> None:
         """Add an action at a time of the loop's clock."""
         heap = self._heap
-        heappush(heap, (moment, id(awaited), awaited))
-        if self._timer is None or moment < self._timer_ends:
-            self._watch(moment)
+        heappush(heap, (when, id(action), action))
+        if self._timer is None or when < self._timer_ends:
+            self._watch(when)
         elif len(heap) > self._most:
-            heap[:] = [each for each in heap if each[2].is_due]
+            heap[:] = [each for each in heap if each[2].is_needed]
             heapify(heap)
             self._most = max(_LEAST, 2 * len(heap))
 
-    def _watch(self, moment: float) -> None:
+    def _watch(self, when: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._timer_ends = moment
+        self._timer_ends = when
         # In an empty context: the first caller's context would live as long as the timer.
-        self._timer = self.loop.call_at(moment, self._look, context=Context())
+        self._timer = self.loop.call_at(when, self._look, context=Context())
 
     def _look(self) -> None:
         heap, now = self._heap, self.loop.time()
         self._timer = None
         try:
-            while heap and (heap[0][0] <= now or not heap[0][2].is_due):
-                awaited = heappop(heap)[2]
-                if awaited.is_due:
-                    awaited.happen()
+            while heap and (heap[0][0] <= now or not heap[0][2].is_needed):
+                action = heappop(heap)[2]
+                if action.is_needed:
+                    action.happen()
         finally:
             if heap:
                 self._watch(heap[0][0])
 
 
-_all: PerLoop[Moments] = PerLoop(Moments)
+_all: PerLoop[TimedActions] = PerLoop(TimedActions)
 
 
-def moments_of(loop: Any) -> Moments:
+def timed_actions_of(loop: Any) -> TimedActions:
     """The timed actions of a running loop."""
     latest = _all.latest
     return latest if latest is not None and latest.loop is loop else _all.of(loop)
