@@ -236,7 +236,7 @@ def answered(site: RetrySite, call: RetriedCall | None) -> None:
 
 
 def tell_one_attempt(seen: Seen, _endpoint: str | None, _degraded: bool) -> None:
-    """What somebody who watches is told of a call that has its answer at once."""
+    """Tell a watcher about a call that has its answer at once."""
     seen.attempts += 1
 
 

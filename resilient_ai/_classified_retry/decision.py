@@ -196,7 +196,7 @@ def _not_at_all(failure: Failure, plan: Plan, choices: RetryChoices, conditions:
     kind = failure.kind
     if failure.not_asked and plan.wait is None:  # it is for an operator to say
         what = "circuit" if kind is ErrorType.CIRCUIT_OPEN else "endpoint"
-        return f"nobody knows when the {what} may be asked again"
+        return f"it is not known when the {what} may be called again"
     if choices.retry is not None:  # the user's condition replaces the rules
         if conditions is None or not conditions.wants_retry():
             return "its retry= says no"

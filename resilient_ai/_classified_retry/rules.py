@@ -199,7 +199,7 @@ def chosen_types(on: Collection[ErrorType] | None, config: RetryConfig) -> froze
         return None
     given: Any = on  # a caller without a type checker may pass anything
     if not isinstance(given, Collection) or isinstance(given, str | bytes):
-        raise ValueError(f"on takes ErrorTypes, [ErrorType.TIMEOUT] say, got {given!r}")
+        raise ValueError(f"on takes ErrorTypes such as [ErrorType.TIMEOUT], got {given!r}")
     for kind in given:
         if not isinstance(kind, ErrorType) or config.rule(kind) is None:
             raise ValueError(f"on names {kind!r}, which has no rule; give it one with rules={{...: RetryRule(...)}}")

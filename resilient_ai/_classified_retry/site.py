@@ -51,6 +51,6 @@ class RetrySite:
             failure = Failure(*key)
             known = self._usual[key] = failure, plan_for(failure, self.config, self.choices, math.inf)
         failure, plan = known
-        # A wait of the user's own may be longer than the rule's.
+        # The user's own wait may be longer than the rule's.
         left = self.waiting.seconds_left(math.inf if self.has_conditions else plan.rule.max_delay)
         return failure, plan, left

@@ -64,7 +64,7 @@ class Seen:
 
 _seen: ContextVar[Seen | None] = ContextVar("resilient_ai.seen", default=None)
 
-# Whether somebody watches or has set a deadline, or both: one look-up for the fast paths, which ask further only then.
+# Whether a call is watched or has a deadline, or both: one look-up for the fast paths, which check further only then.
 WATCHED: Final = 1
 TIMED: Final = 2
 marked: ContextVar[int] = ContextVar("resilient_ai.marked", default=0)

@@ -193,12 +193,12 @@ _watchers: Meter | None = None
 
 
 def tell_watchers(meter: Meter) -> None:
-    """Let this meter tell those who watch a call, where no registry counts."""
+    """Let this meter tell watchers about calls that no registry counts."""
     global _watchers
     _watchers = meter
     tell_watchers_with(lambda handler: metered(handler, meter, None))
 
 
 def run_for_watchers() -> Run | None:
-    """A run of a function that somebody watches, where no registry counts."""
+    """Return a new run of a function that is watched but not counted by a registry."""
     return None if _watchers is None else _watchers.run(None)

@@ -76,7 +76,7 @@ class Opening:
     async def unwatched(
         self, fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
-        """The same, whoever watches."""
+        """Do the same without telling watchers."""
         result = await call_plainly(fn, instance, args, kwargs)
         return await self.open(result, fn) if gives_items(type(result)) else result
 
@@ -91,7 +91,7 @@ class Opening:
     async def unwatched_generator(
         self, fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
-        """The same, whoever watches."""
+        """Do the same without telling watchers."""
         return await self.open(call_plainly(fn, instance, args, kwargs), fn)
 
     async def open(self, stream: Any, fn: Callable[..., Any]) -> ReturnedStream:

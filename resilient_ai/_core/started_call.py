@@ -49,11 +49,11 @@ class StartedCall:
         self.choice = choice  # of the layer that has several below it
         self.result = result  # what the function has returned
         self.permit = permit  # that the call holds
-        self.bound: TimeBound | None = None  # how long it might take, if somebody minded
-        self.flag: DegradedFlag | None = None  # whether a fallback has answered inside, if somebody wants to know
+        self.bound: TimeBound | None = None  # how long it might take, if its time was limited
+        self.flag: DegradedFlag | None = None  # whether a fallback has answered inside, if that matters
         if bound is not None:
             self.flag = bound.flag
-            if error is not None:  # the time of a call that was not ended by it is nobody's business
+            if error is not None:  # the time limit does not matter if it did not end the call
                 self.bound = bound.time
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:

@@ -86,7 +86,7 @@ class DegradedFunction:
         if type(result) is ReturnedStream:
             hold(result, call, flag)
             return result
-        if here.memories:  # that somebody watches changes nothing
+        if here.memories:  # whether the call is watched makes no difference
             call.learn(streamed=False)
         here.state.good.one_more()
         if not flag.degraded:

@@ -287,7 +287,7 @@ def _note(seen: Seen | None, error: Exception | None) -> None:
 
 
 def tell_no_fallback(seen: Seen, _endpoint: str | None, degraded: bool) -> None:
-    """What somebody who watches is told of a good answer on a fast path."""
+    """Tell a watcher about a good answer on a fast path."""
     if not degraded and (seen.degraded or seen.error is not None):  # of an earlier call
         _note(seen, None)
 

@@ -169,7 +169,7 @@ class LastAnswer:
             self._bytes -= kept.size
 
     def _key_of(self, call: FailedCall) -> str | None:
-        """The key of a call; None if its likes cannot be identified, so that its answer is not kept."""
+        """Return the key of a call; None if equal calls cannot be identified, so that its answer is not kept."""
         what = dict(call.arguments) if self._key is None else self._key(call)
         try:
             if self._scope is None:

@@ -52,7 +52,7 @@ class Blocks(Generic[N]):
             fitting = min(block.shape[1] - start, len(rows) - done)
             block[:, start : start + fitting] = rows[done : done + fitting].T
             done += fitting
-            self._count += fitting  # last: whoever reads meanwhile looks at no row that is not there yet
+            self._count += fitting  # last: a reader in another thread must not see rows that are not there yet
 
     def _with_room(self, number: int, used: int, needed: int) -> npt.NDArray[N]:
         """The block with this number, with room for so many rows or for as many as a block can have."""

@@ -47,7 +47,7 @@ async def test_it_fails_at_once_when_the_circuit_stays_open_for_longer(registry,
 
 async def test_it_does_not_wait_for_an_operator(registry, clock):
     ask = retrying(registry, scripted(CircuitOpenError("openai", reason="forced_open")))
-    with pytest.raises(AIServiceError, match="nobody knows when the circuit may be asked again"):
+    with pytest.raises(AIServiceError, match="it is not known when the circuit may be called again"):
         await ask()
 
     assert clock.now() == 0

@@ -129,8 +129,8 @@ OWN = RetryChoices(retry=any_condition, wait=any_condition, stop=any_condition)
 @pytest.mark.parametrize(
     ("reason", "failure", "given"),
     [
-        ("nobody knows when the circuit", Failure(ErrorType.CIRCUIT_OPEN, retryable=True, not_asked=True), {}),
-        ("nobody knows when the endpoint", Failure(ErrorType.MODEL_OVERLOADED, retryable=True, not_asked=True), {}),
+        ("not known when the circuit", Failure(ErrorType.CIRCUIT_OPEN, retryable=True, not_asked=True), {}),
+        ("not known when the endpoint", Failure(ErrorType.MODEL_OVERLOADED, retryable=True, not_asked=True), {}),
         ("its retry= says no", OVERLOADED, {"choices": OWN, "conditions": Conditions(wants=False)}),
         ("authentication is not retried", Failure(ErrorType.AUTHENTICATION, retryable=False), {}),
         ("network_error is not retried", Failure(ErrorType.NETWORK_ERROR, retryable=False), {}),
