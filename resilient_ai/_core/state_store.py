@@ -88,14 +88,7 @@ class View(Mapping[str, H], Generic[H]):
 
 class StateStore(Exporting, RunTimeSettings):
     """
-    The clock, the listeners and the states that all policies of a process share.
-
-    Args:
-        clock: `now()` and `async sleep(seconds)`; default the machine's monotonic clock.
-        rng: Source of jitter and of random choices; default a new `random.Random`.
-        listeners: Called with every event; default one structured log line each. `()` for none.
-        max_server_wait: Most seconds for which a server's wait can close a circuit, an endpoint or a limit.
-            Default an hour.
+    What the policies need of a registry: its clock, its listeners and their states, with the arguments of `Registry`.
 
     Raises:
         ValueError: `max_server_wait` is negative or not a finite number, or a listener is no plain function.

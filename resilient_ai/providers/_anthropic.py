@@ -13,7 +13,7 @@ from resilient_ai._core.errors import MissingKeyError
 from resilient_ai._core.public import public
 
 from . import _anthropic_form as form
-from ._endpoint import SECONDS, Asked, ProviderEndpoint, check_text, host_of, parameters_of
+from ._endpoint import SECONDS, Asked, ProviderEndpoint, check_text, parameters_of
 from ._heard import Heard
 from ._messages import system_text
 
@@ -93,7 +93,7 @@ class AnthropicEndpoint(ProviderEndpoint):
         self._api_key = api_key
         self._keep_secret(api_key, address=base_url)
         given = client if client is not None else sync_client
-        self._base_url = str(given.base_url) if given is not None else base_url
+        self._url = str(given.base_url) if given is not None else base_url
 
     async def check(self) -> None:
         client = await self._client()
@@ -101,10 +101,6 @@ class AnthropicEndpoint(ProviderEndpoint):
         if models is None:
             raise NotImplementedError(f"a {type(client).__name__} cannot be asked for its models")
         await models.retrieve(self.model)
-
-    @property
-    def _host(self) -> str | None:
-        return host_of(self._base_url)
 
     def _make(self) -> Any:
         import anthropic
@@ -120,7 +116,7 @@ class AnthropicEndpoint(ProviderEndpoint):
         environment = ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN")
         if self._api_key is None and not any(map(os.environ.get, environment)):
             raise MissingKeyError(self.name, variable="ANTHROPIC_API_KEY")
-        return {"api_key": self._api_key, "base_url": self._base_url, "max_retries": 0, "timeout": self._timeout}
+        return {"api_key": self._api_key, "base_url": self._url, "max_retries": 0, "timeout": self._timeout}
 
     async def _close(self, client: Any) -> None:
         await client.close()

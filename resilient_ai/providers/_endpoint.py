@@ -88,6 +88,7 @@ class ProviderEndpoint(ABC):
     _kind: ClassVar[Kind] = "openai"
     _hottest: ClassVar[float] = 2
     _embeds: ClassVar[bool] = False
+    _url: str | None  # where the API is; None: the default of the SDK
     _plain_client: PlainClient | None = None  # of the twin for plain code
 
     def __init__(
@@ -246,12 +247,8 @@ class ProviderEndpoint(ABC):
 
     def _shown(self) -> str:
         """The identifying attributes for the repr: of an address only the host, and never a key."""
-        told = {"model": self.model, "host": self._host, "region": self.region}
+        told = {"model": self.model, "host": host_of(self._url), "region": self.region}
         return ", ".join([repr(self.name), *(f"{key}={value!r}" for key, value in told.items() if value is not None)])
-
-    @property
-    @abstractmethod
-    def _host(self) -> str | None: ...
 
     # -- one call
 

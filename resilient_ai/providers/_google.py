@@ -14,7 +14,7 @@ from resilient_ai._core.errors import MissingKeyError
 from resilient_ai._core.public import public
 
 from . import _google_form as form
-from ._endpoint import SECONDS, Asked, ProviderEndpoint, Vector, check_text, host_of
+from ._endpoint import SECONDS, Asked, ProviderEndpoint, Vector, check_text
 from ._heard import Heard
 from ._messages import system_text
 from ._plain_client import LiftedClient
@@ -92,7 +92,7 @@ class GoogleEndpoint(ProviderEndpoint):
         self.model = self._model = model
         self._api_key = api_key
         self._keep_secret(api_key, address=base_url)
-        self._base_url = base_url
+        self._url = base_url
 
     async def _embed(self, client: _Clients, texts: list[str], params: dict[str, Any], /) -> list[Vector]:
         from google.genai.types import EmbedContentConfig
@@ -108,10 +108,6 @@ class GoogleEndpoint(ProviderEndpoint):
     async def check(self) -> None:
         client = await self._client()
         await client.sdk.aio.models.get(model=self.model)
-
-    @property
-    def _host(self) -> str | None:
-        return host_of(self._base_url)
 
     def _make(self) -> Any:
         # By default the SDK uses aiohttp, which runs on asyncio only, and retries by itself.
@@ -132,8 +128,8 @@ class GoogleEndpoint(ProviderEndpoint):
         if not key:
             raise MissingKeyError(self.name, variable="GEMINI_API_KEY")
         options: dict[str, Any] = {"timeout": int(self._timeout * 1000), "retry_options": {"attempts": 1}, **http}
-        if self._base_url is not None:
-            options["base_url"] = self._base_url
+        if self._url is not None:
+            options["base_url"] = self._url
         return genai.Client(api_key=key, vertexai=False, http_options=options)  # type: ignore[arg-type]
 
     async def _close(self, client: _Clients) -> None:

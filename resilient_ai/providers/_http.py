@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncGenerator, Mapping
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from resilient_ai._core.backend import shielded
@@ -97,10 +96,6 @@ class HTTPEndpoint(ProviderEndpoint):
         if response.status_code in (401, 403, 429) or response.status_code >= 500:
             raise EndpointReplyError(self.name, response.status_code, None, response)
 
-    @property
-    def _host(self) -> str | None:
-        return host_of(self._url)
-
     def _make(self) -> Any:
         import httpx2
 
@@ -118,7 +113,7 @@ class HTTPEndpoint(ProviderEndpoint):
         await client.aclose()
 
     def _request(self, asked: Asked) -> dict[str, Any]:
-        tools, params = asked.tools, asked.params
+        params = asked.params
         body: dict[str, Any] = {"prompt": asked.text}
         if asked.text is None:
             body = {"messages": [_bare(each) for each in asked.turns]}
@@ -126,14 +121,7 @@ class HTTPEndpoint(ProviderEndpoint):
             body["model"] = self.model
         timeout = params.pop("timeout", self._timeout)
         body.update(params)
-        if tools.functions or tools.own:
-            functions = [{"type": "function", "function": _told(asdict(each))} for each in tools.functions]
-            body["tools"] = [*functions, *tools.own]
-        if tools.choice is not None:
-            named = {"type": "function", "function": {"name": tools.choice}}
-            body["tool_choice"] = named if tools.named else tools.choice
-        if tools.parallel is not None:
-            body["parallel_tool_calls"] = tools.parallel
+        body.update(asked.tools.for_chat())
         if asked.form is not None:
             body["schema"] = asked.form.json
         try:
@@ -234,10 +222,6 @@ _FACTS = {*_INSTEAD, "finish_reason", "usage", "model"}
 
 def _bare(turn: Turn) -> dict[str, Any]:
     return {key: value for key, value in turn.own.items() if key != "extra_content"}
-
-
-def _told(function: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in function.items() if value is not None}
 
 
 def _take(body: dict[str, Any], heard: Heard) -> str:

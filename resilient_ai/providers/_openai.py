@@ -74,7 +74,7 @@ class OpenAIEndpoint(ProviderEndpoint):
     ) -> None:
         given = client if client is not None else sync_client
         url = str(given.base_url) if given is not None else base_url
-        self._base_url = url
+        self._url = url
         host = host_of(url)
         original = host is None or host.endswith((".openai.com", ".azure.com"))
         super().__init__(
@@ -108,10 +108,6 @@ class OpenAIEndpoint(ProviderEndpoint):
         # Compatible servers list their models, but not all support the request for a single one.
         await (client.models.retrieve(self.model) if self.provider == "openai" else client.models.list())
 
-    @property
-    def _host(self) -> str | None:
-        return host_of(self._base_url)
-
     def _make(self) -> Any:
         import openai
 
@@ -125,7 +121,7 @@ class OpenAIEndpoint(ProviderEndpoint):
     def _settings(self) -> dict[str, Any]:
         if self._api_key is None and not os.environ.get("OPENAI_API_KEY"):
             raise MissingKeyError(self.name, variable="OPENAI_API_KEY")
-        return {"api_key": self._api_key, "base_url": self._base_url, "max_retries": 0, "timeout": self._timeout}
+        return {"api_key": self._api_key, "base_url": self._url, "max_retries": 0, "timeout": self._timeout}
 
     async def _close(self, client: Any) -> None:
         await client.close()

@@ -40,21 +40,14 @@ class ChatAPI:
         return parameters_of(AsyncCompletions.create)
 
     def request(self, asked: Asked) -> JSON:
-        params, tools = asked.params, asked.tools
+        params = asked.params
         messages = [self._message(each) for each in asked.turns]
         if system := params.pop("system", None):
             messages.insert(0, {"role": "system", "content": system})
         request: JSON = {"model": self._endpoint.model, "messages": messages, **params}
         if self._original and "max_tokens" in params:
             request["max_completion_tokens"] = request.pop("max_tokens")  # the new name, which newer models require
-        if tools.functions or tools.own:
-            functions = [{"type": "function", "function": _function(each)} for each in tools.functions]
-            request["tools"] = [*functions, *tools.own]
-        if tools.choice is not None:
-            named = {"type": "function", "function": {"name": tools.choice}}
-            request["tool_choice"] = named if tools.named else tools.choice
-        if tools.parallel is not None:
-            request["parallel_tool_calls"] = tools.parallel
+        request.update(asked.tools.for_chat())
         if asked.form is not None:
             request["response_format"] = {
                 "type": "json_schema",
@@ -152,12 +145,6 @@ def form_of(asked: Asked) -> JSON:
     assert form is not None  # noqa: S101 - asked for where there is one
     strict = form.strict()
     return {"schema": form.json if strict is None else strict, "strict": strict is not None}
-
-
-def _function(function: Any) -> JSON:
-    told = {"name": function.name, "description": function.description, "parameters": function.parameters}
-    told["strict"] = function.strict
-    return {key: value for key, value in told.items() if value is not None}
 
 
 def _call(given_id: object, function: Any) -> HeardCall:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, TypeAlias
 
 JSON: TypeAlias = dict[str, Any]
@@ -45,6 +45,23 @@ class Tools:
     def named(self) -> bool:
         """Whether one function must be called."""
         return self.choice is not None and self.choice not in ("auto", "none", "required")
+
+    def for_chat(self) -> JSON:
+        """Return the fields of a request in the form of OpenAI's Chat Completions."""
+        fields: JSON = {}
+        if self.functions or self.own:
+            fields["tools"] = [*map(_for_chat, self.functions), *self.own]
+        if self.choice is not None:
+            one = {"type": "function", "function": {"name": self.choice}}
+            fields["tool_choice"] = one if self.named else self.choice
+        if self.parallel is not None:
+            fields["parallel_tool_calls"] = self.parallel
+        return fields
+
+
+def _for_chat(function: Function) -> JSON:
+    known = {key: value for key, value in asdict(function).items() if value is not None}
+    return {"type": "function", "function": known}
 
 
 def tools_of(

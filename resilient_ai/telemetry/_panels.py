@@ -42,8 +42,12 @@ def _share(outcomes: str) -> str:
     return f"{calls} / sum(rate(resilient_ai_calls_total{{{_SITE}}}[5m]))"
 
 
-def _quantile(share: float, metric: str, labels: str, by: str) -> str:
-    return f"histogram_quantile({share}, sum by ({by}, le) (rate(resilient_ai_{metric}_seconds_bucket{{{labels}}}{_RATE})))"
+def _p50_and_p95(metric: str, labels: str, by: str) -> tuple[tuple[str, str], ...]:
+    buckets = f"sum by ({by}, le) (rate(resilient_ai_{metric}_seconds_bucket{{{labels}}}{_RATE}))"
+    return tuple(
+        (f"histogram_quantile({share}, {buckets})", f"{{{{{by}}}}} {name}")
+        for share, name in ((0.5, "p50"), (0.95, "p95"))
+    )
 
 
 def _rate(metric: str, labels: str, by: str) -> str:
@@ -117,10 +121,7 @@ PANELS = (
     Panel(
         "Time of a caller's call",
         "timeseries",
-        (
-            (_quantile(0.5, "call_duration", _SITE, "call_site"), "{{call_site}} p50"),
-            (_quantile(0.95, "call_duration", _SITE, "call_site"), "{{call_site}} p95"),
-        ),
+        _p50_and_p95("call_duration", _SITE, "call_site"),
         "s",
         12,
         "All attempts and waits together; of streams, until the first content.",
@@ -174,10 +175,7 @@ PANELS = (
     Panel(
         "Time of one attempt",
         "timeseries",
-        (
-            (_quantile(0.5, "attempt_duration", _BOTH, "ai_endpoint"), "{{ai_endpoint}} p50"),
-            (_quantile(0.95, "attempt_duration", _BOTH, "ai_endpoint"), "{{ai_endpoint}} p95"),
-        ),
+        _p50_and_p95("attempt_duration", _BOTH, "ai_endpoint"),
         "s",
         12,
     ),
