@@ -108,9 +108,8 @@ class OpenStream:
         self.begun = begun
         self.exhausted = exhausted
         self._layers: list[StreamLayer] = []  # innermost first
-        self._looks: list[
-            tuple[int, Callable[[Any], None]]
-        ] = []  # called with each further item, each with the position of its layer
+        # Called with each further item, each with the position of its layer.
+        self._looks: list[tuple[int, Callable[[Any], None]]] = []
         self._run: Handler | None = None
         self._only_limits = False
         self._closed = False

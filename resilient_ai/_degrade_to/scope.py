@@ -10,7 +10,8 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from resilient_ai._core.wrapper import ResilientFunction, ResilientMethod
+from resilient_ai._core.methods import ResilientMethod
+from resilient_ai._core.wrapper import ResilientFunction
 
 from .digest import NoScope, Writer, fields_of, found_by_name, is_open, is_value, name_of
 

@@ -12,8 +12,9 @@ from resilient_ai._core.checks import check_number
 if TYPE_CHECKING:
     from resilient_ai._core.fast_path import Gate, Permits
 
-    from .health import EndpointHealth, Ticket
+    from .health import EndpointHealth
     from .shared import SharedEndpoint
+    from .ticket import Ticket
 
 
 @dataclass(slots=True, eq=False)

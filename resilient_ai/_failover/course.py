@@ -32,9 +32,10 @@ if TYPE_CHECKING:
 
     from .candidate import Candidate
     from .config import FailoverConfig
-    from .health import EndpointHealth, Ticket
+    from .health import EndpointHealth
     from .selection import Admission
     from .state import FailoverState
+    from .ticket import Ticket
 
 
 @dataclass(frozen=True, slots=True)

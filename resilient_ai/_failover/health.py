@@ -12,7 +12,6 @@ are ignored. A call may be forced on a resting endpoint if there is no better on
 from __future__ import annotations
 
 from collections import Counter, deque
-from dataclasses import dataclass
 from enum import Enum, StrEnum
 
 from resilient_ai._classification.error_types import ERROR_TYPES
@@ -23,6 +22,7 @@ from resilient_ai._core.public import public
 from resilient_ai._core.quantiles import quantile
 
 from .stall import AVOIDED, LONG, Stall
+from .ticket import InFlight, Ticket
 
 
 @public("types")
@@ -59,24 +59,6 @@ class CheckResult(Enum):
     PASSED = "passed"
     FAILED = "failed"
     CANNOT_TELL = "cannot tell"  # it had no permission, or its API does not exist
-
-
-class InFlight:
-    """Counts calls in flight. It is replaced when an event loop was closed, so that lost calls are forgotten."""
-
-    __slots__ = ("count",)
-
-    def __init__(self) -> None:
-        self.count = 0
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Ticket:
-    """Lets one call through; `limited` for the few calls that an endpoint gets while it comes back."""
-
-    generation: int
-    flights: InFlight
-    limited: bool = False
 
 
 class EndpointHealth:
@@ -387,8 +369,8 @@ class EndpointHealth:
             error_type: The failure; None: the endpoint answered again.
             wait: Seconds to rest.
 
-            Returns:
-                Whether that changed anything. An operator's mark and a longer rest of this process take precedence.
+        Returns:
+            Whether that changed anything. An operator's mark and a longer rest of this process take precedence.
         """
         if error_type is None:
             heard, self.heard_until = self.heard_until, NEVER

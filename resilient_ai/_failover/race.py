@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .candidate import Candidate
     from .hedge import HedgeBudget
     from .selection import Admission, EndpointSelection
+    from .ticket import Ticket
 
 _LEAST_PAUSE = 0.25  # least seconds between two checks whether an endpoint has forgotten a call
 
@@ -115,9 +116,8 @@ class Race:
                 unheard.candidate.shared.released(unheard.ticket)
                 await self._close_late(unheard.value)
             if isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-                raise error.exceptions[
-                    0
-                ] from None  # such as KeyboardInterrupt; the group around it comes from our task group
+                # Such as KeyboardInterrupt; the group around it comes from our task group.
+                raise error.exceptions[0] from None
             raise
         if self._answer is not None:
             return self._answer
@@ -205,12 +205,7 @@ class Race:
                     await close_replaced(error, after, self._selection)
                     admission = after
                 except BaseException:
-                    now = self._clock.now()
-                    if self._answer is not None:
-                        self._selection.beaten()
-                        candidate.shared.lost(ticket, now, now - started)
-                    else:
-                        candidate.shared.left(ticket, now, now - started)
+                    self._cancelled(candidate, ticket, started)
                     raise
                 else:
                     if self._answer is None and self._error is None:
@@ -227,3 +222,12 @@ class Race:
             self._under_way.pop(call, None)
         if self._answer is not None or self._error is not None or not self._running:
             tasks.cancel_scope.cancel()
+
+    def _cancelled(self, candidate: Candidate, ticket: Ticket, started: float) -> None:
+        """Give back the ticket of a call that another answer, or its caller, has ended."""
+        now = self._clock.now()
+        if self._answer is not None:
+            self._selection.beaten()
+            candidate.shared.lost(ticket, now, now - started)
+        else:
+            candidate.shared.left(ticket, now, now - started)

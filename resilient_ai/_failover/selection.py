@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from resilient_ai._core.state_store import StateStore
 
     from .candidate import Candidate
-    from .health import Ticket
     from .state import FailoverState
     from .strategy import Chooser
+    from .ticket import Ticket
 
 Admission = tuple["Candidate", "Ticket"]  # an endpoint, and its permission for one call
 

@@ -11,8 +11,9 @@ from resilient_ai._core.sharing import Subject
 from resilient_ai._core.tasks import running_loop
 
 from .events import EndpointDenied, EndpointDown, EndpointMarked, EndpointUp
-from .health import DENIED, CheckResult, EndpointHealth, EndpointState, Ticket
+from .health import DENIED, CheckResult, EndpointHealth, EndpointState
 from .stats import EndpointCounts, EndpointStats
+from .ticket import Ticket
 
 if TYPE_CHECKING:
     from resilient_ai._classification.verdict import Verdict

@@ -59,9 +59,8 @@ class Blocks(Generic[N]):
         import numpy as np
 
         if number == len(self._blocks):
-            self._blocks.append(
-                np.zeros((self._width, self._most), dtype=self._kind)
-            )  # memory that nobody has written to
+            # The machine gives memory for these zeros only where something is written.
+            self._blocks.append(np.zeros((self._width, self._most), dtype=self._kind))
         block = self._blocks[number]
         if needed > block.shape[1] and block.shape[1] < self._most:
             room = min(self._most, max(needed, block.shape[1] * 3 // 2))

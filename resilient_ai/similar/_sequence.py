@@ -120,9 +120,10 @@ def _word(word: str, before: str, after: str, known: grammar.Grammar | None) -> 
             if kind != "time" or after in table.PERIODS:  # "last month", but not "at last" and "this plan"
                 yield Word(kind, member, word)
             return
+        # The separated prefix of a German verb, at the end of its sentence.
         if not after[:1].isalnum() and (
             word == "ein" or (word in grammar.GERMAN_PREFIXES and known is grammar.OTHERS["de"])
-        ):  # the separated prefix of a German verb, at the end of its sentence
+        ):
             yield Word(PREPOSITION, word, word)
             return
         if word in known.weak:

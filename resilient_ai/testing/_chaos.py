@@ -7,7 +7,7 @@ import functools
 import inspect
 import random
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from resilient_ai._core.checks import check_number
 from resilient_ai._core.errors import ErrorType, ResilienceError
@@ -17,6 +17,7 @@ from resilient_ai._core.state_store import default_registry
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from resilient_ai._core.clock import Clock
     from resilient_ai._core.wrapper import AsyncDecorator
     from resilient_ai._registry import Registry
 
@@ -66,47 +67,64 @@ def chaos(
     check_number("rate", rate, least=0, most=1)
     check_number("delay", delay, least=0)
     check_number("after_items", after_items, least=0, whole=True)
-    choices = _checked(errors)
-    rng = random.Random(seed)  # noqa: S311 - repeatable on purpose
     clock = (registry if registry is not None else default_registry()).clock
-
-    def strike() -> None:
-        if choices:
-            raise _raised(rng.choice(choices))
+    rng = random.Random(seed)  # noqa: S311 - repeatable on purpose
+    faults = _Faults(rate, _checked(errors), delay, after_items, rng, clock)
 
     def put_on(fn: Callable[..., Any]) -> Any:
         if inspect.isasyncgenfunction(fn):
-
-            @functools.wraps(fn)
-            async def stream(*args: Any, **kwargs: Any) -> Any:
-                hit = rng.random() < rate
-                if hit and delay:
-                    await clock.sleep(delay)
-                if hit and not after_items:
-                    strike()
-                async with aclosing(fn(*args, **kwargs)) as items:
-                    number = 0
-                    async for item in items:
-                        yield item
-                        number += 1
-                        if hit and number == after_items:
-                            strike()
-
-            return stream
+            return faults.in_stream(fn)
         if not inspect.iscoroutinefunction(fn):
             raise TypeError(f"@chaos needs an async function, got {getattr(fn, '__qualname__', type(fn).__qualname__)}")
+        return faults.in_call(fn)
 
+    return put_on
+
+
+class _Faults(NamedTuple):
+    rate: float
+    choices: tuple[AnyError, ...]
+    delay: float
+    after_items: int
+    rng: random.Random
+    clock: Clock
+
+    def in_call(self, fn: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(fn)
         async def call(*args: Any, **kwargs: Any) -> Any:
-            if rng.random() < rate:
-                if delay:
-                    await clock.sleep(delay)
-                strike()
+            if await self._hits():
+                self._strike()
             return await fn(*args, **kwargs)
 
         return call
 
-    return put_on
+    def in_stream(self, fn: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(fn)
+        async def stream(*args: Any, **kwargs: Any) -> Any:
+            hit = await self._hits()
+            if hit and not self.after_items:
+                self._strike()
+            async with aclosing(fn(*args, **kwargs)) as items:
+                number = 0
+                async for item in items:
+                    yield item
+                    number += 1
+                    if hit and number == self.after_items:
+                        self._strike()
+
+        return stream
+
+    async def _hits(self) -> bool:
+        """Return whether a call gets a fault, after the delay if it does."""
+        if self.rng.random() >= self.rate:
+            return False
+        if self.delay:
+            await self.clock.sleep(self.delay)
+        return True
+
+    def _strike(self) -> None:
+        if self.choices:
+            raise _raised(self.rng.choice(self.choices))
 
 
 def _checked(errors: Iterable[AnyError]) -> tuple[AnyError, ...]:

@@ -60,21 +60,7 @@ def _items(body: JSON) -> list[JSON]:
 
 
 def speak(body: JSON, asked: Question, answer: FakeAnswer, count: Counts) -> Answer:
-    about: JSON = {
-        "id": f"resp_{digest(asked.text)}",
-        "object": "response",
-        "created_at": CREATED,
-        "model": body["model"],
-        "error": None,
-        "incomplete_details": None,
-        "instructions": body.get("instructions"),
-        "metadata": {},
-        "parallel_tool_calls": True,
-        "temperature": body.get("temperature", 1.0),
-        "tool_choice": body.get("tool_choice", "auto"),
-        "tools": body.get("tools", []),
-        "top_p": body.get("top_p", 1.0),
-    }
+    about = _about(body, asked)
     reason = {"length": "max_output_tokens", "content_filter": "content_filter"}.get(answer.ends)
     done: JSON = {
         **about,
@@ -103,6 +89,24 @@ def speak(body: JSON, asked: Question, answer: FakeAnswer, count: Counts) -> Ans
         items += _frames(item, index, told)
     ending = told("response.incomplete" if reason else "response.completed", response=done)
     return Answer(head=head, items=tuple(items), tail=(ending,))
+
+
+def _about(body: JSON, asked: Question) -> JSON:
+    return {
+        "id": f"resp_{digest(asked.text)}",
+        "object": "response",
+        "created_at": CREATED,
+        "model": body["model"],
+        "error": None,
+        "incomplete_details": None,
+        "instructions": body.get("instructions"),
+        "metadata": {},
+        "parallel_tool_calls": True,
+        "temperature": body.get("temperature", 1.0),
+        "tool_choice": body.get("tool_choice", "auto"),
+        "tools": body.get("tools", []),
+        "top_p": body.get("top_p", 1.0),
+    }
 
 
 def _output(asked: Question, answer: FakeAnswer, status: str) -> list[JSON]:
