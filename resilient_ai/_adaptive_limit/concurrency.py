@@ -31,9 +31,9 @@ _HALF = 0.5  # the most that one setback lowers the limit by
 _LEAST_FOR_SLOWNESS = 0.5  # of the limit is kept however slow the answers are: they may simply be longer texts
 _OVERLOAD_ANSWERS = 2.0  # response times until a setback by an overload shows: one to begin in, one to come back in
 _FADING = 0.02  # share by which the calls that were answered in normal time fade when fewer are answered now
-_FEWER = 0.6  # of the calls that were answered in normal time: so few have no queue of our own making before them
-_DOUBLE = 2.0  # most that the limit rises quickly above what it was when answers are longer for good
-_TRUSTED = 10  # answers after which it is known how many are used
+_FEWER = 0.6  # of the calls that were answered in normal time: with so few, no queue is caused by our own calls
+_DOUBLE = 2.0  # the most that the limit rises quickly above its old value when answers stay longer
+_TRUSTED = 10  # answers after which it is known how much of the limit is used
 
 
 Answer = tuple[float, "Permit", int]  # the seconds that it took, the call's, and the calls under way when it came
@@ -151,7 +151,7 @@ class ConcurrencyLimit:
         """Note how long an answer took while answers are slow."""
         if permit.in_flight_at_start <= 1.0 + _FEWER * self._usual:
             longer = self.latency.witness(seconds)
-            if longer > 1.0:  # then as many callers as before need so many more calls at a time (Little's law)
+            if longer > 1.0:  # then the same callers need so many times more calls at a time (Little's law)
                 self._fast_below = max(self._fast_below, _KEPT * min(longer, _DOUBLE) * self._value_before)
 
     def overloaded(self, permit: Permit, now: float, in_flight: int, *, certain: bool) -> bool:

@@ -15,12 +15,12 @@ _LEARNED = 10  # answers before any is considered slow
 _SHORTEST = 1e-6  # seconds
 _LOG_SHORTEST = math.log(_SHORTEST)
 _LEAST_TOLERANCE = math.log(1.5)  # as in Netflix' gradient limit
-_OUR_DOING = math.log(1.4)  # a smaller excess over the baseline may still be chance, or our own load
-_WITNESSES = 10  # answers that are believed together
-_FEWEST_WITNESSES = 4  # answers that are believed when they agree better
-_LOOKS = 1.2  # after each of them somebody looks, and seven looks go wrong more often than one
-_BELIEVED = math.log(4.0)  # largest change of the baseline that they cause at once
-_LEAST_SLOW = math.log(2.0)  # an answer within twice the typical time is never slow, however regular answers are
+_OUR_DOING = math.log(1.4)  # a smaller excess over the baseline may be chance, or caused by our own load
+_WITNESSES = 10  # answers that can change the baseline together
+_FEWEST_WITNESSES = 4  # answers that can change it if they are far longer
+_LOOKS = 1.2  # factor for testing after each answer: seven tests go wrong more often than one
+_BELIEVED = math.log(4.0)  # the largest change of the baseline that they cause at once
+_LEAST_SLOW = math.log(2.0)  # an answer within twice the typical time is never slow, however little answers vary
 
 
 class LatencyBaseline:
@@ -132,9 +132,9 @@ class LatencyBaseline:
         """
         Note an answer from a slow time with no more calls under way than in good times: our load did not delay it.
 
-        When a series of such answers took longer than the baseline on average, fewer calls do not help: the longer
-        time is normal now. Where it is far longer, fewer answers show that. The baseline rises at most four times at
-        once, so that a short trouble does little harm.
+        If several such answers took longer than the baseline on average, fewer calls do not help: the longer time is
+        normal now. If it is far longer, fewer answers are enough. The baseline rises at most fourfold at once, so that
+        a short problem does little harm.
 
         Returns:
             How many times longer the normal time is now.
@@ -145,7 +145,7 @@ class LatencyBaseline:
         if witnesses < _FEWEST_WITNESSES:
             return 1.0
         longer = self._witnessed / witnesses - self._mean
-        # The mean of fewer answers is further from the truth, by the square root of how many fewer.
+        # The mean of fewer answers is less accurate, by the square root of the ratio.
         needed = 1.0 if witnesses >= _WITNESSES else _LOOKS * math.sqrt(_WITNESSES / witnesses)
         if longer <= needed * _OUR_DOING:
             if witnesses >= _WITNESSES:

@@ -224,7 +224,7 @@ def time_bound(
     if narrower is not None and (less := narrower.seconds(seconds, *call)) < seconds:
         shares.append(Share(narrower.owner, seconds, less))
         seconds = less
-    if seconds <= 0:  # the time is over before the call
+    if seconds <= 0:  # the time has run out before the call
         return BY_LAYERS
     if not shares:
         return None
