@@ -60,7 +60,7 @@ class AdaptiveLimitPolicy(Policy[AdaptiveLimit]):
         gate, clock = self.state(site)._gate, self.registry.clock
         thread = InThread(clock) if site.plain else None
         self.keep_for_fast_path(site, FastPermits(gate))
-        return _LimitedFunction(bind_inner(site), gate, clock.now, thread, spare=site.spare).call
+        return _LimitedFunction(bind_inner(site), gate, clock.now, thread, alternative=site.alternative).call
 
     def add_to_fast_path(self, path: FastPath, site: Site) -> bool:  # noqa: ARG002
         return path.add_permits(self.take_for_fast_path())
@@ -75,25 +75,25 @@ class _LimitedFunction:
         gate: Of the limit.
         now: The clock.
         thread: That of a plain function; None: a task waits.
-        spare: Whether another endpoint can be asked.
+        alternative: Whether another endpoint can be asked.
     """
 
-    __slots__ = ("_gate", "_inner", "_now", "_spare", "_thread")
+    __slots__ = ("_alternative", "_gate", "_inner", "_now", "_thread")
 
     def __init__(
-        self, inner: Handler, gate: LimitGate, now: Callable[[], float], thread: InThread | None, *, spare: bool
+        self, inner: Handler, gate: LimitGate, now: Callable[[], float], thread: InThread | None, *, alternative: bool
     ) -> None:
         self._inner = inner
         self._gate = gate
         self._now = now
         self._thread = thread
-        self._spare = spare
+        self._alternative = alternative
 
     async def call(self, fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         gate, inner, now = self._gate, self._inner, self._now
         permit: Permit | None = None if (first := begun(fn)) is None else first.permit_of(gate)
         if permit is None:
-            permit = gate.enter(now()) or await gate.wait_in_queue(self._thread, spare=self._spare)
+            permit = gate.enter(now()) or await gate.wait_in_queue(self._thread, alternative=self._alternative)
         try:
             result = await inner(fn, instance, args, kwargs)
         except BaseException as error:

@@ -81,20 +81,20 @@ class LimitGate:
             latest_permit.set(permit)
         return permit
 
-    async def wait_in_queue(self, thread: InThread | None = None, *, spare: bool = False) -> Permit:
+    async def wait_in_queue(self, thread: InThread | None = None, *, alternative: bool = False) -> Permit:
         """
         Wait for a permit and return it; `LimitReachedError` if there is none in time.
 
         Args:
             thread: The thread of a plain function, which blocks while it waits; None: a task waits.
-            spare: Whether another endpoint can be called.
+            alternative: Whether another endpoint can be called.
         """
         if thread is None:
             await checkpoint_if_cancelled()  # a cancelled caller gets its cancellation, not the limit's error
         elif (why := thread.obstacle()) is not None:
             raise self._refusal(self._now(), why)
         clock, outer = self._registry.clock, still_held(latest_permit.get())
-        waiter = self._join(outer, thread, spare=spare)
+        waiter = self._join(outer, thread, alternative=alternative)
         try:
             while True:
                 now = clock.now()
@@ -113,13 +113,13 @@ class LimitGate:
                 self.state.queue.leave(waiter)
             self.call_next()
 
-    def _join(self, outer: Permit | None, thread: InThread | None, *, spare: bool) -> WaitingCaller:
+    def _join(self, outer: Permit | None, thread: InThread | None, *, alternative: bool) -> WaitingCaller:
         now, left, state = self._now(), seconds_left(), self.state
         waiter: WaitingCaller | None
         with self.lock:
             while outer is not None and outer.owner is not state:
                 outer = still_held(outer.outer)
-            patience = state.patience(now, left, outer, spare=spare)
+            patience = state.patience(now, left, outer, alternative=alternative)
             if patience is None:
                 waiter, probe = None, False
             else:

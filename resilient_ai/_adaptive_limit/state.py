@@ -177,7 +177,9 @@ class Limit:
             self.stall.sent(now, self.latency.typical)
         return permit
 
-    def patience(self, now: float, left: float, outer: Permit | None = None, *, spare: bool = False) -> float | None:
+    def patience(
+        self, now: float, left: float, outer: Permit | None = None, *, alternative: bool = False
+    ) -> float | None:
         """
         Return how long a caller may wait in the queue.
 
@@ -185,7 +187,7 @@ class Limit:
             now: The time.
             left: Seconds until the caller's own deadline; inf without one.
             outer: A permit of this limit that the caller already holds.
-            spare: Whether another endpoint can be called: then no caller waits for a stalled provider.
+            alternative: Whether another endpoint can be called: then no caller waits for a stalled provider.
 
         Returns:
             Seconds; None: the caller should not wait, since it would not be served in time.
@@ -195,7 +197,7 @@ class Limit:
         if longest is None:
             longest = _LONGEST_WAIT if left == math.inf else left
         borrows, full = self.can_lend(outer), len(self.queue) >= self._config.max_queue_size
-        if (full and not borrows) or (spare and self.stalled(now)):
+        if (full and not borrows) or (alternative and self.stalled(now)):
             return None
         self.pace.caller_held(now)
         if self.stalled(now):  # it is not known for how long

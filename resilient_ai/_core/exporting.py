@@ -8,7 +8,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from .measurements import Measurements
-from .modes import AS_EVER, set_observers
+from .modes import NORMAL, set_observers
 from .observers import AttemptTimer
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class Exporting:
         book: Book
 
     def __init__(self) -> None:
-        self.mode: Mode = AS_EVER
+        self.mode: Mode = NORMAL
         self.mode_changes: tuple[ModeChange, ...] = ()  # from which the mode is computed
         self.measurements: Measurements | None = None
         self._outermost: Counter[tuple[str, str]] = Counter()  # for policies whose states are made for each key only

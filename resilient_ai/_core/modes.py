@@ -70,7 +70,7 @@ class Mode:
     observers: tuple[Observer, ...] = ()
 
 
-AS_EVER = Mode()
+NORMAL = Mode()
 
 
 class ModeChange(NamedTuple):
@@ -173,10 +173,10 @@ def _make(registry: HasMode, changes: list[ModeChange]) -> None:
     registry.mode = Mode(**{each.field: each.value for each in changes})
 
 
-def as_ever(policies: tuple[HasRegistry, ...], function: str) -> bool:
+def is_normal(policies: tuple[HasRegistry, ...], function: str) -> bool:
     """Whether policies act normally, observed or not."""
     return all(
-        replace(policy.registry.mode, observers=()) == AS_EVER and _with_settings(policy, function) is policy
+        replace(policy.registry.mode, observers=()) == NORMAL and _with_settings(policy, function) is policy
         for policy in policies
     )
 

@@ -41,7 +41,7 @@ class Site:
     endpoint: str | None = None
     streaming: bool = False  # whether the function yields its items
     plain: bool = False  # whether the function is plain: it blocks its caller
-    spare: bool = False  # whether the policy above has another endpoint to ask
+    alternative: bool = False  # whether the policy above has another endpoint to ask
     handed: object = None  # the endpoint itself, which the policy above hands in
 
     @property

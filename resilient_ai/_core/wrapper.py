@@ -22,7 +22,7 @@ from .coroutine_type import CoroutineOf
 from .errors import StackOrderWarning
 from .live_list import LiveList
 from .methods import MethodCall, ResilientMethod, bound_method
-from .modes import as_ever, follow_modes, is_off, observers_of, policies_now
+from .modes import follow_modes, is_normal, is_off, observers_of, policies_now
 from .printable import printable
 from .stack import Stack
 from .stack_order import wrong_order
@@ -67,10 +67,10 @@ class ResilientFunction(wrapt.FunctionWrapper):  # type: ignore[type-arg]
     # way, 5.7 with a method, and 9 with wrapt's own.
     __slots__ = (
         "__call__",
-        "_self_as_ever",
         "_self_current",
         "_self_home",
         "_self_method_call",
+        "_self_normal_call",
         "_self_pending",
     )
 
@@ -79,7 +79,7 @@ class ResilientFunction(wrapt.FunctionWrapper):  # type: ignore[type-arg]
         # The stack that it runs now, and the normal one. After a change, the next call makes the new one.
         self._self_current = self._self_home = stack
         self._self_pending: Callable[[], None] | None = None
-        self._self_as_ever: tuple[Callable[..., Any], Callable[..., Any] | None] | None = None
+        self._self_normal_call: tuple[Callable[..., Any], Callable[..., Any] | None] | None = None
         # Made if the function is a method, or when it is later found on a class.
         self._self_method_call: MethodCall | None = None
         if call is None and takes_instance(stack.function):
@@ -107,8 +107,8 @@ class ResilientFunction(wrapt.FunctionWrapper):  # type: ignore[type-arg]
             make: Makes the function that a call runs, from the stack and whether the instance comes first.
         """
         bound = self._self_method_call
-        if self._self_as_ever is None:
-            self._self_as_ever = _call_of(self), None if bound is None else bound.__call__
+        if self._self_normal_call is None:
+            self._self_normal_call = _call_of(self), None if bound is None else bound.__call__
         first = takes_instance(self._self_home.function)
 
         def settle() -> None:
@@ -138,11 +138,11 @@ class ResilientFunction(wrapt.FunctionWrapper):  # type: ignore[type-arg]
         if bound is not None:
             bound.__call__ = method_call
 
-    def _self_run_as_ever(self) -> None:
-        if self._self_as_ever is None:
+    def _self_run_normally(self) -> None:
+        if self._self_normal_call is None:
             return
-        call, method_call = self._self_as_ever
-        self._self_current, self._self_pending, self._self_as_ever = self._self_home, None, None
+        call, method_call = self._self_normal_call
+        self._self_current, self._self_pending, self._self_normal_call = self._self_home, None, None
         _set_call(self, call)
         if (bound := self._self_method_call) is not None:
             if method_call is None:  # it was bound for the first time meanwhile
@@ -328,10 +328,10 @@ def _settle(wrapper: ResilientFunction) -> None:
     home = wrapper._self_home
     with _wrappers.lock:  # the last caller has seen the latest change
         observers = tuple(each for each in observers_of(home.policies) if each.wants(home))
-        if as_ever(home.policies, home.name) and not observers:
-            wrapper._self_run_as_ever()
+        if is_normal(home.policies, home.name) and not observers:
+            wrapper._self_run_normally()
         elif is_off(home.policies):
-            wrapper._self_run(lambda: home, _straight)
+            wrapper._self_run(lambda: home, _run_bare)
         else:
             wrapper._self_run(lambda: _stack_now(home, observers), _run)
 
@@ -348,7 +348,7 @@ def _run(stack: Stack, method: bool) -> Callable[..., Any]:
     return _method_call(stack) if method else _plain_call(stack)
 
 
-def _straight(stack: Stack, method: bool) -> Callable[..., Any]:
+def _run_bare(stack: Stack, method: bool) -> Callable[..., Any]:
     """The bare function; policies that change the arguments do only that."""
     call: Callable[..., Any] = stack.function
     for index in reversed(range(len(stack.policies))):

@@ -203,7 +203,7 @@ class FailoverPolicy(Policy[Failover]):
 
     def _candidates(self, bind_inner: Callable[[Site], Any], site: Site) -> tuple[Candidate, ...]:
         outer = f"{site.endpoint}/" if site.endpoint is not None else ""
-        spare = site.spare or len(self._endpoints) > 1
+        alternative = site.alternative or len(self._endpoints) > 1
         return tuple(
             Candidate(
                 index,
@@ -211,7 +211,7 @@ class FailoverPolicy(Policy[Failover]):
                 endpoint.name,
                 weight_of(endpoint, endpoint.name, weighs=self.config.strategy == "weighted"),
                 self._handles[endpoint.name]._shared,
-                bind_inner(replace(site, endpoint=outer + endpoint.name, spare=spare, handed=endpoint)),
+                bind_inner(replace(site, endpoint=outer + endpoint.name, alternative=alternative, handed=endpoint)),
                 None if site.plain else check_of(endpoint, self.config.health_check),
                 twin_of(endpoint) if site.plain else None,
             )

@@ -127,23 +127,24 @@ class LimitMachine(RuleBasedStateMachine):
         assert not self.queue  # nobody overtakes those in line
         return self.took(permit)
 
-    @rule(left=st.sampled_from([0.5, 4.0, 30.0, math.inf]), loop=st.integers(0, 1), spare=st.booleans())
-    def wait_in_queue(self, left: float, loop: int, spare: bool) -> None:
-        self.ask_to_wait(left, loop, None, spare=spare)
+    @rule(left=st.sampled_from([0.5, 4.0, 30.0, math.inf]), loop=st.integers(0, 1), alternative=st.booleans())
+    def wait_in_queue(self, left: float, loop: int, alternative: bool) -> None:
+        self.ask_to_wait(left, loop, None, alternative=alternative)
 
     @rule(outer=permits, left=st.sampled_from([4.0, math.inf]), loop=st.integers(0, 1))
     def wait_in_queue_while_holding_a_permit(self, outer: Permit, left: float, loop: int) -> None:
         if outer in self.held:
             self.ask_to_wait(left, loop, outer)
 
-    def ask_to_wait(self, left: float, loop: int, outer: Permit | None, *, spare: bool = False) -> None:
-        patience = self.limit.patience(self.now, left, outer, spare=spare)
+    def ask_to_wait(self, left: float, loop: int, outer: Permit | None, *, alternative: bool = False) -> None:
+        patience = self.limit.patience(self.now, left, outer, alternative=alternative)
         full = len(self.queue) >= self.config.max_queue_size and not self.can_lend(outer)
         if patience is None:
-            assert full or self.limit.wait(self.now) > 0 or (spare and self.limit.stalled(self.now))  # for a reason
+            # For a reason.
+            assert full or self.limit.wait(self.now) > 0 or (alternative and self.limit.stalled(self.now))
             return
         assert not full
-        assert not (spare and self.limit.stalled(self.now))
+        assert not (alternative and self.limit.stalled(self.now))
         assert 0 <= patience <= (left if left < math.inf else 60.0)
         assert self.config.max_wait is None or patience <= self.config.max_wait
         waiter = Waiter(self.now + patience, self.now + left, self.loops[loop], outer)
