@@ -209,7 +209,8 @@ def batched(
             takes more items meanwhile. Default None: no bound.
         group_by: Called with the call's arguments (the instance first, for a method); calls with equal results
             share a batch, and the arguments of the first go with it. Default: all arguments but the item.
-        weight: Called with an item, returns its weight, for example in tokens. Needs `max_weight`.
+        weight: Called with an item, returns its weight, for example in tokens. Needs `max_weight`. Default None: no
+            weights.
         max_weight: Most weight in a batch. An item above it goes alone. Default None: no bound.
         deduplicate: Send equal items that wait or run only once; their callers get the same result. Default False.
         bisect: Halve a batch that fails with INVALID_REQUEST, CONTEXT_LENGTH or CONTENT_FILTER until the items at

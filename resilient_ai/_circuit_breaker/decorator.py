@@ -230,9 +230,11 @@ def circuit_breaker(
         ignore: Exception types, ErrorTypes or predicates that are neutral, in place of the default; `()` counts
             every exception, `(*NEUTRAL, MyError)` adds to the default.
         key: Called with the call's arguments (the instance first, for a method); one circuit per value. Circuits
-            that are closed and idle for 15 minutes are dropped; above 10,000, those idle longest.
+            that are closed and idle for 15 minutes are dropped; above 10,000, those idle longest. Default None: one
+            circuit.
         reject: Called with every result, and with every item of a stream; an ErrorType makes it a failure of that
-            type, None accepts it. An error of `reject` itself is raised, and does not count as a failure.
+            type, None accepts it. An error of `reject` itself is raised, and does not count as a failure. Default None:
+            every result is accepted.
         registry: The registry that keeps the circuit. Default: `resilient_ai.registry`.
 
     Raises:

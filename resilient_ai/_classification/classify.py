@@ -44,10 +44,10 @@ def classify(error: BaseException) -> Verdict:
     Args:
         error: The exception of the call; its causes, contexts and group members are searched too.
 
-        Returns:
-            A verdict. Python's own programming errors, alone or in an exception group, are INTERNAL_ERROR, not
-            retryable, blame program. Any other unrecognised exception is INTERNAL_ERROR, not retryable, blame unknown;
-            so is a cancellation or another exit, which is not a failure.
+    Returns:
+        A verdict. Python's own programming errors, alone or in an exception group, are INTERNAL_ERROR, not
+        retryable, blame program. Any other unrecognised exception is INTERNAL_ERROR, not retryable, blame unknown;
+        so is a cancellation or another exit, which is not a failure.
     """
     if (answer := ask_users(error)) is not None:
         return answer

@@ -74,8 +74,8 @@ def classify_result(result: Any) -> ErrorType | None:
     Args:
         result: The result of the function, or one item of a stream.
 
-        Returns:
-            The error type; None for an answer, and for anything that it does not recognise.
+    Returns:
+        The error type; None for an answer, and for anything that it does not recognise.
 
     >>> classify_result({"choices": [{"finish_reason": "content_filter", "message": {"content": None}}]})
     <ErrorType.CONTENT_FILTER: 'content_filter'>

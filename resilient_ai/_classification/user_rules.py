@@ -32,8 +32,8 @@ def register_classifier(
         fn: Takes an exception; returns a `Verdict`, an `ErrorType`, or None if it does not know the error. The latest
             registered function is asked first. One that raises is logged once and skipped.
 
-        Returns:
-            A function that removes it again.
+    Returns:
+        A function that removes it again.
     """
     global _classifiers
     _classifiers = (fn, *_classifiers)
@@ -57,16 +57,17 @@ def register_rules(
     Add rows to the tables of codes, phrases and statuses, in front of the built-in ones.
 
     Args:
-        codes: Error types by machine code, as the provider writes it; case and separators do not matter.
+        codes: Error types by machine code, as the provider writes it; case and separators do not matter. Default: none.
         phrases: Error types by regular expression, searched without regard to case in the messages of error replies.
-        statuses: Error types by HTTP status.
+            Default: none.
+        statuses: Error types by HTTP status. Default: none.
         sdk: The package whose exceptions the rows are for, such as `"openai"`. Default: every reply.
 
-        Returns:
-            A function that removes the rows again.
+    Returns:
+        A function that removes the rows again.
 
-        Raises:
-            ValueError: A row does not lead to an `ErrorType`, or a phrase is not a regular expression.
+    Raises:
+        ValueError: A row does not lead to an `ErrorType`, or a phrase is not a regular expression.
     """
     for rows in (codes, phrases, statuses):
         for key, kind in (rows or {}).items():

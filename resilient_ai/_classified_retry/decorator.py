@@ -186,11 +186,14 @@ def classified_retry(
         reject: Called with every result, and with every item of a stream; an ErrorType makes it a failure, None
             accepts it. `classify_result` knows what SDKs return instead of raising. Default: every result is accepted.
         commits: Whether an item of a stream is content, after which no other attempt is made. Needed for your own item
-            types only; those of the known SDKs are known. It applies to the whole stack.
-        stop: A tenacity condition: no further attempt if it is true. `max_attempts` and the rules still apply.
-        wait: A tenacity wait in place of the rules' backoff; the provider's own wait is the minimum.
+            types only; those of the known SDKs are known. It applies to the whole stack. Default: decided by its
+            fields.
+        stop: A tenacity condition: no further attempt if it is true. `max_attempts` and the rules still apply. Default
+            None: only those.
+        wait: A tenacity wait in place of the rules' backoff; the provider's own wait is the minimum. Default None: the
+            rules' backoff.
         retry: A tenacity condition in place of the rules' choice of errors and their `max_retries`; it may check
-            results too. `max_attempts` still applies.
+            results too. `max_attempts` still applies. Default None: the rules decide.
         registry: The registry that keeps the numbers. Default: `resilient_ai.registry`.
 
     Raises:

@@ -119,8 +119,8 @@ def text_of(call: FailedCall, which: str | Callable[[FailedCall], str | None] | 
         which: Name of the argument, or a function of the call. Default: the last user message of an argument
             `messages`, else the first argument that is a string.
 
-        Returns:
-            The text; None if there is none, or if the argument holds neither text nor chat messages.
+    Returns:
+        The text; None if there is none, or if the argument holds neither text nor chat messages.
     """
     if callable(which):
         return _text_in(which(call))

@@ -123,7 +123,7 @@ def key_sentences(given: Any = 3, /, count: int = 3, *, text: Any = None) -> Any
     Args:
         given: Number of sentences, default 3; or the text itself.
         count: Number of sentences, if the text is given. Default 3.
-        text: Which argument of the call is the text; see `first_sentences`.
+        text: Which argument of the call is the text; the same default as `first_sentences`.
 
     Returns:
         The rung; or the sentences.
@@ -159,8 +159,8 @@ def sentiment(given: Any = None, /, *, text: Any = None) -> Any:
     characters is processed in a thread.
 
     Args:
-        given: The text; without it, the result is the rung.
-        text: Which argument of the call is the text; see `first_sentences`.
+        given: The text. Default None: the result is the rung.
+        text: Which argument of the call is the text; the same default as `first_sentences`.
 
     Returns:
         The rung; or a `Sentiment`.
@@ -198,7 +198,7 @@ def static_texts(
 
     Args:
         texts: Answers by kind: `{"summary": "No summary at the moment.", "translation": "…"}`.
-        request_type: The argument that gives the kind, by name or by a function of the call.
+        request_type: The argument that gives the kind, by name or by a function of the call. Default "request_type".
         default: The answer for every other kind. Default: pass.
 
     Raises:

@@ -284,7 +284,8 @@ def failover(
         reject: Called with every result, and with every item of a stream; an ErrorType makes it a failure, None
             accepts it. Default: every result is accepted.
         commits: Whether an item of a stream is content, after which no other endpoint is asked. Needed for your own
-            item types only; those of the known SDKs are known. It applies to the whole stack.
+            item types only; those of the known SDKs are known. It applies to the whole stack. Default: decided by its
+            fields.
         registry: The registry that keeps the state. Default: `resilient_ai.registry`.
 
     Raises:

@@ -321,8 +321,8 @@ class Quota:
             retry_after: Seconds that the provider asks to wait.
             now: Monotonic seconds.
 
-            Returns:
-                Whether the limits were lowered; refusals within one second count once.
+        Returns:
+            Whether the limits were lowered; refusals within one second count once.
         """
         self.pass_time(now)
         self.failed += 1

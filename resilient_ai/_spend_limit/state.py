@@ -115,8 +115,8 @@ class SpendState:
             now: Monotonic seconds.
             whole: Whether the tokens are complete.
 
-            Returns:
-                What there is to report.
+        Returns:
+            What there is to report.
         """
         news: list[Warned | Unknown] = []
         if tokens is None or not whole:

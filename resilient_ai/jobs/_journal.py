@@ -28,8 +28,8 @@ class Journal:
         function: Name of the function that gives the answers. Several functions may share a file.
         types: Dataclasses and pydantic models that answers may contain, by name.
 
-        Raises:
-            ValueError: The path exists and is not a journal.
+    Raises:
+        ValueError: The path exists and is not a journal.
     """
 
     def __init__(self, path: str | os.PathLike[str], function: str, types: Mapping[str, type]) -> None:

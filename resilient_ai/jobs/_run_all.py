@@ -66,7 +66,7 @@ def run_all(
             bound.
         id: A function that identifies an item in the journal. Default: a digest of its value.
         types: Dataclasses and pydantic models that the journal may build, besides those in the return annotation of
-            `ask`. Not needed for plain data and `Reply`.
+            `ask`. Not needed for plain data and `Reply`. Default: none.
 
     Returns:
         An async iterator of one `Outcome` for each item, in the order in which they end. Leaving it early cancels the

@@ -41,17 +41,18 @@ class AnthropicEndpoint(ProviderEndpoint):
         region: A name for your own use, for example in strategies. Default: none.
         weight: Share of calls under `strategy="weighted"`. Default 1.
         client: Your own `anthropic.AsyncAnthropic`, or `AsyncAnthropicBedrock` or `AsyncAnthropicVertex`; used with its
-            retries off, and not closed.
+            retries off, and not closed. Default: one is made for each event loop.
         sync_client: Your own `anthropic.Anthropic`, `AnthropicBedrock` or `AnthropicVertex`, for plain functions.
+            Default: one is made.
         provider: Name of the provider. Default "anthropic".
         context_window: Context window in tokens. Default: unknown.
         max_tokens: Most tokens of an answer, for calls without their own; this API requires it. Default 1024.
         timeout: Seconds that a call may wait for the next bytes. Default 120.
         params: Default parameters of calls, such as `{"temperature": 0.2}`.
 
-        Raises:
-            ImportError: The SDK is missing: `pip install 'resilient-ai[anthropic]'`.
-            ValueError: A bad setting.
+    Raises:
+        ImportError: The SDK is missing: `pip install 'resilient-ai[anthropic]'`.
+        ValueError: A bad setting.
     """
 
     _extra = _module = "anthropic"

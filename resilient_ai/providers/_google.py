@@ -42,7 +42,7 @@ class GoogleEndpoint(ProviderEndpoint):
         region: A name for your own use, for example in strategies. Default: none.
         weight: Share of calls under `strategy="weighted"`. Default 1.
         client: Your own `google.genai.Client`, for example for Vertex; it is not closed. Set it to one attempt
-            (`HttpRetryOptions(attempts=1)`); otherwise each attempt here is several there.
+            (`HttpRetryOptions(attempts=1)`); otherwise each attempt here is several there. Default: one is made.
         provider: Name of the provider. Default "google".
         context_window: Context window in tokens. Default: unknown.
         timeout: Seconds that a call may wait for the next bytes. Default 120.

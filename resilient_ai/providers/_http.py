@@ -34,12 +34,12 @@ class HTTPEndpoint(ProviderEndpoint):
     Args:
         name: Unique among the endpoints of one failover.
         url: Address for POST requests.
-        headers: Headers of each request, such as API keys.
-        model: Sent as `"model"` if given.
+        headers: Headers of each request, such as API keys. Default: none.
+        model: Sent as `"model"`. Default: not sent.
         region: A name for your own use, for example in strategies. Default: none.
         weight: Share of calls under `strategy="weighted"`. Default 1.
-        client: Your own `httpx2.AsyncClient`, which is not closed.
-        sync_client: Your own `httpx2.Client`, for plain functions.
+        client: Your own `httpx2.AsyncClient`, which is not closed. Default: one is made for each event loop.
+        sync_client: Your own `httpx2.Client`, for plain functions. Default: one is made.
         provider: Name of the provider. Default: the host of `url`.
         context_window: Context window in tokens. Default: unknown.
         timeout: Seconds that a call may wait for the next bytes. Default 120.

@@ -33,8 +33,9 @@ class OpenAIEndpoint(ProviderEndpoint):
         base_url: Address of a compatible API, such as `http://localhost:11434/v1`. Default: OpenAI's own.
         region: A name for your own use, for example in strategies. Default: none.
         weight: Share of calls under `strategy="weighted"`. Default 1.
-        client: Your own `openai.AsyncOpenAI` or `AsyncAzureOpenAI`; used with its retries off, and not closed.
-        sync_client: Your own `openai.OpenAI` or `AzureOpenAI`, for plain functions.
+        client: Your own `openai.AsyncOpenAI` or `AsyncAzureOpenAI`; used with its retries off, and not closed. Default:
+            one is made for each event loop.
+        sync_client: Your own `openai.OpenAI` or `AzureOpenAI`, for plain functions. Default: one is made.
         provider: Name of the provider. Default "openai" for OpenAI and Azure, else the host of `base_url`.
         context_window: Context window in tokens. Default: unknown.
         timeout: Seconds that a call may wait for the next bytes. Default 120.

@@ -43,7 +43,7 @@ class RedisStore:
         client: Your own client instead of the url: a `Redis` or `RedisCluster` of coredis, which must be open
             and may come from its `Sentinel`, or on asyncio a `Redis` of `redis.asyncio`. It is not closed. Its pool
             must allow about five connections, and the store must be joined by `async with`, in the client's event loop.
-            Retries by `redis.asyncio` itself stay within `command_timeout`.
+            Retries by `redis.asyncio` itself stay within `command_timeout`. Default: one is made from the url.
         namespace: Name of the fleet: 1 to 64 letters, digits, dots, dashes and underscores. Default "resilient_ai".
         push: Whether news may be pushed. If the server's user has no rights on channels, they are fetched every
             second anyway. Default True.

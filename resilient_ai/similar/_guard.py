@@ -53,7 +53,7 @@ def look_alike(asked: str, remembered: str, *, strict: bool = False) -> str | No
     Args:
         asked: The question now. Of more than 4,000 characters, it is only like itself; so is the other.
         remembered: The question that was answered.
-        strict: Their content words must be the same, too.
+        strict: Whether their content words must be the same, too. Default False.
 
     Returns:
         The first reason found, one word of `REASONS`; None if there is none.

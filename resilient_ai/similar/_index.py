@@ -226,8 +226,8 @@ class Index:
             types: Classes that the answer may contain.
             inline: Whether this runs in an event loop, which must not be blocked.
 
-            Raises:
-                TooMuchWork: With `inline`, if the search has to run in a thread.
+        Raises:
+            TooMuchWork: With `inline`, if the search has to run in a thread.
         """
         try:
             return self._search(question, vector, since, types, Budget(_INLINE if inline else None))

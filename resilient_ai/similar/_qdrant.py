@@ -54,7 +54,7 @@ class QdrantStore:
         collection: Name of the store; the names of its collections, one per embedder, begin with it. Default
             "resilient_ai".
         max_age: Seconds after which entries are deleted from the server; None: never. Default one day.
-        max_entries: Most entries kept in this process. The server's own limits bound the rest.
+        max_entries: Most entries kept in this process. The server's own limits bound the rest. Default 10,000.
 
     Raises:
         ValueError: A bad setting.

@@ -105,7 +105,7 @@ class SimilarAnswers:
         path: SQLite file for the answers (mode 0600; several processes may share it). Default None: in memory.
         embedder: "auto" (MiniLM if installed, else trigrams), "trigrams", "minilm", an `Embedder`, or a function
             `(list[str]) -> list[vector]`, sync or async. An async one gets 0.3 s; if it fails, the trigrams are used,
-            which are always kept too.
+            which are always kept too. Default "auto".
         threshold: Least cosine similarity. Default: the embedder's own, 0.88 for the two built-in ones and 0.94 for a
             function. Below 0.80 it needs `allow_unsafe=True`.
         guard: "default"; "strict": the content words must be the same, too; a function `(asked, remembered) ->
@@ -128,14 +128,15 @@ class SimilarAnswers:
         store_text: Whether to store the question. False stores digests of its words; a vector still reveals much about
             it. Default True.
         accept: `(answer) -> bool`: answers for which it returns False are not remembered. All other rules still apply.
+            Default None: only those.
         types: Dataclasses and pydantic models in the answers, if the function's return annotation does not name them.
-            No other class is built from the content of a file or a server.
-        store: Your own store, in place of `path`.
+            No other class is built from the content of a file or a server. Default: none.
+        store: Your own store, in place of `path`. Default None: the file at `path`, or memory.
         allow_unsafe: Whether to accept a threshold below 0.80. Default False.
 
-        Raises:
-            ImportError: numpy, or a package for "minilm", is missing.
-            ValueError: A bad setting.
+    Raises:
+        ImportError: numpy, or a package for "minilm", is missing.
+        ValueError: A bad setting.
 
     >>> from resilient_ai.similar import SimilarAnswers
     >>> SimilarAnswers(embedder="trigrams")

@@ -58,9 +58,9 @@ class SQLiteStore:
 
     Args:
         path: The file; its folder must exist. Made with mode 0600.
-        max_entries: Most answers in the file.
-        max_bytes: Most bytes of answers, texts and vectors.
-        max_age: Seconds after which an answer is deleted; None: never for its age.
+        max_entries: Most answers in the file. Default 10,000.
+        max_bytes: Most bytes of answers, texts and vectors. Default 64 MiB.
+        max_age: Seconds after which an answer is deleted. Default None: never for its age.
 
     Raises:
         OSError: The folder is missing, or the file may not be opened.

@@ -92,8 +92,8 @@ class AnswerFile:
             warn: Whether to issue a warning if the file is damaged and set aside; that is logged in any case. Default
                 False.
 
-            Raises:
-                ForeignFileError: The file at the path is not ours.
+        Raises:
+            ForeignFileError: The file at the path is not ours.
         """
         if self.current is not None and self._held is not None and self._held.inode == self._inode_at_path():
             return self.current

@@ -45,11 +45,12 @@ class FakeProvider:
     `FakeAnswer`, or "refusal", "filtered", "length".
 
     Args:
-        name: A name in the answers, which shows a test which region answered.
+        name: A name in the answers, which shows a test which region answered. Default "fake".
         answer: A function from the question to the text of the answer, or to a `FakeAnswer`; default as above.
         latency: Seconds before every answer. Default 0.
         item_seconds: Seconds between the items of a stream. Default 0.
-        clock: The clock for schedules of outages, such as a `VirtualClock`; delays are always in real seconds.
+        clock: The clock for schedules of outages, such as a `VirtualClock`; delays are always in real seconds. Default:
+            the machine's monotonic clock.
 
     Examples:
         >>> with FakeProvider("us-east") as provider:
