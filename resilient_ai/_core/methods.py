@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .wrapper import ResilientFunction
-
 _new = object.__new__
 
 
@@ -22,9 +20,9 @@ class ResilientMethod:
 
     if TYPE_CHECKING:  # annotations of the class would hide those of the function at run time
         __call__: MethodType
-        __func__: ResilientFunction
+        __func__: Any  # the `ResilientFunction`
 
-    def __init__(self, function: ResilientFunction, instance: Any) -> None:
+    def __init__(self, function: Any, instance: Any) -> None:
         # Called by `weakref.WeakMethod`; the wrapper makes methods without it, in half the time.
         owner = instance if isinstance(instance, type) else type(instance)
         self.__func__, self.__call__ = function, function.__get__(instance, owner).__call__
@@ -76,7 +74,7 @@ class MethodCall:
         self.__call__ = call
 
 
-def bound_method(func: ResilientFunction, instance: Any, call: Callable[..., Any]) -> ResilientMethod:
+def bound_method(func: Any, instance: Any, call: Callable[..., Any]) -> ResilientMethod:
     """Return a function bound to an instance, whose calls run `call`."""
     method = _new(ResilientMethod)
     method.__func__ = func
