@@ -126,6 +126,8 @@ class FleetTask:
                     await work()
                 except Exception as error:  # noqa: BLE001 - an error of any of the tasks ends the connection
                     self._failure = self._failure or error
+                    if not self._membership.leaving:  # at once: closing both connections takes a while
+                        self._membership.lost(self._failure)
                     tasks.cancel_scope.cancel()
 
             async def guarded(work: Callable[[], Awaitable[None]]) -> None:
