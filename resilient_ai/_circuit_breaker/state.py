@@ -262,7 +262,7 @@ class Circuit(FleetCircuit):
         return self.probing is not None and ticket in self.probing.in_flight
 
     def _too_late(self, ticket: Ticket) -> bool:
-        """Count a result of an earlier generation; whether anybody wants to know of it."""
+        """Count a result of an earlier generation; whether it is reported."""
         if ticket.generation == UNRECORDED:
             return False
         self.record.late += 1
