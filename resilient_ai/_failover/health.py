@@ -322,9 +322,19 @@ class EndpointHealth:
             self.stall.left_in_vain(now, self.ok)
         return in_vain
 
-    def lose(self, ticket: Ticket, now: float, seconds: float) -> None:
-        """Take in a call cancelled because another endpoint was faster: its answer takes at least so many seconds."""
-        if self.leave(ticket, now, seconds) or seconds < (self.latency() or 0.0):
+    def lose(self, ticket: Ticket, now: float, seconds: float, winner: float) -> None:
+        """
+        Take in a call cancelled because another endpoint was faster: its answer takes at least so many seconds.
+
+        Args:
+            ticket: The call's.
+            now: The time.
+            seconds: How long it was in flight.
+            winner: How many seconds the faster answer took. An endpoint that has never answered is not slow because it
+                was asked later than the winner.
+        """
+        average = self.latency()
+        if self.leave(ticket, now, seconds) or seconds < (winner if average is None else average):
             return  # it hangs, or it was cancelled too early to call the endpoint slow
         self.lost += 1
         self.samples.append((now - seconds, now))

@@ -129,6 +129,8 @@ class Race:
     async def _ask_beside(self, delay: float, budget: HedgeBudget, tasks: TaskGroup | BesideTasks) -> None:
         while (wait := self._began + self._delay(delay) - self._clock.now()) > 0:  # again if the first call moved on
             await self._clock.sleep(wait)
+        if self._has_ended():  # the answer came in the same turn of the event loop, after a stall of that, say
+            return
         # If the first endpoint hangs, it does not work on its call, so that a second call is no extra work.
         free = self._stalled and not budget.off
         if free or budget.take():
@@ -136,10 +138,13 @@ class Race:
                 self._begin(admission, tasks)
             elif not free:
                 budget.give_back()
-        while self._error is None and not budget.off:
+        while not self._has_ended() and not budget.off:
             await self._clock.sleep(max(_LEAST_PAUSE, self._usual))
-            if (admission := self._asked_again()) is not None:
+            if not self._has_ended() and (admission := self._asked_again()) is not None:
                 self._begin(admission, tasks)
+
+    def _has_ended(self) -> bool:
+        return self._answer is not None or self._error is not None or not self._running
 
     def _another(self) -> Admission | None:
         try:
@@ -220,14 +225,14 @@ class Race:
         finally:
             self._running -= 1
             self._under_way.pop(call, None)
-        if self._answer is not None or self._error is not None or not self._running:
+        if self._has_ended():
             tasks.cancel_scope.cancel()
 
     def _cancelled(self, candidate: Candidate, ticket: Ticket, started: float) -> None:
         """Give back the ticket of a call that another answer, or its caller, has ended."""
         now = self._clock.now()
-        if self._answer is not None:
+        if (answer := self._answer) is not None:
             self._selection.beaten()
-            candidate.shared.lost(ticket, now, now - started)
+            candidate.shared.lost(ticket, now, now - started, now - answer.started)
         else:
             candidate.shared.left(ticket, now, now - started)

@@ -101,9 +101,9 @@ class SharedEndpoint:
         with self._lock:
             self.health.leave(ticket, now, seconds)
 
-    def lost(self, ticket: Ticket, now: float, seconds: float) -> None:
+    def lost(self, ticket: Ticket, now: float, seconds: float, winner: float) -> None:
         with self._lock:
-            self.health.lose(ticket, now, seconds)
+            self.health.lose(ticket, now, seconds, winner)
 
     def checked(self, result: CheckResult, now: float, interval: float) -> None:
         """Take in the result of a health check."""

@@ -201,6 +201,22 @@ async def test_a_call_that_must_not_run_twice_is_not_hedged(hedged, clock, idemp
     assert slow.began == [("us", 0)]
 
 
+async def test_a_hedge_that_loses_does_not_make_an_endpoint_fast_that_has_never_answered(hedged, clock, registry):
+    async with clock.autojump():
+        answer = await hedged(Slow(clock, us=0.9, eu=60))()
+
+    assert answer == "us"
+    assert registry.endpoints["eu"].stats().latency_p50 is None
+
+
+async def test_an_endpoint_that_a_hedge_overtakes_is_slow_though_it_has_never_answered(hedged, clock, registry):
+    async with clock.autojump():
+        answer = await hedged(Slow(clock, us=60, eu=0.1))()
+
+    assert answer == "eu"
+    assert registry.endpoints["us"].stats().latency_p50 == pytest.approx(0.9)
+
+
 async def test_a_resting_endpoint_is_no_hedge(hedged, clock, registry):
     slow = Slow(clock, us=10, eu=0.1)
     ask = hedged(slow)

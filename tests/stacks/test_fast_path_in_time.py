@@ -438,6 +438,26 @@ def test_calls_that_an_endpoint_forgot_are_sent_once_more_when_it_answers_a_new_
     assert in_jumping_time(main) == [True] * 5
 
 
+@pytest.mark.parametrize("by_layers", [False, True], ids=["fast path", "layers"])
+def test_a_call_whose_answer_came_while_the_loop_stood_still_is_not_hedged(by_layers):
+    async def main():
+        registry, slow = Registry(listeners=()), Slow(us=6, eu=1)
+
+        async def ask(endpoint):
+            return await slow(endpoint)
+
+        def stand_still():
+            asyncio.get_running_loop().jumped += 60
+
+        inner = decorate(ask, ByLayers(None, None, registry)) if by_layers else ask
+        ask = failover(Endpoint("us"), Endpoint("eu"), strategy="priority", hedge_after=7, registry=registry)(inner)
+        asyncio.get_running_loop().call_later(5, stand_still)
+        answer = await ask()
+        return answer, slow.began, registry.failovers[ask.__qualname__].stats().hedges
+
+    assert in_jumping_time(main) == ("us", [("us", 0)], 0)
+
+
 def test_what_a_hedge_raises_that_is_no_error_ends_the_call():
     class Exit(BaseException):
         pass

@@ -198,12 +198,16 @@ class EndpointMachine(RuleBasedStateMachine):
             self.ends(call)
             self.health.release(call.ticket)
 
-    @rule(call=consumes(calls))
-    def lose_to_a_hedge(self, call: Call) -> None:
+    @rule(call=consumes(calls), head_start=st.sampled_from([0.0, 0.5]))
+    def lose_to_a_hedge(self, call: Call, head_start: float) -> None:
         if call in self.flying:
             self.ends(call)
-            self.health.lose(call.ticket, self.now, self.now - call.at)
-            self.durations.append(self.now - call.at)
+            seconds, known = self.now - call.at, self.health.latency()
+            self.health.lose(call.ticket, self.now, seconds, seconds + head_start)
+            if head_start and known is None:
+                assert self.health.latency() is None
+            else:
+                self.durations.append(seconds)
 
     # -- checks, operators, time
 
