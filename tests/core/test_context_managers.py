@@ -52,7 +52,7 @@ class Client:
     ids=lambda fn: f"{fn.__module__.partition('.')[0]} {fn.__qualname__}",
 )
 def test_a_function_that_gives_a_context_manager_is_refused(policy, fn):
-    with pytest.raises(TypeError, match=r"gives a context manager.*decorate an async generator function"):
+    with pytest.raises(TypeError, match=r"returns a context manager.*decorate an async generator function"):
         policy(fn)
 
 

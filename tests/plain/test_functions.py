@@ -202,7 +202,7 @@ def test_a_function_that_gives_a_context_manager_says_what_to_write(wrong_calls)
 
     with pytest.raises(TypeError, match=r"gave a .*MessageStreamManager.*`with ... as stream:`.*`yield from stream`"):
         circuit_breaker("wrong")(lambda: MessageStreamManager())()
-    with pytest.raises(TypeError, match="gives a context manager"):
+    with pytest.raises(TypeError, match="returns a context manager"):
         circuit_breaker("wrong")(contextlib.contextmanager(lambda: iter("x")))
 
 
