@@ -188,7 +188,9 @@ def merged_rules(changes: Mapping[ErrorType, RetryRule | None] | None) -> tuple[
         raise ValueError(f"rules maps ErrorTypes to RetryRules or None, got {given!r}")
     for kind, rule in given.items():
         if not isinstance(kind, ErrorType) or not isinstance(rule, RetryRule | None):
-            raise ValueError(f"rules maps ErrorTypes to RetryRules or None, got {kind!r}: {rule!r}")
+            known = not isinstance(kind, ErrorType) and kind in set(ErrorType)
+            way_out = f"; write ErrorType.{ErrorType(kind).name}" if known else ""
+            raise ValueError(f"rules maps ErrorTypes to RetryRules or None, got {kind!r}: {rule!r}{way_out}")
         rules[kind] = rule
     return tuple((kind, rule) for kind, rule in rules.items() if rule is not None)
 
