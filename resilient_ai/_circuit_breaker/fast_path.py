@@ -87,7 +87,7 @@ def _through_circuit(breaker: SharedCircuit, course: Course, path: FastPath) -> 
                 breaker.succeeded(ticket, ended, ended - started)
             if permits is not None:
                 permits.succeeded(permit, ended, result)
-            if bound is not None:
+            if bound is not None and bound.watched:
                 bound.told()
             return result
         return await course.take_over(args, kwargs, call)

@@ -375,7 +375,7 @@ def _counted(course: Course, path: FastPath) -> Call:
             if others:
                 for each in others:
                     each.ok += 1
-            if bound is not None:
+            if bound is not None and bound.watched:
                 bound.told()
             return result
         return await course.take_over(args, kwargs, call)

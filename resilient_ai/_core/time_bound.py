@@ -69,7 +69,10 @@ class Bound(Protocol):
     Attributes:
         time: How long it may take; None: any time.
         flag: Set if a fallback answers inside; None: that does not matter.
+        watched: Whether it is a `WatchedCall`, which is told when the call has its answer.
     """
+
+    watched: bool
 
     @property
     def time(self) -> TimeBound | None: ...
@@ -84,9 +87,6 @@ class Bound(Protocol):
         kwargs: dict[str, Any],
     ) -> Any:
         """Call a function; see `TimeBound.run`."""
-
-    def told(self) -> None:
-        """Note that the call has its answer."""
 
 
 class TimeBound:
@@ -123,13 +123,11 @@ class TimeBound:
         self._began = 0.0
 
     flag = None
+    watched = False
 
     @property
     def time(self) -> TimeBound:
         return self
-
-    def told(self) -> None:
-        """Do nothing: an answer needs no note here."""
 
     def share_of(self, owner: object) -> Share | None:
         """Return the share that a layer has set; None: it does not shorten the time."""

@@ -66,6 +66,8 @@ class WatchedCall:
 
     __slots__ = ("_endpoint", "_layers", "_seen", "flag", "time")
 
+    watched = True
+
     def __init__(self, seen: Seen, layers: ToldLayers, endpoint: str | None, time: TimeBound | None) -> None:
         self._seen = seen
         self._layers = layers

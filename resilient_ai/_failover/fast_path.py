@@ -136,7 +136,7 @@ def through_candidates(site: FailoverSite, course: Course, path: FastPath) -> Ca
                     gate.good(ticket, started, ended)
             if permits is not None:
                 permits.succeeded(permit, ended, result)
-            if bound is not None:
+            if bound is not None and bound.watched:
                 bound.told()
             return result
         return await course.take_over(args, kwargs, call)

@@ -27,6 +27,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+import anyio
 import tenacity
 
 import resilient_ai
@@ -151,6 +152,12 @@ def _within_deadline(call: Call) -> Call:
     return ask
 
 
+def _after_scope(call: Call) -> Call:
+    """In a task that has been in a scope of anyio's, as each that uses an HTTP client on anyio."""
+    with anyio.CancelScope():  # noqa: ASYNC100 - it has to have been entered, no more
+        return call
+
+
 def _watched(call: Call) -> Call:
     async def ask(text: str) -> Any:
         with watch():
@@ -226,6 +233,7 @@ def cases() -> list[Case]:
         Case("deadline(15) alone", lambda _: _within_deadline(bare), scoped=True),
         Case("all four inside watch()", lambda r: _watched(_stack(r, timeout_seconds=None)), 25, scoped=True),
         Case("watch() alone", lambda _: _watched(bare), scoped=True),
+        Case("all four in a task after a scope", lambda r: _after_scope(_stack(r, timeout_seconds=None)), scoped=True),
         Case("refused by an open circuit", _open, 15, CircuitOpenError),
         Case("one failure, then success", _fails_once, 150),
         Case("asyncio.timeout alone", lambda _: _timeout),
