@@ -30,7 +30,7 @@ Settings = Mapping[str, Any] | None
 
 # tests/bench/README.md, "Why these settings", has the measurement that chose each.
 RULES = {ErrorType.INTERNAL_ERROR: RetryRule(4, 0.5, 8.0)}
-FAILOVER = {"strategy": "least_latency"}
+FAILOVER = {"strategy": "least_latency", "health_check_interval": 5.0}
 CIRCUIT_BREAKER = {"recovery_timeout": 1.0, "success_threshold": 1, "half_open_max_calls": 5}
 
 
@@ -91,7 +91,8 @@ def resilient(
     - `spend_limit`, if it has settings: only you know how much may be spent;
     - `classified_retry` with the patience as its `timeout_seconds`, which retries an internal error of the provider 4
       times, from 0.5 to 8 s apart;
-    - `failover(*endpoints)`, if there are endpoints, by "least_latency", with a hedge after half the patience;
+    - `failover(*endpoints)`, if there are endpoints, by "least_latency", with a hedge after half the patience and
+      `health_check_interval=5`, the seconds of a first rest;
     - `rate_limit`, if it has settings: only you know the provider's quota;
     - `adaptive_limit`;
     - `circuit_breaker` with `recovery_timeout=1`, `success_threshold=1` and `half_open_max_calls=5`.

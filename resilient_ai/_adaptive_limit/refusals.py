@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _COHORT_SECONDS = 0.1
 _RECENT_SECONDS = 10.0
+_ENOUGH_TAKEN, _LONG_SECONDS = 10, 60.0  # calls that show a rate, and how far back they are looked for
 _COHORTS = round(_RECENT_SECONDS / _COHORT_SECONDS)  # how many are kept
 _EXPECTED = 0.05  # share of calls refused by chance before anything is known
 _EXPECTED_WEIGHT = 10.0  # how many calls this guess counts for
@@ -194,9 +195,16 @@ class Refusals:
     def taken_lately(self, now: float) -> tuple[int, float]:
         """
         Return how many calls of the last ten seconds were not refused, and the seconds since the first of all calls.
+
+        Where fewer than ten were taken, those of the last minute count too: one rare call that was taken does not show
+        that ten times as many would be.
         """
-        recent = list(self._recent(now))
-        return sum(each.taken for each in recent), now - recent[0].began if recent else 0.0
+        taken, began = 0, now
+        for each in reversed(self._cohorts):
+            if now - each.began > (_RECENT_SECONDS if taken >= _ENOUGH_TAKEN else _LONG_SECONDS):
+                break
+            taken, began = taken + each.taken, each.began
+        return taken, now - began
 
     def all_refused(self) -> bool:
         """Return whether every call was refused since less is sent."""

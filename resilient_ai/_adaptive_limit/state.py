@@ -268,7 +268,7 @@ class Limit:
         if self.stall.unanswered and self.stalled(now):
             self.concurrency.stall_is_over()
             self.in_flight.overtaken(permit.started)
-        self.stall.unanswered, self.stall.answered_at = 0, now
+        self.stall.answered(now)
         if now < self.pace.free_at:
             self.pace.taken(permit.started, now)
         concurrency = self.concurrency
@@ -366,6 +366,8 @@ class Limit:
         self.look_closely()
         if now - permit.started > self.latency.typical and not permit.usage.dropped:
             self._late(permit, now)
+            if not permit.answered:
+                self.stall.left(now - permit.started)
         self.left += 1
         self.in_flight.remove(permit)
 

@@ -11,6 +11,7 @@ are ignored. A call may be forced on a resting endpoint if there is no better on
 
 from __future__ import annotations
 
+import math
 from collections import Counter, deque
 from enum import Enum, StrEnum
 
@@ -160,10 +161,11 @@ class EndpointHealth:
 
     def score(self, now: float) -> float:
         """Expected seconds of a call, roughly; an old measurement fades, so that the endpoint is tried again."""
-        if (latency := self.latency()) is None:
-            return float(self.in_flight)  # no measurement yet: send one call to find out, not many at once
+        latency = self.latency()
         if self.stall.in_vain and self.stalled and (self.in_flight or self.stall.is_avoided(now)):
-            return latency * AVOIDED * (self.in_flight + 1)
+            return math.inf if latency is None else latency * AVOIDED * (self.in_flight + 1)
+        if latency is None:
+            return float(self.in_flight)  # no measurement yet: send one call to find out, not many at once
         faded = 1.0 if (in_flight := self.flights.count) else 0.5 ** (max(0.0, now - self.samples[-1][1]) / HALF_LIFE)
         return latency * faded * (in_flight + 1)
 
@@ -314,11 +316,21 @@ class EndpointHealth:
         """Take back the ticket of a call that says nothing about the endpoint: cancelled, or the caller's mistake."""
         self._hand_in(ticket)
 
-    def leave(self, ticket: Ticket, now: float, seconds: float) -> bool:
-        """Take in that the caller left without an answer; whether it left after a long time in which nobody got one."""
+    def leave(self, ticket: Ticket, now: float, seconds: float, winner: float = 0.0) -> bool:
+        """
+        Take in that the caller left without an answer; whether it left after a long time in which nobody got one.
+
+        Args:
+            ticket: The call's.
+            now: The time.
+            seconds: How long it was in flight.
+            winner: How many seconds an endpoint took that was faster. Where nobody ever got an answer here, no other
+                time is known to be long, and the endpoint may not get call after call for that.
+        """
         self._hand_in(ticket)
         average = self.latency()
-        if in_vain := average is not None and seconds >= LONG * average and self.samples[-1][1] <= now - seconds:
+        is_long = seconds >= LONG * (winner if average is None else average)
+        if in_vain := is_long and (not self.samples or self.samples[-1][1] <= now - seconds):
             self.stall.left_in_vain(now, self.ok)
         return in_vain
 
@@ -333,8 +345,8 @@ class EndpointHealth:
             winner: How many seconds the faster answer took. An endpoint that has never answered is not slow because it
                 was asked later than the winner.
         """
-        average = self.latency()
-        if self.leave(ticket, now, seconds) or seconds < (winner if average is None else average):
+        average, in_vain = self.latency(), self.leave(ticket, now, seconds, winner)
+        if (in_vain and average is not None) or seconds < (winner if average is None else average):
             return  # it hangs, or it was cancelled too early to call the endpoint slow
         self.lost += 1
         self.samples.append((now - seconds, now))

@@ -174,7 +174,7 @@ class Race:
         await self._ask(admission, tasks, hedged=True)
 
     def _delay(self, delay: float) -> float:
-        return min(delay, LONG * self._usual) if self._stalled else delay
+        return min(delay, LONG * self._usual) if self._stalled and self._usual else delay
 
     def _note_first(self, candidate: Candidate, started: float) -> None:
         health = candidate.health

@@ -6,6 +6,9 @@ import anyio
 import pytest
 
 from resilient_ai import Endpoint, LimitReachedError, adaptive_limit, failover, rate_limit
+from resilient_ai._adaptive_limit.config import LimitConfig
+from resilient_ai._adaptive_limit.state import Limit
+from resilient_ai._core.event_loops import LoopUsage
 from tests.adaptive_limit.support import BusyError, Gate, Provider, TooFastError, at_once, fail
 
 
@@ -290,6 +293,27 @@ async def test_a_line_that_does_not_get_shorter_turns_newcomers_away_sooner(regi
     assert burst == []
     assert later == 1  # from the fifth second on, a quarter of twenty, nine seconds are too long
     assert outcomes.count("turned away") == 1
+
+
+def test_a_provider_that_hangs_is_known_by_callers_who_leave_before_an_answer_would_be_slow():
+    """Where answers vary by much, nobody waits for as long as a slow one takes."""
+    limit, loop, now = Limit(LimitConfig()), LoopUsage(None), 0.0
+    for seconds in [0.1, 0.5, 2.0, 4.0] * 10:
+        permit = limit.enter(now, loop)
+        now += seconds
+        limit.succeed(permit, now)
+    waiting = [limit.enter(now, loop) for _ in range(3)]
+    now += 5.0
+    for permit in waiting[:2]:
+        limit.release(permit, now)
+    two_left = limit.stalled(now)
+    limit.release(waiting[2], now)
+
+    assert limit.latency.slow_after > 10
+    assert not two_left
+    assert limit.stalled(now)
+    limit.succeed(limit.enter(now, loop), now + 0.1)
+    assert not limit.stalled(now + 0.1)
 
 
 async def test_what_slowness_took_comes_back_when_answers_are_normal_again(registry, clock, provider):

@@ -141,6 +141,20 @@ def test_what_was_sent_before_a_cut_is_tested_no_more():
     assert refusals.all_refused()
 
 
+def test_the_rate_that_was_taken_is_measured_over_more_time_where_calls_are_rare():
+    rare, busy = Refusals(), Refusals()
+    for second in range(0, 60, 8):
+        rare.sent(float(second), Speed.FREE)
+    for tenth in range(600):
+        busy.sent(tenth / 10, Speed.FREE)
+
+    assert rare.taken_lately(60.0) == (8, 60.0)
+    assert rare.taken_lately(100.0) == (3, 60.0)
+    taken, seconds = busy.taken_lately(60.0)
+    assert seconds == pytest.approx(10.0, abs=0.1)
+    assert taken / seconds == pytest.approx(10.0, rel=0.02)
+
+
 def test_a_provider_that_has_taken_nothing_yet_is_known_by_its_first_refusal():
     refusals = Refusals()
     (cohort,) = send(refusals, 1, 0.0)

@@ -365,6 +365,29 @@ async def test_after_a_call_in_vain_the_next_one_there_is_hedged_soon_and_beside
     assert clock.now() - began == pytest.approx(1 + 1.5 + 1)
 
 
+async def test_an_endpoint_that_never_answered_does_not_get_call_after_call(hedged, clock, registry):
+    slow = Slow(clock, us=3600, eu=1)
+    ask = hedged(slow, hedge_after=100, strategy="least_latency")
+
+    async def for_20_seconds():
+        with clock.move_on_after(20):
+            await ask()
+
+    async with clock.autojump():
+        while "us" not in dict(slow.began):
+            await for_20_seconds()
+        slow.began.clear()
+        for _ in range(4):
+            await for_20_seconds()
+        soon = [name for name, _ in slow.began]
+        await clock.sleep(40)  # what was measured of the other one fades
+        slow.began.clear()
+        await for_20_seconds()
+
+    assert soon == ["eu"] * 4
+    assert [name for name, _ in slow.began] == ["us"]  # it is tried again
+
+
 async def test_a_budget_of_zero_hedges_nothing_where_calls_were_left_in_vain_either(hedged, clock):
     slow = Slow(clock, us=1, eu=1)
     ask = hedged(slow, hedge_after=100, hedge_budget=0.0)
