@@ -69,7 +69,7 @@ class Bound(Protocol):
     Attributes:
         time: How long it may take; None: any time.
         flag: Set if a fallback answers inside; None: that does not matter.
-        watched: Whether it is a `WatchedCall`, which is told when the call has its answer.
+        watched: Whether it wants to be told when the call has its answer.
     """
 
     watched: bool
@@ -87,6 +87,9 @@ class Bound(Protocol):
         kwargs: dict[str, Any],
     ) -> Any:
         """Call a function; see `TimeBound.run`."""
+
+    def told(self) -> None:
+        """Note that the call has its answer, if it is watched."""
 
 
 class TimeBound:
@@ -128,6 +131,9 @@ class TimeBound:
     @property
     def time(self) -> TimeBound:
         return self
+
+    def told(self) -> None:
+        """Do nothing: nobody watches."""
 
     def share_of(self, owner: object) -> Share | None:
         """Return the share that a layer has set; None: it does not shorten the time."""
