@@ -9,9 +9,10 @@ and its reader waits for the items from that task.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import AsyncIterator
 from contextvars import copy_context
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 
@@ -22,6 +23,12 @@ from .tasks import current_loop, is_asyncio, promise_class, spawn
 
 if TYPE_CHECKING:
     from .tasks import Promise
+
+_LEFT_OPEN: Final = (
+    "a stream was cancelled from inside while it waited to be read: a time limit, or another cancel scope that it holds"
+    " across a yield, has ended, but a generator around the stream does not pass that on to it; hold the scope in the"
+    " outermost generator, or not across a yield"
+)
 
 
 class OwnTask(SelfClosing):
@@ -72,10 +79,12 @@ class _Pump:
         self._source = source
         self._loop = current_loop()
         self._scope = None if is_asyncio(self._loop) else anyio.CancelScope()  # around the whole task
-        self._served = self._cancelled = self._over = False
+        self._served = self._cancelled = self._finished = self._over = False
+        self._closing = self._parked = False
         self._waiting_for_end: list[Promise] = []
-        self._asked = self._promise()  # True: read an item; False: close
-        self._answer: Promise | None = None
+        self._wake_up: Promise | None = None  # for the task, while it waits for a request
+        self._answer: Promise | None = None  # of the item that the reader asks for
+        self._early: deque[Any] = deque()  # outcomes that nobody has asked for yet
         self._reader = Reader.here(seconds_left())
         self._problem: BaseException | None = None  # error from closing
         _pumps.add(self)
@@ -87,10 +96,10 @@ class _Pump:
     async def next_item(self) -> Any:
         """An item, `END`, a `Broken` or an `_Exit`. If the reader is cancelled, the stream ends."""
         if self._over:
-            return END
+            return self._early.popleft() if self._early else END
         answer = self._answer = self._promise()
         self._reader = Reader.here(seconds_left())
-        self._asked.set_result(True)
+        self._wake()
         try:
             return await answer
         except GeneratorExit:  # the loop has ended
@@ -102,10 +111,11 @@ class _Pump:
 
     async def stop(self) -> None:
         """Close the stream; cancel it if it is working on an item."""
-        if not self._over and self._asked.done():
+        if not self._over and not self._parked:
             self._cancel()
         elif not self._over:
-            self._asked.set_result(False)
+            self._closing = True
+            self._wake()
         await self._end()
         problem, self._problem = self._problem, None
         if problem is not None:
@@ -121,6 +131,10 @@ class _Pump:
                 self._served = True
                 await close_source(self._source)
 
+    def _wake(self) -> None:
+        if self._wake_up is not None and not self._wake_up.done():
+            self._wake_up.set_result(None)
+
     def _cancel(self) -> None:
         self._cancelled = True
         if self._scope is None:
@@ -128,27 +142,31 @@ class _Pump:
         else:
             self._scope.cancel()
             # A shielded scope that the stream holds across its yields would keep the cancellation from the task.
-            if not self._asked.done():
-                self._asked.set_result(False)
+            self._closing = True
+            self._wake()
 
     async def _run(self) -> None:
         self._served = True
         if self._scope is None:
             await self._serve()
             return
-        with self._scope:
-            await self._serve()
+        try:
+            with self._scope:
+                await self._serve()
+        except anyio.get_cancelled_exc_class():
+            # Of a scope that the stream holds and did not leave. It would end all other tasks of trio's as well.
+            pass
 
     async def _serve(self) -> None:
         try:
-            while await self._asked:
-                outcome = await self._read()
-                self._asked = self._promise()
+            while await self._is_asked():
+                outcome = self._early.popleft() if self._early else await self._read()
                 answer, self._answer = self._answer, None
                 if answer is not None and not answer.done():
                     answer.set_result(outcome)
                 if self._cancelled or outcome is END or type(outcome) in (Broken, _Exit):
                     break
+            self._finished = True
         finally:
             try:
                 await close_source(self._source)
@@ -156,6 +174,41 @@ class _Pump:
                 if isinstance(error, anyio.get_cancelled_exc_class()):
                     raise
                 self._problem = error  # raised when the stream is closed
+
+    async def _is_asked(self) -> bool:
+        """Wait until the reader asks for an item (True) or closes the stream (False)."""
+        while self._answer is None:
+            if self._closing:
+                return False
+            self._wake_up, self._parked = self._promise(), True
+            try:
+                await self._wake_up
+            except BaseException as error:
+                self._parked = False
+                if self._cancelled or not isinstance(error, anyio.get_cancelled_exc_class()):
+                    raise
+                if not self._closing:
+                    self._early.append(await self._cancelled_inside(error))
+            self._parked = False
+        return True  # also if its reader has left meanwhile: a cancellation closes more than `aclose` does
+
+    async def _cancelled_inside(self, error: BaseException) -> Any:
+        """
+        Raise a cancellation inside the stream, and return what the stream makes of it.
+
+        A scope that the stream holds across its yields has been cancelled while nobody asked for an item, for example
+        by a time limit. Only the stream can leave that scope.
+        """
+        throw = getattr(self._source, "athrow", None)
+        if throw is None:
+            raise error
+        try:
+            with reading_for(self._reader):
+                return await throw(error)
+        except StopAsyncIteration:
+            return END
+        except Exception as broken:  # noqa: BLE001 - the reader gets it
+            return Broken(broken)
 
     async def _read(self) -> Any:
         try:
@@ -171,10 +224,14 @@ class _Pump:
         self._over = True
         self._task = None  # task -> its cancellation -> frame -> self -> task is a reference cycle
         _pumps.discard(self)
+        if not (self._finished or self._cancelled):
+            self._early.append(Broken(RuntimeError(_LEFT_OPEN)))
         answer, self._answer = self._answer, None
-        for each in (answer, *self._waiting_for_end):
-            if each is not None and not each.done():
-                each.set_result(END)
+        if answer is not None and not answer.done():
+            answer.set_result(self._early.popleft() if self._early else END)
+        for each in self._waiting_for_end:
+            if not each.done():
+                each.set_result(None)
 
 
 _pumps: set[_Pump] = set()  # strong references: asyncio itself holds tasks only weakly

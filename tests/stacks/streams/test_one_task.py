@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio  # noqa: TID251 - its own timeout
-from contextlib import AsyncExitStack, aclosing
+from contextlib import AsyncExitStack, aclosing, nullcontext
 from contextvars import ContextVar
 
 import anyio
@@ -88,6 +88,112 @@ async def test_a_deadline_of_the_stream_rings(registry, put_on):
         yield 2
 
     assert await read(put_on(registry, stream)()) == [1, 2]
+
+
+def hedged_directly(registry, stream):
+    async def ask(_endpoint):
+        return stream()
+
+    call = failover(A, B, name="regions", hedge_after=5, registry=registry)(ask)
+
+    async def opened():
+        async with aclosing(await call()) as items:
+            async for item in items:
+                yield item
+
+    return opened
+
+
+in_a_task_of_its_own = pytest.mark.parametrize("put_on", [hedged_directly, fallen_back])
+
+
+@in_a_task_of_its_own
+@pytest.mark.parametrize("fails", [False, True])
+async def test_a_deadline_of_the_stream_that_rings_between_two_items_ends_what_it_is_around(registry, put_on, fails):
+    inner = []
+
+    async def stream():
+        with anyio.CancelScope() as scope:
+            inner.append(scope)
+            yield 1
+            await anyio.sleep_forever()
+        if fails:
+            raise TimeoutError("of the stream")
+        yield 2
+        yield 3
+
+    got = []
+    with pytest.raises(TimeoutError, match="of the stream") if fails else nullcontext():
+        async with aclosing(put_on(registry, stream)()) as items:
+            async for item in items:
+                got.append(item)
+                inner[0].cancel()
+                await anyio.wait_all_tasks_blocked()
+
+    assert got == ([1] if fails else [1, 2, 3])
+    await anyio.lowlevel.checkpoint()  # the caller's own task is as it was
+
+
+@in_a_task_of_its_own
+async def test_a_stream_may_be_closed_while_its_own_deadline_rings(registry, put_on):
+    left = []
+
+    async def stream():
+        with anyio.CancelScope() as scope:
+            try:
+                inner.append(scope)
+                yield 1
+            finally:
+                left.append(True)
+        await anyio.sleep_forever()
+        yield 2
+
+    inner = []
+    async with aclosing(put_on(registry, stream)()) as items:
+        assert await anext(items) == 1
+        inner[0].cancel()
+
+    assert left == [True]
+    await anyio.lowlevel.checkpoint()
+
+
+@in_a_task_of_its_own
+async def test_an_item_may_be_asked_for_while_a_deadline_of_the_stream_rings(registry, put_on):
+    inner = []
+
+    async def stream():
+        with anyio.CancelScope() as scope:
+            inner.append(scope)
+            yield 1
+            await anyio.sleep_forever()
+        await anyio.lowlevel.checkpoint()
+        yield 2
+
+    async with aclosing(put_on(registry, stream)()) as items:
+        assert await anext(items) == 1
+        inner[0].cancel()
+        assert [item async for item in items] == [2]
+
+
+async def test_a_scope_below_another_generator_that_ends_between_two_items_is_an_error_and_not_the_end(registry):
+    inner = []
+
+    async def stream():
+        with anyio.CancelScope() as scope:
+            inner.append(scope)
+            yield 1
+            await anyio.sleep_forever()
+        yield 2
+
+    async with aclosing(hedged(registry, stream)()) as items:
+        assert await anext(items) == 1
+        inner[0].cancel()
+        with pytest.raises(RuntimeError, match="cancel scope that it holds across a yield, has ended"):
+            await anext(items)
+        with pytest.raises(StopAsyncIteration):
+            await anext(items)
+
+    await anyio.lowlevel.checkpoint()  # the caller's own task is as it was
 
 
 async def test_a_context_variable_that_is_set_inside_is_seen_inside(registry, put_on):
