@@ -23,8 +23,8 @@ from ._degrade_to.handle import Degradation, DegradeStats
 from ._degrade_to.last_answer import LastAnswerStats
 from ._degrade_to.sentiment import Sentiment
 from ._degrade_to.state import DegradeCounts
+from ._failover.endpoint_state import EndpointState
 from ._failover.handle import EndpointHandle, Failover
-from ._failover.health import EndpointState
 from ._failover.stats import EndpointCounts, EndpointStats, FailoverCounts, FailoverStats
 from ._fleet.join import Fleet
 from ._fleet.stats import FleetStats

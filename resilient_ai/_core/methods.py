@@ -62,6 +62,14 @@ class ResilientMethod:
         return getattr, (self.__self__, self.__name__)
 
 
+class ClassMethod(classmethod):  # type: ignore[type-arg]
+    """A class method of a decorated function, to which the class comes as an instance does, as before Python 3.13."""
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        cls = type(instance) if owner is None else owner
+        return self.__func__.__get__(cls, type(cls))
+
+
 class MethodCall:
     """The function that all bound methods of one function run, including kept ones; it can be replaced."""
 

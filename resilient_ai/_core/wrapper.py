@@ -21,7 +21,7 @@ from .cloudpickles import is_cloudpickle, is_found_by_name
 from .coroutine_type import CoroutineOf
 from .errors import StackOrderWarning
 from .live_list import LiveList
-from .methods import MethodCall, ResilientMethod, bound_method
+from .methods import ClassMethod, MethodCall, ResilientMethod, bound_method
 from .modes import follow_modes, is_normal, is_off, observers_of, policies_now
 from .printable import printable
 from .stack import Stack
@@ -295,7 +295,8 @@ def decorate(fn: Any, policy: Policy[Any]) -> Any:
         TypeError: `fn` is not a function, method or callable, or it is plain and the policy needs an async one.
     """
     if isinstance(fn, classmethod | staticmethod):
-        return type(fn)(decorate(fn.__func__, policy))
+        kind = ClassMethod if type(fn) is classmethod else type(fn)
+        return kind(decorate(fn.__func__, policy))
     stack: Stack | None = fn._self_home if type(fn) is ResilientFunction else None
     function = stack.function if stack is not None else fn
     above = stack.policies if stack is not None else ()

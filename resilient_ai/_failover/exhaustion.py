@@ -16,7 +16,8 @@ from resilient_ai._core.errors import (
     LimitReachedError,
 )
 
-from .health import LONG_REST, EndpointState
+from .endpoint_state import EndpointState
+from .health import LONG_REST
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,7 +9,7 @@ from resilient_ai._core.public import public
 from resilient_ai._core.report import Row
 from resilient_ai._core.state_name import StateHandle, StateName
 
-from .health import EndpointState
+from .endpoint_state import EndpointState
 from .shared import SharedEndpoint
 from .state import FailoverState
 from .stats import EndpointCounts, EndpointStats, FailoverCounts, FailoverStats

@@ -13,28 +13,16 @@ from __future__ import annotations
 
 import math
 from collections import Counter, deque
-from enum import Enum, StrEnum
 
 from resilient_ai._classification.error_types import ERROR_TYPES
 from resilient_ai._core.clock import NEVER
 from resilient_ai._core.errors import ErrorType
 from resilient_ai._core.imports import met_an_import
-from resilient_ai._core.public import public
 from resilient_ai._core.quantiles import quantile
 
+from .endpoint_state import EndpointState
 from .stall import AVOIDED, LONG, Stall
 from .ticket import InFlight, Ticket
-
-
-@public("types")
-class EndpointState(StrEnum):
-    """The state of an endpoint; the last one is set by an operator."""
-
-    UP = "up"
-    RESTING = "resting"
-    RETURNING = "returning"
-    MARKED_DOWN = "marked_down"
-
 
 # The provider refuses the credential or the account: asking again soon cannot help; a person has to act.
 DENIED = frozenset(kind for kind, row in ERROR_TYPES.items() if row.endpoint == "denied")
@@ -52,14 +40,6 @@ ENOUGH_ROOM = 8  # calls at a time from which on a returning endpoint is up, if 
 FULL_ROOM = 64  # calls at a time from which on it is up in any case
 SAMPLES = 200
 HALF_LIFE = 10.0  # seconds in which the weight of an unused endpoint's latency halves
-
-
-class CheckResult(Enum):
-    """The result of a health check."""
-
-    PASSED = "passed"
-    FAILED = "failed"
-    CANNOT_TELL = "cannot tell"  # it had no permission, or its API does not exist
 
 
 class EndpointHealth:

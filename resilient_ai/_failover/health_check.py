@@ -12,7 +12,7 @@ from resilient_ai._core.errors import ErrorType
 from resilient_ai._core.scopes import move_on_after
 from resilient_ai._core.tasks import current_loop, is_closed, spawn
 
-from .health import CheckResult, EndpointState
+from .endpoint_state import CheckResult, EndpointState
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -16,9 +16,10 @@ from resilient_ai._core.call_facts import watching
 from resilient_ai._core.errors import CircuitOpenError, LimitReachedError, rejections
 from resilient_ai._core.streams import dispose_rejected
 
+from .endpoint_state import EndpointState
 from .events import FailedOver
 from .exhaustion import Failure, all_failed
-from .health import DENIED, EndpointState
+from .health import DENIED
 from .health_check import watch_over
 
 if TYPE_CHECKING:

@@ -10,8 +10,9 @@ from resilient_ai._core.event_loops import LoopUsages
 from resilient_ai._core.sharing import Subject
 from resilient_ai._core.tasks import running_loop
 
+from .endpoint_state import CheckResult, EndpointState
 from .events import EndpointDenied, EndpointDown, EndpointMarked, EndpointUp
-from .health import DENIED, CheckResult, EndpointHealth, EndpointState
+from .health import DENIED, EndpointHealth
 from .stats import EndpointCounts, EndpointStats
 from .ticket import Ticket
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from resilient_ai._core.errors import ErrorType
 from resilient_ai._core.public import public
 
-from .health import EndpointState
+from .endpoint_state import EndpointState
 
 
 @public("types")

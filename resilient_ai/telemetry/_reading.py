@@ -13,7 +13,7 @@ from resilient_ai._core.errors import ErrorType
 from resilient_ai._core.forks import start_over_after_fork
 from resilient_ai._core.measurements import MOST_OF_ALL, MOST_OF_ENDPOINTS
 from resilient_ai._core.state_name import place_of
-from resilient_ai._failover.health import EndpointState
+from resilient_ai._failover.endpoint_state import EndpointState
 
 from ._families import FAMILIES
 from ._folding import Folding

@@ -17,18 +17,15 @@ from __future__ import annotations
 import argparse
 import asyncio
 import fnmatch
-import math
 import random
 import statistics
 import sys
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import anyio
-import tenacity
 
 import resilient_ai
 from resilient_ai import (
@@ -47,6 +44,7 @@ from resilient_ai import (
 from resilient_ai.providers import Reply
 from resilient_ai.types import SystemClock
 from resilient_ai.usage import Usage
+from tests.bench.overhead_plain import plain_functions, plain_table
 
 Call = Callable[..., Coroutine[Any, Any, Any]]
 BLOCK_SECONDS = 0.0008
@@ -350,7 +348,6 @@ async def crowds() -> dict[str, float]:
 
 
 ITEMS, READINGS = 2_000, 60
-PLAIN_CALLS, PLAIN_READINGS = 100, 600  # short blocks, of which the fastest was not disturbed
 
 
 class _Stream:
@@ -406,59 +403,6 @@ async def streams(readings: int = READINGS) -> dict[str, float]:
     return found
 
 
-def plain_asked(text: str) -> str:
-    return text
-
-
-def plain_asked_at(_endpoint: object, text: str) -> str:
-    return text
-
-
-def plain_functions(readings: int = PLAIN_READINGS) -> dict[str, float]:
-    """Microseconds of CPU time of a good call of a plain function; the least of so many blocks."""
-    quiet = Registry(listeners=())
-    calls: dict[str, Any] = {
-        "the function alone": plain_asked,
-        "circuit_breaker": circuit_breaker("plain", registry=quiet)(plain_asked),
-        "classified_retry": classified_retry("plain", registry=quiet)(plain_asked),
-        "failover, two endpoints": failover(*_endpoints(), name="plain", registry=quiet)(plain_asked_at),
-        "all four": _stack(quiet, plain_asked_at),
-        **_other_libraries(),
-    }
-    found = {}
-    for name, call in calls.items():
-        least = math.inf
-        for _ in range(readings):
-            start = time.thread_time_ns()
-            for _ in range(PLAIN_CALLS):
-                call("text")
-            least = min(least, (time.thread_time_ns() - start) / PLAIN_CALLS / 1000)
-        found[name] = least
-    return found
-
-
-def _other_libraries() -> dict[str, Any]:
-    found: dict[str, Any] = {"tenacity.retry": tenacity.retry(plain_asked)}
-    with suppress(ImportError):
-        import pybreaker
-
-        found["pybreaker.CircuitBreaker"] = pybreaker.CircuitBreaker()(plain_asked)
-    with suppress(ImportError):
-        import stamina
-
-        found["stamina.retry"] = stamina.retry(on=ConnectionError)(plain_asked)
-    return found
-
-
-def plain_table(found: dict[str, float]) -> str:
-    lines = ["| plain functions | µs | aim |", "|---|---|---|"]
-    for name, seconds in found.items():
-        # 1.5 µs on the machine where stamina's retry took 8.6 µs.
-        aim = f"≤ {found['stamina.retry'] * 1.5 / 8.6:.1f}" if name == "all four" and "stamina.retry" in found else ""
-        lines.append(f"| {name} | {seconds:.2f} | {aim} |")
-    return "\n".join(lines)
-
-
 def stream_table(found: dict[str, float]) -> str:
     lines = ["| all four, default timeouts | × the bare stream | aim |", "|---|---|---|"]
     for name, ratio in found.items():
@@ -499,7 +443,7 @@ def main() -> None:
         print(stream_table(asyncio.run(streams())))
     if options.pattern in ("*", "plain"):
         print()
-        print(plain_table(plain_functions()))
+        print(plain_table(plain_functions(_endpoints(), _stack)))
 
 
 if __name__ == "__main__":
