@@ -58,7 +58,7 @@ async def test_one_worker_says_that_the_fleet_has_opened_and_one_that_it_has_clo
     closed = [each for each in told if isinstance(each, FleetClosed)]
     assert len(opened) == len(closed) == 1
     assert opened[0].failed <= opened[0].calls
-    assert opened[0].workers == 3
+    assert opened[0].workers in (2, 3)  # after 100 ms the answers of half of the workers are enough
 
 
 async def test_a_bad_worker_opens_nobody_s_circuit_but_its_own(running):
