@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
+import wrapt
 
 from resilient_ai import classified_retry, failover
 from resilient_ai.providers import OpenAIEndpoint
@@ -20,7 +23,18 @@ def otel(registry):
     sdk.instrument(tracer_provider=watching.tracers)
     yield watching
     sdk.uninstrument()
+    unwrap_the_sdk()
     watching.off()
+
+
+def unwrap_the_sdk():
+    """`uninstrument()` looks in the wrong modules, and would leave the functions wrapped for all tests that follow."""
+    modules = [module for name, module in list(sys.modules.items()) if name.startswith("openai.resources")]
+    classes = {each for module in modules for each in vars(module).values() if isinstance(each, type)}
+    for each in classes:
+        for name, function in list(vars(each).items()):
+            if isinstance(function, wrapt.BaseObjectProxy):
+                setattr(each, name, function.__wrapped__)
 
 
 @pytest.fixture
