@@ -2,8 +2,7 @@
 How many calls a provider handles at a time, learnt from how it answers.
 
     grows    with every answer in normal time while the limit is in use: by the number of answers per epoch until the
-    first
-             setback, then by their square root (the headroom of Netflix' gradient limit and of Envoy)
+             first setback, then by their square root (the headroom of Netflix' gradient limit and of Envoy)
     shrinks  with every answer while answers take far longer than normal (more for longer ones), to half of what it was
              before the trouble; when a call is refused as overload, once in the time of two answers, to 0.9 of the
              calls that were taken, by half at most, and not below what was served together in this epoch
