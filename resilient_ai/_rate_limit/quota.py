@@ -28,10 +28,8 @@ if TYPE_CHECKING:
 _LONGEST_WAIT = 60.0  # seconds in the queue for a caller without deadline and without max_wait
 _LEAST_WAITING = 1 / 3  # share of a caller's time that may be spent waiting, however short that time is
 _SHORTEST = 1e-3  # least seconds between two checks of the first waiter
-_CUT, _CUT_SECONDS = (
-    0.9,
-    1.0,
-)  # what a refusal leaves of the factor; seconds in which others count as the same
+_CUT = 0.9  # what a refusal leaves of the factor
+_CUT_SECONDS = 1.0  # in which further refusals count as the same
 _LEAST_FACTOR = 0.1
 _NO_NEWS = 0.1  # a pause from another process that ends at most so many seconds later is the same news
 _FAST, _NEAR, _SLOW = 0.01, 0.97, 0.002  # growth of the factor a second: up to this share of its value at the cut; then
