@@ -58,6 +58,7 @@ class ConcurrencyLimit:
         "_most",
         "_overloaded_at",
         "_strained",
+        "_trouble_below",
         "_usual",
         "_value_before",
         "epoch",
@@ -87,6 +88,7 @@ class ConcurrencyLimit:
         self._value_before = self.value  # what the limit was when the trouble began
         self._floor = 0.0  # slow answers do not take the limit below this
         self._fast_below = math.inf  # the limit doubles in an epoch below this: the provider took as many before
+        self._trouble_below = 0.0  # the trouble is over when the limit is not below this any more
         self._overloaded_at = NEVER  # the last setback by an overload
         self.served_together = 0
 
@@ -143,7 +145,7 @@ class ConcurrencyLimit:
             # Below the initial limit it grows even if unused: a quiet service must not keep an old setback forever.
             if permit.epoch == self.epoch and (used or value < initial):
                 value = min(value + (1.0 if value < self._fast_below else 1.0 / math.sqrt(value)), self._most)
-                self.in_trouble &= value < self._fast_below
+                self.in_trouble &= value < self._trouble_below
         self._usual, self.value = usual, value
 
     def witness(self, permit: Permit, seconds: float) -> None:
@@ -170,12 +172,12 @@ class ConcurrencyLimit:
         # Some providers refuse calls at random. What they served at the same time in this epoch they can serve again.
         if permit.epoch != self.epoch:
             return False
-        fast_below, in_trouble = self._fast_below, self.in_trouble
+        before = self._fast_below, self._trouble_below, self.in_trouble
         self._set_back(permit, max(_TAKEN * in_flight, _HALF * self.value, self.served_together))
         if certain:
-            self._fast_below = self.value  # the provider showed exactly how much it handles
+            self._fast_below = self._trouble_below = self.value  # the provider showed exactly how much it handles
         else:
-            self._fast_below, self.in_trouble = fast_below, in_trouble
+            self._fast_below, self._trouble_below, self.in_trouble = before
         self._overloaded_at, self.served_together = now, 0
         return True
 
@@ -190,6 +192,7 @@ class ConcurrencyLimit:
         self.latency.calm()
         self.value = max(self.value, self._usual)
         self._fast_below = max(self._fast_below, _KEPT * self._value_before)
+        self._trouble_below = max(self._trouble_below, _KEPT * self._value_before)
 
     # -- changes for the worse
 
@@ -207,7 +210,7 @@ class ConcurrencyLimit:
     def _begin_trouble(self) -> None:
         if not self.in_trouble:
             self.in_trouble = True
-            self._fast_below = _KEPT * self.value
+            self._fast_below = self._trouble_below = _KEPT * self.value
             self._floor = max(_LEAST_FOR_SLOWNESS * self.value, self._least)
 
     def _set_back(self, permit: Permit, value: float) -> bool:

@@ -53,3 +53,16 @@ async def test_twice_as_long_answers_get_more_places_than_before_soon(registry, 
         answers += count
         limits.append(registry.limits["twice"].stats().limit)
     assert max(limits) >= 1.3 * before
+
+
+async def test_a_trouble_ends_when_longer_answers_are_believed_though_the_limit_is_not_in_use(
+    registry, clock, provider
+):
+    ask = adaptive_limit("seldom", registry=registry)(provider)
+    for _ in range(30):
+        await at_once(ask, 1, clock)
+    provider.seconds *= 2.5
+    for _ in range(30):
+        await at_once(ask, 1, clock)
+
+    assert not registry.limits["seldom"]._gate.state.concurrency.in_trouble
