@@ -7,7 +7,7 @@ from typing import assert_type
 from resilient_ai import degrade_to
 from resilient_ai.similar import Embedder, SimilarAnswers, SimilarStats, StoreProtocol, TrigramEmbedder, look_alike
 
-memory = SimilarAnswers("answers.db", embedder="minilm", threshold=0.9, guard="strict", scope="acme", max_age=60)
+memory = SimilarAnswers(embedder="minilm", threshold=0.9, guard="strict", scope="acme", max_age=60)
 
 
 async def embed(texts: list[str]) -> list[list[float]]:
@@ -31,6 +31,7 @@ async def ask(question: str) -> str:
 
 
 async def use(store: StoreProtocol) -> None:
+    SimilarAnswers("answers.db")  # here, where nobody runs it: it would make the file
     assert_type(await ask("hello"), str)
     assert_type(memory.stats(), SimilarStats)
     assert_type(memory.forget("acme"), int)
