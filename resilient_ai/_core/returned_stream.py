@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import AsyncGenerator
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import wrapt
 
-from .streams import OpenStream, close_source, items_of
+from .streams import ClosedByWith, OpenStream, close_source, items_of
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -71,7 +71,7 @@ class ReturnedStream(wrapt.ObjectProxy):  # type: ignore[type-arg]
             await self._self_close()
 
 
-class PlainStream:
+class PlainStream(ClosedByWith):
     """A stream of a fallback. Like the SDKs' streams, it can be iterated, entered and closed."""
 
     def __init__(self, items: AsyncGenerator[Any, None]) -> None:
@@ -88,12 +88,6 @@ class PlainStream:
         await close_source(self._items)
 
     close = aclose
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_error: object) -> None:
-        await self.aclose()
 
 
 async def _given(stream: OpenStream) -> OpenStream:

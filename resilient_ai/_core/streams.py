@@ -13,7 +13,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from contextlib import suppress
 from enum import Enum
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, Protocol, Self
 
 from .backend import shielded
 from .tasks import current_loop, run_later
@@ -58,6 +58,21 @@ async def pull(stream: AsyncIterator[Any]) -> Any | Literal[_End.END] | Broken:
         return END
     except Exception as error:  # noqa: BLE001 - the caller decides what it means
         return Broken(error)
+
+
+class ClosedByWith:
+    """A stream that `async with` closes."""
+
+    __slots__ = ()
+
+    async def aclose(self) -> None:
+        """Close it."""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_error: object) -> None:
+        await self.aclose()
 
 
 class SelfClosing(AsyncIterator[Any]):

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import Any, TypeVar
 
 from resilient_ai._core.public import public
+from resilient_ai._core.streams import ClosedByWith
 from resilient_ai._usage.reply import Reply
-
-if TYPE_CHECKING:
-    from types import TracebackType
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 @public("providers")
-class ReplyStream(AsyncIterator[str]):
+class ReplyStream(ClosedByWith, AsyncIterator[str]):
     """
     An async iterator over pieces of text. `async with` closes the stream if it is left early.
 
@@ -41,14 +39,6 @@ class ReplyStream(AsyncIterator[str]):
     async def aclose(self) -> None:
         """Leave the stream, and close its connection."""
         await self._pieces.aclose()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self.aclose()
 
 
 def hands_out_a_stream(method: F) -> F:

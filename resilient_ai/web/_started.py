@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast
 
 from resilient_ai._core.public import public
-from resilient_ai._core.streams import END, Broken, close_source, pull
-
-if TYPE_CHECKING:
-    from types import TracebackType
+from resilient_ai._core.streams import END, Broken, ClosedByWith, close_source, pull
 
 T = TypeVar("T")
 
@@ -64,7 +61,7 @@ async def _close(source: Any, items: Any) -> None:
         await close_source(source)
 
 
-class _Started(AsyncIterator[T], Generic[T]):
+class _Started(ClosedByWith, AsyncIterator[T], Generic[T]):
     """A stream with its first item. Not an async generator: if it was never read, it could not close its source."""
 
     def __init__(self, source: Any, items: AsyncIterator[T], first: Any) -> None:
@@ -86,11 +83,3 @@ class _Started(AsyncIterator[T], Generic[T]):
         """Close the stream."""
         self._waits, self._first = False, None
         await _close(self._source, self._items)
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self.aclose()
