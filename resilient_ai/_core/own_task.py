@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, Final
 
@@ -80,9 +81,9 @@ class _Pump:
         self._loop = current_loop()
         self._scope = None if is_asyncio(self._loop) else anyio.CancelScope()  # around the whole task
         self._served = self._cancelled = self._finished = self._over = False
-        self._closing = self._parked = False
+        self._closing = False
         self._waiting_for_end: list[Promise] = []
-        self._wake_up: Promise | None = None  # for the task, while it waits for a request
+        self._wake_up: Promise | None = None  # for the task; only while it waits for a request
         self._answer: Promise | None = None  # of the item that the reader asks for
         self._early: deque[Any] = deque()  # outcomes that nobody has asked for yet
         self._reader = Reader.here(seconds_left())
@@ -111,7 +112,7 @@ class _Pump:
 
     async def stop(self) -> None:
         """Close the stream; cancel it if it is working on an item."""
-        if not self._over and not self._parked:
+        if not self._over and self._wake_up is None:
             self._cancel()
         elif not self._over:
             self._closing = True
@@ -150,12 +151,9 @@ class _Pump:
         if self._scope is None:
             await self._serve()
             return
-        try:
-            with self._scope:
-                await self._serve()
-        except anyio.get_cancelled_exc_class():
-            # Of a scope that the stream holds and did not leave. It would end all other tasks of trio's as well.
-            pass
+        # A scope that the stream holds and has not left may be cancelled; that would end all other tasks of trio too.
+        with suppress(anyio.get_cancelled_exc_class()), self._scope:
+            await self._serve()
 
     async def _serve(self) -> None:
         try:
@@ -180,16 +178,16 @@ class _Pump:
         while self._answer is None:
             if self._closing:
                 return False
-            self._wake_up, self._parked = self._promise(), True
+            wake_up = self._wake_up = self._promise()
             try:
-                await self._wake_up
+                await wake_up
             except BaseException as error:
-                self._parked = False
+                self._wake_up = None
                 if self._cancelled or not isinstance(error, anyio.get_cancelled_exc_class()):
                     raise
                 if not self._closing:
                     self._early.append(await self._cancelled_inside(error))
-            self._parked = False
+            self._wake_up = None
         return True  # also if its reader has left meanwhile: a cancellation closes more than `aclose` does
 
     async def _cancelled_inside(self, error: BaseException) -> Any:

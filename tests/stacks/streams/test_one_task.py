@@ -104,25 +104,31 @@ def hedged_directly(registry, stream):
     return opened
 
 
-in_a_task_of_its_own = pytest.mark.parametrize("put_on", [hedged_directly, fallen_back])
-
-
-@in_a_task_of_its_own
-@pytest.mark.parametrize("fails", [False, True])
-async def test_a_deadline_of_the_stream_that_rings_between_two_items_ends_what_it_is_around(registry, put_on, fails):
-    inner = []
+def holding_a_scope(inner, *then, error=None):
+    """A stream whose first item comes inside a scope, which is added to `inner`; the others come after the scope."""
 
     async def stream():
         with anyio.CancelScope() as scope:
             inner.append(scope)
             yield 1
             await anyio.sleep_forever()
-        if fails:
-            raise TimeoutError("of the stream")
-        yield 2
-        yield 3
+        await anyio.lowlevel.checkpoint()
+        if error is not None:
+            raise error
+        for item in then:
+            yield item
 
-    got = []
+    return stream
+
+
+in_a_task_of_its_own = pytest.mark.parametrize("put_on", [hedged_directly, fallen_back])
+
+
+@in_a_task_of_its_own
+@pytest.mark.parametrize("fails", [False, True])
+async def test_a_deadline_of_the_stream_that_rings_between_two_items_ends_what_it_is_around(registry, put_on, fails):
+    inner, got = [], []
+    stream = holding_a_scope(inner, 2, 3, error=TimeoutError("of the stream") if fails else None)
     with pytest.raises(TimeoutError, match="of the stream") if fails else nullcontext():
         async with aclosing(put_on(registry, stream)()) as items:
             async for item in items:
@@ -161,15 +167,7 @@ async def test_a_stream_may_be_closed_while_its_own_deadline_rings(registry, put
 async def test_an_item_may_be_asked_for_while_a_deadline_of_the_stream_rings(registry, put_on):
     inner = []
 
-    async def stream():
-        with anyio.CancelScope() as scope:
-            inner.append(scope)
-            yield 1
-            await anyio.sleep_forever()
-        await anyio.lowlevel.checkpoint()
-        yield 2
-
-    async with aclosing(put_on(registry, stream)()) as items:
+    async with aclosing(put_on(registry, holding_a_scope(inner, 2))()) as items:
         assert await anext(items) == 1
         inner[0].cancel()
         assert [item async for item in items] == [2]
@@ -178,14 +176,7 @@ async def test_an_item_may_be_asked_for_while_a_deadline_of_the_stream_rings(reg
 async def test_a_scope_below_another_generator_that_ends_between_two_items_is_an_error_and_not_the_end(registry):
     inner = []
 
-    async def stream():
-        with anyio.CancelScope() as scope:
-            inner.append(scope)
-            yield 1
-            await anyio.sleep_forever()
-        yield 2
-
-    async with aclosing(hedged(registry, stream)()) as items:
+    async with aclosing(hedged(registry, holding_a_scope(inner, 2))()) as items:
         assert await anext(items) == 1
         inner[0].cancel()
         with pytest.raises(RuntimeError, match="cancel scope that it holds across a yield, has ended"):
