@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from math import log2
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -13,13 +14,16 @@ _QUICKER = 0.1  # weight of one answer in the baseline while answers come far qu
 _LATEST = 0.15  # weight of one answer in the mean of the latest
 _LEARNED = 10  # answers before any is considered slow
 _SHORTEST = 1e-6  # seconds
+_LN_2 = math.log(2.0)  # `log2` takes a third of the time that `log` takes on Python 3.11
 _LOG_SHORTEST = math.log(_SHORTEST)
+_SAME = 1e-9  # a smaller difference of two means says nothing
 _LEAST_TOLERANCE = math.log(1.5)  # as in Netflix' gradient limit
 _OUR_DOING = math.log(1.4)  # a smaller excess over the baseline may be chance, or caused by our own load
 _WITNESSES = 10  # answers that can change the baseline together
 _FEWEST_WITNESSES = 4  # answers that can change it if they are far longer
 _LOOKS = 1.2  # factor for testing after each answer: seven tests go wrong more often than one
 _BELIEVED = math.log(4.0)  # the largest change of the baseline that they cause at once
+_SLOW_DEVIATIONS = 2.5  # above the mean, from which on an answer is slow
 _LEAST_SLOW = math.log(2.0)  # an answer within twice the typical time is never slow, however little answers vary
 
 
@@ -73,15 +77,32 @@ class LatencyBaseline:
         return math.exp(self._slow) if self._slow < 100.0 else math.inf
 
     def add(self, seconds: float) -> None:
-        """Learn from one answer."""
-        self.add_some(((seconds,),))
+        """
+        Learn from one answer.
+
+        While answers take unusually long, each weighs a tenth and counts at most as just slow: a temporary problem must
+        not become the baseline, but if a provider stays slower, that becomes normal in the end.
+        """
+        value = _LN_2 * log2(seconds) if seconds > _SHORTEST else _LOG_SHORTEST
+        self.seen += 1
+        if self.seen == 1:
+            self._mean = self._latest = self._answered = value
+        self._answered += _LATEST * (value - self._answered)
+        self._update_excess(value)
+        gain, error = 1.0 / min(self.seen, _FULL_MEMORY), value - self._mean
+        if self.excess or value > self._slow:
+            gain *= 0.1
+            error = min(error, self._slow - self._mean)
+        elif gain < _QUICKER and self._latest < self._mean - _LEAST_TOLERANCE:
+            gain = _QUICKER  # the provider has become far quicker: the old baseline is outdated
+        self._mean += gain * error
+        self._deviation += gain * (abs(error) - self._deviation)
+        if self.seen >= _LEARNED:
+            self._set_slow()
 
     def add_some(self, answers: Sequence[tuple[float, *tuple[Any, ...]]]) -> int:
         """
         Learn from answers, up to the first after which they take far longer than normal.
-
-        While answers take unusually long, each weighs a tenth and counts at most as just slow: a temporary problem must
-        not become the baseline, but if a provider stays slower, that becomes normal in the end.
 
         Args:
             answers: Each begins with the seconds that it took.
@@ -89,39 +110,37 @@ class LatencyBaseline:
         Returns:
             How many were learnt from.
         """
-        seen, excess, learnt = self.seen, self.excess, 0
-        mean, deviation, latest, answered, slow = self._mean, self._deviation, self._latest, self._answered, self._slow
+        learnt = 0
+        while learnt < len(answers):
+            if not self.excess and self.seen >= _FULL_MEMORY and abs(self._latest - self._answered) < _SAME:
+                learnt += self._add_normal(answers[learnt:])
+            if learnt < len(answers):
+                self.add(answers[learnt][0])
+                learnt += 1
+            if self.excess:
+                break
+        return learnt
+
+    def _add_normal(self, answers: Sequence[tuple[float, *tuple[Any, ...]]]) -> int:
+        """Learn as `add` does, at a third of the cost, up to the first answer that has to be looked at more closely."""
+        mean, deviation, latest, learnt = self._mean, self._deviation, self._answered, 0
         for each in answers:
             seconds = each[0]
-            value = math.log(seconds) if seconds > _SHORTEST else _LOG_SHORTEST
-            learnt += 1
-            seen += 1
-            if seen == 1:
-                mean = latest = answered = value
-            answered += _LATEST * (value - answered)
-            latest += _LATEST * (value - latest)
-            if excess or latest - mean > _LEAST_TOLERANCE:
-                excess = _excess(latest - mean, deviation, seen)
-            gain = 1.0 / (seen if seen < _FULL_MEMORY else _FULL_MEMORY)
-            error = value - mean
-            if excess or value > slow:
-                gain *= 0.1
-                error = min(error, slow - mean)
-            elif gain < _QUICKER and latest < mean - _LEAST_TOLERANCE:
-                gain = _QUICKER  # the provider has become far quicker: the old baseline is outdated
-            mean += gain * error
-            deviation += gain * ((error if error >= 0.0 else -error) - deviation)
-            if seen >= _LEARNED:
-                slow = mean + (2.5 * deviation if 2.5 * deviation > _LEAST_SLOW else _LEAST_SLOW)
-            if excess:
+            value = _LN_2 * log2(seconds) if seconds > _SHORTEST else _LOG_SHORTEST
+            error, newest = value - mean, latest + _LATEST * (value - latest)
+            if (error > _LEAST_SLOW and error > _SLOW_DEVIATIONS * deviation) or abs(newest - mean) > _LEAST_TOLERANCE:
                 break
-        self.seen, self.excess = seen, excess
-        self._mean, self._deviation, self._latest, self._answered, self._slow = mean, deviation, latest, answered, slow
+            latest = newest
+            mean += error / _FULL_MEMORY
+            deviation += (abs(error) - deviation) / _FULL_MEMORY
+            learnt += 1
+        self.seen += learnt
+        self._mean, self._deviation, self._latest, self._answered = mean, deviation, latest, latest
+        self._set_slow()
         return learnt
 
     def _set_slow(self) -> None:
-        above = 2.5 * self._deviation
-        self._slow = self._mean + (above if above > _LEAST_SLOW else _LEAST_SLOW)
+        self._slow = self._mean + max(_SLOW_DEVIATIONS * self._deviation, _LEAST_SLOW)
 
     def at_least(self, seconds: float) -> None:
         """Learn from a call that has already taken so long and whose full time will not be known."""

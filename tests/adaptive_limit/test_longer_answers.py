@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import random
+
 import pytest
 
 from resilient_ai import adaptive_limit
@@ -66,3 +69,28 @@ async def test_a_trouble_ends_when_longer_answers_are_believed_though_the_limit_
         await at_once(ask, 1, clock)
 
     assert not registry.limits["seldom"]._gate.state.concurrency.in_trouble
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_answers_learnt_together_teach_what_they_teach_one_by_one(seed):
+    """Quick and slow times, long and rare answers, callers that left."""
+    rng = random.Random(seed)
+    together, one_by_one = LatencyBaseline(), LatencyBaseline()
+    for _ in range(60):
+        typical, spread = rng.choice([0.1, 1.0, 1.0, 1.0, 4.0]), rng.choice([0.1, 0.5, 1.0])
+        left = [(typical * math.exp(rng.gauss(0.0, spread)),) for _ in range(rng.randint(1, 64))]
+        if rng.random() < 0.2:
+            together.at_least(5.0)
+            one_by_one.at_least(5.0)
+        while left:
+            learnt = together.add_some(left)
+            for number, (seconds,) in enumerate(left[:learnt], 1):
+                one_by_one.add(seconds)
+                assert number == learnt or not one_by_one.excess
+            left = left[learnt:]
+
+        assert together.seen == one_by_one.seen
+        assert together.excess == pytest.approx(one_by_one.excess, abs=1e-6)
+        assert together.typical == pytest.approx(one_by_one.typical)
+        assert together.latest == pytest.approx(one_by_one.latest)
+        assert together.slow_after == pytest.approx(one_by_one.slow_after)
