@@ -14,6 +14,7 @@ Nothing is known about capacity that was never used: when answers become slow or
 from __future__ import annotations
 
 import math
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from resilient_ai._core.clock import NEVER
@@ -35,7 +36,10 @@ _DOUBLE = 2.0  # the most that the limit rises quickly above its old value when 
 _TRUSTED = 10  # answers after which it is known how much of the limit is used
 
 
-Answer = tuple[float, "Permit", int]  # the seconds that it took, the call's, and the calls under way when it came
+# A good answer to a call of this epoch: the seconds that it took, the calls under way when it began and when it ended
+# (itself included), and when that was.
+Answer = tuple[float, int, int, float]
+_at_start = itemgetter(1)
 
 
 class ConcurrencyLimit:
@@ -101,28 +105,31 @@ class ConcurrencyLimit:
 
     def learn(self, permit: Permit, *, answered: bool, in_flight: int) -> bool:
         """Learn from a call whose time is known, or known to be long: raise or lower the limit a little."""
-        excess = self.latency.excess
-        if excess:
-            begins = not self._strained
-            if begins:
-                self._strained = True
-                self._give_up_unused()
-                self._begin_trouble()
-            self.value = max(self.value - min(excess, _HALF), min(self.value, self._floor))
-            return begins
+        if self.latency.excess:
+            return self._learn_slow()
         self._strained = False
         if answered:
-            self._learn_normal([(0.0, permit, in_flight)])
+            self._learn_normal([(0.0, permit.in_flight_at_start, in_flight, 0.0)], grows=permit.epoch == self.epoch)
         return False
+
+    def _learn_slow(self) -> bool:
+        begins = not self._strained
+        if begins:
+            self._strained = True
+            self._give_up_unused()
+            self._begin_trouble()
+        self.value = max(self.value - min(self.latency.excess, _HALF), min(self.value, self._floor))
+        return begins
 
     def learn_from(self, answers: list[Answer]) -> bool:
         """
-        Learn from calls that were answered, in this order.
+        Learn from answers, in this order.
 
         Returns:
             Whether the limit was lowered, for a new reason.
         """
         lowered, learnt = False, 0
+        self.served_together = max(self.served_together, max(map(_at_start, answers)))
         while learnt < len(answers):
             rest = answers[learnt:]
             if self.in_trouble:
@@ -130,27 +137,39 @@ class ConcurrencyLimit:
                 self.witness(rest[0][1], rest[0][0])
             some = self.latency.add_some(rest)
             learnt += some
-            self._learn_normal(rest[: some - 1])
-            _, permit, in_flight = rest[some - 1]  # the only one of these that may have taken far longer than normal
-            lowered |= self.learn(permit, answered=True, in_flight=in_flight)
+            slow = bool(self.latency.excess)  # then the last of these took far longer than normal, and no other did
+            if normal := rest[: some - slow]:
+                self._strained = False
+                self._learn_normal(normal, grows=True)
+            if slow:
+                lowered |= self._learn_slow()
         return lowered
 
-    def _learn_normal(self, answers: list[Answer]) -> None:
-        usual, value, initial = self._usual, self.value, self.initial
-        for _, permit, in_flight in answers:
-            self._strained = False
-            above = usual - permit.in_flight_at_start
-            usual -= _FADING * above if above > 0 else above
-            used = 2 * in_flight + 1 > value
-            # Below the initial limit it grows even if unused: a quiet service must not keep an old setback forever.
-            if permit.epoch == self.epoch and (used or value < initial):
+    def _learn_normal(self, answers: list[Answer], *, grows: bool) -> None:
+        usual, value = self._usual, self.value
+        unused = self._unused(value) if grows else math.inf
+        for _, at_start, in_flight, _ in answers:
+            if at_start < usual:
+                usual -= _FADING * (usual - at_start)
+            else:
+                usual = at_start
+            if in_flight > unused:
                 value = min(value + (1.0 if value < self._fast_below else 1.0 / math.sqrt(value)), self._most)
                 self.in_trouble &= value < self._trouble_below
+                unused = self._unused(value)
         self._usual, self.value = usual, value
 
-    def witness(self, permit: Permit, seconds: float) -> None:
+    def _unused(self, value: float) -> float:
+        """
+        Return with how many calls under way the limit does not grow.
+
+        Below the initial limit it grows even if unused: a quiet service must not keep an old setback forever.
+        """
+        return (value - 1.0) / 2.0 if value >= self.initial else -1.0
+
+    def witness(self, in_flight_at_start: int, seconds: float) -> None:
         """Note how long an answer took while answers are slow."""
-        if permit.in_flight_at_start <= 1.0 + _FEWER * self._usual:
+        if in_flight_at_start <= 1.0 + _FEWER * self._usual:
             longer = self.latency.witness(seconds)
             if longer > 1.0:  # then the same callers need so many times more calls at a time (Little's law)
                 self._fast_below = max(self._fast_below, _KEPT * min(longer, _DOUBLE) * self._value_before)

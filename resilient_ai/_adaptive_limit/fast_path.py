@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from .gate import LimitGate
 
 _LEARNT_TOGETHER = 64  # answers
-_new = object.__new__
 
 _outer, _set_outer = latest_permit.get, latest_permit.set
 
@@ -42,27 +41,29 @@ class FastPermits:
     def enter(self, now: float, _args: tuple[Any, ...], _kwargs: dict[str, Any]) -> Permit | None:
         """Return a permit, if one is free at once."""
         state = self._state
-        if now < state.calm_until:
-            usage = self.owner.loops.latest
-            # Comparing threads shows that it is the running loop, and is quicker than asking for the running loop.
-            if (loop := usage.loop()) is not None and getattr(loop, "_thread_id", None) == get_ident():
-                in_flight, concurrency, refusals = state.in_flight, state.concurrency, state.refusals
-                cohort, outer = refusals.latest, _outer()
-                while outer is not None and outer.owner is None:  # `still_held` written out
-                    outer = outer.outer
-                if in_flight.count + 1 <= concurrency.value:
-                    # There is no call between this check and what it allows.
-                    in_flight.count += 1
-                    usage.in_flight += 1
-                    cohort.sent += 1
-                    refusals.known += 1.0
-                    permit = _new(Permit)  # `Permit(…)` written out, which would cost as much as a bare await more
-                    permit.started, permit.epoch, permit.usage, permit.owner = now, concurrency.epoch, usage, state
-                    permit.answered = permit.measured = permit.lost = False
-                    permit.in_flight_at_start, permit.cohort, permit.outer = in_flight.count, cohort, outer
-                    in_flight.running[permit] = None
-                    _set_outer(permit)
-                    return permit
+        # Comparing threads shows that it is the running loop, and is quicker than asking for the running loop.
+        if (
+            now < state.calm_until
+            and (loop := (usage := self.owner.loops.latest).known_by_thread()) is not None
+            and loop._thread_id == get_ident()
+        ):
+            outer = _outer()
+            while outer is not None and outer.owner is None:  # `still_held` written out
+                outer = outer.outer
+            permit = Permit()
+            # There is no call between this check and what it allows.
+            in_flight, concurrency = state.in_flight, state.concurrency
+            if (count := in_flight.count + 1) <= concurrency.value:
+                in_flight.count = permit.in_flight_at_start = count
+                usage.in_flight += 1
+                permit.cohort = cohort = state.refusals.latest
+                cohort.sent += 1
+                permit.started, permit.epoch, permit.usage, permit.owner = now, concurrency.epoch, usage, state
+                permit.answered = permit.measured = permit.lost = False
+                permit.outer = outer
+                in_flight.running[permit] = None
+                _set_outer(permit)
+                return permit
         return self.owner.enter(now)
 
     def give_back(self, permit: Permit, now: float) -> None:  # noqa: ARG002
@@ -71,25 +72,21 @@ class FastPermits:
 
     def succeeded(self, permit: Permit, now: float, result: object) -> None:  # noqa: ARG002
         """Record a good answer, and take back the call's permit."""
-        state = self._state
-        in_flight, concurrency, answers, usage = state.in_flight, state.concurrency, state.answers, permit.usage
+        state, usage = self._state, permit.usage
+        in_flight = state.in_flight
         if (
             now >= state.calm_until
-            or permit.epoch != concurrency.epoch
-            or len(answers) >= _LEARNT_TOGETHER
+            or permit.epoch != state.concurrency.epoch
+            or len(state.answers) >= _LEARNT_TOGETHER
             or ((lending := in_flight.lending) is not None and lending.nested_of)
-            or usage.dropped
             or in_flight.running.pop(permit, state) is state
         ):
             self.owner.succeeded(permit, now)
             return
-        answers.append((now - permit.started, permit, in_flight.count))
         permit.owner = None
         usage.in_flight -= 1
-        in_flight.count -= 1
-        if permit.in_flight_at_start > concurrency.served_together:
-            concurrency.served_together = permit.in_flight_at_start
-        state.succeeded += 1
-        state.stall.answered_at = now
+        in_flight.count = count = in_flight.count - 1
+        # Without a call between the look-up of the list and what is added, no answer gets into a list that was taken.
+        state.answers.append((now - permit.started, permit.in_flight_at_start, count + 1, now))
         if state.queue.waiters:  # one has joined since then
             self.owner.after_change()

@@ -114,6 +114,7 @@ class AdaptiveLimit(StateHandle):
         """Return the counts since it was created, which `reset()` does not set back."""
         with self._gate.lock:
             state = self._gate.state
+            state.look_closely()
             latest = LimitCounts(state.succeeded, state.failed, state.left, state.refused)
             return latest if self._past is None else added((self._past, latest))
 

@@ -17,6 +17,8 @@ class Permit:
     """
     The right of one call to be under way.
 
+    Made without `__init__`, which would cost as much as a bare await.
+
     Attributes:
         started: When the call began.
         epoch: In which epoch of its limit it began (see `ConcurrencyLimit`).
@@ -44,16 +46,24 @@ class Permit:
         "usage",
     )
 
+    started: float
+    epoch: int
     in_flight_at_start: int
     cohort: Cohort
+    usage: LoopUsage
+    owner: object | None
     outer: Permit | None
+    answered: bool
+    measured: bool
+    lost: bool
 
-    def __init__(self, started: float, epoch: int, usage: LoopUsage, owner: object) -> None:
-        self.started = started
-        self.epoch = epoch
-        self.usage = usage
-        self.owner: object | None = owner
-        self.answered = self.measured = self.lost = False
+
+def new_permit(started: float, epoch: int, usage: LoopUsage, owner: object) -> Permit:
+    """Return a permit of this limit."""
+    permit = Permit()
+    permit.started, permit.epoch, permit.usage, permit.owner = started, epoch, usage, owner
+    permit.answered = permit.measured = permit.lost = False
+    return permit
 
 
 def still_held(permit: Permit | None) -> Permit | None:

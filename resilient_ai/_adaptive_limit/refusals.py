@@ -56,16 +56,17 @@ class Cohort:
         began: When the first of them was sent.
         speed: How they were sent.
         sent: Calls that were sent.
+        known: How many of these the share refused by chance is learnt from so far.
         refused: How many of these were refused so far.
         tested: Whether the test of the next refusal includes them.
     """
 
-    __slots__ = ("began", "refused", "sent", "speed", "tested")
+    __slots__ = ("began", "known", "refused", "sent", "speed", "tested")
 
     def __init__(self, began: float, speed: Speed) -> None:
         self.began = began
         self.speed = speed
-        self.sent = self.refused = 0
+        self.sent = self.known = self.refused = 0
         self.tested = True
 
     @property
@@ -110,6 +111,7 @@ class Refusals:
     @property
     def by_chance(self) -> float:
         """Return the share of calls that is refused however few are sent, as far as is known."""
+        self._learn_sent()
         return (self._known_refused + _EXPECTED * _EXPECTED_WEIGHT) / (self.known + _EXPECTED_WEIGHT)
 
     def sent(self, now: float, speed: Speed) -> Cohort:
@@ -118,11 +120,17 @@ class Refusals:
         if now >= self.latest_ends or cohort.speed is not speed or not cohort.tested:
             cohort = self._begin_cohort(now, speed)
         cohort.sent += 1
-        if speed is not Speed.FAST:
-            self.known += 1.0
         return cohort
 
+    def _learn_sent(self) -> None:
+        """Learn from the latest calls, which are only counted when they are sent: later, all of them cost one step."""
+        cohort = self.latest
+        if cohort.speed is not Speed.FAST:
+            self.known += cohort.sent - cohort.known
+        cohort.known = cohort.sent
+
     def _begin_cohort(self, now: float, speed: Speed) -> Cohort:
+        self._learn_sent()
         cohort = self.latest = Cohort(now, speed)
         self.latest_ends = now + _COHORT_SECONDS
         self._cohorts.append(cohort)
@@ -135,7 +143,9 @@ class Refusals:
 
     def not_sent(self, cohort: Cohort) -> None:
         """Remove a call of this cohort that was not sent after all."""
+        self._learn_sent()
         cohort.sent -= 1
+        cohort.known -= 1
         if cohort.speed is not Speed.FAST:
             self.known = max(0.0, self.known - 1.0)
 

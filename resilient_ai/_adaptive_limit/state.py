@@ -24,7 +24,7 @@ from resilient_ai._core.clock import NEVER
 from .concurrency import Answer, ConcurrencyLimit
 from .in_flight import InFlight
 from .pace import Pace
-from .permit import Permit
+from .permit import new_permit
 from .queue import Waiter, WaitQueue
 from .refusals import Refusals, Speed
 from .stall import SHORTEST, Stall
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from .config import LimitConfig
     from .latency import LatencyBaseline
+    from .permit import Permit
 
 _LOOK_SECONDS = 0.05  # between two checks for overdue calls; a check costs as much as a call
 _STANDING = 0.25  # share of a caller's time: an older queue is a standing one, and then no caller waits longer in it
@@ -132,7 +133,10 @@ class Limit:
         self.calm_until = NEVER
         if not self.answers:
             return
+        # One step: a thread that adds an answer meanwhile adds it to the one list or to the other.
         answers, self.answers = self.answers, []
+        self.succeeded += len(answers)
+        self.stall.answered_at = answers[-1][3]
         if self.concurrency.learn_from(answers):
             self.lowered = "slow answers"
 
@@ -148,7 +152,7 @@ class Limit:
         in_flight, concurrency = self.in_flight, self.concurrency
         if in_flight.count + 1 <= concurrency.value and now >= self.pace.free_at and not self.stall.unanswered:
             # nearly always: `_admit` without the checks for times when something is wrong
-            permit = Permit(now, concurrency.epoch, usage, self)
+            permit = new_permit(now, concurrency.epoch, usage, self)
             in_flight.add(permit, None)
             permit.cohort = self.refusals.sent(now, Speed.FREE)
             if self._is_calm():
@@ -170,7 +174,7 @@ class Limit:
         return max(wait, self.stall.wait(now)) if self.stalled(now) else wait
 
     def _admit(self, now: float, usage: LoopUsage, outer: Permit | None = None) -> Permit:
-        permit = Permit(now, self.concurrency.epoch, usage, self)
+        permit = new_permit(now, self.concurrency.epoch, usage, self)
         self.in_flight.add(permit, outer)
         permit.cohort = self.refusals.sent(now, self.pace.sent(now))
         if self.stall.unanswered and self.stalled(now):
@@ -273,7 +277,7 @@ class Limit:
             self.pace.taken(permit.started, now)
         concurrency = self.concurrency
         if concurrency.in_trouble:
-            concurrency.witness(permit, seconds)
+            concurrency.witness(permit.in_flight_at_start, seconds)
         if not permit.measured:
             concurrency.latency.add(seconds)
             permit.measured = True
@@ -282,6 +286,7 @@ class Limit:
 
     def succeed(self, permit: Permit, now: float) -> None:
         """Record that the call succeeded."""
+        calm_until = self.calm_until
         self.look_closely()
         if not permit.answered:
             self._answered(permit, now)
@@ -290,6 +295,8 @@ class Limit:
             concurrency.served_together = permit.in_flight_at_start
         self.succeeded += 1
         self.in_flight.remove(permit)
+        if now < calm_until and self._is_calm():  # there were only answers to learn from
+            self.calm_until = calm_until
 
     def overload(self, permit: Permit, now: float) -> None:
         """Record that the provider refused the call because it has too many."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio  # noqa: TID251 - trio ends its tasks before it ends; a loop of asyncio may be closed with some under way
 import weakref
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .tasks import running_loop
 
@@ -30,14 +30,16 @@ class LoopUsage:
         in_flight: Calls in flight in the loop.
         dropped: Whether the loop was closed, so that its calls are no longer counted.
         loop: Returns the loop; None for trio, and for a loop that was garbage-collected.
+        known_by_thread: The same; None also for a loop that does not tell in which thread it runs (uvloop's).
     """
 
-    __slots__ = ("dropped", "in_flight", "loop")
+    __slots__ = ("dropped", "in_flight", "known_by_thread", "loop")
 
     def __init__(self, loop: asyncio.AbstractEventLoop | None) -> None:
         self.in_flight = 0
         self.dropped = False
         self.loop: Callable[[], asyncio.AbstractEventLoop | None] = _no_loop if loop is None else weakref.ref(loop)
+        self.known_by_thread: Callable[[], Any] = self.loop if hasattr(loop, "_thread_id") else _no_loop
 
     def has_ended(self) -> bool:
         """Whether nothing can run in the loop any more."""
