@@ -188,19 +188,21 @@ def seconds_of(run: Handler) -> float:
     return bound.seconds if type(bound) is _Bounded else math.inf
 
 
-def call_within(run: Handler, function: Callable[..., Any]) -> Callable[..., Any]:
+def call_within(run: Handler, function: Callable[..., Any], now: Callable[[], float]) -> Callable[..., Any]:
     """
     A function that calls another one within a timeout, for the fast path.
 
     Args:
         run: The handler that `bounded` made from `call_plainly`, or another handler.
-        function: The function to call, whose arguments are passed as a tuple and a dict.
+        function: The function to call, whose arguments are passed as a tuple and a dict, and then when the call began,
+            if that is known.
+        now: The clock by which that is known.
     """
     bound = getattr(run, "__self__", None)
     if type(bound) is not _Bounded or run != bound.queued:
-        return partial(run, function, None)
+        return lambda args, kwargs, _began=None: run(function, None, args, kwargs)
 
-    async def called(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    async def called(args: tuple[Any, ...], kwargs: dict[str, Any], began: float | None = None) -> Any:
         # `queued` written out, which would be three calls. The thread shows that the latest queue's loop is the
         # running one: asking for the running loop is a system call in Python 3.11, which costs four bare awaits.
         queue = bound.latest
@@ -210,10 +212,12 @@ def call_within(run: Handler, function: Callable[..., Any]) -> Callable[..., Any
             or (task := current_task(queue.loop)) is None
             or ("trio" in modules and in_trio())
             or task in (calls := queue.calls)
-            or task in queue.expired
+            or (queue.expired and task in queue.expired)
         ):
             return await bound.queued(function, None, args, kwargs)
-        calls[task] = queue.now() + queue.seconds, task.cancelling(), function
+        if began is None or queue.now is not now:
+            began = queue.now()
+        calls[task] = began + queue.seconds, task.cancelling(), function
         if queue.timer is None:
             queue.watch()
         try:
@@ -223,7 +227,9 @@ def call_within(run: Handler, function: Callable[..., Any]) -> Callable[..., Any
             if calls.pop(task, None) is None:
                 await bound.failed_late(queue, task, function, error)
             raise
-        if calls.pop(task, None) is None:
+        try:
+            del calls[task]  # quicker than a method
+        except KeyError:
             _answered_late(queue, task, function)
         return result
 

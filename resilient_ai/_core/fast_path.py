@@ -315,18 +315,18 @@ class FastPath:
         return called if self.guard is None else _guarded(self.guard, called, course)
 
 
-def within_time(gate: Gate | None, function: Callable[..., Any], timeout: float | None) -> Callable[..., Any] | None:
+def within_time(gate: Gate | None, course: Course, timeout: float | None) -> Callable[..., Any] | None:
     """
     Return what calls the function within the time that its gate gives it, if there is one.
 
     Args:
         gate: The gate.
-        function: The function.
+        course: What calls the function.
         timeout: Seconds that the call has in any case: if they are fewer, the gate's time never ends first.
     """
     if gate is None or gate.run is None or (timeout is not None and timeout < seconds_of(gate.run)):
         return None
-    return call_within(gate.run, function)
+    return call_within(gate.run, course.function, course.now)
 
 
 def _guarded(guard: Guard, called: Call, course: Course) -> Call:

@@ -50,7 +50,7 @@ def through_candidates(site: FailoverSite, course: Course, path: FastPath) -> Ca
     turns: Any = site.turns
     for each in site.candidates:
         each.gate, each.permits = path.gates.get(each.name), path.permits.get(each.name)
-        each.within = within_time(each.gate, course.function, path.timeout)
+        each.within = within_time(each.gate, course, path.timeout)
     now, function, method, scoped = course.now, course.function, course.method, path.scoped
     hedges = None if site.config.hedge_after is None else Hedges(site, course)
     # A hedged call never leaves an endpoint; others leave one only if another one may be asked then.
@@ -98,7 +98,7 @@ def through_candidates(site: FailoverSite, course: Course, path: FastPath) -> Ca
             elif within is None:
                 result = await (function(*given, **kwargs) if kwargs else function(*given))
             else:
-                result = await within(given, kwargs)
+                result = await within(given, kwargs, started)
         except BaseException as error:  # noqa: BLE001 - the layers raise it again
             mark_if_wrong_call(error)
             beside = None if hedge is None else hedge.end(error)
