@@ -13,6 +13,7 @@ from resilient_ai._core.call_facts import CallObservers, current_flag, watching
 from resilient_ai._core.callers_deadline import current_deadline
 from resilient_ai._core.errors import QueueFullError
 from resilient_ai._core.events import CallRejected
+from resilient_ai._core.kinds import kind_of
 from resilient_ai._core.tasks import Promise, current_loop, running_loop
 
 from .deadlock import Enclosing, begin_wait, enclosing, enclosing_batches, end_wait, is_stuck
@@ -228,7 +229,7 @@ class CallSite:
         weight = weigh(value)
         if not isinstance(weight, int | float) or not math.isfinite(weight) or weight < 0:
             # The value is shown only if it is a number: anything else may be the prompt.
-            shown = repr(weight) if isinstance(weight, int | float) else f"a {type(weight).__name__}"
+            shown = repr(weight) if isinstance(weight, int | float) else kind_of(weight)
             raise ValueError(f"weight= of {self._function} must give a number of at least 0, got {shown}")
         return float(weight)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from resilient_ai._core.error_copies import own_copy
 from resilient_ai._core.errors import BatchResultError
+from resilient_ai._core.kinds import kind_of
 
 
 class Failure:
@@ -38,9 +39,7 @@ def checked_results(results: Any, items: int, function: str) -> Sequence[Any]:
     if type(results) is not list:
         listed = not isinstance(results, str | bytes | bytearray | Mapping) and hasattr(results, "__getitem__")
         if not listed or not hasattr(results, "__len__"):
-            raise BatchResultError(
-                f"{function} must return a list with one result per item, got a {type(results).__name__}"
-            )
+            raise BatchResultError(f"{function} must return a list with one result per item, got {kind_of(results)}")
     if len(results) != items:
         raise BatchResultError(f"{function} returned {len(results)} results for {items} items; it must return one each")
     return results  # type: ignore[no-any-return]
@@ -52,7 +51,7 @@ def outcome(result: Any, function: str, *, shared: bool) -> Any:
         return result
     if not isinstance(result, Exception):
         # gather(return_exceptions=True) returns cancellations too. Raised here, one would look like the caller's own.
-        wrong = BatchResultError(f"{function} returned a {type(result).__name__} in place of a result")
+        wrong = BatchResultError(f"{function} returned {kind_of(result)} in place of a result")
         wrong.__cause__ = result
         result = wrong
     return Failure(result, shared=shared)

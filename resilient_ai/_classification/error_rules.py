@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from resilient_ai._core.errors import ErrorType
+from resilient_ai._core.kinds import kind_of
 
 if TYPE_CHECKING:
     from .verdict import Verdict
@@ -58,8 +59,8 @@ def rejection(reject: Reject, result: Any, owner: str) -> ErrorType | None:
     error_type = reject(result)
     if error_type is None or isinstance(error_type, ErrorType):
         return error_type
-    kind = type(error_type).__qualname__  # not the value: it may be the answer
-    raise TypeError(f"reject of {owner!r} must return an ErrorType or None, got a {kind}")
+    kind = kind_of(error_type)  # not the value: it may be the answer
+    raise TypeError(f"reject of {owner!r} must return an ErrorType or None, got {kind}")
 
 
 def matches(rules: tuple[ErrorRule, ...], error: BaseException, verdict: Verdict) -> bool:

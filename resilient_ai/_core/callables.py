@@ -8,6 +8,7 @@ from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .context_managers import gives_context_manager, refuse_context_manager
+from .kinds import kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,10 +58,8 @@ def shape_of(fn: Any, kind: str) -> Shape:
     if inspect.isclass(fn):
         raise TypeError(f"@{kind} needs a function, got the class {fn.__qualname__}; decorate its methods")
     if isinstance(fn, functools.partialmethod | property | functools.cached_property):
-        kind_of = type(fn).__name__
-        raise TypeError(
-            f"@{kind} needs a function, got a {kind_of}; decorate the method, and make the {kind_of} of that"
-        )
+        made = f"make the {type(fn).__name__} of that"
+        raise TypeError(f"@{kind} needs a function, got {kind_of(fn)}; decorate the method, and {made}")
     plain_generator = False
     for layer in unwrapped(fn):
         call = layer if inspect.isroutine(layer) else getattr(type(layer), "__call__", None)  # noqa: B004 - the method itself is wanted
@@ -75,7 +74,7 @@ def shape_of(fn: Any, kind: str) -> Shape:
             return Shape(plain=False, streaming=True)
         plain_generator = plain_generator or inspect.isgeneratorfunction(layer) or inspect.isgeneratorfunction(call)
     if not callable(fn) and not isinstance(fn, classmethod | staticmethod):
-        raise TypeError(f"@{kind} needs a function, got a {type(fn).__qualname__}")
+        raise TypeError(f"@{kind} needs a function, got {kind_of(fn)}")
     return Shape(plain=True, streaming=plain_generator)
 
 

@@ -6,6 +6,7 @@ import copy
 import pickle
 from typing import Any, Self, TypeVar
 
+from .kinds import kind_of
 from .stand_in import StandIn, stand_in
 
 E = TypeVar("E", bound=BaseException)
@@ -114,7 +115,7 @@ class _Travelling:
         try:
             pickle.loads(pickle.dumps(value))  # noqa: S301 - what was dumped this moment
         except Exception:  # noqa: BLE001 - whatever a user's object raises when it is pickled
-            return f"<a {type(value).__qualname__}, which does not pickle>"
+            return f"<{kind_of(value)}, which does not pickle>"
         return value
 
 

@@ -26,6 +26,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from .error_copies import CopyableError
+from .kinds import kind_of
 from .printable import printable
 from .public import public
 
@@ -182,7 +183,7 @@ class RejectedResultError(ResilienceError):
     """A returned value counts as a failure. It is kept in `.result` and never printed."""
 
     def __init__(self, result: object, error_type: ErrorType, *, function: str = "the function") -> None:
-        super().__init__(f"{function} returned a {type(result).__name__} that its reject= calls {error_type.value}")
+        super().__init__(f"{function} returned {kind_of(result)} that its reject= calls {error_type.value}")
         self.result = result
         self.error_type = error_type
 

@@ -7,6 +7,8 @@ from collections import OrderedDict
 from types import MemberDescriptorType
 from typing import TYPE_CHECKING, Any, Final
 
+from .kinds import with_article
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
@@ -106,7 +108,7 @@ class _Freezer:
             return kind, value
         if self._opaque is not None:
             return self._opaque(value)
-        raise UnkeyableError(f"a {kind.__qualname__} can be neither hashed nor looked into")
+        raise UnkeyableError(f"{with_article(kind.__qualname__)} can be neither hashed nor looked into")
 
     def _members(self, value: Any, depth: int) -> Hashable:
         """The key of the members of an instance of a container's subclass."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from .callables import name_of
 from .errors import mark_if_wrong_call, nothing_sent
+from .kinds import kind_of
 from .plain_streams import LiftedStream, gives_plain_items, plain_stream
 from .returned_stream import ReturnedStream
 
@@ -107,17 +108,17 @@ def _check(fn: Callable[..., Any], result: Any) -> None:
         if callable(close := getattr(result, "close", None)):
             close()  # otherwise Python warns that the coroutine was never awaited
         raise nothing_sent(
-            f"{name} is a plain function and gave a {kind.__qualname__}, which nobody has awaited; make it"
+            f"{name} is a plain function and gave {kind_of(result)}, which nobody has awaited; make it"
             f" `async def {name}` and `return await` what it calls"
         )
     if hasattr(kind, "__anext__"):
         raise nothing_sent(
-            f"{name} is a plain function and gave a {kind.__qualname__}, which is read with `async for`; make it"
+            f"{name} is a plain function and gave {kind_of(result)}, which is read with `async for`; make it"
             f" `async def {name}`, whose body is `async for item in ...: yield item`"
         )
     if kind.__name__.endswith(("ContextManager", "StreamManager")):
         raise nothing_sent(
-            f"{name} gave a {kind.__qualname__}, which sends its request when the block is entered, where no policy"
+            f"{name} gave {kind_of(result)}, which sends its request when the block is entered, where no policy"
             f" is; make {name} a generator function instead, whose body is `with ... as stream:` and then"
             " `yield from stream`"
         )

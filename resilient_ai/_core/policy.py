@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
 from .callables import needs_async
 from .claim import Handle
 from .handlers import Handler
+from .kinds import kind_of
 from .settings import KINDS, replaced
 from .state_name import StateName
 from .state_store import StateStore, default_registry
@@ -88,7 +89,7 @@ class Policy(ABC, Generic[S]):
             hint = "" if isinstance(name, str) else "; settings are given by keyword"
             raise ValueError(f"name of {article} {self.kind} must be a non-empty string, got {name!r}{hint}")
         if not isinstance(registry, StateStore):
-            raise ValueError(f"registry must be a Registry, got a {type(registry).__qualname__}")
+            raise ValueError(f"registry must be a Registry, got {kind_of(registry)}")
         self.name: str | None = name
         self.config = config
         self.registry = registry

@@ -15,6 +15,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any, Final
 
+from .kinds import kind_of
+
 _MOST: Final = 50  # most parts of a list or a dictionary that are checked
 _FIRST_YIELD: Final = 6  # least bytecode position of the first yield of an async generator
 _RECORDS: Final = ("__dataclass_fields__", "__pydantic_fields__", "__attrs_attrs__")
@@ -71,7 +73,7 @@ class ReadOnce:
 
 
 def _words(name: str, argument: Any) -> str:
-    return f"{name}, a {type(argument).__name__}, can be read only once"
+    return f"{name}, {kind_of(argument)}, can be read only once"
 
 
 def _named(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[tuple[str, Any]]:

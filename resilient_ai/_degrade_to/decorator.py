@@ -9,6 +9,7 @@ from resilient_ai._classification.error_rules import ErrorRule, error_rules
 from resilient_ai._core.callables import name_of, shape_of, without_parentheses
 from resilient_ai._core.fast_path import FastPath
 from resilient_ai._core.handlers import Handler
+from resilient_ai._core.kinds import kind_of
 from resilient_ai._core.plain_settings import for_plain_functions
 from resilient_ai._core.policy import Policy, Site
 from resilient_ai._core.public import public
@@ -137,7 +138,7 @@ def degrade_to(
     def put_on(fn: Any = None, /, *more: Any, **named: Any) -> Any:
         # `@degrade_to` without parentheses has taken the function for a rung, and this call is meant for the function.
         if more or named or not without_parentheses(fn):
-            got = "the arguments of a call" if more or named else f"a {type(fn).__qualname__}"
+            got = "the arguments of a call" if more or named else kind_of(fn)
             raise TypeError(
                 f"@degrade_to needs a function, got {got};"
                 " write @degrade_to(fallback, ...) with its rungs in parentheses"

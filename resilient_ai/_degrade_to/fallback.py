@@ -7,6 +7,8 @@ import inspect
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from resilient_ai._core.kinds import kind_of
+
 from .contract import FailedCall, Recalled
 
 if TYPE_CHECKING:
@@ -81,7 +83,7 @@ class Rung:
 
     def __repr__(self) -> str:
         if self.kind == "value":
-            return repr(self.given) if isinstance(self.given, _ATOMS) else f"<a {type(self.given).__name__}>"
+            return repr(self.given) if isinstance(self.given, _ATOMS) else f"<{kind_of(self.given)}>"
         code = getattr(self.given, "__code__", None)
         return f"<lambda in line {code.co_firstlineno}>" if code and code.co_name == "<lambda>" else self.name
 

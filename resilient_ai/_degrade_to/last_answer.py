@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from resilient_ai._core.checks import check_number
 from resilient_ai._core.forks import start_over_after_fork
+from resilient_ai._core.kinds import kind_of
 from resilient_ai._core.public import public
 
 from .call_key import scope_of
@@ -96,7 +97,7 @@ class LastAnswer:
         check_number("max_bytes", max_bytes, least=1, whole=True)
         for name, function in (("key", key), ("scope", scope)):
             if function is not None and not callable(function):
-                raise ValueError(f"{name} must be a function of the call or None, got a {type(function).__qualname__}")
+                raise ValueError(f"{name} must be a function of the call or None, got {kind_of(function)}")
         self.max_age = max_age
         self.max_entries = max_entries
         self.max_bytes = max_bytes

@@ -13,6 +13,7 @@ from resilient_ai._core.checks import check_callable
 from resilient_ai._core.commit_point import Commits
 from resilient_ai._core.fast_path import FastPath
 from resilient_ai._core.handlers import Handler
+from resilient_ai._core.kinds import kind_of
 from resilient_ai._core.known_secrets import look_through
 from resilient_ai._core.policy import Policy, Site
 from resilient_ai._core.public import public
@@ -324,4 +325,4 @@ def _name_of(endpoint: object) -> str:
     if callable(endpoint):
         shown = getattr(endpoint, "__qualname__", type(endpoint).__qualname__)
         raise ValueError(f"failover needs endpoints before the function: @failover(us, eu), got {shown}")
-    raise ValueError(f"endpoints need a .name that is a non-empty string, got a {type(endpoint).__qualname__}")
+    raise ValueError(f"endpoints need a .name that is a non-empty string, got {kind_of(endpoint)}")

@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
+from resilient_ai._core.kinds import kind_of
 from resilient_ai._core.tasks import running_loop
 
 if TYPE_CHECKING:
@@ -137,9 +138,7 @@ class UsersChoice(Chooser):
             if each.endpoint is chosen:
                 return each
         names = ", ".join(each.name for each in available)
-        raise ValueError(
-            f"strategy returned a {type(chosen).__name__} that is not one of the endpoints it was given: {names}"
-        )
+        raise ValueError(f"strategy returned {kind_of(chosen)} that is not one of the endpoints it was given: {names}")
 
 
 STRATEGIES: dict[str, Callable[[random.Random, Clock], Chooser]] = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from resilient_ai._core.call_facts import watching
+from resilient_ai._core.kinds import kind_of
 from resilient_ai._core.metering import current_run, tell_watchers
 from resilient_ai._core.public import public
 from resilient_ai._core.usage import Usage
@@ -167,7 +168,7 @@ def report_usage(usage: Usage, model: str | None = None) -> None:
         >>> report_usage(Usage(input_tokens=812, output_tokens=40), "llama-3.3-70b")
     """
     if not isinstance(usage, Usage):
-        raise TypeError(f"report_usage() needs a Usage, got a {type(usage).__qualname__}")
+        raise TypeError(f"report_usage() needs a Usage, got {kind_of(usage)}")
     run = current_run()
     if isinstance(run, UsageRun):
         run.told(usage, model)

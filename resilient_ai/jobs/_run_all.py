@@ -15,6 +15,7 @@ import anyio
 
 from resilient_ai._classification.classify import classify
 from resilient_ai._core.call_facts import watch
+from resilient_ai._core.kinds import kind_of
 from resilient_ai._core.public import public
 from resilient_ai._core.state_store import default_registry
 from resilient_ai._core.tasks import current_loop, spawn
@@ -83,7 +84,7 @@ def run_all(
     if patience is not None and not (patience > 0 and math.isfinite(patience)):
         raise ValueError(f"patience must be seconds above 0, or None for ever, got {patience!r}")
     if not isinstance(items, Iterable | AsyncIterable):
-        raise TypeError(f"items must be an iterable or async iterable, got a {type(items).__qualname__}")
+        raise TypeError(f"items must be an iterable or async iterable, got {kind_of(items)}")
     name = str(getattr(ask, "__qualname__", type(ask).__qualname__))
     if (wrapper := wrapper_of(ask)) is not None and wrapper._self_home.plain:
         raise TypeError(
@@ -283,7 +284,7 @@ def digest_of(item: Any) -> str:
         written = json.dumps(item, sort_keys=True, ensure_ascii=True)
     except (TypeError, ValueError) as error:
         raise TypeError(
-            f"the journal knows an item by a digest of its value, and a {type(item).__qualname__} has none ({error});"
+            f"the journal knows an item by a digest of its value, and {kind_of(item)} has none ({error});"
             " pass id=, a function that names an item"
         ) from None
     return hashlib.sha256(written.encode()).hexdigest()

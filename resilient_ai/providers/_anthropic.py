@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from resilient_ai._core.checks import check_number
 from resilient_ai._core.errors import MissingKeyError
+from resilient_ai._core.kinds import kind_of
 from resilient_ai._core.public import public
 
 from . import _anthropic_form as form
@@ -100,7 +101,7 @@ class AnthropicEndpoint(ProviderEndpoint):
         client = await self._client()
         models = getattr(client, "models", None)
         if models is None:
-            raise NotImplementedError(f"a {type(client).__name__} cannot be asked for its models")
+            raise NotImplementedError(f"{kind_of(client)} cannot be asked for its models")
         await models.retrieve(self.model)
 
     def _make(self) -> Any:

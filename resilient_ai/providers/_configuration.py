@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from resilient_ai._core.kinds import kind_of
 from resilient_ai._core.public import public
 
 from ._anthropic import AnthropicEndpoint
@@ -51,7 +52,7 @@ def endpoints_from(entries: Iterable[Mapping[str, Any]]) -> list[ProviderEndpoin
     made: list[ProviderEndpoint] = []
     for number, entry in enumerate(entries):
         if not isinstance(entry, Mapping):
-            raise ValueError(f"endpoint {number} must be a mapping, got a {type(entry).__name__}")
+            raise ValueError(f"endpoint {number} must be a mapping, got {kind_of(entry)}")
         where = f"endpoint {number} ({entry.get('name', 'without name')!s})"
         kind = _KINDS.get(str(entry.get("type")))
         if "type" not in entry or kind is None:

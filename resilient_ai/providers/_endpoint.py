@@ -18,6 +18,7 @@ from resilient_ai._core.checks import check_number
 from resilient_ai._core.deadline import renew_waits
 from resilient_ai._core.errors import ParameterError, StreamTruncatedError
 from resilient_ai._core.imports import imported
+from resilient_ai._core.kinds import kind_of
 from resilient_ai._core.known_secrets import keep_secret
 from resilient_ai._core.loop_clients import client_of, drop, keep
 from resilient_ai._core.public import public
@@ -110,7 +111,7 @@ class ProviderEndpoint(ABC):
         check_number("context_window", context_window, least=1, whole=True, optional=True)
         check_number("timeout", timeout, above=0)
         if params is not None and not isinstance(params, Mapping):
-            raise ValueError(f"params of endpoint {name!r} must be a mapping, got a {type(params).__name__}")
+            raise ValueError(f"params of endpoint {name!r} must be a mapping, got {kind_of(params)}")
         if client is None and sync_client is None and importlib.util.find_spec(self._module) is None:
             kind = type(self).__name__
             raise ImportError(f"{kind} needs the package {self._module}: pip install 'resilient-ai[{self._extra}]'")
@@ -390,10 +391,10 @@ class ProviderEndpoint(ABC):
         except ValueError as error:
             raise self._wrong(str(error)) from None
         if not isinstance(params.get("system", ""), str):
-            raise self._wrong(f"system must be a text, got a {type(params['system']).__name__}")
+            raise self._wrong(f"system must be a text, got {kind_of(params['system'])}")
         stop = params.get("stop", [])
         if not isinstance(stop, str) and not (isinstance(stop, list | tuple) and all(isinstance(s, str) for s in stop)):
-            raise self._wrong(f"stop must be a text or a list of texts, got a {type(stop).__name__}")
+            raise self._wrong(f"stop must be a text or a list of texts, got {kind_of(stop)}")
         return params
 
     def _known(

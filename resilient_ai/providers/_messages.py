@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn, TypeAlias
 
+from resilient_ai._core.kinds import kind_of
 from resilient_ai._usage.reply import ToolCall
 
 JSON: TypeAlias = dict[str, Any]
@@ -103,7 +104,7 @@ def turns_of(prompt: Prompt, wrong: Wrong) -> list[Turn]:
             raise wrong("the prompt is empty")
         return [Turn("user", [str(prompt)], own={"role": "user", "content": str(prompt)})]
     if not isinstance(prompt, list | tuple) or not prompt:
-        kind = "an empty one" if prompt == [] else f"a {type(prompt).__name__}"
+        kind = "an empty one" if prompt == [] else kind_of(prompt)
         raise wrong(f"a prompt is a text or a list of messages, got {kind}")
     return [_turn(each, number, wrong) for number, each in enumerate(prompt)]
 
@@ -148,7 +149,7 @@ def _parts(content: object, problem: Callable[[str], NoReturn]) -> list[Part]:
     if isinstance(content, str):
         return [str(content)]
     if not isinstance(content, list | tuple):
-        problem(f"has a {type(content).__name__} as content; it must be a text or a list of parts")
+        problem(f"has {kind_of(content)} as content; it must be a text or a list of parts")
     return [_part(each, problem) for each in content]
 
 
@@ -156,7 +157,7 @@ def _part(part: object, problem: Callable[[str], NoReturn]) -> Part:
     if isinstance(part, str):
         return str(part)
     if not isinstance(part, Mapping):
-        problem(f"has a {type(part).__name__} among its parts; a part is a text or a mapping")
+        problem(f"has {kind_of(part)} among its parts; a part is a text or a mapping")
     own = dict(part)
     kind = own.get("type")
     if (

@@ -10,6 +10,8 @@ from copy import deepcopy
 from functools import lru_cache
 from typing import Any, TypeAlias
 
+from resilient_ai._core.kinds import kind_of
+
 from ._json_schema import misfits
 
 JSON: TypeAlias = dict[str, Any]
@@ -54,7 +56,7 @@ class Form:
             with suppress(TypeError):  # not hashable, so not a type
                 form = _of_type(schema)
         if form is None or not _is_object(form.json):
-            what = f"the class {schema.__name__}" if isinstance(schema, type) else f"a {type(schema).__name__}"
+            what = f"the class {schema.__name__}" if isinstance(schema, type) else kind_of(schema)
             raise ValueError(f"schema must be a pydantic model or the JSON schema of an object, got {what}")
         return form
 

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, TypeAlias
 
+from resilient_ai._core.kinds import kind_of
+
 JSON: TypeAlias = dict[str, Any]
 Kind: TypeAlias = Literal["openai", "anthropic", "google"]
 
@@ -80,7 +82,7 @@ def tools_of(
     if given is None:
         given = ()
     if isinstance(given, str | Mapping) or not isinstance(given, Iterable):
-        raise wrong(f"tools must be a list, got a {type(given).__name__}")
+        raise wrong(f"tools must be a list, got {kind_of(given)}")
     functions, own = [], []
     for number, each in enumerate(given):
         kind = _kind(each)
@@ -115,7 +117,7 @@ def _function(tool: Mapping[str, Any], number: int, wrong: Callable[[str], Excep
         raise wrong(f"tool {number} has no name")
     parameters = about.get("parameters") or {"type": "object", "properties": {}}
     if not isinstance(parameters, Mapping):
-        raise wrong(f"parameters of tool {number} must be a JSON schema, got a {type(parameters).__name__}")
+        raise wrong(f"parameters of tool {number} must be a JSON schema, got {kind_of(parameters)}")
     return Function(about["name"], about.get("description"), dict(parameters), about.get("strict"))
 
 

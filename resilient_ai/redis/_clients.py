@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
+from resilient_ai._core.kinds import with_article
 from resilient_ai._core.tasks import running_loop
 
 from ._transport import Transport, as_text, is_refusal
@@ -41,7 +42,7 @@ class Client:
         elif _is_of(client, "redis.asyncio", "Redis") or _is_of(client, "valkey.asyncio", "Valkey"):
             self._of_coredis = False
         else:
-            raise ValueError(f"client of a RedisStore must be {_KNOWN}; got a {self.name}{_hint(client)}")
+            raise ValueError(f"client of a RedisStore must be {_KNOWN}; got {with_article(self.name)}{_hint(client)}")
 
     def check(self, *, in_thread: bool) -> None:
         """
@@ -56,7 +57,7 @@ class Client:
                 "give a url to join by a plain 'with'"
             )
         if not self._of_coredis and running_loop() is None:
-            raise ValueError(f"a {self.name} runs on asyncio alone; give a client of coredis, or a url")
+            raise ValueError(f"{with_article(self.name)} runs on asyncio alone; give a client of coredis, or a url")
         if self._of_coredis and getattr(self._client.connection_pool, "_task_group", self) is None:
             raise ValueError(f"the {self.name} is not open: write 'async with client, registry.join(...)'")
 

@@ -10,6 +10,7 @@ import json
 import uuid
 from typing import TYPE_CHECKING, Any
 
+from resilient_ai._core.kinds import with_article
 from resilient_ai._core.usage import Usage
 from resilient_ai._usage.reply import Reply, ToolCall
 
@@ -102,7 +103,7 @@ class _Encoder:
 
     def _object(self, kind: type, value: Any) -> dict[str, Any]:
         if not is_buildable(kind):
-            raise NotStorable(f"a {name_of(kind)}")
+            raise NotStorable(with_article(name_of(kind)))
         if self._classes is not None:
             self._classes.add(kind)
         if is_model(kind):
@@ -168,4 +169,4 @@ class _Decoder:
         if name == "dataclass" and dataclasses.is_dataclass(kind) and not is_model(kind):
             build: Any = kind
             return build(**{str(key): self.restored(each) for key, each in content.items()})
-        raise NotStorable(f"a {known}, which is no {name} any more")
+        raise NotStorable(f"{with_article(known)}, which is no {name} any more")

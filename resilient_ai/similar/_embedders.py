@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from resilient_ai._core.checks import check_number
+from resilient_ai._core.kinds import kind_of
 from resilient_ai._core.public import public
 
 from ._minilm import MiniLMEmbedder
@@ -153,9 +154,7 @@ def space_of(given: Any, threshold: float | None, *, allow_unsafe: bool) -> Spac
     if callable(given):
         function: Any = given
         return Space(_Function(function), threshold, allow_unsafe=allow_unsafe)
-    raise ValueError(
-        f"embedder must be 'auto', 'trigrams', 'minilm', an embedder or a function, got a {type(given).__name__}"
-    )
+    raise ValueError(f"embedder must be 'auto', 'trigrams', 'minilm', an embedder or a function, got {kind_of(given)}")
 
 
 def require_numpy() -> None:

@@ -6,6 +6,7 @@ import inspect
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable
 from typing import Any, Generic, TypeVar, cast
 
+from resilient_ai._core.kinds import kind_of
 from resilient_ai._core.public import public
 from resilient_ai._core.streams import END, Broken, ClosedByWith, close_source, pull
 
@@ -39,7 +40,7 @@ async def started(stream: AsyncIterable[T] | Awaitable[AsyncIterable[T]]) -> _St
         source = cast("Any", await source)
     if not hasattr(source, "__aiter__"):
         raise TypeError(
-            f"started() needs a stream that is read with `async for`, got a {type(source).__qualname__};"
+            f"started() needs a stream that is read with `async for`, got {kind_of(source)};"
             " pass what the decorated function returns"
         )
     items = aiter(source)

@@ -103,7 +103,7 @@ async def test_partials_callables_bound_methods_and_other_peoples_decorators_wor
     ("thing", "message"),
     [
         (Client, "needs a function, got the class Client; decorate its methods"),
-        (42, "needs a function, got a int"),
+        (42, "needs a function, got an int"),
     ],
 )
 def test_what_is_no_function_is_a_type_error_that_names_it(thing, message):

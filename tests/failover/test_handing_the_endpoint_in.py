@@ -59,7 +59,7 @@ async def test_in_a_method_it_comes_after_self(registry):
         (["us"], "endpoints need a .name; write Endpoint\\('us'\\)"),
         ([[US, EU]], "write @failover\\(\\*endpoints\\)"),
         ([lambda endpoint: None], "needs endpoints before the function: @failover\\(us, eu\\), got .*lambda"),
-        ([42], "endpoints need a .name that is a non-empty string, got a int"),
+        ([42], "endpoints need a .name that is a non-empty string, got an int"),
         ([Endpoint("heavy", weight=-1)], "weight of endpoint 'heavy' must be a number of at least 0, got -1"),
     ],
 )

@@ -148,7 +148,7 @@ async def test_clients_that_cannot_list_models_say_so(registry, clock, spare):
     vertex = anthropic.AsyncAnthropicVertex(region="eu", project_id="p", access_token="t")
     for client in (bedrock, vertex):
         endpoint = AnthropicEndpoint("claude", model="m", client=client)
-        with pytest.raises(NotImplementedError, match=rf"a {type(client).__name__} cannot be asked for its models"):
+        with pytest.raises(NotImplementedError, match=rf"an {type(client).__name__} cannot be asked for its models"):
             await endpoint.check()
         await client.close()
 

@@ -272,7 +272,7 @@ async def test_parameters_of_the_api_itself_are_passed_on(provider):
         ("openai", "hi", {"max_tokens": 0}, "max_tokens must be an integer of at least 1, got 0"),
         ("openai", "hi", {"top_p": 2}, "top_p must be a number of at least 0 up to 1, got 2"),
         ("http", "hi", {"timeout": 0}, "timeout must be a number above 0, got 0"),
-        ("openai", "hi", {"system": 5}, "system must be a text, got a int"),
+        ("openai", "hi", {"system": 5}, "system must be a text, got an int"),
         ("openai", "hi", {"stop": [5]}, "stop must be a text or a list of texts, got a list"),
         ("openai", "", {}, "the prompt is empty"),
         ("openai", [], {}, "a prompt is a text or a list of messages, got an empty one"),
