@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, ClassVar, Concatenate, Literal, ParamSpec, Protocol, Self, TypeVar, overload
 
 from resilient_ai._classification.error_rules import Reject
-from resilient_ai._core.callables import name_of
+from resilient_ai._core.callables import name_of, signature_of, takes_instance, unwrapped
 from resilient_ai._core.checks import check_callable
 from resilient_ai._core.commit_point import Commits
 from resilient_ai._core.fast_path import FastPath
@@ -37,6 +38,8 @@ S = TypeVar("S")
 T = TypeVar("T", bound=Twin)
 E_co = TypeVar("E_co", covariant=True)
 F = TypeVar("F", bound=Named)
+
+_POSITIONAL = inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD
 
 
 class FailoverDecorator(Protocol[E_co]):
@@ -291,7 +294,7 @@ def failover(
 
     Raises:
         AllEndpointsFailedError: By the decorated function: no endpoint answered.
-        TypeError: At decoration: not a function.
+        TypeError: At decoration: not a function, or one without a parameter for the endpoint.
         ValueError: At decoration: a bad setting, one that a plain function cannot have, or the name exists with other
             settings.
     """
@@ -308,10 +311,31 @@ def failover(
     )
 
     def put_on(fn: Any) -> Any:
+        _check_parameter(fn)
         where = registry if registry is not None else default_registry()
         return decorate(fn, FailoverPolicy(name, config, where, endpoints, reject, commits))
 
     return put_on
+
+
+def _check_parameter(fn: Any) -> None:
+    """Refuse a function that has no parameter for the endpoint."""
+    signature = None if inspect.isclass(fn) else signature_of(fn)
+    if signature is None:
+        return
+    kinds = [each.kind for each in signature.parameters.values()]
+    if inspect.Parameter.VAR_POSITIONAL in kinds:
+        return
+    names = [each.name for each in signature.parameters.values() if each.kind in _POSITIONAL]
+    inner = unwrapped(fn)[-1]
+    if names and takes_instance(inner) and names[0] == inner.__code__.co_varnames[0]:
+        names = names[1:]
+    if not names:
+        name = name_of(fn)
+        raise TypeError(
+            f"@failover passes the endpoint as the first argument, for which {name} has no parameter;"
+            f" write it first: {name.rpartition('.')[2]}(endpoint, ...)"
+        )
 
 
 def _name_of(endpoint: object) -> str:

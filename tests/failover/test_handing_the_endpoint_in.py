@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
+from unittest.mock import AsyncMock
 
 import anyio
 import pytest
 
-from resilient_ai import Endpoint, failover
+from resilient_ai import Endpoint, failover, resilient
 from tests.failover.support import AP, EU, US
 
 
@@ -68,6 +70,73 @@ def test_wrong_endpoints_are_refused_with_the_way_out(endpoints, message, regist
 
     with pytest.raises(ValueError, match=message):
         failover(*endpoints, registry=registry)(ask)
+
+
+class Client:
+    async def bare(self) -> None: ...
+
+    async def one(self, endpoint) -> None: ...
+
+    @staticmethod
+    async def static() -> None: ...
+
+    @staticmethod
+    async def static_one(endpoint) -> None: ...
+
+    async def __call__(self, endpoint) -> None: ...
+
+
+async def bare(*, endpoint) -> None: ...
+
+
+async def two(prompt, endpoint) -> None: ...
+
+
+async def several(*arguments) -> None: ...
+
+
+WITHOUT_ENDPOINT = {
+    "keyword only": bare,
+    "method": Client.bare,
+    "bound method": Client().bare,
+    "static method": vars(Client)["static"],
+    "partial": functools.partial(two, endpoint=1, prompt=2),
+}
+WITH_ENDPOINT = {
+    "any arguments": several,
+    "method": Client.one,
+    "bound method": Client().one,
+    "static method": Client.static_one,
+    "static method in its class": vars(Client)["static_one"],
+    "callable object": Client(),
+    "partial": functools.partial(two, "hi"),
+    "partial of a method": functools.partial(Client.one, Client()),
+    "mock": AsyncMock(),
+}
+
+
+@pytest.mark.parametrize("fn", WITHOUT_ENDPOINT.values(), ids=WITHOUT_ENDPOINT)
+@pytest.mark.parametrize("decorator", [failover, resilient])
+def test_a_function_without_a_parameter_for_the_endpoint_is_refused_with_the_way_out(decorator, fn, registry):
+    with pytest.raises(TypeError, match=r"for which .* has no parameter; write it first: \w+\(endpoint, \.\.\.\)"):
+        decorator(US, registry=registry)(fn)
+
+
+@pytest.mark.parametrize("fn", WITH_ENDPOINT.values(), ids=WITH_ENDPOINT)
+async def test_wherever_the_endpoint_has_a_parameter_it_is_taken(fn, registry):
+    instance = [Client()] if fn is Client.one else []
+    ask = failover(US, registry=registry)(fn)
+
+    await (ask.__func__ if type(ask) is staticmethod else ask)(*instance)
+
+
+def test_each_of_two_failovers_needs_a_parameter(registry):
+    async def ask(endpoint) -> None: ...
+
+    once = failover(US, registry=registry)(ask)
+
+    with pytest.raises(TypeError, match="ask has no parameter"):
+        failover(AP, registry=registry)(once)
 
 
 @pytest.mark.parametrize(
