@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
+from .checks import check_number
 from .public import public
 
 
@@ -20,6 +21,9 @@ class Usage:
         cache_write_tokens: The part of `input_tokens` written to a cache.
         reasoning_tokens: The part of `output_tokens` spent on reasoning.
 
+    Raises:
+        ValueError: A number is negative, or none.
+
     Examples:
         >>> Usage(input_tokens=7, output_tokens=2) + Usage(input_tokens=1)
         Usage(input_tokens=8, output_tokens=2, cache_read_tokens=0, cache_write_tokens=0, reasoning_tokens=0)
@@ -30,6 +34,21 @@ class Usage:
     cache_read_tokens: int = 0
     cache_write_tokens: int = 0
     reasoning_tokens: int = 0
+
+    def __post_init__(self) -> None:
+        try:
+            if (
+                self.input_tokens >= 0
+                and self.output_tokens >= 0
+                and self.cache_read_tokens >= 0
+                and self.cache_write_tokens >= 0
+                and self.reasoning_tokens >= 0
+            ):
+                return
+        except TypeError:  # None or a text, say
+            pass
+        for each in fields(self):
+            check_number(each.name, getattr(self, each.name), least=0, whole=True)
 
     def __add__(self, other: Usage) -> Usage:
         if not isinstance(other, Usage):

@@ -140,3 +140,17 @@ def test_usages_add_up():
 def test_a_count_that_can_be_none_is_not_told(count):
     assert usage_of({"usage": {"prompt_tokens": count, "completion_tokens": 2}}) == Usage(output_tokens=2)
     assert usage_of({"usageMetadata": {"promptTokenCount": count}}) is None
+
+
+@pytest.mark.parametrize(
+    ("numbers", "message"),
+    [
+        ({"input_tokens": -5}, "input_tokens must be an integer of at least 0, got -5"),
+        ({"reasoning_tokens": -1}, "reasoning_tokens must be an integer of at least 0, got -1"),
+        ({"output_tokens": None}, "output_tokens must be an integer of at least 0, got None"),
+        ({"cache_read_tokens": float("nan")}, "cache_read_tokens must be an integer of at least 0, got nan"),
+    ],
+)
+def test_a_usage_of_numbers_that_cannot_be_is_refused(numbers, message):
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        Usage(**numbers)
