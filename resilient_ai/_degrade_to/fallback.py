@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from resilient_ai._core.kinds import kind_of
+from resilient_ai._core.scrub import scrub
 
 from .contract import FailedCall, Recalled
 
@@ -83,7 +84,7 @@ class Rung:
 
     def __repr__(self) -> str:
         if self.kind == "value":
-            return repr(self.given) if isinstance(self.given, _ATOMS) else f"<{kind_of(self.given)}>"
+            return scrub(repr(self.given)) if isinstance(self.given, _ATOMS) else f"<{kind_of(self.given)}>"
         code = getattr(self.given, "__code__", None)
         return f"<lambda in line {code.co_firstlineno}>" if code and code.co_name == "<lambda>" else self.name
 

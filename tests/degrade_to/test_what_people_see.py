@@ -89,6 +89,19 @@ def test_describe_names_the_rungs_and_hides_what_is_no_text(registry):
     assert "secret" not in shown
 
 
+def test_no_key_in_a_fallback_text_is_shown(registry):
+    key = "sk-proj-4f9d0a7be21c4485a0f5"
+
+    @degrade_to(f"Use {key} with the other service", name="ask", registry=registry)
+    async def ask() -> str: ...
+
+    with pytest.raises(ValueError, match="already exists with other settings") as error:
+        degrade_to("Come back later", name="ask", registry=registry)(ask)
+
+    assert "rungs=('Use [secret] with the other service')" in repr(describe(ask))
+    assert key not in f"{error.value} {describe(ask).layers}"
+
+
 async def test_one_name_is_one_set_of_numbers_and_needs_one_set_of_rungs(registry):
     for _ in range(2):
         await degrade_to("sorry", name="both", registry=registry)(failing())()
