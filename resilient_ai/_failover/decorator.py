@@ -257,10 +257,11 @@ def failover(
       same. It is raised unchanged if that one does not answer either.
 
     An endpoint that failed rests: for as long as the provider asks, else for `health_check_interval`, twice as
-    long after each failure in a row; at least ten minutes if the provider denies us (credentials, rights, quota).
-    Then one trial call goes there, and after a good answer a few more at a time. One transient failure after 20 good
-    answers in a row is forgiven. If all endpoints rest, the one that is due soonest is asked; a lone endpoint is never
-    taken out altogether. A circuit breaker below has one circuit per endpoint.
+    long after each failure in a row; at least ten minutes if the provider denies us (credentials, rights, quota). In
+    these, a call that no other endpoint answers asks it too, once in `health_check_interval` seconds. After a rest one
+    trial call goes there, and after a good answer a few more at a time. One transient failure after 20 good answers in
+    a row is forgiven. If all endpoints rest, the one that is due soonest is asked; a lone endpoint is never taken out
+    altogether. A circuit breaker below has one circuit per endpoint.
 
     Args:
         endpoints: Any objects with a unique `.name`. Call sites that use an endpoint of the same name share its health.

@@ -139,6 +139,10 @@ class EndpointHealth:
         """Seconds until a trial; 0.0 if it does not rest."""
         return max(0.0, self.due - now) if self.state is EndpointState.RESTING else 0.0
 
+    def denied_within(self, seconds: float, now: float) -> bool:
+        """Whether the provider refused our credential or account so many seconds ago or less."""
+        return self.last_error_type in DENIED and now - (self.due - self.rest) < seconds
+
     def score(self, now: float) -> float:
         """Expected seconds of a call, roughly; an old measurement fades, so that the endpoint is tried again."""
         latency = self.latency()
@@ -261,7 +265,8 @@ class EndpointHealth:
         self.last_error_type = error_type
         if self.state is EndpointState.RESTING and not ticket.limited:
             # A forced call failed: the endpoint still needs its rest. The next forced call goes elsewhere.
-            self.due = max(self.due, now + (self.rest if hint is None else hint))
+            wait = self.rest if hint is None else hint
+            self.due = max(self.due, now + (max(wait, self.rest) if error_type in DENIED else wait))
             return None
         healthy = now - self._up_since if self.state is not EndpointState.RESTING else 0.0
         forgiven = int(healthy / interval) if interval > 0 else self.strikes

@@ -19,7 +19,6 @@ from resilient_ai._core.streams import dispose_rejected
 from .endpoint_state import EndpointState
 from .events import FailedOver
 from .exhaustion import Failure, all_failed
-from .health import DENIED
 from .health_check import watch_over
 
 if TYPE_CHECKING:
@@ -302,8 +301,8 @@ class EndpointSelection:
         for candidate in sorted(self._untried, key=lambda candidate: candidate.health.due):
             if candidate.health.state is EndpointState.MARKED_DOWN:
                 continue
-            if self.tried and candidate.health.last_error_type in DENIED:
-                continue  # it refuses until a person has acted
+            if self.tried and candidate.health.denied_within(self._rules.interval, now):
+                continue  # it refuses until a person has acted: who asks it too often learns nothing
             if self._forced and not self._rules.failover.may_force():
                 return None
             if (ticket := candidate.shared.admit(now, forced=True)) is not None:

@@ -208,3 +208,21 @@ async def test_a_call_that_began_before_the_rest_does_not_end_it(over, registry,
         slow.set()
 
     assert registry.endpoints["us"].stats().state is EndpointState.RESTING
+
+
+@pytest.mark.parametrize("fault", [RefusalError(401), RefusalError(429, 2.0, "insufficient_quota")])
+async def test_an_endpoint_that_denied_us_is_asked_again_now_and_then_when_no_other_answers(
+    over, regions, clock, fault
+):
+    ask = over(US, EU, strategy="priority", health_check_interval=5)
+    regions.faults |= {"us": fault, "eu": OSError("down")}
+    for _ in range(60):
+        with pytest.raises(AllEndpointsFailedError):
+            await ask()
+        clock.advance(1)
+    asked = regions.was_asked().count("us")
+    del regions.faults["us"]
+    clock.advance(5)
+
+    assert 60 / 5 - 1 <= asked <= 60 / 5 + 1
+    assert [await ask() for _ in range(3)] == ["us: hi"] * 3
