@@ -55,7 +55,7 @@ class OwnRetries:
     def look(self, error: BaseException, function: str) -> None:
         """Warn, once, if an error comes from a client that has sent its request more than once."""
         # Most errors of other clients have none of these attributes; searching them would cost ten bare awaits.
-        if error.__cause__ is None and not hasattr(error, "request") and not hasattr(error, "errors"):
+        if error.__cause__ is None and not _may_have("request", error) and not _may_have("errors", error):
             return
         if self.told or (found := _sent_again(error)) is None:
             return
@@ -67,6 +67,11 @@ class OwnRetries:
             f" there; switch that off with {switch}",
             DoubleRetryWarning,
         )
+
+
+def _may_have(name: str, error: BaseException) -> bool:
+    """Whether an error has an attribute, without reading it: a property of httpx's raises if there is no value."""
+    return name in error.__dict__ or hasattr(type(error), name)
 
 
 def _sent_again(error: BaseException) -> tuple[str, int] | None:
@@ -91,8 +96,11 @@ def _sent_again(error: BaseException) -> tuple[str, int] | None:
 
 def _several(error: Any) -> list[Any]:
     """The errors of a failover's endpoints, or of a group."""
-    errors = getattr(error, "errors", None)
-    return list(errors.values()) if isinstance(errors, dict) else list(getattr(error, "exceptions", ()))
+    try:
+        errors = getattr(error, "errors", None)
+        return list(errors.values()) if isinstance(errors, dict) else list(getattr(error, "exceptions", ()))
+    except Exception:  # noqa: BLE001 - a property of somebody else's
+        return []
 
 
 _MOST_ERRORS = 50
