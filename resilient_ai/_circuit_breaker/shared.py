@@ -10,7 +10,7 @@ from resilient_ai._classification.error_types import ERROR_TYPES
 from resilient_ai._core.checks import check_listener
 from resilient_ai._core.clock import NEVER
 from resilient_ai._core.counts import added
-from resilient_ai._core.errors import CircuitOpenError, circuit_open
+from resilient_ai._core.errors import CircuitOpenError
 from resilient_ai._core.events import CallRejected
 from resilient_ai._core.fast_path import MOST_ANSWER_TIMES
 from resilient_ai._core.measurements import ATTEMPT, CALL, Series, TimeSource
@@ -100,11 +100,11 @@ class SharedCircuit:
         """
         circuit = self.circuit
         circuit.record.rejected += 1
-        if self._registry.hears(CallRejected) or circuit.refused_until == math.inf:
+        if (opening := circuit.opening) is None or self._registry.hears(CallRejected):
+            if opening is None and circuit.refused_until < math.inf:  # another thread has just closed it
+                return CircuitOpenError(self.name, 0.0)
             return self._refused(circuit.retry_after(now), circuit.refusal())
-        if (opening := circuit.opening) is None:  # another thread has just closed it
-            return CircuitOpenError(self.name, 0.0)
-        error = circuit_open(self.name, opening.until - now)
+        error = CircuitOpenError(self.name, opening.until - now)
         if (cause := opening.cause) is not None:
             error.__cause__ = cause.again()
         return error

@@ -22,7 +22,7 @@ from .task_scopes import is_in_scope, tasks_with_scopes
 from .tasks import current_task, running_loop
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
     from contextlib import AbstractContextManager
 
     from anyio.abc import AsyncBackend
@@ -85,6 +85,8 @@ async def tell_scopes(error: BaseException) -> None:
 
 _asked: tuple[Callable[[], asyncio.Task[object] | None], anyio.TaskInfo] | None = None
 
+_scopes: Collection[object] | None = None  # `tasks_with_scopes()`, which takes half a bare await
+
 
 def cancelled() -> bool:
     """
@@ -93,13 +95,17 @@ def cancelled() -> bool:
     In asyncio a task that is in no scope of anyio's says so itself, which takes one bare await or two. For others the
     last one that has asked is remembered, as in an open circuit one task asks many times: 4 bare awaits in place of 25.
     """
-    global _asked
+    global _asked, _scopes
     # No loop runs, or it is trio's.
     if (loop := running_loop()) is None or (task := current_task(loop)) is None or ("trio" in modules and in_trio()):
         return in_trio() and anyio.get_current_task().has_pending_cancellation()
-    told = getattr(task, "_must_cancel", None)
-    if told is not None and (not (scopes := tasks_with_scopes()) or not is_in_scope(task, scopes)):
-        return bool(told)  # as anyio's answer
+    if (scopes := _scopes) is None:
+        scopes = _scopes = tasks_with_scopes()
+    if not scopes or not is_in_scope(task, scopes):
+        try:
+            return task._must_cancel  # type: ignore[attr-defined, no-any-return]  # as anyio's answer
+        except AttributeError:  # a task of another library does not tell
+            pass
     # The task is referred to weakly: otherwise one that has ended would be kept, with all that it refers to.
     if (asked := _asked) is None or asked[0]() is not task:
         asked = _asked = weakref.ref(task), anyio.get_current_task()

@@ -168,16 +168,6 @@ class CircuitOpenError(ResilienceError):
         return f"{type(self).__name__}({str(self)!r})"
 
 
-_new_error, _wall_time = CircuitOpenError.__new__, time.time  # noqa: TID251 - as in its `__init__`
-
-
-def circuit_open(name: str, retry_after: float) -> CircuitOpenError:
-    """`CircuitOpenError(name, retry_after)`; Python takes twice as long to get to an `__init__` of an exception."""
-    error = _new_error(CircuitOpenError, name, retry_after)
-    error._raised, error.name, error.reason, error.retry_after = _wall_time(), name, "open", retry_after
-    return error
-
-
 @public()
 class RejectedResultError(ResilienceError):
     """A returned value counts as a failure. It is kept in `.result` and never printed."""
