@@ -40,6 +40,10 @@ _TRUSTED = 10  # answers after which it is known how much of the limit is used
 # (itself included), and when that was.
 Answer = tuple[float, int, int, float]
 _at_start = itemgetter(1)
+LEARNT_TOGETHER = 64  # the most answers in a list; a list is learnt from after a twentieth of a second at the latest
+# Of a full list one answer in so many shows what is normal. Not one in four: where four machines answer in turn, all
+# would be the same one's.
+_SHOWN = 5
 
 
 class ConcurrencyLimit:
@@ -135,9 +139,11 @@ class ConcurrencyLimit:
             if self.in_trouble:
                 rest = rest[:1]
                 self.witness(rest[0][1], rest[0][0])
-            some = self.latency.add_some(rest)
-            learnt += some
+            step = _SHOWN if len(rest) >= LEARNT_TOGETHER and not self.latency.excess else 1
+            shown = self.latency.add_some(rest[::step])
             slow = bool(self.latency.excess)  # then the last of these took far longer than normal, and no other did
+            some = 1 + (shown - 1) * step if slow else len(rest)
+            learnt += some
             if normal := rest[: some - slow]:
                 self._strained = False
                 self._learn_normal(normal, grows=True)
