@@ -20,7 +20,6 @@ from .deadline import call_within, seconds_of
 from .errors import mark_if_wrong_call
 from .opening import gives_items
 from .patience import callers_patience
-from .report import SuccessCount
 from .started_call import BothPermits, StartedCall
 from .task_scopes import tasks_with_scopes
 from .time_bound import BY_LAYERS, Limit, time_bound
@@ -29,6 +28,7 @@ from .watched import WatchedCall, told_layers
 if TYPE_CHECKING:
     from .clock import Clock
     from .handlers import Handler
+    from .report import SuccessCount
     from .time_bound import Bound, ByLayers, TimeBound
     from .watched import Tell, ToldLayers
 
@@ -336,13 +336,10 @@ def _guarded(guard: Guard, called: Call, course: Course) -> Call:
     return guarded
 
 
-_ONLY_SUCCESSES = (SuccessCount(),)  # for stacks whose only policy counts in another way
-
-
 def _counted(course: Course, path: FastPath) -> Call:
     function, now = course.function, course.now if path.timed else None
-    counts = course.counts or _ONLY_SUCCESSES
-    first, others, scoped = counts[0], counts[1:], path.scoped  # the usual single one is counted without a loop
+    # The usual single one is counted without a loop; a policy that counts in another way has none.
+    first, others, scoped = next(iter(course.counts), None), course.counts[1:], path.scoped
     known: type = type(None)  # the latest type of result, which is no stream
 
     async def called(*args: Any, **kwargs: Any) -> Any:
@@ -371,7 +368,8 @@ def _counted(course: Course, path: FastPath) -> Call:
                 known = type(result)
             if permits is not None and now is not None:
                 permits.succeeded(permit, now(), result)
-            first.ok += 1
+            if first is not None:
+                first.ok += 1
             if others:
                 for each in others:
                     each.ok += 1
