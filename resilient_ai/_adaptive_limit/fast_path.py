@@ -14,12 +14,11 @@ from __future__ import annotations
 from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
+from .concurrency import LEARNT_TOGETHER
 from .permit import Permit, latest_permit
 
 if TYPE_CHECKING:
     from .gate import LimitGate
-
-_LEARNT_TOGETHER = 64  # answers
 
 _outer, _set_outer = latest_permit.get, latest_permit.set
 
@@ -55,12 +54,10 @@ class FastPermits:
             in_flight, concurrency = state.in_flight, state.concurrency
             if (count := in_flight.count + 1) <= concurrency.value:
                 in_flight.count = permit.in_flight_at_start = count
-                usage.in_flight += 1
                 permit.cohort = cohort = state.refusals.latest
                 cohort.sent += 1
                 permit.started, permit.epoch, permit.usage, permit.owner = now, concurrency.epoch, usage, state
-                permit.answered = permit.measured = permit.lost = False
-                permit.outer = outer
+                permit.answered, permit.outer = False, outer
                 in_flight.running[permit] = None
                 _set_outer(permit)
                 return permit
@@ -72,19 +69,18 @@ class FastPermits:
 
     def succeeded(self, permit: Permit, now: float, result: object) -> None:  # noqa: ARG002
         """Record a good answer, and take back the call's permit."""
-        state, usage = self._state, permit.usage
+        state = self._state
         in_flight = state.in_flight
         if (
             now >= state.calm_until
             or permit.epoch != state.concurrency.epoch
-            or len(state.answers) >= _LEARNT_TOGETHER
+            or len(state.answers) >= LEARNT_TOGETHER
             or ((lending := in_flight.lending) is not None and lending.nested_of)
             or in_flight.running.pop(permit, state) is state
         ):
             self.owner.succeeded(permit, now)
             return
         permit.owner = None
-        usage.in_flight -= 1
         in_flight.count = count = in_flight.count - 1
         # Without a call between the look-up of the list and what is added, no answer gets into a list that was taken.
         state.answers.append((now - permit.started, permit.in_flight_at_start, count + 1, now))

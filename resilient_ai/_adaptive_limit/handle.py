@@ -98,7 +98,7 @@ class AdaptiveLimit(StateHandle):
             latency = state.latency
             return LimitStats(
                 limit=state.most,
-                in_flight=state.in_flight.count - sum(usage.in_flight for usage in closed),
+                in_flight=state.in_flight.count - state.in_flight.count_in(closed),
                 waiting=sum(waiter.usage not in closed for waiter in state.queue),
                 rate=state.pace.rate(self._now()),
                 refused=state.refused,

@@ -39,6 +39,10 @@ class Lending:
         """Return whether a nested call uses this permit."""
         return permit in self.nested_of
 
+    def has_lent_to(self, permit: Permit) -> bool:
+        """Return whether the call of this permit uses another one."""
+        return permit in self._outer_of
+
     def lend(self, outer: Permit, nested: Permit) -> None:
         """Let `nested` use the permit of `outer`."""
         self.nested_of[outer], self._outer_of[nested] = nested, outer

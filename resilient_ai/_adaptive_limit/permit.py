@@ -28,9 +28,6 @@ class Permit:
         owner: The limit that gave it; None once it was given back.
         outer: The permit that its caller already held, of this limit or another; None without one. Set by the gate.
         answered: Whether the provider has begun to answer.
-        measured: Whether the time of its answer is known, or known to be slow, or does not depend on the provider
-            alone.
-        lost: Whether it has hung since a stall that is over: it no longer uses up the limit.
     """
 
     __slots__ = (
@@ -38,8 +35,6 @@ class Permit:
         "cohort",
         "epoch",
         "in_flight_at_start",
-        "lost",
-        "measured",
         "outer",
         "owner",
         "started",
@@ -54,15 +49,13 @@ class Permit:
     owner: object | None
     outer: Permit | None
     answered: bool
-    measured: bool
-    lost: bool
 
 
 def new_permit(started: float, epoch: int, usage: LoopUsage, owner: object) -> Permit:
     """Return a permit of this limit."""
     permit = Permit()
     permit.started, permit.epoch, permit.usage, permit.owner = started, epoch, usage, owner
-    permit.answered = permit.measured = permit.lost = False
+    permit.answered = False
     return permit
 
 

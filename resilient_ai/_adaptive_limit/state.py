@@ -264,7 +264,6 @@ class Limit:
         self.look_closely()
         if not permit.answered:
             self._answered(permit, now)
-            self.in_flight.measured(permit)
 
     def _answered(self, permit: Permit, now: float) -> None:
         permit.answered = True
@@ -278,9 +277,8 @@ class Limit:
         concurrency = self.concurrency
         if concurrency.in_trouble:
             concurrency.witness(permit.in_flight_at_start, seconds)
-        if not permit.measured:
+        if self.in_flight.measure(permit):
             concurrency.latency.add(seconds)
-            permit.measured = True
             if concurrency.learn(permit, answered=True, in_flight=self.in_flight.count):
                 self.lowered = "slow answers"
 
@@ -395,9 +393,8 @@ class Limit:
             self._late(oldest, now)
 
     def _late(self, permit: Permit, now: float) -> None:
-        if not permit.measured:
+        if self.in_flight.measure(permit):
             self.stall.overdue()
             self.latency.at_least(now - permit.started)
-            self.in_flight.measured(permit)
             if self.concurrency.learn(permit, answered=False, in_flight=self.in_flight.count):
                 self.lowered = "slow answers"

@@ -24,19 +24,17 @@ if TYPE_CHECKING:
 
 class LoopUsage:
     """
-    One event loop, weakly referenced, and the calls of one state that are counted in it.
+    One event loop, weakly referenced, in which calls of one state are counted.
 
     Attributes:
-        in_flight: Calls in flight in the loop.
         dropped: Whether the loop was closed, so that its calls are no longer counted.
         loop: Returns the loop; None for trio, and for a loop that was garbage-collected.
         known_by_thread: The same; None also for a loop that does not tell in which thread it runs (uvloop's).
     """
 
-    __slots__ = ("dropped", "in_flight", "known_by_thread", "loop")
+    __slots__ = ("dropped", "known_by_thread", "loop")
 
     def __init__(self, loop: asyncio.AbstractEventLoop | None) -> None:
-        self.in_flight = 0
         self.dropped = False
         self.loop: Callable[[], asyncio.AbstractEventLoop | None] = _no_loop if loop is None else weakref.ref(loop)
         self.known_by_thread: Callable[[], Any] = self.loop if hasattr(loop, "_thread_id") else _no_loop

@@ -85,7 +85,7 @@ class LimitMachine(RuleBasedStateMachine):
 
     @property
     def occupied(self) -> int:
-        return self.in_flight - sum(permit.lost for permit in self.held)
+        return self.in_flight - sum(permit in self.limit.in_flight.lost for permit in self.held)
 
     def room(self) -> bool:
         return self.occupied < self.limit.most or self.limit.stalled(self.now)
@@ -100,7 +100,8 @@ class LimitMachine(RuleBasedStateMachine):
                 self.outers[nested] = outer
 
     def can_lend(self, outer: Permit | None) -> bool:
-        return outer is not None and outer in self.held and outer not in self.outers.values() and not outer.lost
+        lent, lost = self.outers.values(), self.limit.in_flight.lost
+        return outer is not None and outer in self.held and outer not in lent and outer not in lost
 
     def took(self, permit: Permit, outer: Permit | None = None) -> Permit:
         if self.limit.stalled(self.now):
@@ -312,7 +313,10 @@ class LimitMachine(RuleBasedStateMachine):
 
     @invariant()
     def numbers_agree(self) -> None:
-        assert self.limit.in_flight.count == self.in_flight == sum(each.in_flight for each in self.loops)
+        assert self.limit.in_flight.count == self.in_flight
+        for loop in self.loops:
+            there = [each for each in self.held if each.usage is loop and each not in self.outers]
+            assert self.limit.in_flight.count_in([loop]) == len(there)
         assert [*self.limit.queue] == [waiter for waiter, _ in self.queue]
         assert (self.limit.succeeded, self.limit.failed) == (self.good, self.bad)
 
