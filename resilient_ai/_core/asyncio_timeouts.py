@@ -14,7 +14,8 @@ from typing import Any, Final
 
 _MOST: Final = 256  # up to so many timers are all checked, for example after a failure
 _MOST_BEFORE_A_CALL: Final = 8
-_LATEST: Final = 16  # of more timers, so many of the latest are checked
+# Of more timers, those that are due in time are checked if they are so few; otherwise so many of the latest.
+_LATEST: Final = 16
 _LATEST_BEFORE_A_CALL: Final = 4
 
 
@@ -26,15 +27,16 @@ def timeout_around(loop: Any, task: Any, *, until: float = math.inf, before_a_ca
         loop: The event loop of the task.
         task: The running task.
         until: A timeout that ends later is not searched for. Most timers of a busy loop are far off.
-        before_a_call: Whether to search less: of more than 8 timers only the latest 4, instead of the latest 16 of more
-            than 256. A timeout directly around a call is among those, unless much has happened in the call since.
+        before_a_call: Whether to search less: of more than 8 timers only the latest 4. Otherwise, of more than 256, the
+            latest 16, unless no more than 16 are due by `until`. A timeout directly around a call is among those,
+            unless much has happened in the call since.
     """
     timers = getattr(loop, "_scheduled", None)  # private; uvloop does not have it
-    if not timers:
+    if not timers or timers[0]._when > until:  # the first timer of the heap is the first that is due
         return math.inf
     most, latest = (_MOST_BEFORE_A_CALL, _LATEST_BEFORE_A_CALL) if before_a_call else (_MOST, _LATEST)
-    ends = math.inf
-    for timer in _set_last(timers, latest) if len(timers) > most else _due_by(timers, until):
+    due, ends = _due_by(timers, until, most if len(timers) <= most else latest), math.inf
+    for timer in _set_last(timers, latest) if due is None else due:
         callback = timer._callback  # for a timeout its own method; None for a cancelled timer
         timeout = callback.__self__ if type(callback) is MethodType else None
         if type(timeout) is asyncio.Timeout and getattr(timeout, "_task", None) is task and timer.when() < ends:
@@ -42,13 +44,19 @@ def timeout_around(loop: Any, task: Any, *, until: float = math.inf, before_a_ca
     return ends
 
 
-def _due_by(timers: list[Any], until: float) -> list[Any]:
-    """The timers of a heap that are due by then. Below a timer that is due later, all timers are due later."""
+def _due_by(timers: list[Any], until: float, most: int) -> list[Any] | None:
+    """
+    The timers of a heap that are due by then; None if there are more than `most` of them.
+
+    Below a timer that is due later, all timers are due later.
+    """
     if until == math.inf:
-        return timers
+        return timers if len(timers) <= most else None
     found, number, places = [], len(timers), [0][: len(timers)]
     for place in places:
         if (timer := timers[place])._when <= until:
+            if len(found) == most:
+                return None
             found.append(timer)
             places += range(2 * place + 1, min(2 * place + 3, number))
     return found

@@ -326,18 +326,34 @@ async def test_an_asyncio_timeout_around_the_task_counts(others):
     due=st.lists(st.floats(0, 100), max_size=60),
     until=st.sampled_from([-1.0, 0.0, 20.0, 50.0, 100.0, math.inf]),
     gone=st.integers(0, 20),
+    most=st.sampled_from([4, 16, 256]),
 )
-def test_of_all_timers_only_those_are_looked_at_that_are_due_by_then(due, until, gone):
+def test_of_all_timers_only_those_are_looked_at_that_are_due_by_then(due, until, gone, most):
     loop = asyncio.new_event_loop()
     for each in due:
         loop.call_at(each, int)
     timers = loop._scheduled
     for _ in range(min(gone, len(timers))):
         heapq.heappop(timers)
-    found = _due_by(timers, until)
+    wanted = sorted(each.when() for each in timers if each.when() <= until)
+    found = _due_by(timers, until, most)
 
-    assert sorted(each.when() for each in found) == sorted(each.when() for each in timers if each.when() <= until)
+    assert (None if found is None else sorted(each.when() for each in found)) == (wanted if len(wanted) <= most else None)
     loop.close()
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_timeout_that_is_due_soon_is_found_among_any_number_of_timers_that_are_due_later():
+    """Even if all of them were set after it."""
+    loop = asyncio.get_running_loop()
+    timers = [loop.call_later(1 + number / 10, int) for number in range(8)]
+    async with asyncio.timeout(5):
+        timers += [loop.call_later(30 + number / 100, int) for number in range(1000)]
+        left = seconds_left(10)
+        for timer in timers:
+            timer.cancel()
+
+    assert 4 < left <= 5
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
