@@ -21,7 +21,7 @@ from resilient_ai._core.scrub import args_hash, scrub
 from resilient_ai._core.state_name import part_of
 
 from .conditions import CallState, UnwantedResultError, wants_another
-from .decision import Again, GiveUp, decide
+from .decision import GiveUp, decide
 from .events import AttemptFailed, QuotaExceeded, RetriesExhausted, RetryScheduled
 
 if TYPE_CHECKING:
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
     from .site import RetrySite
 
+# Looking a member up in an enumeration takes as long as a bare await.
+_INVALID_OUTPUT, _QUOTA_EXCEEDED = ErrorType.INVALID_OUTPUT, ErrorType.QUOTA_EXCEEDED
 # The error is not recognised, or it is a bug of the program.
 _NOBODYS = frozenset(("unknown", "program"))
 
@@ -118,9 +120,9 @@ class RetriedCall:
             verdict, now = self._count(error)
             wrong = verdict.blame in _NOBODYS and not verdict.retryable and site.choices.retry is None
             answer = None if wrong or is_wrong_call(error) else self._decide(error, verdict, now)
-            if isinstance(answer, Again):
+            if answer is not None and not isinstance(answer, GiveUp):
                 del broken.error  # exception -> traceback -> frame of the layer -> exception is a reference cycle
-                return answer.delay, verdict.error_type
+                return answer, verdict.error_type
             site.state.call_given_up()
             if answer is not None:  # otherwise a programming error, which is raised unchanged
                 self._tell_end(verdict, now, answer.reason)
@@ -131,55 +133,49 @@ class RetriedCall:
 
     def _count(self, error: Exception) -> tuple[Verdict, float]:
         self.attempts += 1
-        verdict = classify(error)
-        self.site.state.attempt_failed(verdict.error_type)
-        if verdict.error_type is ErrorType.INVALID_OUTPUT or isinstance(error, AllEndpointsFailedError):
+        site, verdict = self.site, classify(error)
+        kind = verdict.error_type
+        site.state.attempt_failed(kind)
+        if kind is _INVALID_OUTPUT or isinstance(error, AllEndpointsFailedError):
             self.answers += invalid_answers(error)
-        if not self.site.own_retries.told:
-            self.site.own_retries.look(error, self.site.function)
+        if not site.own_retries.told:
+            site.own_retries.look(error, site.function)
         if (seen := watching()) is not None:
             seen.attempts += 1
-        now = self.site.registry.clock.now()
-        event = QuotaExceeded if verdict.error_type is ErrorType.QUOTA_EXCEEDED else AttemptFailed
-        if self.site.registry.hears(event):
+        now = site.registry.clock.now()
+        event = QuotaExceeded if kind is _QUOTA_EXCEEDED else AttemptFailed
+        if site.registry.hears(event):
             self._tell_failure(event, error, verdict, now)
         return verdict, now
 
-    def _decide(self, error: Exception, verdict: Verdict, now: float) -> Again | GiveUp:
+    def _decide(self, error: Exception, verdict: Verdict, now: float) -> float | GiveUp:
         site = self.site
         failure, plan, left = site.plan(error, verdict)
-        if failure.refused:  # so the retry that led to it was never sent
+        kind, refused = failure.kind, failure.refused
+        if refused:  # so the retry that led to it was never sent
             site.state.refund(now, self.price)
             self.price = 0.0
         if not plan.is_attempt:
             self.attempts -= 1
         times = self._times[plan.reason] = self._times.get(plan.reason, 0) + 1
-        if failure.kind is ErrorType.INVALID_OUTPUT:
+        if kind is _INVALID_OUTPUT:
             times = self.answers
         if (conditions := self._conditions) is not None:
             conditions.note(self.attempts, error, now)
+        chance, obstacle, elapsed = site.registry.rng.random, site.waiting.obstacle(), now - self._started
+        # Arguments by keyword would take as long as a bare await more.
         answer = decide(
-            failure,
-            plan,
-            site.config,
-            site.choices,
-            conditions,
-            site.registry.rng.random,
-            attempts=self.attempts,
-            times=times,
-            elapsed=now - self._started,
-            seconds_left=left,
-            obstacle=site.waiting.obstacle(),
+            failure, plan, site.config, site.choices, conditions, chance, self.attempts, times, elapsed, left, obstacle
         )
         if conditions is not None:
             conditions.forget(answer)
         if isinstance(answer, GiveUp):
             return answer
         # A call that our own side refused has not used up its arguments.
-        if self._once is not None and not failure.refused and (used_up := self._once.used_up()) is not None:
+        if self._once is not None and not refused and (used_up := self._once.used_up()) is not None:
             return GiveUp(used_up)
         # Trying again what our own side refused sends no extra request, so it costs the same as waiting for a circuit.
-        price = site.state.pay_for_retry(now, ErrorType.CIRCUIT_OPEN if failure.refused else failure.kind)
+        price = site.state.pay_for_retry(now, ErrorType.CIRCUIT_OPEN if refused else kind)
         if price is None:
             return GiveUp("the retry budget is empty")
         self.price = price

@@ -8,8 +8,6 @@ import tenacity
 
 from resilient_ai._core.errors import RejectedResultError
 
-from .decision import Again
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -47,11 +45,11 @@ class CallState(tenacity.RetryCallState):
             self.set_exception((type(error), error, error.__traceback__))
         self.outcome_timestamp = now  # set last, because setting an outcome reads tenacity's own clock
 
-    def forget(self, answer: Again | GiveUp) -> None:
+    def forget(self, answer: float | GiveUp) -> None:
         """Forget the error: exception -> traceback -> frame -> state -> exception is a reference cycle."""
         self.outcome = None
-        if isinstance(answer, Again):
-            self.idle_for += answer.delay
+        if isinstance(answer, float | int):
+            self.idle_for += answer
 
     def wants_retry(self) -> bool:
         retry = self._site.choices.retry

@@ -8,6 +8,7 @@ Three pure steps: the facts of the failure (`Failure`), the rule for its retries
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from resilient_ai._classification.error_types import RETRYABLE
@@ -75,7 +76,8 @@ class Failure(NamedTuple):
         )
 
 
-class Plan(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Plan:
     """
     How the retries after one failure are counted and timed.
 
@@ -84,12 +86,14 @@ class Plan(NamedTuple):
         reason: The name under which they are counted within the call.
         wait: Seconds that the provider, or our own side, asked to wait; None if neither did.
         is_attempt: Whether the failure used up an attempt.
+        never: Why such a failure is never retried, whatever the number of attempts; None if it may be.
     """
 
     rule: RetryRule
     reason: str
     wait: float | None
     is_attempt: bool = True
+    never: str | None = None
 
 
 def plan_for(failure: Failure, config: RetryConfig, choices: RetryChoices, seconds_left: float) -> Plan:
@@ -98,6 +102,12 @@ def plan_for(failure: Failure, config: RetryConfig, choices: RetryChoices, secon
 
     Asking our own circuit, limit or queue again is not an attempt: it sends nothing and has its own counter.
     """
+    plan = _ruled(failure, config, choices, seconds_left)
+    never = _never(failure, plan, choices)
+    return plan if never is None else replace(plan, never=never)
+
+
+def _ruled(failure: Failure, config: RetryConfig, choices: RetryChoices, seconds_left: float) -> Plan:
     rule = config.rule(failure.kind)
     if rule is None and failure.retryable and failure.kind not in RETRYABLE:
         rule = config.rule(ErrorType.INTERNAL_ERROR)  # for example an invalid request that the model caused
@@ -125,12 +135,6 @@ class Conditions(Protocol):
     def stops(self, delay: float) -> bool: ...
 
 
-class Again(NamedTuple):
-    """Make another attempt after so many seconds."""
-
-    delay: float
-
-
 class GiveUp(NamedTuple):
     """Make no further attempt, and why."""
 
@@ -144,15 +148,14 @@ def decide(
     choices: RetryChoices,
     conditions: Conditions | None,
     chance: Callable[[], float],
-    *,
     attempts: int,
     times: int,
     elapsed: float,
     seconds_left: float,
     obstacle: str | None = None,
-) -> Again | GiveUp:
+) -> float | GiveUp:
     """
-    Decide whether there is another attempt, and when.
+    Decide whether there is another attempt, and when: after so many seconds, or why there is none.
 
     Args:
         failure: The facts of the last attempt.
@@ -168,8 +171,10 @@ def decide(
         obstacle: Why the caller cannot wait; None if it can.
     """
     rule, wait = plan.rule, plan.wait or 0.0
-    if (reason := _not_at_all(failure, plan, choices, conditions)) is not None:
-        return GiveUp(reason)
+    if plan.never is not None:
+        return GiveUp(plan.never)
+    if choices.retry is not None and (conditions is None or not conditions.wants_retry()):  # it replaces the rules
+        return GiveUp("its retry= says no")
     if attempts >= config.max_attempts:
         return GiveUp(f"max_attempts={config.max_attempts} reached")
     if times > rule.max_retries and choices.retry is None:
@@ -179,7 +184,7 @@ def decide(
         return GiveUp(f"{who} asks to wait {wait:.1f} s, longer than max_delay={rule.max_delay:g}")
 
     backoff = rule.delay(times, chance()) if conditions is None else conditions.backoff(rule, times)
-    delay = max(backoff, wait)
+    delay = wait if wait > backoff else backoff
     if conditions is not None and conditions.stops(delay):
         return GiveUp("its stop= says so")
     if config.max_elapsed is not None and elapsed + delay >= config.max_elapsed:
@@ -188,22 +193,20 @@ def decide(
         return GiveUp("the caller's deadline would end before the next attempt")
     if delay > 0 and obstacle is not None:
         return GiveUp(f"the next attempt is due in {delay:.1f} s, and {obstacle}")
-    return Again(delay)
+    return delay
 
 
-def _not_at_all(failure: Failure, plan: Plan, choices: RetryChoices, conditions: Conditions | None) -> str | None:
-    """Why such a failure is never retried, whatever the number of attempts; None if it may be."""
+def _never(failure: Failure, plan: Plan, choices: RetryChoices) -> str | None:
+    """Why such a failure is never retried, whatever the user's condition says; None if it may be."""
     kind = failure.kind
     if failure.not_asked and plan.wait is None:  # it is for an operator to say
         what = "circuit" if kind is ErrorType.CIRCUIT_OPEN else "endpoint"
         return f"it is not known when the {what} may be called again"
-    if choices.retry is not None:  # the user's condition replaces the rules
-        if conditions is None or not conditions.wants_retry():
-            return "its retry= says no"
-    elif plan.rule is NO_RETRY or (kind in RETRYABLE and not failure.retryable):
-        return f"{kind.value} is not retried"
-    elif choices.on is not None and kind not in choices.on:
-        return f"{kind.value} is not in its on="
+    if choices.retry is None:
+        if plan.rule is NO_RETRY or (kind in RETRYABLE and not failure.retryable):
+            return f"{kind.value} is not retried"
+        if choices.on is not None and kind not in choices.on:
+            return f"{kind.value} is not in its on="
     if choices.unsent_only and not failure.unsent:
         return "the request may have been processed"
     return None

@@ -32,7 +32,7 @@ def timeout_around(loop: Any, task: Any, *, until: float = math.inf, before_a_ca
             unless much has happened in the call since.
     """
     timers = getattr(loop, "_scheduled", None)  # private; uvloop does not have it
-    if not timers or timers[0]._when > until:  # the first timer of the heap is the first that is due
+    if not timers:
         return math.inf
     most, latest = (_MOST_BEFORE_A_CALL, _LATEST_BEFORE_A_CALL) if before_a_call else (_MOST, _LATEST)
     due, ends = _due_by(timers, until, most if len(timers) <= most else latest), math.inf

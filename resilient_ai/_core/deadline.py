@@ -363,9 +363,11 @@ def seconds_left(within: float = math.inf) -> float:
         return min(left, scope_seconds_left())
     if (loop := running_loop()) is None or (task := current_task(loop)) is None:
         return left
-    if busy and (due := [entry[0] for each in _queues_in(loop) if (entry := each.calls.get(task)) is not None]):
-        left = min(left, min(due) - loop.time())
-    return min(left, task_seconds_left(loop, task, within))
+    for queue in list(busy) if busy else ():  # other threads change the set meanwhile
+        if (entry := queue.calls.get(task)) is not None:
+            left = min(left, entry[0] - loop.time())
+    told = task_seconds_left(loop, task, within)
+    return told if told < left else left
 
 
 def _queues_in(loop: asyncio.AbstractEventLoop) -> list[DeadlineQueue]:

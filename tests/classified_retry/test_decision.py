@@ -16,7 +16,7 @@ from resilient_ai import (
     RetryRule,
     classify,
 )
-from resilient_ai._classified_retry.decision import NO_RETRY, Again, Failure, GiveUp, decide, plan_for
+from resilient_ai._classified_retry.decision import NO_RETRY, Failure, GiveUp, decide, plan_for
 from resilient_ai._classified_retry.rules import (
     DEFAULT_RULES,
     PROBES_IN_FLIGHT,
@@ -175,7 +175,7 @@ def test_a_reason_against_another_attempt_is_named(reason, failure, given):
     ],
 )
 def test_without_one_the_wait_is_the_longer_of_backoff_and_what_was_asked(failure, given, delay):
-    assert decided(failure, **given) == Again(delay)
+    assert decided(failure, **given) == delay
 
 
 def test_the_users_conditions_are_asked_in_tenacitys_order_and_no_more_than_needed():
