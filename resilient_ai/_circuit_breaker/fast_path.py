@@ -68,11 +68,11 @@ def _through_circuit(breaker: SharedCircuit, course: Course, path: FastPath) -> 
                 result = await within(args, kwargs, started)
         except BaseException as error:  # noqa: BLE001 - the layers raise it again
             mark_if_wrong_call(error)
-            call = StartedCall(started, error, ticket, permit=permit, bound=bound)
+            call = StartedCall(started, error, permit, bound, ticket)
         else:
             if type(result) is not known:
                 if gives_items(type(result)):
-                    call = StartedCall(started, None, ticket, None, result, permit, bound)
+                    call = StartedCall(started, None, permit, bound, ticket, None, result)
                     return await course.take_over(args, kwargs, call)
                 known = type(result)
             if counts:  # an iterator costs as much as a count

@@ -84,9 +84,9 @@ class RetriedCall:
         finally:
             answers_left.set(outer)
 
-    async def again(self, broken: Broken) -> None:
+    def wait_before_next(self, broken: Broken) -> float:
         """
-        Wait for the next attempt.
+        Seconds to wait before the next attempt. Call `waited` or `left_waiting` after the wait.
 
         Raises:
             Exception: There is no next attempt: the last error, or an `AIServiceError` from it.
@@ -98,13 +98,20 @@ class RetriedCall:
                 measurements.add(Series(RETRY_DELAY, part_of(site.name, "call_site")), delay)
             if registry.hears(RetryScheduled):
                 registry.emit(RetryScheduled(site.name, self.attempts, kind.value, delay))
-            await site.waiting.sleep(delay)
         except BaseException:
-            site.state.retry_abandoned(registry.clock.now(), self.price)
+            self.left_waiting()
             raise
-        self._attempt_started = registry.clock.now()
+        return delay
+
+    def waited(self) -> None:
+        """Note that the next attempt begins."""
+        self._attempt_started = self.site.registry.clock.now()
         if (seen := watching()) is not None:
             seen.retries += 1
+
+    def left_waiting(self) -> None:
+        """Take back the retry, because the caller has left during the wait."""
+        self.site.state.retry_abandoned(self.site.registry.clock.now(), self.price)
 
     def end_midway(self, error: Exception) -> None:
         """Count a stream that broke after its commit point; a retry would repeat what the consumer has seen."""

@@ -67,7 +67,13 @@ class RetriedFunction:
             call = call or RetriedCall(here, started, args, kwargs, once)
             unwanted = rejections(broken.error)
             try:
-                await call.again(broken)
+                seconds = call.wait_before_next(broken)
+                try:
+                    await here.waiting.sleep(seconds)
+                except BaseException:
+                    call.left_waiting()
+                    raise
+                call.waited()
                 if unwanted:
                     await dispose_rejected(unwanted)
             finally:

@@ -52,7 +52,8 @@ def _due_by(timers: list[Any], until: float, most: int) -> list[Any] | None:
     """
     if until == math.inf:
         return timers if len(timers) <= most else None
-    found, number, places = [], len(timers), [0][: len(timers)]
+    found: list[Any] = []
+    number, places = len(timers), [0][: len(timers)]
     for place in places:
         if (timer := timers[place])._when <= until:
             if len(found) == most:

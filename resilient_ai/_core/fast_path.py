@@ -216,7 +216,10 @@ class Course:
         self, args: tuple[Any, ...], kwargs: dict[str, Any], started: StartedCall | None = None
     ) -> Coroutine[Any, Any, Any]:
         """Run the layers."""
-        fn, instance, args = self.as_layers_call(args)
+        if self.method:
+            fn, instance, args = self.as_layers_call(args)
+        else:
+            fn, instance = self._bare, None
         if started is not None:
             started.function, fn = fn, started
         return self._layers(fn, instance, args, kwargs)
@@ -359,11 +362,11 @@ def _counted(course: Course, path: FastPath) -> Call:
                 result = await (function(*args, **kwargs) if kwargs else function(*args))
         except BaseException as error:  # noqa: BLE001 - the layers raise it again
             mark_if_wrong_call(error)
-            call = StartedCall(started, error, permit=permit, bound=bound)
+            call = StartedCall(started, error, permit, bound)
         else:
             if type(result) is not known:
                 if gives_items(type(result)):
-                    call = StartedCall(started, result=result, permit=permit, bound=bound)
+                    call = StartedCall(started, None, permit, bound, result=result)
                     return await course.take_over(args, kwargs, call)
                 known = type(result)
             if permits is not None and now is not None:

@@ -93,7 +93,8 @@ def task_seconds_left(loop: Any, task: Any, within: float = math.inf) -> float:
     """
     scopes = tasks_with_scopes()
     left = scope_seconds_left() if readers or (scopes and is_in_scope(task, scopes)) else math.inf
-    # The first timer of the loop is the first that is due; mostly none is due soon.
-    if not (timers := getattr(loop, "_scheduled", None)) or timers[0]._when > (now := loop.time()) + within:
+    timers, now = getattr(loop, "_scheduled", None), loop.time()
+    if not timers or timers[0]._when > now + within:  # the first timer is the first that is due: mostly none is soon
         return left
-    return min(left, timeout_around(loop, task, until=now + within) - now)
+    told: float = timeout_around(loop, task, until=now + within) - now
+    return min(left, told)

@@ -36,11 +36,11 @@ class StartedCall:
         self,
         started: float,
         error: BaseException | None = None,
+        permit: Any = None,
+        bound: Bound | None = None,
         ticket: Any = None,
         choice: Any = None,
         result: Any = NOTHING,
-        permit: Any = None,
-        bound: Bound | None = None,
     ) -> None:
         self.function: Callable[..., Any]
         self.started = started
@@ -63,7 +63,8 @@ class StartedCall:
             result, self.result = self.result, NOTHING
             return _returned(result)
         try:
-            return self.function(*args, **kwargs)
+            function = self.function  # a local variable, because Python calls a variable faster than a slot
+            return function(*args, **kwargs) if kwargs else function(*args)
         except TypeError as error:
             mark_if_wrong_call(error)
             raise

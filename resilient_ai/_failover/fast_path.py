@@ -102,12 +102,12 @@ def through_candidates(site: FailoverSite, course: Course, path: FastPath) -> Ca
         except BaseException as error:  # noqa: BLE001 - the layers raise it again
             mark_if_wrong_call(error)
             beside = None if hedge is None else hedge.end(error)
-            call = StartedCall(started, error, ticket, (candidate, held, beside), permit=permit, bound=bound)
+            call = StartedCall(started, error, permit, bound, ticket, (candidate, held, beside))
         else:
             beside = None if hedge is None else hedge.end(None)
             if beside is not None or type(result) is not known:
                 if beside is not None or gives_items(type(result)):
-                    call = StartedCall(started, None, ticket, (candidate, held, beside), result, permit, bound)
+                    call = StartedCall(started, None, permit, bound, ticket, (candidate, held, beside), result)
                     return await course.take_over(args, kwargs, call)
                 known = type(result)
             ended = now()
