@@ -191,7 +191,7 @@ def test_a_function_that_gives_an_async_iterator_says_what_to_write(wrong_calls)
     async def pieces():
         yield "piece"
 
-    with pytest.raises(TypeError, match="gave a async_generator, which is read with `async for`; make it `async def"):
+    with pytest.raises(TypeError, match="gave an async_generator, which is read with `async for`; make it `async def"):
         circuit_breaker("wrong")(lambda: pieces())()
 
 
