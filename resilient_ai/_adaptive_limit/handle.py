@@ -53,7 +53,7 @@ class LimitStats:
         ok: Those that were answered.
         failed: Those that failed.
         neutral: Those whose callers left before there was an answer.
-        normal_seconds: What a typical answer takes (a stream: its first item); None before the first.
+        normal_seconds: What a typical answer takes (a stream: its first item), at least 0.001; None before the first.
         slow_seconds: From how many seconds on an answer is unusually slow; None until that is known.
     """
 

@@ -33,6 +33,16 @@ def test_answers_hardly_longer_than_normal_are_never_believed():
     assert latency.typical == pytest.approx(1.0)
 
 
+@pytest.mark.parametrize("longer", [[0.0009] * 20, [0.01]])
+def test_a_function_that_takes_microseconds_is_not_slow_when_the_machine_holds_it_up(longer):
+    latency = LatencyBaseline()
+    for seconds in [0.00002] * 50 + longer:
+        latency.add(seconds)
+
+    assert latency.excess == 0.0
+    assert latency.slow_after > 0.001
+
+
 def test_one_long_answer_among_normal_ones_is_not_believed():
     latency = LatencyBaseline()
     for _ in range(50):
