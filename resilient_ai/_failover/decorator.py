@@ -277,7 +277,8 @@ def failover(
         max_endpoints: Most endpoints asked in one call. Default: all.
         hedge_after: Seconds without an answer (for a stream: without its first item) after which another endpoint
             is asked too; the first answer wins, and the other call is cancelled. "p95": the time within which 95 % of
-            the answers come, learned from 20 answers on. Default: never. Not for plain functions. An endpoint counts as
+            the answers come, learned from 20 answers on. Default: never. Not for plain functions. None is asked whose
+            average answer, and half of one more, would come after the caller's deadline. An endpoint counts as
             stalled when a caller left it after a long time in which it answered nobody. It is then avoided for a
             while, and the next call that goes there is hedged after 1.5 average answer times, outside the budget.
             When it answers again, calls from before are sent to it once more.

@@ -40,6 +40,7 @@ ENOUGH_ROOM = 8  # calls at a time from which on a returning endpoint is up, if 
 FULL_ROOM = 64  # calls at a time from which on it is up in any case
 SAMPLES = 200
 HALF_LIFE = 10.0  # seconds in which the weight of an unused endpoint's latency halves
+NEEDED = 1.5  # average answer times that a hedge needs to be likely to come in time
 
 
 class EndpointHealth:
@@ -169,6 +170,11 @@ class EndpointHealth:
                 seconds, before = ended - began, self._latency
                 self._latency = seconds if before is None else before + 0.1 * (seconds - before)
         return self._latency
+
+    def answers_within(self, seconds: float) -> bool:
+        """Whether a call is likely to be answered within so many seconds; True if there was no answer so far."""
+        average = self.latency()
+        return average is None or NEEDED * average <= seconds
 
     def quantile(self, share: float) -> float | None:
         """

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import anyio
 
+from resilient_ai._core.deadline import seconds_left
+
 from .selection import RAISE, Answer, close_replaced
 from .stall import LONG
 
@@ -148,7 +150,7 @@ class Race:
 
     def _another(self) -> Admission | None:
         try:
-            return self._selection.another(self._clock.now())
+            return self._selection.another(self._clock.now(), seconds_left())
         except Exception as error:  # noqa: BLE001 - a strategy of the user's; a task group would wrap it
             self._error = error
             return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
@@ -123,9 +124,9 @@ class EndpointSelection:
         self._untried.remove(candidate)
         self.tried += (candidate.name,)
 
-    def another(self, now: float) -> Admission | None:
-        """One more endpoint to ask alongside the first; None if no other is available."""
-        return self._available(now, None)
+    def another(self, now: float, left: float) -> Admission | None:
+        """One more endpoint to ask alongside the first; None if no other is likely to answer within `left` seconds."""
+        return self._available(now, None, left)
 
     def after(
         self, candidate: Candidate, ticket: Ticket, started: float, now: float, error: Exception
@@ -272,15 +273,15 @@ class EndpointSelection:
         if candidate.check is not None:
             watch_over(candidate, self._rules.interval, self._rules.registry)
 
-    def _available(self, now: float, failed: Candidate | None) -> Admission | None:
+    def _available(self, now: float, failed: Candidate | None, left: float = math.inf) -> Admission | None:
         if len(self.tried) >= self._rules.most:
             return None
         ready = []
         for candidate in self._untried:
-            if candidate.available(now):
-                ready.append(candidate)
-            else:
+            if not candidate.available(now):
                 self._watch(candidate)
+            elif candidate.health.answers_within(left):
+                ready.append(candidate)
         while ready:
             candidate = self._rules.chooser.select(ready, now, failed)
             if (ticket := candidate.admit(now)) is not None:

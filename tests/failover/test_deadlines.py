@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import anyio
 import pytest
@@ -183,3 +183,16 @@ async def test_a_caller_who_is_cancelled_meanwhile_is_cancelled():
             tasks.cancel_scope.cancel()
 
         assert (answers, registry.endpoints["first"].stats().in_flight) == ([], 0)
+
+
+@pytest.mark.parametrize(("left", "hedged"), [(1.4, False), (1.6, True)])
+async def test_no_hedge_is_sent_that_would_hardly_be_answered_before_the_deadline(left, hedged):
+    async with virtual_time() as registry:
+        provider = Provider(registry.clock, first=1000, second=1)
+        ask = provider.over(FIRST, SECOND, hedge_after=8)
+        await ask()
+        provider.asked.clear()
+        with suppress(TimeoutError), deadline(8 + left):
+            await ask()
+
+    assert ("second" in dict(provider.asked)) is hedged
