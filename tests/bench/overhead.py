@@ -185,9 +185,9 @@ def cases() -> list[Case]:
             lambda r: circuit_breaker(timeout_seconds=None, registry=r)(bare),
             6,
         ),
-        Case("circuit_breaker", lambda r: circuit_breaker(registry=r)(bare)),
+        Case("circuit_breaker", lambda r: circuit_breaker(registry=r)(bare), 12),
         Case("classified_retry", lambda r: classified_retry(registry=r)(bare), 6),
-        Case("adaptive_limit", lambda r: adaptive_limit(registry=r)(bare)),
+        Case("adaptive_limit", lambda r: adaptive_limit(registry=r)(bare), 20),
         Case("rate_limit, requests", lambda r: rate_limit(requests_per_minute=1e9, registry=r)(bare)),
         Case(
             "rate_limit, requests and tokens",
@@ -232,7 +232,7 @@ def cases() -> list[Case]:
         Case("all four inside watch()", lambda r: _watched(_stack(r, timeout_seconds=None)), 25, scoped=True),
         Case("watch() alone", lambda _: _watched(bare), scoped=True),
         Case("all four in a task after a scope", lambda r: _after_scope(_stack(r, timeout_seconds=None)), scoped=True),
-        Case("refused by an open circuit", _open, 15, CircuitOpenError),
+        Case("refused by an open circuit", _open, 12, CircuitOpenError),
         Case("one failure, then success", _fails_once, 150),
         Case("asyncio.timeout alone", lambda _: _timeout),
     ]
