@@ -7,7 +7,8 @@ from sys import modules
 from typing import TYPE_CHECKING, Any
 
 from resilient_ai._core.backend import cancelled
-from resilient_ai._core.call_facts import ever_marked, is_marked
+from resilient_ai._core.call_facts import ever_watched, watching
+from resilient_ai._core.callers_deadline import current_deadline, ever_timed
 from resilient_ai._core.errors import mark_if_wrong_call
 from resilient_ai._core.fast_path import MOST_ANSWER_TIMES, Call, Course, FastPath, Gate, within_time
 from resilient_ai._core.opening import gives_items
@@ -50,7 +51,11 @@ def _through_circuit(breaker: SharedCircuit, course: Course, path: FastPath) -> 
         if (
             (ticket := circuit.open_ticket) is None
             or (
-                ((ever_marked and is_marked()) or (counts and (scoped or "trio" in modules)))
+                (
+                    (ever_watched and watching())
+                    or (ever_timed and current_deadline())
+                    or (counts and (scoped or "trio" in modules))
+                )
                 and (bound := course.bound()) is BY_LAYERS
             )
             or (permits is not None and (permit := permits.enter(started, args, kwargs)) is None)

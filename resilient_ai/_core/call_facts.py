@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from contextvars import ContextVar, Token
 from dataclasses import dataclass, fields
-from typing import Any, Final
+from typing import Any
 
 from .public import public
 from .usage import Usage
@@ -64,21 +64,8 @@ class Seen:
 
 _seen: ContextVar[Seen | None] = ContextVar("resilient_ai.seen", default=None)
 
-# Whether a call is watched or has a deadline, or both: one look-up for the fast paths, which check further only then.
-WATCHED: Final = 1
-TIMED: Final = 2
-marked: ContextVar[int] = ContextVar("resilient_ai.marked", default=0)
-is_marked = marked.get
-# Empty until a context of this process is marked for the first time: until then the fast paths do not look it up.
-ever_marked: list[bool] = []
-
-
-def mark(how: int) -> Token[int]:
-    """Mark the running context as `WATCHED` or `TIMED`; returns what `marked.reset` takes."""
-    if not ever_marked:
-        ever_marked.append(True)
-    return marked.set(marked.get() | how)
-
+# Empty until somebody watches in this process: until then the fast paths do not look it up.
+ever_watched: list[bool] = []
 
 # For policies: the object that collects the facts of this call, or None. Without a watch() this look-up is the only
 # cost.
@@ -98,28 +85,32 @@ def watch() -> AbstractContextManager[Seen, None]:
     return block
 
 
+def _set_seen(seen: Seen) -> Token[Seen | None]:
+    if not ever_watched:
+        ever_watched.append(True)
+    return _seen.set(seen)
+
+
 _new = object.__new__  # `_Watch()` and `Seen()` take as long as the rest of a block
 
 
 class _Watch(AbstractContextManager[Seen, None]):
     # A class, because a `contextlib` generator would take three times as long.
 
-    __slots__ = ("_mark", "_token")
+    __slots__ = ("_token",)
 
     _token: Token[Seen | None] | None
-    _mark: Token[int]
 
     def __enter__(self) -> Seen:
         if self._token is not None:
             raise RuntimeError("a watch() is for one block; call watch() again")
         seen = _new(Seen)  # its class has all defaults
-        self._token, self._mark = _seen.set(seen), mark(WATCHED)
+        self._token = _set_seen(seen)
         return seen
 
     def __exit__(self, *_error: object) -> None:
-        try:  # suppress() takes as long as all of the rest
+        try:  # noqa: SIM105 - suppress() takes as long as all of the rest
             _seen.reset(self._token)  # type: ignore[arg-type]  # the block was entered
-            marked.reset(self._mark)
         except ValueError:
             pass  # a task of a closed loop, garbage-collected in another context
 
@@ -173,7 +164,7 @@ following: ContextVar[Any] = ContextVar("resilient_ai.following", default=None)
 
 # Context variables that the library sets for a call: they differ between calls, but tell nothing about the request. A
 # policy adds its own.
-OWN_VARIABLES: set[ContextVar[Any]] = {_seen, degraded_flag, following, marked}
+OWN_VARIABLES: set[ContextVar[Any]] = {_seen, degraded_flag, following}
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,8 +184,7 @@ class CallObservers:
     def anew(cls) -> CallObservers:
         """Start to collect facts in this task separately from the task that started it."""
         seen, flag = Seen(), DegradedFlag()
-        _seen.set(seen)
-        mark(WATCHED)
+        _set_seen(seen)
         degraded_flag.set(flag)
         return cls(seen, flag)
 

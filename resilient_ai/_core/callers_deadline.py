@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import anyio
 
 from .backend import in_task
-from .call_facts import OWN_VARIABLES, TIMED, mark, marked
+from .call_facts import OWN_VARIABLES
 
 if TYPE_CHECKING:
     from contextvars import Token
@@ -118,20 +118,21 @@ def _refuse_yield(frame: FrameType, task: int) -> None:
 _deadline: ContextVar[Deadline | None] = ContextVar("resilient_ai.deadline", default=None)
 OWN_VARIABLES.add(_deadline)
 current_deadline = _deadline.get
+# Empty until a deadline is set in this process: until then the fast paths do not look it up.
+ever_timed: list[bool] = []
 
-Tokens = tuple["Token[Deadline | None]", "Token[int]"]
 
-
-def set_deadline(deadline: Deadline | None) -> Tokens:
+def set_deadline(deadline: Deadline | None) -> Token[Deadline | None]:
     """Let a deadline hold for the running code and what it starts; returns what `reset_deadline` takes."""
-    return _deadline.set(deadline), mark(TIMED)
+    if not ever_timed:
+        ever_timed.append(True)
+    return _deadline.set(deadline)
 
 
-def reset_deadline(tokens: Tokens) -> bool:
+def reset_deadline(token: Token[Deadline | None]) -> bool:
     """Restore the previous deadline; False in another context, where that is not possible."""
     try:
-        _deadline.reset(tokens[0])
-        marked.reset(tokens[1])
+        _deadline.reset(token)
     except ValueError:
         return False
     return True

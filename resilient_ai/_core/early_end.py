@@ -44,7 +44,7 @@ async def within(
     if patience.seconds <= 0 and begun(fn) is None:
         return OVER
     here = Deadline(patience.clock, patience.seconds, current_deadline())
-    tokens = set_deadline(here)
+    token = set_deadline(here)
     try:
         if getattr(patience.clock, "real", False) and not in_trio():
             return await _timed(patience, inner, fn, instance, args, kwargs)
@@ -55,7 +55,7 @@ async def within(
             return OVER
     finally:
         here.over = True
-        reset_deadline(tokens)  # fails if the call of a closed loop is garbage-collected in another context
+        reset_deadline(token)  # fails if the call of a closed loop is garbage-collected in another context
 
 
 async def cancelled(inner: Handler, *call: Any) -> Any | Literal[_Over.OVER]:
@@ -114,12 +114,12 @@ def bounded_visibly(
             return result
         deadline = Deadline(clock, seconds, current_deadline())
         deadline.scoped = not plain and (in_trio() or not getattr(clock, "real", False))
-        tokens = set_deadline(deadline)
+        token = set_deadline(deadline)
         try:
             return await run(fn, instance, args, kwargs)
         finally:
             deadline.over = True  # a stream that has begun may go on
-            reset_deadline(tokens)
+            reset_deadline(token)
 
     return call
 
@@ -129,12 +129,12 @@ async def told(
 ) -> Any:
     """Run the call of a plain function, which cannot be ended: it is only told the earlier deadline."""
     here = Deadline(patience.clock, patience.seconds, current_deadline())
-    tokens = set_deadline(here)
+    token = set_deadline(here)
     try:
         return await inner(fn, instance, args, kwargs)
     finally:
         here.over = True
-        reset_deadline(tokens)
+        reset_deadline(token)
 
 
 async def _timed(patience: Patience, inner: Handler, *call: Any) -> Any | Literal[_Over.OVER]:

@@ -15,7 +15,8 @@ from sys import modules
 from types import MethodType
 from typing import TYPE_CHECKING, Any, Protocol
 
-from .call_facts import TIMED, WATCHED, ever_marked, is_marked, watching
+from .call_facts import ever_watched, watching
+from .callers_deadline import current_deadline, ever_timed
 from .deadline import call_within, seconds_of
 from .errors import mark_if_wrong_call
 from .opening import gives_items
@@ -193,16 +194,15 @@ class Course:
             narrower: The limit of the innermost layer, which depends on the call.
             *call: What that limit needs to know of it.
         """
-        marks = is_marked() if ever_marked else 0
         time: TimeBound | None = None
-        if (self.looks or self.limits) and (marks & TIMED or self.scoped or "trio" in modules):
+        if (self.looks or self.limits) and (current_deadline() or self.scoped or "trio" in modules):
             patience = callers_patience() if self.looks else None
             if patience is not None or self.always:
                 found = time_bound(self.limits, narrower, patience, *call)
                 if found is BY_LAYERS:
                     return found
                 time = found
-        if marks & WATCHED and (seen := watching()) is not None:
+        if (seen := watching()) is not None:
             return WatchedCall(seen, self.told, endpoint, time)
         return time
 
@@ -351,7 +351,8 @@ def _counted(course: Course, path: FastPath) -> Call:
         permit: Any = None
         bound: Any = None
         if (
-            ((ever_marked and is_marked()) or scoped or "trio" in modules) and (bound := course.bound()) is BY_LAYERS
+            ((ever_watched and watching()) or (ever_timed and current_deadline()) or scoped or "trio" in modules)
+            and (bound := course.bound()) is BY_LAYERS
         ) or ((permits := course.permits) is not None and (permit := permits.enter(started, args, kwargs)) is None):
             return await course.take_over(args, kwargs)
         try:

@@ -10,7 +10,6 @@ import anyio
 
 from .asyncio_timeouts import timeout_around
 from .backend import backend, in_trio
-from .call_facts import is_marked
 from .callers_deadline import Patience, current_deadline
 from .clock import SystemClock
 from .readers import readers
@@ -38,7 +37,7 @@ def callers_patience() -> Patience | None:
 
 def told_patience() -> Patience | None:
     """The same without a search for `asyncio.timeout`, which a fallback above has already done."""
-    return callers_patience() if is_marked() or tasks_with_scopes() or "trio" in modules else None
+    return callers_patience() if current_deadline() or tasks_with_scopes() or "trio" in modules else None
 
 
 def is_bounded_by_task() -> bool:

@@ -178,7 +178,7 @@ class TimeBound:
         self._cancelling = task.cancelling()  # type: ignore[union-attr]  # it has a task up to here
         self._began = actions.now()
         actions.add(self._began + self.seconds, self)
-        tokens = set_deadline(here)
+        token = set_deadline(here)
         try:
             if within is None:
                 return await (function(*args, **kwargs) if kwargs else function(*args))
@@ -196,7 +196,7 @@ class TimeBound:
             here.over = True
             if self._ended and task is not None:  # the function has answered anyway
                 task.uncancel()
-            reset_deadline(tokens)  # unless a call of a closed loop is garbage-collected in another context
+            reset_deadline(token)  # unless a call of a closed loop is garbage-collected in another context
 
     def _leave(self, task: asyncio.Task[Any] | None, error: BaseException) -> None:
         self.is_over = ended_by_us(task, self._cancelling, error)  # type: ignore[arg-type]  # it has one up to here

@@ -19,9 +19,8 @@ from .state_store import default_registry
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
+    from contextvars import Token
     from types import FrameType, TracebackType
-
-    from .callers_deadline import Tokens
 
 
 @public()
@@ -53,7 +52,7 @@ class deadline:  # noqa: N801 - used as a `with` statement
         ValueError: `seconds` is not a number.
     """
 
-    __slots__ = ("_here", "_scope", "_scope_manager", "_seconds", "_tokens")
+    __slots__ = ("_here", "_scope", "_scope_manager", "_seconds", "_token")
 
     def __init__(self, seconds: float | None) -> None:
         given: object = seconds
@@ -62,7 +61,7 @@ class deadline:  # noqa: N801 - used as a `with` statement
             raise ValueError(f"seconds of a deadline must be a number or None, got {seconds!r}")
         self._seconds = math.inf if seconds is None else float(seconds)
         self._here: Deadline | None = None
-        self._tokens: Tokens | None = None
+        self._token: Token[Deadline | None] | None = None
         self._scope_manager: AbstractContextManager[anyio.CancelScope] | None = None
         self._scope: anyio.CancelScope | None = None
 
@@ -78,17 +77,17 @@ class deadline:  # noqa: N801 - used as a `with` statement
             if self._seconds <= 0:  # a virtual clock cancels nothing before it moves
                 scope.cancel()
             here.scope = scope
-        self._here, self._tokens = here, set_deadline(here)
+        self._here, self._token = here, set_deadline(here)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool | None:
-        here, tokens, scope, manager = self._here, self._tokens, self._scope, self._scope_manager
-        self._here = self._tokens = self._scope = self._scope_manager = None
+        here, token, scope, manager = self._here, self._token, self._scope, self._scope_manager
+        self._here = self._token = self._scope = self._scope_manager = None
         if here is not None:
             here.over, here.generator, here.scope = True, None, None
-        same_context = tokens is None or reset_deadline(tokens)
+        same_context = token is None or reset_deadline(token)
         swallowed = manager.__exit__(kind, error, trace) if manager is not None else None
         if scope is not None and scope.cancelled_caught:
             raise TimeoutError(f"the deadline of {self._seconds:g} s is over") from None

@@ -7,7 +7,8 @@ from functools import partial
 from sys import modules
 from typing import TYPE_CHECKING, Any
 
-from resilient_ai._core.call_facts import ever_marked, is_marked
+from resilient_ai._core.call_facts import ever_watched, watching
+from resilient_ai._core.callers_deadline import current_deadline, ever_timed
 from resilient_ai._core.errors import mark_if_wrong_call
 from resilient_ai._core.fast_path import MOST_ANSWER_TIMES, Call, Course, FastPath, within_time
 from resilient_ai._core.opening import gives_items
@@ -73,7 +74,7 @@ def through_candidates(site: FailoverSite, course: Course, path: FastPath) -> Ca
             (held := health.open_ticket) is None
             or (gate is not None and (ticket := gate.state.open_ticket) is None)
             or (
-                ((ever_marked and is_marked()) or scoped or "trio" in modules)
+                ((ever_watched and watching()) or (ever_timed and current_deadline()) or scoped or "trio" in modules)
                 and (bound := course.bound(candidate.name, narrower, candidate, args, kwargs)) is BY_LAYERS
             )
             or (hedges is not None and (hedge := hedges.hedge(candidate, started, bound, args, kwargs)) is None)
