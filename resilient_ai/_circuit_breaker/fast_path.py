@@ -14,6 +14,7 @@ from resilient_ai._core.fast_path import MOST_ANSWER_TIMES, Call, Course, FastPa
 from resilient_ai._core.opening import gives_items
 from resilient_ai._core.started_call import StartedCall
 from resilient_ai._core.time_bound import BY_LAYERS
+from resilient_ai._core.watched import WatchedCall
 
 if TYPE_CHECKING:
     from resilient_ai._core.handlers import Handler
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from .shared import SharedCircuit
 
 
-_NONE: Any = None  # no time limit so far
+_NONE: Any = None  # no time limit and no watcher so far
 
 
 def add_circuits(path: FastPath, circuits: dict[str | None, tuple[SharedCircuit, Handler | None]]) -> None:
@@ -47,15 +48,11 @@ def _through_circuit(breaker: SharedCircuit, course: Course, path: FastPath) -> 
 
     async def called(*args: Any, **kwargs: Any) -> Any:
         nonlocal known
-        started, permit, bound = now(), None, _NONE
+        started, permit, bound, watched = now(), None, _NONE, _NONE
         if (
             (ticket := circuit.open_ticket) is None
             or (
-                (
-                    (ever_watched and watching())
-                    or (ever_timed and current_deadline())
-                    or (counts and (scoped or "trio" in modules))
-                )
+                ((ever_timed and current_deadline()) or (counts and (scoped or "trio" in modules)))
                 and (bound := course.bound()) is BY_LAYERS
             )
             or (permits is not None and (permit := permits.enter(started, args, kwargs)) is None)
@@ -63,6 +60,8 @@ def _through_circuit(breaker: SharedCircuit, course: Course, path: FastPath) -> 
             if not counts and started < circuit.refused_until and not cancelled():
                 raise breaker.refusal(started)
             return await course.take_over(args, kwargs)
+        if ever_watched and (seen := watching()) is not None:
+            watched = WatchedCall(seen, course.told, None)
         try:
             if bound is not None:
                 result = await bound.run(function, within, args, kwargs)
@@ -74,12 +73,18 @@ def _through_circuit(breaker: SharedCircuit, course: Course, path: FastPath) -> 
         except BaseException as error:  # noqa: BLE001 - the layers raise it again
             mark_if_wrong_call(error)
             call = StartedCall(started, error, permit, bound, ticket)
+            if watched is not None:
+                watched.failed(error, call)
         else:
             if type(result) is not known:
                 if gives_items(type(result)):
                     call = StartedCall(started, None, permit, bound, ticket, None, result)
+                    if watched is not None:
+                        watched.opened(result, call)
                     return await course.take_over(args, kwargs, call)
                 known = type(result)
+            if watched is not None:
+                watched.answered(result)
             if counts:  # an iterator costs as much as a count
                 for each in counts:
                     each.ok += 1
@@ -93,8 +98,6 @@ def _through_circuit(breaker: SharedCircuit, course: Course, path: FastPath) -> 
                 breaker.succeeded(ticket, ended, ended - started)
             if permits is not None:
                 permits.succeeded(permit, ended, result)
-            if bound is not None and bound.watched:
-                bound.told()
             return result
         return await course.take_over(args, kwargs, call)
 

@@ -117,9 +117,16 @@ class _Watch(AbstractContextManager[Seen, None]):
 
 @dataclass(slots=True)
 class DegradedFlag:
-    """Whether a fallback answered anywhere inside one call; then no memory keeps the answer as a real one."""
+    """
+    Whether a fallback answered anywhere inside one call; then no memory keeps the answer as a real one.
+
+    Attributes:
+        degraded: Whether one did.
+        outer: The flag of the surrounding call.
+    """
 
     degraded: bool = False
+    outer: DegradedFlag | None = None
 
 
 degraded_flag: ContextVar[DegradedFlag | None] = ContextVar("resilient_ai.degraded", default=None)
@@ -129,33 +136,32 @@ current_flag = degraded_flag.get
 class flagged:  # noqa: N801 - used as a `with` statement
     """Set the flag if a fallback answers inside the block; the flag of the surrounding call is then set too."""
 
-    __slots__ = ("_flag", "_outer", "_token")
+    __slots__ = ("_flag", "_token")
 
     def __init__(self, flag: DegradedFlag) -> None:
         self._flag = flag
 
     def __enter__(self) -> None:
-        self._outer = degraded_flag.get()
+        self._flag.outer = degraded_flag.get()
         self._token = degraded_flag.set(self._flag)
 
     def __exit__(self, *_error: object) -> None:
-        lower_flag(self._flag, self._token, self._outer)
+        lower_flag(self._flag, self._token)
 
 
-def lower_flag(flag: DegradedFlag, token: Token[DegradedFlag | None], outer: DegradedFlag | None) -> None:
+def lower_flag(flag: DegradedFlag, token: Token[DegradedFlag | None]) -> None:
     """
     End the block of a flag.
 
     Args:
-        flag: The block's.
+        flag: The block's; if it is set, that of the surrounding call is set too.
         token: What setting it has returned.
-        outer: That of the surrounding call, which is set too.
     """
     try:  # noqa: SIM105 - suppress() would cost every call
         degraded_flag.reset(token)
     except ValueError:
         pass  # the call of a closed loop is collected in another context, which refuses the token
-    if flag.degraded and outer is not None:
+    if flag.degraded and (outer := flag.outer) is not None:
         outer.degraded = True
 
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from .clock import Clock
     from .handlers import Handler
     from .report import SuccessCount
-    from .time_bound import Bound, ByLayers, TimeBound
+    from .time_bound import ByLayers, TimeBound
     from .watched import Tell, ToldLayers
 
 Call = Callable[..., Coroutine[Any, Any, Any]]
@@ -185,26 +185,19 @@ class Course:
         self.permits: Permits | None = None
         self.told: ToldLayers
 
-    def bound(self, endpoint: str | None = None, narrower: Limit | None = None, *call: Any) -> Bound | ByLayers | None:
+    def bound(self, narrower: Limit | None = None, *call: Any) -> TimeBound | ByLayers | None:
         """
-        Return what runs the function of the running task's call; None: it is simply called.
+        Return how long the running task's call may take; None: any time.
 
         Args:
-            endpoint: Who is asked, where there are several.
             narrower: The limit of the innermost layer, which depends on the call.
             *call: What that limit needs to know of it.
         """
-        time: TimeBound | None = None
         if (self.looks or self.limits) and (current_deadline() or self.scoped or "trio" in modules):
             patience = callers_patience() if self.looks else None
             if patience is not None or self.always:
-                found = time_bound(self.limits, narrower, patience, *call)
-                if found is BY_LAYERS:
-                    return found
-                time = found
-        if (seen := watching()) is not None:
-            return WatchedCall(seen, self.told, endpoint, time)
-        return time
+                return time_bound(self.limits, narrower, patience, *call)
+        return None
 
     def as_layers_call(self, args: tuple[Any, ...]) -> tuple[Callable[..., Any], Any, tuple[Any, ...]]:
         """Return the function, its instance if it has one, and the other arguments."""
@@ -243,11 +236,9 @@ class FastPath:
         looks: Whether any layer needs to know how long the caller waits.
         scoped: Empty while no task of asyncio can have a scope around it, or a timeout that matters here.
         tells: Reports each good call to watchers.
-        answers: Whether a layer may answer instead of the function, and needs to know whether a layer inside did.
     """
 
     __slots__ = (
-        "answers",
         "call_site",
         "counts",
         "gates",
@@ -277,7 +268,6 @@ class FastPath:
         self.looks = False
         self.scoped: Collection[Any] = ()
         self.tells: list[Tell] = []
-        self.answers = False
 
     def add_permits(self, permits: Mapping[str | None, Permits]) -> bool:
         """Add permits, by endpoint, below those that are there; False if there are already two of them."""
@@ -313,7 +303,7 @@ class FastPath:
             # With permits a call costs so much that its loop's timers can be checked each time.
             self.scoped = (None,) if self.permits else tasks_with_scopes()
         course.scoped, course.always = self.scoped, self.timeout is not None
-        course.told = told_layers(tuple(self.tells), answers=self.answers, counted=function is not bare)
+        course.told = told_layers(tuple(self.tells), counted=function is not bare)
         called = _counted(course, self) if self.shape is None else self.shape(course, self)
         return called if self.guard is None else _guarded(self.guard, called, course)
 
@@ -350,11 +340,14 @@ def _counted(course: Course, path: FastPath) -> Call:
         started = now() if now is not None else 0.0
         permit: Any = None
         bound: Any = None
+        watched: WatchedCall | None = None
         if (
-            ((ever_watched and watching()) or (ever_timed and current_deadline()) or scoped or "trio" in modules)
+            ((ever_timed and current_deadline()) or scoped or "trio" in modules)
             and (bound := course.bound()) is BY_LAYERS
         ) or ((permits := course.permits) is not None and (permit := permits.enter(started, args, kwargs)) is None):
             return await course.take_over(args, kwargs)
+        if ever_watched and (seen := watching()) is not None:
+            watched = WatchedCall(seen, course.told, None)
         try:
             if bound is not None:
                 result = await bound.run(function, None, args, kwargs)
@@ -364,12 +357,18 @@ def _counted(course: Course, path: FastPath) -> Call:
         except BaseException as error:  # noqa: BLE001 - the layers raise it again
             mark_if_wrong_call(error)
             call = StartedCall(started, error, permit, bound)
+            if watched is not None:
+                watched.failed(error, call)
         else:
             if type(result) is not known:
                 if gives_items(type(result)):
                     call = StartedCall(started, None, permit, bound, result=result)
+                    if watched is not None:
+                        watched.opened(result, call)
                     return await course.take_over(args, kwargs, call)
                 known = type(result)
+            if watched is not None:
+                watched.answered(result)
             if permits is not None and now is not None:
                 permits.succeeded(permit, now(), result)
             if first is not None:
@@ -377,8 +376,6 @@ def _counted(course: Course, path: FastPath) -> Call:
             if others:
                 for each in others:
                     each.ok += 1
-            if bound is not None and bound.watched:
-                bound.told()
             return result
         return await course.take_over(args, kwargs, call)
 

@@ -68,7 +68,7 @@ _run: ContextVar[Run | None] = ContextVar("resilient_ai.run", default=None)
 _run_of_opened: ContextVar[Run | None] = ContextVar("resilient_ai.run_of_opened", default=None)
 OWN_VARIABLES.update((_run, _run_of_opened))
 
-current_run = _run.get
+latest_run = _run.get
 
 
 def metered(inner: Handler, meter: Meter, endpoint: str | None, *, innermost: bool = True) -> Handler:
@@ -189,16 +189,22 @@ class _RunOfStream:
         self._run.left()
 
 
-_watchers: Meter | None = None
+_run_for_watchers: Callable[[Run | None], Run | None] = lambda _around: None  # noqa: E731 - set by who counts usage
 
 
-def tell_watchers(meter: Meter) -> None:
-    """Let this meter tell watchers about calls that no registry counts."""
-    global _watchers
-    _watchers = meter
+def tell_watchers(meter: Meter, run: Callable[[Run | None], Run]) -> None:
+    """
+    Let watchers be told about calls that no registry counts.
+
+    Args:
+        meter: Tells them about the runs of layers.
+        run: Makes such a run on a fast path, given the one around it.
+    """
+    global _run_for_watchers
+    _run_for_watchers = run
     tell_watchers_with(lambda handler: metered(handler, meter, None))
 
 
-def run_for_watchers() -> Run | None:
+def run_for_watchers(around: Run | None) -> Run | None:
     """Return a new run of a function that is watched but not counted by a registry."""
-    return None if _watchers is None else _watchers.run(None)
+    return _run_for_watchers(around)

@@ -10,7 +10,7 @@ from .streams import Broken
 
 if TYPE_CHECKING:
     from .call_facts import DegradedFlag
-    from .time_bound import Bound, Share, TimeBound
+    from .time_bound import Share, TimeBound
 
 NOTHING: Final = object()  # a function may have returned None
 
@@ -37,7 +37,7 @@ class StartedCall:
         started: float,
         error: BaseException | None = None,
         permit: Any = None,
-        bound: Bound | None = None,
+        bound: TimeBound | None = None,
         ticket: Any = None,
         choice: Any = None,
         result: Any = NOTHING,
@@ -49,12 +49,9 @@ class StartedCall:
         self.choice = choice  # of the layer that has several below it
         self.result = result  # what the function has returned
         self.permit = permit  # that the call holds
-        self.bound: TimeBound | None = None  # how long it might take, if its time was limited
-        self.flag: DegradedFlag | None = None  # whether a fallback has answered inside, if that matters
-        if bound is not None:
-            self.flag = bound.flag
-            if error is not None:  # the time limit does not matter if it did not end the call
-                self.bound = bound.time
+        # How long it might take, if its time was limited and has perhaps ended it.
+        self.bound = None if error is None else bound
+        self.flag: DegradedFlag | None = None  # whether a fallback has answered inside, if the call is watched
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         if self.error is not None:

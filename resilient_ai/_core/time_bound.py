@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio  # noqa: TID251 - its tasks are cancelled; everywhere else the layers' scopes do it
 import math
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias
 
 from .backend import in_trio, tell_scopes
 from .callers_deadline import Deadline, Patience, current_deadline, reset_deadline, set_deadline
@@ -21,8 +21,6 @@ from .timed_actions import TimedActions, timed_actions_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from .call_facts import DegradedFlag
 
 
 class _ByLayers(Enum):
@@ -62,36 +60,6 @@ class Share(NamedTuple):
     seconds: float
 
 
-class Bound(Protocol):
-    """
-    Runs the function of a call on a fast path, if something has to be done around it.
-
-    Attributes:
-        time: How long it may take; None: any time.
-        flag: Set if a fallback answers inside; None: that does not matter.
-        watched: Whether it wants to be told when the call has its answer.
-    """
-
-    watched: bool
-
-    @property
-    def time(self) -> TimeBound | None: ...
-    @property
-    def flag(self) -> DegradedFlag | None: ...
-
-    async def run(
-        self,
-        function: Callable[..., Any],
-        within: Callable[..., Any] | None,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-    ) -> Any:
-        """Call a function; see `TimeBound.run`."""
-
-    def told(self) -> None:
-        """Note that the call has its answer, if it is watched."""
-
-
 class TimeBound:
     """
     The time limit of one call.
@@ -124,16 +92,6 @@ class TimeBound:
         self._cancelling = 0  # cancellation requests of the task before the call
         self._ended = False  # whether the time has run out
         self._began = 0.0
-
-    flag = None
-    watched = False
-
-    @property
-    def time(self) -> TimeBound:
-        return self
-
-    def told(self) -> None:
-        """Do nothing: nobody watches."""
 
     def share_of(self, owner: object) -> Share | None:
         """Return the share that a layer has set; None: it does not shorten the time."""

@@ -6,15 +6,15 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from .call_facts import DegradedFlag, current_flag, degraded_flag, lower_flag
-from .errors import mark_if_wrong_call
-from .metering import has_opened, reset_run, run_for_watchers, set_run
+from .metering import has_opened, latest_run, run_for_watchers
 from .opening import gives_items
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from .call_facts import Seen
-    from .time_bound import TimeBound
+    from .metering import Run
+    from .started_call import StartedCall
+
+_set_flag = degraded_flag.set
 
 
 class Tell(Protocol):
@@ -38,82 +38,99 @@ class ToldLayers(NamedTuple):
 
     Attributes:
         tells: Tell what each layer knows.
-        answers: Whether a layer may answer instead of the function, and needs to know whether a layer inside did.
         counted: Whether the function counts its usage itself, because a registry needs it.
     """
 
     tells: tuple[Tell, ...]
-    answers: bool
     counted: bool
 
 
 @cache  # stacks of the same policies share one
-def told_layers(tells: tuple[Tell, ...], *, answers: bool, counted: bool) -> ToldLayers:
+def told_layers(tells: tuple[Tell, ...], *, counted: bool) -> ToldLayers:
     """Return what watchers of a stack are told."""
-    return ToldLayers(tells, answers, counted)
+    return ToldLayers(tells, counted)
 
 
-class WatchedCall:
+class WatchedCall(DegradedFlag):
     """
-    A watched call.
+    A watched call, from when its function is called. One of `answered`, `opened` and `failed` is called at its end.
+
+    It is the flag of the call, and stands for its run: most functions report no usage, so that only a report makes the
+    run. Thus a call sets one context variable.
 
     Args:
         seen: Takes what is told.
         layers: What is told.
         endpoint: The endpoint that is called, if there are several.
-        time: How long the call may take; None: any time.
+
+    Attributes:
+        run_around: The innermost run of its own when the call began.
     """
 
-    __slots__ = ("_endpoint", "_layers", "_seen", "flag", "time")
+    __slots__ = ("_endpoint", "_layers", "_run", "_seen", "_token", "run_around")
 
-    watched = True
-
-    def __init__(self, seen: Seen, layers: ToldLayers, endpoint: str | None, time: TimeBound | None) -> None:
+    def __init__(self, seen: Seen, layers: ToldLayers, endpoint: str | None) -> None:
+        self.degraded = False
+        self.outer = current_flag()
+        self.run_around = latest_run()
         self._seen = seen
         self._layers = layers
         self._endpoint = endpoint
-        self.flag = DegradedFlag() if layers.answers else None
-        self.time = time
+        self._run: Run | None = None
+        self._token = _set_flag(self)
 
-    async def run(
-        self,
-        function: Callable[..., Any],
-        within: Callable[..., Any] | None,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-    ) -> Any:
-        """Call a function, as a `TimeBound` does."""
-        flag, run = self.flag, None if self._layers.counted else run_for_watchers()
-        outer = current_flag()
-        flag_token = None if flag is None else degraded_flag.set(flag)
-        run_token = None if run is None else set_run(run)
-        try:
-            if (time := self.time) is not None:
-                result = await time.run(function, within, args, kwargs)
-            elif within is None:
-                result = await (function(*args, **kwargs) if kwargs else function(*args))
-            else:
-                result = await within(args, kwargs)
-        except BaseException as error:
-            mark_if_wrong_call(error)
-            if run is not None:
-                run.failed(error)
-            raise
-        finally:
-            if run_token is not None:
-                reset_run(run_token)
-            if flag is not None and flag_token is not None:
-                lower_flag(flag, flag_token, outer)
-        if run is not None:
-            # Text is the usual answer, and looking for an attribute that its class lacks costs as much as a bare await.
-            if type(result) is not str and hasattr(type(result), "__anext__") and gives_items(type(result)):
-                has_opened(run)
-            else:
-                run.answered(result)
-        return result
+    def run(self) -> Run | None:
+        """Return the run of the call, which counts what the function reports."""
+        if self._run is None:
+            self._run = run_for_watchers(innermost_run(self.run_around, self.outer))
+        return self._run
 
-    def told(self) -> None:
-        """Tell the watcher about the answer."""
-        degraded = self.flag is not None and self.flag.degraded
+    def answered(self, result: Any) -> None:
+        """Tell the watcher about a good answer that is no stream."""
+        self._end(result)
+        degraded = self.degraded
         for tell in self._layers.tells:
             tell(self._seen, self._endpoint, degraded)
+
+    def opened(self, result: Any, call: StartedCall) -> None:
+        """Hand over to the layers, which take over a stream or a result beside which something else has begun."""
+        call.flag = self
+        self._end(result)
+
+    def failed(self, error: BaseException, call: StartedCall) -> None:
+        """Hand over to the layers, because the function has raised."""
+        call.flag = self
+        lower_flag(self, self._token)
+        if not self._layers.counted and (run := self.run()) is not None:
+            run.failed(error)
+
+    def _end(self, result: Any) -> None:
+        lower_flag(self, self._token)
+        # Text is the usual answer, and has no usage.
+        if (self._run is None and type(result) is str) or self._layers.counted or (run := self.run()) is None:
+            return
+        if gives_items(type(result)):
+            has_opened(run)
+        else:
+            run.answered(result)
+
+
+def current_run() -> Run | None:
+    """Return the run of the innermost function that is counted or watched."""
+    run, flag = latest_run(), current_flag()
+    return run if flag is None else innermost_run(run, flag)
+
+
+def innermost_run(run: Run | None, flag: DegradedFlag | None) -> Run | None:
+    """
+    Return the innermost of a run and of the watched calls among the flags around each other.
+
+    Args:
+        run: The innermost run of its own.
+        flag: The innermost flag.
+    """
+    while flag is not None:
+        if type(flag) is WatchedCall:  # a counted function may have begun a run inside it
+            return flag.run() if flag.run_around is run else run
+        flag = flag.outer
+    return run

@@ -75,7 +75,7 @@ class DegradePolicy(Policy[Degradation]):
         if any(rung.remember is not None for rung in self.config.rungs):
             return False
         path.counts.append(self.state(site)._state.good)
-        path.looks = path.answers = True
+        path.looks = True
         path.tells.append(tell_no_fallback)
         path.limits.append(Limit(self.state(site)._state, left_for_call))
         return True

@@ -16,6 +16,7 @@ from resilient_ai._core.read_once import ReadOnce
 from resilient_ai._core.report import SuccessCount
 from resilient_ai._core.started_call import StartedCall
 from resilient_ai._core.time_bound import BY_LAYERS, Limit
+from resilient_ai._core.watched import WatchedCall
 
 from .hedged_path import Hedge, Hedges
 from .time_for_next import seconds_for
@@ -70,12 +71,13 @@ def through_candidates(site: FailoverSite, course: Course, path: FastPath) -> Ca
         permit: Any = None
         bound: Any = None
         hedge: Hedge | None = None
+        watched: WatchedCall | None = None
         if (
             (held := health.open_ticket) is None
             or (gate is not None and (ticket := gate.state.open_ticket) is None)
             or (
-                ((ever_watched and watching()) or (ever_timed and current_deadline()) or scoped or "trio" in modules)
-                and (bound := course.bound(candidate.name, narrower, candidate, args, kwargs)) is BY_LAYERS
+                ((ever_timed and current_deadline()) or scoped or "trio" in modules)
+                and (bound := course.bound(narrower, candidate, args, kwargs)) is BY_LAYERS
             )
             or (hedges is not None and (hedge := hedges.hedge(candidate, started, bound, args, kwargs)) is None)
             or ((permits := candidate.permits) is not None and (permit := permits.enter(started, args, kwargs)) is None)
@@ -84,8 +86,11 @@ def through_candidates(site: FailoverSite, course: Course, path: FastPath) -> Ca
         held.flights.count += 1
         if hedges is not None:
             hedges.called()
+        if ever_watched and (seen := watching()) is not None:
+            watched = WatchedCall(seen, course.told, candidate.name)
         try:
             if hedges is not None and hedge is not None:
+                hedge.flag = watched
                 hedges.arm(hedge)
             if not method:
                 given = candidate.handed + args
@@ -104,13 +109,19 @@ def through_candidates(site: FailoverSite, course: Course, path: FastPath) -> Ca
             mark_if_wrong_call(error)
             beside = None if hedge is None else hedge.end(error)
             call = StartedCall(started, error, permit, bound, ticket, (candidate, held, beside))
+            if watched is not None:
+                watched.failed(error, call)
         else:
             beside = None if hedge is None else hedge.end(None)
             if beside is not None or type(result) is not known:
                 if beside is not None or gives_items(type(result)):
                     call = StartedCall(started, None, permit, bound, ticket, (candidate, held, beside), result)
+                    if watched is not None:
+                        watched.opened(result, call)
                     return await course.take_over(args, kwargs, call)
                 known = type(result)
+            if watched is not None:
+                watched.answered(result)
             ended = now()
             first.ok += 1
             second.ok += 1
@@ -137,8 +148,6 @@ def through_candidates(site: FailoverSite, course: Course, path: FastPath) -> Ca
                     gate.good(ticket, started, ended)
             if permits is not None:
                 permits.succeeded(permit, ended, result)
-            if bound is not None and bound.watched:
-                bound.told()
             return result
         return await course.take_over(args, kwargs, call)
 

@@ -24,8 +24,9 @@ if TYPE_CHECKING:
     import asyncio  # noqa: TID251 - for its types
     from contextvars import Context
 
+    from resilient_ai._core.call_facts import DegradedFlag
     from resilient_ai._core.fast_path import Course
-    from resilient_ai._core.time_bound import Bound
+    from resilient_ai._core.time_bound import TimeBound
 
     from .candidate import Candidate
     from .course import Beside, FailoverSite
@@ -52,7 +53,7 @@ class Hedges:
         self,
         candidate: Candidate,
         started: float,
-        bound: Bound | None,
+        bound: TimeBound | None,
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
     ) -> Hedge | None:
@@ -93,6 +94,7 @@ class Hedge:
         "_left",
         "_started",
         "_task",
+        "flag",
     )
 
     def __init__(
@@ -100,7 +102,7 @@ class Hedge:
         hedges: Hedges,
         candidate: Candidate,
         started: float,
-        bound: Bound | None,
+        bound: TimeBound | None,
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
         task: asyncio.Task[Any],
@@ -114,6 +116,7 @@ class Hedge:
         self._task: asyncio.Task[Any] | None = task
         self._context: Context | None = copy_context()
         self._beside: Beside | None = None
+        self.flag: DegradedFlag | None = None  # of the call, if it is watched
         # Tasks that the loop starts are outside the caller's scopes, so they are told how much time the caller has.
         scopes = tasks_with_scopes()
         self._left = scope_seconds_left() if scopes and is_in_scope(task, scopes) else None
@@ -128,10 +131,9 @@ class Hedge:
         task, context, bound = self._task, self._context, self._bound
         if task is None or context is None:
             return
-        time, flag = (None, None) if bound is None else (bound.time, bound.flag)
-        if flag is not None:
+        if (flag := self.flag) is not None:
             context.run(degraded_flag.set, flag)
-        seconds = [each for each in (self._left, None if time is None else time.seconds) if each is not None]
+        seconds = [each for each in (self._left, None if bound is None else bound.seconds) if each is not None]
         if seconds:
             spent = self._hedges.site.now() - self._started
             outer = context.run(current_deadline)

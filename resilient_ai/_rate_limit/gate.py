@@ -22,6 +22,7 @@ from resilient_ai._core.opening import gives_items
 from resilient_ai._core.sharing import Subject, credential_of
 from resilient_ai._core.started_call import NOTHING as NOTHING_GIVEN
 from resilient_ai._core.wakeup import wakeup_of
+from resilient_ai._core.watched import current_run
 from resilient_ai._usage.runs import UsageRun
 
 from .events import RateLimitLowered
@@ -92,11 +93,11 @@ class Sent:
     def run(self, endpoint: str | None) -> UsageRun:
         """The usage run of the call: the one that `begin` began, else a new one."""
         run, self._run = self._run, None  # clear it: run -> call -> run is a reference cycle
-        return run or UsageRun(self, endpoint)
+        return run or UsageRun(self, endpoint, current_run())
 
     def begin(self, endpoint: str | None) -> None:
         """Begin the usage run of a call on the fast path."""
-        self._run = UsageRun(self, endpoint)
+        self._run = UsageRun(self, endpoint, current_run())
         self._token = set_run(self._run)
 
     def end(self, *, result: Any = NOTHING_GIVEN, error: BaseException | None = None) -> None:

@@ -15,6 +15,7 @@ from resilient_ai._core.printable import printable
 from resilient_ai._core.public import public
 from resilient_ai._core.table import as_shown
 from resilient_ai._core.usage import Usage
+from resilient_ai._core.watched import current_run
 
 from .runs import UsageRun
 
@@ -234,7 +235,7 @@ class FunctionMeter:
 
     def run(self, endpoint: str | None) -> UsageRun:
         """Begin a run of the function."""
-        return UsageRun(self, endpoint)
+        return UsageRun(self, endpoint, current_run())
 
     def used(
         self,

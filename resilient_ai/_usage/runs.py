@@ -6,9 +6,10 @@ from typing import Any, Protocol
 
 from resilient_ai._core.call_facts import watching
 from resilient_ai._core.kinds import kind_of
-from resilient_ai._core.metering import current_run, tell_watchers
+from resilient_ai._core.metering import Run, tell_watchers
 from resilient_ai._core.public import public
 from resilient_ai._core.usage import Usage
+from resilient_ai._core.watched import current_run
 
 from .readers import field, usage_of
 
@@ -49,10 +50,9 @@ class UsageRun:
 
     __slots__ = ("_anything", "_endpoint", "_model", "_outer", "_over", "_receiver", "_streamed")
 
-    def __init__(self, receiver: Receiver | None, endpoint: str | None) -> None:
+    def __init__(self, receiver: Receiver | None, endpoint: str | None, outer: Run | None) -> None:
         self._receiver = receiver
         self._endpoint = endpoint
-        outer = current_run()
         self._outer = outer if type(outer) is UsageRun else None  # of a decorated function that has called this one
         self._over = False
         self._anything = False  # whether anything was reported
@@ -143,10 +143,10 @@ class _WatchedRuns:
     """Reports the usage of runs to active watch() blocks, if no registry counts."""
 
     def run(self, endpoint: str | None) -> UsageRun:
-        return UsageRun(None, endpoint)
+        return UsageRun(None, endpoint, current_run())
 
 
-tell_watchers(_WatchedRuns())
+tell_watchers(_WatchedRuns(), lambda around: UsageRun(None, None, around))
 
 
 @public("usage")
