@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from .shared import SharedCircuit
 
 
-_NONE: Any = None  # no time limit and no watcher so far
+_NONE: Any = None  # no time limit so far
 
 
 def add_circuits(path: FastPath, circuits: dict[str | None, tuple[SharedCircuit, Handler | None]]) -> None:
@@ -48,7 +48,7 @@ def _through_circuit(breaker: SharedCircuit, course: Course, path: FastPath) -> 
 
     async def called(*args: Any, **kwargs: Any) -> Any:
         nonlocal known
-        started, permit, bound, watched = now(), None, _NONE, _NONE
+        started, permit, bound = now(), None, _NONE
         if (
             (ticket := circuit.open_ticket) is None
             or (
@@ -60,8 +60,8 @@ def _through_circuit(breaker: SharedCircuit, course: Course, path: FastPath) -> 
             if not counts and started < circuit.refused_until and not cancelled():
                 raise breaker.refusal(started)
             return await course.take_over(args, kwargs)
-        if ever_watched and (seen := watching()) is not None:
-            watched = WatchedCall(seen, course.told, None)
+        seen = watching() if ever_watched else None
+        watched = None if seen is None else WatchedCall(seen, course.told, None)
         try:
             if bound is not None:
                 result = await bound.run(function, within, args, kwargs)

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from resilient_ai._classification.verdict import Verdict
-    from resilient_ai._core.call_facts import Seen
     from resilient_ai._core.read_once import ReadOnce
     from resilient_ai._core.streams import Broken
 
@@ -236,11 +235,6 @@ def answered(site: RetrySite, call: RetriedCall | None) -> None:
         site.state.call_recovered(call.price)
     if (seen := watching()) is not None:
         seen.attempts += 1
-
-
-def tell_one_attempt(seen: Seen, _endpoint: str | None, _degraded: bool) -> None:
-    """Tell a watcher about a call that has its answer at once."""
-    seen.attempts += 1
 
 
 def judge_of(site: RetrySite) -> Callable[[Any, RetriedCall | None], None] | None:

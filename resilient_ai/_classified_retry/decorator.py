@@ -25,7 +25,6 @@ from resilient_ai._core.waiting import waiting_of
 from resilient_ai._core.wrapper import Decorator, decorate
 
 from .budget import RetryBudget
-from .call import tell_one_attempt
 from .course import RetriedFunction
 from .handle import Retry
 from .rules import RetryChoices, RetryConfig, RetryRule, chosen_types, merged_rules
@@ -87,7 +86,7 @@ class RetryPolicy(Policy[Retry]):
                 return False
             path.bound_by(state, seconds)
         path.counts.append(state.good)
-        path.tells.append(tell_one_attempt)
+        path.attempts += 1
         path.timed = True
         return True
 

@@ -72,6 +72,12 @@ ever_watched: list[bool] = []
 watching = _seen.get
 
 
+def no_fallback_answered(seen: Seen, error: BaseException | None) -> None:
+    """Record that no fallback answered the latest call, and its error, if it has one."""
+    seen.degraded, seen.error = False, error
+    seen.source = seen.similarity = seen.age = None
+
+
 @public()
 def watch() -> AbstractContextManager[Seen, None]:
     """

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from .handlers import Handler
     from .report import SuccessCount
     from .time_bound import ByLayers, TimeBound
-    from .watched import Tell, ToldLayers
+    from .watched import ToldLayers
 
 Call = Callable[..., Coroutine[Any, Any, Any]]
 
@@ -235,10 +235,13 @@ class FastPath:
         timeout: Seconds that each call has in any case; None: no layer sets them.
         looks: Whether any layer needs to know how long the caller waits.
         scoped: Empty while no task of asyncio can have a scope around it, or a timeout that matters here.
-        tells: Reports each good call to watchers.
+        attempts: Attempts that a good call is, as watchers count them.
+        answers: Whether a layer may answer instead of the function.
     """
 
     __slots__ = (
+        "answers",
+        "attempts",
         "call_site",
         "counts",
         "gates",
@@ -249,7 +252,6 @@ class FastPath:
         "permits",
         "scoped",
         "shape",
-        "tells",
         "timed",
         "timeout",
     )
@@ -267,7 +269,8 @@ class FastPath:
         self.timeout: float | None = None
         self.looks = False
         self.scoped: Collection[Any] = ()
-        self.tells: list[Tell] = []
+        self.attempts = 0
+        self.answers = False
 
     def add_permits(self, permits: Mapping[str | None, Permits]) -> bool:
         """Add permits, by endpoint, below those that are there; False if there are already two of them."""
@@ -303,7 +306,7 @@ class FastPath:
             # With permits a call costs so much that its loop's timers can be checked each time.
             self.scoped = (None,) if self.permits else tasks_with_scopes()
         course.scoped, course.always = self.scoped, self.timeout is not None
-        course.told = told_layers(tuple(self.tells), counted=function is not bare)
+        course.told = told_layers(self.attempts, self.answers, function is not bare)
         called = _counted(course, self) if self.shape is None else self.shape(course, self)
         return called if self.guard is None else _guarded(self.guard, called, course)
 
@@ -329,6 +332,9 @@ def _guarded(guard: Guard, called: Call, course: Course) -> Call:
     return guarded
 
 
+_NONE: Any = None  # no permit and no time limit so far
+
+
 def _counted(course: Course, path: FastPath) -> Call:
     function, now = course.function, course.now if path.timed else None
     # The usual single one is counted without a loop; a policy that counts in another way has none.
@@ -338,16 +344,14 @@ def _counted(course: Course, path: FastPath) -> Call:
     async def called(*args: Any, **kwargs: Any) -> Any:
         nonlocal known
         started = now() if now is not None else 0.0
-        permit: Any = None
-        bound: Any = None
-        watched: WatchedCall | None = None
+        permit, bound = _NONE, _NONE
         if (
             ((ever_timed and current_deadline()) or scoped or "trio" in modules)
             and (bound := course.bound()) is BY_LAYERS
         ) or ((permits := course.permits) is not None and (permit := permits.enter(started, args, kwargs)) is None):
             return await course.take_over(args, kwargs)
-        if ever_watched and (seen := watching()) is not None:
-            watched = WatchedCall(seen, course.told, None)
+        seen = watching() if ever_watched else None
+        watched = None if seen is None else WatchedCall(seen, course.told, None)
         try:
             if bound is not None:
                 result = await bound.run(function, None, args, kwargs)

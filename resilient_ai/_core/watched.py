@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .call_facts import DegradedFlag, current_flag, degraded_flag, lower_flag
+from .call_facts import DegradedFlag, current_flag, degraded_flag, lower_flag, no_fallback_answered
 from .metering import has_opened, latest_run, run_for_watchers
 from .opening import gives_items
 
@@ -17,38 +17,22 @@ if TYPE_CHECKING:
 _set_flag = degraded_flag.set
 
 
-class Tell(Protocol):
-    """Tells a watcher what one layer knows about a good answer."""
-
-    def __call__(self, seen: Seen, endpoint: str | None, degraded: bool, /) -> None:
-        """
-        Tell a watcher.
-
-        Args:
-            seen: Takes what is told.
-            endpoint: The endpoint that answered, if there are several.
-            degraded: Whether a fallback answered inside the function.
-        """
-        ...
-
-
 class ToldLayers(NamedTuple):
     """
-    What watchers are told about the calls of one stack.
+    What watchers are told about good calls of one stack.
 
     Attributes:
-        tells: Tell what each layer knows.
+        attempts: Attempts that each is.
+        answers: Whether a layer might have answered instead of the function.
         counted: Whether the function counts its usage itself, because a registry needs it.
     """
 
-    tells: tuple[Tell, ...]
+    attempts: int
+    answers: bool
     counted: bool
 
 
-@cache  # stacks of the same policies share one
-def told_layers(tells: tuple[Tell, ...], *, counted: bool) -> ToldLayers:
-    """Return what watchers of a stack are told."""
-    return ToldLayers(tells, counted)
+told_layers = cache(ToldLayers)  # stacks of the same policies share one
 
 
 class WatchedCall(DegradedFlag):
@@ -88,9 +72,13 @@ class WatchedCall(DegradedFlag):
     def answered(self, result: Any) -> None:
         """Tell the watcher about a good answer that is no stream."""
         self._end(result)
-        degraded = self.degraded
-        for tell in self._layers.tells:
-            tell(self._seen, self._endpoint, degraded)
+        seen, layers = self._seen, self._layers
+        seen.attempts += layers.attempts
+        if (endpoint := self._endpoint) is not None:
+            seen.endpoint = endpoint
+            seen.endpoints_tried += (endpoint,)
+        if layers.answers and not self.degraded and (seen.degraded or seen.error is not None):  # of an earlier call
+            no_fallback_answered(seen, None)
 
     def opened(self, result: Any, call: StartedCall) -> None:
         """Hand over to the layers, which take over a stream or a result beside which something else has begun."""

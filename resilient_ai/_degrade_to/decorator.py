@@ -20,7 +20,7 @@ from resilient_ai._core.wrapper import Decorator, decorate
 from .config import DEFAULT_RUNG_TIMEOUT, UNAVAILABLE, DegradeConfig, Mark
 from .course import DegradedFunction
 from .fallback import rungs_of
-from .fallback_call import FallbackSite, tell_no_fallback
+from .fallback_call import FallbackSite
 from .handle import Degradation
 from .stream_wish import may_stream
 from .time_for_fallback import left_for_call
@@ -75,8 +75,7 @@ class DegradePolicy(Policy[Degradation]):
         if any(rung.remember is not None for rung in self.config.rungs):
             return False
         path.counts.append(self.state(site)._state.good)
-        path.looks = True
-        path.tells.append(tell_no_fallback)
+        path.looks = path.answers = True
         path.limits.append(Limit(self.state(site)._state, left_for_call))
         return True
 

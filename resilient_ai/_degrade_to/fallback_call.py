@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from resilient_ai._classification.classify import classify
 from resilient_ai._classification.error_text import error_text
-from resilient_ai._core.call_facts import current_flag, watching
+from resilient_ai._core.call_facts import current_flag, no_fallback_answered, watching
 from resilient_ai._core.errors import ErrorType, rejections
 from resilient_ai._core.plain_calls import bare
 from resilient_ai._core.returned_stream import stream_of_items
@@ -282,14 +282,7 @@ class FallbackCall:
 def _note(seen: Seen | None, error: Exception | None) -> None:
     """Record that no fallback answered the latest call."""
     if seen is not None:
-        seen.degraded, seen.error = False, error
-        seen.source = seen.similarity = seen.age = None
-
-
-def tell_no_fallback(seen: Seen, _endpoint: str | None, degraded: bool) -> None:
-    """Tell a watcher about a good answer on a fast path."""
-    if not degraded and (seen.degraded or seen.error is not None):  # of an earlier call
-        _note(seen, None)
+        no_fallback_answered(seen, error)
 
 
 def _half_read(result: Any) -> bool:

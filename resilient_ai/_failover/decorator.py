@@ -26,7 +26,7 @@ from .candidate import Candidate, check_of, twin_of, weight_of
 from .config import FailoverConfig
 from .course import FailoverCall, FailoverSite
 from .endpoint import Named, Twin
-from .fast_path import tell_endpoint, through_candidates
+from .fast_path import through_candidates
 from .handle import EndpointHandle, Failover
 from .hedge import HedgeBudget, HedgeDelay
 from .selection import SelectionRules
@@ -174,7 +174,6 @@ class FailoverPolicy(Policy[Failover]):
         path.counts.append(self.state(site)._state.good)
         path.looks |= self.config.hedge_after is None  # a hedged call never leaves an endpoint for the next
         path.shape = partial(through_candidates, bound)
-        path.tells.append(tell_endpoint)
         return True
 
     def _hedges_fast(self, *, plain: bool) -> bool:

@@ -22,8 +22,6 @@ from .hedged_path import Hedge, Hedges
 from .time_for_next import seconds_for
 
 if TYPE_CHECKING:
-    from resilient_ai._core.call_facts import Seen
-
     from .candidate import Candidate
     from .course import FailoverSite
 
@@ -38,13 +36,6 @@ def _time_for(
         return 0.0
     found = seconds_for(candidate.health, site.healths_beside((candidate.name,)), left)
     return left if found is None else found
-
-
-def tell_endpoint(seen: Seen, endpoint: str | None, _degraded: bool) -> None:
-    """Report a good answer to a watch()."""
-    if endpoint is not None:
-        seen.endpoint = endpoint
-        seen.endpoints_tried += (endpoint,)
 
 
 def through_candidates(site: FailoverSite, course: Course, path: FastPath) -> Call:
@@ -71,7 +62,6 @@ def through_candidates(site: FailoverSite, course: Course, path: FastPath) -> Ca
         permit: Any = None
         bound: Any = None
         hedge: Hedge | None = None
-        watched: WatchedCall | None = None
         if (
             (held := health.open_ticket) is None
             or (gate is not None and (ticket := gate.state.open_ticket) is None)
@@ -86,8 +76,8 @@ def through_candidates(site: FailoverSite, course: Course, path: FastPath) -> Ca
         held.flights.count += 1
         if hedges is not None:
             hedges.called()
-        if ever_watched and (seen := watching()) is not None:
-            watched = WatchedCall(seen, course.told, candidate.name)
+        seen = watching() if ever_watched else None
+        watched = None if seen is None else WatchedCall(seen, course.told, candidate.name)
         try:
             if hedges is not None and hedge is not None:
                 hedge.flag = watched

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import contextvars
+
 import anyio
+import anyio.lowlevel
 import pytest
 
 from resilient_ai import classified_retry, degrade_to, watch
+from resilient_ai.providers import Reply
 from resilient_ai.types import Recalled, Seen
+from resilient_ai.usage import Usage, report_usage
 
 
 class Memory:
@@ -205,3 +210,69 @@ def test_a_watch_is_for_one_block():
     assert isinstance(seen, Seen)
     with pytest.raises(RuntimeError, match="one block"), block:
         pass
+
+
+# -- usage, which a function may report, return, or both
+
+
+@pytest.mark.parametrize("reports", [True, False])
+async def test_a_usage_that_is_reported_and_returned_counts_once(registry, reports):
+    @classified_retry(registry=registry)
+    async def ask():
+        if reports:
+            report_usage(Usage(5))
+        return Reply("good", usage=Usage(5))
+
+    with watch() as seen:
+        await ask()
+
+    assert seen.usage == Usage(5)
+
+
+async def test_of_calls_at_once_each_ones_report_counts_in_place_of_its_own_usage_only(registry):
+    @classified_retry(registry=registry)
+    async def ask(reported):
+        await anyio.lowlevel.checkpoint()
+        if reported:
+            report_usage(Usage(reported))
+        await anyio.lowlevel.checkpoint()
+        return Reply("good", usage=Usage(1))
+
+    with watch() as seen:
+        async with anyio.create_task_group() as tasks:
+            for reported in (100, 0, 10):
+                tasks.start_soon(ask, reported)
+
+    assert seen.usage == Usage(111)
+
+
+async def test_what_a_fallback_inside_reports_counts_in_place_of_the_outer_functions_usage(registry):
+    def rung(call):
+        report_usage(Usage(7))
+        return "from the rung"
+
+    @degrade_to(rung, name="inner", registry=registry)
+    async def inner():
+        raise OSError
+
+    @classified_retry(registry=registry)
+    async def outer():
+        return Reply(await inner(), usage=Usage(7))
+
+    with watch() as seen:
+        await outer()
+
+    assert (seen.usage, seen.degraded) == (Usage(7), True)
+
+
+@pytest.mark.parametrize("outcome", ["good", TypeError()])
+async def test_a_watched_call_leaves_no_mark_on_its_callers_context(registry, outcome):
+    ask = scripted(registry, "good", outcome)
+    await ask()
+    with watch():
+        before = dict(contextvars.copy_context())
+        with pytest.raises(TypeError) if isinstance(outcome, Exception) else anyio.CancelScope():
+            await ask()
+        after = dict(contextvars.copy_context())
+
+    assert after == before
