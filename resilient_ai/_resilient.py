@@ -31,7 +31,12 @@ Settings = Mapping[str, Any] | None
 # tests/bench/README.md, "Why these settings", has the measurement that chose each.
 RULES = {ErrorType.INTERNAL_ERROR: RetryRule(4, 0.5, 8.0)}
 FAILOVER = {"strategy": "least_latency", "health_check_interval": 5.0}
-CIRCUIT_BREAKER = {"recovery_timeout": 1.0, "success_threshold": 1, "half_open_max_calls": 5}
+CIRCUIT_BREAKER = {
+    "recovery_timeout": 1.0,
+    "success_threshold": 1,
+    "half_open_max_calls": 5,
+    "wait_for_all_probes": True,
+}
 
 
 @overload
@@ -95,7 +100,8 @@ def resilient(
       `health_check_interval=5`, the seconds of a first rest;
     - `rate_limit`, if it has settings: only you know the provider's quota;
     - `adaptive_limit`;
-    - `circuit_breaker` with `recovery_timeout=1`, `success_threshold=1` and `half_open_max_calls=5`.
+    - `circuit_breaker` with `recovery_timeout=1`, `success_threshold=1`, `half_open_max_calls=5` and
+      `wait_for_all_probes=True`.
 
     A plain `def` function gets the same without hedges and timeouts, because a blocking call cannot be stopped: no
     attempt begins after the patience is over, no caller waits longer for a permit of the limit, and you have to give

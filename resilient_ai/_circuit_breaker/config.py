@@ -38,6 +38,7 @@ class CircuitConfig:
     half_open_max_calls: int | None = None
     max_recovery_timeout: float | None = None
     recovery_jitter: float = 0.0
+    wait_for_all_probes: bool = False
     ignore: tuple[Any, ...] = NEUTRAL
     plain: bool = field(default=False, repr=False)  # for a plain function, which has no timeouts
 

@@ -167,6 +167,7 @@ def circuit_breaker(
     half_open_max_calls: int | None = None,
     max_recovery_timeout: float | None = None,
     recovery_jitter: float = 0.0,
+    wait_for_all_probes: bool = False,
     ignore: Ignored | Iterable[Ignored] = NEUTRAL,
     key: Callable[..., object] | None = None,
     reject: Reject | None = None,
@@ -190,6 +191,7 @@ def circuit_breaker(
     half_open_max_calls: int | None = None,
     max_recovery_timeout: float | None = None,
     recovery_jitter: float = 0.0,
+    wait_for_all_probes: bool = False,
     ignore: Ignored | Iterable[Ignored] = NEUTRAL,
     key: Callable[..., object] | None = None,
     reject: Reject | None = None,
@@ -227,6 +229,9 @@ def circuit_breaker(
             capped too. Default None: no growth, no cap.
         recovery_jitter: Lengthen each period randomly by up to this share, so that the processes of a fleet do not
             probe at the same time; at max_recovery_timeout the spread is below it. Default 0: no jitter.
+        wait_for_all_probes: Whether a half-open circuit opens again when the last of its probes fails, in place of the
+            first. Refusals come sooner than answers, and a provider that refuses some calls by chance refuses one of
+            several probes nearly always. The slot of a failed probe is free again after the period. Default False.
         ignore: Exception types, ErrorTypes or predicates that are neutral, in place of the default; `()` counts
             every exception, `(*NEUTRAL, MyError)` adds to the default.
         key: Called with the call's arguments (the instance first, for a method); one circuit per value. Circuits
@@ -270,6 +275,7 @@ def circuit_breaker(
         half_open_max_calls=half_open_max_calls,
         max_recovery_timeout=max_recovery_timeout,
         recovery_jitter=recovery_jitter,
+        wait_for_all_probes=wait_for_all_probes,
         ignore=NEUTRAL if ignore is NEUTRAL else error_rules("ignore", ignore, BaseException),
     )
     return put_on(name) if bare else put_on

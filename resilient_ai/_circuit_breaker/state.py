@@ -236,7 +236,11 @@ class Circuit(FleetCircuit):
                 return self._fleet_probe_failed(fleet, now, retry_after)
             if fleet.ramp is not None:
                 fleet.ramp.failed(now)
-        if self.probing is not None:
+        if (probing := self.probing) is not None:
+            dictated = at_once or retry_after is not None
+            waits = self.config.wait_for_all_probes and not dictated
+            if waits and probing.fail(ticket, now, now + self._period):
+                return None
             self._grow()
             return self._open(now, "a probe failed", retry_after, roll)
         self.failures += 1

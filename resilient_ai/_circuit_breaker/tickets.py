@@ -85,27 +85,41 @@ class Probing:
         successes: Number of good answers.
         usual_seconds: Seconds that a good answer usually takes.
         alone_until: End of the first probe's head start, before which it is the only one, in monotonic seconds.
+        failed_until: When the slots of probes come back that failed while others could still be answered.
     """
 
-    __slots__ = ("alone_until", "in_flight", "successes", "usual_seconds")
+    __slots__ = ("alone_until", "failed_until", "in_flight", "successes", "usual_seconds")
 
     def __init__(self, usual_seconds: float) -> None:
         self.in_flight: list[Ticket] = []
         self.successes = 0
         self.usual_seconds = usual_seconds
         self.alone_until = NEVER
+        self.failed_until: list[float] = []
 
     def is_full(self, now: float, most: int) -> bool:
         """Whether another probe has to wait; at most `most` may be in flight at a time."""
-        return bool(self.in_flight) and (len(self.in_flight) >= most or now + TICK < self.alone_until)
+        return bool(self.in_flight) and (self._taken(now) >= most or now + TICK < self.alone_until)
+
+    def _taken(self, now: float) -> int:
+        return len(self.in_flight) + sum(now + TICK < until for until in self.failed_until)
 
     def wait(self, now: float, most: int) -> float:
         """Seconds until it is worth asking again."""
         if not self.is_full(now, most):
             return 0.0
-        if len(self.in_flight) < most:
+        if self._taken(now) < most:
             return self.alone_until - now
-        return min(self.usual_seconds, min(probe.lease_end for probe in self.in_flight) - now)
+        ends = [probe.lease_end for probe in self.in_flight]
+        ends += [until for until in self.failed_until if now + TICK < until]
+        return min(self.usual_seconds, min(ends) - now)
+
+    def fail(self, ticket: Ticket, now: float, until: float) -> bool:
+        """Take in a probe that failed, whose slot is kept until then; whether another one may still be answered."""
+        self.give_back(ticket)
+        self.failed_until = [each for each in self.failed_until if now + TICK < each]
+        self.failed_until.append(until)
+        return any(now + TICK < probe.lease_end for probe in self.in_flight)
 
     def give_back(self, ticket: Ticket) -> None:
         if ticket in self.in_flight:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import anyio
 import pytest
 
 from resilient_ai import CircuitOpenError, CircuitState, ErrorType, RejectedResultError, circuit_breaker
+from resilient_ai._circuit_breaker.config import CircuitConfig
+from resilient_ai._circuit_breaker.state import Circuit
 from resilient_ai._circuit_breaker.tickets import DEAD, HEAD_START
 from resilient_ai.events import CallRejected, CircuitClosed, CircuitHalfOpened, CircuitOpened
 from tests.circuit_breaker.support import fail
@@ -260,3 +264,83 @@ async def test_a_probe_that_never_ends_cannot_wedge_it_and_still_counts(registry
         gate.set()
 
     assert breaker.state is CircuitState.CLOSED
+
+
+class Dice:
+    """Refuses in 0.05 s or answers after 3 s, as it is told for one call after the other."""
+
+    def __init__(self, clock):
+        self.clock = clock
+        self.falls: list[bool] = []
+
+    async def ask(self) -> str:
+        good = self.falls.pop(0)
+        await self.clock.sleep(3 if good else 0.05)
+        if not good:
+            raise OSError("refused by chance")
+        return "pong"
+
+
+async def half_opened(dice: Dice, clock, registry, *, waits: bool, falls: list[bool], after: float = 0.0) -> int:
+    """Send callers at once to a circuit that is due, one for each fall, then one more; return how many calls came."""
+    ask = circuit_breaker(
+        "dice",
+        failure_threshold=1,
+        recovery_timeout=1,
+        success_threshold=1,
+        half_open_max_calls=3,
+        wait_for_all_probes=waits,
+        registry=registry,
+    )(dice.ask)
+
+    async def caller() -> None:
+        with contextlib.suppress(OSError, CircuitOpenError):
+            await ask()
+
+    async with clock.autojump():
+        dice.falls = [False]
+        await caller()
+        await clock.sleep(1)
+        dice.falls = [*falls, True]
+        async with anyio.create_task_group() as tasks:
+            for _ in falls:
+                tasks.start_soon(caller)
+            if after:
+                await clock.sleep(after)
+                tasks.start_soon(caller)
+    return len(falls) + 1 - len(dice.falls)
+
+
+@pytest.mark.parametrize(("waits", "state"), [(True, CircuitState.CLOSED), (False, CircuitState.OPEN)])
+async def test_a_probe_that_is_answered_after_another_was_refused_closes_it_where_all_are_waited_for(
+    registry, clock, waits, state
+):
+    await half_opened(Dice(clock), clock, registry, waits=waits, falls=[False, True, False])
+
+    assert registry.circuit_breakers["dice"].state is state
+
+
+async def test_it_opens_again_when_the_last_probe_fails(registry, clock):
+    await half_opened(Dice(clock), clock, registry, waits=True, falls=[False, False, False])
+
+    assert registry.circuit_breakers["dice"].state is CircuitState.OPEN
+    assert registry.circuit_breakers["dice"].stats().opened_count == 2
+
+
+@pytest.mark.parametrize(("after", "calls"), [(0.9, 3), (1.1, 4)])
+async def test_the_slot_of_a_failed_probe_is_free_again_after_the_period(registry, clock, after, calls):
+    asked = await half_opened(Dice(clock), clock, registry, waits=True, falls=[False, True, False], after=after)
+
+    assert asked == calls
+
+
+def test_a_used_up_quota_opens_it_again_at_once_whatever_is_waited_for():
+    state = Circuit(
+        CircuitConfig(failure_threshold=1, recovery_timeout=1, success_threshold=2, wait_for_all_probes=True)
+    )
+    first, _ = state.admit(0.0)
+    state.fail(first, 0.0, 0.0)
+    one, _ = state.admit(1.0)
+    state.admit(1.0)
+
+    assert state.fail(one, 1.1, 0.1, at_once=True) is CircuitState.OPEN

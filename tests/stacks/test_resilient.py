@@ -45,7 +45,9 @@ def test_it_stands_for_the_decorators_that_are_recommended(registry, clock):
     @classified_retry(rules={ErrorType.INTERNAL_ERROR: RetryRule(4, 0.5, 8.0)}, timeout_seconds=15.0, registry=by_hand)
     @failover(US, EU, strategy="least_latency", health_check_interval=5.0, hedge_after=7.5, registry=by_hand)
     @adaptive_limit(registry=by_hand)
-    @circuit_breaker(recovery_timeout=1.0, success_threshold=1, half_open_max_calls=5, registry=by_hand)
+    @circuit_breaker(
+        recovery_timeout=1.0, success_threshold=1, half_open_max_calls=5, wait_for_all_probes=True, registry=by_hand
+    )
     async def same(endpoint, prompt: str) -> str: ...
 
     assert layers(one) == layers(same)
