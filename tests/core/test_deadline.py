@@ -71,19 +71,6 @@ def test_a_call_in_time_gives_its_answer():
     assert in_jumping_time(main) == ("answer", True)
 
 
-def test_a_circuit_ends_a_call_by_the_clock_of_the_loop_and_not_by_its_own():
-    sleep = circuit_breaker(timeout_seconds=SECONDS, registry=Registry(listeners=()))(anyio.sleep)
-
-    async def main():
-        await sleep(0.0)  # from the second call on, no layer runs it
-        start = now()
-        with pytest.raises(CallTimeoutError):
-            await sleep(1000.0)
-        assert now() - start == pytest.approx(SECONDS)
-
-    in_jumping_time(main)
-
-
 def test_errors_pass_as_they_are():
     async def main():
         async def fail():

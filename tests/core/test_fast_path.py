@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from resilient_ai import (
+    CallTimeoutError,
     CircuitOpenError,
     Endpoint,
     ErrorType,
@@ -28,6 +29,7 @@ from resilient_ai._core.wrapper import decorate
 from resilient_ai.providers import Reply
 from resilient_ai.testing import VirtualClock, capture_events
 from resilient_ai.usage import Usage, report_usage
+from tests.core.support import JumpingLoop
 from tests.helpers import ByLayers, ProviderError, errors_mean_what_they_say, interleaved, scripted
 
 RECOMMENDED = ("degrade_to", "classified_retry", "failover", "adaptive_limit", "circuit_breaker")
@@ -357,6 +359,20 @@ async def test_a_refusal_of_a_circuit_forced_open_names_no_time(registry):
         await ask()
 
     assert (caught.value.reason, caught.value.retry_after) == ("forced_open", None)
+
+
+def test_a_circuit_ends_a_call_by_the_clock_of_the_loop_and_not_by_its_own():
+    sleep = circuit_breaker(timeout_seconds=10.0, registry=Registry(listeners=()))(anyio.sleep)
+
+    async def main() -> float:
+        await sleep(0.0)  # from the second call on, no layer runs it
+        start = anyio.current_time()
+        with pytest.raises(CallTimeoutError):
+            await sleep(1000.0)
+        return anyio.current_time() - start
+
+    taken = anyio.run(main, backend="asyncio", backend_options={"loop_factory": JumpingLoop})
+    assert taken == pytest.approx(10.0)
 
 
 def test_a_task_that_asyncio_cancels_hears_of_that_and_not_of_the_circuit():
