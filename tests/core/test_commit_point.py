@@ -121,7 +121,7 @@ async def test_commits_says_what_content_is_in_items_of_ones_own(registry):
 async def test_it_holds_for_the_whole_stack_and_is_given_once(registry):
     ends = []
 
-    async def tokens():
+    async def tokens(_endpoint=None):
         ends.append(1)
         yield "thinking"
         if len(ends) == 1:

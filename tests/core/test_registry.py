@@ -47,6 +47,10 @@ async def broken() -> None:
     raise OSError("down")
 
 
+async def with_endpoint(_endpoint=None):
+    return "pong"
+
+
 @pytest.fixture
 def call(registry):
     return circuit_breaker("openai", registry=registry)(ping)
@@ -69,7 +73,7 @@ def call(registry):
 )
 def test_what_is_no_registry_is_an_error_at_decoration_that_says_so(policy):
     with pytest.raises(ValueError, match="registry must be a Registry, got a dict"):
-        policy(registry={})(ping)
+        policy(registry={})(with_endpoint)
 
 
 async def test_repr_is_a_table_with_one_line_per_policy(registry, call):
