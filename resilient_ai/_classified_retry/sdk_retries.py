@@ -54,8 +54,10 @@ class OwnRetries:
 
     def look(self, error: BaseException, function: str) -> None:
         """Warn, once, if an error comes from a client that has sent its request more than once."""
-        # Most errors of other clients have none of these attributes; searching them would cost ten bare awaits.
-        if error.__cause__ is None and not _may_have("request", error) and not _may_have("errors", error):
+        # Most errors of other clients have none of these attributes; searching them would cost ten bare awaits. The
+        # attributes are not read: a property of httpx's raises if there is no value.
+        own = error.__dict__
+        if error.__cause__ is None and not ("request" in own or "errors" in own or _has_either(type(error))):  # type: ignore[arg-type]
             return
         if self.told or (found := _sent_again(error)) is None:
             return
@@ -69,9 +71,9 @@ class OwnRetries:
         )
 
 
-def _may_have(name: str, error: BaseException) -> bool:
-    """Whether an error has an attribute, without reading it: a property of httpx's raises if there is no value."""
-    return name in error.__dict__ or hasattr(type(error), name)
+@functools.lru_cache(512)
+def _has_either(kind: type) -> bool:
+    return hasattr(kind, "request") or hasattr(kind, "errors")
 
 
 def _sent_again(error: BaseException) -> tuple[str, int] | None:
