@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 _FULL_MEMORY = 100  # answers after which the oldest weigh little
 _QUICKER = 0.1  # weight of one answer in the baseline while answers come far quicker than it
 _LATEST = 0.15  # weight of one answer in the mean of the latest
+_CROWD = 0.05  # weight of one answer in the mean of the calls under way
+_CROWDED = 2.0  # times that mean: a call that began with more under way may have waited for those
 _LEARNED = 10  # answers before any is considered slow
 _SHORTEST = 0.001  # seconds that an answer counts for at least: differences below are the machine's, not the provider's
 _LN_2 = math.log(2.0)  # `log2` takes a third of the time that `log` takes on Python 3.11
@@ -35,6 +37,9 @@ class LatencyBaseline:
     deviations above the mean, which is two standard deviations, is slow, and about 2 of 100 answers are slow when
     nothing is wrong. The short mean minus the long one is the strain.
 
+    A call that begins with far more others under way than most may wait at the provider for these. If its answer takes
+    long, it weighs less, the less the more others there are: a crowd's queue must not be taken for normal.
+
     Attributes:
         seen: Answers learnt from.
         excess: 0.0 while answers come in normal time; closer to 1.0 the longer they take.
@@ -42,6 +47,7 @@ class LatencyBaseline:
 
     __slots__ = (
         "_answered",
+        "_crowd",
         "_deviation",
         "_latest",
         "_mean",
@@ -56,6 +62,7 @@ class LatencyBaseline:
         self._mean = self._deviation = 0.0  # the baseline
         self._latest = 0.0  # short mean, of answers and of calls that are slow and not answered yet
         self._answered = 0.0  # short mean, of answers alone
+        self._crowd = 1.0  # mean of the calls under way when a call began that was answered in normal time
         self._slow = math.inf  # logarithm of the seconds from which on an answer is slow
         self.seen = 0
         self.excess = 0.0
@@ -76,9 +83,9 @@ class LatencyBaseline:
         """Return from how many seconds on an answer is slow; inf until that is known."""
         return math.exp(self._slow) if self._slow < 100.0 else math.inf
 
-    def add(self, seconds: float) -> None:
+    def add(self, seconds: float, in_flight_at_start: int) -> None:
         """
-        Learn from one answer.
+        Learn from one answer, and from the calls under way when its call began, including itself.
 
         While answers take unusually long, each weighs a tenth and counts at most as just slow: a temporary problem must
         not become the baseline, but if a provider stays slower, that becomes normal in the end.
@@ -87,9 +94,14 @@ class LatencyBaseline:
         self.seen += 1
         if self.seen == 1:
             self._mean = self._latest = self._answered = value
+            self._crowd = float(in_flight_at_start)
         self._answered += _LATEST * (value - self._answered)
         self._update_excess(value)
         gain, error = 1.0 / min(self.seen, _FULL_MEMORY), value - self._mean
+        if error > 0.0 and in_flight_at_start > _CROWDED * self._crowd:
+            gain *= _CROWDED * self._crowd / in_flight_at_start
+        if not self.excess:
+            self._crowd += _CROWD * (in_flight_at_start - self._crowd)
         if self.excess or value > self._slow:
             gain *= 0.1
             error = min(error, self._slow - self._mean)
@@ -100,12 +112,12 @@ class LatencyBaseline:
         if self.seen >= _LEARNED:
             self._set_slow()
 
-    def add_some(self, answers: Sequence[tuple[float, *tuple[Any, ...]]]) -> int:
+    def add_some(self, answers: Sequence[tuple[float, int, *tuple[Any, ...]]]) -> int:
         """
         Learn from answers, up to the first after which they take far longer than normal.
 
         Args:
-            answers: Each begins with the seconds that it took.
+            answers: Each begins with the seconds that it took and the calls under way when its call began.
 
         Returns:
             How many were learnt from.
@@ -115,25 +127,31 @@ class LatencyBaseline:
             if not self.excess and self.seen >= _FULL_MEMORY and abs(self._latest - self._answered) < _SAME:
                 learnt += self._add_normal(answers[learnt:])
             if learnt < len(answers):
-                self.add(answers[learnt][0])
+                self.add(*answers[learnt][:2])
                 learnt += 1
             if self.excess:
                 break
         return learnt
 
-    def _add_normal(self, answers: Sequence[tuple[float, *tuple[Any, ...]]]) -> int:
+    def _add_normal(self, answers: Sequence[tuple[float, int, *tuple[Any, ...]]]) -> int:
         """Learn as `add` does, at a third of the cost, up to the first answer that has to be looked at more closely."""
         mean, deviation, latest, learnt = self._mean, self._deviation, self._answered, 0
+        crowd, under_way = int(_CROWDED * self._crowd), 0  # whole numbers: Python adds and compares them faster
         for each in answers:
-            seconds = each[0]
+            seconds, at_start = each[0], each[1]
             value = _LN_2 * log2(seconds) if seconds > _SHORTEST else _LOG_SHORTEST
             error, newest = value - mean, latest + _LATEST * (value - latest)
             if (error > _LEAST_SLOW and error > _SLOW_DEVIATIONS * deviation) or abs(newest - mean) > _LEAST_TOLERANCE:
                 break
+            if error > 0.0 and at_start > crowd:
+                break
             latest = newest
+            under_way += at_start
             mean += error / _FULL_MEMORY
             deviation += (abs(error) - deviation) / _FULL_MEMORY
             learnt += 1
+        if learnt:
+            self._crowd += (1.0 - (1.0 - _CROWD) ** learnt) * (under_way / learnt - self._crowd)
         self.seen += learnt
         self._mean, self._deviation, self._latest, self._answered = mean, deviation, latest, latest
         self._set_slow()

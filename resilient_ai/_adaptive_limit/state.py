@@ -278,7 +278,7 @@ class Limit:
         if concurrency.in_trouble:
             concurrency.witness(permit.in_flight_at_start, seconds)
         if self.in_flight.measure(permit):
-            concurrency.latency.add(seconds)
+            concurrency.latency.add(seconds, permit.in_flight_at_start)
             if concurrency.learn(permit, answered=True, in_flight=self.in_flight.count):
                 self.lowered = "slow answers"
 

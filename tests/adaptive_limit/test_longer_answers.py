@@ -16,7 +16,7 @@ from tests.adaptive_limit.support import at_once
 def test_the_longer_answers_take_the_fewer_of_them_are_believed(seconds, witnesses):
     latency = LatencyBaseline()
     for _ in range(50):
-        latency.add(1.0)
+        latency.add(1.0, 1)
     factors = [latency.witness(seconds) for _ in range(witnesses)]
 
     assert factors[:-1] == [1.0] * (witnesses - 1)
@@ -27,7 +27,7 @@ def test_the_longer_answers_take_the_fewer_of_them_are_believed(seconds, witness
 def test_answers_hardly_longer_than_normal_are_never_believed():
     latency = LatencyBaseline()
     for _ in range(50):
-        latency.add(1.0)
+        latency.add(1.0, 1)
 
     assert {latency.witness(1.3) for _ in range(40)} == {1.0}
     assert latency.typical == pytest.approx(1.0)
@@ -37,7 +37,7 @@ def test_answers_hardly_longer_than_normal_are_never_believed():
 def test_a_function_that_takes_microseconds_is_not_slow_when_the_machine_holds_it_up(longer):
     latency = LatencyBaseline()
     for seconds in [0.00002] * 50 + longer:
-        latency.add(seconds)
+        latency.add(seconds, 1)
 
     assert latency.excess == 0.0
     assert latency.slow_after > 0.001
@@ -46,10 +46,32 @@ def test_a_function_that_takes_microseconds_is_not_slow_when_the_machine_holds_i
 def test_one_long_answer_among_normal_ones_is_not_believed():
     latency = LatencyBaseline()
     for _ in range(50):
-        latency.add(1.0)
+        latency.add(1.0, 1)
 
     assert {latency.witness(4.0 if number % 5 == 0 else 1.0) for number in range(40)} == {1.0}
     assert latency.typical == pytest.approx(1.0)
+
+
+def test_the_queue_of_a_crowd_is_not_taken_for_normal():
+    """Forty callers come at once before anything is known, and the provider answers two at a time, a second each."""
+    latency = LatencyBaseline()
+    for number in range(40):
+        latency.add(1.0 + number // 2, number + 1)
+
+    assert latency.typical < 4.0
+    assert latency.excess > 0.0
+
+
+def test_longer_answers_become_normal_when_as_many_calls_as_these_had_beside_them_are_usual():
+    """A provider that works in batches, say: each of thirty calls takes longer than one alone."""
+    latency = LatencyBaseline()
+    for _ in range(50):
+        latency.add(1.0, 1)
+    for _ in range(300):
+        latency.add(1.4, 30)
+
+    assert latency.typical == pytest.approx(1.4, rel=0.05)
+    assert latency.excess == 0.0
 
 
 async def test_twice_as_long_answers_get_more_places_than_before_soon(registry, clock, provider):
@@ -88,14 +110,14 @@ def test_answers_learnt_together_teach_what_they_teach_one_by_one(seed):
     together, one_by_one = LatencyBaseline(), LatencyBaseline()
     for _ in range(60):
         typical, spread = rng.choice([0.1, 1.0, 1.0, 1.0, 4.0]), rng.choice([0.1, 0.5, 1.0])
-        left = [(typical * math.exp(rng.gauss(0.0, spread)),) for _ in range(rng.randint(1, 64))]
+        left = [(typical * math.exp(rng.gauss(0.0, spread)), 3) for _ in range(rng.randint(1, 64))]
         if rng.random() < 0.2:
             together.at_least(5.0)
             one_by_one.at_least(5.0)
         while left:
             learnt = together.add_some(left)
-            for number, (seconds,) in enumerate(left[:learnt], 1):
-                one_by_one.add(seconds)
+            for number, answer in enumerate(left[:learnt], 1):
+                one_by_one.add(*answer)
                 assert number == learnt or not one_by_one.excess
             left = left[learnt:]
 
