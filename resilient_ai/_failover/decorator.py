@@ -278,8 +278,9 @@ def failover(
             is asked too; the first answer wins, and the other call is cancelled. "p95": the time within which 95 % of
             the answers come, learned from 20 answers on. Default: never. Not for plain functions. None is asked whose
             average answer, and half of one more, would come after the caller's deadline. An endpoint counts as
-            stalled when a caller left it after a long time in which it answered nobody. It is then avoided for a
-            while, and the next call that goes there is hedged after 1.5 average answer times, outside the budget.
+            stalled when a caller left it after a long time in which it answered nobody, or when calls wait there for
+            longer than an endpoint that works would make them in one case of 50. It is then avoided for a while,
+            these calls are hedged outside the budget, and the next ones that go there after 1.5 average answer times.
             When it answers again, calls from before are sent to it once more.
         hedge_budget: Extra calls by hedging, as a share of all calls; the first three are free. Default 0.05; 0
             switches hedging off.

@@ -21,7 +21,7 @@ from resilient_ai._core.imports import met_an_import
 from resilient_ai._core.quantiles import quantile
 
 from .endpoint_state import EndpointState
-from .stall import AVOIDED, LONG, Stall
+from .stall import AVOIDED, LONG, Stall, is_no_chance
 from .ticket import InFlight, Ticket
 
 # The provider refuses the credential or the account: asking again soon cannot help; a person has to act.
@@ -158,6 +158,13 @@ class EndpointHealth:
     def stalled(self) -> bool:
         """Whether calls were left in vain and none has been answered since: it may hang."""
         return self.stall.is_on(self.ok)
+
+    def hangs(self, call: object, began: float, now: float) -> bool:
+        """Whether it answers nobody: callers left in vain, or too many wait for too long, among them this call."""
+        self.stall.waiting[call] = began
+        if not self.stalled and is_no_chance(self.stall.waiting.values(), self.samples.copy(), now):
+            self.stall.left_in_vain(now, self.ok)
+        return self.stalled
 
     def latency(self) -> float | None:
         """Moving average of the answers' seconds; None without any."""

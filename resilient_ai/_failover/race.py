@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from .selection import Admission, EndpointSelection
     from .ticket import Ticket
 
-_LEAST_PAUSE = 0.25  # least seconds between two checks whether an endpoint has forgotten a call
+_LEAST_PAUSE = 0.25  # least seconds between two checks whether an endpoint hangs, or has forgotten a call
+_CHECKS = 4  # whether it hangs, in the time of an average answer
 
 
 class FirstCall(NamedTuple):
@@ -66,6 +67,7 @@ class Race:
         self._clock = clock
         self._answer: Answer | None = None
         self._error: Exception | None = None
+        self._first: Candidate | None = None
         self._began = 0.0
         self._stalled = False  # whether the first endpoint may hang
         self._usual = 0.0  # seconds that its answers usually take
@@ -131,8 +133,35 @@ class Race:
     async def _ask_beside(self, delay: float, budget: HedgeBudget, tasks: TaskGroup | BesideTasks) -> None:
         while (wait := self._began + self._delay(delay) - self._clock.now()) > 0:  # again if the first call moved on
             await self._clock.sleep(wait)
-        if self._has_ended():  # the answer came in the same turn of the event loop, after a stall of that, say
-            return
+        try:
+            if (
+                not self._has_ended()
+            ):  # else the answer came in the same turn of the event loop, after a stall of that, say
+                self._check_for_a_hang()
+                self._hedge(budget, tasks)
+            while not self._has_ended() and not budget.off:
+                await self._clock.sleep(max(_LEAST_PAUSE, self._usual / (_CHECKS if self.hedge is None else 1)))
+                if self._has_ended():
+                    return
+                if self.hedge is None and self._check_for_a_hang():
+                    self._hedge(budget, tasks)
+                if (admission := self._asked_again()) is not None:
+                    self._begin(admission, tasks)
+        finally:
+            self._stop_waiting()
+
+    def _check_for_a_hang(self) -> bool:
+        first = self._first
+        if hangs := first is not None and first.shared.hangs(self, self._began, self._clock.now()):
+            self._stalled = True
+        return hangs
+
+    def _stop_waiting(self) -> None:
+        if self._first is not None:
+            self._first.shared.stopped_waiting(self)
+
+    def _hedge(self, budget: HedgeBudget, tasks: TaskGroup | BesideTasks) -> None:
+        """Ask another endpoint too, if one may be asked."""
         # If the first endpoint hangs, it does not work on its call, so that a second call is no extra work.
         free = self._stalled and not budget.off
         if free or budget.take():
@@ -140,10 +169,6 @@ class Race:
                 self._begin(admission, tasks)
             elif not free:
                 budget.give_back()
-        while not self._has_ended() and not budget.off:
-            await self._clock.sleep(max(_LEAST_PAUSE, self._usual))
-            if not self._has_ended() and (admission := self._asked_again()) is not None:
-                self._begin(admission, tasks)
 
     def _has_ended(self) -> bool:
         return self._answer is not None or self._error is not None or not self._running
@@ -179,7 +204,9 @@ class Race:
         return min(delay, LONG * self._usual) if self._stalled and self._usual else delay
 
     def _note_first(self, candidate: Candidate, started: float) -> None:
+        self._stop_waiting()
         health = candidate.health
+        self._first = candidate
         self._began, self._stalled, self._usual = started, health.stalled, health.latency() or 0.0
 
     async def _ask(

@@ -106,6 +106,16 @@ class SharedEndpoint:
         with self._lock:
             self.health.lose(ticket, now, seconds, winner)
 
+    def hangs(self, call: object, began: float, now: float) -> bool:
+        """Whether it answers nobody, as calls show that wait; this one is among them from now on."""
+        with self._lock:
+            return self.health.hangs(call, began, now)
+
+    def stopped_waiting(self, call: object) -> None:
+        """Take in that a call waits no longer."""
+        with self._lock:
+            self.health.stall.waiting.pop(call, None)
+
     def checked(self, result: CheckResult, now: float, interval: float) -> None:
         """Take in the result of a health check."""
         came_back = False

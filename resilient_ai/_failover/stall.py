@@ -4,13 +4,20 @@ An endpoint's stall: it hangs, and no error reports that.
 A caller that leaves does not count as a failure. But when callers leave after a long time in which nobody else was
 answered either, the endpoint is avoided for a while, and the next call that goes there is hedged soon. An endpoint that
 answers again may have restarted: calls from before the stall count as forgotten.
+
+The same is known sooner by how many calls wait, and for how long: one of ten answers may take that long, but hardly all
+three that are under way.
 """
 
 from __future__ import annotations
 
-from typing import Final
+from bisect import bisect_right
+from typing import TYPE_CHECKING, Final
 
 from resilient_ai._core.clock import NEVER
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
 
 LONG: Final = 1.5  # average answer times after which a call that is left counts as left in vain
 AVOIDED: Final = 8.0  # factor of a stalled endpoint's score: others are asked first, unless they are that busy
@@ -18,6 +25,7 @@ _AVOIDED_SECONDS: Final = 5.0  # seconds of avoidance after one call in vain; do
 _LONGEST_AVOIDED: Final = 40.0  # most seconds of avoidance
 _OVERDUE: Final = 3.0  # average answer times without an answer that make a stall
 _OVERDUE_SECONDS: Final = 1.0  # least seconds without an answer that make a stall
+_BY_CHANCE: Final = 0.02  # a working endpoint leaves calls without an answer for so long no oftener than this
 _ENOUGH: Final = 3  # a stall needs more calls in flight than these: one or two are late by chance
 
 
@@ -27,12 +35,14 @@ class Stall:
 
     Attributes:
         in_vain: Calls left in vain since the last answer.
+        waiting: When calls began that have waited for longer than the delay before a hedge.
     """
 
-    __slots__ = ("_answers_then", "_left_at", "_resumed_at", "in_vain")
+    __slots__ = ("_answers_then", "_left_at", "_resumed_at", "in_vain", "waiting")
 
     def __init__(self) -> None:
         self.in_vain = 0
+        self.waiting: dict[object, float] = {}
         self._answers_then = 0
         self._left_at = NEVER
         self._resumed_at = NEVER  # start of the call whose answer ended the latest stall
@@ -58,6 +68,27 @@ class Stall:
     def has_outlived(self, began: float, now: float, average: float | None) -> bool:
         """Whether a call that began at `began` was forgotten: it is overdue, and a later call ended the stall."""
         return began < self._resumed_at and now - began > _overdue(average)
+
+
+def is_no_chance(waiting: Iterable[float], answers: Sequence[tuple[float, float]], now: float) -> bool:
+    """
+    Whether a working endpoint would hardly have left these calls without an answer for so long.
+
+    Args:
+        waiting: When they began.
+        answers: Begin and end of the latest answers.
+        now: The time.
+    """
+    if not answers:
+        return False
+    latest = max(began for began, _ in answers)
+    times = sorted(ended - began for began, ended in answers)
+    chance = 1.0
+    for each in waiting:
+        if each > latest:  # where a later call was answered, this one is merely late
+            longer = len(times) - bisect_right(times, now - each)
+            chance *= (longer + 1) / (len(times) + 1)
+    return chance <= _BY_CHANCE
 
 
 def _overdue(average: float | None) -> float:

@@ -365,6 +365,27 @@ async def test_after_a_call_in_vain_the_next_one_there_is_hedged_soon_and_beside
     assert clock.now() - began == pytest.approx(1 + 1.5 + 1)
 
 
+@pytest.mark.parametrize(("waiting", "asked"), [(1, []), (4, ["eu"] * 4)])
+async def test_where_more_calls_wait_than_chance_would_leave_the_endpoint_hangs_and_each_is_hedged(
+    hedged, clock, waiting, asked
+):
+    slow = Slow(clock, us=3, eu=4)
+    ask = hedged(slow, hedge_after=2)
+    async with clock.autojump():
+        for seconds in [3] * 3 + [1] * 30:  # after three hedges that lose, the budget is spent
+            slow.seconds["us"] = seconds
+            await ask()
+        slow.seconds.update(us=3600, eu=1)
+        slow.began.clear()
+        with clock.move_on_after(3.5):
+            async with anyio.create_task_group() as tasks:
+                for _ in range(waiting):
+                    tasks.start_soon(ask)
+
+    assert [name for name, _ in slow.began if name == "eu"] == asked
+    assert [name for name, _ in slow.ended if name == "eu"][3:] == asked
+
+
 async def test_an_endpoint_that_never_answered_does_not_get_call_after_call(hedged, clock, registry):
     slow = Slow(clock, us=3600, eu=1)
     ask = hedged(slow, hedge_after=100, strategy="least_latency")
