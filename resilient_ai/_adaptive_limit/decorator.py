@@ -166,7 +166,8 @@ def adaptive_limit(
     the new normal. A provider that has stopped answering gets one more call per response time until it is back.
     At a rate limit calls are paced: at 0.7 of the rate that was being accepted, back at that rate after 5 seconds,
     then carefully faster, and unlimited after 15; not before the provider's `retry_after` unless other calls are
-    accepted meanwhile.
+    accepted meanwhile. Right after an outage that rate is not known, and the pace doubles each second until calls
+    are refused.
 
     Both need evidence. A refusal is compared with the share of calls that the provider refuses however few it gets:
     up to a fifth of all calls refused by chance costs no answers. A first refusal slows down the next 20 calls to see

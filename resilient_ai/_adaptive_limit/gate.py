@@ -182,7 +182,7 @@ class LimitGate:
     def not_made(self, permit: Permit) -> None:
         """Take back the permit of a call that something else prevented."""
         with self.lock:
-            self.state.give_back(permit)
+            self.state.give_back(permit, self._now())
         self.after_change()
 
     def released(self, permit: Permit) -> None:
@@ -204,7 +204,7 @@ class LimitGate:
             elif lesson == "overload":
                 self.state.overload(permit, now)
             elif lesson == "not sent":
-                self.state.give_back(permit)
+                self.state.give_back(permit, now)
             elif lesson == "slow":
                 self.state.time_out(permit, now)
             else:

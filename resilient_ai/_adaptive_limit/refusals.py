@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _COHORT_SECONDS = 0.1
 _RECENT_SECONDS = 10.0
+_OUT_REFUSED, _OUT_SECONDS = 3, 5.0  # so many refused and nothing taken for so long: the provider was out
 _ENOUGH_TAKEN, _LONG_SECONDS = 10, 60.0  # calls that show a rate, and how far back they are looked for
 _COHORTS = round(_RECENT_SECONDS / _COHORT_SECONDS)  # how many are kept
 _EXPECTED = 0.05  # share of calls refused by chance before anything is known
@@ -215,6 +216,15 @@ class Refusals:
                 break
             taken, began = taken + each.taken, each.began
         return taken, now - began
+
+    def show_the_rate(self, now: float) -> bool:
+        """Return whether `taken_lately` shows what is accepted; else the provider was out, and it is only the least."""
+        refused = 0
+        for each in reversed(self._cohorts):
+            if each.taken:
+                return refused < _OUT_REFUSED or now - each.began < _OUT_SECONDS
+            refused += each.refused
+        return False
 
     def all_refused(self) -> bool:
         """Return whether every call was refused since less is sent."""

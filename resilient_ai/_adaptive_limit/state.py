@@ -334,14 +334,14 @@ class Limit:
         """Lower the pace unless the refusal may be chance; return whether it was lowered."""
         pace, refusals = self.pace, self.refusals
         pace.refused_after(now - permit.started)
+        pace.refused(now)
         finding = refusals.refused(permit.cohort, now)
         if not permit.cohort.tested:  # it was sent before the pace was lowered
             return False
         taken, seconds = refusals.taken_lately(now)
         known = taken >= _MEASURED and seconds >= _MEASURED_SECONDS
         if finding.beyond_chance or finding.nothing_taken or (finding.is_first and known):
-            refusals.begin_anew()
-            pace.cut(now, max(taken, 1) / max(seconds, 1.0), trial=not finding.beyond_chance)
+            self._cut_pace(now, trial=not finding.beyond_chance)
             if finding.nothing_taken:
                 pace.hold(now, retry_after, permit.started, provisional=True)
             return True
@@ -349,15 +349,23 @@ class Limit:
             pace.hold(now, retry_after, permit.started, provisional=False)
         return False
 
+    def _cut_pace(self, now: float, *, trial: bool) -> None:
+        taken, seconds = self.refusals.taken_lately(now)
+        measured = self.refusals.show_the_rate(now)
+        self.refusals.begin_anew()
+        self.pace.cut(now, max(taken, 1) / max(seconds, 1.0), trial=trial, measured=measured)
+
     def fail(self, permit: Permit) -> None:
         """Record that the call ended with an error that says nothing about how much the provider handles."""
         self.look_closely()
         self.failed += 1
         self.in_flight.remove(permit)
 
-    def give_back(self, permit: Permit) -> None:
+    def give_back(self, permit: Permit, now: float) -> None:
         """Take back the permit of a call that was not sent: a circuit below refused it."""
         self.look_closely()
+        if permit.cohort.tested and permit.cohort.speed is not Speed.FREE:
+            self.pace.not_sent(now)
         self.refusals.not_sent(permit.cohort)
         self.in_flight.remove(permit)
 

@@ -227,7 +227,7 @@ class LimitMachine(RuleBasedStateMachine):
         if outcome == "succeed" and news:
             self.together = max(self.together, self.starts[permit])
         self.lowered()
-        if outcome in ("succeed", "overload", "time_out", "release"):
+        if outcome in ("succeed", "overload", "time_out", "release", "give_back"):
             getattr(self.limit, outcome)(permit, self.now)
         else:
             getattr(self.limit, outcome)(permit)
