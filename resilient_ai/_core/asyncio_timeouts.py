@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio  # noqa: TID251 - its timeouts are what this is about
 import math
+from functools import lru_cache
 from types import MethodType
 from typing import Any, Final
 
@@ -38,8 +39,9 @@ def timeout_around(loop: Any, task: Any, *, until: float = math.inf, before_a_ca
     due, ends = _due_by(timers, until, most if len(timers) <= most else latest), math.inf
     for timer in _set_last(timers, latest) if due is None else due:
         callback = timer._callback  # for a timeout its own method; None for a cancelled timer
-        timeout = callback.__self__ if type(callback) is MethodType else None
-        if type(timeout) is asyncio.Timeout and getattr(timeout, "_task", None) is task and timer.when() < ends:
+        if type(callback) is not MethodType or type(timeout := callback.__self__) is not asyncio.Timeout:
+            continue
+        if getattr(timeout, "_task", None) is task and timer.when() < ends:
             ends = timer.when()
     return ends
 
@@ -65,9 +67,14 @@ def _due_by(timers: list[Any], until: float, most: int) -> list[Any] | None:
 
 def _set_last(timers: list[Any], number: int) -> list[Any]:
     """The timers added last to a heap: a new entry moves from the end towards the root only."""
-    first, last = len(timers) - number, len(timers) - 1
-    found = timers[first:]
+    return [timers[place] for place in _places_of_latest(len(timers), number)]
+
+
+@lru_cache(1024)  # the lengths of a loop's list recur, and to work the places out takes thirty bare awaits
+def _places_of_latest(length: int, number: int) -> tuple[int, ...]:
+    first, last = length - number, length - 1
+    found = [*range(first, length)]
     while first:
         first, last = (first - 1) // 2, (last - 1) // 2
-        found += timers[first : last + 1]
-    return found
+        found += range(first, last + 1)
+    return tuple(found)
