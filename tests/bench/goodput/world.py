@@ -12,7 +12,7 @@ import heapq
 import math
 import selectors
 import time
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from statistics import NormalDist
@@ -122,6 +122,15 @@ class Fault:
         return self.end if self.kind in ("down", "hang") else self.begin
 
 
+def chance(faults: Sequence[Fault]) -> float:
+    """Share of the calls that fail by chance."""
+    return 1 - math.prod(1 - fault.amount for fault in faults if fault.kind in BY_CHANCE)
+
+
+def speed(faults: Sequence[Fault]) -> float:
+    return math.prod(fault.amount for fault in faults if fault.kind == "slow")
+
+
 @dataclass
 class Endpoint:
     """One region: so many calls at a time, the others queue, and more than that are refused with a 529."""
@@ -151,7 +160,13 @@ class Endpoint:
         self._edges = sorted({edge for each in self.faults if each.kind == "slow" for edge in (each.begin, each.end)})
 
     def fate(
-        self, when: float, request: Request, *, real: bool, length: float | None = None
+        self,
+        when: float,
+        request: Request,
+        *,
+        real: bool,
+        length: float | None = None,
+        faults: Sequence[Fault] | None = None,
     ) -> tuple[float, Exception | None]:
         """
         How long a call would take that is sent then, up to the answer's first part, and what comes of it.
@@ -162,10 +177,11 @@ class Endpoint:
             real: Whether it is sent; else nothing changes.
             length: To look without knowing the call's luck: as if the answer had so many typical lengths, and chance
                 refused nothing.
+            faults: To look as if these were the endpoint's troubles, all the time.
         """
         broken, answer_luck, seconds = self._luck(request) if length is None else (1.0, 0.0, length)
-        for fault in self.faults:
-            if not fault.on(when):
+        for fault in self.faults if faults is None else faults:
+            if faults is None and not fault.on(when):
                 continue
             if fault.kind == "down" or (fault.kind == "flapping" and (when - fault.begin) % 10 < 5):
                 return 0.05, ProviderError(503)
@@ -189,12 +205,15 @@ class Endpoint:
         if len(self._under_way) >= self.slots + self.queue:
             return 0.1, ProviderError(529)
         start = max(when, self._free[0])
-        end = self._finish(start, self.typical * seconds)
+        work = self.typical * seconds
+        if faults is not None:
+            return start + self.first_part * work / speed(faults) - when, None
+        end = self._finish(start, work)
         if real:
             heapq.heapreplace(self._free, end)
             heapq.heappush(self._under_way, end)
         if self.first_part < 1:
-            end = self._finish(start, self.first_part * self.typical * seconds)
+            end = self._finish(start, self.first_part * work)
         return end - when, None
 
     async def call(self, request: Request) -> Any:
@@ -212,10 +231,9 @@ class Endpoint:
         if error is not None:
             raise error
 
-    def chance(self, when: float) -> float:
-        """Share of the calls that fail by chance then."""
-        shares = [fault.amount for fault in self.faults if fault.kind in BY_CHANCE and fault.on(when)]
-        return 1 - math.prod(1 - share for share in shares)
+    def troubles(self, when: float) -> list[Fault]:
+        """What is the matter then."""
+        return [fault for fault in self.faults if fault.on(when)]
 
     def _luck(self, request: Request) -> tuple[float, float, float]:
         """Two numbers from 0 to 1 and the length of the answer, for the request's next attempt here."""
@@ -231,7 +249,7 @@ class Endpoint:
 
     def _take_token(self, when: float, rate: float, *, real: bool) -> float:
         """Seconds until there is a token; a refused call uses up a quarter of one."""
-        tokens = min(rate, self._tokens + (when - self._filled) * rate)
+        tokens = min(max(rate, 1.0), self._tokens + (when - self._filled) * rate)
         if real:
             self._tokens, self._filled = (tokens - 1 if tokens >= 1 else tokens - 0.25), when
         return 0.0 if tokens >= 1 else (1 - tokens) / rate
@@ -242,10 +260,10 @@ class Endpoint:
             return start + work
         when = start
         for edge in [edge for edge in self._edges if edge > start] + [math.inf]:
-            speed = math.prod(fault.amount for fault in self.faults if fault.kind == "slow" and fault.on(when))
-            if when + work / speed <= edge:
-                return when + work / speed
-            work -= (edge - when) * speed
+            pace = speed(self.troubles(when))
+            if when + work / pace <= edge:
+                return when + work / pace
+            work -= (edge - when) * pace
             when = edge
         return when
 
