@@ -84,7 +84,7 @@ def taught(endpoints: Sequence[Endpoint], patience: float) -> Ask:
 
     A call that comes back shows what was the matter with its endpoint when it was sent. An endpoint is taken for dead
     when it says so, when its answers come too late, or when it is improbable that so many calls take so long; it then
-    gets one call a second.
+    gets one call a second, if it has room.
     """
     beliefs = [_Belief(each, patience) for each in endpoints]
 
@@ -94,7 +94,7 @@ def taught(endpoints: Sequence[Endpoint], patience: float) -> Ask:
         while (left := request.deadline - now()) > 0:
             probes |= {task for task, belief in hoped.items() if belief.dead()}
             hoped = {task: belief for task, belief in hoped.items() if task not in probes}
-            probes |= {belief.probe(request) for belief in beliefs if belief.dead() and belief.next_probe <= now()}
+            probes |= {belief.probe(request) for belief in beliefs if belief.asks_for_probe(request)}
             if not hoped:
                 soonest, _, belief = min((belief.seconds(request), belief.endpoint.name, belief) for belief in beliefs)
                 if soonest <= left:
@@ -144,6 +144,13 @@ class _Belief:
     def _answer(self) -> float:
         """Seconds of a typical answer, or of its first part."""
         return self.endpoint.first_part * self.endpoint.typical / speed(self.faults)
+
+    def asks_for_probe(self, request: Request) -> bool:
+        """It is taken for dead, its turn has come, and a call would not queue there."""
+        if not self.dead() or now() < self.next_probe:
+            return False
+        seconds, error = self.endpoint.fate(now(), request, real=False, length=1.0, faults=())
+        return error is None and seconds < 1.01 * self.endpoint.first_part * self.endpoint.typical
 
     def probe(self, request: Request) -> asyncio.Task[Any]:
         self.next_probe = now() + PROBE
