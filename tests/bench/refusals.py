@@ -4,8 +4,8 @@ What refusals by chance cost with `adaptive_limit`: answers in time, in points b
     python -m tests.bench.refusals          virtual time, a minute or two
     python -m tests.bench.refusals --real   a few cells in real time, in 40 seconds
 
-A provider that has room for everybody refuses a share of all calls, however slowly it is asked. The stack is the one
-that the README recommends under load, on one endpoint and on two.
+A provider that has room for everybody refuses a share of all calls, however slowly it is asked. The stack is
+`@resilient`, on one endpoint and on two.
 """
 
 from __future__ import annotations
@@ -13,20 +13,10 @@ from __future__ import annotations
 import argparse
 import asyncio
 import random
-from collections.abc import Callable
 
 import anyio
 
-from resilient_ai import (
-    Endpoint,
-    ErrorType,
-    Registry,
-    RetryRule,
-    adaptive_limit,
-    circuit_breaker,
-    classified_retry,
-    failover,
-)
+from resilient_ai import Endpoint, Registry, resilient
 from resilient_ai.types import SystemClock
 
 from .goodput.world import VirtualLoop, now
@@ -69,21 +59,16 @@ async def share_answered(
             raise RefusedError(status)
         await asyncio.sleep(0.25 + 0.5 * luck.random())
 
-    call = circuit_breaker(recovery_timeout=1, success_threshold=1, half_open_max_calls=5, registry=registry)(provider)
-    if limited:
-        call = adaptive_limit(registry=registry)(call)
     names = [Endpoint(name) for name in ("us", "eu")[:ends]]
-    call = failover(*names, strategy="least_latency", hedge_after=8, registry=registry)(call)
-    ask: Callable[[], object] = classified_retry(
-        rules={ErrorType.INTERNAL_ERROR: RetryRule(4, 0.5, 8.0)}, registry=registry
-    )(call)
+    stack = resilient(*names, patience=deadline, adaptive_limit=None if limited else False, registry=registry)
+    ask = stack(provider)
     outcomes: list[bool] = []
 
     async def caller(when: float) -> None:
         await asyncio.sleep(when)
         try:
             with anyio.fail_after(deadline):
-                await ask()  # type: ignore[misc]
+                await ask()
             outcomes.append(True)
         except Exception:
             outcomes.append(False)
