@@ -134,9 +134,8 @@ class Race:
         while (wait := self._began + self._delay(delay) - self._clock.now()) > 0:  # again if the first call moved on
             await self._clock.sleep(wait)
         try:
-            if (
-                not self._has_ended()
-            ):  # else the answer came in the same turn of the event loop, after a stall of that, say
+            # The answer may have come in the same turn of the event loop, after a stall of that, say.
+            if not self._has_ended():
                 self._check_for_a_hang()
                 self._hedge(budget, tasks)
             while not self._has_ended() and not budget.off:
