@@ -21,7 +21,7 @@ from resilient_ai._core.imports import met_an_import
 from resilient_ai._core.quantiles import quantile
 
 from .endpoint_state import EndpointState
-from .stall import AVOIDED, LONG, Stall, is_no_chance
+from .stall import AVOIDED, LONG, Stall
 from .ticket import InFlight, Ticket
 
 # The provider refuses the credential or the account: asking again soon cannot help; a person has to act.
@@ -161,10 +161,7 @@ class EndpointHealth:
 
     def hangs(self, call: object, began: float, now: float) -> bool:
         """Whether it answers nobody: callers left in vain, or too many wait for too long, among them this call."""
-        self.stall.waiting[call] = began
-        if not self.stalled and is_no_chance(self.stall.waiting.values(), self.samples.copy(), now):
-            self.stall.left_in_vain(now, self.ok)
-        return self.stalled
+        return self.stall.is_shown_by(call, began, self.samples.copy(), self.ok, now)
 
     def latency(self) -> float | None:
         """Moving average of the answers' seconds; None without any."""

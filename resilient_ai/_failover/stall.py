@@ -56,6 +56,15 @@ class Stall:
         self.in_vain = self.in_vain + 1 if self.is_on(answers) else 1
         self._answers_then, self._left_at = answers, now
 
+    def is_shown_by(
+        self, call: object, began: float, latest: Sequence[tuple[float, float]], answers: int, now: float
+    ) -> bool:
+        """Whether it is on, or begins with this call, which waits; `latest` are begin and end of the latest answers."""
+        self.waiting[call] = began
+        if not self.is_on(answers) and is_no_chance(self.waiting.values(), latest, now):
+            self.left_in_vain(now, answers)
+        return self.is_on(answers)
+
     def is_avoided(self, now: float) -> bool:
         """Whether it is too early to try a stalled endpoint."""
         return now < self._left_at + min(_LONGEST_AVOIDED, _AVOIDED_SECONDS * 2.0 ** (self.in_vain - 1))
