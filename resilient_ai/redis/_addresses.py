@@ -66,22 +66,25 @@ def sentinels_of(url: str) -> Sentinels | None:
     """
     if (scheme := _scheme_of(url)) not in _SENTINEL_SCHEMES:
         return None
+    # By hand, since `urlsplit` of some Python releases takes one IPv6 address among several hosts for a mistake.
+    place, _, fragment = url.partition("://")[2].partition("#")
+    place, _, query = place.partition("?")
+    netloc, _, path = place.partition("/")
+    told, _, hosts = netloc.rpartition("@")
     try:
-        parts = urlsplit(url)
-        told, _, hosts = parts.netloc.rpartition("@")
         nodes = [urlsplit(f"//{each}") for each in hosts.split(",")]
         found = tuple((each.hostname or "", each.port or _SENTINEL_PORT) for each in nodes)
     except ValueError:  # its message would show what was read as the port
         return None
-    service = unquote(parts.path.removeprefix("/"))
-    if not service or "/" in parts.path[1:] or "@" in told + service + parts.query or parts.fragment:
+    service = unquote(path)
+    if not service or "/" in path or "@" in told + service + query or fragment:
         return None
     if not all(host for host, _ in found):
         return None
     user, _, password = told.partition(":")
     credentials = {"username": unquote(user), "password": unquote(password)}
     own: dict[str, str] = {}
-    for option in parts.query.split("&") if parts.query else ():
+    for option in query.split("&") if query else ():
         name, is_told, value = option.partition("=")
         if name in _OF_SENTINELS and is_told:
             own[_OF_SENTINELS[name]] = unquote(value)
