@@ -8,14 +8,15 @@ import unicodedata
 from functools import lru_cache
 
 # Each alternative is one encoded character or a run of encoded bytes. Double encoding is common: JSON within JSON.
+# No run is possessive: nothing follows it that could make it shorter, and before Python 3.11.5 possessive groups fail.
 _ENCODED = re.compile(
     r"""(?xi)
-    (?P<bytes>(?:\\{1,8}x[0-9a-f]{2})++)
-    | (?P<percent>(?:%(?:25){0,4}[0-9a-f]{2})++)
+    (?P<bytes>(?:\\{1,8}x[0-9a-f]{2})+)
+    | (?P<percent>(?:%(?:25){0,4}[0-9a-f]{2})+)
     | (?P<long>\\{1,8}(?-i:U)[0-9a-f]{8})
-    | (?P<units>(?:(?:\\{1,8}|%(?:25){0,4})(?-i:u)[0-9a-f]{4})++)
-    | (?P<octal>(?:\\{1,8}[0-3][0-7]{2})++)
-    | (?P<quoted>(?-i:=[89A-F][0-9A-F](?:=\r?\n)?){2,4096}+)   # quoted-printable, as mails have it
+    | (?P<units>(?:(?:\\{1,8}|%(?:25){0,4})(?-i:u)[0-9a-f]{4})+)
+    | (?P<octal>(?:\\{1,8}[0-3][0-7]{2})+)
+    | (?P<quoted>(?-i:=[89A-F][0-9A-F](?:=\r?\n)?){2,4096})   # quoted-printable, as mails have it
     | (?P<braces>\\{1,8}u\{[0-9a-f]{1,6}\})
     | (?P<entity>&(?:amp;){0,4}(?:\#[0-9]{1,7}|\#x[0-9a-f]{1,6}|[a-z][a-z0-9]{1,24});)
     | (?P<space>\\{1,8}[nrtbfv])
