@@ -14,6 +14,7 @@ Nothing is known about capacity that was never used: when answers become slow or
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
@@ -40,6 +41,7 @@ _TRUSTED = 10  # answers after which it is known how much of the limit is used
 # (itself included), and when that was.
 Answer = tuple[float, int, int, float]
 _at_start = itemgetter(1)
+_as_float = lru_cache(64)(float)  # limits with the same settings share three numbers
 LEARNT_TOGETHER = 64  # the most answers in a list; a list is learnt from after a twentieth of a second at the latest
 # Of a full list one answer in so many shows what is normal. Not one in four: where four machines answer in turn, all
 # would be the same one's.
@@ -83,7 +85,7 @@ class ConcurrencyLimit:
         self.clear()
 
     def _bound_by(self, config: LimitConfig) -> None:
-        self.initial, self._least, self._most = map(float, (config.initial, config.min_limit, config.max_limit))
+        self.initial, self._least, self._most = map(_as_float, (config.initial, config.min_limit, config.max_limit))
 
     def clear(self) -> None:
         """Forget everything that was learnt."""
