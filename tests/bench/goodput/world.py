@@ -107,6 +107,12 @@ class Fault:
     def on(self, when: float) -> bool:
         return self.begin <= when < self.end
 
+    def answers_none(self, when: float) -> bool:
+        """Whether every call is refused at once while it is on."""
+        if self.kind == "flapping":
+            return (when - self.begin) % 10 < 5
+        return self.kind == "down" or (self.kind == "slow_start" and when < self.answers_again)
+
     def rate(self, when: float) -> float:
         """Calls a second that are taken."""
         if self.kind == "rate":
@@ -183,13 +189,10 @@ class Endpoint:
         for fault in self.faults if faults is None else faults:
             if faults is None and not fault.on(when):
                 continue
-            if fault.kind == "down" or (fault.kind == "flapping" and (when - fault.begin) % 10 < 5):
+            if fault.answers_none(when):
                 return 0.05, ProviderError(503)
-            if fault.kind == "slow_start":
-                if when < fault.answers_again:
-                    return 0.05, ProviderError(503)
-                if self._take_token(when, fault.rate(when), real=real):
-                    return 0.05, ProviderError(529)
+            if fault.kind == "slow_start" and self._take_token(when, fault.rate(when), real=real):
+                return 0.05, ProviderError(529)
             if fault.kind == "hang":
                 return GIVE_UP, ConnectionError("no answer")
             if fault.kind == "errors" and broken < fault.amount:
@@ -207,7 +210,7 @@ class Endpoint:
         start = max(when, self._free[0])
         work = self.typical * seconds
         if faults is not None:
-            return start + self.first_part * work / speed(faults) - when, None
+            return start + self.answer_seconds(faults, seconds) - when, None
         end = self._finish(start, work)
         if real:
             heapq.heapreplace(self._free, end)
@@ -230,6 +233,10 @@ class Endpoint:
         await asyncio.sleep(seconds)
         if error is not None:
             raise error
+
+    def answer_seconds(self, faults: Sequence[Fault] = (), length: float = 1.0) -> float:
+        """Seconds of work up to the first part of an answer of so many typical lengths, with these troubles."""
+        return self.first_part * self.typical * length / speed(faults)
 
     def troubles(self, when: float) -> list[Fault]:
         """What is the matter then."""

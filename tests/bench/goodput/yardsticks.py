@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .peers import Ask
-from .world import SPREAD, Endpoint, Fault, ProviderError, Request, chance, now, speed
+from .world import SPREAD, Endpoint, Fault, ProviderError, Request, chance, now
 
 LOOK = 0.25  # seconds between two looks of a caller who waits
 PROBE = 1.0  # seconds between two calls of a client to an endpoint that it takes for dead
@@ -137,20 +137,19 @@ class _Belief:
 
     def dead(self) -> bool:
         """Nothing, or nothing in time, can be answered."""
-        if any(fault.kind in ("down", "hang") for fault in self.faults) or self._answer() > self.patience:
+        if (
+            any(fault.kind in ("down", "hang") for fault in self.faults)
+            or self.endpoint.answer_seconds(self.faults) > self.patience
+        ):
             return True
-        return math.prod(_longer(now(), *each) for sent, each in self._under_way.items()) < IMPROBABLE
-
-    def _answer(self) -> float:
-        """Seconds of a typical answer, or of its first part."""
-        return self.endpoint.first_part * self.endpoint.typical / speed(self.faults)
+        return math.prod(_longer(now(), *each) for each in self._under_way.values()) < IMPROBABLE
 
     def asks_for_probe(self, request: Request) -> bool:
         """It is taken for dead, its turn has come, and a call would not queue there."""
         if not self.dead() or now() < self.next_probe:
             return False
         seconds, error = self.endpoint.fate(now(), request, real=False, length=1.0, faults=())
-        return error is None and seconds < 1.01 * self.endpoint.first_part * self.endpoint.typical
+        return error is None and seconds < 1.01 * self.endpoint.answer_seconds()
 
     def probe(self, request: Request) -> asyncio.Task[Any]:
         self.next_probe = now() + PROBE
@@ -164,7 +163,7 @@ class _Belief:
     async def _call(self, request: Request) -> Any:
         sent = now()
         seconds, _ = self.endpoint.fate(sent, request, real=False, length=1.0, faults=self.faults)
-        self._under_way[sent] = sent + seconds - self._answer(), sent + seconds
+        self._under_way[sent] = sent + seconds - self.endpoint.answer_seconds(self.faults), sent + seconds
         try:
             return await self.endpoint.call(request)
         finally:
@@ -177,9 +176,10 @@ class _Belief:
         self._shown = sent
         self._under_way = {when: each for when, each in self._under_way.items() if when > sent}
         self.faults = [
-            Fault("down", sent, math.inf) if _answers_none(fault, sent) else fault
+            Fault("down", sent, math.inf) if fault.answers_none(sent) else fault
             for fault in self.endpoint.faults
-            if fault.on(now() if fault.kind == "slow" else sent) and not _between_flaps(fault, sent)
+            if fault.on(now() if fault.kind == "slow" else sent)
+            and (fault.kind != "flapping" or fault.answers_none(sent))
         ]
 
 
@@ -187,11 +187,3 @@ def _longer(when: float, begin: float, end: float) -> float:
     """How probable it is that an answer is not there yet that begins and typically ends then."""
     share = (when - begin) / (end - begin)
     return 1.0 if share <= 0 else 0.5 * math.erfc(math.log(share) / SPREAD / math.sqrt(2))
-
-
-def _answers_none(fault: Fault, when: float) -> bool:
-    return fault.kind == "flapping" or (fault.kind == "slow_start" and when < fault.answers_again)
-
-
-def _between_flaps(fault: Fault, when: float) -> bool:
-    return fault.kind == "flapping" and (when - fault.begin) % 10 >= 5
